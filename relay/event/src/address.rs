@@ -1,0 +1,185 @@
+//! Web addresses, split by hand: only what a coarsening needs, total over any text.
+//!
+//! The `url` crate would be the library for this, but it brings 60 KB of tables into the guest and
+//! repairs what it reads; here anything unusual simply has no host.
+
+/// The parts of an address that a coarsening looks at.
+#[derive(Clone, Copy)]
+pub struct Address<'a> {
+    /// The scheme, as written.
+    pub scheme: &'a str,
+    /// The host without user info and port, as written.
+    pub host: &'a str,
+    /// The path, starting with a slash or empty.
+    pub path: &'a str,
+    /// What follows the hash sign, without it.
+    pub fragment: &'a str,
+}
+
+impl std::fmt::Debug for Address<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Address(hidden)")
+    }
+}
+
+impl<'a> Address<'a> {
+    /// Splits an absolute `http` or `https` address. Anything else, or without a host, is `None`.
+    pub fn parse(text: &'a str) -> Option<Self> {
+        let (scheme, rest) = text.split_once("://")?;
+        if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
+            return None;
+        }
+        let (rest, fragment) = rest.split_once('#').unwrap_or((rest, ""));
+        let (rest, _query) = rest.split_once('?').unwrap_or((rest, ""));
+        let path_at = rest.find(['/', '\\']).unwrap_or(rest.len());
+        let (authority, path) = rest.split_at(path_at);
+        let host = host_of(authority)?;
+        Some(Self { scheme, host, path, fragment })
+    }
+
+    /// The route the page shows: the hash route where there is one, else the path.
+    pub fn route(&self) -> &'a str {
+        let fragment = self.fragment.strip_prefix('!').unwrap_or(self.fragment);
+        if fragment.starts_with('/') {
+            fragment.split_once('?').map_or(fragment, |(route, _query)| route)
+        } else {
+            self.path
+        }
+    }
+}
+
+/// The host within `user:password@host:port`.
+fn host_of(authority: &str) -> Option<&str> {
+    let after_user = authority.rsplit_once('@').map_or(authority, |(_, host)| host);
+    let host = if after_user.starts_with('[') {
+        &after_user[..=after_user.find(']')?]
+    } else {
+        after_user.split_once(':').map_or(after_user, |(host, _port)| host)
+    };
+    (!host.is_empty()).then_some(host)
+}
+
+/// What may leave of a referrer: the origin of a foreign page with a plain host name, else nothing.
+///
+/// Own pages are left out because Plausible ignores them, addresses of other schemes or without a host
+/// because Plausible takes an empty host for spam and drops the event (contract c.2), and hosts that
+/// are numbers or single words because they name somebody's machine.
+pub fn coarse_referrer(referrer: &str, page: &str) -> Option<String> {
+    let from = Address::parse(referrer)?;
+    let own = Address::parse(page).map_or("", |page| page.host);
+    if without_www(from.host).eq_ignore_ascii_case(without_www(own)) {
+        return None;
+    }
+    coarse_host(from.host).map(|host| format!("{}://{host}/", from.scheme.to_ascii_lowercase()))
+}
+
+/// What may leave of an outbound link: `https://host/`, or nothing.
+pub fn coarse_link(link: &str) -> Option<String> {
+    let to = Address::parse(link)?;
+    coarse_host(to.host).map(|host| format!("https://{host}/"))
+}
+
+/// What may leave of a downloaded file: its extension, one to five lower-case letters or digits.
+pub fn coarse_file(link: &str) -> Option<String> {
+    let path = Address::parse(link).map_or("", |to| to.path);
+    let file = path.rsplit('/').next().unwrap_or("");
+    let (stem, extension) = file.rsplit_once('.')?;
+    let plain = (1..=5).contains(&extension.len())
+        && extension.bytes().all(|b| b.is_ascii_alphanumeric())
+        && extension.bytes().any(|b| b.is_ascii_alphabetic());
+    (plain && !stem.is_empty()).then(|| extension.to_ascii_lowercase())
+}
+
+/// A lower-case ASCII host name of at least two labels whose last is alphabetic, or `xn--`.
+fn coarse_host(host: &str) -> Option<String> {
+    let host = host.strip_suffix('.').unwrap_or(host);
+    let label_ok = |label: &str| {
+        !label.is_empty()
+            && label.len() <= 63
+            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+    };
+    let (rest, last) = host.rsplit_once('.')?;
+    let last_ok = last.starts_with("xn--") || last.bytes().all(|b| b.is_ascii_alphabetic());
+    (host.len() <= 253 && rest.split('.').all(label_ok) && label_ok(last) && last_ok)
+        .then(|| host.to_ascii_lowercase())
+}
+
+fn without_www(host: &str) -> &str {
+    match host.get(..4) {
+        Some(www) if www.eq_ignore_ascii_case("www.") => &host[4..],
+        _ => host,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[test]
+    fn a_page_shows_its_hash_route_or_its_path() {
+        let check = |url: &str, route: Option<&str>| {
+            assert_eq!(Address::parse(url).map(|a| a.route()), route, "{url}");
+        };
+        check("https://panel.example.com/#/w/acme/p/x", Some("/w/acme/p/x"));
+        check("https://panel.example.com/app/#!/w/acme", Some("/w/acme"));
+        check("https://panel.example.com/#/w/acme?token=1", Some("/w/acme"));
+        check("https://panel.example.com/docs/intro#chapter-2", Some("/docs/intro"));
+        check("https://panel.example.com/docs?q=a#", Some("/docs"));
+        check("https://panel.example.com", Some(""));
+        check("HTTPS://user:pw@panel.example.com:8443/x", Some("/x"));
+        check("http://[2001:db8::1]:80/x", Some("/x"));
+        check("file:///home/jane/x", None);
+        check("javascript:alert(1)", None);
+        check("/relative", None);
+        check("https:///no-host", None);
+        check("", None);
+    }
+
+    #[test]
+    fn a_referrer_is_cut_to_a_foreign_origin_or_dropped() {
+        let page = "https://panel.example.com/#/w/acme";
+        let check = |referrer: &str, want: Option<&str>| {
+            assert_eq!(coarse_referrer(referrer, page).as_deref(), want, "{referrer}");
+        };
+        check("https://Search.Example.org/results?q=jane#x", Some("https://search.example.org/"));
+        check("http://user:pw@news.example.org:8080/a", Some("http://news.example.org/"));
+        check("https://panel.example.com/#/w/acme", None);
+        check("https://www.panel.example.com/x", None);
+        check("file:///home/jane/notes.html", None);
+        check("android-app://com.example/", None);
+        check("https://192.168.1.7/x", None);
+        check("https://[2001:db8::1]/x", None);
+        check("https://intranet/x", None);
+        check("https://jane doe.example/", None);
+        check("https://bücher.example/", None);
+        check("https://xn--bcher-kva.example/a", Some("https://xn--bcher-kva.example/"));
+        check("", None);
+    }
+
+    #[test]
+    fn links_keep_the_host_and_files_the_extension() {
+        assert_eq!(coarse_link("https://docs.example.org/a/b?c=d").as_deref(), Some("https://docs.example.org/"));
+        assert_eq!(coarse_link("mailto:jane@example.org"), None);
+        let check = |file: &str, want: Option<&str>| assert_eq!(coarse_file(file).as_deref(), want, "{file}");
+        check("https://x.example/a/Report-Jane.PDF", Some("pdf"));
+        check("https://x.example/a/backup.tar.gz?sig=1", Some("gz"));
+        check("https://x.example/a/report.2024", None);
+        check("https://x.example/a/report", None);
+        check("https://x.example/.env", None);
+        check("report.pdf", None);
+    }
+
+    proptest! {
+        #[test]
+        fn coarsening_is_total_and_idempotent(text in "\\PC{0,80}", host in "[a-zA-Z0-9.@:\\[\\]-]{0,30}") {
+            for referrer in [text.clone(), format!("https://{host}/{text}")] {
+                let once = coarse_referrer(&referrer, "https://p.example/");
+                if let Some(once) = &once {
+                    prop_assert_eq!(coarse_referrer(once, "https://p.example/"), Some(once.clone()));
+                }
+                let _ = (coarse_link(&referrer), coarse_file(&referrer));
+            }
+        }
+    }
+}

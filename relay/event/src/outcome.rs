@@ -1,0 +1,110 @@
+//! The closed list of endings. Every event ends in exactly one.
+
+/// Declares [`Outcome`] with its two metric labels, so that a new ending cannot lack them.
+macro_rules! outcomes {
+    ($($(#[$doc:meta])+ $variant:ident = $outcome:literal / $reason:literal,)+) => {
+        /// How an event ended. The metric label `outcome` groups endings, `reason` tells them apart.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        pub enum Outcome { $($(#[$doc])+ $variant,)+ }
+
+        impl Outcome {
+            /// Every ending, in the order of the corridor.
+            pub const ALL: &[Outcome] = &[$(Outcome::$variant,)+];
+
+            /// The group, as the metric label `outcome`.
+            pub const fn label(self) -> &'static str {
+                match self { $(Outcome::$variant => $outcome,)+ }
+            }
+
+            /// The ending within its group, as the metric label `reason`. Empty where there is one only.
+            pub const fn reason(self) -> &'static str {
+                match self { $(Outcome::$variant => $reason,)+ }
+            }
+        }
+    };
+}
+
+outcomes! {
+    /// The body is not what its route takes.
+    Malformed = "malformed" / "invalid",
+    /// The body or the batch is larger than allowed.
+    TooLarge = "malformed" / "too_large",
+    /// The body's media type is not one the route takes.
+    UnsupportedType = "malformed" / "unsupported_type",
+    /// The body did not arrive whole, or not in time.
+    Incomplete = "malformed" / "incomplete",
+
+    /// The site is not configured.
+    UnknownSite = "denied" / "unknown_site",
+    /// The request came from a page of another origin.
+    WrongOrigin = "denied" / "origin",
+    /// The operator locked collection in the configuration.
+    OperatorLock = "denied" / "operator_lock",
+    /// The admin switch of the site is off, or could not be read.
+    SwitchedOff = "denied" / "switched_off",
+    /// The browser says Global Privacy Control or Do Not Track, and the user did not opt in in person.
+    PrivacySignal = "denied" / "privacy_signal",
+    /// No consent came with the event.
+    NoConsent = "denied" / "no_consent",
+    /// The consent is for another version of the tracking plan.
+    ConsentOutdated = "denied" / "consent_outdated",
+    /// The consent leaves out the event's category.
+    CategoryRefused = "denied" / "category_refused",
+    /// The tracking plan does not list the event.
+    UnknownEvent = "denied" / "unknown_event",
+    /// The User-Agent is a bot's.
+    Bot = "denied" / "bot",
+
+    /// The policy refused: a required property is missing or not allowed.
+    MissingProp = "policy_refused" / "missing_prop",
+    /// The policy refused: it could not make the event safe.
+    Unsafe = "policy_refused" / "unsafe",
+    /// The policy refused for a reason of its own.
+    Unwanted = "policy_refused" / "unwanted",
+    /// The policy trapped.
+    PolicyTrap = "policy_failed" / "trap",
+    /// The policy took longer than its fuel lasts.
+    PolicyTimeout = "policy_failed" / "timeout",
+    /// No instance of the policy could be made.
+    PolicyUnavailable = "policy_failed" / "unavailable",
+    /// The guard found something in the policy's output that is neither the input nor a coarsening of it.
+    Widened = "policy_rejected" / "widened",
+    /// The guard found personal data in the policy's output.
+    Leak = "policy_rejected" / "leak",
+
+    /// The same event id was stored before.
+    Duplicate = "duplicate" / "",
+    /// The spool holds as much as it may.
+    SpoolFull = "spool_full" / "full",
+    /// The spool could not be written.
+    SpoolUnavailable = "spool_full" / "unavailable",
+    /// The relay is stopping or has more in hand than it can take; the sender was told to come back.
+    Overloaded = "spool_full" / "overloaded",
+
+    /// Plausible took the event.
+    Delivered = "delivered" / "",
+    /// Plausible answered 202 and threw the event away (`x-plausible-dropped`).
+    DroppedByPlausible = "rejected" / "plausible_dropped",
+    /// Plausible called the event invalid; it is never sent again.
+    InvalidForPlausible = "rejected" / "plausible_invalid",
+    /// The spooled record could not be read back.
+    Corrupt = "rejected" / "corrupt",
+    /// The event waited longer than the spool keeps events.
+    Expired = "expired" / "",
+    /// The switch was turned off, or the site removed, while the event waited.
+    Purged = "purged" / "",
+    /// The relay lost track of the event: a defect of ours, alerted on.
+    Lost = "lost" / "",
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::HashSet;
+
+    #[test]
+    fn no_two_outcomes_share_their_labels() {
+        let labels: HashSet<_> = Outcome::ALL.iter().map(|o| (o.label(), o.reason())).collect();
+        assert_eq!(labels.len(), Outcome::ALL.len());
+    }
+}

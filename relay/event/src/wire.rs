@@ -1,0 +1,386 @@
+//! The two wire formats, read tolerantly but within limits: Plausible's own, and the module's batch.
+//!
+//! Errors say which field is wrong and what it should be, never what it was.
+
+use crate::address::Address;
+use crate::consent::Consent;
+use crate::event::{
+    ADDRESS_BYTES_MAX, BATCH_EVENTS_MAX, ENGAGEMENT, ENGAGEMENT_MS_MAX, Engagement, Event, EventId,
+    KEY_BYTES_MAX, NAME_CHARS_MAX, PROPS_MAX, Prop, SCROLL_DEPTH_UNKNOWN, VALUE_BYTES_MAX, Value,
+};
+use crate::json::{Json, Object};
+use serde::Deserialize;
+
+/// Why a body is no event. The text is safe to send back and to log.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Malformed {
+    /// Not JSON, or not of the right shape.
+    #[error("the body is not the JSON this route takes, see line {line}, column {column}")]
+    Json {
+        /// The line, from 1.
+        line: usize,
+        /// The column, from 1.
+        column: usize,
+    },
+    /// The batch has more events than allowed, or none.
+    #[error("a batch holds 1 to {BATCH_EVENTS_MAX} events")]
+    BatchSize,
+    /// One field of an event breaks its rule.
+    #[error("`{field}` {rule}")]
+    Field {
+        /// The field, by its long name.
+        field: &'static str,
+        /// The rule it breaks.
+        rule: &'static str,
+    },
+}
+
+const fn field(field: &'static str, rule: &'static str) -> Malformed {
+    Malformed::Field { field, rule }
+}
+
+impl Malformed {
+    /// Keeps the position and forgets serde's text, which may quote the body.
+    fn json(error: &serde_json::Error) -> Self {
+        Self::Json { line: error.line(), column: error.column() }
+    }
+}
+
+/// A batch as the browser module sends it. Events are judged one by one: a broken one does not take
+/// the others with it.
+pub struct Batch {
+    /// The site all events belong to.
+    pub site: String,
+    /// The user's consent, when one was sent.
+    pub consent: Option<Consent>,
+    /// The events in order, each read or refused.
+    pub events: Vec<Result<Event, Malformed>>,
+}
+
+impl std::fmt::Debug for Batch {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Batch(hidden)")
+    }
+}
+
+/// Reads one event in Plausible's format, long and short keys (contract a.2, a.3).
+///
+/// # Errors
+/// Says what Plausible would have answered 400 to, so that the sender learns it here.
+pub fn parse_plausible(body: &[u8]) -> Result<Event, Malformed> {
+    let mut object: Object = serde_json::from_slice(body).map_err(|e| Malformed::json(&e))?;
+    let name = match object.take_first(&["n", "name"]) {
+        Some(Json::Text(text)) => name(text)?,
+        // A number is taken as text: it was made for the event 404.
+        Some(Json::Integer(n)) => n.to_string(),
+        _ => return Err(field("name", "is required and is text")),
+    };
+    let url = match object.take_first(&["u", "url"]) {
+        Some(Json::Text(text)) => address(text)?,
+        _ => return Err(field("url", "is required and is text")),
+    };
+    let site = match object.take_first(&["d", "domain"]) {
+        Some(Json::Text(site)) => site,
+        _ => Address::parse(&url)
+            .map(|page| page.host.to_owned())
+            .ok_or(field("domain", "is required when the url has no host"))?,
+    };
+    let referrer = match object.take_first(&["r", "referrer"]) {
+        Some(Json::Text(text)) => referrer(text),
+        _ => None,
+    };
+    let interactive = !object.says_false(&["i", "interactive"]);
+    let engagement = if name == ENGAGEMENT {
+        let ms = object.take_first(&["e"]).and_then(whole_number);
+        let depth = object.take_first(&["sd"]).and_then(whole_number);
+        Some(engagement(ms, depth)?)
+    } else {
+        None
+    };
+    let props = match object.take_first(&["m", "meta", "p", "props"]) {
+        Some(Json::Object(pairs)) => read_props(pairs)?,
+        // Properties may come as text that holds a JSON object. Anything else means none.
+        Some(Json::Text(text)) => match serde_json::from_str(&text) {
+            Ok(pairs) => read_props(pairs)?,
+            Err(_) => Vec::new(),
+        },
+        _ => Vec::new(),
+    };
+    Ok(Event { id: None, name, site: site_name(&site)?, url, referrer, props, interactive, engagement })
+}
+
+/// Reads the module's batch.
+///
+/// # Errors
+/// When the batch as a whole is unreadable. A single unreadable event is an `Err` within the batch.
+pub fn parse_batch(body: &[u8]) -> Result<Batch, Malformed> {
+    let raw: RawBatch = serde_json::from_slice(body).map_err(|e| Malformed::json(&e))?;
+    if raw.events.is_empty() || raw.events.len() > BATCH_EVENTS_MAX {
+        return Err(Malformed::BatchSize);
+    }
+    let site = site_name(&raw.site)?;
+    let events = raw.events.into_iter().map(|event| event.read(&site)).collect();
+    let consent = raw.consent.map(|consent| Consent {
+        plan: consent.plan,
+        categories: consent.categories,
+        in_person: true,
+    });
+    Ok(Batch { site, consent, events })
+}
+
+#[derive(Deserialize)]
+struct RawBatch {
+    site: String,
+    consent: Option<RawConsent>,
+    events: Vec<RawEvent>,
+}
+
+#[derive(Deserialize)]
+struct RawConsent {
+    plan: u32,
+    categories: Option<Vec<String>>,
+}
+
+#[derive(Deserialize)]
+struct RawEvent {
+    id: Option<Json>,
+    name: Option<Json>,
+    url: Option<Json>,
+    referrer: Option<Json>,
+    props: Option<Json>,
+    interactive: Option<Json>,
+    engagement_ms: Option<Json>,
+    scroll_depth: Option<Json>,
+}
+
+impl RawEvent {
+    fn read(self, site: &str) -> Result<Event, Malformed> {
+        let id = match self.id {
+            Some(Json::Text(id)) => EventId::parse(&id),
+            _ => None,
+        };
+        let id = id.ok_or(field("id", "is required: 32 lower-case hexadecimal digits, random"))?;
+        let Some(Json::Text(text)) = self.name else {
+            return Err(field("name", "is required and is text"));
+        };
+        let name = name(text)?;
+        let Some(Json::Text(url)) = self.url else {
+            return Err(field("url", "is required and is text"));
+        };
+        let engagement = if name == ENGAGEMENT {
+            let ms = self.engagement_ms.and_then(whole_number);
+            let depth = self.scroll_depth.and_then(whole_number);
+            Some(engagement(ms, depth)?)
+        } else {
+            None
+        };
+        Ok(Event {
+            id: Some(id),
+            name,
+            site: site.to_owned(),
+            url: address(url)?,
+            referrer: match self.referrer {
+                Some(Json::Text(text)) => referrer(text),
+                _ => None,
+            },
+            props: match self.props {
+                Some(Json::Object(pairs)) => read_props(pairs)?,
+                _ => Vec::new(),
+            },
+            interactive: !matches!(self.interactive, Some(Json::Boolean(false))),
+            engagement,
+        })
+    }
+}
+
+fn name(text: String) -> Result<String, Malformed> {
+    if text.trim().is_empty() {
+        return Err(field("name", "can't be blank"));
+    }
+    if text.chars().count() > NAME_CHARS_MAX {
+        return Err(field("name", "has at most 120 characters"));
+    }
+    Ok(text)
+}
+
+fn address(text: String) -> Result<String, Malformed> {
+    if text.len() > ADDRESS_BYTES_MAX {
+        return Err(field("url", "has at most 8192 bytes"));
+    }
+    if Address::parse(&text).is_none() {
+        return Err(field("url", "is a whole http or https address"));
+    }
+    Ok(text)
+}
+
+/// One site, `www.` left out as Plausible does. A list of sites is no site: the relay knows its own.
+fn site_name(text: &str) -> Result<String, Malformed> {
+    let site = text.trim();
+    let site = site.strip_prefix("www.").unwrap_or(site);
+    if site.is_empty() || site.len() > 253 {
+        return Err(field("domain", "is a site's domain"));
+    }
+    Ok(site.to_owned())
+}
+
+/// A referrer that is too long is no referrer; Plausible never rejects an event for it.
+fn referrer(text: String) -> Option<String> {
+    (!text.is_empty() && text.len() <= ADDRESS_BYTES_MAX).then_some(text)
+}
+
+fn whole_number(json: Json) -> Option<i64> {
+    match json {
+        Json::Integer(n) => Some(n),
+        Json::Text(text) => text.parse().ok(),
+        _ => None,
+    }
+}
+
+/// Applies Plausible's rules to the two numbers; one of them has to be usable.
+fn engagement(ms: Option<i64>, depth: Option<i64>) -> Result<Engagement, Malformed> {
+    let ms = ms.and_then(|ms| u64::try_from(ms).ok()).filter(|ms| *ms <= ENGAGEMENT_MS_MAX);
+    let scroll_depth = depth.filter(|depth| *depth >= 0).map(|depth| u8::try_from(depth.min(100)).unwrap_or(100));
+    if ms.is_none() && scroll_depth.is_none() {
+        return Err(field("engagement", "needs a whole number of milliseconds or a scroll depth"));
+    }
+    Ok(Engagement { ms: ms.unwrap_or(0), scroll_depth: scroll_depth.unwrap_or(SCROLL_DEPTH_UNKNOWN) })
+}
+
+/// Keeps what Plausible would keep: scalars that are not blank. A key or text over the limit is left
+/// out, where Plausible would reject the whole event.
+fn read_props(pairs: Object) -> Result<Vec<Prop>, Malformed> {
+    let pairs = pairs.into_pairs();
+    if pairs.len() > PROPS_MAX {
+        return Err(field("props", "has at most 100 entries"));
+    }
+    let keep = |(key, json): (String, Json)| {
+        let value = match json {
+            Json::Boolean(b) => Value::Boolean(b),
+            Json::Integer(n) => Value::Integer(n),
+            Json::Decimal(n) => Value::Decimal(n),
+            Json::Text(text) if text.len() <= VALUE_BYTES_MAX && !text.trim().is_empty() => Value::Text(text),
+            Json::Text(_) | Json::Null | Json::List | Json::Object(_) => return None,
+        };
+        let usable = key.len() <= KEY_BYTES_MAX && !key.trim().is_empty();
+        usable.then_some(Prop { key, value })
+    };
+    Ok(pairs.into_iter().filter_map(keep).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    #[track_caller]
+    fn plausible(body: &str) -> Event {
+        parse_plausible(body.as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn plausible_short_and_long_keys_mean_the_same() {
+        let short = r#"{"n":"Feature Used","u":"https://a.example/x","d":"a.example","r":"https://b.example/","p":{"k":"v","n":2},"i":false}"#;
+        let long = r#"{"name":"Feature Used","url":"https://a.example/x","domain":"a.example","referrer":"https://b.example/","props":{"k":"v","n":2},"interactive":false}"#;
+        assert!(plausible(short) == plausible(long));
+        assert!(!plausible(short).interactive);
+        assert_eq!(plausible(short).props.len(), 2);
+    }
+
+    #[test]
+    fn the_short_key_wins_unless_it_is_null_or_false() {
+        assert_eq!(plausible(r#"{"n":"a","name":"b","u":"https://a.example/"}"#).name, "a");
+        assert_eq!(plausible(r#"{"n":null,"name":"b","u":"https://a.example/"}"#).name, "b");
+        assert_eq!(plausible(r#"{"n":"a","n":"b","u":"https://a.example/"}"#).name, "a");
+    }
+
+    #[test]
+    fn the_site_falls_back_to_the_host_of_the_page() {
+        assert_eq!(plausible(r#"{"n":"a","u":"https://www.a.example:8443/"}"#).site, "a.example");
+        assert_eq!(plausible(r#"{"n":"a","u":"https://a.example/","d":" www.b.example "}"#).site, "b.example");
+        // A list stays one text, which no configured site matches.
+        assert_eq!(plausible(r#"{"n":"a","u":"https://a.example/","d":"a.example,b.example"}"#).site, "a.example,b.example");
+    }
+
+    #[test]
+    fn plausible_bodies_that_are_no_event_say_which_field_is_wrong() {
+        let check = |body: &str, want: &str| {
+            let error = parse_plausible(body.as_bytes()).err().unwrap().to_string();
+            assert!(error.contains(want), "{body}: {error}");
+        };
+        check("", "JSON");
+        check("[]", "JSON");
+        check(r#"{"n":"#, "JSON");
+        check(r#"{"u":"https://a.example/"}"#, "`name`");
+        check(r#"{"n":" ","u":"https://a.example/"}"#, "`name` can't be blank");
+        check(r#"{"n":1.5,"u":"https://a.example/"}"#, "`name`");
+        check(&format!(r#"{{"n":"{}","u":"https://a.example/"}}"#, "x".repeat(121)), "120");
+        check(r#"{"n":"a"}"#, "`url`");
+        check(r#"{"n":"a","u":"data:text/html,hi"}"#, "`url`");
+        check(r#"{"n":"a","u":"/x","d":"a.example"}"#, "`url`");
+        check(r#"{"n":"a","u":"https://a.example/","d":" "}"#, "`domain`");
+        check(r#"{"n":"engagement","u":"https://a.example/"}"#, "`engagement`");
+        check(&format!(r#"{{"n":"a","u":"https://a.example/{}"}}"#, "x".repeat(9000)), "8192");
+    }
+
+    #[test]
+    fn no_error_quotes_what_was_sent() {
+        for body in [r#"{"n":"jane@example.com""#, r#"{"n":{"jane@example.com":1},"u":"jane@example.com"}"#, "jane@example.com"] {
+            let error = parse_plausible(body.as_bytes()).err().unwrap().to_string();
+            assert!(!error.contains("jane"), "{error}");
+            let error = parse_batch(body.as_bytes()).err().unwrap().to_string();
+            assert!(!error.contains("jane"), "{error}");
+        }
+        let error = parse_batch(br#"{"site":1,"events":"jane@example.com"}"#).err().unwrap().to_string();
+        assert!(!error.contains("jane"), "{error}");
+    }
+
+    #[test]
+    fn engagement_follows_plausibles_rules() {
+        let check = |fields: &str, ms: u64, depth: u8| {
+            let body = format!(r#"{{"n":"engagement","u":"https://a.example/",{fields}}}"#);
+            assert_eq!(plausible(&body).engagement, Some(Engagement { ms, scroll_depth: depth }), "{fields}");
+        };
+        check(r#""e":1500,"sd":40"#, 1500, 40);
+        check(r#""e":"1500","sd":"140""#, 1500, 100);
+        check(r#""e":-5,"sd":40"#, 0, 40);
+        check(r#""e":99"#, 99, SCROLL_DEPTH_UNKNOWN);
+        check(r#""e":999999999999,"sd":1"#, 0, 1);
+        assert_eq!(plausible(r#"{"n":"pageview","u":"https://a.example/","e":5}"#).engagement, None);
+    }
+
+    #[test]
+    fn props_keep_scalars_and_leave_out_the_rest() {
+        let event = plausible(r#"{"n":"a","u":"https://a.example/","p":{"t":"x","i":1,"d":1.5,"b":true,"n":null,"l":[1],"o":{"k":1},"":"x","blank":" "}}"#);
+        let keys: Vec<_> = event.props.iter().map(|p| p.key.as_str()).collect();
+        assert_eq!(keys, ["t", "i", "d", "b"]);
+        let as_text = plausible(r#"{"n":"a","u":"https://a.example/","m":"{\"t\":\"x\"}"}"#);
+        assert_eq!(as_text.props.len(), 1);
+        assert!(plausible(r#"{"n":"a","u":"https://a.example/","p":[1]}"#).props.is_empty());
+    }
+
+    #[test]
+    fn a_broken_event_does_not_take_its_batch_with_it() {
+        let good = r#"{"id":"00112233445566778899aabbccddeeff","name":"pageview","url":"https://a.example/#/x"}"#;
+        let body = format!(r#"{{"site":"a.example","consent":{{"plan":1,"categories":["usage"]}},"events":[{good},{{"name":"x"}},{{"id":"no"}}]}}"#);
+        let batch = parse_batch(body.as_bytes()).unwrap();
+        assert_eq!(batch.events.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, false, false]);
+        let consent = batch.consent.unwrap();
+        assert!(consent.in_person && consent.covers("usage") && !consent.covers("feedback"));
+    }
+
+    #[test]
+    fn batches_have_one_to_a_hundred_events() {
+        let event = r#"{"name":"x"}"#;
+        let body = |n: usize| format!(r#"{{"site":"a.example","events":[{}]}}"#, vec![event; n].join(","));
+        assert_eq!(parse_batch(body(0).as_bytes()).err(), Some(Malformed::BatchSize));
+        assert!(parse_batch(body(100).as_bytes()).is_ok());
+        assert_eq!(parse_batch(body(101).as_bytes()).err(), Some(Malformed::BatchSize));
+    }
+
+    proptest! {
+        #[test]
+        fn parsing_is_total(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+            let _ = (parse_plausible(&bytes), parse_batch(&bytes));
+        }
+    }
+}
