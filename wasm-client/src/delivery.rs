@@ -38,6 +38,17 @@ pub(crate) struct Answer {
     pub(crate) random: u32,
 }
 
+impl Answer {
+    /// A negative `retry_after_s` means that there was none.
+    pub(crate) fn new(status: u16, retry_after_s: i32, random: u32) -> Self {
+        Self {
+            status,
+            retry_after_s: u32::try_from(retry_after_s).ok(),
+            random,
+        }
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Idle,
@@ -174,7 +185,11 @@ mod tests {
     }
 
     fn status(status: u16) -> Answer {
-        Answer { status, retry_after_s: None, random: 0 }
+        Answer {
+            status,
+            retry_after_s: None,
+            random: 0,
+        }
     }
 
     #[test]
@@ -243,7 +258,16 @@ mod tests {
     fn patience_grows_between_one_and_sixty_seconds() {
         // tries, Retry-After → shortest and longest wait
         let check = |tries, retry_after_s, shortest, longest| {
-            let wait = |random| patience_ms(tries, Answer { status: 503, retry_after_s, random });
+            let wait = |random| {
+                patience_ms(
+                    tries,
+                    Answer {
+                        status: 503,
+                        retry_after_s,
+                        random,
+                    },
+                )
+            };
             let waits: Vec<u32> = (0..100_000).map(wait).collect();
             assert_eq!(waits.iter().min(), Some(&shortest), "{tries}");
             assert_eq!(waits.iter().max(), Some(&longest), "{tries}");

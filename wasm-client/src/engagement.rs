@@ -55,7 +55,10 @@ impl Engagement {
         }
         let engaged_ms = std::mem::take(&mut self.engaged_ms);
         self.reported = Some(self.deepest);
-        Some(Report { engaged_ms, scroll_depth: percent(self.deepest, self.height) })
+        Some(Report {
+            engaged_ms,
+            scroll_depth: percent(self.deepest, self.height),
+        })
     }
 
     fn pause(&mut self, now_ms: u32) {
@@ -98,8 +101,10 @@ mod tests {
                 Scroll(bottom) => engagement.scroll(*bottom, 1000),
                 Restart(now) => engagement.restart(*now, 500),
                 Expect(now, expected) => {
-                    let expected =
-                        expected.map(|(engaged_ms, scroll_depth)| Report { engaged_ms, scroll_depth });
+                    let expected = expected.map(|(engaged_ms, scroll_depth)| Report {
+                        engaged_ms,
+                        scroll_depth,
+                    });
                     assert_eq!(engagement.report(*now), expected, "{name}, step {n}");
                 }
             }
@@ -111,15 +116,28 @@ mod tests {
         check("the first report is always made", &[Expect(10, Some((10, 50)))]);
         check(
             "the second needs three seconds",
-            &[Expect(10, Some((10, 50))), Expect(3009, None), Expect(3010, Some((3000, 50)))],
+            &[
+                Expect(10, Some((10, 50))),
+                Expect(3009, None),
+                Expect(3010, Some((3000, 50))),
+            ],
         );
         check(
             "or deeper scrolling",
-            &[Expect(10, Some((10, 50))), Scroll(800), Expect(20, Some((10, 80)))],
+            &[
+                Expect(10, Some((10, 50))),
+                Scroll(800),
+                Expect(20, Some((10, 80))),
+            ],
         );
         check(
             "scrolling back up is not deeper",
-            &[Scroll(800), Expect(10, Some((10, 80))), Scroll(600), Expect(20, None)],
+            &[
+                Scroll(800),
+                Expect(10, Some((10, 80))),
+                Scroll(600),
+                Expect(20, None),
+            ],
         );
         check(
             "time without attention does not count",
@@ -142,16 +160,30 @@ mod tests {
         );
         check(
             "a new page starts anew",
-            &[Scroll(900), Expect(5000, Some((5000, 90))), Restart(5000), Expect(5001, Some((1, 50)))],
+            &[
+                Scroll(900),
+                Expect(5000, Some((5000, 90))),
+                Restart(5000),
+                Expect(5001, Some((1, 50))),
+            ],
         );
-        check("a clock that goes back counts nothing", &[Attend(50, true), Expect(20, Some((50, 50)))]);
+        check(
+            "a clock that goes back counts nothing",
+            &[Attend(50, true), Expect(20, Some((50, 50)))],
+        );
     }
 
     #[test]
     fn depth_is_a_percentage() {
-        for (part, whole, expected) in
-            [(0, 0, 100), (0, 100, 0), (1, 3, 33), (2, 3, 67), (3, 3, 100), (9, 3, 100), (u32::MAX, 1, 100)]
-        {
+        for (part, whole, expected) in [
+            (0, 0, 100),
+            (0, 100, 0),
+            (1, 3, 33),
+            (2, 3, 67),
+            (3, 3, 100),
+            (9, 3, 100),
+            (u32::MAX, 1, 100),
+        ] {
             assert_eq!(percent(part, whole), expected, "{part}/{whole}");
         }
     }

@@ -43,8 +43,9 @@ impl Object {
 
 /// Appends a quoted and escaped string.
 pub(crate) fn text(out: &mut String, value: &str) {
-    const HEX: [char; 16] =
-        ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f'];
+    const HEX: [char; 16] = [
+        '0', '1', '2', '3', '4', '5', '6', '7', '8', '9', 'a', 'b', 'c', 'd', 'e', 'f',
+    ];
     out.push('"');
     for c in value.chars() {
         match c {
@@ -83,7 +84,11 @@ mod tests {
         let check = |value: &str| {
             let mut out = String::new();
             text(&mut out, value);
-            assert_eq!(serde_json::from_str::<Value>(&out).ok(), Some(json!(value)), "{out}");
+            assert_eq!(
+                serde_json::from_str::<Value>(&out).ok(),
+                Some(json!(value)),
+                "{out}"
+            );
         };
         check("");
         check("plain");

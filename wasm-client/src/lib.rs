@@ -1,1 +1,100 @@
-//! Placeholder.
+//! The module's surface: what the page tells it. A page never hears of anything that fails in here,
+//! and a panic only switches the module off (`js/page.js` sees to that).
+//! The way of an event: page → `client` → `delivery` with its `queue` → `session` → page.
+
+mod client;
+mod delivery;
+mod engagement;
+mod json;
+mod queue;
+mod session;
+mod sys;
+
+use client::{Client, Consent, View};
+use delivery::Answer;
+use session::{ask, flush, run};
+use sys::random_id;
+use wasm_bindgen::prelude::{JsValue, wasm_bindgen};
+
+#[cfg(target_family = "wasm")]
+#[global_allocator]
+static ALLOCATOR: talc::wasm::WasmDynamicTalc = talc::wasm::new_wasm_dynamic_allocator();
+
+/// Starts collecting for a user who has opted in to `categories` (separated by commas), and gives the
+/// page's handle with `track`, `rate` and `stop`. For `exports` and `ended` see `sys::attach`.
+#[wasm_bindgen]
+pub fn start(
+    exports: JsValue,
+    endpoint: &str,
+    site: &str,
+    plan: u32,
+    categories: &str,
+    ended: JsValue,
+) -> JsValue {
+    let consent = Consent::new(site, plan, categories);
+    session::begin(Client::new(consent, &sys::referrer()));
+    sys::attach(exports, endpoint, ended)
+}
+
+/// The page is shown for the first time, or again from the back-forward cache.
+#[wasm_bindgen]
+pub fn open(now_ms: u32, url: &str, visible: bool, focused: bool) {
+    run(|client| client.open(View::new(now_ms, url, visible, focused), &mut random_id));
+}
+
+/// The address may have changed.
+#[wasm_bindgen]
+pub fn navigate(now_ms: u32, url: &str, visible: bool, focused: bool) {
+    run(|client| client.navigate(View::new(now_ms, url, visible, focused), &mut random_id));
+}
+
+/// The page was shown or hidden, or gained or lost the focus. A hidden page may never run again.
+#[wasm_bindgen]
+pub fn attend(now_ms: u32, url: &str, visible: bool, focused: bool) {
+    run(|client| client.attend(View::new(now_ms, url, visible, focused), &mut random_id));
+    if !visible {
+        flush();
+    }
+}
+
+/// The window was scrolled or the document changed its height, in CSS pixels.
+#[wasm_bindgen]
+pub fn scroll(bottom: u32, height: u32) {
+    ask(|client| client.scroll(bottom, height));
+}
+
+/// Tells of something the user did; see `Client::track` for the form of `props`.
+#[wasm_bindgen]
+pub fn track(name: &str, props: &str) {
+    run(|client| client.track(name, props, &mut random_id));
+}
+
+/// The user rates an activity.
+#[wasm_bindgen]
+pub fn rate(activity: &str, rating: f64) {
+    run(|client| client.rate(activity, rating, &mut random_id));
+}
+
+/// The timer has run out.
+#[wasm_bindgen]
+pub fn wake() {
+    run(Client::wake);
+}
+
+/// The relay has answered; `retry_after_s` is negative when it did not say.
+#[wasm_bindgen]
+pub fn answer(status: u16, retry_after_s: i32, random: u32) {
+    run(|client| client.answer(Answer::new(status, retry_after_s, random)));
+}
+
+/// The user opted out, or the page is done with: forgets everything.
+#[wasm_bindgen]
+pub fn stop() {
+    session::end();
+}
+
+/// How many events were refused or lost since the start.
+#[wasm_bindgen]
+pub fn dropped() -> u32 {
+    ask(|client| client.dropped())
+}

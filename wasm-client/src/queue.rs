@@ -76,7 +76,9 @@ impl Queue {
 
     /// The events under way are given up.
     pub(crate) fn give_up(&mut self) {
-        self.dropped = self.dropped.saturating_add(u32::try_from(self.busy).unwrap_or(u32::MAX));
+        self.dropped = self
+            .dropped
+            .saturating_add(u32::try_from(self.busy).unwrap_or(u32::MAX));
         self.arrive();
     }
 
@@ -120,7 +122,11 @@ mod tests {
     }
 
     fn first(queue: &Queue) -> usize {
-        queue.events.first().and_then(|e| e.parse().ok()).unwrap_or(usize::MAX)
+        queue
+            .events
+            .first()
+            .and_then(|e| e.parse().ok())
+            .unwrap_or(usize::MAX)
     }
 
     #[test]
@@ -128,7 +134,10 @@ mod tests {
         // count, bytes each → kept, dropped, number of the oldest kept
         let check = |count, bytes, kept: usize, dropped, oldest| {
             let queue = filled(count, bytes);
-            assert_eq!((queue.events.len(), queue.dropped, first(&queue)), (kept, dropped, oldest));
+            assert_eq!(
+                (queue.events.len(), queue.dropped, first(&queue)),
+                (kept, dropped, oldest)
+            );
             assert_eq!(queue.bytes, kept * bytes);
         };
         check(EVENTS_MAX, 10, 200, 0, 0);

@@ -1,2 +1,68 @@
-//! Placeholder.
-fn main(){}
+//! `cargo xtask`: every command a developer, a newcomer or CI needs, and nothing the relay itself is made of.
+
+mod bundle;
+mod check;
+mod children;
+mod ci;
+mod demo;
+mod http;
+mod node;
+mod random;
+mod report;
+mod step;
+mod test;
+mod tools;
+mod workspace;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// Builds, tests and demonstrates the feedback relay.
+#[derive(Debug, Parser)]
+#[command(
+    name = "cargo xtask",
+    bin_name = "cargo xtask",
+    after_help = "New here? `cargo xtask demo` sets everything up and starts it; `cargo xtask test` tests it.\n\
+                  What a command needs and may install (as root, or with sudo that asks no password), it installs;\n\
+                  otherwise it names the command that does."
+)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Set up, build and start the whole demo: a panel, the relay and a receiver that stands in for Plausible
+    Demo(demo::Demo),
+    /// Build all that the relay serves or loads, into relay/bundle: policy guest, browser module, pages
+    Bundle,
+    /// Run every test; the last line of the output counts them
+    Test(test::Test),
+    /// Run what CI runs: formatting, lints, documentation, then every test
+    Ci,
+}
+
+fn main() -> ExitCode {
+    let done = match Arguments::parse().command {
+        Command::Demo(demo) => demo::run(&demo),
+        Command::Bundle => bundle::all().map(|()| ExitCode::SUCCESS),
+        Command::Test(test) => test::run(&test),
+        Command::Ci => ci::run(),
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("\nerror: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_well_formed() {
+        super::Arguments::command().debug_assert();
+    }
+}

@@ -83,7 +83,7 @@ fn is_invisible(c: char) -> bool {
 }
 
 fn is_ip(word: &str) -> bool {
-    let word = word.trim_matches(|c: char| !c.is_ascii_hexdigit() && c != ':');
+    let word = word.trim_matches(|c: char| !c.is_alphanumeric() && c != ':');
     let bare = word.split_once('/').map_or(word, |(address, _prefix)| address);
     let without_port = bare.rsplit_once(':').map_or(bare, |(address, _port)| address);
     bare.parse::<IpAddr>().is_ok()

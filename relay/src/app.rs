@@ -1,0 +1,219 @@
+//! Builds a relay out of its rooms and runs it until it is told to stop.
+
+use crate::accounts::Accounts;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::control;
+use crate::forward::{ClientError, Forwarder, Reach};
+use crate::http::{self, serve};
+use crate::metrics::Metrics;
+use crate::sandbox::{LoadError, Sandbox};
+use crate::spool::Spool;
+use crate::store::{self, FolderLock, OpenError, Store, StoreError, Writer};
+use crate::switch::Switches;
+use crate::visitor::Visitors;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::{TcpListener, UnixListener};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// How often old events are swept out of the spool.
+const SWEEP_EVERY: Duration = Duration::from_secs(10);
+/// How long requests under way may take to end when the relay stops. What is not stored then was not
+/// answered 202 either; what is not delivered stays on disk.
+const STOP_GRACE: Duration = Duration::from_secs(15);
+
+/// Everything a request handler needs.
+#[derive(Debug)]
+pub struct App {
+    /// The checked configuration.
+    pub config: Config,
+    /// Tells the time.
+    pub clock: Clock,
+    /// Every metric.
+    pub metrics: Arc<Metrics>,
+    /// The policy.
+    pub sandbox: Sandbox,
+    /// The admin switches.
+    pub switches: Switches,
+    /// Events on disk.
+    pub spool: Spool,
+    /// Pseudonymous visitors.
+    pub visitors: Visitors,
+    /// Local accounts and sessions.
+    pub accounts: Accounts,
+    /// What the last request to Plausible said.
+    pub reach: watch::Receiver<Reach>,
+    /// Set when the relay is stopping.
+    pub stop: CancellationToken,
+}
+
+/// Why a relay does not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// The data folder or database.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The database, once open.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The policy.
+    #[error(transparent)]
+    Policy(#[from] LoadError),
+    /// There is no policy.
+    #[error("this binary was built without its policy; build it with `cargo xtask bundle` first, or name one in `policy.file`")]
+    NoPolicy,
+    /// The client for Plausible.
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    /// A listener.
+    #[error("cannot listen on {0}: {1}")]
+    Listen(String, std::io::Error),
+    /// The operating system.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+}
+
+/// A relay that is listening but not yet serving.
+#[derive(Debug)]
+pub struct Relay {
+    app: Arc<App>,
+    forwarder: Arc<Forwarder>,
+    public: TcpListener,
+    admin: TcpListener,
+    control: UnixListener,
+    writer: Writer,
+    lock: FolderLock,
+}
+
+impl Relay {
+    /// Builds every room and binds the listeners, so that everything that can fail does so before the
+    /// first request.
+    ///
+    /// # Errors
+    /// What keeps the relay from starting.
+    pub async fn build(config: Config, clock: Clock) -> Result<Self, StartError> {
+        let lock = FolderLock::take(&config.data_dir)?;
+        let metrics = Arc::new(Metrics::new(&config));
+        let sandbox = load_policy(&config)?;
+        let (store, writer) = Store::start(store::open(&config.data_dir)?)?;
+        let spool = Spool::open(store.clone(), Arc::clone(&metrics), clock.clone(), config.spool.clone()).await?;
+        let switches = Switches::open(&config, store.clone(), spool.clone(), clock.clone(), Arc::clone(&metrics)).await?;
+        let forwarder = Arc::new(Forwarder::new(
+            config.upstream.clone(),
+            config.spool.age_max,
+            spool.clone(),
+            switches.clone(),
+            Arc::clone(&metrics),
+            clock.clone(),
+        )?);
+        let public = listen(config.public.listen).await?;
+        let admin = listen(config.admin.listen).await?;
+        let control = control::listen(&config.data_dir)?;
+        let app = Arc::new(App {
+            visitors: Visitors::new(clock.now()),
+            accounts: Accounts::new(store, clock.clone(), config.admin.session),
+            reach: forwarder.reach(),
+            stop: CancellationToken::new(),
+            config,
+            clock,
+            metrics,
+            sandbox,
+            switches,
+            spool,
+        });
+        Ok(Self { app, forwarder, public, admin, control, writer, lock })
+    }
+
+    /// Where the public listener is.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn public_address(&self) -> std::io::Result<SocketAddr> {
+        self.public.local_addr()
+    }
+
+    /// Where the admin listener is.
+    ///
+    /// # Errors
+    /// The operating system's.
+    pub fn admin_address(&self) -> std::io::Result<SocketAddr> {
+        self.admin.local_addr()
+    }
+
+    /// The rooms, for tests.
+    pub fn app(&self) -> Arc<App> {
+        Arc::clone(&self.app)
+    }
+
+    /// Serves until `stop`, then: takes no more requests, finishes those under way, finishes the
+    /// requests to Plausible under way, and closes the database. What was not delivered stays in it.
+    pub async fn run(self, stop: CancellationToken) {
+        let Self { app, forwarder, public, admin, control, writer, lock } = self;
+        let tasks = TaskTracker::new();
+        let limits = &app.config.public;
+        tasks.spawn(serve::run(public, http::public_router(&app), limits.connections_max, app.stop.clone()));
+        tasks.spawn(serve::run(admin, http::admin_router(&app), ADMIN_CONNECTIONS_MAX, app.stop.clone()));
+        tasks.spawn(control::run(control, Arc::clone(&app)));
+        tasks.spawn(sweep(Arc::clone(&app)));
+        let front = tasks.clone();
+        let draining = CancellationToken::new();
+        let delivery = tokio::spawn(forwarder.run(draining.clone()));
+
+        stop.cancelled().await;
+        tracing::info!("stopping: finishing what is under way");
+        app.stop.cancel();
+        draining.cancel();
+        front.close();
+        let finished = tokio::time::timeout(STOP_GRACE, async {
+            front.wait().await;
+            // A panic has been reported by the panic hook.
+            let _ = delivery.await;
+        });
+        if finished.await.is_err() {
+            tracing::warn!("requests under way were cut after {STOP_GRACE:?}; nothing acknowledged is lost");
+        }
+        control::forget(&app.config.data_dir);
+        let waiting = app.metrics.ledger.counts().spooled;
+        drop(app);
+        // The writer ends when the last handle is gone; a cut request may hold one for a moment.
+        let joined = tokio::task::spawn_blocking(move || writer.join());
+        if tokio::time::timeout(STOP_GRACE, joined).await.is_err() {
+            tracing::warn!("the database was not closed in time; it will be recovered at the next start");
+        }
+        tracing::info!(waiting, "stopped; events that wait are delivered after the next start");
+        drop(lock);
+    }
+}
+
+/// Most connections to the admin listener. Above it new ones wait.
+const ADMIN_CONNECTIONS_MAX: usize = 64;
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).await.map_err(|error| StartError::Listen(address.to_string(), error))
+}
+
+fn load_policy(config: &Config) -> Result<Sandbox, StartError> {
+    let wasm = match &config.policy.file {
+        Some(path) => std::fs::read(path).map_err(LoadError::from)?,
+        None => http::assets::default_policy().ok_or(StartError::NoPolicy)?.into_owned(),
+    };
+    Ok(Sandbox::load(&wasm, &config.plan, &config.policy)?)
+}
+
+async fn sweep(app: Arc<App>) {
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(SWEEP_EVERY) => {}
+            () = app.stop.cancelled() => return,
+        }
+        match app.spool.sweep().await {
+            Ok(0) => {}
+            Ok(expired) => tracing::warn!(expired, "events waited longer than `spool.age_max_s` and were dropped"),
+            Err(error) => tracing::error!(%error, "the spool could not be swept"),
+        }
+    }
+}

@@ -1,0 +1,190 @@
+//! The command line: one subcommand per question an operator has.
+
+mod manage;
+mod run;
+
+use crate::document::Mistakes;
+use crate::version;
+use clap::{Args, Parser, Subcommand};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+/// A privacy-friendly product-feedback relay between browsers and Plausible.
+#[derive(Debug, Parser)]
+#[command(name = "feedback-relay", version = version::PACKAGE, arg_required_else_help = true, after_help = "\
+Getting started:
+  feedback-relay check-config --config relay.toml      tells every mistake of the configuration
+  feedback-relay user add alice --config relay.toml    makes an admin account
+  feedback-relay serve --config relay.toml             runs the relay
+  feedback-relay switch on --site panel.example.com --config relay.toml
+
+Collection is off until somebody switches it on, per site.")]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the relay until SIGINT or SIGTERM.
+    Serve(ConfigArg),
+    /// Check the configuration and the tracking plan, and tell every mistake with its key and line.
+    CheckConfig(ConfigArg),
+    /// Turn a site's collection on or off, or show how it stands.
+    ///
+    /// Works on a running relay and on a stopped one. When "off" has been answered no event leaves any
+    /// more, and those that waited are purged.
+    #[command(subcommand)]
+    Switch(SwitchCommand),
+    /// Make and list the accounts that may use the admin page.
+    #[command(subcommand)]
+    User(UserCommand),
+    /// Ask a running relay whether it is ready; exits 0 or 1. For container health checks.
+    Health(ConfigArg),
+    /// Run a receiver that speaks Plausible's events API and shows what arrives on a live page.
+    ///
+    /// For a first look and for tests. It keeps everything in memory.
+    Receiver {
+        /// Where to listen.
+        #[arg(long, default_value = "127.0.0.1:8700", value_name = "ADDRESS")]
+        listen: SocketAddr,
+        /// A site it knows; may be repeated. Without any it takes events of every site.
+        #[arg(long = "site", value_name = "DOMAIN")]
+        sites: Vec<String>,
+    },
+    /// Run a demo page in meshPanel's manner, with the relay mounted below /feedback.
+    DemoPanel {
+        /// Where to listen.
+        #[arg(long, default_value = "127.0.0.1:8600", value_name = "ADDRESS")]
+        listen: SocketAddr,
+        /// The relay's public listener.
+        #[arg(long, default_value = "http://127.0.0.1:8080", value_name = "URL")]
+        relay: String,
+        /// The receiver's page, to link to.
+        #[arg(long, value_name = "URL")]
+        receiver: Option<String>,
+        /// The relay's admin page, to link to.
+        #[arg(long, value_name = "URL")]
+        admin: Option<String>,
+        /// The site the page belongs to.
+        #[arg(long, default_value = "panel.example.com", value_name = "DOMAIN")]
+        site: String,
+    },
+    /// Show what this binary was built from.
+    Version,
+}
+
+#[derive(Debug, Subcommand)]
+enum SwitchCommand {
+    /// Start collecting a site's events.
+    On(SwitchArgs),
+    /// Stop at once, and purge what waits.
+    Off(SwitchArgs),
+    /// Show every site's switch, or one site's.
+    Status {
+        /// The site; all of them without it.
+        #[arg(long, value_name = "DOMAIN")]
+        site: Option<String>,
+        #[command(flatten)]
+        config: ConfigArg,
+    },
+}
+
+#[derive(Debug, Args)]
+struct SwitchArgs {
+    /// The site, as in [[site]].
+    #[arg(long, value_name = "DOMAIN")]
+    site: String,
+    #[command(flatten)]
+    config: ConfigArg,
+}
+
+#[derive(Debug, Subcommand)]
+enum UserCommand {
+    /// Make an account. Asks for the password.
+    Add(UserArgs),
+    /// Give an account a new password. Asks for it.
+    Passwd(UserArgs),
+    /// List the accounts.
+    List(ConfigArg),
+}
+
+#[derive(Debug, Args)]
+struct UserArgs {
+    /// The account's name.
+    name: String,
+    /// Read the password from the first line of standard input instead of asking twice.
+    #[arg(long)]
+    password_stdin: bool,
+    #[command(flatten)]
+    config: ConfigArg,
+}
+
+#[derive(Debug, Args)]
+struct ConfigArg {
+    /// The configuration file.
+    #[arg(long, default_value = "relay.toml", value_name = "FILE")]
+    config: PathBuf,
+}
+
+/// Runs the command line. Exit codes: 0 done, 1 it failed, 2 the arguments are wrong, 78 the
+/// configuration is wrong (`EX_CONFIG` of sysexits(3)).
+pub fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Serve(config) => run::serve(&config.config),
+        Command::CheckConfig(config) => manage::check_config(&config.config),
+        Command::Switch(SwitchCommand::On(args)) => manage::turn(&args.config.config, &args.site, true),
+        Command::Switch(SwitchCommand::Off(args)) => manage::turn(&args.config.config, &args.site, false),
+        Command::Switch(SwitchCommand::Status { site, config }) => manage::switch_status(&config.config, site.as_deref()),
+        Command::User(UserCommand::Add(args)) => manage::user_add(&args.config.config, &args.name, args.password_stdin),
+        Command::User(UserCommand::Passwd(args)) => manage::user_passwd(&args.config.config, &args.name, args.password_stdin),
+        Command::User(UserCommand::List(config)) => manage::user_list(&config.config),
+        Command::Health(config) => run::health(&config.config),
+        Command::Receiver { listen, sites } => run::receiver(listen, sites),
+        Command::DemoPanel { listen, relay, receiver, admin, site } => {
+            run::demo_panel(listen, crate::demo_panel::Places { site, relay, receiver, admin })
+        }
+        Command::Version => {
+            say(&format!("feedback-relay {} (commit {}, branch {})", version::PACKAGE, version::COMMIT, version::BRANCH));
+            Ok(())
+        }
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => match error.downcast_ref::<Mistakes>() {
+            Some(mistakes) => {
+                complain(&mistakes.to_string());
+                ExitCode::from(78)
+            }
+            None => {
+                complain(&format!("error: {error:#}"));
+                ExitCode::FAILURE
+            }
+        },
+    }
+}
+
+type Outcome = anyhow::Result<()>;
+
+/// A command's result, for people and scripts.
+#[expect(clippy::print_stdout, reason = "a command line answers on standard output")]
+fn say(text: &str) {
+    println!("{text}");
+}
+
+/// What went wrong, for people.
+fn complain(text: &str) {
+    eprintln!("{text}");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+}

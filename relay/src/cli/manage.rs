@@ -1,0 +1,175 @@
+//! The commands that look at or change a relay's data and end.
+
+use crate::accounts;
+use crate::app::StartError;
+use crate::cli::run::block_on;
+use crate::cli::{Outcome, complain, say};
+use crate::clock::Clock;
+use crate::config::{self, Config};
+use crate::control;
+use crate::metrics::Metrics;
+use crate::spool::Spool;
+use crate::store::{self, FolderLock, OpenError, Store};
+use crate::switch::{self, Switches};
+use anyhow::{Context, bail};
+use rusqlite::Connection;
+use std::io::{BufRead, IsTerminal};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// Longest wait for a running relay to turn a switch: longer than it waits for Plausible.
+const TURN_TIMEOUT: Duration = Duration::from_secs(60);
+
+fn load(path: &Path) -> Result<Config, crate::document::Mistakes> {
+    Config::load(path, &config::process_env)
+}
+
+/// `check-config`.
+pub(super) fn check_config(path: &Path) -> Outcome {
+    let config = load(path)?;
+    let plan = &config.plan;
+    say(&format!(
+        "{} is valid: {} site(s), tracking plan version {} with {} events and {} routes, delivering to {}",
+        path.display(),
+        config.sites.len(),
+        plan.version,
+        plan.events.len(),
+        plan.routes.iter().count(),
+        config.upstream.url,
+    ));
+    if config.metrics.password.is_none() {
+        say("note: without metrics.password nobody can read /metrics");
+    }
+    Ok(())
+}
+
+/// `switch on` and `switch off`: by the running relay where there is one, else in the database.
+pub(super) fn turn(path: &Path, site: &str, on: bool) -> Outcome {
+    let config = load(path)?;
+    block_on(async {
+        let purged = match FolderLock::take(&config.data_dir) {
+            Ok(lock) => {
+                let purged = turn_stopped(&config, site, on).await?;
+                drop(lock);
+                purged
+            }
+            Err(OpenError::InUse(_)) => turn_running(&config, site, on).await?,
+            Err(error) => return Err(error.into()),
+        };
+        let what = if on { "on" } else { "off" };
+        match purged {
+            0 => say(&format!("{site}: collection is {what}")),
+            n => say(&format!("{site}: collection is {what}; {n} waiting event(s) were purged")),
+        }
+        Ok(())
+    })
+}
+
+async fn turn_stopped(config: &Config, site: &str, on: bool) -> anyhow::Result<u64> {
+    let clock = Clock::system();
+    let metrics = Arc::new(Metrics::new(config));
+    let (store, writer) = Store::start(store::open(&config.data_dir)?)?;
+    let spool = Spool::open(store.clone(), Arc::clone(&metrics), clock.clone(), config.spool.clone()).await?;
+    let switches = Switches::open(config, store, spool, clock, metrics).await?;
+    let result = switches.turn(site, on, "cli").await;
+    drop(switches);
+    tokio::task::spawn_blocking(move || writer.join()).await?;
+    Ok(result?)
+}
+
+async fn turn_running(config: &Config, site: &str, on: bool) -> anyhow::Result<u64> {
+    let socket = control::path(&config.data_dir);
+    let client = reqwest::Client::builder().unix_socket(socket.clone()).no_proxy().timeout(TURN_TIMEOUT).build()?;
+    let answer = client
+        .put(format!("http://relay/sites/{site}/switch"))
+        .json(&serde_json::json!({ "on": on }))
+        .send()
+        .await
+        .with_context(|| format!("the running relay does not answer on {}", socket.display()))?;
+    let ok = answer.status().is_success();
+    let body: serde_json::Value = answer.json().await.context("the running relay's answer cannot be read")?;
+    if !ok {
+        bail!("{}", body["detail"].as_str().unwrap_or("the running relay refused"));
+    }
+    Ok(body["purged"].as_u64().unwrap_or(0))
+}
+
+/// `switch status`.
+pub(super) fn switch_status(path: &Path, site: Option<&str>) -> Outcome {
+    let config = load(path)?;
+    if let Some(site) = site
+        && !config.sites.iter().any(|s| s.domain == site)
+    {
+        return Err(switch::TurnError::UnknownSite(site.to_owned()).into());
+    }
+    let db = open(&config)?;
+    for configured in config.sites.iter().filter(|s| site.is_none_or(|site| s.domain == site)) {
+        let (on, change) = switch::read(&db, &configured.domain)?;
+        let locked = config.operator_lock || configured.operator_lock;
+        let state = match (on, locked) {
+            (_, true) => "off (locked by the operator)",
+            (true, false) => "on",
+            (false, false) => "off",
+        };
+        let since = change.map_or(String::new(), |c| format!(", turned {} by {}", c.at.rfc3339(), c.by));
+        say(&format!("{}: {state}{since}", configured.domain));
+    }
+    Ok(())
+}
+
+/// `user add`.
+pub(super) fn user_add(path: &Path, name: &str, from_stdin: bool) -> Outcome {
+    let db = open(&load(path)?)?;
+    let password = ask_password(from_stdin)?;
+    accounts::add(&db, name, &password, Clock::system().now())?;
+    say(&format!("account {name} was made"));
+    Ok(())
+}
+
+/// `user passwd`.
+pub(super) fn user_passwd(path: &Path, name: &str, from_stdin: bool) -> Outcome {
+    let db = open(&load(path)?)?;
+    let password = ask_password(from_stdin)?;
+    accounts::change_password(&db, name, &password)?;
+    say(&format!("account {name} has a new password"));
+    Ok(())
+}
+
+/// `user list`.
+pub(super) fn user_list(path: &Path) -> Outcome {
+    let accounts = accounts::list(&open(&load(path)?)?)?;
+    if accounts.is_empty() {
+        complain("there are no accounts yet; `user add NAME` makes one");
+    }
+    for (name, created) in accounts {
+        say(&format!("{name}\t{}", created.rfc3339()));
+    }
+    Ok(())
+}
+
+/// Opens the database beside a relay that may be running: SQLite lets both in.
+fn open(config: &Config) -> Result<Connection, StartError> {
+    // Takes the lock for a moment where it can, which makes the folder where there is none.
+    match FolderLock::take(&config.data_dir) {
+        Ok(_) | Err(OpenError::InUse(_)) => {}
+        Err(error) => return Err(error.into()),
+    }
+    Ok(store::open(&config.data_dir)?)
+}
+
+/// Reads a password without showing it where there is a terminal.
+fn ask_password(from_stdin: bool) -> anyhow::Result<String> {
+    let stdin = std::io::stdin();
+    if from_stdin || !stdin.is_terminal() {
+        let mut line = String::new();
+        stdin.lock().read_line(&mut line).context("the password cannot be read from standard input")?;
+        return Ok(line.trim_end_matches(['\r', '\n']).to_owned());
+    }
+    complain(&format!("A password has at least {} characters.", accounts::PASSWORD_CHARS_MIN));
+    let password = rpassword::prompt_password("Password: ")?;
+    if rpassword::prompt_password("Again: ")? != password {
+        bail!("the two passwords differ");
+    }
+    Ok(password)
+}

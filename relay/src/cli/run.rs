@@ -1,0 +1,134 @@
+//! The commands that run until they are stopped, and the one that asks whether one does.
+
+use crate::app::Relay;
+use crate::cli::{Outcome, say};
+use crate::clock::Clock;
+use crate::config::{self, Config};
+use crate::demo_panel::{self, Places};
+use crate::receiver::{self, Receiver};
+use anyhow::{Context, bail};
+use std::future::Future;
+use std::io::IsTerminal;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
+use tracing_subscriber::EnvFilter;
+
+/// `serve`.
+pub(super) fn serve(path: &Path) -> Outcome {
+    let config = Config::load(path, &config::process_env)?;
+    log_to_stderr(config.log_json);
+    let switched_on_is_possible = !config.operator_lock;
+    until_stopped(async move |stop| {
+        let relay = Relay::build(config, Clock::system()).await?;
+        let app = relay.app();
+        let on: Vec<_> = app.switches.sites().filter(|site| site.is_on()).map(|site| site.domain.as_str()).collect();
+        if on.is_empty() && switched_on_is_possible {
+            tracing::info!("collection is off for every site; `feedback-relay switch on --site …` or the admin page turns it on");
+        }
+        if app.config.metrics.password.is_none() {
+            tracing::warn!("nobody can read /metrics: set `metrics.password` or FEEDBACK_RELAY_METRICS_PASSWORD");
+        }
+        say(&format!("ready relay public http://{}", relay.public_address()?));
+        say(&format!("ready relay admin http://{}", relay.admin_address()?));
+        drop(app);
+        relay.run(stop).await;
+        Ok(())
+    })
+}
+
+/// `receiver`.
+pub(super) fn receiver(listen: SocketAddr, sites: Vec<String>) -> Outcome {
+    log_to_stderr(false);
+    until_stopped(async move |stop| {
+        let listener = bind(listen).await?;
+        say(&format!("ready receiver http://{}", listener.local_addr()?));
+        receiver::run(listener, Arc::new(Receiver::new(sites)), stop).await;
+        Ok(())
+    })
+}
+
+/// `demo-panel`.
+pub(super) fn demo_panel(listen: SocketAddr, places: Places) -> Outcome {
+    log_to_stderr(false);
+    until_stopped(async move |stop| {
+        let listener = bind(listen).await?;
+        say(&format!("ready demo-panel http://{}", listener.local_addr()?));
+        Ok(demo_panel::run(listener, places, stop).await?)
+    })
+}
+
+/// `health`.
+pub(super) fn health(path: &Path) -> Outcome {
+    let config = Config::load(path, &config::process_env)?;
+    let mut address = config.public.listen;
+    if address.ip().is_unspecified() {
+        // Listening everywhere includes here.
+        address.set_ip(match address {
+            SocketAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
+            SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    block_on(async move {
+        let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(5)).build()?;
+        let url = format!("http://{address}/actuator/health/readiness");
+        let answer = client.get(&url).send().await.with_context(|| format!("no relay answers at {url}"))?;
+        let status = answer.status();
+        say(answer.text().await?.trim());
+        if !status.is_success() {
+            bail!("the relay is not ready ({status})");
+        }
+        Ok(())
+    })
+}
+
+async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
+    TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}; `--listen` chooses another address"))
+}
+
+/// Runs until SIGINT or SIGTERM; a second signal ends the process at once.
+fn until_stopped<F: Future<Output = anyhow::Result<()>>>(work: impl FnOnce(CancellationToken) -> F) -> Outcome {
+    block_on(async move {
+        let stop = CancellationToken::new();
+        let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        let stopping = stop.clone();
+        tokio::spawn(async move {
+            loop {
+                tokio::select! {
+                    _ = interrupt.recv() => {}
+                    _ = terminate.recv() => {}
+                }
+                if stopping.is_cancelled() {
+                    tracing::warn!("stopped at once, at a second signal");
+                    std::process::exit(1);
+                }
+                stopping.cancel();
+            }
+        });
+        work(stop).await
+    })
+}
+
+pub(super) fn block_on(work: impl Future<Output = anyhow::Result<()>>) -> Outcome {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+    let result = runtime.block_on(work);
+    // Nothing that still runs holds anything that would be lost.
+    runtime.shutdown_background();
+    result
+}
+
+/// Logs go to standard error, so that standard output holds results only. `RUST_LOG` chooses what.
+fn log_to_stderr(json: bool) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // The first subscriber stays; a second one can only come from a test.
+    let _ = if json {
+        builder.json().try_init()
+    } else {
+        builder.with_ansi(std::io::stderr().is_terminal()).with_target(false).try_init()
+    };
+}

@@ -1,0 +1,73 @@
+//! The only place that reads the wall clock and draws random bytes. Everything else is handed these.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+/// A moment, in whole milliseconds since 1970-01-01 UTC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Moment(pub i64);
+
+impl Moment {
+    /// How long ago an earlier moment was. Zero when the clock went backwards.
+    pub fn since(self, earlier: Self) -> std::time::Duration {
+        std::time::Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
+    }
+
+    /// The UTC day, counted from 1970-01-01.
+    pub fn utc_day(self) -> i64 {
+        self.0.div_euclid(24 * 60 * 60 * 1000)
+    }
+
+    /// RFC 3339 in UTC, in whole seconds.
+    pub fn rfc3339(self) -> String {
+        jiff::Timestamp::from_second(self.0.div_euclid(1000)).map_or_else(|_| String::new(), |t| t.to_string())
+    }
+}
+
+/// Tells the time.
+#[derive(Clone, Debug)]
+pub struct Clock(Source);
+
+#[derive(Clone, Debug)]
+enum Source {
+    System,
+    Set(Arc<AtomicI64>),
+}
+
+impl Clock {
+    /// The machine's clock.
+    pub fn system() -> Self {
+        Self(Source::System)
+    }
+
+    /// A clock that stands still until it is set; for tests.
+    pub fn standing_at(moment: Moment) -> Self {
+        Self(Source::Set(Arc::new(AtomicI64::new(moment.0))))
+    }
+
+    /// Moves a standing clock. The machine's clock is not moved.
+    pub fn set(&self, moment: Moment) {
+        if let Source::Set(now) = &self.0 {
+            now.store(moment.0, Ordering::SeqCst);
+        }
+    }
+
+    /// The time now.
+    pub fn now(&self) -> Moment {
+        match &self.0 {
+            Source::System => Moment(jiff::Timestamp::now().as_millisecond()),
+            Source::Set(now) => Moment(now.load(Ordering::SeqCst)),
+        }
+    }
+}
+
+/// Random bytes from the operating system.
+///
+/// # Panics
+/// When the operating system has none: no key could be trusted then, so nothing may go on.
+pub fn random<const N: usize>() -> [u8; N] {
+    let mut bytes = [0; N];
+    #[expect(clippy::expect_used, reason = "without randomness no pseudonym or session is safe")]
+    getrandom::fill(&mut bytes).expect("the operating system has no randomness");
+    bytes
+}

@@ -1,0 +1,146 @@
+//! The configuration: one TOML file, checked as a whole before anything starts.
+//!
+//! One struct per concern, each in a file of its own under `config/`. Paths in the file are relative to
+//! the file's own folder. Secrets may come from the environment instead.
+
+mod listen;
+mod plan_file;
+mod policy;
+mod secret;
+mod site;
+mod spool;
+mod upstream;
+
+pub use listen::{Admin, Metrics, Public};
+pub use policy::PolicyConfig;
+pub use secret::Secret;
+pub use site::SiteConfig;
+pub use spool::SpoolConfig;
+pub use upstream::Upstream;
+
+use crate::document::{self, Mistakes, Section};
+use relay_event::Plan;
+use std::path::{Path, PathBuf};
+
+/// The plan shipped with the relay, for meshPanel.
+pub const DEFAULT_PLAN: &str = include_str!("../plan.toml");
+
+/// A checked configuration.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where the database, its lock and the control socket live.
+    pub data_dir: PathBuf,
+    /// The operator's lock: while it is set nothing is collected and no admin can switch it on.
+    pub operator_lock: bool,
+    /// The tracking plan.
+    pub plan: Plan,
+    /// The listener browsers reach.
+    pub public: Public,
+    /// The listener of admins and monitoring.
+    pub admin: Admin,
+    /// Who may read the metrics.
+    pub metrics: Metrics,
+    /// The sites events may belong to.
+    pub sites: Vec<SiteConfig>,
+    /// The scrubbing policy and its limits.
+    pub policy: PolicyConfig,
+    /// The spool's bounds.
+    pub spool: SpoolConfig,
+    /// Where events go.
+    pub upstream: Upstream,
+    /// Whether log lines are JSON.
+    pub log_json: bool,
+}
+
+/// The environment, as a function, so that tests need not touch the process's own.
+pub type Env<'e> = &'e dyn Fn(&str) -> Option<String>;
+
+/// The process's environment.
+#[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+pub fn process_env(key: &str) -> Option<String> {
+    std::env::var(key).ok()
+}
+
+impl Config {
+    /// Reads and checks a file and what it names.
+    ///
+    /// # Errors
+    /// Every mistake of the file and of the plan it names, with key and line.
+    pub fn load(path: &Path, env: Env<'_>) -> Result<Self, Mistakes> {
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            Mistakes::of_file(path, format!("cannot be read: {error}. `--config` names the file; relay.example.toml is one to start from"))
+        })?;
+        let folder = path.parent().unwrap_or(Path::new(""));
+        Self::parse(&path.display().to_string(), &text, folder, env)
+    }
+
+    /// Checks the text of a file whose relative paths start at `folder`.
+    ///
+    /// # Errors
+    /// Every mistake of the file and of the plan it names, with key and line.
+    pub fn parse(name: &str, text: &str, folder: &Path, env: Env<'_>) -> Result<Self, Mistakes> {
+        let mut plan_mistakes = Mistakes::default();
+        let config = document::read(name, text, |root| {
+            let plan = read_plan(root, folder).unwrap_or_else(|mistakes| {
+                plan_mistakes.merge(mistakes);
+                None
+            });
+            Some(Self {
+                data_dir: folder.join(root.text("data_dir").unwrap_or_else(|| "data".into())),
+                operator_lock: root.boolean("operator_lock").unwrap_or(false),
+                public: root.section("public", Public::read),
+                admin: root.section("admin", Admin::read),
+                metrics: root.section("metrics", |s| Metrics::read(s, folder, env)),
+                sites: SiteConfig::read_all(root),
+                policy: root.section("policy", |s| PolicyConfig::read(s, folder)),
+                spool: root.section("spool", SpoolConfig::read),
+                log_json: root.section("log", |s| s.parsed("format", "\"text\" or \"json\"", log_json)).unwrap_or(false),
+                // Last, so that a missing upstream does not hide the other mistakes.
+                upstream: root.section("upstream", Upstream::read)?,
+                plan: plan?,
+            })
+        });
+        match config {
+            Ok(Some(config)) => plan_mistakes.into_result().map(|()| config),
+            Ok(None) => Err(plan_mistakes),
+            Err(mut mistakes) => {
+                mistakes.merge(plan_mistakes);
+                Err(mistakes)
+            }
+        }
+    }
+}
+
+fn log_json(text: &str) -> Option<bool> {
+    match text {
+        "text" => Some(false),
+        "json" => Some(true),
+        _ => None,
+    }
+}
+
+/// `Ok(None)` means the file could not be read, which is noted at the key.
+fn read_plan(root: &Section<'_>, folder: &Path) -> Result<Option<Plan>, Mistakes> {
+    let Some(name) = root.text("plan") else {
+        return plan_file::read("plan.toml (built in)", DEFAULT_PLAN).map(Some);
+    };
+    let path = folder.join(name);
+    match std::fs::read_to_string(&path) {
+        Ok(text) => plan_file::read(&path.display().to_string(), &text).map(Some),
+        Err(error) => {
+            root.mistake("plan", format!("names a file that cannot be read: {error}"));
+            Ok(None)
+        }
+    }
+}
+
+/// The plan shipped with the relay.
+///
+/// # Errors
+/// Never, as a test proves; a defect of ours would be reported like an operator's mistake.
+pub fn default_plan() -> Result<Plan, Mistakes> {
+    plan_file::read("plan.toml (built in)", DEFAULT_PLAN)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,107 @@
+//! `[public]`, `[admin]` and `[metrics]`: who listens where, and the limits at the front door.
+
+use crate::config::{Env, Secret};
+use crate::document::Section;
+use ipnet::IpNet;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::Path;
+use std::time::Duration;
+
+/// The listener browsers reach, usually behind the customer's own web server.
+#[derive(Clone, Debug)]
+pub struct Public {
+    /// The address to bind; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// The path at which the routes are mounted besides the root, as `/feedback`. Empty for none.
+    pub base_path: String,
+    /// Proxies whose `X-Forwarded-For` is believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Largest body, in bytes. Above it: 413.
+    pub body_bytes_max: usize,
+    /// Longest wait for a whole body. Above it: 408.
+    pub body_timeout: Duration,
+    /// Most open connections. Above it new ones wait in the kernel's queue.
+    pub connections_max: usize,
+    /// Most requests worked on at once. Above it: 503 with Retry-After.
+    pub requests_max: usize,
+}
+
+impl Public {
+    pub(super) fn read(section: &Section<'_>) -> Self {
+        Self {
+            listen: address(section, 8080),
+            base_path: section
+                .parsed("base_path", "a path such as \"/feedback\", or empty", base_path)
+                .unwrap_or_else(|| "/feedback".into()),
+            trusted_proxies: section
+                .list("trusted_proxies", "networks such as \"10.0.0.0/8\"", network)
+                .unwrap_or_default(),
+            body_bytes_max: size(section, "body_bytes_max", 1024..=1024 * 1024, 64 * 1024),
+            body_timeout: seconds(section, "body_timeout_s", 1..=300, 10),
+            connections_max: size(section, "connections_max", 1..=1_000_000, 8192),
+            requests_max: size(section, "requests_max", 1..=100_000, 1024),
+        }
+    }
+}
+
+/// The listener of admins and monitoring.
+#[derive(Clone, Debug)]
+pub struct Admin {
+    /// The address to bind; loopback unless the operator says otherwise.
+    pub listen: SocketAddr,
+    /// How long a login lasts without use.
+    pub session: Duration,
+}
+
+impl Admin {
+    pub(super) fn read(section: &Section<'_>) -> Self {
+        Self { listen: address(section, 8081), session: seconds(section, "session_s", 60..=86_400, 1800) }
+    }
+}
+
+/// Who may read `/metrics`.
+#[derive(Clone, Debug)]
+pub struct Metrics {
+    /// The user of basic auth.
+    pub username: String,
+    /// The password of basic auth. Without one nobody may read the metrics.
+    pub password: Option<Secret>,
+}
+
+impl Metrics {
+    pub(super) fn read(section: &Section<'_>, folder: &Path, env: Env<'_>) -> Self {
+        Self {
+            username: section.text("username").unwrap_or_else(|| "prometheus".into()),
+            password: Secret::read(section, "password", folder, "FEEDBACK_RELAY_METRICS_PASSWORD", env),
+        }
+    }
+}
+
+fn address(section: &Section<'_>, port: u16) -> SocketAddr {
+    section
+        .parsed("listen", "an address and port such as \"127.0.0.1:8080\"", |t| t.parse().ok())
+        .unwrap_or(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port))
+}
+
+fn base_path(text: &str) -> Option<String> {
+    let path = text.trim_end_matches('/');
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./".contains(c);
+    let ok = path.is_empty() || (path.starts_with('/') && path.chars().all(plain) && !path.contains("//"));
+    ok.then(|| path.to_owned())
+}
+
+fn network(text: &str) -> Result<IpNet, String> {
+    text.parse::<IpNet>()
+        .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
+        .map_err(|_| "one of them is neither a network nor an address".to_owned())
+}
+
+/// A size that fits a `usize` because its range does.
+pub(super) fn size(section: &Section<'_>, key: &str, range: std::ops::RangeInclusive<i64>, default: usize) -> usize {
+    section.integer(key, range).and_then(|n| usize::try_from(n).ok()).unwrap_or(default)
+}
+
+/// A duration in whole seconds.
+pub(super) fn seconds(section: &Section<'_>, key: &str, range: std::ops::RangeInclusive<i64>, default: u64) -> Duration {
+    Duration::from_secs(section.integer(key, range).and_then(|n| u64::try_from(n).ok()).unwrap_or(default))
+}

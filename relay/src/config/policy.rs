@@ -1,0 +1,37 @@
+//! `[policy]`: the scrubbing policy and what it may use.
+
+use crate::config::listen::size;
+use crate::document::Section;
+use std::path::{Path, PathBuf};
+
+/// The policy and its limits.
+#[derive(Clone, Debug)]
+pub struct PolicyConfig {
+    /// The component to run instead of the one built in.
+    pub file: Option<PathBuf>,
+    /// Fuel per event: wasm instructions, roughly. The default policy uses some ten thousand.
+    pub fuel: u64,
+    /// Largest memory of an instance, in bytes.
+    pub memory_bytes_max: usize,
+}
+
+impl PolicyConfig {
+    pub(super) fn read(section: &Section<'_>, folder: &Path) -> Self {
+        let default = Self::default();
+        Self {
+            file: section.text("file").map(|name| folder.join(name)),
+            fuel: section
+                .integer("fuel", 10_000..=10_000_000_000)
+                .and_then(|n| u64::try_from(n).ok())
+                .unwrap_or(default.fuel),
+            memory_bytes_max: size(section, "memory_bytes_max", 1024 * 1024..=1024 * 1024 * 1024, default.memory_bytes_max),
+        }
+    }
+}
+
+impl Default for PolicyConfig {
+    fn default() -> Self {
+        // A loop burns this much fuel in about a millisecond.
+        Self { file: None, fuel: 20_000_000, memory_bytes_max: 16 * 1024 * 1024 }
+    }
+}

@@ -1,0 +1,61 @@
+//! The control socket: how `feedback-relay switch` talks to a running relay.
+//!
+//! A Unix socket in the data folder, which only its owner can enter: whoever may read the database may
+//! turn the switch. A switch turned this way is as linearizable as one turned on the admin page.
+
+use crate::app::{App, StartError};
+use crate::http::turn::{self, Turn};
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{Path as UrlPath, State};
+use axum::response::Response;
+use axum::routing::put;
+use axum::{Json, Router};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tokio::net::UnixListener;
+
+/// Longest path of a Unix socket, in bytes (`sun_path` in unix(7)).
+const PATH_BYTES_MAX: usize = 107;
+
+/// Where the socket of a data folder is.
+pub fn path(data_dir: &Path) -> PathBuf {
+    data_dir.join("control.sock")
+}
+
+/// Binds the socket. One left behind by a relay that was killed is replaced; the folder's lock has
+/// proved that no relay uses it.
+///
+/// # Errors
+/// When it cannot be bound.
+pub fn listen(data_dir: &Path) -> Result<UnixListener, StartError> {
+    let path = path(data_dir);
+    let failed = |error| StartError::Listen(path.display().to_string(), error);
+    if path.as_os_str().len() > PATH_BYTES_MAX {
+        let text = format!("its path is longer than {PATH_BYTES_MAX} bytes; choose a shorter `data_dir`");
+        return Err(failed(std::io::Error::new(std::io::ErrorKind::InvalidInput, text)));
+    }
+    forget(data_dir);
+    UnixListener::bind(&path).map_err(failed)
+}
+
+/// Removes the socket.
+pub fn forget(data_dir: &Path) {
+    // Usually it is there or not there; anything else shows when binding.
+    let _ = std::fs::remove_file(path(data_dir));
+}
+
+/// Serves the socket until the relay stops.
+pub async fn run(listener: UnixListener, app: Arc<App>) {
+    let stop = app.stop.clone();
+    let router = Router::new().route("/sites/{site}/switch", put(turn_site)).with_state(app);
+    // An error here would be the operating system's; the relay goes on without the socket.
+    let _ = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await;
+}
+
+async fn turn_site(
+    State(app): State<Arc<App>>,
+    UrlPath(site): UrlPath<String>,
+    turn: Result<Json<Turn>, JsonRejection>,
+) -> Response {
+    turn::turn(&app, &site, turn, "cli").await
+}

@@ -1,0 +1,122 @@
+//! The corridor from a readable request to the spool: gate, sandbox, guard, disk.
+//!
+//! Each step takes one type and gives the next; each event ends in exactly one [`Ending`].
+
+use crate::app::App;
+use crate::gate::{self, Admitted, Signals};
+use crate::guard;
+use crate::metrics::EventLabel;
+use crate::metrics::ledger::Ticket;
+use crate::spool::Incoming;
+use crate::switch::Permit;
+use relay_event::plan::EventPlan;
+use relay_event::scrub::Visible;
+use relay_event::wire::Batch;
+use relay_event::{Event, EventId, Malformed, Outcome};
+use std::sync::Arc;
+use std::time::Instant;
+
+/// What became of one event of a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// It is on disk.
+    Stored,
+    /// It ended, with what is wrong where the sender can mend it.
+    Ended(Outcome, Option<Malformed>),
+}
+
+/// What became of a request.
+#[derive(Debug)]
+pub enum Walk {
+    /// The request was refused as a whole.
+    Refused(Outcome),
+    /// Each event ended on its own, in the request's order.
+    Events(Vec<Ending>),
+}
+
+/// Walks a request's events through the corridor. Returns when all that will be stored is on disk.
+pub async fn walk(app: &App, signals: &Signals, batch: Batch) -> Walk {
+    let tickets = app.metrics.ledger.receive(batch.events.len());
+    let now = app.clock.now();
+    let entered = gate::enter(&batch.site, batch.consent, signals, &app.config.plan, &app.switches, &app.visitors, now).await;
+    let visit = match entered {
+        Ok(visit) => visit,
+        Err(outcome) => {
+            tickets.into_iter().for_each(|ticket| ticket.end(outcome));
+            return Walk::Refused(outcome);
+        }
+    };
+    let mut endings = Vec::with_capacity(tickets.len());
+    let mut storing = Vec::new();
+    for (event, ticket) in batch.events.into_iter().zip(tickets) {
+        match pass(app, event, |event| visit.admit(event, &app.config.plan)) {
+            Ok((admitted, scrubbed, rules)) => {
+                let incoming = Incoming { scrubbed, id: admitted.id, ticket, permit: admitted.permit };
+                storing.push((endings.len(), incoming, rules));
+                endings.push(Ending::Stored);
+            }
+            Err((outcome, why)) => {
+                ticket.end(outcome);
+                endings.push(Ending::Ended(outcome, why));
+            }
+        }
+    }
+    drop(visit);
+    store(app, storing, &mut endings).await;
+    Walk::Events(endings)
+}
+
+/// Counts a request whose body never became events.
+pub fn refuse_unread(app: &App, outcome: Outcome) {
+    app.metrics.ledger.receive(1).into_iter().for_each(|ticket: Ticket| ticket.end(outcome));
+}
+
+/// What is left of an admitted event once its content is scrubbed.
+struct Passed {
+    id: Option<EventId>,
+    permit: Arc<Permit>,
+}
+
+type Refused = (Outcome, Option<Malformed>);
+
+/// Takes one event through gate, sandbox and guard.
+fn pass<'p>(
+    app: &App,
+    event: Result<Event, Malformed>,
+    admit: impl FnOnce(Event) -> Result<(Admitted, &'p EventPlan), Outcome>,
+) -> Result<(Passed, guard::Scrubbed, &'p EventPlan), Refused> {
+    let event = event.map_err(|why| (Outcome::Malformed, Some(why)))?;
+    let (admitted, rules) = admit(event).map_err(|outcome| (outcome, None))?;
+    let event = admitted.event();
+    let visible = Visible {
+        name: event.name.clone(),
+        url: event.url.clone(),
+        referrer: event.referrer.clone(),
+        props: event.props.clone(),
+    };
+    let started = Instant::now();
+    let proposed = app.sandbox.scrub(&visible);
+    app.metrics.policy_duration.observe(started.elapsed().as_secs_f64());
+    let proved = proposed.and_then(|proposed| guard::prove(event, admitted.site(), admitted.sender(), proposed, &app.config.plan));
+    let scrubbed = proved.map_err(|outcome| (outcome, None))?;
+    app.metrics.props_dropped.inc_by((event.props.len() - scrubbed.props().len()) as u64);
+    let passed = Passed { id: event.id, permit: Arc::clone(admitted.permit()) };
+    Ok((passed, scrubbed, rules))
+}
+
+/// Stores what got through and corrects the endings of what could not be stored.
+async fn store(app: &App, storing: Vec<(usize, Incoming, &EventPlan)>, endings: &mut [Ending]) {
+    if storing.is_empty() {
+        return;
+    }
+    let (places, batch): (Vec<_>, Vec<_>) = storing.into_iter().map(|(place, incoming, rules)| ((place, rules), incoming)).unzip();
+    let outcomes = app.spool.append(batch).await;
+    for ((place, rules), outcome) in places.into_iter().zip(outcomes) {
+        match outcome {
+            None => {
+                app.metrics.accepted.get_or_create(&EventLabel::of(rules)).inc();
+            }
+            Some(outcome) => endings[place] = Ending::Ended(outcome, None),
+        }
+    }
+}

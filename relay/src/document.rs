@@ -1,0 +1,327 @@
+//! Reads a TOML file key by key, so that every mistake is reported at once, with its key and line.
+//!
+//! `serde` stops at the first mistake and knows no line once the syntax is fine; an operator who
+//! mends a file wants the whole list.
+
+use std::cell::RefCell;
+use std::collections::BTreeSet;
+use std::fmt;
+use std::path::Path;
+use std::rc::Rc;
+use toml::Spanned;
+use toml::de::{DeString, DeTable, DeValue};
+
+/// Everything that is wrong with a file, in the order of its lines.
+#[derive(Debug, Default)]
+pub struct Mistakes(Vec<Mistake>);
+
+#[derive(Debug)]
+struct Mistake {
+    file: String,
+    line: usize,
+    text: String,
+}
+
+impl fmt::Display for Mistakes {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, mistake) in self.0.iter().enumerate() {
+            if i > 0 {
+                f.write_str("\n")?;
+            }
+            match mistake.line {
+                0 => write!(f, "{}: {}", mistake.file, mistake.text)?,
+                line => write!(f, "{}:{line}: {}", mistake.file, mistake.text)?,
+            }
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Mistakes {}
+
+impl Mistakes {
+    /// One mistake that belongs to a file as a whole.
+    pub fn of_file(file: &Path, text: impl Into<String>) -> Self {
+        Self(vec![Mistake { file: file.display().to_string(), line: 0, text: text.into() }])
+    }
+
+    /// Adds another file's mistakes.
+    pub fn merge(&mut self, other: Self) {
+        self.0.extend(other.0);
+    }
+
+    /// `Ok` when there are none.
+    pub fn into_result(mut self) -> Result<(), Self> {
+        self.0.sort_by_key(|m| m.line);
+        if self.0.is_empty() { Ok(()) } else { Err(self) }
+    }
+}
+
+/// Reads a document with `read`, which takes the keys it knows; what it leaves is a mistake.
+///
+/// # Errors
+/// Every syntax error, every mistake `read` noted and every unknown key.
+pub fn read<T>(file: &str, text: &str, read: impl FnOnce(&Section<'_>) -> T) -> Result<T, Mistakes> {
+    let (root, errors) = DeTable::parse_recoverable(text);
+    let notes = Rc::new(Notes { file: file.to_owned(), text: text.to_owned(), mistakes: RefCell::default() });
+    for error in &errors {
+        let line = error.span().map_or(0, |span| notes.line(span.start));
+        // The first line only: the rest would quote the file.
+        notes.add(line, error.message().lines().next().unwrap_or("is not TOML").to_owned());
+    }
+    let value = {
+        let section = Section::new(String::new(), 1, root.get_ref(), &notes);
+        let value = read(&section);
+        if errors.is_empty() {
+            section.finish();
+        }
+        value
+    };
+    let mistakes = Mistakes(notes.mistakes.take());
+    mistakes.into_result().map(|()| value)
+}
+
+struct Notes {
+    file: String,
+    text: String,
+    mistakes: RefCell<Vec<Mistake>>,
+}
+
+impl Notes {
+    fn line(&self, offset: usize) -> usize {
+        let before = self.text.as_bytes().get(..offset).unwrap_or_default();
+        before.iter().filter(|b| **b == b'\n').count() + 1
+    }
+
+    fn add(&self, line: usize, text: String) {
+        self.mistakes.borrow_mut().push(Mistake { file: self.file.clone(), line, text });
+    }
+}
+
+/// One table of the document. Keys are taken out; those left at the end are unknown.
+pub struct Section<'t> {
+    path: String,
+    line: usize,
+    table: Option<&'t DeTable<'t>>,
+    known: RefCell<BTreeSet<String>>,
+    notes: Rc<Notes>,
+}
+
+impl fmt::Debug for Section<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Section({})", self.path)
+    }
+}
+
+impl<'t> Section<'t> {
+    fn new(path: String, line: usize, table: &'t DeTable<'t>, notes: &Rc<Notes>) -> Self {
+        Self { path, line, table: Some(table), known: RefCell::default(), notes: Rc::clone(notes) }
+    }
+
+    fn path_of(&self, key: &str) -> String {
+        if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
+    }
+
+    fn entry(&self, key: &str) -> Option<(&'t Spanned<DeValue<'t>>, usize)> {
+        self.known.borrow_mut().insert(key.to_owned());
+        let found = self.table?.iter().find(|(k, _)| k.get_ref() == key);
+        found.map(|(k, v): (&Spanned<DeString<'_>>, _)| (v, self.notes.line(k.span().start)))
+    }
+
+    /// The line the section starts at.
+    pub fn line(&self) -> usize {
+        self.line
+    }
+
+    /// Notes a mistake about a key of this section.
+    pub fn mistake(&self, key: &str, text: impl fmt::Display) {
+        let found = self.table.and_then(|t| t.iter().find(|(k, _)| k.get_ref() == key));
+        let line = found.map_or(self.line, |(k, _)| self.notes.line(k.span().start));
+        self.notes.add(line, format!("`{}` {text}", self.path_of(key)));
+    }
+
+    /// Whether a key is there.
+    pub fn has(&self, key: &str) -> bool {
+        self.entry(key).is_some()
+    }
+
+    /// A text that `parse` understands. `what` completes the sentence "`key` must be …".
+    pub fn parsed<T>(&self, key: &str, what: &str, parse: impl FnOnce(&str) -> Option<T>) -> Option<T> {
+        let (value, line) = self.entry(key)?;
+        let parsed = value.get_ref().as_str().and_then(parse);
+        if parsed.is_none() {
+            self.notes.add(line, format!("`{}` must be {what}", self.path_of(key)));
+        }
+        parsed
+    }
+
+    /// A text.
+    pub fn text(&self, key: &str) -> Option<String> {
+        self.parsed(key, "text in quotes", |text| Some(text.to_owned()))
+    }
+
+    /// `true` or `false`.
+    pub fn boolean(&self, key: &str) -> Option<bool> {
+        let (value, line) = self.entry(key)?;
+        let found = value.get_ref().as_bool();
+        if found.is_none() {
+            self.notes.add(line, format!("`{}` must be true or false", self.path_of(key)));
+        }
+        found
+    }
+
+    /// A whole number within a range.
+    pub fn integer(&self, key: &str, range: std::ops::RangeInclusive<i64>) -> Option<i64> {
+        let (value, line) = self.entry(key)?;
+        let found = value.get_ref().as_integer();
+        let found = found.and_then(|n| i64::from_str_radix(n.as_str(), n.radix()).ok());
+        let found = found.filter(|n| range.contains(n));
+        if found.is_none() {
+            let (low, high) = (range.start(), range.end());
+            self.notes.add(line, format!("`{}` must be a whole number from {low} to {high}", self.path_of(key)));
+        }
+        found
+    }
+
+    /// A list of texts that `parse` understands each.
+    pub fn list<T>(&self, key: &str, what: &str, parse: impl Fn(&str) -> Result<T, String>) -> Option<Vec<T>> {
+        let (value, line) = self.entry(key)?;
+        let Some(items) = value.get_ref().as_array() else {
+            self.notes.add(line, format!("`{}` must be a list of {what}", self.path_of(key)));
+            return None;
+        };
+        let mut list = Vec::new();
+        for item in items {
+            let line = self.notes.line(item.span().start);
+            let parsed = item.get_ref().as_str().ok_or_else(|| "is not text in quotes".to_owned());
+            match parsed.and_then(&parse) {
+                Ok(item) => list.push(item),
+                Err(why) => self.notes.add(line, format!("`{}` must be a list of {what}: {why}", self.path_of(key))),
+            }
+        }
+        Some(list)
+    }
+
+    /// Reads a table. When it is missing, `read` sees an empty one, so that defaults are in one place.
+    pub fn section<T>(&self, key: &str, read: impl FnOnce(&Section<'_>) -> T) -> T {
+        let path = self.path_of(key);
+        let empty = || Section { path: path.clone(), line: self.line, table: None, known: RefCell::default(), notes: Rc::clone(&self.notes) };
+        let Some((value, line)) = self.entry(key) else {
+            return read(&empty());
+        };
+        let Some(table) = value.get_ref().as_table() else {
+            self.notes.add(line, format!("`{path}` must be a table, as in [{path}]"));
+            return read(&empty());
+        };
+        let section = Section::new(path, line, table, &self.notes);
+        let out = read(&section);
+        section.finish();
+        out
+    }
+
+    /// Reads each table of a list of tables, as in `[[site]]`.
+    pub fn sections<T>(&self, key: &str, mut read: impl FnMut(&Section<'_>) -> T) -> Vec<T> {
+        let path = self.path_of(key);
+        let Some((value, line)) = self.entry(key) else {
+            return Vec::new();
+        };
+        let Some(items) = value.get_ref().as_array() else {
+            self.notes.add(line, format!("`{path}` must be a list of tables, as in [[{path}]]"));
+            return Vec::new();
+        };
+        let mut out = Vec::new();
+        for item in items {
+            let line = self.notes.line(item.span().start);
+            let Some(table) = item.get_ref().as_table() else {
+                self.notes.add(line, format!("`{path}` must be a list of tables, as in [[{path}]]"));
+                continue;
+            };
+            let section = Section::new(path.clone(), line, table, &self.notes);
+            out.push(read(&section));
+            section.finish();
+        }
+        out
+    }
+
+    /// Every key of the section that is a table, with its table: for keys the operator chooses.
+    pub fn each_section<T>(&self, mut read: impl FnMut(&str, &Section<'_>) -> T) -> Vec<T> {
+        let keys: Vec<String> = self.table.iter().flat_map(|t| t.keys()).map(|k| k.get_ref().to_string()).collect();
+        keys.iter().map(|key| self.section(key, |section| read(key, section))).collect()
+    }
+
+    fn finish(&self) {
+        let known = self.known.borrow();
+        for (key, _) in self.table.into_iter().flatten() {
+            if !known.contains(key.get_ref().as_ref()) {
+                let line = self.notes.line(key.span().start);
+                let hint = match closest(key.get_ref(), &known) {
+                    Some(near) => format!("; did you mean `{near}`?"),
+                    None => String::new(),
+                };
+                self.notes.add(line, format!("`{}` is not a setting{hint}", self.path_of(key.get_ref())));
+            }
+        }
+    }
+}
+
+/// The known key that differs least, when it differs little.
+fn closest<'k>(key: &str, known: &'k BTreeSet<String>) -> Option<&'k String> {
+    known.iter().map(|k| (distance(key, k), k)).filter(|(d, _)| *d <= 2).min().map(|(_, k)| k)
+}
+
+/// Edits between two short words.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, ca) in a.chars().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, cb) in b.iter().enumerate() {
+            let cost = if ca == *cb { diagonal } else { 1 + diagonal.min(row[j]).min(row[j + 1]) };
+            diagonal = std::mem::replace(&mut row[j + 1], cost);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mistakes(text: &str) -> Vec<String> {
+        let result = read("test.toml", text, |root| {
+            root.integer("port", 1..=65535);
+            root.section("public", |public| {
+                public.text("listen");
+                public.boolean("quiet");
+            });
+            root.sections("site", |site| site.text("domain"));
+        });
+        result.err().map(|m| m.to_string().lines().map(str::to_owned).collect()).unwrap_or_default()
+    }
+
+    #[test]
+    fn every_mistake_is_reported_with_its_key_and_line() {
+        let check = |text: &str, want: &[&str]| assert_eq!(mistakes(text), want, "{text}");
+        check("port = 80\n[public]\nlisten = \"x\"\n[[site]]\ndomain = \"a\"\n", &[]);
+        check(
+            "port = 0\nprot = 1\n[public]\nlisten = 7\nquite = true\n[[site]]\ndomian = \"a\"",
+            &[
+                "test.toml:1: `port` must be a whole number from 1 to 65535",
+                "test.toml:2: `prot` is not a setting; did you mean `port`?",
+                "test.toml:4: `public.listen` must be text in quotes",
+                "test.toml:5: `public.quite` is not a setting; did you mean `quiet`?",
+                "test.toml:7: `site.domian` is not a setting; did you mean `domain`?",
+            ],
+        );
+        check("public = 1", &["test.toml:1: `public` must be a table, as in [public]"]);
+        check("site = 1", &["test.toml:1: `site` must be a list of tables, as in [[site]]"]);
+    }
+
+    #[test]
+    fn a_syntax_error_has_a_line_and_does_not_quote_the_file() {
+        let found = mistakes("port = 80\npassword = hunter2 \"\n");
+        assert!(found[0].starts_with("test.toml:2: "), "{found:?}");
+        assert!(!found.concat().contains("hunter2"), "{found:?}");
+    }
+}

@@ -1,0 +1,165 @@
+//! The gate: may this request, and each of its events, go further?
+//!
+//! The order is the design's: site and origin, operator lock, admin switch, privacy signals and
+//! consent, tracking plan. The first door that says no names the outcome. [`Visit`] and [`Admitted`]
+//! can be made nowhere else, so no later room has to ask again.
+
+use crate::clock::Moment;
+use crate::guard::Sender;
+use crate::switch::{Permit, Site, Switches};
+use crate::visitor::Visitors;
+use relay_event::plan::{EventPlan, Plan};
+use relay_event::user_agent::{self, UserAgent};
+use relay_event::{Consent, Event, Outcome};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+/// What a request says about itself besides its body. Lives in memory only.
+pub struct Signals {
+    /// The client's address.
+    pub client: IpAddr,
+    /// The `User-Agent` header, empty when missing.
+    pub user_agent: String,
+    /// The `Origin` header. Browsers send it with every POST; other tools do not have one.
+    pub origin: Option<String>,
+    /// Whether `Sec-GPC: 1` or `DNT: 1` came along.
+    pub privacy_signal: bool,
+}
+
+impl std::fmt::Debug for Signals {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Signals(hidden)")
+    }
+}
+
+/// A request that may bring events.
+#[derive(Debug)]
+pub struct Visit {
+    site: Arc<Site>,
+    permit: Arc<Permit>,
+    consent: Consent,
+    sender: Sender,
+}
+
+/// An event that may be scrubbed.
+#[derive(Debug)]
+pub struct Admitted {
+    event: Event,
+    permit: Arc<Permit>,
+    site: Arc<Site>,
+    sender: Sender,
+}
+
+/// Judges a request.
+///
+/// # Errors
+/// The outcome of all its events.
+pub async fn enter(
+    site: &str,
+    consent: Option<Consent>,
+    signals: &Signals,
+    plan: &Plan,
+    switches: &Switches,
+    visitors: &Visitors,
+    now: Moment,
+) -> Result<Visit, Outcome> {
+    let site = switches.site(site).ok_or(Outcome::UnknownSite)?;
+    if signals.origin.as_ref().is_some_and(|origin| !site.origins.contains(&origin.to_ascii_lowercase())) {
+        return Err(Outcome::WrongOrigin);
+    }
+    if site.operator_lock {
+        return Err(Outcome::OperatorLock);
+    }
+    let permit = site.permit().await.ok_or(Outcome::SwitchedOff)?;
+    let consent = consented(consent, signals.privacy_signal, plan)?;
+    let user_agent = match user_agent::coarsen(&signals.user_agent) {
+        UserAgent::Browser(text) => Some(text),
+        UserAgent::Unknown => None,
+        // Never disguised as a browser, which would hide it from Plausible's own filter.
+        UserAgent::Bot => return Err(Outcome::Bot),
+    };
+    let visitor = visitors.address(&site.domain, signals.client, &signals.user_agent, now);
+    Ok(Visit { site: Arc::clone(site), permit: Arc::new(permit), consent, sender: Sender { visitor, user_agent } })
+}
+
+/// Consent has to be there, be for what the plan lists now, and have been given in person where the
+/// browser asks not to be tracked.
+fn consented(consent: Option<Consent>, privacy_signal: bool, plan: &Plan) -> Result<Consent, Outcome> {
+    let consent = consent.ok_or(if privacy_signal { Outcome::PrivacySignal } else { Outcome::NoConsent })?;
+    if privacy_signal && !consent.in_person {
+        return Err(Outcome::PrivacySignal);
+    }
+    if consent.plan != plan.version {
+        return Err(Outcome::ConsentOutdated);
+    }
+    Ok(consent)
+}
+
+impl Visit {
+    /// Judges one event of the request.
+    ///
+    /// # Errors
+    /// The event's outcome.
+    pub fn admit<'p>(&self, event: Event, plan: &'p Plan) -> Result<(Admitted, &'p EventPlan), Outcome> {
+        let rules = plan.event(&event.name).ok_or(Outcome::UnknownEvent)?;
+        if !self.consent.covers(&rules.category) {
+            return Err(Outcome::CategoryRefused);
+        }
+        let admitted = Admitted {
+            event,
+            permit: Arc::clone(&self.permit),
+            site: Arc::clone(&self.site),
+            sender: self.sender.clone(),
+        };
+        Ok((admitted, rules))
+    }
+}
+
+impl Admitted {
+    /// The event, not yet scrubbed.
+    pub fn event(&self) -> &Event {
+        &self.event
+    }
+
+    /// The configured site, which the sender's word is not taken for again.
+    pub fn site(&self) -> &str {
+        &self.site.domain
+    }
+
+    /// Who sent it, as far as may leave.
+    pub fn sender(&self) -> &Sender {
+        &self.sender
+    }
+
+    /// The leave to store it.
+    pub fn permit(&self) -> &Arc<Permit> {
+        &self.permit
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan() -> Plan {
+        Plan { version: 3, categories: Vec::new(), routes: Vec::new().into(), events: Vec::new() }
+    }
+
+    #[test]
+    fn the_truth_table_of_consent() {
+        let check = |consent: Option<(u32, bool)>, signal: bool, want: Option<Outcome>| {
+            let given = consent.map(|(plan, in_person)| Consent { plan, categories: None, in_person });
+            assert_eq!(consented(given, signal, &plan()).err(), want, "{consent:?} signal {signal}");
+        };
+        //    consent (plan, in person)  GPC or DNT  refused as
+        check(None, /*                */ false, Some(Outcome::NoConsent));
+        check(None, /*                */ true, Some(Outcome::PrivacySignal));
+        check(Some((3, false)), /*    */ false, None);
+        check(Some((3, false)), /*    */ true, Some(Outcome::PrivacySignal));
+        check(Some((3, true)), /*     */ false, None);
+        check(Some((3, true)), /*     */ true, None);
+        check(Some((2, true)), /*     */ false, Some(Outcome::ConsentOutdated));
+        check(Some((4, true)), /*     */ false, Some(Outcome::ConsentOutdated));
+        check(Some((2, false)), /*    */ true, Some(Outcome::PrivacySignal));
+    }
+}

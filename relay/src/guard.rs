@@ -1,0 +1,203 @@
+//! The guard: proves natively that a policy's output holds nothing but less of its input.
+//!
+//! [`Scrubbed`] is the only type the spool takes, and [`prove`] its only maker besides the strict
+//! reading of what the spool itself wrote. A hostile or broken policy can make the guard drop events;
+//! it cannot make anything leave that the plan and the input do not already allow: no field is added,
+//! moved or swapped, each value is the input unchanged or its documented coarsening, and nothing a
+//! detector knows is in it. What a policy remembers of one event cannot enter another for the same reason.
+
+use relay_event::address::coarse_referrer;
+use relay_event::detect;
+use relay_event::event::{Engagement, Prop, Value};
+use relay_event::plan::{EventPlan, Plan, PropKind};
+use relay_event::route::OTHER;
+use relay_event::scrub::{self, Visible};
+use relay_event::{Event, Outcome};
+use serde::{Deserialize, Serialize};
+use std::net::Ipv6Addr;
+
+/// The version of the record written to disk. A record of another version is quarantined, not guessed at.
+const RECORD_VERSION: u8 = 1;
+
+/// An event of which only what may leave is left: what the spool stores and Plausible gets.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Scrubbed {
+    v: u8,
+    site: String,
+    name: String,
+    page: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    referrer: Option<String>,
+    props: Vec<(String, Value)>,
+    interactive: bool,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    engagement: Option<Engagement>,
+    visitor: Ipv6Addr,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    user_agent: Option<String>,
+}
+
+/// Who the event came from, as far as may leave: never an address or an agent as it was.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Sender {
+    /// The pseudonymous address.
+    pub visitor: Ipv6Addr,
+    /// The coarsened User-Agent.
+    pub user_agent: Option<String>,
+}
+
+/// Proves a policy's output against its input and the plan.
+///
+/// # Errors
+/// [`Outcome::Widened`] or [`Outcome::Leak`]: the event is dropped.
+pub fn prove(event: &Event, site: &str, sender: &Sender, proposed: Visible, plan: &Plan) -> Result<Scrubbed, Outcome> {
+    let rules = plan.event(&event.name).ok_or(Outcome::UnknownEvent)?;
+    let referrer_ok = match &proposed.referrer {
+        None => true,
+        Some(out) => event
+            .referrer
+            .as_deref()
+            .and_then(|referrer| coarse_referrer(referrer, &event.url))
+            .is_some_and(|coarse| coarse == *out),
+    };
+    let page_ok = proposed.url == OTHER || proposed.url == scrub::page(&event.url, plan);
+    if proposed.name != event.name || !page_ok || !referrer_ok || !is_thinned(rules, &event.props, &proposed.props, plan) {
+        return Err(Outcome::Widened);
+    }
+    if scrub::missing_prop(rules, &proposed.props) {
+        return Err(Outcome::MissingProp);
+    }
+    let leaks = proposed.props.iter().any(|prop| leaks(rules, prop));
+    if leaks {
+        return Err(Outcome::Leak);
+    }
+    Ok(Scrubbed {
+        v: RECORD_VERSION,
+        site: site.to_owned(),
+        name: proposed.name,
+        page: proposed.url,
+        referrer: proposed.referrer,
+        props: proposed.props.into_iter().map(|p| (p.key, p.value)).collect(),
+        interactive: event.interactive,
+        engagement: event.engagement,
+        visitor: sender.visitor,
+        user_agent: sender.user_agent.clone(),
+    })
+}
+
+/// Whether the output is the input with properties left out and values thinned, in the input's order.
+/// A change of order is refused, because an order can carry a message.
+fn is_thinned(rules: &EventPlan, input: &[Prop], output: &[Prop], plan: &Plan) -> bool {
+    let mut rest = input.iter();
+    output.iter().all(|out| {
+        let Some(prop) = rest.find(|prop| prop.key == out.key) else {
+            return false;
+        };
+        match (rules.prop(&prop.key).map(|p| &p.kind), &prop.value, &out.value) {
+            (Some(PropKind::Text { max }), Value::Text(input), Value::Text(output)) => {
+                output.chars().count() <= *max && is_redaction(input, output)
+            }
+            _ => scrub::allowed(rules, prop, plan).is_some_and(|value| value == out.value),
+        }
+    })
+}
+
+/// Whether the output is the input with parts replaced by the fixed word, and nothing else.
+fn is_redaction(input: &str, output: &str) -> bool {
+    let mut pieces = output.split(detect::REMOVED);
+    let first = pieces.next().unwrap_or("");
+    let Some(mut rest) = input.strip_prefix(first) else {
+        return false;
+    };
+    let mut pieces = pieces.peekable();
+    if pieces.peek().is_none() {
+        return rest.is_empty();
+    }
+    while let Some(piece) = pieces.next() {
+        if pieces.peek().is_none() {
+            return rest.ends_with(piece);
+        }
+        match rest.find(piece) {
+            Some(at) => rest = &rest[at + piece.len()..],
+            None => return false,
+        }
+    }
+    true
+}
+
+/// The detectors' second look, at what came from the sender and not from the plan.
+fn leaks(rules: &EventPlan, prop: &Prop) -> bool {
+    match (rules.prop(&prop.key).map(|p| &p.kind), &prop.value) {
+        (Some(PropKind::Text { .. }), Value::Text(text)) => !detect::is_clean(text),
+        _ => false,
+    }
+}
+
+impl Scrubbed {
+    /// The bytes the spool stores.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        // A struct of texts and numbers always serialises; an empty record would be quarantined.
+        serde_json::to_vec(self).unwrap_or_default()
+    }
+
+    /// Reads what the spool stored. `None` for anything this version would not have written.
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let record: Self = serde_json::from_slice(bytes).ok()?;
+        (record.v == RECORD_VERSION && !record.site.is_empty() && record.page.starts_with('/')).then_some(record)
+    }
+
+    /// The site the event belongs to.
+    pub fn site(&self) -> &str {
+        &self.site
+    }
+
+    /// The event's name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The page: a route template or `/other`.
+    pub fn page(&self) -> &str {
+        &self.page
+    }
+
+    /// A foreign origin.
+    pub fn referrer(&self) -> Option<&str> {
+        self.referrer.as_deref()
+    }
+
+    /// The properties.
+    pub fn props(&self) -> &[(String, Value)] {
+        &self.props
+    }
+
+    /// Whether the event counts as an interaction.
+    pub fn interactive(&self) -> bool {
+        self.interactive
+    }
+
+    /// The engagement, on engagement events.
+    pub fn engagement(&self) -> Option<Engagement> {
+        self.engagement
+    }
+
+    /// The pseudonymous visitor address.
+    pub fn visitor(&self) -> Ipv6Addr {
+        self.visitor
+    }
+
+    /// The coarsened User-Agent.
+    pub fn user_agent(&self) -> Option<&str> {
+        self.user_agent.as_deref()
+    }
+}
+
+impl std::fmt::Debug for Scrubbed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Scrubbed(hidden)")
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,110 @@
+//! The two HTTP listeners: their routes, and the order of their layers, written once.
+//!
+//! The public one is for browsers, behind the customer's web server; the admin one is for people and
+//! monitoring and shares no route with it but health and version.
+
+mod admin;
+pub mod assets;
+mod browser_config;
+mod client_address;
+mod cors;
+mod health;
+mod ingest;
+pub(crate) mod problem;
+mod scrape;
+pub mod serve;
+pub(crate) mod turn;
+
+use crate::app::App;
+use crate::version;
+use axum::extract::State;
+use axum::http::{HeaderValue, header};
+use axum::middleware::{from_fn, from_fn_with_state, map_response};
+use axum::response::Response;
+use axum::routing::{get, post, put};
+use axum::{Json, Router};
+use problem::Problem;
+use relay_event::Outcome;
+use std::sync::Arc;
+use tokio::sync::Semaphore;
+
+/// What browsers reach. The routes answer at the root and below the base path, so that it does not
+/// matter whether the web server in front strips the path.
+pub fn public_router(app: &Arc<App>) -> Router {
+    let routes = Router::new()
+        .route("/api/event", post(ingest::plausible).options(cors::preflight))
+        .route("/api/events", post(ingest::batch).options(cors::preflight))
+        .route("/api/config", get(browser_config::show).options(cors::preflight))
+        .route("/snippet.js", get(assets::browser))
+        .route("/client.js", get(assets::browser))
+        .route("/client_bg.wasm", get(assets::browser))
+        .route("/version", get(show_version))
+        .route("/actuator/health", get(health::public))
+        .route("/actuator/health/{group}", get(health::group));
+    let mounted = match app.config.public.base_path.as_str() {
+        "" => routes,
+        base => routes.clone().nest(base, routes),
+    };
+    let room = Arc::new(Semaphore::new(app.config.public.requests_max));
+    mounted
+        .fallback(|| async { Problem::not_found() })
+        .method_not_allowed_fallback(|| async { Problem::method_not_allowed() })
+        // Innermost: too much work at once is refused before a body is read.
+        .layer(from_fn_with_state((room, Arc::clone(app)), shed))
+        // Then CORS, so that refusals carry it too and a page can read them.
+        .layer(from_fn_with_state(Arc::clone(app), cors::allow))
+        // Outermost: what every answer carries.
+        .layer(map_response(no_sniffing))
+        .with_state(Arc::clone(app))
+}
+
+/// What admins and monitoring reach.
+pub fn admin_router(app: &Arc<App>) -> Router {
+    Router::new()
+        .route("/admin/api/login", post(admin::login))
+        .route("/admin/api/logout", post(admin::logout))
+        .route("/admin/api/status", get(admin::status))
+        .route("/admin/api/sites/{site}/switch", put(admin::turn))
+        .route("/metrics", get(scrape::metrics))
+        .route("/version", get(show_version))
+        .route("/actuator/health", get(health::detailed))
+        .route("/actuator/health/{group}", get(health::group))
+        .fallback(get(assets::admin))
+        .method_not_allowed_fallback(|| async { Problem::method_not_allowed() })
+        .layer(axum::extract::DefaultBodyLimit::max(ADMIN_BODY_BYTES_MAX))
+        .layer(from_fn(admin::same_origin_only))
+        .layer(map_response(no_sniffing))
+        .with_state(Arc::clone(app))
+}
+
+/// Largest body on the admin listener, in bytes: a name and a password. Above it: 413.
+const ADMIN_BODY_BYTES_MAX: usize = 8 * 1024;
+
+async fn show_version() -> Json<serde_json::Value> {
+    Json(serde_json::json!({ "package": version::PACKAGE, "git": version::COMMIT, "branch": version::BRANCH }))
+}
+
+/// Refuses a request when as many as allowed are under way, or the relay is stopping.
+async fn shed(
+    State((room, app)): State<(Arc<Semaphore>, Arc<App>)>,
+    request: axum::extract::Request,
+    next: axum::middleware::Next,
+) -> Response {
+    let brings_events = request.method() == axum::http::Method::POST;
+    match room.try_acquire() {
+        Ok(_place) if !(brings_events && app.stop.is_cancelled()) => next.run(request).await,
+        _ => {
+            if brings_events {
+                crate::corridor::refuse_unread(&app, Outcome::Overloaded);
+            }
+            axum::response::IntoResponse::into_response(Problem::of(Outcome::Overloaded))
+        }
+    }
+}
+
+async fn no_sniffing(mut response: Response) -> Response {
+    let headers = response.headers_mut();
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    response
+}

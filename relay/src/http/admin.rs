@@ -1,0 +1,144 @@
+//! The admin page's JSON API: login, status, the switch.
+
+use crate::accounts::LoginError;
+use crate::app::App;
+use crate::clock::Moment;
+use crate::forward::Reach;
+use crate::http::problem::{Problem, sentence};
+use crate::http::turn::{self, Turn};
+use crate::switch::Site;
+use crate::version;
+use axum::Json;
+use axum::extract::rejection::JsonRejection;
+use axum::extract::{FromRequestParts, Path, Request, State};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Response};
+use relay_event::Outcome;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+const COOKIE: &str = "feedback_admin";
+/// A page of another site cannot send this header without a preflight, which is never granted.
+const OWN_PAGE: &str = "x-feedback-admin";
+
+/// Who is logged in. A handler that takes one cannot be reached without a session.
+pub(super) struct Admin {
+    name: String,
+    token: String,
+}
+
+impl FromRequestParts<Arc<App>> for Admin {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
+        let token = cookie(&parts.headers).unwrap_or_default();
+        match app.accounts.session(&token) {
+            Some(name) => Ok(Self { name, token }),
+            None => Err(Problem::new(StatusCode::UNAUTHORIZED, "login", "Login needed", "Log in first.")),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+pub(super) struct Login {
+    user: String,
+    password: String,
+}
+
+/// `POST /admin/api/login`.
+pub(super) async fn login(State(app): State<Arc<App>>, login: Result<Json<Login>, JsonRejection>) -> Response {
+    let Ok(Json(login)) = login else {
+        return Problem::invalid("Send {\"user\": …, \"password\": …} as application/json.").into_response();
+    };
+    match app.accounts.login(&login.user, login.password).await {
+        Ok(token) => {
+            let life = app.config.admin.session.as_secs();
+            let cookie = format!("{COOKIE}={token}; HttpOnly; SameSite=Strict; Path=/; Max-Age={life}");
+            (StatusCode::NO_CONTENT, [(header::SET_COOKIE, cookie)]).into_response()
+        }
+        Err(error @ LoginError::Wrong) => Problem::new(StatusCode::UNAUTHORIZED, "login", "Login failed", sentence(&error)).into_response(),
+        Err(LoginError::Wait(wait)) => {
+            let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, "login", "Too many tries", sentence(&LoginError::Wait(wait)));
+            problem.retry_after(wait.as_secs()).into_response()
+        }
+        Err(LoginError::Store(_)) => Problem::of(Outcome::SpoolUnavailable).into_response(),
+    }
+}
+
+/// `POST /admin/api/logout`.
+pub(super) async fn logout(State(app): State<Arc<App>>, admin: Admin) -> Response {
+    app.accounts.logout(&admin.token);
+    let gone = format!("{COOKIE}=; HttpOnly; SameSite=Strict; Path=/; Max-Age=0");
+    (StatusCode::NO_CONTENT, [(header::SET_COOKIE, gone)]).into_response()
+}
+
+/// `GET /admin/api/status`: everything the page shows.
+pub(super) async fn status(State(app): State<Arc<App>>, admin: Admin) -> Json<Value> {
+    let counts = app.metrics.ledger.counts();
+    let ended: Vec<Value> = Outcome::ALL
+        .iter()
+        .filter(|outcome| counts.ended(**outcome) > 0)
+        .map(|outcome| json!({ "outcome": outcome.label(), "reason": outcome.reason(), "count": counts.ended(*outcome) }))
+        .collect();
+    let oldest = (counts.spool_oldest_ms > 0).then(|| app.clock.now().since(Moment(counts.spool_oldest_ms)).as_secs());
+    let plausible = match *app.reach.borrow() {
+        Reach::Unknown => "UNKNOWN",
+        Reach::Up => "UP",
+        Reach::Down | Reach::Misconfigured => "DOWN",
+    };
+    Json(json!({
+        "user": admin.name,
+        "version": version::PACKAGE,
+        "sites": app.switches.sites().map(|site| show(site)).collect::<Vec<_>>(),
+        "counters": {
+            "received": counts.received,
+            "recovered": counts.recovered,
+            "in_progress": counts.in_progress,
+            "spooled": counts.spooled,
+            "ended": ended,
+        },
+        "spool": { "events": counts.spooled, "bytes": counts.spool_bytes, "oldest_age_seconds": oldest },
+        "plausible": { "status": plausible },
+    }))
+}
+
+fn show(site: &Site) -> Value {
+    let changed = site.changed();
+    json!({
+        "site": site.domain,
+        "on": site.is_on(),
+        "locked": site.operator_lock,
+        "changed_at": changed.as_ref().map(|c| c.at.rfc3339()),
+        "changed_by": changed.map(|c| c.by),
+    })
+}
+
+/// `PUT /admin/api/sites/{site}/switch`.
+pub(super) async fn turn(
+    State(app): State<Arc<App>>,
+    admin: Admin,
+    Path(site): Path<String>,
+    turn: Result<Json<Turn>, JsonRejection>,
+) -> Response {
+    turn::turn(&app, &site, turn, &admin.name).await
+}
+
+/// Refuses changes that do not come from the admin page itself.
+pub(super) async fn same_origin_only(request: Request, next: Next) -> Response {
+    let changes = !matches!(*request.method(), Method::GET | Method::HEAD);
+    let elsewhere = request.headers().get("sec-fetch-site").is_some_and(|v| v.as_bytes() != b"same-origin");
+    let unmarked = *request.method() == Method::PUT && !request.headers().contains_key(OWN_PAGE);
+    if changes && (elsewhere || unmarked) {
+        let detail = format!("Changes come from the admin page, with the header {OWN_PAGE}: 1.");
+        return Problem::new(StatusCode::FORBIDDEN, "origin", "Wrong origin", detail).into_response();
+    }
+    next.run(request).await
+}
+
+fn cookie(headers: &HeaderMap) -> Option<String> {
+    let cookies = headers.get_all(header::COOKIE).iter().filter_map(|v| v.to_str().ok()).flat_map(|v| v.split(';'));
+    cookies.filter_map(|c| c.trim().split_once('=')).find(|(name, _)| *name == COOKIE).map(|(_, token)| token.to_owned())
+}

@@ -1,0 +1,149 @@
+//! Health in the shape Spring's actuator has, which operators' tools know.
+//!
+//! Liveness says the process answers. Readiness says it can take events: it looks at the spool and the
+//! policy, never at Plausible, because the spool takes over while Plausible is away. The root looks at
+//! everything, so it can be 503 while both groups are 200.
+
+use crate::app::App;
+use crate::forward::Reach;
+use crate::http::problem::Problem;
+use axum::Json;
+use axum::extract::{Path, State};
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use serde_json::{Value, json};
+use std::sync::Arc;
+
+/// Free disk space below which the relay calls itself out of service, in bytes: Spring's own default.
+const DISK_FREE_MIN: u64 = 10 * 1024 * 1024;
+
+/// Statuses from worst to best, as Spring aggregates them.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Status {
+    Down,
+    OutOfService,
+    Up,
+    Unknown,
+}
+
+impl Status {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Down => "DOWN",
+            Self::OutOfService => "OUT_OF_SERVICE",
+            Self::Up => "UP",
+            Self::Unknown => "UNKNOWN",
+        }
+    }
+
+    fn code(self) -> StatusCode {
+        match self {
+            Self::Down | Self::OutOfService => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Up | Self::Unknown => StatusCode::OK,
+        }
+    }
+}
+
+struct Component {
+    name: &'static str,
+    status: Status,
+    details: Value,
+}
+
+/// `GET /actuator/health` on the public listener: statuses, no details.
+pub(super) async fn public(State(app): State<Arc<App>>) -> Response {
+    root(&components(&app).await, false)
+}
+
+/// `GET /actuator/health` on the admin listener: with details.
+pub(super) async fn detailed(State(app): State<Arc<App>>) -> Response {
+    root(&components(&app).await, true)
+}
+
+/// `GET /actuator/health/liveness` and `/readiness`.
+pub(super) async fn group(State(app): State<Arc<App>>, Path(name): Path<String>) -> Response {
+    match name.as_str() {
+        "liveness" => answer(Status::Up, &json!({ "livenessState": { "status": "UP" } })),
+        "readiness" => {
+            let all = components(&app).await;
+            let ready: Vec<_> = all.iter().filter(|c| READINESS.contains(&c.name)).collect();
+            let stopping = if app.stop.is_cancelled() { Status::OutOfService } else { Status::Up };
+            let worst = ready.iter().map(|c| c.status).min().unwrap_or(Status::Up).min(stopping);
+            let mut shown: serde_json::Map<_, _> = ready.iter().map(|c| (c.name.to_owned(), json!({ "status": c.status.name() }))).collect();
+            shown.insert("readinessState".into(), json!({ "status": stopping.name() }));
+            answer(worst, &Value::Object(shown))
+        }
+        _ => Problem::not_found().into_response(),
+    }
+}
+
+/// The components readiness looks at.
+const READINESS: [&str; 4] = ["db", "spool", "policy", "diskSpace"];
+
+fn root(components: &[Component], with_details: bool) -> Response {
+    // Unknown does not make anything better or worse.
+    let known = components.iter().map(|c| c.status).filter(|s| *s != Status::Unknown);
+    let worst = known.min().unwrap_or(Status::Unknown);
+    let shown: serde_json::Map<_, _> = components
+        .iter()
+        .map(|c| {
+            let mut shown = json!({ "status": c.status.name() });
+            if with_details {
+                shown["details"] = c.details.clone();
+            }
+            (c.name.to_owned(), shown)
+        })
+        .collect();
+    let body = json!({ "status": worst.name(), "components": shown, "groups": ["liveness", "readiness"] });
+    (worst.code(), Json(body)).into_response()
+}
+
+fn answer(status: Status, components: &Value) -> Response {
+    (status.code(), Json(json!({ "status": status.name(), "components": components }))).into_response()
+}
+
+async fn components(app: &App) -> Vec<Component> {
+    let writable = app.spool.is_writable().await;
+    let counts = app.metrics.ledger.counts();
+    let limit = app.config.spool.bytes_max as u64;
+    let db = if writable { Status::Up } else { Status::Down };
+    let spool = match writable {
+        false => Status::Down,
+        true if counts.spool_bytes >= limit => Status::OutOfService,
+        true => Status::Up,
+    };
+    let oldest_age = (counts.spool_oldest_ms > 0).then(|| app.clock.now().since(crate::clock::Moment(counts.spool_oldest_ms)).as_secs());
+    let (plausible, why) = match *app.reach.borrow() {
+        Reach::Unknown => (Status::Unknown, "nothing was sent yet"),
+        Reach::Up => (Status::Up, "the last request was answered"),
+        Reach::Down => (Status::OutOfService, "the last request failed; events wait in the spool"),
+        Reach::Misconfigured => (Status::OutOfService, "the answers are not Plausible's: check `upstream.url`"),
+    };
+    vec![
+        Component {
+            name: "db",
+            status: db,
+            details: json!({ "database": "SQLite", "result": i32::from(writable), "validationQuery": "UPDATE switch … WHERE false" }),
+        },
+        Component {
+            name: "spool",
+            status: spool,
+            details: json!({ "events": counts.spooled, "bytes": counts.spool_bytes, "limit": limit, "oldestAgeSeconds": oldest_age }),
+        },
+        Component { name: "plausible", status: plausible, details: json!({ "why": why }) },
+        Component { name: "policy", status: Status::Up, details: json!({ "plan": app.config.plan.version }) },
+        disk_space(app),
+    ]
+}
+
+fn disk_space(app: &App) -> Component {
+    match rustix::fs::statvfs(&app.config.data_dir) {
+        Ok(disk) => {
+            let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+            let total = disk.f_blocks.saturating_mul(disk.f_frsize);
+            let status = if free < DISK_FREE_MIN { Status::Down } else { Status::Up };
+            Component { name: "diskSpace", status, details: json!({ "total": total, "free": free, "threshold": DISK_FREE_MIN }) }
+        }
+        Err(_) => Component { name: "diskSpace", status: Status::Unknown, details: json!({}) },
+    }
+}

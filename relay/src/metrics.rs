@@ -1,0 +1,191 @@
+//! Every metric, declared once. Labels come from closed lists: outcomes, the plan's events, the sites.
+
+pub mod ledger;
+
+use crate::config::Config;
+use ledger::{Counts, Ledger};
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
+use prometheus_client::metrics::counter::{ConstCounter, Counter};
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::{Registry, Unit};
+use relay_event::Outcome;
+use std::sync::Arc;
+
+/// The media type of [`Metrics::text`].
+pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// All metrics of one relay. There is no global registry: tests run several relays in one process.
+#[derive(Debug)]
+pub struct Metrics {
+    registry: Registry,
+    /// Where every event is counted.
+    pub ledger: Arc<Ledger>,
+    /// Events stored, by the plan's name for them.
+    pub accepted: Family<EventLabel, Counter>,
+    /// Properties that the policy left out.
+    pub props_dropped: Counter,
+    /// Requests to Plausible by what came of them.
+    pub upstream_requests: Family<ResultLabel, Counter>,
+    /// How long Plausible took to answer, in seconds.
+    pub upstream_duration: Histogram,
+    /// Requests whose answer never came: Plausible may have counted the event, and it is sent again.
+    pub upstream_unknown: Counter,
+    /// How long the policy took for one event, in seconds.
+    pub policy_duration: Histogram,
+    /// How long a write to the spool took, in seconds, from its request to its fsync.
+    pub spool_write_duration: Histogram,
+    /// Whether collection is on, by site: 1 or 0.
+    pub enabled: Family<SiteLabel, Gauge>,
+}
+
+/// An event's name. Only names the plan lists become labels.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct EventLabel {
+    event: String,
+}
+
+/// A site's domain. Only configured sites become labels.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct SiteLabel {
+    site: String,
+}
+
+/// What came of a request to Plausible.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct ResultLabel {
+    /// One of `accepted`, `dropped`, `invalid`, `retry`, `misconfigured`, `unreachable`.
+    pub result: &'static str,
+}
+
+impl EventLabel {
+    /// The label of an event of the plan.
+    pub fn of(rules: &relay_event::plan::EventPlan) -> Self {
+        Self { event: rules.name.clone() }
+    }
+}
+
+impl SiteLabel {
+    /// The label of a configured site.
+    pub fn of(site: &crate::switch::Site) -> Self {
+        Self { site: site.domain.clone() }
+    }
+}
+
+impl Metrics {
+    /// Registers everything, so that each metric is there from the first scrape on.
+    pub fn new(config: &Config) -> Self {
+        let mut registry = Registry::with_prefix("feedback_relay");
+        let ledger = Arc::new(Ledger::default());
+        registry.register_collector(Box::new(LedgerCollector(Arc::clone(&ledger))));
+        let accepted = Family::default();
+        registry.register("events_accepted", "Events stored for delivery, by the plan's name for them", accepted.clone());
+        for rules in &config.plan.events {
+            drop(accepted.get_or_create(&EventLabel::of(rules)));
+        }
+        let props_dropped = Counter::default();
+        registry.register("props_dropped", "Properties of stored events that were left out", props_dropped.clone());
+        let upstream_requests = Family::<ResultLabel, Counter>::default();
+        registry.register("upstream_requests", "Requests to Plausible, by what came of them", upstream_requests.clone());
+        for result in crate::forward::plausible::RESULTS {
+            drop(upstream_requests.get_or_create(&ResultLabel { result }));
+        }
+        let upstream_duration = Histogram::new([0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0]);
+        registry.register_with_unit("upstream_duration", "Time until Plausible answered", Unit::Seconds, upstream_duration.clone());
+        let upstream_unknown = Counter::default();
+        registry.register("upstream_unknown", "Requests sent whose answer never came; the event is sent again and may count twice", upstream_unknown.clone());
+        let policy_duration = Histogram::new([0.000_002, 0.000_005, 0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.001, 0.01]);
+        registry.register_with_unit("policy_duration", "Time the policy took for one event", Unit::Seconds, policy_duration.clone());
+        let spool_write_duration = Histogram::new([0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 1.0]);
+        registry.register_with_unit("spool_write_duration", "Time from the request to store until the fsync", Unit::Seconds, spool_write_duration.clone());
+        let enabled = Family::default();
+        registry.register("collection_enabled", "Whether collection is on, by site", enabled.clone());
+        let build = Info::new(vec![
+            ("version", env!("CARGO_PKG_VERSION").to_owned()),
+            ("commit", crate::version::COMMIT.to_owned()),
+            ("plan", config.plan.version.to_string()),
+        ]);
+        registry.register("build", "What this relay was built from", build);
+        Self {
+            registry,
+            ledger,
+            accepted,
+            props_dropped,
+            upstream_requests,
+            upstream_duration,
+            upstream_unknown,
+            policy_duration,
+            spool_write_duration,
+            enabled,
+        }
+    }
+
+    /// The text Prometheus scrapes.
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        // Writing into a string cannot fail; a broken line would be seen as a failed scrape.
+        let _ = prometheus_client::encoding::text::encode(&mut text, &self.registry);
+        text
+    }
+}
+
+/// Encodes one consistent snapshot of the ledger per scrape: conservation holds in every one.
+#[derive(Debug)]
+struct LedgerCollector(Arc<Ledger>);
+
+impl Collector for LedgerCollector {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let counts = self.0.counts();
+        let mut counter = |name: &str, help: &str, value: u64| {
+            let metric = ConstCounter::new(value);
+            metric.encode(encoder.encode_descriptor(name, help, None, metric.metric_type())?)
+        };
+        counter("events_received", "Events that arrived, readable or not", counts.received)?;
+        counter("events_recovered", "Events found in the spool at the start", counts.recovered)?;
+        let mut gauge = |name: &str, help: &str, value: i64| {
+            let metric = ConstGauge::new(value);
+            metric.encode(encoder.encode_descriptor(name, help, None, metric.metric_type())?)
+        };
+        gauge("events_in_progress", "Events between arrival and spool", signed(counts.in_progress))?;
+        gauge("spool_events", "Events waiting for delivery", signed(counts.spooled))?;
+        gauge("spool_bytes", "Bytes of events waiting for delivery", signed(counts.spool_bytes))?;
+        gauge(
+            "spool_oldest_timestamp_seconds",
+            "When the oldest waiting event was stored, in seconds since 1970; 0 when none waits",
+            counts.spool_oldest_ms / 1000,
+        )?;
+        gauge(
+            "conservation_difference",
+            "Events received or recovered that neither ended nor wait: always 0, or the relay has a defect",
+            counts.difference(),
+        )?;
+        let ended = ConstCounter::new(0_u64);
+        let mut family = encoder.encode_descriptor(
+            "events_ended",
+            "Events by how they ended; every event ends exactly once",
+            None,
+            ended.metric_type(),
+        )?;
+        for outcome in Outcome::ALL {
+            let labels = [("outcome", outcome.label()), ("reason", outcome.reason())];
+            ConstCounter::new(counts.ended(*outcome)).encode(family.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+}
+
+fn signed(n: u64) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
+}
+
+impl Counts {
+    /// What conservation leaves over: `received + recovered - in_progress - spooled - ended`.
+    pub fn difference(&self) -> i64 {
+        let taken = self.received + self.recovered;
+        let found = self.in_progress + self.spooled + self.ended_total();
+        signed(taken) - signed(found)
+    }
+}

@@ -1,0 +1,136 @@
+//! The sandbox: runs the policy component under wasmtime, with nothing but its own memory.
+//!
+//! A component that imports anything is refused when it is loaded. Each call has its own fuel, each
+//! instance its own memory limit. Instances are reused, because making one costs more than scrubbing;
+//! the guard makes it impossible to carry data from one event into another, and an instance that
+//! trapped is thrown away.
+
+mod instance;
+
+use crate::config::PolicyConfig;
+use instance::{Guest, Instance};
+use relay_event::scrub::Visible;
+use relay_event::{Outcome, Plan};
+use std::sync::{Arc, Mutex, PoisonError};
+use wasmtime::component::{Component, Linker};
+use wasmtime::{Config, Engine};
+
+/// Most idle instances kept. Above it an instance is dropped after its call.
+const IDLE_MAX: usize = 64;
+/// Calls after which an instance is replaced, so that a policy that leaks memory does not run into
+/// its limit in the middle of an event.
+const CALLS_MAX: u32 = 10_000;
+/// Largest component, in bytes.
+const COMPONENT_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Fuel for the one-time `configure`, which reads the plan.
+const CONFIGURE_FUEL: u64 = 500_000_000;
+/// Stack of a guest, in bytes. Deep recursion traps at its end.
+const STACK_BYTES_MAX: usize = 512 * 1024;
+
+/// Why a policy cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// The file cannot be read.
+    #[error("the policy cannot be read: {0}")]
+    Unreadable(#[from] std::io::Error),
+    /// The component is too large.
+    #[error("the policy is larger than {COMPONENT_BYTES_MAX} bytes")]
+    TooLarge,
+    /// Not a component.
+    #[error("the policy is not a WebAssembly component of this world: {0}")]
+    NotAComponent(String),
+    /// It asks for something from outside.
+    #[error("the policy imports `{0}`; a policy imports nothing, so that it can reach nothing")]
+    Imports(String),
+    /// It does not take the plan.
+    #[error("the policy refuses the tracking plan: {0}")]
+    Configure(String),
+}
+
+/// A loaded policy, ready to scrub from any thread.
+pub struct Sandbox {
+    guest: Guest,
+    idle: Mutex<Vec<Instance>>,
+}
+
+impl std::fmt::Debug for Sandbox {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Sandbox")
+    }
+}
+
+impl Sandbox {
+    /// Compiles a component, proves that it imports nothing and lets it read the plan once.
+    ///
+    /// # Errors
+    /// When the component cannot be a policy. The relay does not start then.
+    pub fn load(wasm: &[u8], plan: &Plan, limits: &PolicyConfig) -> Result<Self, LoadError> {
+        if wasm.len() > COMPONENT_BYTES_MAX {
+            return Err(LoadError::TooLarge);
+        }
+        let engine = engine().map_err(|e| LoadError::NotAComponent(first_line(&e)))?;
+        let component = Component::new(&engine, wasm).map_err(|e| LoadError::NotAComponent(first_line(&e)))?;
+        if let Some((name, _)) = component.component_type().imports(&engine).next() {
+            return Err(LoadError::Imports(name.to_owned()));
+        }
+        // An empty linker: there is nothing a guest could be given.
+        let pre = Linker::new(&engine)
+            .instantiate_pre(&component)
+            .and_then(instance::PolicyPre::new)
+            .map_err(|e| LoadError::NotAComponent(first_line(&e)))?;
+        let guest = Guest {
+            pre,
+            plan: Arc::from(serde_json::to_string(plan).unwrap_or_default()),
+            fuel: limits.fuel,
+            configure_fuel: CONFIGURE_FUEL,
+            memory_bytes_max: limits.memory_bytes_max,
+        };
+        let first = Instance::new(&guest).map_err(LoadError::Configure)?;
+        Ok(Self { guest, idle: Mutex::new(vec![first]) })
+    }
+
+    /// Scrubs one event. Takes microseconds, so it may run on an async worker; a guest that loops is
+    /// stopped when its fuel is gone, which takes milliseconds at most.
+    ///
+    /// # Errors
+    /// How the event ended: the policy refused it, or failed.
+    pub fn scrub(&self, event: &Visible) -> Result<Visible, Outcome> {
+        let idle = self.lock().pop();
+        let mut instance = match idle {
+            Some(instance) => instance,
+            None => Instance::new(&self.guest).map_err(|_| Outcome::PolicyUnavailable)?,
+        };
+        let result = instance.scrub(event, self.guest.fuel);
+        // An instance that failed is dropped here: nobody knows what state a trap leaves behind.
+        let reusable = !matches!(result, Err(Outcome::PolicyTrap | Outcome::PolicyTimeout));
+        if reusable && instance.calls() < CALLS_MAX {
+            let mut idle = self.lock();
+            if idle.len() < IDLE_MAX {
+                idle.push(instance);
+            }
+        }
+        result
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Instance>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The one engine configuration: fuel, because it makes the same verdict on every machine, and
+/// nothing switched on that a policy does not need.
+fn engine() -> wasmtime::Result<Engine> {
+    let mut config = Config::new();
+    config.wasm_component_model(true);
+    config.consume_fuel(true);
+    config.max_wasm_stack(STACK_BYTES_MAX);
+    Engine::new(&config)
+}
+
+/// wasmtime's errors are chains of lines; the first says what is wrong.
+fn first_line(error: &wasmtime::Error) -> String {
+    format!("{error:#}").lines().next().unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests;

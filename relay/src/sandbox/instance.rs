@@ -1,0 +1,106 @@
+//! One instance of the policy: its store, its limits, and the translation of an event.
+
+use relay_event::Outcome;
+use relay_event::event::{Prop, Value};
+use relay_event::scrub::Visible;
+use std::sync::Arc;
+use wasmtime::{Store, StoreLimits, StoreLimitsBuilder, Trap};
+
+wasmtime::component::bindgen!({ path: "policy/wit", world: "policy" });
+
+use exports::feedback::policy::scrubbing as types;
+
+/// What it takes to make an instance.
+pub(super) struct Guest {
+    pub(super) pre: PolicyPre<StoreLimits>,
+    pub(super) plan: Arc<str>,
+    pub(super) fuel: u64,
+    pub(super) configure_fuel: u64,
+    pub(super) memory_bytes_max: usize,
+}
+
+/// A live instance.
+pub(super) struct Instance {
+    store: Store<StoreLimits>,
+    policy: Policy,
+    calls: u32,
+}
+
+impl Instance {
+    /// Instantiates the guest and hands it the plan.
+    pub(super) fn new(guest: &Guest) -> Result<Self, String> {
+        let limits = StoreLimitsBuilder::new()
+            .memory_size(guest.memory_bytes_max)
+            .table_elements(100_000)
+            .instances(16)
+            .tables(16)
+            .memories(4)
+            .trap_on_grow_failure(true)
+            .build();
+        let mut store = Store::new(guest.pre.engine(), limits);
+        store.limiter(|limits| limits);
+        // Fuel has to be there before instantiation, which may run a start function.
+        let made = store.set_fuel(guest.configure_fuel).and_then(|()| guest.pre.instantiate(&mut store));
+        let policy = made.map_err(|e| super::first_line(&e))?;
+        match policy.feedback_policy_scrubbing().call_configure(&mut store, &guest.plan) {
+            Ok(Ok(())) => Ok(Self { store, policy, calls: 0 }),
+            Ok(Err(why)) => Err(why.chars().take(200).collect()),
+            Err(error) => Err(super::first_line(&error)),
+        }
+    }
+
+    /// How many events the instance has seen.
+    pub(super) fn calls(&self) -> u32 {
+        self.calls
+    }
+
+    /// Calls the guest with one event.
+    pub(super) fn scrub(&mut self, event: &Visible, fuel: u64) -> Result<Visible, Outcome> {
+        self.calls += 1;
+        let call = self.store.set_fuel(fuel).and_then(|()| self.policy.feedback_policy_scrubbing().call_scrub(&mut self.store, &to_guest(event)));
+        match call {
+            Ok(types::Verdict::Forward(out)) => Ok(from_guest(out)),
+            Ok(types::Verdict::Refuse(types::Refusal::MissingProp)) => Err(Outcome::MissingProp),
+            Ok(types::Verdict::Refuse(types::Refusal::Unsafe)) => Err(Outcome::Unsafe),
+            Ok(types::Verdict::Refuse(types::Refusal::Unwanted)) => Err(Outcome::Unwanted),
+            Err(error) if error.downcast_ref() == Some(&Trap::OutOfFuel) => Err(Outcome::PolicyTimeout),
+            Err(_) => Err(Outcome::PolicyTrap),
+        }
+    }
+}
+
+fn to_guest(event: &Visible) -> types::Event {
+    let prop = |prop: &Prop| types::Prop {
+        key: prop.key.clone(),
+        value: match &prop.value {
+            Value::Text(text) => types::Value::Text(text.clone()),
+            Value::Integer(n) => types::Value::Integer(*n),
+            Value::Decimal(n) => types::Value::Decimal(*n),
+            Value::Boolean(b) => types::Value::Boolean(*b),
+        },
+    };
+    types::Event {
+        name: event.name.clone(),
+        url: event.url.clone(),
+        referrer: event.referrer.clone(),
+        props: event.props.iter().map(prop).collect(),
+    }
+}
+
+fn from_guest(event: types::Event) -> Visible {
+    let prop = |prop: types::Prop| Prop {
+        key: prop.key,
+        value: match prop.value {
+            types::Value::Text(text) => Value::Text(text),
+            types::Value::Integer(n) => Value::Integer(n),
+            types::Value::Decimal(n) => Value::Decimal(n),
+            types::Value::Boolean(b) => Value::Boolean(b),
+        },
+    };
+    Visible {
+        name: event.name,
+        url: event.url,
+        referrer: event.referrer,
+        props: event.props.into_iter().map(prop).collect(),
+    }
+}

@@ -1,0 +1,299 @@
+//! The spool: what may leave and has not been delivered yet, on disk.
+//!
+//! It takes [`Scrubbed`] and nothing else. An event is in it from the fsync that its 202 waited for
+//! until Plausible answered, or until it expires, is purged or cannot be read any more; each of these
+//! is booked in the ledger by the transaction that deletes it, so nothing is counted twice.
+
+use crate::clock::{Clock, Moment};
+use crate::config::SpoolConfig;
+use crate::guard::Scrubbed;
+use crate::metrics::Metrics;
+use crate::metrics::ledger::Ticket;
+use crate::store::{Store, StoreError};
+use crate::switch::Permit;
+use relay_event::{EventId, Outcome};
+use rusqlite::{Connection, OptionalExtension, params};
+use sha2::{Digest, Sha256};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+use tokio::sync::watch;
+
+/// Buckets that visitors are spread over. A bucket is worked off in order, so a visitor's events are.
+pub const BUCKETS: u8 = 64;
+/// How long an event id is remembered, so that a repeated batch is stored once.
+const SEEN_FOR: Duration = Duration::from_secs(3600);
+/// Bytes of a row besides its record, roughly.
+const ROW_OVERHEAD: u64 = 64;
+
+/// An event on its way onto the disk. The permit keeps the switch from being answered "off" while the
+/// event is in the writer's hands.
+#[derive(Debug)]
+pub struct Incoming {
+    /// What may leave.
+    pub scrubbed: Scrubbed,
+    /// The sender's id for it.
+    pub id: Option<EventId>,
+    /// Its place in the ledger.
+    pub ticket: Ticket,
+    /// The leave to store it.
+    pub permit: Arc<Permit>,
+}
+
+/// An event read back for delivery.
+#[derive(Debug)]
+pub struct Waiting {
+    /// Its number in the spool.
+    pub seq: i64,
+    /// When it was stored.
+    pub stored_at: Moment,
+    /// The event, or `None` when the record cannot be read.
+    pub scrubbed: Option<Scrubbed>,
+}
+
+/// A handle to the spool. Clones share it.
+#[derive(Clone, Debug)]
+pub struct Spool {
+    store: Store,
+    metrics: Arc<Metrics>,
+    clock: Clock,
+    limits: SpoolConfig,
+    bytes: Arc<AtomicU64>,
+    arrivals: watch::Sender<u64>,
+}
+
+impl Spool {
+    /// Opens the spool and books in what it holds.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn open(store: Store, metrics: Arc<Metrics>, clock: Clock, limits: SpoolConfig) -> Result<Self, StoreError> {
+        let (events, bytes) = store
+            .run(|db| {
+                db.query_row("SELECT count(*), coalesce(sum(length(record)), 0) FROM spool", [], |row| {
+                    Ok((row.get::<_, u64>(0)?, row.get::<_, u64>(1)?))
+                })
+            })
+            .await?;
+        let bytes = Arc::new(AtomicU64::new(bytes + events * ROW_OVERHEAD));
+        metrics.ledger.recover(events);
+        let spool = Self { store, metrics, clock, limits, bytes, arrivals: watch::Sender::new(0) };
+        spool.sweep().await?;
+        Ok(spool)
+    }
+
+    /// Tells lanes that something arrived.
+    pub fn arrivals(&self) -> watch::Receiver<u64> {
+        self.arrivals.subscribe()
+    }
+
+    /// Stores a batch in one transaction and answers after its fsync: for each event `None` when it is
+    /// stored, else how it ended.
+    pub async fn append(&self, batch: Vec<Incoming>) -> Vec<Option<Outcome>> {
+        let started = Instant::now();
+        let now = self.clock.now();
+        let room = (self.limits.bytes_max as u64).saturating_sub(self.bytes.load(Ordering::Relaxed));
+        let rows: Vec<Row> = batch.iter().map(Row::of).collect();
+        let count = batch.len();
+        let after = {
+            let spool = self.clone();
+            move |result: Result<&Vec<Stored>, &StoreError>| spool.book(batch, result)
+        };
+        let written = self.store.write(move |db| insert(db, &rows, now, room), after).await;
+        self.metrics.spool_write_duration.observe(started.elapsed().as_secs_f64());
+        match written {
+            Ok(stored) => stored.iter().map(|s| s.outcome()).collect(),
+            Err(_) => vec![Some(Outcome::SpoolUnavailable); count],
+        }
+    }
+
+    /// Runs on the writer thread after the commit.
+    fn book(&self, batch: Vec<Incoming>, result: Result<&Vec<Stored>, &StoreError>) {
+        let Ok(stored) = result else {
+            for incoming in batch {
+                incoming.ticket.end(Outcome::SpoolUnavailable);
+            }
+            return;
+        };
+        let mut grown = 0;
+        for (incoming, stored) in batch.into_iter().zip(stored) {
+            match stored {
+                Stored::Yes(bytes) => {
+                    grown += bytes;
+                    incoming.ticket.spooled();
+                }
+                Stored::Duplicate => incoming.ticket.end(Outcome::Duplicate),
+                Stored::Full => incoming.ticket.end(Outcome::SpoolFull),
+            }
+        }
+        if grown > 0 {
+            let bytes = self.bytes.fetch_add(grown, Ordering::Relaxed) + grown;
+            let oldest = match self.metrics.ledger.counts().spool_oldest_ms {
+                0 => self.clock.now().0,
+                oldest => oldest,
+            };
+            self.metrics.ledger.note_spool(bytes, oldest);
+            self.arrivals.send_modify(|n| *n += 1);
+        }
+    }
+
+    /// The oldest events of a lane after a number, in order. Lane `i` of `n` has the buckets that leave
+    /// `i` when divided by `n`.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn take(&self, lane: usize, lanes: usize, after: i64, count: usize) -> Result<Vec<Waiting>, StoreError> {
+        self.store
+            .run(move |db| {
+                let mut statement = db.prepare_cached(
+                    "SELECT seq, stored_at, record FROM spool WHERE seq > ?1 AND bucket % ?2 = ?3 ORDER BY seq LIMIT ?4",
+                )?;
+                let rows = statement.query_map(params![after, lanes, lane, count], |row| {
+                    let record: Vec<u8> = row.get(2)?;
+                    Ok(Waiting { seq: row.get(0)?, stored_at: Moment(row.get(1)?), scrubbed: Scrubbed::from_bytes(&record) })
+                })?;
+                rows.collect()
+            })
+            .await
+    }
+
+    /// Takes one event out of the spool for good. Nothing happens when it is gone already.
+    ///
+    /// # Errors
+    /// When the change did not reach the disk; the event will then be delivered again.
+    pub async fn end(&self, seq: i64, outcome: Outcome) -> Result<(), StoreError> {
+        self.remove(outcome, move |db| delete(db, "seq = ?1", &seq)).await.map(drop)
+    }
+
+    /// Drops and counts what is too old, and forgets old event ids.
+    ///
+    /// # Errors
+    /// When the change did not reach the disk.
+    pub async fn sweep(&self) -> Result<u64, StoreError> {
+        let now = self.clock.now();
+        let too_old = now.0 - i64::try_from(self.limits.age_max.as_millis()).unwrap_or(i64::MAX);
+        let forget = now.0 - i64::try_from(SEEN_FOR.as_millis()).unwrap_or(i64::MAX);
+        self.remove(Outcome::Expired, move |db| {
+            db.prepare_cached("DELETE FROM seen WHERE at < ?1")?.execute([forget])?;
+            delete(db, "stored_at < ?1", &too_old)
+        })
+        .await
+    }
+
+    /// Runs a transaction that deletes events, and books them under one outcome.
+    ///
+    /// # Errors
+    /// When the change did not reach the disk.
+    pub async fn remove(
+        &self,
+        outcome: Outcome,
+        work: impl FnOnce(&Connection) -> rusqlite::Result<Removed> + Send + 'static,
+    ) -> Result<u64, StoreError> {
+        let spool = self.clone();
+        let with_oldest = move |db: &Connection| {
+            let removed = work(db)?;
+            let oldest: Option<i64> = db.prepare_cached("SELECT stored_at FROM spool ORDER BY seq LIMIT 1")?.query_row([], |row| row.get(0)).optional()?;
+            Ok((removed, oldest.unwrap_or(0)))
+        };
+        let after = move |result: Result<&(Removed, i64), &StoreError>| {
+            if let Ok((removed, oldest)) = result {
+                let before = spool.bytes.fetch_sub(removed.bytes, Ordering::Relaxed);
+                spool.metrics.ledger.end_spooled(outcome, removed.events);
+                spool.metrics.ledger.note_spool(before.saturating_sub(removed.bytes), *oldest);
+            }
+        };
+        self.store.write(with_oldest, after).await.map(|(removed, _)| removed.events)
+    }
+
+    /// Whether the database can be written now.
+    pub async fn is_writable(&self) -> bool {
+        self.store.run(|db| db.execute("UPDATE switch SET is_on = is_on WHERE false", [])).await.is_ok()
+    }
+}
+
+/// What a transaction took out of the spool.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Removed {
+    /// How many events.
+    pub events: u64,
+    /// How many bytes.
+    pub bytes: u64,
+}
+
+/// Deletes the events that fit a condition with one parameter.
+///
+/// # Errors
+/// SQLite's.
+pub fn delete(db: &Connection, condition: &'static str, parameter: &dyn rusqlite::ToSql) -> rusqlite::Result<Removed> {
+    let sql = format!("DELETE FROM spool WHERE {condition} RETURNING length(record)");
+    let mut statement = db.prepare_cached(&sql)?;
+    let mut rows = statement.query([parameter])?;
+    let mut removed = Removed::default();
+    while let Some(row) = rows.next()? {
+        removed.events += 1;
+        removed.bytes += row.get::<_, u64>(0)? + ROW_OVERHEAD;
+    }
+    Ok(removed)
+}
+
+struct Row {
+    bucket: u8,
+    site: String,
+    seen: Option<[u8; 16]>,
+    record: Vec<u8>,
+}
+
+impl Row {
+    fn of(incoming: &Incoming) -> Self {
+        let scrubbed = &incoming.scrubbed;
+        let [.., last] = scrubbed.visitor().octets();
+        // The id comes from the sender: only its hash, with the site, touches the disk.
+        let seen = incoming.id.map(|id| {
+            let hash = Sha256::new().chain_update(id.0).chain_update(scrubbed.site()).finalize();
+            let mut short = [0; 16];
+            short.copy_from_slice(&hash[..16]);
+            short
+        });
+        Self { bucket: last % BUCKETS, site: scrubbed.site().to_owned(), seen, record: scrubbed.to_bytes() }
+    }
+}
+
+enum Stored {
+    Yes(u64),
+    Duplicate,
+    Full,
+}
+
+impl Stored {
+    fn outcome(&self) -> Option<Outcome> {
+        match self {
+            Self::Yes(_) => None,
+            Self::Duplicate => Some(Outcome::Duplicate),
+            Self::Full => Some(Outcome::SpoolFull),
+        }
+    }
+}
+
+fn insert(db: &Connection, rows: &[Row], now: Moment, room: u64) -> rusqlite::Result<Vec<Stored>> {
+    let mut remember = db.prepare_cached("INSERT OR IGNORE INTO seen (id, at) VALUES (?1, ?2)")?;
+    let mut insert = db.prepare_cached("INSERT INTO spool (bucket, site, stored_at, record) VALUES (?1, ?2, ?3, ?4)")?;
+    let mut left = room;
+    let mut stored = Vec::with_capacity(rows.len());
+    for row in rows {
+        let bytes = row.record.len() as u64 + ROW_OVERHEAD;
+        if bytes > left {
+            stored.push(Stored::Full);
+            continue;
+        }
+        if let Some(id) = row.seen
+            && remember.execute(params![id, now.0])? == 0
+        {
+            stored.push(Stored::Duplicate);
+            continue;
+        }
+        insert.execute(params![row.bucket, row.site, now.0, row.record])?;
+        left -= bytes;
+        stored.push(Stored::Yes(bytes));
+    }
+    Ok(stored)
+}

@@ -1,0 +1,346 @@
+//! Tables of what a page does and the events it leads to, read back with serde_json.
+
+use super::{Client, Consent, View, same_page, shortened};
+use crate::delivery::{Action, Answer};
+use serde_json::{Value, json};
+
+const HOME: &str = "https://panel.example.com/#/w/acme/tenants";
+const KEYS: &str = "https://panel.example.com/#/w/acme/access-management/api-keys";
+
+/// What a page does.
+enum Do {
+    Open(u32, &'static str, bool, bool),
+    Go(u32, &'static str),
+    /// Visible, focused.
+    Attend(u32, bool, bool),
+    Scroll(u32, u32),
+    Track(&'static str, &'static str),
+    Rate(&'static str, f64),
+}
+use Do::{Attend, Go, Open, Rate, Scroll, Track};
+
+/// Runs the steps and gives the one batch they lead to, `Null` when there is none.
+fn batch(categories: &str, steps: &[Do]) -> Value {
+    let consent = Consent::new("panel.example.com", 1, categories);
+    let mut client = Client::new(consent, "https://search.example/?q=mesh");
+    let mut last = 0;
+    let mut new_id = || {
+        last += 1;
+        format!("{last:032x}")
+    };
+    let mut place = HOME;
+    let mut armed = 0;
+    for step in steps {
+        let view = View::new;
+        let action = match *step {
+            Open(now, url, visible, focused) => {
+                place = url;
+                client.open(view(now, url, visible, focused), &mut new_id)
+            }
+            Go(now, url) => {
+                place = url;
+                client.navigate(view(now, url, true, true), &mut new_id)
+            }
+            Attend(now, visible, focused) => client.attend(view(now, place, visible, focused), &mut new_id),
+            Scroll(bottom, height) => {
+                client.scroll(bottom, height);
+                Action::Rest
+            }
+            Track(name, props) => client.track(name, props, &mut new_id),
+            Rate(activity, rating) => client.rate(activity, rating, &mut new_id),
+        };
+        match action {
+            Action::Wake(_) => armed += 1,
+            other => assert_eq!(other, Action::Rest),
+        }
+    }
+    let Action::Send(body) = client.wake() else {
+        return Value::Null;
+    };
+    assert_eq!(armed, 1, "one timer for all that is waiting");
+    serde_json::from_str(&body).unwrap_or_else(|error| panic!("{error}: {body}"))
+}
+
+fn events(steps: &[Do]) -> Vec<Value> {
+    match batch("feedback,usage", steps).get("events") {
+        Some(Value::Array(events)) => events.clone(),
+        _ => Vec::new(),
+    }
+}
+
+/// Compares the events without their ids, which are checked to be different and well-formed.
+fn check(what: &str, steps: &[Do], expected: &Value) {
+    let mut found = events(steps);
+    let mut ids = Vec::new();
+    for event in &mut found {
+        if let Some(Value::String(id)) = event.as_object_mut().and_then(|e| e.remove("id")) {
+            assert!(id.len() == 32 && !ids.contains(&id), "{what}: {id}");
+            ids.push(id);
+        }
+    }
+    assert_eq!(ids.len(), found.len(), "{what}: each event has an id");
+    assert_eq!(Value::Array(found), *expected, "{what}");
+}
+
+fn opened() -> Do {
+    Open(0, HOME, true, true)
+}
+
+fn first_pageview() -> Value {
+    json!({"name": "pageview", "url": HOME, "referrer": "https://search.example/?q=mesh"})
+}
+
+#[test]
+fn a_body_is_what_the_relay_expects() {
+    let expected = json!({
+        "site": "panel.example.com",
+        "consent": {"plan": 1, "categories": ["feedback", "usage"]},
+        "events": [{
+            "id": "00000000000000000000000000000001",
+            "name": "pageview",
+            "url": HOME,
+            "referrer": "https://search.example/?q=mesh",
+        }],
+    });
+    assert_eq!(batch("feedback,usage", &[opened()]), expected);
+}
+
+#[test]
+fn pageviews_follow_the_route() {
+    let next = json!({"name": "pageview", "url": KEYS});
+    let left = json!({"name": "engagement", "url": HOME, "engagement_ms": 10, "scroll_depth": 100});
+    check("one at the start", &[opened()], &json!([first_pageview()]));
+    check(
+        "one more on a new route, after the engagement of the last",
+        &[opened(), Go(10, KEYS)],
+        &json!([first_pageview(), left, next]),
+    );
+    check(
+        "hashchange and popstate tell of the same route",
+        &[opened(), Go(10, KEYS), Go(11, KEYS)],
+        &json!([first_pageview(), left, next]),
+    );
+    check(
+        "a query is no route",
+        &[opened(), Go(9, "https://panel.example.com/?a#/w/acme/tenants?b")],
+        &json!([first_pageview()]),
+    );
+    check(
+        "none while the page was never visible",
+        &[Open(0, HOME, false, false), Go(5, KEYS)],
+        &json!([]),
+    );
+    check(
+        "it comes when the page is first visible, focused or not",
+        &[Open(0, HOME, false, false), Attend(50, true, false)],
+        &json!([first_pageview()]),
+    );
+    check(
+        "again after the back-forward cache, without the referrer",
+        &[opened(), Open(9, HOME, true, true)],
+        &json!([first_pageview(), {"name": "pageview", "url": HOME}]),
+    );
+}
+
+#[test]
+fn engagement_goes_with_the_page_it_was_given_to() {
+    let read = |url: &str, ms: u32, depth: u32| json!({"name": "engagement", "url": url, "engagement_ms": ms, "scroll_depth": depth});
+    check(
+        "hidden: sent at once",
+        &[Scroll(500, 1000), opened(), Attend(1200, false, false)],
+        &json!([first_pageview(), read(HOME, 1200, 50)]),
+    );
+    check(
+        "blur and then hidden: once",
+        &[
+            Scroll(500, 1000),
+            opened(),
+            Attend(1200, true, false),
+            Attend(1300, false, false),
+        ],
+        &json!([first_pageview(), read(HOME, 1200, 50)]),
+    );
+    check(
+        "away for an hour: not counted",
+        &[
+            Scroll(500, 1000),
+            opened(),
+            Attend(1000, true, false),
+            Attend(3_601_000, true, true),
+            Attend(3_604_000, false, true),
+        ],
+        &json!([first_pageview(), read(HOME, 1000, 50), read(HOME, 3000, 50)]),
+    );
+    check(
+        "the next page starts at the current scroll position",
+        &[
+            opened(),
+            Scroll(900, 1000),
+            Scroll(300, 1000),
+            Go(10, KEYS),
+            Attend(4010, false, true),
+        ],
+        &json!([
+            first_pageview(),
+            read(HOME, 10, 90),
+            {"name": "pageview", "url": KEYS},
+            read(KEYS, 4000, 30),
+        ]),
+    );
+}
+
+#[test]
+fn events_of_the_page_carry_their_properties() {
+    let tracked =
+        |props: Value| json!([first_pageview(), {"name": "Feature Used", "url": HOME, "props": props}]);
+    let props = |text: &'static str| [opened(), Track("Feature Used", text)];
+    check(
+        "text",
+        &props("feature\0ssearch"),
+        &tracked(json!({"feature": "search"})),
+    );
+    check("any text", &props("q\0s\"\\\n"), &tracked(json!({"q": "\"\\\n"})));
+    check(
+        "others",
+        &props("n\0 5\0b\0 true\0f\0 -1.5e21"),
+        &tracked(json!({"n": 5, "b": true, "f": -1.5e21})),
+    );
+    check(
+        "blank ones are left out",
+        &props("a\0s \0 \0sx\0b\0sy"),
+        &tracked(json!({"b": "y"})),
+    );
+    check(
+        "none",
+        &[opened(), Track(" Feature Used ", "")],
+        &json!([first_pageview(), {"name": "Feature Used", "url": HOME}]),
+    );
+    check("no name", &[opened(), Track(" ", "")], &json!([first_pageview()]));
+}
+
+#[test]
+fn properties_and_names_have_limits() {
+    let consent = Consent::new("s", 1, "usage");
+    let sent = |name: &str, props: &str| {
+        let mut client = Client::new(consent, "");
+        client.track(name, props, &mut String::new);
+        let Action::Send(body) = client.wake() else {
+            return Value::Null;
+        };
+        serde_json::from_str::<Value>(&body).unwrap_or_default()["events"][0]["props"].clone()
+    };
+    let many: String = (0..40).map(|n| format!("k{n}\0sv\0")).collect();
+    assert_eq!(sent("x", &many).as_object().map(serde_json::Map::len), Some(30));
+    let long = format!("{}\0sv\0k\0s{}", "k".repeat(301), "ü".repeat(1500));
+    assert_eq!(sent("x", &long), json!({"k": "ü".repeat(1000)}));
+    assert_eq!(sent(&"ü".repeat(120), "k\0sv"), json!({"k": "v"}));
+    assert_eq!(sent(&"ü".repeat(121), "k\0sv"), Value::Null);
+}
+
+#[test]
+fn a_rating_is_a_whole_number_from_1_to_5() {
+    let rated = |n: u8| json!({"name": "Activity Rated", "url": HOME, "props": {"activity": "project-created", "rating": n}});
+    for (rating, expected) in [(1.0, 1), (2.0, 2), (3.0, 3), (4.0, 4), (5.0, 5)] {
+        check(
+            "in range",
+            &[opened(), Rate("project-created", rating)],
+            &json!([first_pageview(), rated(expected)]),
+        );
+    }
+    for refused in [0.0, 6.0, -1.0, 4.5, 257.0, f64::NAN, f64::INFINITY] {
+        check(
+            "refused",
+            &[opened(), Rate("project-created", refused)],
+            &json!([first_pageview()]),
+        );
+    }
+    check(
+        "no activity",
+        &[opened(), Rate(" ", 5.0)],
+        &json!([first_pageview()]),
+    );
+}
+
+#[test]
+fn only_agreed_categories_leave_the_page() {
+    let everything = [
+        opened(),
+        Track("Feature Used", ""),
+        Rate("a", 5.0),
+        Go(10, KEYS),
+        Attend(9000, false, false),
+    ];
+    let names = |categories| match batch(categories, &everything).get("events") {
+        Some(Value::Array(events)) => events
+            .iter()
+            .map(|e| e["name"].as_str().unwrap_or("?").to_owned())
+            .collect(),
+        _ => Vec::new(),
+    };
+    assert_eq!(names("feedback"), ["Activity Rated"]);
+    assert_eq!(
+        names("usage"),
+        ["pageview", "Feature Used", "engagement", "pageview", "engagement"]
+    );
+    assert_eq!(names(""), Vec::<String>::new());
+    assert_eq!(names("usages,Feedback"), Vec::<String>::new());
+}
+
+#[test]
+fn a_batch_sent_again_is_the_same_batch() {
+    let consent = Consent::new("s", 1, "usage");
+    let mut client = Client::new(consent, "");
+    let mut count = 0;
+    let mut new_id = || {
+        count += 1;
+        format!("{count:032x}")
+    };
+    client.open(View::new(0, HOME, true, true), &mut new_id);
+    let first = client.wake();
+    assert!(matches!(first, Action::Send(_)));
+    let failed = Answer {
+        status: 503,
+        retry_after_s: Some(2),
+        random: 5,
+    };
+    assert_eq!(client.answer(failed), Action::Wake(2005));
+    assert_eq!(client.wake(), first);
+    assert_eq!(
+        client.answer(Answer {
+            status: 202,
+            ..failed
+        }),
+        Action::Rest
+    );
+    assert_eq!(client.dropped(), 0);
+}
+
+#[test]
+fn a_query_change_alone_is_the_same_page() {
+    let check = |one: &str, other: &str, same: bool| {
+        assert_eq!(same_page(one, other), same, "{one} {other}");
+    };
+    check("https://a/", "https://a/", true);
+    check("https://a/", "https://a/?x=1", true);
+    check("https://a/?x=1", "https://a/?x=2", true);
+    check("https://a/p?x=1", "https://a/q?x=1", false);
+    check("https://a/#/p", "https://a/#/p?tab=1", true);
+    check("https://a/?x#/p", "https://a/#/p", true);
+    check("https://a/#/p?x", "https://a/#/q?x", false);
+    check("https://a/", "https://a/#", true);
+    check("https://a/", "https://a/#/", false);
+    check("https://a/", "https://b/", false);
+}
+
+#[test]
+fn shortening_never_splits_a_character() {
+    for (text, max, expected) in [
+        ("abc", 5, "abc"),
+        ("abc", 2, "ab"),
+        ("aü", 2, "a"),
+        ("🙂", 3, ""),
+        ("", 0, ""),
+    ] {
+        assert_eq!(shortened(text, max), expected);
+    }
+}

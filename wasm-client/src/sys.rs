@@ -1,0 +1,22 @@
+//! The only file that names the page: what the module may ask of `js/page.js`.
+
+use wasm_bindgen::prelude::{JsValue, wasm_bindgen};
+
+#[wasm_bindgen(module = "/js/page.js")]
+extern "C" {
+    /// Starts listening and gives the handle for the loader. `exports` are this module's own
+    /// functions; `ended` is called when the module has switched itself off.
+    pub(crate) fn attach(exports: JsValue, endpoint: &str, ended: JsValue) -> JsValue;
+    /// Stops listening, for good.
+    pub(crate) fn detach();
+    /// Where the user came from, empty when unknown.
+    pub(crate) fn referrer() -> String;
+    /// 32 lower-case hexadecimal digits from the browser's secure source.
+    pub(crate) fn random_id() -> String;
+    /// Calls `wake` after so many milliseconds, instead of any earlier such wish.
+    pub(crate) fn wake_in(ms: u32);
+    /// POSTs a body and calls `answer`.
+    pub(crate) fn send(body: &str);
+    /// Hands a body to the browser, which sends it even when the page is gone; false when it will not.
+    pub(crate) fn beacon(body: &str) -> bool;
+}

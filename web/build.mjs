@@ -1,0 +1,69 @@
+// Builds everything a browser gets from the relay into one folder, and fails when it has grown too heavy.
+//
+//   FEEDBACK_CLIENT_PKG   where wasm-bindgen (--target web) wrote the browser module
+//   FEEDBACK_BUNDLE       where to write; relay/bundle when unset
+
+import { build } from "esbuild";
+import { copyFile, mkdir, readFile, rm } from "node:fs/promises";
+import { dirname, join, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+import { brotliCompressSync, constants, gzipSync } from "node:zlib";
+
+const web = dirname(fileURLToPath(import.meta.url));
+const source = join(web, "src");
+const bundle = resolve(process.env.FEEDBACK_BUNDLE ?? join(web, "..", "relay", "bundle"));
+const pages = ["admin", "receiver", "demo"];
+
+// Brotli bytes. The loader runs on every page of every user; the module only after an opt-in.
+const limits = [
+  { what: "loader", files: ["snippet.js"], bytes_max: 2048 },
+  { what: "module", files: ["client.js", "client_bg.wasm"], bytes_max: 16384 },
+];
+
+if (!process.env.FEEDBACK_CLIENT_PKG) {
+  console.error("FEEDBACK_CLIENT_PKG is not set: it names the folder with feedback_client.js and feedback_client_bg.wasm");
+  process.exit(2);
+}
+const pkg = resolve(process.env.FEEDBACK_CLIENT_PKG);
+
+const options = { bundle: true, minify: true, target: "es2022", legalComments: "none", logLevel: "warning" };
+
+// Only what this script writes is removed.
+await Promise.all(["browser", ...pages].map((name) => rm(join(bundle, name), { recursive: true, force: true })));
+await mkdir(join(bundle, "browser"), { recursive: true });
+
+await Promise.all([
+  build({
+    ...options,
+    format: "esm",
+    entryPoints: [join(source, "snippet.ts"), join(source, "client.ts")],
+    alias: { "feedback-client": join(pkg, "feedback_client.js") },
+    outdir: join(bundle, "browser"),
+  }),
+  copyFile(join(pkg, "feedback_client_bg.wasm"), join(bundle, "browser", "client_bg.wasm")),
+  copyFile(join(source, "feedback.d.ts"), join(bundle, "browser", "feedback.d.ts")),
+  ...pages.map(async (page) => {
+    await build({
+      ...options,
+      format: "esm",
+      entryPoints: { [page]: join(source, page, "main.ts") },
+      outdir: join(bundle, page),
+    });
+    await copyFile(join(source, page, "index.html"), join(bundle, page, "index.html"));
+  }),
+]);
+
+let failed = false;
+for (const { what, files, bytes_max } of limits) {
+  let sum = 0;
+  for (const file of files) {
+    const content = await readFile(join(bundle, "browser", file));
+    const brotli = brotliCompressSync(content, { params: { [constants.BROTLI_PARAM_QUALITY]: 11 } }).length;
+    sum += brotli;
+    console.log(`${file}: ${content.length} bytes, ${gzipSync(content, { level: 9 }).length} gzip, ${brotli} brotli`);
+  }
+  const verdict = sum <= bytes_max ? "fits" : "is too large";
+  failed ||= sum > bytes_max;
+  console.log(`${what}: ${sum} of ${bytes_max} bytes brotli, ${verdict}`);
+}
+if (failed) process.exit(1);

@@ -1,0 +1,87 @@
+// The admin listener's JSON interface: shapes, requests, and what can go wrong.
+
+export interface Site {
+  site: string;
+  on: boolean;
+  locked: boolean;
+  changed_at: string | null;
+  changed_by: string | null;
+}
+
+export interface Ending {
+  outcome: string;
+  reason: string;
+  count: number;
+}
+
+export interface Status {
+  user: string;
+  version: string;
+  sites: Site[];
+  counters: { received: number; recovered: number; in_progress: number; spooled: number; ended: Ending[] };
+  spool: { events: number; bytes: number; oldest_age_seconds: number | null };
+  plausible: { status: string };
+}
+
+/** The relay answered, and said no; the message is for people. */
+export class Refused extends Error {
+  constructor(
+    readonly status: number,
+    message: string,
+  ) {
+    super(message);
+  }
+}
+
+/** The relay did not answer. */
+export class Unreachable extends Error {}
+
+async function request(path: string, init: RequestInit = {}): Promise<Response> {
+  try {
+    return await fetch(`admin/api/${path}`, { ...init, cache: "no-store", signal: AbortSignal.timeout(10_000) });
+  } catch (error) {
+    throw new Unreachable(undefined, { cause: error });
+  }
+}
+
+async function refusal(response: Response): Promise<Refused> {
+  const problem = (await response.json().catch(() => ({}))) as { title?: string; detail?: string };
+  return new Refused(response.status, problem.detail ?? problem.title ?? `The relay answered with status ${response.status}.`);
+}
+
+const json = { "Content-Type": "application/json" };
+
+export async function logIn(user: string, password: string): Promise<void> {
+  const response = await request("login", { method: "POST", headers: json, body: JSON.stringify({ user, password }) });
+  if (response.ok) return;
+  if (response.status === 401) throw new Refused(401, "User name or password is wrong.");
+  if (response.status === 429) {
+    const seconds = Number(response.headers.get("Retry-After"));
+    throw new Refused(429, `Too many attempts. Please try again ${seconds > 0 ? `in ${seconds} seconds` : "later"}.`);
+  }
+  throw await refusal(response);
+}
+
+export async function logOut(): Promise<void> {
+  const response = await request("logout", { method: "POST", headers: { "X-Feedback-Admin": "1" } });
+  if (!response.ok && response.status !== 401) throw await refusal(response);
+}
+
+/** How things stand; null when nobody is logged in. */
+export async function readStatus(): Promise<Status | null> {
+  const response = await request("status");
+  if (response.status === 401) return null;
+  if (!response.ok) throw await refusal(response);
+  return (await response.json()) as Status;
+}
+
+export async function setSwitch(site: string, on: boolean): Promise<{ purged: number }> {
+  const response = await request(`sites/${encodeURIComponent(site)}/switch`, {
+    method: "PUT",
+    headers: { ...json, "X-Feedback-Admin": "1" },
+    body: JSON.stringify({ on }),
+  });
+  if (response.status === 401) throw new Refused(401, "Your session has ended.");
+  if (!response.ok) throw await refusal(response);
+  return (await response.json()) as { purged: number };
+}

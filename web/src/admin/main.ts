@@ -1,0 +1,210 @@
+// The admin page: who is in charge switches collection on and off, and sees what became of every event.
+
+import { byId, h, list, mark, say } from "../page/dom";
+import { ago, bytes, count, counted, duration, moment } from "../page/format";
+import { Refused, Unreachable, logIn, logOut, readStatus, setSwitch } from "./api";
+import type { Ending, Site, Status } from "./api";
+import { explained, label } from "./endings";
+import "./style.css";
+
+const REFRESH_MS = 2000;
+
+const form = byId("login-form") as HTMLFormElement;
+const board = byId("board");
+let timer: ReturnType<typeof setTimeout> | undefined;
+/** Switches on their way; a status read in between would flip them back for a moment. */
+const turning = new Set<string>();
+
+function show(what: "login" | "board"): void {
+  byId("login").hidden = what !== "login";
+  byId("session").hidden = what !== "board";
+  board.hidden = what !== "board";
+}
+
+function notice(id: "login-error" | "trouble" | "done", text: string): void {
+  const element = byId(id);
+  element.hidden = text === "";
+  say(element, text);
+}
+
+async function refresh(): Promise<void> {
+  clearTimeout(timer);
+  try {
+    const status = await readStatus();
+    const wasLoggedIn = !board.hidden;
+    if (!status) {
+      if (wasLoggedIn) notice("login-error", "Your session has ended. Please log in again.");
+      askForLogin();
+      return;
+    }
+    draw(status);
+    show("board");
+    notice("trouble", "");
+    board.classList.remove("stale");
+  } catch (error) {
+    if (board.hidden && byId("login").hidden) show("board");
+    notice("trouble", `${explain(error)} Trying again.`);
+    board.classList.add("stale");
+  }
+  timer = setTimeout(() => void refresh(), REFRESH_MS);
+}
+
+function askForLogin(): void {
+  clearTimeout(timer);
+  show("login");
+  (form.elements.namedItem("user") as HTMLInputElement).focus();
+}
+
+function explain(error: unknown): string {
+  if (error instanceof Refused) return error.message;
+  if (error instanceof Unreachable) return "The relay does not answer. What you see may be out of date.";
+  return "Something went wrong on this page.";
+}
+
+function draw(status: Status): void {
+  say(byId("version"), `Version ${status.version}`);
+  say(byId("user"), status.user);
+  list(byId("sites"), status.sites, (site) => site.site, createSite, updateSite);
+  drawCounters(status);
+}
+
+function createSite(site: Site): HTMLElement {
+  const id = `site-${site.site}`;
+  const toggle = h("button", {
+    type: "button",
+    class: "switch",
+    role: "switch",
+    "aria-checked": "false",
+    "aria-labelledby": id,
+    click: () => void turn(site.site, toggle),
+  });
+  return h(
+    "article",
+    { class: "card site" },
+    h("h2", { id }, site.site),
+    h("div", { class: "toggle" }, h("output", {}), toggle),
+    h("p", { class: "quiet small", "data-part": "changed" }),
+    h(
+      "p",
+      { class: "notice warn small", "data-part": "lock", hidden: true },
+      "Locked by the operator. Nothing is collected here until the lock is lifted in the relay's configuration.",
+    ),
+  );
+}
+
+function updateSite(element: HTMLElement, site: Site): void {
+  const part = (name: string) => element.querySelector<HTMLElement>(name)!;
+  const toggle = part(".switch") as HTMLButtonElement;
+  if (!turning.has(site.site)) {
+    mark(toggle, "aria-checked", String(site.on));
+    say(part("output"), site.on ? "On" : "Off");
+  }
+  toggle.disabled = site.locked;
+  part("[data-part=lock]").hidden = !site.locked;
+  const changed = part("[data-part=changed]");
+  if (site.changed_at) {
+    say(changed, `Switched ${site.on ? "on" : "off"} ${ago(site.changed_at)}${site.changed_by ? ` by ${site.changed_by}` : ""}`);
+    mark(changed, "title", moment(site.changed_at));
+  } else {
+    say(changed, "Not changed yet");
+  }
+}
+
+async function turn(site: string, toggle: HTMLButtonElement): Promise<void> {
+  if (turning.has(site)) return;
+  const on = toggle.getAttribute("aria-checked") !== "true";
+  turning.add(site);
+  mark(toggle, "aria-busy", "true");
+  try {
+    const { purged } = await setSwitch(site, on);
+    const deleted = purged > 0 ? ` ${counted(purged, "waiting event was", "waiting events were")} deleted unsent.` : "";
+    notice("done", on ? `Collection for ${site} is on. Each user is asked first.` : `Collection for ${site} is off.${deleted}`);
+  } catch (error) {
+    notice("done", "");
+    notice("trouble", `The switch of ${site} was not turned. ${explain(error)}`);
+    turning.delete(site);
+    mark(toggle, "aria-busy", null);
+    if (error instanceof Refused && error.status === 401) void refresh();
+    return;
+  }
+  turning.delete(site);
+  mark(toggle, "aria-busy", null);
+  await refresh();
+}
+
+function drawCounters({ counters, spool, plausible }: Status): void {
+  const delivered = sum(counters.ended.filter((ending) => ending.outcome === "delivered"));
+  const held = counters.ended.filter((ending) => ending.outcome !== "delivered" && ending.count > 0);
+  say(byId("received"), count(counters.received));
+  say(byId("recovered"), counters.recovered > 0 ? `and ${count(counters.recovered)} found on disk at the start` : "from browsers");
+  say(byId("delivered"), count(delivered));
+  say(byId("waiting"), count(spool.events));
+  const age = spool.oldest_age_seconds;
+  say(byId("spool"), spool.events > 0 ? `${bytes(spool.bytes)} on disk${age === null ? "" : `, oldest ${duration(age)}`}` : "nothing on disk");
+  say(byId("dropped"), count(sum(held)));
+
+  const pill = byId("plausible");
+  const [text, is] =
+    plausible.status === "UP"
+      ? ["Plausible is reachable", "good"]
+      : plausible.status === "DOWN"
+        ? ["Plausible is not reachable: events wait", "bad"]
+        : ["Plausible was not needed yet", ""];
+  say(pill, text!);
+  mark(pill, "data-is", is!);
+
+  held.sort((a, b) => b.count - a.count);
+  byId("no-reasons").hidden = held.length > 0;
+  const table = byId("reasons");
+  table.hidden = held.length === 0;
+  list(
+    table.querySelector("tbody")!,
+    held,
+    label,
+    (ending) =>
+      h("tr", {}, h("td", {}, explained(ending)), h("td", { class: "quiet" }, h("code", {}, label(ending))), h("td", { class: "number" })),
+    (row, ending) => say(row.lastElementChild!, count(ending.count)),
+  );
+
+  const came = counters.received + counters.recovered;
+  const known = counters.in_progress + counters.spooled + sum(counters.ended);
+  const balance = byId("balance");
+  balance.hidden = came === 0 || came !== known;
+  say(balance, `All ${counted(came, "event")} accounted for: delivered, waiting or listed here.`);
+}
+
+const sum = (endings: readonly Ending[]): number => endings.reduce((total, ending) => total + ending.count, 0);
+
+form.addEventListener("submit", (event) => {
+  event.preventDefault();
+  void submit();
+});
+
+async function submit(): Promise<void> {
+  const data = new FormData(form);
+  const button = form.querySelector("button")!;
+  button.disabled = true;
+  notice("login-error", "");
+  try {
+    await logIn(String(data.get("user")), String(data.get("password")));
+    form.reset();
+    await refresh();
+  } catch (error) {
+    notice("login-error", error instanceof Unreachable ? "The relay does not answer. Please try again." : explain(error));
+    (form.elements.namedItem("password") as HTMLInputElement).select();
+  }
+  button.disabled = false;
+}
+
+byId("logout").addEventListener("click", () => {
+  void logOut().then(
+    () => {
+      notice("done", "");
+      notice("login-error", "");
+      askForLogin();
+    },
+    (error: unknown) => notice("trouble", `You are still logged in. ${explain(error)}`),
+  );
+});
+
+void refresh();

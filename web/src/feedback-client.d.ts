@@ -1,0 +1,12 @@
+/** The browser module as wasm-bindgen exports it, as far as `client.ts` uses it. */
+declare module "feedback-client" {
+  export default function init(options: { module_or_path: string }): Promise<unknown>;
+  export function start(
+    exports: unknown,
+    endpoint: string,
+    site: string,
+    plan: number,
+    categories: string,
+    ended: (reason: "refused" | "failed") => void,
+  ): import("./client").Handle;
+}

@@ -1,0 +1,54 @@
+//! `cargo xtask ci`: formatting, lints and documentation, then all tests, so that their closing line is the last.
+
+use std::process::ExitCode;
+
+use anyhow::Result;
+
+use crate::{
+    report::Report,
+    step, test, tools,
+    workspace::{RELAY_PACKAGES, WASM_PACKAGES, WASM_TARGET, cargo},
+};
+
+/// Runs everything, goes on after a failure, and prints the closing line.
+pub(crate) fn run() -> Result<ExitCode> {
+    tools::component("fmt", "rustfmt")?;
+    tools::component("clippy", "clippy")?;
+    let mut report = Report::default();
+
+    report.check("checking the formatting", || {
+        step::run(cargo().args(["fmt", "--all", "--check"]))
+    });
+    // The relay does not compile without the bundle.
+    let Some(tools) = report.take("setting up", test::prepare(true)) else {
+        return Ok(report.close());
+    };
+    let groups: [(&str, &[&str], &[&str]); 3] = [
+        ("the relay", RELAY_PACKAGES, &[]),
+        ("xtask", &["--package", "xtask"], &[]),
+        (
+            "what becomes WebAssembly",
+            WASM_PACKAGES,
+            &["--target", WASM_TARGET],
+        ),
+    ];
+    for (name, packages, target) in groups {
+        report.check(&format!("linting {name}"), || {
+            let mut clippy = cargo();
+            clippy.arg("clippy").args(packages).args(target);
+            // Tests do not run as WebAssembly.
+            if target.is_empty() {
+                clippy.arg("--all-targets");
+            }
+            step::run(clippy.args(["--", "--deny", "warnings"]))
+        });
+        report.check(&format!("documenting {name}"), || {
+            let mut doc = cargo();
+            doc.args(["doc", "--no-deps"]).args(packages).args(target);
+            step::run(doc.env("RUSTDOCFLAGS", "--deny warnings"))
+        });
+    }
+
+    test::all(&tools, &mut report);
+    Ok(report.close())
+}

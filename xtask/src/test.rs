@@ -1,0 +1,115 @@
+//! `cargo xtask test`: every test there is, and one closing line that counts them.
+
+use std::{fs, path::PathBuf, process::ExitCode};
+
+use anyhow::{Context as _, Result, ensure};
+use clap::Args;
+
+use crate::{
+    bundle,
+    node::Node,
+    report::{Report, Runner},
+    step::run as run_command,
+    tools,
+    workspace::{self, RELAY_PACKAGES},
+};
+
+/// Where the browser tests are.
+const BROWSER_TESTS: &str = "tests/browser";
+
+#[derive(Debug, Args)]
+pub(crate) struct Test {
+    /// Leave out the tests that need Chromium
+    #[arg(long)]
+    no_browser: bool,
+}
+
+/// Runs all tests and prints the closing line.
+pub(crate) fn run(test: &Test) -> Result<ExitCode> {
+    let mut report = Report::default();
+    let tools = prepare(!test.no_browser);
+    if let Some(tools) = report.take("setting up", tools) {
+        all(&tools, &mut report);
+    }
+    Ok(report.close())
+}
+
+/// What the tests run on.
+#[derive(Debug)]
+pub(crate) struct Tools {
+    node: Node,
+    /// None leaves the browser tests out.
+    chromium: Option<PathBuf>,
+}
+
+/// Installs what is missing, and builds what the tests use.
+pub(crate) fn prepare(browser: bool) -> Result<Tools> {
+    let node = Node::require()?;
+    let chromium = if browser {
+        node.install(BROWSER_TESTS)?;
+        Some(tools::chromium().context("without it: cargo xtask test --no-browser")?)
+    } else {
+        None
+    };
+    bundle::all()?;
+    workspace::build_relay()?;
+    Ok(Tools { node, chromium })
+}
+
+/// Runs all tests into a report.
+pub(crate) fn all(tools: &Tools, report: &mut Report) {
+    // The policy guest only exists as WebAssembly; the relay's tests run it there.
+    for (what, packages) in [
+        ("testing the relay", RELAY_PACKAGES),
+        (
+            "testing the browser module",
+            &["--package", "feedback-client"],
+        ),
+        ("testing xtask", &["--package", "xtask"]),
+    ] {
+        report.suite(
+            what,
+            Runner::Cargo,
+            workspace::cargo()
+                .arg("test")
+                .args(packages)
+                .arg("--no-fail-fast")
+                .env("FEEDBACK_RELAY_BIN", workspace::relay_binary()),
+        );
+    }
+    report.check("checking the types of the pages", || {
+        run_command(tools.node.npm("web").args(["run", "check"]))
+    });
+    if let Some(chromium) = &tools.chromium {
+        match browser_tests() {
+            Ok(files) => report.suite(
+                "testing in the browser",
+                Runner::Node,
+                tools
+                    .node
+                    .node(BROWSER_TESTS)
+                    // The bound is for a browser that hangs: a test takes seconds.
+                    .args(["--test", "--test-reporter=spec", "--test-timeout=120000"])
+                    .args(files)
+                    .env("FEEDBACK_RELAY_BIN", workspace::relay_binary())
+                    .env("CHROMIUM", chromium),
+            ),
+            Err(error) => report.fail(format!("testing in the browser: {error:#}")),
+        }
+    }
+}
+
+/// The files of browser tests, by name.
+fn browser_tests() -> Result<Vec<String>> {
+    let folder = workspace::root().join(BROWSER_TESTS);
+    let mut files = Vec::new();
+    for entry in fs::read_dir(&folder).with_context(|| format!("cannot read {BROWSER_TESTS}"))? {
+        let name = entry?.file_name().to_string_lossy().into_owned();
+        if name.ends_with(".test.mjs") {
+            files.push(name);
+        }
+    }
+    ensure!(!files.is_empty(), "no *.test.mjs in {BROWSER_TESTS}");
+    files.sort();
+    Ok(files)
+}
