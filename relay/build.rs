@@ -14,6 +14,12 @@ fn main() {
         (output.status.success() && !text.trim().is_empty()).then(|| text.trim().to_owned())
     };
     let unknown = || "unknown".to_owned();
-    println!("cargo:rustc-env=RELAY_COMMIT={}", git(&["rev-parse", "--short=12", "HEAD"]).unwrap_or_else(unknown));
-    println!("cargo:rustc-env=RELAY_BRANCH={}", git(&["rev-parse", "--abbrev-ref", "HEAD"]).unwrap_or_else(unknown));
+    println!(
+        "cargo:rustc-env=RELAY_COMMIT={}",
+        git(&["rev-parse", "--short=12", "HEAD"]).unwrap_or_else(unknown)
+    );
+    println!(
+        "cargo:rustc-env=RELAY_BRANCH={}",
+        git(&["rev-parse", "--abbrev-ref", "HEAD"]).unwrap_or_else(unknown)
+    );
 }

@@ -92,7 +92,14 @@ pub enum AddError {
 impl Accounts {
     /// Opens the accounts of a database.
     pub fn new(store: Store, clock: Clock, idle_max: Duration) -> Self {
-        Self { store, clock, idle_max, sessions: Mutex::default(), failures: Mutex::default(), checks: Semaphore::new(CHECKS_MAX) }
+        Self {
+            store,
+            clock,
+            idle_max,
+            sessions: Mutex::default(),
+            failures: Mutex::default(),
+            checks: Semaphore::new(CHECKS_MAX),
+        }
     }
 
     /// Checks a password and begins a session: its secret token.
@@ -110,11 +117,20 @@ impl Accounts {
         let account = name.to_owned();
         let hash = self
             .store
-            .run(move |db| db.query_row("SELECT password_hash FROM account WHERE name = ?1", [account], |row| row.get::<_, String>(0)).optional())
+            .run(move |db| {
+                db.query_row(
+                    "SELECT password_hash FROM account WHERE name = ?1",
+                    [account],
+                    |row| row.get::<_, String>(0),
+                )
+                .optional()
+            })
             .await?;
         let permit = self.checks.acquire().await;
         // An unknown name costs as much time as a known one, so that names cannot be tried out.
-        let right = tokio::task::spawn_blocking(move || verify(hash.as_deref().unwrap_or(NOBODY), &password)).await.unwrap_or(false);
+        let right = tokio::task::spawn_blocking(move || verify(hash.as_deref().unwrap_or(NOBODY), &password))
+            .await
+            .unwrap_or(false);
         drop(permit);
         if !right {
             self.note_failure(name, now);
@@ -125,10 +141,19 @@ impl Accounts {
         let mut sessions = lock(&self.sessions);
         sessions.retain(|_, session| now.since(session.used) < self.idle_max);
         if sessions.len() >= SESSIONS_MAX {
-            let oldest = sessions.iter().min_by_key(|(_, s)| s.used).map(|(token, _)| token.clone());
+            let oldest = sessions
+                .iter()
+                .min_by_key(|(_, s)| s.used)
+                .map(|(token, _)| token.clone());
             oldest.and_then(|token| sessions.remove(&token));
         }
-        sessions.insert(token.clone(), Session { name: name.to_owned(), used: now });
+        sessions.insert(
+            token.clone(),
+            Session {
+                name: name.to_owned(),
+                used: now,
+            },
+        );
         Ok(token)
     }
 
@@ -136,7 +161,9 @@ impl Accounts {
     pub fn session(&self, token: &str) -> Option<String> {
         let now = self.clock.now();
         let mut sessions = lock(&self.sessions);
-        let session = sessions.get_mut(token).filter(|session| now.since(session.used) < self.idle_max)?;
+        let session = sessions
+            .get_mut(token)
+            .filter(|session| now.since(session.used) < self.idle_max)?;
         session.used = now;
         Some(session.name.clone())
     }
@@ -150,29 +177,43 @@ impl Accounts {
         let failures = *lock(&self.failures).get(name)?;
         let over = failures.count.checked_sub(TRIES_FREE)?;
         let wait = Duration::from_secs(1 << over.min(10)).min(WAIT_MAX);
-        wait.checked_sub(now.since(failures.last)).filter(|left| !left.is_zero())
+        wait.checked_sub(now.since(failures.last))
+            .filter(|left| !left.is_zero())
     }
 
     fn note_failure(&self, name: &str, now: Moment) {
         let mut failures = lock(&self.failures);
         if failures.len() >= NAMES_MAX && !failures.contains_key(name) {
-            let oldest = failures.iter().min_by_key(|(_, f)| f.last).map(|(name, _)| name.clone());
+            let oldest = failures
+                .iter()
+                .min_by_key(|(_, f)| f.last)
+                .map(|(name, _)| name.clone());
             oldest.and_then(|name| failures.remove(&name));
         }
-        let entry = failures.entry(name.to_owned()).or_insert(Failures { count: 0, last: now });
-        *entry = Failures { count: entry.count + 1, last: now };
+        let entry = failures
+            .entry(name.to_owned())
+            .or_insert(Failures { count: 0, last: now });
+        *entry = Failures {
+            count: entry.count + 1,
+            last: now,
+        };
     }
 }
 
 /// A hash of a random password nobody knows, with the parameters of [`hash`].
-const NOBODY: &str = "$argon2id$v=19$m=19456,t=2,p=1$c29tZS1yYW5kb20tc2FsdA$9p4c1x0nGQmYw3l8m0r2o5t7u9v1x3z5B7D9F1H3J5L";
+const NOBODY: &str =
+    "$argon2id$v=19$m=19456,t=2,p=1$c29tZS1yYW5kb20tc2FsdA$9p4c1x0nGQmYw3l8m0r2o5t7u9v1x3z5B7D9F1H3J5L";
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn verify(hash: &str, password: &str) -> bool {
-    PasswordHash::new(hash).is_ok_and(|hash| Argon2::default().verify_password(password.as_bytes(), &hash).is_ok())
+    PasswordHash::new(hash).is_ok_and(|hash| {
+        Argon2::default()
+            .verify_password(password.as_bytes(), &hash)
+            .is_ok()
+    })
 }
 
 /// Argon2id with the crate's defaults, which are OWASP's: 19 MiB, two passes, one lane.
@@ -180,7 +221,10 @@ fn hash(password: &str) -> Result<String, AddError> {
     if password.chars().count() < PASSWORD_CHARS_MIN || password.len() > PASSWORD_BYTES_MAX {
         return Err(AddError::Password);
     }
-    Argon2::default().hash_password(password.as_bytes()).map(|hash| hash.to_string()).map_err(|_| AddError::Hash)
+    Argon2::default()
+        .hash_password(password.as_bytes())
+        .map(|hash| hash.to_string())
+        .map_err(|_| AddError::Hash)
 }
 
 /// Makes an account.
@@ -197,7 +241,11 @@ pub fn add(db: &Connection, name: &str, password: &str, now: Moment) -> Result<(
         "INSERT OR IGNORE INTO account (name, password_hash, created_at) VALUES (?1, ?2, ?3)",
         params![name, hash, now.0],
     )?;
-    if added == 0 { Err(AddError::Exists(name.to_owned())) } else { Ok(()) }
+    if added == 0 {
+        Err(AddError::Exists(name.to_owned()))
+    } else {
+        Ok(())
+    }
 }
 
 /// Gives an account a new password.
@@ -206,8 +254,15 @@ pub fn add(db: &Connection, name: &str, password: &str, now: Moment) -> Result<(
 /// When the password breaks its rules, or there is no such account.
 pub fn change_password(db: &Connection, name: &str, password: &str) -> Result<(), AddError> {
     let hash = hash(password)?;
-    let changed = db.execute("UPDATE account SET password_hash = ?2 WHERE name = ?1", params![name, hash])?;
-    if changed == 0 { Err(AddError::Unknown(name.to_owned())) } else { Ok(()) }
+    let changed = db.execute(
+        "UPDATE account SET password_hash = ?2 WHERE name = ?1",
+        params![name, hash],
+    )?;
+    if changed == 0 {
+        Err(AddError::Unknown(name.to_owned()))
+    } else {
+        Ok(())
+    }
 }
 
 /// All accounts: name and when it was made.

@@ -64,7 +64,9 @@ pub enum StartError {
     #[error(transparent)]
     Policy(#[from] LoadError),
     /// There is no policy.
-    #[error("this binary was built without its policy; build it with `cargo xtask bundle` first, or name one in `policy.file`")]
+    #[error(
+        "this binary was built without its policy; build it with `cargo xtask bundle` first, or name one in `policy.file`"
+    )]
     NoPolicy,
     /// The client for Plausible.
     #[error(transparent)]
@@ -100,8 +102,21 @@ impl Relay {
         let metrics = Arc::new(Metrics::new(&config));
         let sandbox = load_policy(&config)?;
         let (store, writer) = Store::start(store::open(&config.data_dir)?)?;
-        let spool = Spool::open(store.clone(), Arc::clone(&metrics), clock.clone(), config.spool.clone()).await?;
-        let switches = Switches::open(&config, store.clone(), spool.clone(), clock.clone(), Arc::clone(&metrics)).await?;
+        let spool = Spool::open(
+            store.clone(),
+            Arc::clone(&metrics),
+            clock.clone(),
+            config.spool.clone(),
+        )
+        .await?;
+        let switches = Switches::open(
+            &config,
+            store.clone(),
+            spool.clone(),
+            clock.clone(),
+            Arc::clone(&metrics),
+        )
+        .await?;
         let forwarder = Arc::new(Forwarder::new(
             config.upstream.clone(),
             config.spool.age_max,
@@ -125,7 +140,15 @@ impl Relay {
             switches,
             spool,
         });
-        Ok(Self { app, forwarder, public, admin, control, writer, lock })
+        Ok(Self {
+            app,
+            forwarder,
+            public,
+            admin,
+            control,
+            writer,
+            lock,
+        })
     }
 
     /// Where the public listener is.
@@ -152,11 +175,29 @@ impl Relay {
     /// Serves until `stop`, then: takes no more requests, finishes those under way, finishes the
     /// requests to Plausible under way, and closes the database. What was not delivered stays in it.
     pub async fn run(self, stop: CancellationToken) {
-        let Self { app, forwarder, public, admin, control, writer, lock } = self;
+        let Self {
+            app,
+            forwarder,
+            public,
+            admin,
+            control,
+            writer,
+            lock,
+        } = self;
         let tasks = TaskTracker::new();
         let limits = &app.config.public;
-        tasks.spawn(serve::run(public, http::public_router(&app), limits.connections_max, app.stop.clone()));
-        tasks.spawn(serve::run(admin, http::admin_router(&app), ADMIN_CONNECTIONS_MAX, app.stop.clone()));
+        tasks.spawn(serve::run(
+            public,
+            http::public_router(&app),
+            limits.connections_max,
+            app.stop.clone(),
+        ));
+        tasks.spawn(serve::run(
+            admin,
+            http::admin_router(&app),
+            ADMIN_CONNECTIONS_MAX,
+            app.stop.clone(),
+        ));
         tasks.spawn(control::run(control, Arc::clone(&app)));
         tasks.spawn(sweep(Arc::clone(&app)));
         let front = tasks.clone();
@@ -184,7 +225,10 @@ impl Relay {
         if tokio::time::timeout(STOP_GRACE, joined).await.is_err() {
             tracing::warn!("the database was not closed in time; it will be recovered at the next start");
         }
-        tracing::info!(waiting, "stopped; events that wait are delivered after the next start");
+        tracing::info!(
+            waiting,
+            "stopped; events that wait are delivered after the next start"
+        );
         drop(lock);
     }
 }
@@ -193,13 +237,17 @@ impl Relay {
 const ADMIN_CONNECTIONS_MAX: usize = 64;
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
-    TcpListener::bind(address).await.map_err(|error| StartError::Listen(address.to_string(), error))
+    TcpListener::bind(address)
+        .await
+        .map_err(|error| StartError::Listen(address.to_string(), error))
 }
 
 fn load_policy(config: &Config) -> Result<Sandbox, StartError> {
     let wasm = match &config.policy.file {
         Some(path) => std::fs::read(path).map_err(LoadError::from)?,
-        None => http::assets::default_policy().ok_or(StartError::NoPolicy)?.into_owned(),
+        None => http::assets::default_policy()
+            .ok_or(StartError::NoPolicy)?
+            .into_owned(),
     };
     Ok(Sandbox::load(&wasm, &config.plan, &config.policy)?)
 }
@@ -212,7 +260,10 @@ async fn sweep(app: Arc<App>) {
         }
         match app.spool.sweep().await {
             Ok(0) => {}
-            Ok(expired) => tracing::warn!(expired, "events waited longer than `spool.age_max_s` and were dropped"),
+            Ok(expired) => tracing::warn!(
+                expired,
+                "events waited longer than `spool.age_max_s` and were dropped"
+            ),
             Err(error) => tracing::error!(%error, "the spool could not be swept"),
         }
     }

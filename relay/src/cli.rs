@@ -136,17 +136,40 @@ pub fn main() -> ExitCode {
         Command::CheckConfig(config) => manage::check_config(&config.config),
         Command::Switch(SwitchCommand::On(args)) => manage::turn(&args.config.config, &args.site, true),
         Command::Switch(SwitchCommand::Off(args)) => manage::turn(&args.config.config, &args.site, false),
-        Command::Switch(SwitchCommand::Status { site, config }) => manage::switch_status(&config.config, site.as_deref()),
-        Command::User(UserCommand::Add(args)) => manage::user_add(&args.config.config, &args.name, args.password_stdin),
-        Command::User(UserCommand::Passwd(args)) => manage::user_passwd(&args.config.config, &args.name, args.password_stdin),
+        Command::Switch(SwitchCommand::Status { site, config }) => {
+            manage::switch_status(&config.config, site.as_deref())
+        }
+        Command::User(UserCommand::Add(args)) => {
+            manage::user_add(&args.config.config, &args.name, args.password_stdin)
+        }
+        Command::User(UserCommand::Passwd(args)) => {
+            manage::user_passwd(&args.config.config, &args.name, args.password_stdin)
+        }
         Command::User(UserCommand::List(config)) => manage::user_list(&config.config),
         Command::Health(config) => run::health(&config.config),
         Command::Receiver { listen, sites } => run::receiver(listen, sites),
-        Command::DemoPanel { listen, relay, receiver, admin, site } => {
-            run::demo_panel(listen, crate::demo_panel::Places { site, relay, receiver, admin })
-        }
+        Command::DemoPanel {
+            listen,
+            relay,
+            receiver,
+            admin,
+            site,
+        } => run::demo_panel(
+            listen,
+            crate::demo_panel::Places {
+                site,
+                relay,
+                receiver,
+                admin,
+            },
+        ),
         Command::Version => {
-            say(&format!("feedback-relay {} (commit {}, branch {})", version::PACKAGE, version::COMMIT, version::BRANCH));
+            say(&format!(
+                "feedback-relay {} (commit {}, branch {})",
+                version::PACKAGE,
+                version::COMMIT,
+                version::BRANCH
+            ));
             Ok(())
         }
     };

@@ -20,7 +20,8 @@ impl Moment {
 
     /// RFC 3339 in UTC, in whole seconds.
     pub fn rfc3339(self) -> String {
-        jiff::Timestamp::from_second(self.0.div_euclid(1000)).map_or_else(|_| String::new(), |t| t.to_string())
+        jiff::Timestamp::from_second(self.0.div_euclid(1000))
+            .map_or_else(|_| String::new(), |t| t.to_string())
     }
 }
 
@@ -67,7 +68,10 @@ impl Clock {
 /// When the operating system has none: no key could be trusted then, so nothing may go on.
 pub fn random<const N: usize>() -> [u8; N] {
     let mut bytes = [0; N];
-    #[expect(clippy::expect_used, reason = "without randomness no pseudonym or session is safe")]
+    #[expect(
+        clippy::expect_used,
+        reason = "without randomness no pseudonym or session is safe"
+    )]
     getrandom::fill(&mut bytes).expect("the operating system has no randomness");
     bytes
 }

@@ -56,7 +56,10 @@ pub struct Config {
 pub type Env<'e> = &'e dyn Fn(&str) -> Option<String>;
 
 /// The process's environment.
-#[expect(clippy::disallowed_methods, reason = "the one place that reads the environment")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the one place that reads the environment"
+)]
 pub fn process_env(key: &str) -> Option<String> {
     std::env::var(key).ok()
 }
@@ -94,7 +97,9 @@ impl Config {
                 sites: SiteConfig::read_all(root),
                 policy: root.section("policy", |s| PolicyConfig::read(s, folder)),
                 spool: root.section("spool", SpoolConfig::read),
-                log_json: root.section("log", |s| s.parsed("format", "\"text\" or \"json\"", log_json)).unwrap_or(false),
+                log_json: root
+                    .section("log", |s| s.parsed("format", "\"text\" or \"json\"", log_json))
+                    .unwrap_or(false),
                 // Last, so that a missing upstream does not hide the other mistakes.
                 upstream: root.section("upstream", Upstream::read)?,
                 plan: plan?,

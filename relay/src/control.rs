@@ -32,7 +32,10 @@ pub fn listen(data_dir: &Path) -> Result<UnixListener, StartError> {
     let failed = |error| StartError::Listen(path.display().to_string(), error);
     if path.as_os_str().len() > PATH_BYTES_MAX {
         let text = format!("its path is longer than {PATH_BYTES_MAX} bytes; choose a shorter `data_dir`");
-        return Err(failed(std::io::Error::new(std::io::ErrorKind::InvalidInput, text)));
+        return Err(failed(std::io::Error::new(
+            std::io::ErrorKind::InvalidInput,
+            text,
+        )));
     }
     forget(data_dir);
     UnixListener::bind(&path).map_err(failed)
@@ -47,9 +50,13 @@ pub fn forget(data_dir: &Path) {
 /// Serves the socket until the relay stops.
 pub async fn run(listener: UnixListener, app: Arc<App>) {
     let stop = app.stop.clone();
-    let router = Router::new().route("/sites/{site}/switch", put(turn_site)).with_state(app);
+    let router = Router::new()
+        .route("/sites/{site}/switch", put(turn_site))
+        .with_state(app);
     // An error here would be the operating system's; the relay goes on without the socket.
-    let _ = axum::serve(listener, router).with_graceful_shutdown(stop.cancelled_owned()).await;
+    let _ = axum::serve(listener, router)
+        .with_graceful_shutdown(stop.cancelled_owned())
+        .await;
 }
 
 async fn turn_site(

@@ -38,7 +38,16 @@ pub enum Walk {
 pub async fn walk(app: &App, signals: &Signals, batch: Batch) -> Walk {
     let tickets = app.metrics.ledger.receive(batch.events.len());
     let now = app.clock.now();
-    let entered = gate::enter(&batch.site, batch.consent, signals, &app.config.plan, &app.switches, &app.visitors, now).await;
+    let entered = gate::enter(
+        &batch.site,
+        batch.consent,
+        signals,
+        &app.config.plan,
+        &app.switches,
+        &app.visitors,
+        now,
+    )
+    .await;
     let visit = match entered {
         Ok(visit) => visit,
         Err(outcome) => {
@@ -51,7 +60,12 @@ pub async fn walk(app: &App, signals: &Signals, batch: Batch) -> Walk {
     for (event, ticket) in batch.events.into_iter().zip(tickets) {
         match pass(app, event, |event| visit.admit(event, &app.config.plan)) {
             Ok((admitted, scrubbed, rules)) => {
-                let incoming = Incoming { scrubbed, id: admitted.id, ticket, permit: admitted.permit };
+                let incoming = Incoming {
+                    scrubbed,
+                    id: admitted.id,
+                    ticket,
+                    permit: admitted.permit,
+                };
                 storing.push((endings.len(), incoming, rules));
                 endings.push(Ending::Stored);
             }
@@ -68,7 +82,11 @@ pub async fn walk(app: &App, signals: &Signals, batch: Batch) -> Walk {
 
 /// Counts a request whose body never became events.
 pub fn refuse_unread(app: &App, outcome: Outcome) {
-    app.metrics.ledger.receive(1).into_iter().for_each(|ticket: Ticket| ticket.end(outcome));
+    app.metrics
+        .ledger
+        .receive(1)
+        .into_iter()
+        .for_each(|ticket: Ticket| ticket.end(outcome));
 }
 
 /// What is left of an admitted event once its content is scrubbed.
@@ -96,11 +114,26 @@ fn pass<'p>(
     };
     let started = Instant::now();
     let proposed = app.sandbox.scrub(&visible);
-    app.metrics.policy_duration.observe(started.elapsed().as_secs_f64());
-    let proved = proposed.and_then(|proposed| guard::prove(event, admitted.site(), admitted.sender(), proposed, &app.config.plan));
+    app.metrics
+        .policy_duration
+        .observe(started.elapsed().as_secs_f64());
+    let proved = proposed.and_then(|proposed| {
+        guard::prove(
+            event,
+            admitted.site(),
+            admitted.sender(),
+            proposed,
+            &app.config.plan,
+        )
+    });
     let scrubbed = proved.map_err(|outcome| (outcome, None))?;
-    app.metrics.props_dropped.inc_by((event.props.len() - scrubbed.props().len()) as u64);
-    let passed = Passed { id: event.id, permit: Arc::clone(admitted.permit()) };
+    app.metrics
+        .props_dropped
+        .inc_by((event.props.len() - scrubbed.props().len()) as u64);
+    let passed = Passed {
+        id: event.id,
+        permit: Arc::clone(admitted.permit()),
+    };
     Ok((passed, scrubbed, rules))
 }
 
@@ -109,7 +142,10 @@ async fn store(app: &App, storing: Vec<(usize, Incoming, &EventPlan)>, endings: 
     if storing.is_empty() {
         return;
     }
-    let (places, batch): (Vec<_>, Vec<_>) = storing.into_iter().map(|(place, incoming, rules)| ((place, rules), incoming)).unzip();
+    let (places, batch): (Vec<_>, Vec<_>) = storing
+        .into_iter()
+        .map(|(place, incoming, rules)| ((place, rules), incoming))
+        .unzip();
     let outcomes = app.spool.append(batch).await;
     for ((place, rules), outcome) in places.into_iter().zip(outcomes) {
         match outcome {

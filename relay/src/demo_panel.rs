@@ -45,8 +45,16 @@ struct Panel {
 ///
 /// # Errors
 /// When the client for the relay cannot be made.
-pub async fn run(listener: TcpListener, places: Places, stop: CancellationToken) -> Result<(), reqwest::Error> {
-    let client = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).timeout(TIMEOUT).build()?;
+pub async fn run(
+    listener: TcpListener,
+    places: Places,
+    stop: CancellationToken,
+) -> Result<(), reqwest::Error> {
+    let client = reqwest::Client::builder()
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .timeout(TIMEOUT)
+        .build()?;
     let panel = Arc::new(Panel { places, client });
     let router = Router::new()
         .route("/demo.json", get(describe))
@@ -80,7 +88,11 @@ const HOP_BY_HOP: [HeaderName; 8] = [
 ];
 
 /// Passes a request on to the relay and adds the client's address, as nginx's `proxy_pass` would.
-async fn pass_on(State(panel): State<Arc<Panel>>, Extension(Peer(peer)): Extension<Peer>, request: Request) -> Response {
+async fn pass_on(
+    State(panel): State<Arc<Panel>>,
+    Extension(Peer(peer)): Extension<Peer>,
+    request: Request,
+) -> Response {
     let (parts, body) = request.into_parts();
     let Ok(body) = axum::body::to_bytes(body, BODY_BYTES_MAX).await else {
         return StatusCode::PAYLOAD_TOO_LARGE.into_response();
@@ -91,7 +103,14 @@ async fn pass_on(State(panel): State<Arc<Panel>>, Extension(Peer(peer)): Extensi
     if let Ok(address) = peer.ip().to_string().parse() {
         headers.append("x-forwarded-for", address);
     }
-    match panel.client.request(parts.method, target).headers(headers).body(body).send().await {
+    match panel
+        .client
+        .request(parts.method, target)
+        .headers(headers)
+        .body(body)
+        .send()
+        .await
+    {
         Ok(answer) => {
             let mut headers = answer.headers().clone();
             HOP_BY_HOP.iter().for_each(|name| drop(headers.remove(name)));

@@ -42,7 +42,11 @@ impl std::error::Error for Mistakes {}
 impl Mistakes {
     /// One mistake that belongs to a file as a whole.
     pub fn of_file(file: &Path, text: impl Into<String>) -> Self {
-        Self(vec![Mistake { file: file.display().to_string(), line: 0, text: text.into() }])
+        Self(vec![Mistake {
+            file: file.display().to_string(),
+            line: 0,
+            text: text.into(),
+        }])
     }
 
     /// Adds another file's mistakes.
@@ -63,11 +67,18 @@ impl Mistakes {
 /// Every syntax error, every mistake `read` noted and every unknown key.
 pub fn read<T>(file: &str, text: &str, read: impl FnOnce(&Section<'_>) -> T) -> Result<T, Mistakes> {
     let (root, errors) = DeTable::parse_recoverable(text);
-    let notes = Rc::new(Notes { file: file.to_owned(), text: text.to_owned(), mistakes: RefCell::default() });
+    let notes = Rc::new(Notes {
+        file: file.to_owned(),
+        text: text.to_owned(),
+        mistakes: RefCell::default(),
+    });
     for error in &errors {
         let line = error.span().map_or(0, |span| notes.line(span.start));
         // The first line only: the rest would quote the file.
-        notes.add(line, error.message().lines().next().unwrap_or("is not TOML").to_owned());
+        notes.add(
+            line,
+            error.message().lines().next().unwrap_or("is not TOML").to_owned(),
+        );
     }
     let value = {
         let section = Section::new(String::new(), 1, root.get_ref(), &notes);
@@ -94,7 +105,11 @@ impl Notes {
     }
 
     fn add(&self, line: usize, text: String) {
-        self.mistakes.borrow_mut().push(Mistake { file: self.file.clone(), line, text });
+        self.mistakes.borrow_mut().push(Mistake {
+            file: self.file.clone(),
+            line,
+            text,
+        });
     }
 }
 
@@ -115,11 +130,21 @@ impl fmt::Debug for Section<'_> {
 
 impl<'t> Section<'t> {
     fn new(path: String, line: usize, table: &'t DeTable<'t>, notes: &Rc<Notes>) -> Self {
-        Self { path, line, table: Some(table), known: RefCell::default(), notes: Rc::clone(notes) }
+        Self {
+            path,
+            line,
+            table: Some(table),
+            known: RefCell::default(),
+            notes: Rc::clone(notes),
+        }
     }
 
     fn path_of(&self, key: &str) -> String {
-        if self.path.is_empty() { key.to_owned() } else { format!("{}.{key}", self.path) }
+        if self.path.is_empty() {
+            key.to_owned()
+        } else {
+            format!("{}.{key}", self.path)
+        }
     }
 
     fn entry(&self, key: &str) -> Option<(&'t Spanned<DeValue<'t>>, usize)> {
@@ -135,7 +160,9 @@ impl<'t> Section<'t> {
 
     /// Notes a mistake about a key of this section.
     pub fn mistake(&self, key: &str, text: impl fmt::Display) {
-        let found = self.table.and_then(|t| t.iter().find(|(k, _)| k.get_ref() == key));
+        let found = self
+            .table
+            .and_then(|t| t.iter().find(|(k, _)| k.get_ref() == key));
         let line = found.map_or(self.line, |(k, _)| self.notes.line(k.span().start));
         self.notes.add(line, format!("`{}` {text}", self.path_of(key)));
     }
@@ -150,7 +177,8 @@ impl<'t> Section<'t> {
         let (value, line) = self.entry(key)?;
         let parsed = value.get_ref().as_str().and_then(parse);
         if parsed.is_none() {
-            self.notes.add(line, format!("`{}` must be {what}", self.path_of(key)));
+            self.notes
+                .add(line, format!("`{}` must be {what}", self.path_of(key)));
         }
         parsed
     }
@@ -165,7 +193,8 @@ impl<'t> Section<'t> {
         let (value, line) = self.entry(key)?;
         let found = value.get_ref().as_bool();
         if found.is_none() {
-            self.notes.add(line, format!("`{}` must be true or false", self.path_of(key)));
+            self.notes
+                .add(line, format!("`{}` must be true or false", self.path_of(key)));
         }
         found
     }
@@ -178,25 +207,43 @@ impl<'t> Section<'t> {
         let found = found.filter(|n| range.contains(n));
         if found.is_none() {
             let (low, high) = (range.start(), range.end());
-            self.notes.add(line, format!("`{}` must be a whole number from {low} to {high}", self.path_of(key)));
+            self.notes.add(
+                line,
+                format!(
+                    "`{}` must be a whole number from {low} to {high}",
+                    self.path_of(key)
+                ),
+            );
         }
         found
     }
 
     /// A list of texts that `parse` understands each.
-    pub fn list<T>(&self, key: &str, what: &str, parse: impl Fn(&str) -> Result<T, String>) -> Option<Vec<T>> {
+    pub fn list<T>(
+        &self,
+        key: &str,
+        what: &str,
+        parse: impl Fn(&str) -> Result<T, String>,
+    ) -> Option<Vec<T>> {
         let (value, line) = self.entry(key)?;
         let Some(items) = value.get_ref().as_array() else {
-            self.notes.add(line, format!("`{}` must be a list of {what}", self.path_of(key)));
+            self.notes
+                .add(line, format!("`{}` must be a list of {what}", self.path_of(key)));
             return None;
         };
         let mut list = Vec::new();
         for item in items {
             let line = self.notes.line(item.span().start);
-            let parsed = item.get_ref().as_str().ok_or_else(|| "is not text in quotes".to_owned());
+            let parsed = item
+                .get_ref()
+                .as_str()
+                .ok_or_else(|| "is not text in quotes".to_owned());
             match parsed.and_then(&parse) {
                 Ok(item) => list.push(item),
-                Err(why) => self.notes.add(line, format!("`{}` must be a list of {what}: {why}", self.path_of(key))),
+                Err(why) => self.notes.add(
+                    line,
+                    format!("`{}` must be a list of {what}: {why}", self.path_of(key)),
+                ),
             }
         }
         Some(list)
@@ -205,12 +252,19 @@ impl<'t> Section<'t> {
     /// Reads a table. When it is missing, `read` sees an empty one, so that defaults are in one place.
     pub fn section<T>(&self, key: &str, read: impl FnOnce(&Section<'_>) -> T) -> T {
         let path = self.path_of(key);
-        let empty = || Section { path: path.clone(), line: self.line, table: None, known: RefCell::default(), notes: Rc::clone(&self.notes) };
+        let empty = || Section {
+            path: path.clone(),
+            line: self.line,
+            table: None,
+            known: RefCell::default(),
+            notes: Rc::clone(&self.notes),
+        };
         let Some((value, line)) = self.entry(key) else {
             return read(&empty());
         };
         let Some(table) = value.get_ref().as_table() else {
-            self.notes.add(line, format!("`{path}` must be a table, as in [{path}]"));
+            self.notes
+                .add(line, format!("`{path}` must be a table, as in [{path}]"));
             return read(&empty());
         };
         let section = Section::new(path, line, table, &self.notes);
@@ -226,14 +280,20 @@ impl<'t> Section<'t> {
             return Vec::new();
         };
         let Some(items) = value.get_ref().as_array() else {
-            self.notes.add(line, format!("`{path}` must be a list of tables, as in [[{path}]]"));
+            self.notes.add(
+                line,
+                format!("`{path}` must be a list of tables, as in [[{path}]]"),
+            );
             return Vec::new();
         };
         let mut out = Vec::new();
         for item in items {
             let line = self.notes.line(item.span().start);
             let Some(table) = item.get_ref().as_table() else {
-                self.notes.add(line, format!("`{path}` must be a list of tables, as in [[{path}]]"));
+                self.notes.add(
+                    line,
+                    format!("`{path}` must be a list of tables, as in [[{path}]]"),
+                );
                 continue;
             };
             let section = Section::new(path.clone(), line, table, &self.notes);
@@ -245,8 +305,15 @@ impl<'t> Section<'t> {
 
     /// Every key of the section that is a table, with its table: for keys the operator chooses.
     pub fn each_section<T>(&self, mut read: impl FnMut(&str, &Section<'_>) -> T) -> Vec<T> {
-        let keys: Vec<String> = self.table.iter().flat_map(|t| t.keys()).map(|k| k.get_ref().to_string()).collect();
-        keys.iter().map(|key| self.section(key, |section| read(key, section))).collect()
+        let keys: Vec<String> = self
+            .table
+            .iter()
+            .flat_map(|t| t.keys())
+            .map(|k| k.get_ref().to_string())
+            .collect();
+        keys.iter()
+            .map(|key| self.section(key, |section| read(key, section)))
+            .collect()
     }
 
     fn finish(&self) {
@@ -258,7 +325,10 @@ impl<'t> Section<'t> {
                     Some(near) => format!("; did you mean `{near}`?"),
                     None => String::new(),
                 };
-                self.notes.add(line, format!("`{}` is not a setting{hint}", self.path_of(key.get_ref())));
+                self.notes.add(
+                    line,
+                    format!("`{}` is not a setting{hint}", self.path_of(key.get_ref())),
+                );
             }
         }
     }
@@ -266,7 +336,12 @@ impl<'t> Section<'t> {
 
 /// The known key that differs least, when it differs little.
 fn closest<'k>(key: &str, known: &'k BTreeSet<String>) -> Option<&'k String> {
-    known.iter().map(|k| (distance(key, k), k)).filter(|(d, _)| *d <= 2).min().map(|(_, k)| k)
+    known
+        .iter()
+        .map(|k| (distance(key, k), k))
+        .filter(|(d, _)| *d <= 2)
+        .min()
+        .map(|(_, k)| k)
 }
 
 /// Edits between two short words.
@@ -277,7 +352,11 @@ fn distance(a: &str, b: &str) -> usize {
         let mut diagonal = row[0];
         row[0] = i + 1;
         for (j, cb) in b.iter().enumerate() {
-            let cost = if ca == *cb { diagonal } else { 1 + diagonal.min(row[j]).min(row[j + 1]) };
+            let cost = if ca == *cb {
+                diagonal
+            } else {
+                1 + diagonal.min(row[j]).min(row[j + 1])
+            };
             diagonal = std::mem::replace(&mut row[j + 1], cost);
         }
     }
@@ -297,13 +376,19 @@ mod tests {
             });
             root.sections("site", |site| site.text("domain"));
         });
-        result.err().map(|m| m.to_string().lines().map(str::to_owned).collect()).unwrap_or_default()
+        result
+            .err()
+            .map(|m| m.to_string().lines().map(str::to_owned).collect())
+            .unwrap_or_default()
     }
 
     #[test]
     fn every_mistake_is_reported_with_its_key_and_line() {
         let check = |text: &str, want: &[&str]| assert_eq!(mistakes(text), want, "{text}");
-        check("port = 80\n[public]\nlisten = \"x\"\n[[site]]\ndomain = \"a\"\n", &[]);
+        check(
+            "port = 80\n[public]\nlisten = \"x\"\n[[site]]\ndomain = \"a\"\n",
+            &[],
+        );
         check(
             "port = 0\nprot = 1\n[public]\nlisten = 7\nquite = true\n[[site]]\ndomian = \"a\"",
             &[
@@ -314,8 +399,14 @@ mod tests {
                 "test.toml:7: `site.domian` is not a setting; did you mean `domain`?",
             ],
         );
-        check("public = 1", &["test.toml:1: `public` must be a table, as in [public]"]);
-        check("site = 1", &["test.toml:1: `site` must be a list of tables, as in [[site]]"]);
+        check(
+            "public = 1",
+            &["test.toml:1: `public` must be a table, as in [public]"],
+        );
+        check(
+            "site = 1",
+            &["test.toml:1: `site` must be a list of tables, as in [[site]]"],
+        );
     }
 
     #[test]

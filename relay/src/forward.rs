@@ -84,7 +84,16 @@ impl Forwarder {
             .pool_max_idle_per_host(upstream.concurrency)
             .pool_idle_timeout(Duration::from_secs(30))
             .build()?;
-        Ok(Self { spool, switches, metrics, clock, client, upstream, age_max, reach: watch::Sender::new(Reach::Unknown) })
+        Ok(Self {
+            spool,
+            switches,
+            metrics,
+            clock,
+            client,
+            upstream,
+            age_max,
+            reach: watch::Sender::new(Reach::Unknown),
+        })
     }
 
     /// What the last request said, for health.
@@ -106,7 +115,10 @@ impl Forwarder {
         let mut done = 0;
         while !stop.is_cancelled() {
             arrivals.mark_unchanged();
-            let waiting = self.spool.take(lane, self.upstream.concurrency, done, READ_AHEAD).await;
+            let waiting = self
+                .spool
+                .take(lane, self.upstream.concurrency, done, READ_AHEAD)
+                .await;
             match waiting {
                 Ok(waiting) if !waiting.is_empty() => {
                     for event in waiting {
@@ -137,7 +149,9 @@ impl Forwarder {
             }
             let verdict = match &event.scrubbed {
                 None => Verdict::Settled(Outcome::Corrupt),
-                Some(_) if self.clock.now().since(event.stored_at) > self.age_max => Verdict::Settled(Outcome::Expired),
+                Some(_) if self.clock.now().since(event.stored_at) > self.age_max => {
+                    Verdict::Settled(Outcome::Expired)
+                }
                 Some(scrubbed) => {
                     let Some(site) = self.switches.site(scrubbed.site()) else {
                         return true;
@@ -195,8 +209,13 @@ impl Forwarder {
                 (Verdict::Retry(None), "unreachable")
             }
         };
-        self.metrics.upstream_duration.observe(started.elapsed().as_secs_f64());
-        self.metrics.upstream_requests.get_or_create(&ResultLabel { result }).inc();
+        self.metrics
+            .upstream_duration
+            .observe(started.elapsed().as_secs_f64());
+        self.metrics
+            .upstream_requests
+            .get_or_create(&ResultLabel { result })
+            .inc();
         let reach = match result {
             "unreachable" | "retry" => Reach::Down,
             "misconfigured" => Reach::Misconfigured,

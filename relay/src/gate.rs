@@ -64,7 +64,11 @@ pub async fn enter(
     now: Moment,
 ) -> Result<Visit, Outcome> {
     let site = switches.site(site).ok_or(Outcome::UnknownSite)?;
-    if signals.origin.as_ref().is_some_and(|origin| !site.origins.contains(&origin.to_ascii_lowercase())) {
+    if signals
+        .origin
+        .as_ref()
+        .is_some_and(|origin| !site.origins.contains(&origin.to_ascii_lowercase()))
+    {
         return Err(Outcome::WrongOrigin);
     }
     if site.operator_lock {
@@ -79,13 +83,22 @@ pub async fn enter(
         UserAgent::Bot => return Err(Outcome::Bot),
     };
     let visitor = visitors.address(&site.domain, signals.client, &signals.user_agent, now);
-    Ok(Visit { site: Arc::clone(site), permit: Arc::new(permit), consent, sender: Sender { visitor, user_agent } })
+    Ok(Visit {
+        site: Arc::clone(site),
+        permit: Arc::new(permit),
+        consent,
+        sender: Sender { visitor, user_agent },
+    })
 }
 
 /// Consent has to be there, be for what the plan lists now, and have been given in person where the
 /// browser asks not to be tracked.
 fn consented(consent: Option<Consent>, privacy_signal: bool, plan: &Plan) -> Result<Consent, Outcome> {
-    let consent = consent.ok_or(if privacy_signal { Outcome::PrivacySignal } else { Outcome::NoConsent })?;
+    let consent = consent.ok_or(if privacy_signal {
+        Outcome::PrivacySignal
+    } else {
+        Outcome::NoConsent
+    })?;
     if privacy_signal && !consent.in_person {
         return Err(Outcome::PrivacySignal);
     }
@@ -142,14 +155,27 @@ mod tests {
     use super::*;
 
     fn plan() -> Plan {
-        Plan { version: 3, categories: Vec::new(), routes: Vec::new().into(), events: Vec::new() }
+        Plan {
+            version: 3,
+            categories: Vec::new(),
+            routes: Vec::new().into(),
+            events: Vec::new(),
+        }
     }
 
     #[test]
     fn the_truth_table_of_consent() {
         let check = |consent: Option<(u32, bool)>, signal: bool, want: Option<Outcome>| {
-            let given = consent.map(|(plan, in_person)| Consent { plan, categories: None, in_person });
-            assert_eq!(consented(given, signal, &plan()).err(), want, "{consent:?} signal {signal}");
+            let given = consent.map(|(plan, in_person)| Consent {
+                plan,
+                categories: None,
+                in_person,
+            });
+            assert_eq!(
+                consented(given, signal, &plan()).err(),
+                want,
+                "{consent:?} signal {signal}"
+            );
         };
         //    consent (plan, in person)  GPC or DNT  refused as
         check(None, /*                */ false, Some(Outcome::NoConsent));
@@ -158,8 +184,16 @@ mod tests {
         check(Some((3, false)), /*    */ true, Some(Outcome::PrivacySignal));
         check(Some((3, true)), /*     */ false, None);
         check(Some((3, true)), /*     */ true, None);
-        check(Some((2, true)), /*     */ false, Some(Outcome::ConsentOutdated));
-        check(Some((4, true)), /*     */ false, Some(Outcome::ConsentOutdated));
+        check(
+            Some((2, true)),
+            /*     */ false,
+            Some(Outcome::ConsentOutdated),
+        );
+        check(
+            Some((4, true)),
+            /*     */ false,
+            Some(Outcome::ConsentOutdated),
+        );
         check(Some((2, false)), /*    */ true, Some(Outcome::PrivacySignal));
     }
 }

@@ -51,7 +51,13 @@ pub struct Sender {
 ///
 /// # Errors
 /// [`Outcome::Widened`] or [`Outcome::Leak`]: the event is dropped.
-pub fn prove(event: &Event, site: &str, sender: &Sender, proposed: Visible, plan: &Plan) -> Result<Scrubbed, Outcome> {
+pub fn prove(
+    event: &Event,
+    site: &str,
+    sender: &Sender,
+    proposed: Visible,
+    plan: &Plan,
+) -> Result<Scrubbed, Outcome> {
     let rules = plan.event(&event.name).ok_or(Outcome::UnknownEvent)?;
     let referrer_ok = match &proposed.referrer {
         None => true,
@@ -62,7 +68,11 @@ pub fn prove(event: &Event, site: &str, sender: &Sender, proposed: Visible, plan
             .is_some_and(|coarse| coarse == *out),
     };
     let page_ok = proposed.url == OTHER || proposed.url == scrub::page(&event.url, plan);
-    if proposed.name != event.name || !page_ok || !referrer_ok || !is_thinned(rules, &event.props, &proposed.props, plan) {
+    if proposed.name != event.name
+        || !page_ok
+        || !referrer_ok
+        || !is_thinned(rules, &event.props, &proposed.props, plan)
+    {
         return Err(Outcome::Widened);
     }
     if scrub::missing_prop(rules, &proposed.props) {
@@ -144,7 +154,8 @@ impl Scrubbed {
     /// Reads what the spool stored. `None` for anything this version would not have written.
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let record: Self = serde_json::from_slice(bytes).ok()?;
-        (record.v == RECORD_VERSION && !record.site.is_empty() && record.page.starts_with('/')).then_some(record)
+        (record.v == RECORD_VERSION && !record.site.is_empty() && record.page.starts_with('/'))
+            .then_some(record)
     }
 
     /// The site the event belongs to.

@@ -81,7 +81,9 @@ pub fn admin_router(app: &Arc<App>) -> Router {
 const ADMIN_BODY_BYTES_MAX: usize = 8 * 1024;
 
 async fn show_version() -> Json<serde_json::Value> {
-    Json(serde_json::json!({ "package": version::PACKAGE, "git": version::COMMIT, "branch": version::BRANCH }))
+    Json(
+        serde_json::json!({ "package": version::PACKAGE, "git": version::COMMIT, "branch": version::BRANCH }),
+    )
 }
 
 /// Refuses a request when as many as allowed are under way, or the relay is stopping.
@@ -104,7 +106,12 @@ async fn shed(
 
 async fn no_sniffing(mut response: Response) -> Response {
     let headers = response.headers_mut();
-    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
+    headers
+        .entry(header::CACHE_CONTROL)
+        .or_insert(HeaderValue::from_static("no-store"));
     response
 }

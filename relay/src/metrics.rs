@@ -64,14 +64,18 @@ pub struct ResultLabel {
 impl EventLabel {
     /// The label of an event of the plan.
     pub fn of(rules: &relay_event::plan::EventPlan) -> Self {
-        Self { event: rules.name.clone() }
+        Self {
+            event: rules.name.clone(),
+        }
     }
 }
 
 impl SiteLabel {
     /// The label of a configured site.
     pub fn of(site: &crate::switch::Site) -> Self {
-        Self { site: site.domain.clone() }
+        Self {
+            site: site.domain.clone(),
+        }
     }
 }
 
@@ -82,27 +86,68 @@ impl Metrics {
         let ledger = Arc::new(Ledger::default());
         registry.register_collector(Box::new(LedgerCollector(Arc::clone(&ledger))));
         let accepted = Family::default();
-        registry.register("events_accepted", "Events stored for delivery, by the plan's name for them", accepted.clone());
+        registry.register(
+            "events_accepted",
+            "Events stored for delivery, by the plan's name for them",
+            accepted.clone(),
+        );
         for rules in &config.plan.events {
             drop(accepted.get_or_create(&EventLabel::of(rules)));
         }
         let props_dropped = Counter::default();
-        registry.register("props_dropped", "Properties of stored events that were left out", props_dropped.clone());
+        registry.register(
+            "props_dropped",
+            "Properties of stored events that were left out",
+            props_dropped.clone(),
+        );
         let upstream_requests = Family::<ResultLabel, Counter>::default();
-        registry.register("upstream_requests", "Requests to Plausible, by what came of them", upstream_requests.clone());
+        registry.register(
+            "upstream_requests",
+            "Requests to Plausible, by what came of them",
+            upstream_requests.clone(),
+        );
         for result in crate::forward::plausible::RESULTS {
             drop(upstream_requests.get_or_create(&ResultLabel { result }));
         }
-        let upstream_duration = Histogram::new([0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0]);
-        registry.register_with_unit("upstream_duration", "Time until Plausible answered", Unit::Seconds, upstream_duration.clone());
+        let upstream_duration = Histogram::new([
+            0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+        ]);
+        registry.register_with_unit(
+            "upstream_duration",
+            "Time until Plausible answered",
+            Unit::Seconds,
+            upstream_duration.clone(),
+        );
         let upstream_unknown = Counter::default();
-        registry.register("upstream_unknown", "Requests sent whose answer never came; the event is sent again and may count twice", upstream_unknown.clone());
-        let policy_duration = Histogram::new([0.000_002, 0.000_005, 0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.001, 0.01]);
-        registry.register_with_unit("policy_duration", "Time the policy took for one event", Unit::Seconds, policy_duration.clone());
-        let spool_write_duration = Histogram::new([0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 1.0]);
-        registry.register_with_unit("spool_write_duration", "Time from the request to store until the fsync", Unit::Seconds, spool_write_duration.clone());
+        registry.register(
+            "upstream_unknown",
+            "Requests sent whose answer never came; the event is sent again and may count twice",
+            upstream_unknown.clone(),
+        );
+        let policy_duration = Histogram::new([
+            0.000_002, 0.000_005, 0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.001, 0.01,
+        ]);
+        registry.register_with_unit(
+            "policy_duration",
+            "Time the policy took for one event",
+            Unit::Seconds,
+            policy_duration.clone(),
+        );
+        let spool_write_duration = Histogram::new([
+            0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 1.0,
+        ]);
+        registry.register_with_unit(
+            "spool_write_duration",
+            "Time from the request to store until the fsync",
+            Unit::Seconds,
+            spool_write_duration.clone(),
+        );
         let enabled = Family::default();
-        registry.register("collection_enabled", "Whether collection is on, by site", enabled.clone());
+        registry.register(
+            "collection_enabled",
+            "Whether collection is on, by site",
+            enabled.clone(),
+        );
         let build = Info::new(vec![
             ("version", env!("CARGO_PKG_VERSION").to_owned()),
             ("commit", crate::version::COMMIT.to_owned()),
@@ -143,15 +188,35 @@ impl Collector for LedgerCollector {
             let metric = ConstCounter::new(value);
             metric.encode(encoder.encode_descriptor(name, help, None, metric.metric_type())?)
         };
-        counter("events_received", "Events that arrived, readable or not", counts.received)?;
-        counter("events_recovered", "Events found in the spool at the start", counts.recovered)?;
+        counter(
+            "events_received",
+            "Events that arrived, readable or not",
+            counts.received,
+        )?;
+        counter(
+            "events_recovered",
+            "Events found in the spool at the start",
+            counts.recovered,
+        )?;
         let mut gauge = |name: &str, help: &str, value: i64| {
             let metric = ConstGauge::new(value);
             metric.encode(encoder.encode_descriptor(name, help, None, metric.metric_type())?)
         };
-        gauge("events_in_progress", "Events between arrival and spool", signed(counts.in_progress))?;
-        gauge("spool_events", "Events waiting for delivery", signed(counts.spooled))?;
-        gauge("spool_bytes", "Bytes of events waiting for delivery", signed(counts.spool_bytes))?;
+        gauge(
+            "events_in_progress",
+            "Events between arrival and spool",
+            signed(counts.in_progress),
+        )?;
+        gauge(
+            "spool_events",
+            "Events waiting for delivery",
+            signed(counts.spooled),
+        )?;
+        gauge(
+            "spool_bytes",
+            "Bytes of events waiting for delivery",
+            signed(counts.spool_bytes),
+        )?;
         gauge(
             "spool_oldest_timestamp_seconds",
             "When the oldest waiting event was stored, in seconds since 1970; 0 when none waits",

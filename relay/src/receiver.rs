@@ -40,7 +40,10 @@ pub struct Receiver {
 impl Receiver {
     /// A receiver that knows these sites, or every site when there are none.
     pub fn new(sites: Vec<String>) -> Self {
-        Self { sites, memory: Mutex::default() }
+        Self {
+            sites,
+            memory: Mutex::default(),
+        }
     }
 
     fn memory(&self) -> MutexGuard<'_, Memory> {
@@ -56,10 +59,18 @@ pub async fn run(listener: TcpListener, receiver: Arc<Receiver>, stop: Cancellat
 /// The receiver's routes.
 pub fn router(receiver: Arc<Receiver>) -> Router {
     Router::new()
-        .route("/api/event", post(take).options(preflight).fallback(|| async { StatusCode::NOT_FOUND }))
+        .route(
+            "/api/event",
+            post(take)
+                .options(preflight)
+                .fallback(|| async { StatusCode::NOT_FOUND }),
+        )
         .route("/api/health", get(health))
         .route("/api/system/health/ready", get(health))
-        .route("/api/system/health/live", get(|| async { Json(json!({ "ok": true })) }))
+        .route(
+            "/api/system/health/live",
+            get(|| async { Json(json!({ "ok": true })) }),
+        )
         .route("/stats", get(stats))
         .route("/received", get(received))
         .fallback(get(page))
@@ -77,14 +88,19 @@ async fn take(
         return errors(&json!({ "request": ["Unable to read request body"] }));
     };
     if !headers.contains_key(header::CONTENT_TYPE) {
-        return errors(&json!({ "url": ["is required"], "domain": ["can't be blank"], "event_name": ["can't be blank"] }));
+        return errors(
+            &json!({ "url": ["is required"], "domain": ["can't be blank"], "event_name": ["can't be blank"] }),
+        );
     }
     let body: Value = match serde_json::from_slice(&body) {
         Ok(body @ Value::Object(_)) => body,
         _ => return errors(&json!({ "request": ["Unable to parse request body as JSON"] })),
     };
     let address = visitor_address(&headers, peer.ip());
-    let agent = headers.get(header::USER_AGENT).and_then(|v| v.to_str().ok()).unwrap_or("");
+    let agent = headers
+        .get(header::USER_AGENT)
+        .and_then(|v| v.to_str().ok())
+        .unwrap_or("");
     match Received::parse(&body, &address, agent) {
         Err(wrong) => errors(&wrong),
         Ok(events) => {
@@ -116,7 +132,12 @@ async fn preflight() -> (StatusCode, [(header::HeaderName, &'static str); 4]) {
 
 /// The visitor's address, by Plausible's order of headers (contract b.1). A text; nothing is parsed.
 fn visitor_address(headers: &HeaderMap, peer: IpAddr) -> String {
-    let header = |name: &str| headers.get(name).and_then(|v| v.to_str().ok()).filter(|v| !v.is_empty());
+    let header = |name: &str| {
+        headers
+            .get(name)
+            .and_then(|v| v.to_str().ok())
+            .filter(|v| !v.is_empty())
+    };
     let first = |list: &str| list.split(',').next().unwrap_or("").trim().to_owned();
     header("x-plausible-ip")
         .or_else(|| header("cf-connecting-ip"))

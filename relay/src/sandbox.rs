@@ -69,7 +69,8 @@ impl Sandbox {
             return Err(LoadError::TooLarge);
         }
         let engine = engine().map_err(|e| LoadError::NotAComponent(first_line(&e)))?;
-        let component = Component::new(&engine, wasm).map_err(|e| LoadError::NotAComponent(first_line(&e)))?;
+        let component =
+            Component::new(&engine, wasm).map_err(|e| LoadError::NotAComponent(first_line(&e)))?;
         if let Some((name, _)) = component.component_type().imports(&engine).next() {
             return Err(LoadError::Imports(name.to_owned()));
         }
@@ -86,7 +87,10 @@ impl Sandbox {
             memory_bytes_max: limits.memory_bytes_max,
         };
         let first = Instance::new(&guest).map_err(LoadError::Configure)?;
-        Ok(Self { guest, idle: Mutex::new(vec![first]) })
+        Ok(Self {
+            guest,
+            idle: Mutex::new(vec![first]),
+        })
     }
 
     /// Scrubs one event. Takes microseconds, so it may run on an async worker; a guest that loops is

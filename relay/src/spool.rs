@@ -67,17 +67,31 @@ impl Spool {
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub async fn open(store: Store, metrics: Arc<Metrics>, clock: Clock, limits: SpoolConfig) -> Result<Self, StoreError> {
+    pub async fn open(
+        store: Store,
+        metrics: Arc<Metrics>,
+        clock: Clock,
+        limits: SpoolConfig,
+    ) -> Result<Self, StoreError> {
         let (events, bytes) = store
             .run(|db| {
-                db.query_row("SELECT count(*), coalesce(sum(length(record)), 0) FROM spool", [], |row| {
-                    Ok((row.get::<_, u64>(0)?, row.get::<_, u64>(1)?))
-                })
+                db.query_row(
+                    "SELECT count(*), coalesce(sum(length(record)), 0) FROM spool",
+                    [],
+                    |row| Ok((row.get::<_, u64>(0)?, row.get::<_, u64>(1)?)),
+                )
             })
             .await?;
         let bytes = Arc::new(AtomicU64::new(bytes + events * ROW_OVERHEAD));
         metrics.ledger.recover(events);
-        let spool = Self { store, metrics, clock, limits, bytes, arrivals: watch::Sender::new(0) };
+        let spool = Self {
+            store,
+            metrics,
+            clock,
+            limits,
+            bytes,
+            arrivals: watch::Sender::new(0),
+        };
         spool.sweep().await?;
         Ok(spool)
     }
@@ -99,8 +113,13 @@ impl Spool {
             let spool = self.clone();
             move |result: Result<&Vec<Stored>, &StoreError>| spool.book(batch, result)
         };
-        let written = self.store.write(move |db| insert(db, &rows, now, room), after).await;
-        self.metrics.spool_write_duration.observe(started.elapsed().as_secs_f64());
+        let written = self
+            .store
+            .write(move |db| insert(db, &rows, now, room), after)
+            .await;
+        self.metrics
+            .spool_write_duration
+            .observe(started.elapsed().as_secs_f64());
         match written {
             Ok(stored) => stored.iter().map(|s| s.outcome()).collect(),
             Err(_) => vec![Some(Outcome::SpoolUnavailable); count],
@@ -142,7 +161,13 @@ impl Spool {
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub async fn take(&self, lane: usize, lanes: usize, after: i64, count: usize) -> Result<Vec<Waiting>, StoreError> {
+    pub async fn take(
+        &self,
+        lane: usize,
+        lanes: usize,
+        after: i64,
+        count: usize,
+    ) -> Result<Vec<Waiting>, StoreError> {
         self.store
             .run(move |db| {
                 let mut statement = db.prepare_cached(
@@ -162,7 +187,9 @@ impl Spool {
     /// # Errors
     /// When the change did not reach the disk; the event will then be delivered again.
     pub async fn end(&self, seq: i64, outcome: Outcome) -> Result<(), StoreError> {
-        self.remove(outcome, move |db| delete(db, "seq = ?1", &seq)).await.map(drop)
+        self.remove(outcome, move |db| delete(db, "seq = ?1", &seq))
+            .await
+            .map(drop)
     }
 
     /// Drops and counts what is too old, and forgets old event ids.
@@ -174,7 +201,8 @@ impl Spool {
         let too_old = now.0 - i64::try_from(self.limits.age_max.as_millis()).unwrap_or(i64::MAX);
         let forget = now.0 - i64::try_from(SEEN_FOR.as_millis()).unwrap_or(i64::MAX);
         self.remove(Outcome::Expired, move |db| {
-            db.prepare_cached("DELETE FROM seen WHERE at < ?1")?.execute([forget])?;
+            db.prepare_cached("DELETE FROM seen WHERE at < ?1")?
+                .execute([forget])?;
             delete(db, "stored_at < ?1", &too_old)
         })
         .await
@@ -192,22 +220,34 @@ impl Spool {
         let spool = self.clone();
         let with_oldest = move |db: &Connection| {
             let removed = work(db)?;
-            let oldest: Option<i64> = db.prepare_cached("SELECT stored_at FROM spool ORDER BY seq LIMIT 1")?.query_row([], |row| row.get(0)).optional()?;
+            let oldest: Option<i64> = db
+                .prepare_cached("SELECT stored_at FROM spool ORDER BY seq LIMIT 1")?
+                .query_row([], |row| row.get(0))
+                .optional()?;
             Ok((removed, oldest.unwrap_or(0)))
         };
         let after = move |result: Result<&(Removed, i64), &StoreError>| {
             if let Ok((removed, oldest)) = result {
                 let before = spool.bytes.fetch_sub(removed.bytes, Ordering::Relaxed);
                 spool.metrics.ledger.end_spooled(outcome, removed.events);
-                spool.metrics.ledger.note_spool(before.saturating_sub(removed.bytes), *oldest);
+                spool
+                    .metrics
+                    .ledger
+                    .note_spool(before.saturating_sub(removed.bytes), *oldest);
             }
         };
-        self.store.write(with_oldest, after).await.map(|(removed, _)| removed.events)
+        self.store
+            .write(with_oldest, after)
+            .await
+            .map(|(removed, _)| removed.events)
     }
 
     /// Whether the database can be written now.
     pub async fn is_writable(&self) -> bool {
-        self.store.run(|db| db.execute("UPDATE switch SET is_on = is_on WHERE false", [])).await.is_ok()
+        self.store
+            .run(|db| db.execute("UPDATE switch SET is_on = is_on WHERE false", []))
+            .await
+            .is_ok()
     }
 }
 
@@ -224,7 +264,11 @@ pub struct Removed {
 ///
 /// # Errors
 /// SQLite's.
-pub fn delete(db: &Connection, condition: &'static str, parameter: &dyn rusqlite::ToSql) -> rusqlite::Result<Removed> {
+pub fn delete(
+    db: &Connection,
+    condition: &'static str,
+    parameter: &dyn rusqlite::ToSql,
+) -> rusqlite::Result<Removed> {
     let sql = format!("DELETE FROM spool WHERE {condition} RETURNING length(record)");
     let mut statement = db.prepare_cached(&sql)?;
     let mut rows = statement.query([parameter])?;
@@ -249,12 +293,20 @@ impl Row {
         let [.., last] = scrubbed.visitor().octets();
         // The id comes from the sender: only its hash, with the site, touches the disk.
         let seen = incoming.id.map(|id| {
-            let hash = Sha256::new().chain_update(id.0).chain_update(scrubbed.site()).finalize();
+            let hash = Sha256::new()
+                .chain_update(id.0)
+                .chain_update(scrubbed.site())
+                .finalize();
             let mut short = [0; 16];
             short.copy_from_slice(&hash[..16]);
             short
         });
-        Self { bucket: last % BUCKETS, site: scrubbed.site().to_owned(), seen, record: scrubbed.to_bytes() }
+        Self {
+            bucket: last % BUCKETS,
+            site: scrubbed.site().to_owned(),
+            seen,
+            record: scrubbed.to_bytes(),
+        }
     }
 }
 
@@ -276,7 +328,8 @@ impl Stored {
 
 fn insert(db: &Connection, rows: &[Row], now: Moment, room: u64) -> rusqlite::Result<Vec<Stored>> {
     let mut remember = db.prepare_cached("INSERT OR IGNORE INTO seen (id, at) VALUES (?1, ?2)")?;
-    let mut insert = db.prepare_cached("INSERT INTO spool (bucket, site, stored_at, record) VALUES (?1, ?2, ?3, ?4)")?;
+    let mut insert =
+        db.prepare_cached("INSERT INTO spool (bucket, site, stored_at, record) VALUES (?1, ?2, ?3, ?4)")?;
     let mut left = room;
     let mut stored = Vec::with_capacity(rows.len());
     for row in rows {

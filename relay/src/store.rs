@@ -65,7 +65,9 @@ pub enum OpenError {
     #[error("another relay is using the data folder {0}; each relay needs a data_dir of its own")]
     InUse(PathBuf),
     /// The file was written by a newer relay.
-    #[error("the database {0} was written by a newer relay (tables of version {1}); start that one, or give this one another data_dir")]
+    #[error(
+        "the database {0} was written by a newer relay (tables of version {1}); start that one, or give this one another data_dir"
+    )]
     Newer(PathBuf, i64),
     /// SQLite cannot open it.
     #[error("the database {0} cannot be opened: {1}")]
@@ -94,8 +96,17 @@ impl FolderLock {
     /// When it cannot be used, or another relay uses it.
     pub fn take(folder: &Path) -> Result<Self, OpenError> {
         let unusable = |error| OpenError::Folder(folder.to_owned(), error);
-        DirBuilder::new().recursive(true).mode(0o700).create(folder).map_err(unusable)?;
-        let file = File::options().create(true).truncate(false).write(true).open(folder.join("relay.lock")).map_err(unusable)?;
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(folder)
+            .map_err(unusable)?;
+        let file = File::options()
+            .create(true)
+            .truncate(false)
+            .write(true)
+            .open(folder.join("relay.lock"))
+            .map_err(unusable)?;
         match file.try_lock() {
             Ok(()) => Ok(Self(file)),
             Err(TryLockError::WouldBlock) => Err(OpenError::InUse(folder.to_owned())),
@@ -114,8 +125,11 @@ pub fn open(folder: &Path) -> Result<Connection, OpenError> {
     let mut db = Connection::open(&path).map_err(failed)?;
     db.busy_timeout(BUSY_TIMEOUT).map_err(failed)?;
     // FULL makes a commit wait for the disk: 202 means on disk. secure_delete overwrites what is deleted.
-    db.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA secure_delete = ON;").map_err(failed)?;
-    let version: i64 = db.pragma_query_value(None, "user_version", |row| row.get(0)).map_err(failed)?;
+    db.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA secure_delete = ON;")
+        .map_err(failed)?;
+    let version: i64 = db
+        .pragma_query_value(None, "user_version", |row| row.get(0))
+        .map_err(failed)?;
     match version {
         SCHEMA_VERSION => {}
         0 => {
@@ -159,7 +173,9 @@ impl Store {
     /// When the operating system gives no thread.
     pub fn start(db: Connection) -> io::Result<(Self, Writer)> {
         let (jobs, queue) = mpsc::channel(QUEUE_MAX);
-        let thread = std::thread::Builder::new().name("store".into()).spawn(move || write_loop(db, queue))?;
+        let thread = std::thread::Builder::new()
+            .name("store".into())
+            .spawn(move || write_loop(db, queue))?;
         Ok((Self { jobs }, Writer(Mutex::new(Some(thread)))))
     }
 
@@ -175,7 +191,12 @@ impl Store {
         A: FnOnce(Result<&T, &StoreError>) + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
-        let job = Write { work: Some(work), value: None, after, reply };
+        let job = Write {
+            work: Some(work),
+            value: None,
+            after,
+            reply,
+        };
         if let Err(refused) = self.jobs.send(Box::new(job)).await {
             refused.0.finish(Err(StoreError::Closed));
         }

@@ -67,7 +67,10 @@ impl Site {
         }
         // The token is fetched after the lock, so that it belongs to this turn of the switch.
         let guard = Arc::clone(&self.on).read_owned().await;
-        guard.then(|| Permit { cut: self.cut_token(), guard })
+        guard.then(|| Permit {
+            cut: self.cut_token(),
+            guard,
+        })
     }
 
     fn cut_token(&self) -> CancellationToken {
@@ -81,7 +84,10 @@ impl Site {
 
     /// Who turned the switch last.
     pub fn changed(&self) -> Option<Change> {
-        self.changed.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.changed
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 }
 
@@ -92,7 +98,9 @@ pub enum TurnError {
     #[error("{0} is not a configured site; `[[site]]` in the configuration lists them")]
     UnknownSite(String),
     /// The operator locked it.
-    #[error("the operator's lock is set in the configuration (`operator_lock`); only the operator can lift it")]
+    #[error(
+        "the operator's lock is set in the configuration (`operator_lock`); only the operator can lift it"
+    )]
     Locked,
     /// It could not be recorded. When it was to be turned off, it is off as long as this relay runs.
     #[error("the switch could not be recorded: {0}")]
@@ -114,7 +122,13 @@ impl Switches {
     ///
     /// # Errors
     /// When the database cannot be read: an unreadable switch is no leave to collect.
-    pub async fn open(config: &Config, store: Store, spool: Spool, clock: Clock, metrics: Arc<Metrics>) -> Result<Self, StoreError> {
+    pub async fn open(
+        config: &Config,
+        store: Store,
+        spool: Spool,
+        clock: Clock,
+        metrics: Arc<Metrics>,
+    ) -> Result<Self, StoreError> {
         let mut sites = BTreeMap::new();
         for site in &config.sites {
             let domain = site.domain.clone();
@@ -127,10 +141,19 @@ impl Switches {
                 cut: Mutex::default(),
                 changed: Mutex::new(changed),
             };
-            metrics.enabled.get_or_create(&SiteLabel::of(&site)).set(i64::from(site.is_on()));
+            metrics
+                .enabled
+                .get_or_create(&SiteLabel::of(&site))
+                .set(i64::from(site.is_on()));
             sites.insert(site.domain.clone(), Arc::new(site));
         }
-        let switches = Self { sites: Arc::new(sites), store, spool, clock, metrics };
+        let switches = Self {
+            sites: Arc::new(sites),
+            store,
+            spool,
+            clock,
+            metrics,
+        };
         switches.purge_orphans().await?;
         Ok(switches)
     }
@@ -153,7 +176,10 @@ impl Switches {
     /// # Errors
     /// When there is no such site, it is locked, or the turn cannot be recorded.
     pub async fn turn(&self, domain: &str, on: bool, by: &str) -> Result<u64, TurnError> {
-        let site = self.sites.get(domain).ok_or_else(|| TurnError::UnknownSite(domain.to_owned()))?;
+        let site = self
+            .sites
+            .get(domain)
+            .ok_or_else(|| TurnError::UnknownSite(domain.to_owned()))?;
         if site.operator_lock && on {
             return Err(TurnError::Locked);
         }
@@ -181,11 +207,18 @@ impl Switches {
         }
         let now = self.clock.now();
         let domain = site.domain.clone();
-        let change = Change { at: now, by: by.clone() };
+        let change = Change {
+            at: now,
+            by: by.clone(),
+        };
         let purged = self
             .spool
             .remove(Outcome::Purged, move |db| {
-                let removed = if on { Removed::default() } else { spool::delete(db, "site = ?1", &domain)? };
+                let removed = if on {
+                    Removed::default()
+                } else {
+                    spool::delete(db, "site = ?1", &domain)?
+                };
                 write(db, &domain, on, now, &by, removed.events)?;
                 Ok(removed)
             })
@@ -193,7 +226,10 @@ impl Switches {
         *state = on;
         *site.changed.lock().unwrap_or_else(PoisonError::into_inner) = Some(change);
         drop(state);
-        self.metrics.enabled.get_or_create(&SiteLabel::of(site)).set(i64::from(site.is_on()));
+        self.metrics
+            .enabled
+            .get_or_create(&SiteLabel::of(site))
+            .set(i64::from(site.is_on()));
         tracing::info!(site = site.domain, on, purged, "the switch was turned");
         Ok(purged)
     }
@@ -202,12 +238,22 @@ impl Switches {
     async fn purge_orphans(&self) -> Result<(), StoreError> {
         let waiting: Vec<String> = self
             .store
-            .run(|db| db.prepare("SELECT DISTINCT site FROM spool")?.query_map([], |row| row.get(0))?.collect())
+            .run(|db| {
+                db.prepare("SELECT DISTINCT site FROM spool")?
+                    .query_map([], |row| row.get(0))?
+                    .collect()
+            })
             .await?;
         for domain in waiting {
             if !self.sites.get(&domain).is_some_and(|site| site.is_on()) {
-                let purged = self.spool.remove(Outcome::Purged, move |db| spool::delete(db, "site = ?1", &domain)).await?;
-                tracing::info!(purged, "events were purged because their site is off, locked or not configured any more");
+                let purged = self
+                    .spool
+                    .remove(Outcome::Purged, move |db| spool::delete(db, "site = ?1", &domain))
+                    .await?;
+                tracing::info!(
+                    purged,
+                    "events were purged because their site is off, locked or not configured any more"
+                );
             }
         }
         Ok(())
@@ -220,9 +266,19 @@ impl Switches {
 /// SQLite's.
 pub fn read(db: &Connection, domain: &str) -> rusqlite::Result<(bool, Option<Change>)> {
     let row = db
-        .query_row("SELECT is_on, changed_at, changed_by FROM switch WHERE site = ?1", [domain], |row| {
-            Ok((row.get(0)?, Change { at: Moment(row.get(1)?), by: row.get(2)? }))
-        })
+        .query_row(
+            "SELECT is_on, changed_at, changed_by FROM switch WHERE site = ?1",
+            [domain],
+            |row| {
+                Ok((
+                    row.get(0)?,
+                    Change {
+                        at: Moment(row.get(1)?),
+                        by: row.get(2)?,
+                    },
+                ))
+            },
+        )
         .optional()?;
     Ok(row.map_or((false, None), |(on, change)| (on, Some(change))))
 }
@@ -234,6 +290,9 @@ fn write(db: &Connection, domain: &str, on: bool, at: Moment, by: &str, purged: 
          ON CONFLICT (site) DO UPDATE SET is_on = ?2, changed_at = ?3, changed_by = ?4",
         params![domain, on, at.0, by],
     )?;
-    db.execute("INSERT INTO switch_log (site, is_on, at, by, purged) VALUES (?1, ?2, ?3, ?4, ?5)", params![domain, on, at.0, by, purged])?;
+    db.execute(
+        "INSERT INTO switch_log (site, is_on, at, by, purged) VALUES (?1, ?2, ?3, ?4, ?5)",
+        params![domain, on, at.0, by, purged],
+    )?;
     Ok(())
 }

@@ -49,8 +49,16 @@ impl Visitors {
     }
 
     fn with_random(now: Moment, random: fn() -> Key) -> Self {
-        let state = State { day: now.utc_day(), today: random(), yesterday: None, recent: HashMap::new() };
-        Self { state: Mutex::new(state), random }
+        let state = State {
+            day: now.utc_day(),
+            today: random(),
+            yesterday: None,
+            recent: HashMap::new(),
+        };
+        Self {
+            state: Mutex::new(state),
+            random,
+        }
     }
 
     /// The address of a visitor of a site at a moment. The same for all events of a day, and of a
@@ -59,7 +67,11 @@ impl Visitors {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         state.turn_the_day(now, self.random);
         let under = |key: &Key| pseudonym(key, site, client, user_agent);
-        let carried = state.yesterday.as_ref().map(under).filter(|address| state.is_live(address, now));
+        let carried = state
+            .yesterday
+            .as_ref()
+            .map(under)
+            .filter(|address| state.is_live(address, now));
         let address = carried.unwrap_or_else(|| under(&state.today));
         state.note(address, now);
         address
@@ -82,7 +94,9 @@ impl State {
     }
 
     fn is_live(&self, address: &Ipv6Addr, now: Moment) -> bool {
-        self.recent.get(address).is_some_and(|seen| now.since(*seen) < SESSION)
+        self.recent
+            .get(address)
+            .is_some_and(|seen| now.since(*seen) < SESSION)
     }
 
     fn note(&mut self, address: Ipv6Addr, now: Moment) {
@@ -143,7 +157,12 @@ mod tests {
     }
 
     fn of(visitors: &Visitors, client: &str, now: i64) -> Ipv6Addr {
-        visitors.address("panel.example.com", client.parse().unwrap(), "Agent/1", Moment(now))
+        visitors.address(
+            "panel.example.com",
+            client.parse().unwrap(),
+            "Agent/1",
+            Moment(now),
+        )
     }
 
     #[test]

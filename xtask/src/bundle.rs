@@ -1,6 +1,7 @@
 //! Builds `relay/bundle`: the policy guest, the browser module, and the pages and scripts around it.
 
 use std::fs;
+use std::path::Path;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use wasm_bindgen_cli_support::Bindgen;
@@ -17,28 +18,41 @@ pub(crate) fn all() -> Result<()> {
     tools::wasm_target()?;
     let node = Node::require()?;
     fs::create_dir_all(workspace::bundle()).context("cannot make relay/bundle")?;
-    step("building the policy guest", policy)?;
+    step("building the policy guest", || {
+        component(
+            "relay-policy",
+            "relay_policy.wasm",
+            &workspace::bundle().join("policy.wasm"),
+        )
+    })?;
     step("building the browser module", browser_module)?;
     node.install("web")?;
     step("building the pages", || web(&node))
 }
 
-/// Compiles the policy and wraps it as a component, which must not import anything.
-fn policy() -> Result<()> {
-    let module = compile("relay-policy", "guest", "relay_policy.wasm")?;
+/// Builds the policy that misbehaves, which the relay's tests load.
+pub(crate) fn hostile_policy() -> Result<()> {
+    let path = workspace::root().join("tests/hostile/hostile.wasm");
+    step("building the hostile policy", || {
+        component("hostile-policy", "hostile_policy.wasm", &path)
+    })
+}
+
+/// Compiles a guest and wraps it as a component, which must not import anything.
+fn component(package: &str, file: &str, path: &Path) -> Result<()> {
+    let module = compile(package, "guest", file)?;
     let component = ComponentEncoder::default()
         .validate(true)
         .module(&module)
         .and_then(|encoder| encoder.encode())
-        .context("cannot make a component of the policy")?;
+        .with_context(|| format!("cannot make a component of {package}"))?;
     let imports = imports(&component)?;
     ensure!(
         imports.is_empty(),
-        "the policy must not use anything of its host, but imports {}: the relay would refuse it",
+        "a policy must not use anything of its host, but {package} imports {}: the relay would refuse it",
         imports.join(", ")
     );
-    let path = workspace::bundle().join("policy.wasm");
-    fs::write(&path, component).with_context(|| format!("cannot write {}", path.display()))
+    fs::write(path, component).with_context(|| format!("cannot write {}", path.display()))
 }
 
 /// What a component asks for from its host, by name. Even the name of a type counts: a component that imports
@@ -59,8 +73,7 @@ fn browser_module() -> Result<()> {
     let package = client_package();
     // Snippets of an earlier build would stay otherwise.
     if package.exists() {
-        fs::remove_dir_all(&package)
-            .with_context(|| format!("cannot empty {}", package.display()))?;
+        fs::remove_dir_all(&package).with_context(|| format!("cannot empty {}", package.display()))?;
     }
     Bindgen::new()
         .input_bytes("feedback_client", module)

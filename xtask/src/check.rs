@@ -76,8 +76,7 @@ fn send(panel: &str) -> Result<()> {
         &[("Content-Type", "text/plain"), ("User-Agent", USER_AGENT)],
         &batch.to_string(),
     )?;
-    let accepted =
-        serde_json::from_str::<Value>(&answer.body).is_ok_and(|body| body["accepted"] == 1);
+    let accepted = serde_json::from_str::<Value>(&answer.body).is_ok_and(|body| body["accepted"] == 1);
     ensure!(
         answer.status == 202 && accepted,
         "the event was not accepted: {} {}",
@@ -96,8 +95,7 @@ fn received(receiver: &str) -> Result<Option<String>> {
         answer.status,
         answer.body
     );
-    let requests: Value =
-        serde_json::from_str(&answer.body).context("the receiver's answer is no JSON")?;
+    let requests: Value = serde_json::from_str(&answer.body).context("the receiver's answer is no JSON")?;
     if requests.as_array().is_none_or(Vec::is_empty) {
         return Ok(None);
     }
@@ -109,10 +107,7 @@ fn received(receiver: &str) -> Result<Option<String>> {
 /// Fails unless the page's route arrived, and its customer data did not.
 fn inspect(received: &str) -> Result<()> {
     for name in CUSTOMER_DATA {
-        ensure!(
-            !received.contains(name),
-            "customer data got through: {name}"
-        );
+        ensure!(!received.contains(name), "customer data got through: {name}");
     }
     ensure!(received.contains(ROUTE), "the route {ROUTE} is missing");
     Ok(())
@@ -139,11 +134,7 @@ fn delivery_count(metrics: &str) -> Option<&str> {
     metrics.lines().find(|line| {
         line.strip_prefix("feedback_relay_events_ended_total{")
             .and_then(|sample| sample.rsplit_once("} "))
-            .filter(|(labels, _)| {
-                labels
-                    .split(',')
-                    .any(|label| label == r#"outcome="delivered""#)
-            })
+            .filter(|(labels, _)| labels.split(',').any(|label| label == r#"outcome="delivered""#))
             .and_then(|(_, value)| value.split(' ').next()?.parse::<f64>().ok())
             .is_some_and(|value| value >= 1.0)
     })

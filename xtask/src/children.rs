@@ -89,10 +89,7 @@ impl Children {
 
         let deadline = Instant::now() + START_MAX;
         let mut addresses = BTreeMap::new();
-        while !listeners
-            .iter()
-            .all(|listener| addresses.contains_key(*listener))
-        {
+        while !listeners.iter().all(|listener| addresses.contains_key(*listener)) {
             ensure!(!self.asked_to_stop(), "stopped before the {name} was ready");
             match ready_lines.recv_timeout(TICK) {
                 Ok((listener, address)) => {
@@ -131,11 +128,7 @@ impl Children {
         while !self.asked_to_stop() {
             if let Err(died) = self.check() {
                 // After Ctrl-C the children may be faster than this loop.
-                return if self.asked_to_stop() {
-                    Ok(())
-                } else {
-                    Err(died)
-                };
+                return if self.asked_to_stop() { Ok(()) } else { Err(died) };
             }
             thread::sleep(TICK);
         }
@@ -152,10 +145,7 @@ impl Children {
         self.wait(by_themselves);
         for child in &mut self.running {
             // Those that ended are forgotten by now, so the id belong to another process.
-            if let Some(id) = i32::try_from(child.process.id())
-                .ok()
-                .and_then(Pid::from_raw)
-            {
+            if let Some(id) = i32::try_from(child.process.id()).ok().and_then(Pid::from_raw) {
                 let _ = kill_process(id, Signal::TERM);
             }
         }

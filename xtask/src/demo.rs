@@ -90,8 +90,7 @@ pub(crate) fn run(demo: &Demo) -> Result<ExitCode> {
         children.check()?;
         children.stop();
         say(&arrived);
-        fs::remove_dir_all(&folder)
-            .with_context(|| format!("cannot remove {}", folder.display()))?;
+        fs::remove_dir_all(&folder).with_context(|| format!("cannot remove {}", folder.display()))?;
         return Ok(ExitCode::SUCCESS);
     }
     for line in boxed(&addresses.lines(demo, &secrets, &folder)) {
@@ -134,13 +133,9 @@ fn start(
         address_header: &demo.upstream_address_header,
     }
     .write(&config)?;
-    let config = config
-        .to_str()
-        .context("the target folder's name is not UTF-8")?;
+    let config = config.to_str().context("the target folder's name is not UTF-8")?;
     add_admin(config, &secrets.admin)?;
-    run_command(&mut relay(&[
-        "switch", "on", "--site", SITE, "--config", config,
-    ]))?;
+    run_command(&mut relay(&["switch", "on", "--site", SITE, "--config", config]))?;
     let [relay_address, admin] = children.start(
         "relay",
         &mut relay(&["serve", "--config", config]),
@@ -185,8 +180,7 @@ impl Demo {
         };
         let folder = workspace::target().join(name);
         if folder.exists() {
-            fs::remove_dir_all(&folder)
-                .with_context(|| format!("cannot empty {}", folder.display()))?;
+            fs::remove_dir_all(&folder).with_context(|| format!("cannot empty {}", folder.display()))?;
         }
         fs::create_dir_all(folder.join("data"))
             .with_context(|| format!("cannot make {}", folder.display()))?;

@@ -61,9 +61,7 @@ fn split_url(url: &str) -> Result<(&str, &str)> {
     let Some(rest) = url.strip_prefix("http://") else {
         bail!("{url} is no http:// URL")
     };
-    let (authority, path) = rest
-        .find('/')
-        .map_or((rest, "/"), |slash| rest.split_at(slash));
+    let (authority, path) = rest.find('/').map_or((rest, "/"), |slash| rest.split_at(slash));
     ensure!(authority.contains(':'), "{url} names no port");
     Ok((authority, path))
 }

@@ -37,7 +37,11 @@ enum Command {
     /// Set up, build and start the whole demo: a panel, the relay and a receiver that stands in for Plausible
     Demo(demo::Demo),
     /// Build all that the relay serves or loads, into relay/bundle: policy guest, browser module, pages
-    Bundle,
+    Bundle {
+        /// Build what only the relay's tests load as well, so that plain `cargo test` works afterwards
+        #[arg(long)]
+        for_tests: bool,
+    },
     /// Run every test; the last line of the output counts them
     Test(test::Test),
     /// Run what CI runs: formatting, lints, documentation, then every test
@@ -47,7 +51,15 @@ enum Command {
 fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Demo(demo) => demo::run(&demo),
-        Command::Bundle => bundle::all().map(|()| ExitCode::SUCCESS),
+        Command::Bundle { for_tests } => bundle::all()
+            .and_then(|()| {
+                if for_tests {
+                    bundle::hostile_policy()
+                } else {
+                    Ok(())
+                }
+            })
+            .map(|()| ExitCode::SUCCESS),
         Command::Test(test) => test::run(&test),
         Command::Ci => ci::run(),
     };

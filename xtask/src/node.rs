@@ -38,9 +38,7 @@ impl Node {
         }
         if !newer.is_recent() {
             let (major, minor) = NODE_OLDEST;
-            bail!(
-                "Node.js {major}.{minor} or newer is needed, and `node --version` names an older one."
-            );
+            bail!("Node.js {major}.{minor} or newer is needed, and `node --version` names an older one.");
         }
         Ok(newer)
     }
@@ -59,8 +57,7 @@ impl Node {
     pub(crate) fn install(&self, folder: &str) -> Result<()> {
         let folder_path = workspace::root().join(folder);
         let lock = folder_path.join("package-lock.json");
-        let wanted =
-            fs::read(&lock).with_context(|| format!("cannot read {folder}/package-lock.json"))?;
+        let wanted = fs::read(&lock).with_context(|| format!("cannot read {folder}/package-lock.json"))?;
         let stamp = folder_path.join("node_modules/.xtask-package-lock.json");
         if fs::read(&stamp).is_ok_and(|installed| installed == wanted) {
             return Ok(());
@@ -112,9 +109,7 @@ impl Node {
             .join("tools/node_modules")
             .join(Self::npm_package())
             .join("bin");
-        Self {
-            folder: Some(folder),
-        }
+        Self { folder: Some(folder) }
     }
 
     fn npm_package() -> String {
@@ -141,13 +136,7 @@ impl Node {
             fs::create_dir_all(&tools)?;
             let package = format!("{}@{NODE_FROM_NPM}", Self::npm_package());
             run(Command::new("npm")
-                .args([
-                    "install",
-                    "--no-audit",
-                    "--no-fund",
-                    "--no-save",
-                    "--prefix",
-                ])
+                .args(["install", "--no-audit", "--no-fund", "--no-save", "--prefix"])
                 .arg(&tools)
                 .arg(package))
         })

@@ -57,12 +57,9 @@ impl Report {
     fn judge(&mut self, what: &str, totals: Totals, success: bool) {
         self.totals.add(totals);
         if totals.failed > 0 {
-            self.problems
-                .push(format!("{what}: {} failed", totals.failed));
+            self.problems.push(format!("{what}: {} failed", totals.failed));
         } else if !success {
-            self.fail(format!(
-                "{what}: failed without a failed test, see its output"
-            ));
+            self.fail(format!("{what}: failed without a failed test, see its output"));
         } else if totals.passed == 0 {
             self.fail(format!("{what}: no test was run"));
         }
@@ -221,11 +218,7 @@ mod tests {
                 "test result: \u{1b}[32mok\u{1b}[m. 3 passed; 0 failed; 0 ignored; 0 measured",
                 totals(3, 0, 0),
             ),
-            (
-                Cargo,
-                "test gate::tests::off_is_off ... ok",
-                totals(0, 0, 0),
-            ),
+            (Cargo, "test gate::tests::off_is_off ... ok", totals(0, 0, 0)),
             (Cargo, "running 3 tests", totals(0, 0, 0)),
             (Cargo, "# pass 3", totals(0, 0, 0)),
             (Cargo, "", totals(0, 0, 0)),
@@ -262,12 +255,7 @@ mod tests {
             ("all pass", totals(2, 0, 0), true, totals(2, 0, 0)),
             ("one fails", totals(1, 1, 0), false, totals(1, 1, 0)),
             ("does not compile", totals(0, 0, 0), false, totals(0, 1, 0)),
-            (
-                "dies after good results",
-                totals(2, 0, 0),
-                false,
-                totals(2, 1, 0),
-            ),
+            ("dies after good results", totals(2, 0, 0), false, totals(2, 1, 0)),
             ("runs nothing", totals(0, 0, 0), true, totals(0, 1, 0)),
             ("skips all", totals(0, 0, 3), true, totals(0, 1, 3)),
         ];
@@ -282,11 +270,7 @@ mod tests {
     #[test]
     fn a_program_that_is_not_there_counts_as_one_failure() {
         let mut report = Report::default();
-        report.suite(
-            "missing",
-            Runner::Node,
-            &mut Command::new("/nonexistent/program"),
-        );
+        report.suite("missing", Runner::Node, &mut Command::new("/nonexistent/program"));
         assert_eq!(report.totals, totals(0, 1, 0));
     }
 }

@@ -52,6 +52,7 @@ pub(crate) fn prepare(browser: bool) -> Result<Tools> {
         None
     };
     bundle::all()?;
+    bundle::hostile_policy()?;
     workspace::build_relay()?;
     Ok(Tools { node, chromium })
 }
@@ -61,10 +62,7 @@ pub(crate) fn all(tools: &Tools, report: &mut Report) {
     // The policy guest only exists as WebAssembly; the relay's tests run it there.
     for (what, packages) in [
         ("testing the relay", RELAY_PACKAGES),
-        (
-            "testing the browser module",
-            &["--package", "feedback-client"],
-        ),
+        ("testing the browser module", &["--package", "feedback-client"]),
         ("testing xtask", &["--package", "xtask"]),
     ] {
         report.suite(

@@ -33,10 +33,7 @@ pub(crate) fn component(subcommand: &str, component: &str) -> Result<()> {
     if succeeds(workspace::cargo().args([subcommand, "--version"])) {
         return Ok(());
     }
-    rustup(
-        &format!("`cargo {subcommand}`"),
-        &["component", "add", component],
-    )
+    rustup(&format!("`cargo {subcommand}`"), &["component", "add", component])
 }
 
 fn rustup(what: &str, arguments: &[&str]) -> Result<()> {

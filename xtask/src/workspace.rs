@@ -11,18 +11,23 @@ use std::{
 /// Cargo unites the features of all that it builds in one go. With xtask or the browser module among them, other
 /// features would come out than for the relay alone, and wasmtime would be compiled twice.
 pub(crate) const RELAY_PACKAGES: &[&str] = &[
-    "--workspace",
-    "--exclude",
-    "relay-policy",
-    "--exclude",
-    "feedback-client",
-    "--exclude",
-    "xtask",
+    "--package",
+    "relay-event",
+    "--package",
+    "feedback-relay",
+    "--package",
+    "feedback-tests",
 ];
 
 /// What `cargo` is told to choose the packages that become WebAssembly.
-pub(crate) const WASM_PACKAGES: &[&str] =
-    &["--package", "relay-policy", "--package", "feedback-client"];
+pub(crate) const WASM_PACKAGES: &[&str] = &[
+    "--package",
+    "relay-policy",
+    "--package",
+    "feedback-client",
+    "--package",
+    "hostile-policy",
+];
 
 /// What `cargo` is told to compile for WebAssembly.
 pub(crate) const WASM_TARGET: &str = "wasm32-unknown-unknown";
@@ -30,11 +35,9 @@ pub(crate) const WASM_TARGET: &str = "wasm32-unknown-unknown";
 /// The workspace's root.
 pub(crate) fn root() -> PathBuf {
     // Cargo sets the variable for `cargo run`; the other is for a binary that is started by hand.
-    let here =
-        env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    let here = env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
     let here = PathBuf::from(here);
-    here.parent()
-        .map_or_else(|| here.clone(), Path::to_path_buf)
+    here.parent().map_or_else(|| here.clone(), Path::to_path_buf)
 }
 
 /// Cargo's target folder.

@@ -34,7 +34,12 @@ impl<'a> Address<'a> {
         let path_at = rest.find(['/', '\\']).unwrap_or(rest.len());
         let (authority, path) = rest.split_at(path_at);
         let host = host_of(authority)?;
-        Some(Self { scheme, host, path, fragment })
+        Some(Self {
+            scheme,
+            host,
+            path,
+            fragment,
+        })
     }
 
     /// The route the page shows: the hash route where there is one, else the path.
@@ -54,7 +59,9 @@ fn host_of(authority: &str) -> Option<&str> {
     let host = if after_user.starts_with('[') {
         &after_user[..=after_user.find(']')?]
     } else {
-        after_user.split_once(':').map_or(after_user, |(host, _port)| host)
+        after_user
+            .split_once(':')
+            .map_or(after_user, |(host, _port)| host)
     };
     (!host.is_empty()).then_some(host)
 }
@@ -124,7 +131,10 @@ mod tests {
         check("https://panel.example.com/#/w/acme/p/x", Some("/w/acme/p/x"));
         check("https://panel.example.com/app/#!/w/acme", Some("/w/acme"));
         check("https://panel.example.com/#/w/acme?token=1", Some("/w/acme"));
-        check("https://panel.example.com/docs/intro#chapter-2", Some("/docs/intro"));
+        check(
+            "https://panel.example.com/docs/intro#chapter-2",
+            Some("/docs/intro"),
+        );
         check("https://panel.example.com/docs?q=a#", Some("/docs"));
         check("https://panel.example.com", Some(""));
         check("HTTPS://user:pw@panel.example.com:8443/x", Some("/x"));
@@ -142,8 +152,14 @@ mod tests {
         let check = |referrer: &str, want: Option<&str>| {
             assert_eq!(coarse_referrer(referrer, page).as_deref(), want, "{referrer}");
         };
-        check("https://Search.Example.org/results?q=jane#x", Some("https://search.example.org/"));
-        check("http://user:pw@news.example.org:8080/a", Some("http://news.example.org/"));
+        check(
+            "https://Search.Example.org/results?q=jane#x",
+            Some("https://search.example.org/"),
+        );
+        check(
+            "http://user:pw@news.example.org:8080/a",
+            Some("http://news.example.org/"),
+        );
         check("https://panel.example.com/#/w/acme", None);
         check("https://www.panel.example.com/x", None);
         check("file:///home/jane/notes.html", None);
@@ -153,13 +169,19 @@ mod tests {
         check("https://intranet/x", None);
         check("https://jane doe.example/", None);
         check("https://bücher.example/", None);
-        check("https://xn--bcher-kva.example/a", Some("https://xn--bcher-kva.example/"));
+        check(
+            "https://xn--bcher-kva.example/a",
+            Some("https://xn--bcher-kva.example/"),
+        );
         check("", None);
     }
 
     #[test]
     fn links_keep_the_host_and_files_the_extension() {
-        assert_eq!(coarse_link("https://docs.example.org/a/b?c=d").as_deref(), Some("https://docs.example.org/"));
+        assert_eq!(
+            coarse_link("https://docs.example.org/a/b?c=d").as_deref(),
+            Some("https://docs.example.org/")
+        );
         assert_eq!(coarse_link("mailto:jane@example.org"), None);
         let check = |file: &str, want: Option<&str>| assert_eq!(coarse_file(file).as_deref(), want, "{file}");
         check("https://x.example/a/Report-Jane.PDF", Some("pdf"));

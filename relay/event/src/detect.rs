@@ -38,7 +38,9 @@ fn split_keeping_spaces(text: &str) -> impl Iterator<Item = &str> {
     let mut rest = text;
     std::iter::from_fn(move || {
         let first = rest.chars().next()?;
-        let end = rest.find(|c: char| c.is_whitespace() != first.is_whitespace()).unwrap_or(rest.len());
+        let end = rest
+            .find(|c: char| c.is_whitespace() != first.is_whitespace())
+            .unwrap_or(rest.len());
         let (word, tail) = rest.split_at(end);
         rest = tail;
         Some(word)
@@ -71,7 +73,9 @@ fn is_suspicious(word: &str) -> bool {
     word.contains(['@', '\u{ff20}'])
         || word.contains("://")
         || word.contains('%')
-        || word.chars().any(|c| is_invisible(c) || (c.is_numeric() && !c.is_ascii_digit()))
+        || word
+            .chars()
+            .any(|c| is_invisible(c) || (c.is_numeric() && !c.is_ascii_digit()))
         || is_ip(word)
         || has_token(word)
         || word.contains(REMOVED)
@@ -93,10 +97,11 @@ fn is_ip(word: &str) -> bool {
 
 /// Whether a run of letters, digits and `-_` is long and mixed, as keys, hashes and UUIDs are.
 fn has_token(word: &str) -> bool {
-    word.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-' || c == '_')).any(|run| {
-        let digits = run.bytes().filter(u8::is_ascii_digit).count();
-        run.len() > TOKEN_CHARS_MAX && digits >= 2
-    })
+    word.split(|c: char| !(c.is_ascii_alphanumeric() || c == '-' || c == '_'))
+        .any(|run| {
+            let digits = run.bytes().filter(u8::is_ascii_digit).count();
+            run.len() > TOKEN_CHARS_MAX && digits >= 2
+        })
 }
 
 #[cfg(test)]
@@ -112,14 +117,23 @@ mod tests {
         check("call +49 176 123 45 67 now", "call [removed] now");
         check("card 4111-1111-1111-1111", "card [removed]");
         check("from 192.168.1.7:443", "from [removed]");
-        check("from 2001:db8::1 and fe80::1%eth0", "from [removed] and [removed]");
+        check(
+            "from 2001:db8::1 and fe80::1%eth0",
+            "from [removed] and [removed]",
+        );
         check("id 550e8400-e29b-41d4-a716-446655440000", "id [removed]");
         check("key AKIAIOSFODNN7EXAMPLE1", "key [removed]");
         check("https://panel.example.com/w/acme", REMOVED);
         check("ja\u{200b}ne", REMOVED);
         check("\u{ff11}\u{ff12}\u{ff13}", REMOVED);
-        check("it took 45 seconds in version 2.13", "it took 45 seconds in version 2.13");
-        check("Authentifizierung und Autorisierung", "Authentifizierung und Autorisierung");
+        check(
+            "it took 45 seconds in version 2.13",
+            "it took 45 seconds in version 2.13",
+        );
+        check(
+            "Authentifizierung und Autorisierung",
+            "Authentifizierung und Autorisierung",
+        );
         check("std::string, 12:34 o'clock", "std::string, 12:34 o'clock");
         check("", "");
     }

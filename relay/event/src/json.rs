@@ -35,7 +35,9 @@ impl Object {
 
     /// Whether one of `keys` is `false`.
     pub(crate) fn says_false(&self, keys: &[&str]) -> bool {
-        self.0.iter().any(|(k, v)| keys.contains(&k.as_str()) && matches!(v, Json::Boolean(false)))
+        self.0
+            .iter()
+            .any(|(k, v)| keys.contains(&k.as_str()) && matches!(v, Json::Boolean(false)))
     }
 
     /// Key and value pairs, each key once.
@@ -77,7 +79,10 @@ impl<'de> Visitor<'de> for JsonVisitor {
         Ok(Json::Integer(v))
     }
     fn visit_u64<E>(self, v: u64) -> Result<Json, E> {
-        #[expect(clippy::cast_precision_loss, reason = "a number this large is not exact in Plausible either")]
+        #[expect(
+            clippy::cast_precision_loss,
+            reason = "a number this large is not exact in Plausible either"
+        )]
         Ok(i64::try_from(v).map_or(Json::Decimal(v as f64), Json::Integer))
     }
     fn visit_f64<E>(self, v: f64) -> Result<Json, E> {

@@ -139,7 +139,9 @@ mod tests {
     fn a_kind_takes_what_it_lists_and_nothing_else() {
         let text = |t: &str| Value::Text(t.into());
         let check = |kind: &PropKind, value: Value, ok: bool| assert_eq!(kind.takes(&value), ok, "{kind:?}");
-        let colour = PropKind::Enum { values: vec!["red".into(), "blue".into()] };
+        let colour = PropKind::Enum {
+            values: vec!["red".into(), "blue".into()],
+        };
         check(&colour, text("red"), true);
         check(&colour, text("Red"), false);
         check(&colour, text("jane@example.com"), false);

@@ -20,7 +20,9 @@ pub enum TemplateError {
     #[error("a route starts with a slash, as in /w/:workspace/tenants")]
     NoSlash,
     /// A segment is empty, or holds what a path segment written by hand would not.
-    #[error("a segment is letters, digits, '-', '_', '.' or '~', or a ':' and the name of what it stands for")]
+    #[error(
+        "a segment is letters, digits, '-', '_', '.' or '~', or a ':' and the name of what it stands for"
+    )]
     Segment,
     /// It is too long.
     #[error("a route has at most {TEMPLATE_BYTES_MAX} characters")]
@@ -66,7 +68,10 @@ impl Template {
 
 fn segment_ok(segment: &str) -> bool {
     let name = segment.strip_prefix(':').unwrap_or(segment);
-    !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b"-_.~".contains(&b))
+    !name.is_empty()
+        && name
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || b"-_.~".contains(&b))
 }
 
 /// A path's segments. A trailing slash makes no difference.
@@ -97,7 +102,10 @@ impl Routes {
     /// The template that stands for a path, or [`OTHER`].
     pub fn page(&self, path: &str) -> &str {
         let path = if path.is_empty() { "/" } else { path };
-        self.0.iter().find(|t| t.fits(path)).map_or(OTHER, Template::as_str)
+        self.0
+            .iter()
+            .find(|t| t.fits(path))
+            .map_or(OTHER, Template::as_str)
     }
 
     /// The templates, the most specific first.
@@ -124,12 +132,21 @@ mod tests {
     use super::*;
 
     fn routes(list: &[&str]) -> Routes {
-        list.iter().map(|t| Template::parse(t).unwrap()).collect::<Vec<_>>().into()
+        list.iter()
+            .map(|t| Template::parse(t).unwrap())
+            .collect::<Vec<_>>()
+            .into()
     }
 
     #[test]
     fn the_most_specific_template_names_the_page() {
-        let routes = routes(&["/", "/w/:workspace", "/w/:workspace/p/:project", "/w/:workspace/p/new", "/version"]);
+        let routes = routes(&[
+            "/",
+            "/w/:workspace",
+            "/w/:workspace/p/:project",
+            "/w/:workspace/p/new",
+            "/version",
+        ]);
         let check = |path: &str, page: &str| assert_eq!(routes.page(path), page, "{path}");
         check("/", "/");
         check("", "/");

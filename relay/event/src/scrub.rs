@@ -43,7 +43,9 @@ pub enum Refusal {
 /// When what is left would mislead: a required property is gone.
 pub fn scrub(event: Visible, plan: &Plan) -> Result<Visible, Refusal> {
     let rules = plan.event(&event.name).ok_or(Refusal::UnknownEvent)?;
-    let referrer = event.referrer.and_then(|referrer| coarse_referrer(&referrer, &event.url));
+    let referrer = event
+        .referrer
+        .and_then(|referrer| coarse_referrer(&referrer, &event.url));
     let keep = |prop: Prop| {
         let value = allowed(rules, &prop, plan)?;
         Some(Prop { key: prop.key, value })
@@ -52,7 +54,12 @@ pub fn scrub(event: Visible, plan: &Plan) -> Result<Visible, Refusal> {
     if missing_prop(rules, &props) {
         return Err(Refusal::MissingProp);
     }
-    Ok(Visible { url: page(&event.url, plan).to_owned(), name: event.name, referrer, props })
+    Ok(Visible {
+        url: page(&event.url, plan).to_owned(),
+        name: event.name,
+        referrer,
+        props,
+    })
 }
 
 /// The page that stands for an address: a route template, or `/other`.
@@ -84,7 +91,10 @@ pub fn allowed(rules: &EventPlan, prop: &Prop, plan: &Plan) -> Option<Value> {
 
 /// Whether a property that the plan requires is not there.
 pub fn missing_prop(rules: &EventPlan, props: &[Prop]) -> bool {
-    rules.props.iter().any(|want| want.required && !props.iter().any(|have| have.key == want.key))
+    rules
+        .props
+        .iter()
+        .any(|want| want.required && !props.iter().any(|have| have.key == want.key))
 }
 
 #[cfg(test)]
@@ -94,10 +104,18 @@ mod tests {
     use crate::route::Template;
 
     fn plan() -> Plan {
-        let prop = |key: &str, kind, required| PropPlan { key: key.into(), kind, required, description: String::new() };
+        let prop = |key: &str, kind, required| PropPlan {
+            key: key.into(),
+            kind,
+            required,
+            description: String::new(),
+        };
         Plan {
             version: 1,
-            categories: vec![Category { name: "usage".into(), description: String::new() }],
+            categories: vec![Category {
+                name: "usage".into(),
+                description: String::new(),
+            }],
             routes: vec![Template::parse("/w/:workspace/p/:project/tenants").unwrap()].into(),
             events: vec![EventPlan {
                 name: "Rated".into(),
@@ -118,7 +136,13 @@ mod tests {
             name: "Rated".into(),
             url: url.into(),
             referrer: None,
-            props: props.iter().map(|(k, v)| Prop { key: (*k).into(), value: v.clone() }).collect(),
+            props: props
+                .iter()
+                .map(|(k, v)| Prop {
+                    key: (*k).into(),
+                    value: v.clone(),
+                })
+                .collect(),
         }
     }
 
@@ -140,7 +164,11 @@ mod tests {
         )
         .unwrap();
         assert_eq!(out.url, "/w/:workspace/p/:project/tenants");
-        let props: Vec<_> = out.props.iter().map(|p| (p.key.as_str(), p.value.clone())).collect();
+        let props: Vec<_> = out
+            .props
+            .iter()
+            .map(|p| (p.key.as_str(), p.value.clone()))
+            .collect();
         assert!(
             props
                 == [
@@ -156,8 +184,14 @@ mod tests {
     fn a_missing_required_prop_or_an_unknown_event_is_refused() {
         let url = "https://panel.example.com/";
         assert_eq!(scrub(event(url, &[]), &plan()).err(), Some(Refusal::MissingProp));
-        assert_eq!(scrub(event(url, &[("rating", Value::Integer(9))]), &plan()).err(), Some(Refusal::MissingProp));
-        let unknown = Visible { name: "Other".into(), ..event(url, &[]) };
+        assert_eq!(
+            scrub(event(url, &[("rating", Value::Integer(9))]), &plan()).err(),
+            Some(Refusal::MissingProp)
+        );
+        let unknown = Visible {
+            name: "Other".into(),
+            ..event(url, &[])
+        };
         assert_eq!(scrub(unknown, &plan()).err(), Some(Refusal::UnknownEvent));
     }
 }

@@ -17,9 +17,29 @@ pub enum UserAgent {
 
 /// Words in a User-Agent that mean a machine at the other end, lower case.
 const BOT_WORDS: &[&str] = &[
-    "bot", "crawl", "spider", "headless", "phantom", "slurp", "scraper", "monitor", "checker",
-    "uptime", "lighthouse", "pagespeed", "preview", "facebookexternalhit", "archiver", "validator",
-    "inspector", "fetcher", "scanner", "selenium", "puppeteer", "playwright", "cypress",
+    "bot",
+    "crawl",
+    "spider",
+    "headless",
+    "phantom",
+    "slurp",
+    "scraper",
+    "monitor",
+    "checker",
+    "uptime",
+    "lighthouse",
+    "pagespeed",
+    "preview",
+    "facebookexternalhit",
+    "archiver",
+    "validator",
+    "inspector",
+    "fetcher",
+    "scanner",
+    "selenium",
+    "puppeteer",
+    "playwright",
+    "cypress",
 ];
 
 /// Longest User-Agent looked at, in bytes: Plausible refuses a longer header (contract b.2).
@@ -89,15 +109,24 @@ fn firefox(agent: &str, system: System) -> Option<String> {
     let n = major(agent, "Firefox/")?;
     Some(match system {
         System::Android => format!("Mozilla/5.0 (Android 10; Mobile; rv:{n}.0) Gecko/{n}.0 Firefox/{n}.0"),
-        System::Mac => format!("Mozilla/5.0 (Macintosh; Intel Mac OS X 10.15; rv:{n}.0) Gecko/20100101 Firefox/{n}.0"),
-        _ => format!("Mozilla/5.0 ({}; rv:{n}.0) Gecko/20100101 Firefox/{n}.0", system.platform()),
+        System::Mac => {
+            format!("Mozilla/5.0 (Macintosh; Intel Mac OS X 10.15; rv:{n}.0) Gecko/20100101 Firefox/{n}.0")
+        }
+        _ => format!(
+            "Mozilla/5.0 ({}; rv:{n}.0) Gecko/20100101 Firefox/{n}.0",
+            system.platform()
+        ),
     })
 }
 
 fn chromium(agent: &str, system: System) -> Option<String> {
     let n = major(agent, "Chrome/")?;
     let web_view = system == System::Android && agent.contains("; wv)");
-    let platform = if web_view { "Linux; Android 10; K; wv" } else { system.platform() };
+    let platform = if web_view {
+        "Linux; Android 10; K; wv"
+    } else {
+        system.platform()
+    };
     let mut out = format!("Mozilla/5.0 ({platform}) AppleWebKit/537.36 (KHTML, like Gecko) ");
     if web_view {
         out.push_str("Version/4.0 ");
@@ -124,7 +153,10 @@ fn chromium(agent: &str, system: System) -> Option<String> {
 fn safari(agent: &str, system: System) -> Option<String> {
     let n = major(agent, "Version/")?;
     (system == System::Mac && agent.contains("Safari/")).then(|| {
-        format!("Mozilla/5.0 ({}) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/{n}.0 Safari/605.1.15", system.platform())
+        format!(
+            "Mozilla/5.0 ({}) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/{n}.0 Safari/605.1.15",
+            system.platform()
+        )
     })
 }
 
@@ -154,7 +186,11 @@ mod tests {
     fn browsers_keep_family_major_and_system() {
         let check = |agent: &str, want: &str| {
             assert_eq!(coarsen(agent), UserAgent::Browser(want.into()), "{agent}");
-            assert_eq!(coarsen(want), UserAgent::Browser(want.into()), "not idempotent: {want}");
+            assert_eq!(
+                coarsen(want),
+                UserAgent::Browser(want.into()),
+                "not idempotent: {want}"
+            );
         };
         check(
             "Mozilla/5.0 (Windows NT 6.1; WOW64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/156.0.8078.73 Safari/537.36",
@@ -185,7 +221,10 @@ mod tests {
     #[test]
     fn a_bot_stays_a_bot_and_the_unknown_becomes_nothing() {
         let check = |agent: &str, want: UserAgent| assert_eq!(coarsen(agent), want, "{agent}");
-        check("Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)", UserAgent::Bot);
+        check(
+            "Mozilla/5.0 (compatible; Googlebot/2.1; +http://www.google.com/bot.html)",
+            UserAgent::Bot,
+        );
         check(
             "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) HeadlessChrome/156.0.0.0 Safari/537.36",
             UserAgent::Bot,
@@ -202,7 +241,7 @@ mod tests {
             let agent = format!("Mozilla/5.0 (Windows NT 10.0; {inside}) Chrome/120.0 {tail}CANARY");
             if let UserAgent::Browser(text) = coarsen(&agent) {
                 prop_assert!(!text.contains("CANARY"));
-                prop_assert_eq!(coarsen(&text), UserAgent::Browser(text.clone()));
+                prop_assert_eq!(coarsen(&text), UserAgent::Browser(text));
             }
         }
     }

@@ -42,7 +42,10 @@ const fn field(field: &'static str, rule: &'static str) -> Malformed {
 impl Malformed {
     /// Keeps the position and forgets serde's text, which may quote the body.
     fn json(error: &serde_json::Error) -> Self {
-        Self::Json { line: error.line(), column: error.column() }
+        Self::Json {
+            line: error.line(),
+            column: error.column(),
+        }
     }
 }
 
@@ -106,7 +109,16 @@ pub fn parse_plausible(body: &[u8]) -> Result<Event, Malformed> {
         },
         _ => Vec::new(),
     };
-    Ok(Event { id: None, name, site: site_name(&site)?, url, referrer, props, interactive, engagement })
+    Ok(Event {
+        id: None,
+        name,
+        site: site_name(&site)?,
+        url,
+        referrer,
+        props,
+        interactive,
+        engagement,
+    })
 }
 
 /// Reads the module's batch.
@@ -125,7 +137,11 @@ pub fn parse_batch(body: &[u8]) -> Result<Batch, Malformed> {
         categories: consent.categories,
         in_person: true,
     });
-    Ok(Batch { site, consent, events })
+    Ok(Batch {
+        site,
+        consent,
+        events,
+    })
 }
 
 #[derive(Deserialize)]
@@ -159,7 +175,10 @@ impl RawEvent {
             Some(Json::Text(id)) => EventId::parse(&id),
             _ => None,
         };
-        let id = id.ok_or(field("id", "is required: 32 lower-case hexadecimal digits, random"))?;
+        let id = id.ok_or(field(
+            "id",
+            "is required: 32 lower-case hexadecimal digits, random",
+        ))?;
         let Some(Json::Text(text)) = self.name else {
             return Err(field("name", "is required and is text"));
         };
@@ -238,12 +257,22 @@ fn whole_number(json: Json) -> Option<i64> {
 
 /// Applies Plausible's rules to the two numbers; one of them has to be usable.
 fn engagement(ms: Option<i64>, depth: Option<i64>) -> Result<Engagement, Malformed> {
-    let ms = ms.and_then(|ms| u64::try_from(ms).ok()).filter(|ms| *ms <= ENGAGEMENT_MS_MAX);
-    let scroll_depth = depth.filter(|depth| *depth >= 0).map(|depth| u8::try_from(depth.min(100)).unwrap_or(100));
+    let ms = ms
+        .and_then(|ms| u64::try_from(ms).ok())
+        .filter(|ms| *ms <= ENGAGEMENT_MS_MAX);
+    let scroll_depth = depth
+        .filter(|depth| *depth >= 0)
+        .map(|depth| u8::try_from(depth.min(100)).unwrap_or(100));
     if ms.is_none() && scroll_depth.is_none() {
-        return Err(field("engagement", "needs a whole number of milliseconds or a scroll depth"));
+        return Err(field(
+            "engagement",
+            "needs a whole number of milliseconds or a scroll depth",
+        ));
     }
-    Ok(Engagement { ms: ms.unwrap_or(0), scroll_depth: scroll_depth.unwrap_or(SCROLL_DEPTH_UNKNOWN) })
+    Ok(Engagement {
+        ms: ms.unwrap_or(0),
+        scroll_depth: scroll_depth.unwrap_or(SCROLL_DEPTH_UNKNOWN),
+    })
 }
 
 /// Keeps what Plausible would keep: scalars that are not blank. A key or text over the limit is left
@@ -288,17 +317,35 @@ mod tests {
 
     #[test]
     fn the_short_key_wins_unless_it_is_null_or_false() {
-        assert_eq!(plausible(r#"{"n":"a","name":"b","u":"https://a.example/"}"#).name, "a");
-        assert_eq!(plausible(r#"{"n":null,"name":"b","u":"https://a.example/"}"#).name, "b");
-        assert_eq!(plausible(r#"{"n":"a","n":"b","u":"https://a.example/"}"#).name, "a");
+        assert_eq!(
+            plausible(r#"{"n":"a","name":"b","u":"https://a.example/"}"#).name,
+            "a"
+        );
+        assert_eq!(
+            plausible(r#"{"n":null,"name":"b","u":"https://a.example/"}"#).name,
+            "b"
+        );
+        assert_eq!(
+            plausible(r#"{"n":"a","n":"b","u":"https://a.example/"}"#).name,
+            "a"
+        );
     }
 
     #[test]
     fn the_site_falls_back_to_the_host_of_the_page() {
-        assert_eq!(plausible(r#"{"n":"a","u":"https://www.a.example:8443/"}"#).site, "a.example");
-        assert_eq!(plausible(r#"{"n":"a","u":"https://a.example/","d":" www.b.example "}"#).site, "b.example");
+        assert_eq!(
+            plausible(r#"{"n":"a","u":"https://www.a.example:8443/"}"#).site,
+            "a.example"
+        );
+        assert_eq!(
+            plausible(r#"{"n":"a","u":"https://a.example/","d":" www.b.example "}"#).site,
+            "b.example"
+        );
         // A list stays one text, which no configured site matches.
-        assert_eq!(plausible(r#"{"n":"a","u":"https://a.example/","d":"a.example,b.example"}"#).site, "a.example,b.example");
+        assert_eq!(
+            plausible(r#"{"n":"a","u":"https://a.example/","d":"a.example,b.example"}"#).site,
+            "a.example,b.example"
+        );
     }
 
     #[test]
@@ -313,24 +360,37 @@ mod tests {
         check(r#"{"u":"https://a.example/"}"#, "`name`");
         check(r#"{"n":" ","u":"https://a.example/"}"#, "`name` can't be blank");
         check(r#"{"n":1.5,"u":"https://a.example/"}"#, "`name`");
-        check(&format!(r#"{{"n":"{}","u":"https://a.example/"}}"#, "x".repeat(121)), "120");
+        check(
+            &format!(r#"{{"n":"{}","u":"https://a.example/"}}"#, "x".repeat(121)),
+            "120",
+        );
         check(r#"{"n":"a"}"#, "`url`");
         check(r#"{"n":"a","u":"data:text/html,hi"}"#, "`url`");
         check(r#"{"n":"a","u":"/x","d":"a.example"}"#, "`url`");
         check(r#"{"n":"a","u":"https://a.example/","d":" "}"#, "`domain`");
         check(r#"{"n":"engagement","u":"https://a.example/"}"#, "`engagement`");
-        check(&format!(r#"{{"n":"a","u":"https://a.example/{}"}}"#, "x".repeat(9000)), "8192");
+        check(
+            &format!(r#"{{"n":"a","u":"https://a.example/{}"}}"#, "x".repeat(9000)),
+            "8192",
+        );
     }
 
     #[test]
     fn no_error_quotes_what_was_sent() {
-        for body in [r#"{"n":"jane@example.com""#, r#"{"n":{"jane@example.com":1},"u":"jane@example.com"}"#, "jane@example.com"] {
+        for body in [
+            r#"{"n":"jane@example.com""#,
+            r#"{"n":{"jane@example.com":1},"u":"jane@example.com"}"#,
+            "jane@example.com",
+        ] {
             let error = parse_plausible(body.as_bytes()).err().unwrap().to_string();
             assert!(!error.contains("jane"), "{error}");
             let error = parse_batch(body.as_bytes()).err().unwrap().to_string();
             assert!(!error.contains("jane"), "{error}");
         }
-        let error = parse_batch(br#"{"site":1,"events":"jane@example.com"}"#).err().unwrap().to_string();
+        let error = parse_batch(br#"{"site":1,"events":"jane@example.com"}"#)
+            .err()
+            .unwrap()
+            .to_string();
         assert!(!error.contains("jane"), "{error}");
     }
 
@@ -338,32 +398,54 @@ mod tests {
     fn engagement_follows_plausibles_rules() {
         let check = |fields: &str, ms: u64, depth: u8| {
             let body = format!(r#"{{"n":"engagement","u":"https://a.example/",{fields}}}"#);
-            assert_eq!(plausible(&body).engagement, Some(Engagement { ms, scroll_depth: depth }), "{fields}");
+            assert_eq!(
+                plausible(&body).engagement,
+                Some(Engagement {
+                    ms,
+                    scroll_depth: depth
+                }),
+                "{fields}"
+            );
         };
         check(r#""e":1500,"sd":40"#, 1500, 40);
         check(r#""e":"1500","sd":"140""#, 1500, 100);
         check(r#""e":-5,"sd":40"#, 0, 40);
         check(r#""e":99"#, 99, SCROLL_DEPTH_UNKNOWN);
         check(r#""e":999999999999,"sd":1"#, 0, 1);
-        assert_eq!(plausible(r#"{"n":"pageview","u":"https://a.example/","e":5}"#).engagement, None);
+        assert_eq!(
+            plausible(r#"{"n":"pageview","u":"https://a.example/","e":5}"#).engagement,
+            None
+        );
     }
 
     #[test]
     fn props_keep_scalars_and_leave_out_the_rest() {
-        let event = plausible(r#"{"n":"a","u":"https://a.example/","p":{"t":"x","i":1,"d":1.5,"b":true,"n":null,"l":[1],"o":{"k":1},"":"x","blank":" "}}"#);
+        let event = plausible(
+            r#"{"n":"a","u":"https://a.example/","p":{"t":"x","i":1,"d":1.5,"b":true,"n":null,"l":[1],"o":{"k":1},"":"x","blank":" "}}"#,
+        );
         let keys: Vec<_> = event.props.iter().map(|p| p.key.as_str()).collect();
         assert_eq!(keys, ["t", "i", "d", "b"]);
         let as_text = plausible(r#"{"n":"a","u":"https://a.example/","m":"{\"t\":\"x\"}"}"#);
         assert_eq!(as_text.props.len(), 1);
-        assert!(plausible(r#"{"n":"a","u":"https://a.example/","p":[1]}"#).props.is_empty());
+        assert!(
+            plausible(r#"{"n":"a","u":"https://a.example/","p":[1]}"#)
+                .props
+                .is_empty()
+        );
     }
 
     #[test]
     fn a_broken_event_does_not_take_its_batch_with_it() {
-        let good = r#"{"id":"00112233445566778899aabbccddeeff","name":"pageview","url":"https://a.example/#/x"}"#;
-        let body = format!(r#"{{"site":"a.example","consent":{{"plan":1,"categories":["usage"]}},"events":[{good},{{"name":"x"}},{{"id":"no"}}]}}"#);
+        let good =
+            r#"{"id":"00112233445566778899aabbccddeeff","name":"pageview","url":"https://a.example/#/x"}"#;
+        let body = format!(
+            r#"{{"site":"a.example","consent":{{"plan":1,"categories":["usage"]}},"events":[{good},{{"name":"x"}},{{"id":"no"}}]}}"#
+        );
         let batch = parse_batch(body.as_bytes()).unwrap();
-        assert_eq!(batch.events.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, false, false]);
+        assert_eq!(
+            batch.events.iter().map(Result::is_ok).collect::<Vec<_>>(),
+            [true, false, false]
+        );
         let consent = batch.consent.unwrap();
         assert!(consent.in_person && consent.covers("usage") && !consent.covers("feedback"));
     }
@@ -371,10 +453,18 @@ mod tests {
     #[test]
     fn batches_have_one_to_a_hundred_events() {
         let event = r#"{"name":"x"}"#;
-        let body = |n: usize| format!(r#"{{"site":"a.example","events":[{}]}}"#, vec![event; n].join(","));
+        let body = |n: usize| {
+            format!(
+                r#"{{"site":"a.example","events":[{}]}}"#,
+                vec![event; n].join(",")
+            )
+        };
         assert_eq!(parse_batch(body(0).as_bytes()).err(), Some(Malformed::BatchSize));
         assert!(parse_batch(body(100).as_bytes()).is_ok());
-        assert_eq!(parse_batch(body(101).as_bytes()).err(), Some(Malformed::BatchSize));
+        assert_eq!(
+            parse_batch(body(101).as_bytes()).err(),
+            Some(Malformed::BatchSize)
+        );
     }
 
     proptest! {

@@ -2,7 +2,10 @@
 //!
 //! The bindings are generated, and with them the only `unsafe` of the project.
 
-#![allow(missing_docs, reason = "the generated exports cannot carry docs; policy.wit documents them")]
+#![allow(
+    missing_docs,
+    reason = "the generated exports cannot carry docs; policy.wit documents them"
+)]
 
 use exports::feedback::policy::scrubbing::{self as types, Guest};
 use relay_event::Plan;
@@ -23,7 +26,8 @@ impl Guest for Default {
     fn configure(plan: String) -> Result<(), String> {
         // serde's text may quote the plan, which is no secret.
         let plan = serde_json::from_str(&plan).map_err(|error| error.to_string())?;
-        PLAN.with(|cell| cell.set(plan)).map_err(|_| "configure was called twice".to_owned())
+        PLAN.with(|cell| cell.set(plan))
+            .map_err(|_| "configure was called twice".to_owned())
     }
 
     fn scrub(event: types::Event) -> types::Verdict {

@@ -60,7 +60,9 @@ pub(super) fn turn(path: &Path, site: &str, on: bool) -> Outcome {
         let what = if on { "on" } else { "off" };
         match purged {
             0 => say(&format!("{site}: collection is {what}")),
-            n => say(&format!("{site}: collection is {what}; {n} waiting event(s) were purged")),
+            n => say(&format!(
+                "{site}: collection is {what}; {n} waiting event(s) were purged"
+            )),
         }
         Ok(())
     })
@@ -70,7 +72,13 @@ async fn turn_stopped(config: &Config, site: &str, on: bool) -> anyhow::Result<u
     let clock = Clock::system();
     let metrics = Arc::new(Metrics::new(config));
     let (store, writer) = Store::start(store::open(&config.data_dir)?)?;
-    let spool = Spool::open(store.clone(), Arc::clone(&metrics), clock.clone(), config.spool.clone()).await?;
+    let spool = Spool::open(
+        store.clone(),
+        Arc::clone(&metrics),
+        clock.clone(),
+        config.spool.clone(),
+    )
+    .await?;
     let switches = Switches::open(config, store, spool, clock, metrics).await?;
     let result = switches.turn(site, on, "cli").await;
     drop(switches);
@@ -80,7 +88,11 @@ async fn turn_stopped(config: &Config, site: &str, on: bool) -> anyhow::Result<u
 
 async fn turn_running(config: &Config, site: &str, on: bool) -> anyhow::Result<u64> {
     let socket = control::path(&config.data_dir);
-    let client = reqwest::Client::builder().unix_socket(socket.clone()).no_proxy().timeout(TURN_TIMEOUT).build()?;
+    let client = reqwest::Client::builder()
+        .unix_socket(socket.clone())
+        .no_proxy()
+        .timeout(TURN_TIMEOUT)
+        .build()?;
     let answer = client
         .put(format!("http://relay/sites/{site}/switch"))
         .json(&serde_json::json!({ "on": on }))
@@ -88,9 +100,15 @@ async fn turn_running(config: &Config, site: &str, on: bool) -> anyhow::Result<u
         .await
         .with_context(|| format!("the running relay does not answer on {}", socket.display()))?;
     let ok = answer.status().is_success();
-    let body: serde_json::Value = answer.json().await.context("the running relay's answer cannot be read")?;
+    let body: serde_json::Value = answer
+        .json()
+        .await
+        .context("the running relay's answer cannot be read")?;
     if !ok {
-        bail!("{}", body["detail"].as_str().unwrap_or("the running relay refused"));
+        bail!(
+            "{}",
+            body["detail"].as_str().unwrap_or("the running relay refused")
+        );
     }
     Ok(body["purged"].as_u64().unwrap_or(0))
 }
@@ -104,7 +122,11 @@ pub(super) fn switch_status(path: &Path, site: Option<&str>) -> Outcome {
         return Err(switch::TurnError::UnknownSite(site.to_owned()).into());
     }
     let db = open(&config)?;
-    for configured in config.sites.iter().filter(|s| site.is_none_or(|site| s.domain == site)) {
+    for configured in config
+        .sites
+        .iter()
+        .filter(|s| site.is_none_or(|site| s.domain == site))
+    {
         let (on, change) = switch::read(&db, &configured.domain)?;
         let locked = config.operator_lock || configured.operator_lock;
         let state = match (on, locked) {
@@ -112,7 +134,9 @@ pub(super) fn switch_status(path: &Path, site: Option<&str>) -> Outcome {
             (true, false) => "on",
             (false, false) => "off",
         };
-        let since = change.map_or(String::new(), |c| format!(", turned {} by {}", c.at.rfc3339(), c.by));
+        let since = change.map_or(String::new(), |c| {
+            format!(", turned {} by {}", c.at.rfc3339(), c.by)
+        });
         say(&format!("{}: {state}{since}", configured.domain));
     }
     Ok(())
@@ -163,10 +187,16 @@ fn ask_password(from_stdin: bool) -> anyhow::Result<String> {
     let stdin = std::io::stdin();
     if from_stdin || !stdin.is_terminal() {
         let mut line = String::new();
-        stdin.lock().read_line(&mut line).context("the password cannot be read from standard input")?;
+        stdin
+            .lock()
+            .read_line(&mut line)
+            .context("the password cannot be read from standard input")?;
         return Ok(line.trim_end_matches(['\r', '\n']).to_owned());
     }
-    complain(&format!("A password has at least {} characters.", accounts::PASSWORD_CHARS_MIN));
+    complain(&format!(
+        "A password has at least {} characters.",
+        accounts::PASSWORD_CHARS_MIN
+    ));
     let password = rpassword::prompt_password("Password: ")?;
     if rpassword::prompt_password("Again: ")? != password {
         bail!("the two passwords differ");

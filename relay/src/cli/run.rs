@@ -26,12 +26,21 @@ pub(super) fn serve(path: &Path) -> Outcome {
     until_stopped(async move |stop| {
         let relay = Relay::build(config, Clock::system()).await?;
         let app = relay.app();
-        let on: Vec<_> = app.switches.sites().filter(|site| site.is_on()).map(|site| site.domain.as_str()).collect();
+        let on: Vec<_> = app
+            .switches
+            .sites()
+            .filter(|site| site.is_on())
+            .map(|site| site.domain.as_str())
+            .collect();
         if on.is_empty() && switched_on_is_possible {
-            tracing::info!("collection is off for every site; `feedback-relay switch on --site …` or the admin page turns it on");
+            tracing::info!(
+                "collection is off for every site; `feedback-relay switch on --site …` or the admin page turns it on"
+            );
         }
         if app.config.metrics.password.is_none() {
-            tracing::warn!("nobody can read /metrics: set `metrics.password` or FEEDBACK_RELAY_METRICS_PASSWORD");
+            tracing::warn!(
+                "nobody can read /metrics: set `metrics.password` or FEEDBACK_RELAY_METRICS_PASSWORD"
+            );
         }
         say(&format!("ready relay public http://{}", relay.public_address()?));
         say(&format!("ready relay admin http://{}", relay.admin_address()?));
@@ -74,9 +83,16 @@ pub(super) fn health(path: &Path) -> Outcome {
         });
     }
     block_on(async move {
-        let client = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(5)).build()?;
+        let client = reqwest::Client::builder()
+            .no_proxy()
+            .timeout(Duration::from_secs(5))
+            .build()?;
         let url = format!("http://{address}/actuator/health/readiness");
-        let answer = client.get(&url).send().await.with_context(|| format!("no relay answers at {url}"))?;
+        let answer = client
+            .get(&url)
+            .send()
+            .await
+            .with_context(|| format!("no relay answers at {url}"))?;
         let status = answer.status();
         say(answer.text().await?.trim());
         if !status.is_success() {
@@ -87,14 +103,19 @@ pub(super) fn health(path: &Path) -> Outcome {
 }
 
 async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address).await.with_context(|| format!("cannot listen on {address}; `--listen` chooses another address"))
+    TcpListener::bind(address)
+        .await
+        .with_context(|| format!("cannot listen on {address}; `--listen` chooses another address"))
 }
 
 /// Runs until SIGINT or SIGTERM; a second signal ends the process at once.
-fn until_stopped<F: Future<Output = anyhow::Result<()>>>(work: impl FnOnce(CancellationToken) -> F) -> Outcome {
+fn until_stopped<F: Future<Output = anyhow::Result<()>>>(
+    work: impl FnOnce(CancellationToken) -> F,
+) -> Outcome {
     block_on(async move {
         let stop = CancellationToken::new();
-        let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+        let (mut interrupt, mut terminate) =
+            (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
         let stopping = stop.clone();
         tokio::spawn(async move {
             loop {
@@ -124,11 +145,16 @@ pub(super) fn block_on(work: impl Future<Output = anyhow::Result<()>>) -> Outcom
 /// Logs go to standard error, so that standard output holds results only. `RUST_LOG` chooses what.
 fn log_to_stderr(json: bool) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let builder = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
     // The first subscriber stays; a second one can only come from a test.
     let _ = if json {
         builder.json().try_init()
     } else {
-        builder.with_ansi(std::io::stderr().is_terminal()).with_target(false).try_init()
+        builder
+            .with_ansi(std::io::stderr().is_terminal())
+            .with_target(false)
+            .try_init()
     };
 }

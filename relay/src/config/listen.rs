@@ -55,7 +55,10 @@ pub struct Admin {
 
 impl Admin {
     pub(super) fn read(section: &Section<'_>) -> Self {
-        Self { listen: address(section, 8081), session: seconds(section, "session_s", 60..=86_400, 1800) }
+        Self {
+            listen: address(section, 8081),
+            session: seconds(section, "session_s", 60..=86_400, 1800),
+        }
     }
 }
 
@@ -72,14 +75,22 @@ impl Metrics {
     pub(super) fn read(section: &Section<'_>, folder: &Path, env: Env<'_>) -> Self {
         Self {
             username: section.text("username").unwrap_or_else(|| "prometheus".into()),
-            password: Secret::read(section, "password", folder, "FEEDBACK_RELAY_METRICS_PASSWORD", env),
+            password: Secret::read(
+                section,
+                "password",
+                folder,
+                "FEEDBACK_RELAY_METRICS_PASSWORD",
+                env,
+            ),
         }
     }
 }
 
 fn address(section: &Section<'_>, port: u16) -> SocketAddr {
     section
-        .parsed("listen", "an address and port such as \"127.0.0.1:8080\"", |t| t.parse().ok())
+        .parsed("listen", "an address and port such as \"127.0.0.1:8080\"", |t| {
+            t.parse().ok()
+        })
         .unwrap_or(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port))
 }
 
@@ -97,11 +108,29 @@ fn network(text: &str) -> Result<IpNet, String> {
 }
 
 /// A size that fits a `usize` because its range does.
-pub(super) fn size(section: &Section<'_>, key: &str, range: std::ops::RangeInclusive<i64>, default: usize) -> usize {
-    section.integer(key, range).and_then(|n| usize::try_from(n).ok()).unwrap_or(default)
+pub(super) fn size(
+    section: &Section<'_>,
+    key: &str,
+    range: std::ops::RangeInclusive<i64>,
+    default: usize,
+) -> usize {
+    section
+        .integer(key, range)
+        .and_then(|n| usize::try_from(n).ok())
+        .unwrap_or(default)
 }
 
 /// A duration in whole seconds.
-pub(super) fn seconds(section: &Section<'_>, key: &str, range: std::ops::RangeInclusive<i64>, default: u64) -> Duration {
-    Duration::from_secs(section.integer(key, range).and_then(|n| u64::try_from(n).ok()).unwrap_or(default))
+pub(super) fn seconds(
+    section: &Section<'_>,
+    key: &str,
+    range: std::ops::RangeInclusive<i64>,
+    default: u64,
+) -> Duration {
+    Duration::from_secs(
+        section
+            .integer(key, range)
+            .and_then(|n| u64::try_from(n).ok())
+            .unwrap_or(default),
+    )
 }

@@ -17,19 +17,36 @@ pub(super) fn read(name: &str, text: &str) -> Result<Plan, Mistakes> {
 fn plan(root: &Section<'_>) -> Plan {
     let version = root.integer("version", 1..=i64::from(u32::MAX));
     if !root.has("version") {
-        root.mistake("version", "is missing: a whole number, raised whenever the plan lists more than before");
+        root.mistake(
+            "version",
+            "is missing: a whole number, raised whenever the plan lists more than before",
+        );
     }
-    root.parsed("unmatched", "\"other\": what the plan does not list does not leave", |t| (t == "other").then_some(()));
+    root.parsed(
+        "unmatched",
+        "\"other\": what the plan does not list does not leave",
+        |t| (t == "other").then_some(()),
+    );
     let categories = root.section("category", |categories| {
-        categories.each_section(|name, category| Category { name: name.to_owned(), description: description(category) })
+        categories.each_section(|name, category| Category {
+            name: name.to_owned(),
+            description: description(category),
+        })
     });
     let routes = root.list("routes", "routes such as \"/w/:workspace/tenants\"", |text| {
         Template::parse(text).map_err(|error| error.to_string())
     });
     let mut names = HashSet::new();
-    let events: Vec<EventPlan> = root.sections("event", |section| event(section, &categories, &mut names)).into_iter().flatten().collect();
+    let events: Vec<EventPlan> = root
+        .sections("event", |section| event(section, &categories, &mut names))
+        .into_iter()
+        .flatten()
+        .collect();
     if events.is_empty() || events.len() > EVENTS_MAX {
-        root.mistake("event", format!("must be there 1 to {EVENTS_MAX} times, as in [[event]]"));
+        root.mistake(
+            "event",
+            format!("must be there 1 to {EVENTS_MAX} times, as in [[event]]"),
+        );
     }
     Plan {
         version: version.and_then(|v| u32::try_from(v).ok()).unwrap_or(1),
@@ -46,10 +63,17 @@ fn event(section: &Section<'_>, categories: &[Category], names: &mut HashSet<Str
     let category = section.text("category").unwrap_or_default();
     if !categories.iter().any(|c| c.name == category) {
         let known: Vec<_> = categories.iter().map(|c| c.name.as_str()).collect();
-        section.mistake("category", format!("must be one of the plan's categories: {}", known.join(", ")));
+        section.mistake(
+            "category",
+            format!("must be one of the plan's categories: {}", known.join(", ")),
+        );
     }
     let description = description(section);
-    let props = section.section("prop", |props| props.each_section(prop)).into_iter().flatten().collect();
+    let props = section
+        .section("prop", |props| props.each_section(prop))
+        .into_iter()
+        .flatten()
+        .collect();
     let Some(name) = name else {
         if !section.has("name") {
             section.mistake("name", "is missing");
@@ -59,17 +83,30 @@ fn event(section: &Section<'_>, categories: &[Category], names: &mut HashSet<Str
     if !names.insert(name.clone()) {
         section.mistake("name", "is the name of another event as well");
     }
-    Some(EventPlan { name, category, description, props })
+    Some(EventPlan {
+        name,
+        category,
+        description,
+        props,
+    })
 }
 
 fn prop(key: &str, section: &Section<'_>) -> Option<PropPlan> {
     if key.len() > KEY_BYTES_MAX {
-        section.mistake("type", format!("belongs to a key of more than {KEY_BYTES_MAX} bytes"));
+        section.mistake(
+            "type",
+            format!("belongs to a key of more than {KEY_BYTES_MAX} bytes"),
+        );
     }
     let required = section.boolean("required").unwrap_or(false);
     let description = description(section);
     let kind = kind(section);
-    kind.map(|kind| PropPlan { key: key.to_owned(), kind, required, description })
+    kind.map(|kind| PropPlan {
+        key: key.to_owned(),
+        kind,
+        required,
+        description,
+    })
 }
 
 fn kind(section: &Section<'_>) -> Option<PropKind> {
@@ -82,7 +119,8 @@ fn kind(section: &Section<'_>) -> Option<PropKind> {
         "enum" => {
             let values = section.list("values", "texts", |t| {
                 let ok = !t.trim().is_empty() && t.len() <= VALUE_BYTES_MAX;
-                ok.then(|| t.to_owned()).ok_or_else(|| "one of them is blank or too long".to_owned())
+                ok.then(|| t.to_owned())
+                    .ok_or_else(|| "one of them is blank or too long".to_owned())
             });
             match values {
                 Some(values) if !values.is_empty() => PropKind::Enum { values },
@@ -105,8 +143,12 @@ fn kind(section: &Section<'_>) -> Option<PropKind> {
         "bool" => PropKind::Bool,
         "version" => PropKind::Version,
         "text" => {
-            let max = section.integer("max", 1..=2000).and_then(|n| usize::try_from(n).ok());
-            PropKind::Text { max: max.unwrap_or(200) }
+            let max = section
+                .integer("max", 1..=2000)
+                .and_then(|n| usize::try_from(n).ok());
+            PropKind::Text {
+                max: max.unwrap_or(200),
+            }
         }
         "route" => PropKind::Route,
         "link" => PropKind::Link,
@@ -122,7 +164,10 @@ fn kind(section: &Section<'_>) -> Option<PropKind> {
 fn description(section: &Section<'_>) -> String {
     let text = section.text("description").unwrap_or_default();
     if text.trim().is_empty() {
-        section.mistake("description", "is missing: say what this tells, for the users who are asked");
+        section.mistake(
+            "description",
+            "is missing: say what this tells, for the users who are asked",
+        );
     }
     text
 }

@@ -24,7 +24,12 @@ impl PolicyConfig {
                 .integer("fuel", 10_000..=10_000_000_000)
                 .and_then(|n| u64::try_from(n).ok())
                 .unwrap_or(default.fuel),
-            memory_bytes_max: size(section, "memory_bytes_max", 1024 * 1024..=1024 * 1024 * 1024, default.memory_bytes_max),
+            memory_bytes_max: size(
+                section,
+                "memory_bytes_max",
+                1024 * 1024..=1024 * 1024 * 1024,
+                default.memory_bytes_max,
+            ),
         }
     }
 }
@@ -32,6 +37,10 @@ impl PolicyConfig {
 impl Default for PolicyConfig {
     fn default() -> Self {
         // A loop burns this much fuel in about a millisecond.
-        Self { file: None, fuel: 20_000_000, memory_bytes_max: 16 * 1024 * 1024 }
+        Self {
+            file: None,
+            fuel: 20_000_000,
+            memory_bytes_max: 16 * 1024 * 1024,
+        }
     }
 }

@@ -22,7 +22,13 @@ impl Secret {
     }
 
     /// Reads a secret from the environment variable, else from `KEY_file`, else from `KEY`.
-    pub(crate) fn read(section: &Section<'_>, key: &str, folder: &Path, variable: &str, env: Env<'_>) -> Option<Self> {
+    pub(crate) fn read(
+        section: &Section<'_>,
+        key: &str,
+        folder: &Path,
+        variable: &str,
+        env: Env<'_>,
+    ) -> Option<Self> {
         let file_key = format!("{key}_file");
         let in_file = section.text(&file_key);
         let inline = section.text(key);

@@ -17,9 +17,16 @@ pub struct SiteConfig {
 impl SiteConfig {
     pub(super) fn read_all(root: &Section<'_>) -> Vec<Self> {
         let mut seen = HashSet::new();
-        let sites: Vec<Self> = root.sections("site", |section| Self::read(section, &mut seen)).into_iter().flatten().collect();
+        let sites: Vec<Self> = root
+            .sections("site", |section| Self::read(section, &mut seen))
+            .into_iter()
+            .flatten()
+            .collect();
         if !root.has("site") {
-            root.mistake("site", "is missing: name at least one, as in [[site]] domain = \"panel.example.com\"");
+            root.mistake(
+                "site",
+                "is missing: name at least one, as in [[site]] domain = \"panel.example.com\"",
+            );
         }
         sites
     }
@@ -28,14 +35,25 @@ impl SiteConfig {
         let origins = section.list("origins", "origins such as \"https://panel.example.com\"", origin);
         let operator_lock = section.boolean("operator_lock").unwrap_or(false);
         if !section.has("domain") {
-            section.mistake("domain", "is missing: the site's domain in Plausible, such as \"panel.example.com\"");
+            section.mistake(
+                "domain",
+                "is missing: the site's domain in Plausible, such as \"panel.example.com\"",
+            );
             return None;
         }
-        let domain = section.parsed("domain", "a domain such as \"panel.example.com\", without www. and port", domain)?;
+        let domain = section.parsed(
+            "domain",
+            "a domain such as \"panel.example.com\", without www. and port",
+            domain,
+        )?;
         if !seen.insert(domain.clone()) {
             section.mistake("domain", "is the domain of another site as well");
         }
-        Some(Self { origins: origins.unwrap_or_else(|| vec![format!("https://{domain}")]), operator_lock, domain })
+        Some(Self {
+            origins: origins.unwrap_or_else(|| vec![format!("https://{domain}")]),
+            operator_lock,
+            domain,
+        })
     }
 }
 
@@ -47,9 +65,13 @@ fn domain(text: &str) -> Option<String> {
 }
 
 fn origin(text: &str) -> Result<String, String> {
-    let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
+    let host = text
+        .strip_prefix("https://")
+        .or_else(|| text.strip_prefix("http://"));
     match host {
-        Some(host) if !host.is_empty() && !host.contains(['/', '?', '#', '@', ' ']) => Ok(text.to_ascii_lowercase()),
+        Some(host) if !host.is_empty() && !host.contains(['/', '?', '#', '@', ' ']) => {
+            Ok(text.to_ascii_lowercase())
+        }
         _ => Err("an origin is scheme, host and port only, without a path".to_owned()),
     }
 }

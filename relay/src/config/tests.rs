@@ -28,7 +28,9 @@ fn every_key_of_the_example_is_explained_and_known_when_uncommented() {
             Some(rest) if !rest.starts_with(' ') && rest.contains(" = ") => rest.to_owned(),
             _ => line.to_owned(),
         })
-        .filter(|line| !line.contains("_file = ") && !line.starts_with("plan = ") && !line.starts_with("file = "))
+        .filter(|line| {
+            !line.contains("_file = ") && !line.starts_with("plan = ") && !line.starts_with("file = ")
+        })
         .collect();
     parse(&uncommented.join("\n"), &no_env).unwrap();
     let mut explained = false;
@@ -64,9 +66,18 @@ fn all_mistakes_are_reported_together_with_key_and_line() {
         ],
     );
     let site = "[[site]]\ndomain = \"a.example\"\n";
-    check(&format!("{site}{site}[upstream]\nurl = \"https://p.example\""), &["relay.toml:4: `site.domain` is the domain of another site"]);
-    check(&format!("{site}origins = [\"https://a.example/x\"]\n[upstream]\nurl = \"ftp://p.example\""), &["relay.toml:3: `site.origins`", "relay.toml:5: `upstream.url`"]);
-    check(&format!("plan = \"nowhere.toml\"\n{site}[upstream]\nurl = \"https://p.example\""), &["relay.toml:1: `plan` names a file that cannot be read"]);
+    check(
+        &format!("{site}{site}[upstream]\nurl = \"https://p.example\""),
+        &["relay.toml:4: `site.domain` is the domain of another site"],
+    );
+    check(
+        &format!("{site}origins = [\"https://a.example/x\"]\n[upstream]\nurl = \"ftp://p.example\""),
+        &["relay.toml:3: `site.origins`", "relay.toml:5: `upstream.url`"],
+    );
+    check(
+        &format!("plan = \"nowhere.toml\"\n{site}[upstream]\nurl = \"https://p.example\""),
+        &["relay.toml:1: `plan` names a file that cannot be read"],
+    );
 }
 
 #[test]
@@ -82,27 +93,61 @@ fn the_environment_outranks_the_file_for_secrets_and_nothing_prints_them() {
 #[test]
 fn the_plan_shipped_is_valid_and_lists_what_it_promises() {
     let plan = default_plan().unwrap();
-    for name in ["pageview", "engagement", "Activity Rated", "Survey Answered", "Feature Used", "404", "Outbound Link: Click", "File Download"] {
+    for name in [
+        "pageview",
+        "engagement",
+        "Activity Rated",
+        "Survey Answered",
+        "Feature Used",
+        "404",
+        "Outbound Link: Click",
+        "File Download",
+    ] {
         assert!(plan.event(name).is_some(), "{name}");
     }
-    assert_eq!(plan.routes.page("/w/acme-prod/p/billing-7/tenants"), "/w/:workspace/p/:project/tenants");
-    assert_eq!(plan.routes.page("/w/m25-platform/access-management/api-keys"), "/w/:workspace/access-management/api-keys");
+    assert_eq!(
+        plan.routes.page("/w/acme-prod/p/billing-7/tenants"),
+        "/w/:workspace/p/:project/tenants"
+    );
+    assert_eq!(
+        plan.routes.page("/w/m25-platform/access-management/api-keys"),
+        "/w/:workspace/access-management/api-keys"
+    );
 }
 
 #[test]
 fn a_plan_explains_its_mistakes_by_line() {
     let head = "version = 1\nroutes = [\"/\"]\n[category.usage]\ndescription = \"d\"\n";
     let check = |body: &str, want: &str| {
-        let error = plan_file::read("plan.toml", &format!("{head}{body}")).unwrap_err().to_string();
+        let error = plan_file::read("plan.toml", &format!("{head}{body}"))
+            .unwrap_err()
+            .to_string();
         assert!(error.contains(want), "{want} is not in:\n{error}");
     };
     let event = "[[event]]\nname = \"A\"\ncategory = \"usage\"\ndescription = \"d\"\n";
-    check("[[event]]\nname = \"A\"\ncategory = \"usgae\"\ndescription = \"d\"", "plan.toml:7: `event.category` must be one of the plan's categories: usage");
-    check(&format!("{event}{event}"), "plan.toml:10: `event.name` is the name of another event");
-    check(&format!("{event}[event.prop.n]\ntype = \"int\"\nmin = 5\nmax = 1\ndescription = \"d\""), "plan.toml:11: `event.prop.n.min` and `max` must be");
-    check(&format!("{event}[event.prop.n]\ntype = \"float\"\ndescription = \"d\""), "plan.toml:10: `event.prop.n.type` must be \"enum\"");
-    check(&format!("{event}[event.prop.n]\ntype = \"bool\""), "`event.prop.n.description` is missing");
+    check(
+        "[[event]]\nname = \"A\"\ncategory = \"usgae\"\ndescription = \"d\"",
+        "plan.toml:7: `event.category` must be one of the plan's categories: usage",
+    );
+    check(
+        &format!("{event}{event}"),
+        "plan.toml:10: `event.name` is the name of another event",
+    );
+    check(
+        &format!("{event}[event.prop.n]\ntype = \"int\"\nmin = 5\nmax = 1\ndescription = \"d\""),
+        "plan.toml:11: `event.prop.n.min` and `max` must be",
+    );
+    check(
+        &format!("{event}[event.prop.n]\ntype = \"float\"\ndescription = \"d\""),
+        "plan.toml:10: `event.prop.n.type` must be \"enum\"",
+    );
+    check(
+        &format!("{event}[event.prop.n]\ntype = \"bool\""),
+        "`event.prop.n.description` is missing",
+    );
     check("", "`event` must be there");
-    let error = plan_file::read("plan.toml", "version = 1\nroutes = [\"w/:x\"]\n").unwrap_err().to_string();
+    let error = plan_file::read("plan.toml", "version = 1\nroutes = [\"w/:x\"]\n")
+        .unwrap_err()
+        .to_string();
     assert!(error.contains("plan.toml:2: `routes` must be a list of routes such as \"/w/:workspace/tenants\": a route starts with a slash"), "{error}");
 }

@@ -22,16 +22,32 @@ pub struct Upstream {
 impl Upstream {
     pub(super) fn read(section: &Section<'_>) -> Option<Self> {
         let address_header = section
-            .parsed("address_header", "a header name such as \"x-plausible-ip\"", |t| t.to_ascii_lowercase().parse().ok())
+            .parsed(
+                "address_header",
+                "a header name such as \"x-plausible-ip\"",
+                |t| t.to_ascii_lowercase().parse().ok(),
+            )
             .unwrap_or(HeaderName::from_static("x-plausible-ip"));
         let concurrency = size(section, "concurrency", 1..=256, 8);
         let timeout = seconds(section, "timeout_s", 1..=300, 10);
         if !section.has("url") {
-            section.mistake("url", "is missing: the address of Plausible, such as \"https://plausible.example.com\"");
+            section.mistake(
+                "url",
+                "is missing: the address of Plausible, such as \"https://plausible.example.com\"",
+            );
             return None;
         }
-        let url = section.parsed("url", "an http or https address such as \"https://plausible.example.com\"", url)?;
-        Some(Self { url, address_header, concurrency, timeout })
+        let url = section.parsed(
+            "url",
+            "an http or https address such as \"https://plausible.example.com\"",
+            url,
+        )?;
+        Some(Self {
+            url,
+            address_header,
+            concurrency,
+            timeout,
+        })
     }
 }
 

@@ -27,8 +27,12 @@ impl Backoff {
 /// The wait before a try, from a random number. Full jitter: anything up to the exponential bound, so
 /// that lanes that failed together do not come back together.
 fn wait(tries: u32, retry_after: Option<Duration>, random: u32) -> Duration {
-    let bound = FIRST.saturating_mul(1 << tries.saturating_sub(1).min(16)).min(LONGEST);
-    let jittered = bound.mul_f64(f64::from(random) / f64::from(u32::MAX)).max(SHORTEST);
+    let bound = FIRST
+        .saturating_mul(1 << tries.saturating_sub(1).min(16))
+        .min(LONGEST);
+    let jittered = bound
+        .mul_f64(f64::from(random) / f64::from(u32::MAX))
+        .max(SHORTEST);
     match retry_after {
         Some(asked) => asked.min(RETRY_AFTER_MAX) + jittered.min(FIRST),
         None => jittered,

@@ -8,14 +8,21 @@ use crate::guard::Scrubbed;
 use axum::http::StatusCode;
 use axum::http::header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, USER_AGENT};
 use relay_event::Outcome;
-use relay_event::event::Value;
 use relay_event::event::SCROLL_DEPTH_UNKNOWN;
+use relay_event::event::Value;
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// The values of the metric label `result`.
-pub const RESULTS: [&str; 6] = ["accepted", "dropped", "invalid", "retry", "misconfigured", "unreachable"];
+pub const RESULTS: [&str; 6] = [
+    "accepted",
+    "dropped",
+    "invalid",
+    "retry",
+    "misconfigured",
+    "unreachable",
+];
 
 /// Most bytes of an answer that are read, so that the connection can be used again. Plausible answers
 /// two bytes; a longer body costs the connection.
@@ -60,7 +67,9 @@ pub fn body(scrubbed: &Scrubbed) -> Vec<u8> {
         props: scrubbed.props().iter().map(|(k, v)| (k.as_str(), v)).collect(),
         interactive: (!scrubbed.interactive()).then_some(false),
         e: engagement.map(|e| e.ms),
-        sd: engagement.map(|e| e.scroll_depth).filter(|sd| *sd != SCROLL_DEPTH_UNKNOWN),
+        sd: engagement
+            .map(|e| e.scroll_depth)
+            .filter(|sd| *sd != SCROLL_DEPTH_UNKNOWN),
     };
     // Texts and numbers always serialise.
     serde_json::to_vec(&body).unwrap_or_default()
@@ -80,8 +89,15 @@ pub fn headers(upstream: &Upstream, scrubbed: &Scrubbed) -> HeaderMap {
 }
 
 /// The request for an event.
-pub(super) fn request(client: &reqwest::Client, upstream: &Upstream, scrubbed: &Scrubbed) -> reqwest::RequestBuilder {
-    client.post(format!("{}/api/event", upstream.url)).headers(headers(upstream, scrubbed)).body(body(scrubbed))
+pub(super) fn request(
+    client: &reqwest::Client,
+    upstream: &Upstream,
+    scrubbed: &Scrubbed,
+) -> reqwest::RequestBuilder {
+    client
+        .post(format!("{}/api/event", upstream.url))
+        .headers(headers(upstream, scrubbed))
+        .body(body(scrubbed))
 }
 
 /// Reads an answer: the verdict, and the metric label.
@@ -99,8 +115,19 @@ pub(super) async fn read(mut response: reqwest::Response) -> (Verdict, &'static 
 
 /// What a status and its headers mean (contract c.1, c.2).
 fn judge(status: StatusCode, headers: &HeaderMap) -> (Verdict, &'static str) {
-    let retry_after = || headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok().map(Duration::from_secs);
-    let dropped = headers.get("x-plausible-dropped").is_some_and(|v| v.as_bytes() != b"0");
+    let retry_after = || {
+        headers
+            .get(RETRY_AFTER)?
+            .to_str()
+            .ok()?
+            .trim()
+            .parse()
+            .ok()
+            .map(Duration::from_secs)
+    };
+    let dropped = headers
+        .get("x-plausible-dropped")
+        .is_some_and(|v| v.as_bytes() != b"0");
     match status.as_u16() {
         200..=299 if dropped => (Verdict::Settled(Outcome::DroppedByPlausible), "dropped"),
         200..=299 => (Verdict::Settled(Outcome::Delivered), "accepted"),
@@ -123,20 +150,44 @@ mod tests {
             if let Some((name, value)) = header {
                 headers.insert(name, HeaderValue::from_static(value));
             }
-            assert_eq!(judge(StatusCode::from_u16(status).unwrap(), &headers), (verdict, result), "{status}");
+            assert_eq!(
+                judge(StatusCode::from_u16(status).unwrap(), &headers),
+                (verdict, result),
+                "{status}"
+            );
         };
         use Verdict::{Retry, Settled};
         check(202, None, Settled(Outcome::Delivered), "accepted");
         check(200, None, Settled(Outcome::Delivered), "accepted");
-        check(202, Some(("x-plausible-dropped", "1")), Settled(Outcome::DroppedByPlausible), "dropped");
-        check(202, Some(("x-plausible-dropped", "0")), Settled(Outcome::Delivered), "accepted");
+        check(
+            202,
+            Some(("x-plausible-dropped", "1")),
+            Settled(Outcome::DroppedByPlausible),
+            "dropped",
+        );
+        check(
+            202,
+            Some(("x-plausible-dropped", "0")),
+            Settled(Outcome::Delivered),
+            "accepted",
+        );
         check(400, None, Settled(Outcome::InvalidForPlausible), "invalid");
         check(413, None, Settled(Outcome::InvalidForPlausible), "invalid");
         check(301, None, Retry(None), "misconfigured");
         check(401, None, Retry(None), "misconfigured");
         check(404, None, Retry(None), "misconfigured");
-        check(429, Some(("retry-after", "7")), Retry(Some(Duration::from_secs(7))), "retry");
-        check(503, Some(("retry-after", "Wed, 21 Oct 2026 07:28:00 GMT")), Retry(None), "retry");
+        check(
+            429,
+            Some(("retry-after", "7")),
+            Retry(Some(Duration::from_secs(7))),
+            "retry",
+        );
+        check(
+            503,
+            Some(("retry-after", "Wed, 21 Oct 2026 07:28:00 GMT")),
+            Retry(None),
+            "retry",
+        );
         check(500, None, Retry(None), "retry");
     }
 }

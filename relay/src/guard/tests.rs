@@ -6,12 +6,25 @@ use relay_event::plan::{Category, PropPlan};
 use relay_event::route::Template;
 
 fn plan() -> Plan {
-    let prop = |key: &str, kind, required| PropPlan { key: key.into(), kind, required, description: String::new() };
-    let colours = PropKind::Enum { values: vec!["red".into(), "blue".into()] };
+    let prop = |key: &str, kind, required| PropPlan {
+        key: key.into(),
+        kind,
+        required,
+        description: String::new(),
+    };
+    let colours = PropKind::Enum {
+        values: vec!["red".into(), "blue".into()],
+    };
     Plan {
         version: 1,
-        categories: vec![Category { name: "usage".into(), description: String::new() }],
-        routes: ["/w/:workspace", "/version"].map(|t| Template::parse(t).unwrap()).to_vec().into(),
+        categories: vec![Category {
+            name: "usage".into(),
+            description: String::new(),
+        }],
+        routes: ["/w/:workspace", "/version"]
+            .map(|t| Template::parse(t).unwrap())
+            .to_vec()
+            .into(),
         events: vec![EventPlan {
             name: "Used".into(),
             category: "usage".into(),
@@ -31,7 +44,10 @@ fn text(t: &str) -> Value {
 }
 
 fn input() -> Event {
-    let prop = |key: &str, value| Prop { key: key.into(), value };
+    let prop = |key: &str, value| Prop {
+        key: key.into(),
+        value,
+    };
     Event {
         id: None,
         name: "Used".into(),
@@ -53,14 +69,22 @@ fn input() -> Event {
 /// What an honest policy proposes for [`input`].
 fn honest() -> Visible {
     let event = input();
-    let visible = Visible { name: event.name, url: event.url, referrer: event.referrer, props: event.props };
+    let visible = Visible {
+        name: event.name,
+        url: event.url,
+        referrer: event.referrer,
+        props: event.props,
+    };
     scrub::scrub(visible, &plan()).unwrap()
 }
 
 fn verdict(change: impl FnOnce(&mut Visible)) -> Result<Scrubbed, Outcome> {
     let mut proposed = honest();
     change(&mut proposed);
-    let sender = Sender { visitor: "2001:db8::1".parse().unwrap(), user_agent: None };
+    let sender = Sender {
+        visitor: "2001:db8::1".parse().unwrap(),
+        user_agent: None,
+    };
     prove(&input(), "panel.example.com", &sender, proposed, &plan())
 }
 
@@ -92,9 +116,21 @@ fn a_policy_that_adds_or_changes_anything_is_refused() {
     refuses(Widened, |out| out.url = "/version".into());
     refuses(Widened, |out| out.url = input().url);
     refuses(Widened, |out| out.referrer = input().referrer);
-    refuses(Widened, |out| out.referrer = Some("https://acme-prod.example/".into()));
-    refuses(Widened, |out| out.props.push(Prop { key: "extra".into(), value: text("x") }));
-    refuses(Widened, |out| out.props.push(Prop { key: "secret".into(), value: text("acme-prod") }));
+    refuses(Widened, |out| {
+        out.referrer = Some("https://acme-prod.example/".into())
+    });
+    refuses(Widened, |out| {
+        out.props.push(Prop {
+            key: "extra".into(),
+            value: text("x"),
+        })
+    });
+    refuses(Widened, |out| {
+        out.props.push(Prop {
+            key: "secret".into(),
+            value: text("acme-prod"),
+        })
+    });
     refuses(Widened, |out| out.props[0].value = text("green"));
     refuses(Widened, |out| out.props[0].value = text("blue"));
     refuses(Widened, |out| out.props[0].key = "COLOUR".into());
@@ -105,14 +141,22 @@ fn a_policy_that_adds_or_changes_anything_is_refused() {
         let copy = out.props[0].clone();
         out.props.insert(0, copy);
     });
-    refuses(Widened, |out| out.props[3].value = text("call jim or [removed] today"));
-    refuses(Widened, |out| out.props[3].value = text("call [removed] or [removed] tomorrow"));
+    refuses(Widened, |out| {
+        out.props[3].value = text("call jim or [removed] today")
+    });
+    refuses(Widened, |out| {
+        out.props[3].value = text("call [removed] or [removed] tomorrow")
+    });
 }
 
 #[test]
 fn what_the_detectors_find_does_not_leave_even_unchanged() {
-    refuses(Outcome::Leak, |out| out.props[3].value = input().props[3].value.clone());
-    refuses(Outcome::Leak, |out| out.props[3].value = text("call [removed] or bob@example.com today"));
+    refuses(Outcome::Leak, |out| {
+        out.props[3].value = input().props[3].value.clone()
+    });
+    refuses(Outcome::Leak, |out| {
+        out.props[3].value = text("call [removed] or bob@example.com today")
+    });
 }
 
 #[test]
@@ -120,7 +164,9 @@ fn a_record_is_read_back_as_written_and_anything_else_is_not() {
     let scrubbed = verdict(|_| {}).unwrap();
     let bytes = scrubbed.to_bytes();
     assert!(Scrubbed::from_bytes(&bytes) == Some(scrubbed));
-    let newer = String::from_utf8(bytes.clone()).unwrap().replace("\"v\":1", "\"v\":2");
+    let newer = String::from_utf8(bytes.clone())
+        .unwrap()
+        .replace("\"v\":1", "\"v\":2");
     assert!(Scrubbed::from_bytes(newer.as_bytes()).is_none());
     assert!(Scrubbed::from_bytes(&bytes[..bytes.len() - 2]).is_none());
     assert!(Scrubbed::from_bytes(b"").is_none());

@@ -37,7 +37,12 @@ impl FromRequestParts<Arc<App>> for Admin {
         let token = cookie(&parts.headers).unwrap_or_default();
         match app.accounts.session(&token) {
             Some(name) => Ok(Self { name, token }),
-            None => Err(Problem::new(StatusCode::UNAUTHORIZED, "login", "Login needed", "Log in first.")),
+            None => Err(Problem::new(
+                StatusCode::UNAUTHORIZED,
+                "login",
+                "Login needed",
+                "Log in first.",
+            )),
         }
     }
 }
@@ -49,7 +54,10 @@ pub(super) struct Login {
 }
 
 /// `POST /admin/api/login`.
-pub(super) async fn login(State(app): State<Arc<App>>, login: Result<Json<Login>, JsonRejection>) -> Response {
+pub(super) async fn login(
+    State(app): State<Arc<App>>,
+    login: Result<Json<Login>, JsonRejection>,
+) -> Response {
     let Ok(Json(login)) = login else {
         return Problem::invalid("Send {\"user\": …, \"password\": …} as application/json.").into_response();
     };
@@ -59,9 +67,20 @@ pub(super) async fn login(State(app): State<Arc<App>>, login: Result<Json<Login>
             let cookie = format!("{COOKIE}={token}; HttpOnly; SameSite=Strict; Path=/; Max-Age={life}");
             (StatusCode::NO_CONTENT, [(header::SET_COOKIE, cookie)]).into_response()
         }
-        Err(error @ LoginError::Wrong) => Problem::new(StatusCode::UNAUTHORIZED, "login", "Login failed", sentence(&error)).into_response(),
+        Err(error @ LoginError::Wrong) => Problem::new(
+            StatusCode::UNAUTHORIZED,
+            "login",
+            "Login failed",
+            sentence(&error),
+        )
+        .into_response(),
         Err(LoginError::Wait(wait)) => {
-            let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, "login", "Too many tries", sentence(&LoginError::Wait(wait)));
+            let problem = Problem::new(
+                StatusCode::TOO_MANY_REQUESTS,
+                "login",
+                "Too many tries",
+                sentence(&LoginError::Wait(wait)),
+            );
             problem.retry_after(wait.as_secs()).into_response()
         }
         Err(LoginError::Store(_)) => Problem::of(Outcome::SpoolUnavailable).into_response(),
@@ -83,7 +102,8 @@ pub(super) async fn status(State(app): State<Arc<App>>, admin: Admin) -> Json<Va
         .filter(|outcome| counts.ended(**outcome) > 0)
         .map(|outcome| json!({ "outcome": outcome.label(), "reason": outcome.reason(), "count": counts.ended(*outcome) }))
         .collect();
-    let oldest = (counts.spool_oldest_ms > 0).then(|| app.clock.now().since(Moment(counts.spool_oldest_ms)).as_secs());
+    let oldest =
+        (counts.spool_oldest_ms > 0).then(|| app.clock.now().since(Moment(counts.spool_oldest_ms)).as_secs());
     let plausible = match *app.reach.borrow() {
         Reach::Unknown => "UNKNOWN",
         Reach::Up => "UP",
@@ -129,7 +149,10 @@ pub(super) async fn turn(
 /// Refuses changes that do not come from the admin page itself.
 pub(super) async fn same_origin_only(request: Request, next: Next) -> Response {
     let changes = !matches!(*request.method(), Method::GET | Method::HEAD);
-    let elsewhere = request.headers().get("sec-fetch-site").is_some_and(|v| v.as_bytes() != b"same-origin");
+    let elsewhere = request
+        .headers()
+        .get("sec-fetch-site")
+        .is_some_and(|v| v.as_bytes() != b"same-origin");
     let unmarked = *request.method() == Method::PUT && !request.headers().contains_key(OWN_PAGE);
     if changes && (elsewhere || unmarked) {
         let detail = format!("Changes come from the admin page, with the header {OWN_PAGE}: 1.");
@@ -139,6 +162,13 @@ pub(super) async fn same_origin_only(request: Request, next: Next) -> Response {
 }
 
 fn cookie(headers: &HeaderMap) -> Option<String> {
-    let cookies = headers.get_all(header::COOKIE).iter().filter_map(|v| v.to_str().ok()).flat_map(|v| v.split(';'));
-    cookies.filter_map(|c| c.trim().split_once('=')).find(|(name, _)| *name == COOKIE).map(|(_, token)| token.to_owned())
+    let cookies = headers
+        .get_all(header::COOKIE)
+        .iter()
+        .filter_map(|v| v.to_str().ok())
+        .flat_map(|v| v.split(';'));
+    cookies
+        .filter_map(|c| c.trim().split_once('='))
+        .find(|(name, _)| *name == COOKIE)
+        .map(|(_, token)| token.to_owned())
 }

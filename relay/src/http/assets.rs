@@ -28,8 +28,13 @@ pub fn default_policy() -> Option<Cow<'static, [u8]>> {
 pub(super) async fn browser(uri: Uri, headers: HeaderMap) -> Response {
     let name = uri.path().rsplit('/').next().unwrap_or("");
     let mut response = file("browser", name, &headers);
-    response.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
-    response.headers_mut().insert("cross-origin-resource-policy", HeaderValue::from_static("cross-origin"));
+    response
+        .headers_mut()
+        .insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));
+    response.headers_mut().insert(
+        "cross-origin-resource-policy",
+        HeaderValue::from_static("cross-origin"),
+    );
     response
 }
 
@@ -54,13 +59,15 @@ fn file(folder: &str, name: &str, request: &HeaderMap) -> Response {
     }
     match Bundle::get(&format!("{folder}/{name}")) {
         Some(file) => found(file, request),
-        None if Bundle::get(&format!("{folder}/index.html")).is_none() && folder != "browser" => Problem::new(
-            StatusCode::NOT_FOUND,
-            "not_built",
-            "Not built in",
-            "This binary was built without its pages. Run `cargo xtask bundle` and build again.",
-        )
-        .into_response(),
+        None if Bundle::get(&format!("{folder}/index.html")).is_none() && folder != "browser" => {
+            Problem::new(
+                StatusCode::NOT_FOUND,
+                "not_built",
+                "Not built in",
+                "This binary was built without its pages. Run `cargo xtask bundle` and build again.",
+            )
+            .into_response()
+        }
         None => Problem::not_found().into_response(),
     }
 }
@@ -73,8 +80,13 @@ fn found(file: EmbeddedFile, request: &HeaderMap) -> Response {
         let _ = write!(etag, "{byte:02x}");
     }
     etag.push('"');
-    let unchanged = request.get(header::IF_NONE_MATCH).is_some_and(|v| v.as_bytes() == etag.as_bytes());
-    let common = [(header::ETAG, etag), (header::CACHE_CONTROL, "no-cache".to_owned())];
+    let unchanged = request
+        .get(header::IF_NONE_MATCH)
+        .is_some_and(|v| v.as_bytes() == etag.as_bytes());
+    let common = [
+        (header::ETAG, etag),
+        (header::CACHE_CONTROL, "no-cache".to_owned()),
+    ];
     if unchanged {
         return (StatusCode::NOT_MODIFIED, common).into_response();
     }

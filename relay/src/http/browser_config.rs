@@ -18,7 +18,11 @@ pub(super) struct SiteQuery {
 }
 
 /// Whether collection is on, and what the user would agree to.
-pub(super) async fn show(State(app): State<Arc<App>>, query: Result<Query<SiteQuery>, QueryRejection>, headers: HeaderMap) -> Response {
+pub(super) async fn show(
+    State(app): State<Arc<App>>,
+    query: Result<Query<SiteQuery>, QueryRejection>,
+    headers: HeaderMap,
+) -> Response {
     let Ok(Query(query)) = query else {
         return Problem::invalid("Say which site: ?site=panel.example.com").into_response();
     };
@@ -29,8 +33,18 @@ pub(super) async fn show(State(app): State<Arc<App>>, query: Result<Query<SiteQu
     let categories: Vec<&str> = plan.categories.iter().map(|c| c.name.as_str()).collect();
     let config = json!({ "enabled": site.is_on(), "plan": plan.version, "categories": categories });
     let etag = format!("\"{}-{}\"", plan.version, u8::from(site.is_on()));
-    if headers.get(header::IF_NONE_MATCH).is_some_and(|v| v.as_bytes() == etag.as_bytes()) {
+    if headers
+        .get(header::IF_NONE_MATCH)
+        .is_some_and(|v| v.as_bytes() == etag.as_bytes())
+    {
         return (StatusCode::NOT_MODIFIED, [(header::ETAG, etag)]).into_response();
     }
-    ([(header::ETAG, etag), (header::CACHE_CONTROL, "no-cache".to_owned())], Json(config)).into_response()
+    (
+        [
+            (header::ETAG, etag),
+            (header::CACHE_CONTROL, "no-cache".to_owned()),
+        ],
+        Json(config),
+    )
+        .into_response()
 }

@@ -12,8 +12,16 @@ const HOPS_MAX: usize = 16;
 pub(super) fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
     let is_trusted = |address: IpAddr| trusted.iter().any(|net| net.contains(&address));
     let mut client = peer.to_canonical();
-    let values: Vec<&str> = headers.get_all("x-forwarded-for").iter().filter_map(|v| v.to_str().ok()).collect();
-    let mut hops = values.iter().rev().flat_map(|value| value.rsplit(',')).take(HOPS_MAX);
+    let values: Vec<&str> = headers
+        .get_all("x-forwarded-for")
+        .iter()
+        .filter_map(|v| v.to_str().ok())
+        .collect();
+    let mut hops = values
+        .iter()
+        .rev()
+        .flat_map(|value| value.rsplit(','))
+        .take(HOPS_MAX);
     while is_trusted(client) {
         let Some(next) = hops.next().and_then(parse) else {
             break;
@@ -26,8 +34,14 @@ pub(super) fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet
 /// An address, with or without port and brackets.
 fn parse(text: &str) -> Option<IpAddr> {
     let text = text.trim();
-    let bare = text.strip_prefix('[').and_then(|t| t.strip_suffix(']')).unwrap_or(text);
-    let address = bare.parse().or_else(|_| text.parse::<SocketAddr>().map(|s| s.ip())).ok()?;
+    let bare = text
+        .strip_prefix('[')
+        .and_then(|t| t.strip_suffix(']'))
+        .unwrap_or(text);
+    let address = bare
+        .parse()
+        .or_else(|_| text.parse::<SocketAddr>().map(|s| s.ip()))
+        .ok()?;
     Some(IpAddr::to_canonical(&address))
 }
 
@@ -53,7 +67,11 @@ mod tests {
         check("127.0.0.1", &["198.51.100.1"], "198.51.100.1");
         check("::ffff:127.0.0.1", &["198.51.100.1"], "198.51.100.1");
         check("127.0.0.1", &["192.0.2.66, 198.51.100.1"], "198.51.100.1");
-        check("127.0.0.1", &["192.0.2.66, 198.51.100.1, 10.1.1.1"], "198.51.100.1");
+        check(
+            "127.0.0.1",
+            &["192.0.2.66, 198.51.100.1, 10.1.1.1"],
+            "198.51.100.1",
+        );
         check("127.0.0.1", &["192.0.2.66", "198.51.100.1"], "198.51.100.1");
         check("127.0.0.1", &["198.51.100.1:4711"], "198.51.100.1");
         check("127.0.0.1", &["[2001:db8::7]:4711"], "2001:db8::7");

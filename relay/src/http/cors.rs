@@ -17,7 +17,10 @@ pub(super) async fn allow(State(app): State<Arc<App>>, request: Request, next: N
     headers.append(header::VARY, HeaderValue::from_static("origin"));
     if let Some(origin) = origin.filter(|origin| is_configured(&app, origin)) {
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-        headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static("retry-after"));
+        headers.insert(
+            header::ACCESS_CONTROL_EXPOSE_HEADERS,
+            HeaderValue::from_static("retry-after"),
+        );
     }
     response
 }
@@ -25,12 +28,22 @@ pub(super) async fn allow(State(app): State<Arc<App>>, request: Request, next: N
 /// Answers a preflight. Which origin may go on is said by [`allow`].
 pub(super) async fn preflight() -> (StatusCode, HeaderMap) {
     let mut headers = HeaderMap::new();
-    headers.insert(header::ACCESS_CONTROL_ALLOW_METHODS, HeaderValue::from_static("GET, POST"));
-    headers.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, HeaderValue::from_static("content-type"));
+    headers.insert(
+        header::ACCESS_CONTROL_ALLOW_METHODS,
+        HeaderValue::from_static("GET, POST"),
+    );
+    headers.insert(
+        header::ACCESS_CONTROL_ALLOW_HEADERS,
+        HeaderValue::from_static("content-type"),
+    );
     headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("3600"));
     (StatusCode::NO_CONTENT, headers)
 }
 
 fn is_configured(app: &App, origin: &HeaderValue) -> bool {
-    origin.to_str().is_ok_and(|origin| app.switches.sites().any(|site| site.origins.iter().any(|o| o.eq_ignore_ascii_case(origin))))
+    origin.to_str().is_ok_and(|origin| {
+        app.switches
+            .sites()
+            .any(|site| site.origins.iter().any(|o| o.eq_ignore_ascii_case(origin)))
+    })
 }

@@ -67,9 +67,21 @@ pub(super) async fn group(State(app): State<Arc<App>>, Path(name): Path<String>)
         "readiness" => {
             let all = components(&app).await;
             let ready: Vec<_> = all.iter().filter(|c| READINESS.contains(&c.name)).collect();
-            let stopping = if app.stop.is_cancelled() { Status::OutOfService } else { Status::Up };
-            let worst = ready.iter().map(|c| c.status).min().unwrap_or(Status::Up).min(stopping);
-            let mut shown: serde_json::Map<_, _> = ready.iter().map(|c| (c.name.to_owned(), json!({ "status": c.status.name() }))).collect();
+            let stopping = if app.stop.is_cancelled() {
+                Status::OutOfService
+            } else {
+                Status::Up
+            };
+            let worst = ready
+                .iter()
+                .map(|c| c.status)
+                .min()
+                .unwrap_or(Status::Up)
+                .min(stopping);
+            let mut shown: serde_json::Map<_, _> = ready
+                .iter()
+                .map(|c| (c.name.to_owned(), json!({ "status": c.status.name() })))
+                .collect();
             shown.insert("readinessState".into(), json!({ "status": stopping.name() }));
             answer(worst, &Value::Object(shown))
         }
@@ -82,7 +94,10 @@ const READINESS: [&str; 4] = ["db", "spool", "policy", "diskSpace"];
 
 fn root(components: &[Component], with_details: bool) -> Response {
     // Unknown does not make anything better or worse.
-    let known = components.iter().map(|c| c.status).filter(|s| *s != Status::Unknown);
+    let known = components
+        .iter()
+        .map(|c| c.status)
+        .filter(|s| *s != Status::Unknown);
     let worst = known.min().unwrap_or(Status::Unknown);
     let shown: serde_json::Map<_, _> = components
         .iter()
@@ -99,7 +114,11 @@ fn root(components: &[Component], with_details: bool) -> Response {
 }
 
 fn answer(status: Status, components: &Value) -> Response {
-    (status.code(), Json(json!({ "status": status.name(), "components": components }))).into_response()
+    (
+        status.code(),
+        Json(json!({ "status": status.name(), "components": components })),
+    )
+        .into_response()
 }
 
 async fn components(app: &App) -> Vec<Component> {
@@ -112,12 +131,23 @@ async fn components(app: &App) -> Vec<Component> {
         true if counts.spool_bytes >= limit => Status::OutOfService,
         true => Status::Up,
     };
-    let oldest_age = (counts.spool_oldest_ms > 0).then(|| app.clock.now().since(crate::clock::Moment(counts.spool_oldest_ms)).as_secs());
+    let oldest_age = (counts.spool_oldest_ms > 0).then(|| {
+        app.clock
+            .now()
+            .since(crate::clock::Moment(counts.spool_oldest_ms))
+            .as_secs()
+    });
     let (plausible, why) = match *app.reach.borrow() {
         Reach::Unknown => (Status::Unknown, "nothing was sent yet"),
         Reach::Up => (Status::Up, "the last request was answered"),
-        Reach::Down => (Status::OutOfService, "the last request failed; events wait in the spool"),
-        Reach::Misconfigured => (Status::OutOfService, "the answers are not Plausible's: check `upstream.url`"),
+        Reach::Down => (
+            Status::OutOfService,
+            "the last request failed; events wait in the spool",
+        ),
+        Reach::Misconfigured => (
+            Status::OutOfService,
+            "the answers are not Plausible's: check `upstream.url`",
+        ),
     };
     vec![
         Component {
@@ -130,8 +160,16 @@ async fn components(app: &App) -> Vec<Component> {
             status: spool,
             details: json!({ "events": counts.spooled, "bytes": counts.spool_bytes, "limit": limit, "oldestAgeSeconds": oldest_age }),
         },
-        Component { name: "plausible", status: plausible, details: json!({ "why": why }) },
-        Component { name: "policy", status: Status::Up, details: json!({ "plan": app.config.plan.version }) },
+        Component {
+            name: "plausible",
+            status: plausible,
+            details: json!({ "why": why }),
+        },
+        Component {
+            name: "policy",
+            status: Status::Up,
+            details: json!({ "plan": app.config.plan.version }),
+        },
         disk_space(app),
     ]
 }
@@ -141,9 +179,21 @@ fn disk_space(app: &App) -> Component {
         Ok(disk) => {
             let free = disk.f_bavail.saturating_mul(disk.f_frsize);
             let total = disk.f_blocks.saturating_mul(disk.f_frsize);
-            let status = if free < DISK_FREE_MIN { Status::Down } else { Status::Up };
-            Component { name: "diskSpace", status, details: json!({ "total": total, "free": free, "threshold": DISK_FREE_MIN }) }
+            let status = if free < DISK_FREE_MIN {
+                Status::Down
+            } else {
+                Status::Up
+            };
+            Component {
+                name: "diskSpace",
+                status,
+                details: json!({ "total": total, "free": free, "threshold": DISK_FREE_MIN }),
+            }
         }
-        Err(_) => Component { name: "diskSpace", status: Status::Unknown, details: json!({}) },
+        Err(_) => Component {
+            name: "diskSpace",
+            status: Status::Unknown,
+            details: json!({}),
+        },
     }
 }

@@ -32,20 +32,29 @@ pub(super) async fn plausible(
     query: Result<Query<ConsentQuery>, QueryRejection>,
     request: Request,
 ) -> Response {
-    let consent = query.ok().and_then(|Query(query)| query.consent?.parse().ok()).map(|plan| Consent {
-        plan,
-        categories: None,
-        in_person: false,
-    });
+    let consent = query
+        .ok()
+        .and_then(|Query(query)| query.consent?.parse().ok())
+        .map(|plan| Consent {
+            plan,
+            categories: None,
+            in_person: false,
+        });
     let read = |body: &[u8]| {
         let event = wire::parse_plausible(body)?;
-        Ok(Batch { site: event.site.clone(), consent, events: vec![Ok(event)] })
+        Ok(Batch {
+            site: event.site.clone(),
+            consent,
+            events: vec![Ok(event)],
+        })
     };
     match take(app, peer, request, read).await {
         Ok(Walk::Events(endings)) => match endings.into_iter().next() {
             Some(Ending::Ended(_, Some(why))) => Problem::malformed(&why).into_response(),
             // A repeated event is stored already.
-            Some(Ending::Stored | Ending::Ended(Outcome::Duplicate, _)) => (StatusCode::ACCEPTED, "ok").into_response(),
+            Some(Ending::Stored | Ending::Ended(Outcome::Duplicate, _)) => {
+                (StatusCode::ACCEPTED, "ok").into_response()
+            }
             Some(Ending::Ended(outcome, None)) => Problem::of(outcome).into_response(),
             None => Problem::of(Outcome::Lost).into_response(),
         },
@@ -55,7 +64,11 @@ pub(super) async fn plausible(
 }
 
 /// `POST /api/events`: a batch of the module, events each with a random id.
-pub(super) async fn batch(State(app): State<Arc<App>>, Extension(Peer(peer)): Extension<Peer>, request: Request) -> Response {
+pub(super) async fn batch(
+    State(app): State<Arc<App>>,
+    Extension(Peer(peer)): Extension<Peer>,
+    request: Request,
+) -> Response {
     match take(app, peer, request, wire::parse_batch).await {
         Ok(Walk::Events(endings)) => answer(&endings),
         Ok(Walk::Refused(outcome)) => Problem::of(outcome).into_response(),
@@ -78,11 +91,17 @@ fn answer(endings: &[Ending]) -> Response {
     for (i, ending) in endings.iter().enumerate() {
         match ending {
             Ending::Stored | Ending::Ended(Outcome::Duplicate, _) => accepted += 1,
-            Ending::Ended(_, Some(why)) => dropped.push(json!({ "i": i, "reason": "invalid", "detail": why.to_string() })),
+            Ending::Ended(_, Some(why)) => {
+                dropped.push(json!({ "i": i, "reason": "invalid", "detail": why.to_string() }))
+            }
             Ending::Ended(outcome, None) => dropped.push(json!({ "i": i, "reason": outcome.reason() })),
         }
     }
-    (StatusCode::ACCEPTED, Json(json!({ "accepted": accepted, "dropped": dropped }))).into_response()
+    (
+        StatusCode::ACCEPTED,
+        Json(json!({ "accepted": accepted, "dropped": dropped })),
+    )
+        .into_response()
 }
 
 /// Reads a request within its limits and sends it down the corridor.
@@ -105,17 +124,31 @@ async fn take(
         corridor::refuse_unread(&app, Outcome::Malformed);
         Problem::malformed(&why)
     })?;
-    let header = |name: &str| parts.headers.get(name).map(|v| String::from_utf8_lossy(v.as_bytes()).into_owned());
+    let header = |name: &str| {
+        parts
+            .headers
+            .get(name)
+            .map(|v| String::from_utf8_lossy(v.as_bytes()).into_owned())
+    };
     let signals = Signals {
         client: client_address(peer.ip(), &parts.headers, &app.config.public.trusted_proxies),
         user_agent: header("user-agent").unwrap_or_default(),
         origin: header("origin"),
-        privacy_signal: ["sec-gpc", "dnt"].iter().any(|name| header(name).is_some_and(|v| v.trim() == "1")),
+        privacy_signal: ["sec-gpc", "dnt"]
+            .iter()
+            .any(|name| header(name).is_some_and(|v| v.trim() == "1")),
     };
     // A task of its own: a browser that goes away must not leave its events half way.
     let walking = Arc::clone(&app);
     let walk = tokio::spawn(async move { corridor::walk(&walking, &signals, batch).await });
-    walk.await.map_err(|_| Problem::new(StatusCode::INTERNAL_SERVER_ERROR, "lost", "Internal error", "The relay failed on this request."))
+    walk.await.map_err(|_| {
+        Problem::new(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "lost",
+            "Internal error",
+            "The relay failed on this request.",
+        )
+    })
 }
 
 /// Text or JSON, as trackers send it. Compressed bodies are refused: Plausible takes none either.
@@ -123,8 +156,15 @@ fn is_supported(headers: &HeaderMap) -> bool {
     let Some(media_type) = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()) else {
         return false;
     };
-    let essence = media_type.split(';').next().unwrap_or("").trim().to_ascii_lowercase();
-    let plain = headers.get(header::CONTENT_ENCODING).is_none_or(|v| v.as_bytes() == b"identity");
+    let essence = media_type
+        .split(';')
+        .next()
+        .unwrap_or("")
+        .trim()
+        .to_ascii_lowercase();
+    let plain = headers
+        .get(header::CONTENT_ENCODING)
+        .is_none_or(|v| v.as_bytes() == b"identity");
     plain && (essence == "text/plain" || essence == "application/json")
 }
 

@@ -19,8 +19,19 @@ pub(crate) struct Problem {
 }
 
 impl Problem {
-    pub(crate) fn new(status: StatusCode, kind: &'static str, title: &'static str, detail: impl Into<String>) -> Self {
-        Self { status, kind, title, detail: detail.into(), retry_after_s: None }
+    pub(crate) fn new(
+        status: StatusCode,
+        kind: &'static str,
+        title: &'static str,
+        detail: impl Into<String>,
+    ) -> Self {
+        Self {
+            status,
+            kind,
+            title,
+            detail: detail.into(),
+            retry_after_s: None,
+        }
     }
 
     pub(crate) fn retry_after(mut self, seconds: u64) -> Self {
@@ -29,11 +40,21 @@ impl Problem {
     }
 
     pub(super) fn not_found() -> Self {
-        Self::new(StatusCode::NOT_FOUND, "not_found", "Not found", "There is nothing here.")
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "not_found",
+            "Not found",
+            "There is nothing here.",
+        )
     }
 
     pub(super) fn method_not_allowed() -> Self {
-        Self::new(StatusCode::METHOD_NOT_ALLOWED, "method", "Method not allowed", "This route takes another method; see the Allow header.")
+        Self::new(
+            StatusCode::METHOD_NOT_ALLOWED,
+            "method",
+            "Method not allowed",
+            "This route takes another method; see the Allow header.",
+        )
     }
 
     /// A body or query that is not what the route takes; `detail` says what it takes.
@@ -43,34 +64,117 @@ impl Problem {
 
     /// A body that could not be read as an event.
     pub(super) fn malformed(why: &Malformed) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, Outcome::Malformed.reason(), "Malformed", format!("{why}."))
+        Self::new(
+            StatusCode::BAD_REQUEST,
+            Outcome::Malformed.reason(),
+            "Malformed",
+            format!("{why}."),
+        )
     }
 
     /// How an event ended, where that is no success.
     pub(super) fn of(outcome: Outcome) -> Self {
         use Outcome as O;
         let (status, title, detail, retry) = match outcome {
-            O::TooLarge => (413, "Too large", "The body is larger than `public.body_bytes_max` allows. Send smaller batches.", None),
-            O::UnsupportedType => (415, "Unsupported media type", "Send text/plain or application/json, without Content-Encoding.", None),
-            O::Incomplete => (408, "Incomplete", "The body did not arrive whole within `public.body_timeout_s`.", None),
-            O::UnknownSite => (403, "Unknown site", "No site of this domain is configured; it must be exactly the one in [[site]].", None),
-            O::WrongOrigin => (403, "Wrong origin", "Pages of this origin may not send events for the site; `origins` in [[site]] lists those that may.", None),
+            O::TooLarge => (
+                413,
+                "Too large",
+                "The body is larger than `public.body_bytes_max` allows. Send smaller batches.",
+                None,
+            ),
+            O::UnsupportedType => (
+                415,
+                "Unsupported media type",
+                "Send text/plain or application/json, without Content-Encoding.",
+                None,
+            ),
+            O::Incomplete => (
+                408,
+                "Incomplete",
+                "The body did not arrive whole within `public.body_timeout_s`.",
+                None,
+            ),
+            O::UnknownSite => (
+                403,
+                "Unknown site",
+                "No site of this domain is configured; it must be exactly the one in [[site]].",
+                None,
+            ),
+            O::WrongOrigin => (
+                403,
+                "Wrong origin",
+                "Pages of this origin may not send events for the site; `origins` in [[site]] lists those that may.",
+                None,
+            ),
             O::OperatorLock => (403, "Disabled", "The operator has locked collection.", None),
-            O::SwitchedOff => (403, "Disabled", "Collection is switched off for this site. Ask again when the configuration changes.", None),
-            O::PrivacySignal => (403, "Privacy signal", "The browser sends Global Privacy Control or Do Not Track, and the user has not opted in in person.", None),
-            O::NoConsent => (403, "No consent", "Send the user's consent: `consent` in a batch, `?consent=` and the plan's version for Plausible's format.", None),
-            O::ConsentOutdated => (403, "Consent outdated", "The consent is for another version of the tracking plan. Ask the user again.", None),
-            O::CategoryRefused => (403, "Category refused", "The consent leaves out this event's category.", None),
+            O::SwitchedOff => (
+                403,
+                "Disabled",
+                "Collection is switched off for this site. Ask again when the configuration changes.",
+                None,
+            ),
+            O::PrivacySignal => (
+                403,
+                "Privacy signal",
+                "The browser sends Global Privacy Control or Do Not Track, and the user has not opted in in person.",
+                None,
+            ),
+            O::NoConsent => (
+                403,
+                "No consent",
+                "Send the user's consent: `consent` in a batch, `?consent=` and the plan's version for Plausible's format.",
+                None,
+            ),
+            O::ConsentOutdated => (
+                403,
+                "Consent outdated",
+                "The consent is for another version of the tracking plan. Ask the user again.",
+                None,
+            ),
+            O::CategoryRefused => (
+                403,
+                "Category refused",
+                "The consent leaves out this event's category.",
+                None,
+            ),
             O::Bot => (403, "Bot", "Events of bots are not counted.", None),
-            O::UnknownEvent => (400, "Unknown event", "The tracking plan does not list an event of this name.", None),
-            O::MissingProp => (400, "Missing property", "A property that the tracking plan requires is missing or has a value it does not allow.", None),
+            O::UnknownEvent => (
+                400,
+                "Unknown event",
+                "The tracking plan does not list an event of this name.",
+                None,
+            ),
+            O::MissingProp => (
+                400,
+                "Missing property",
+                "A property that the tracking plan requires is missing or has a value it does not allow.",
+                None,
+            ),
             O::Unsafe | O::Unwanted => (400, "Refused", "The privacy policy refused the event.", None),
-            O::PolicyTrap | O::PolicyTimeout | O::PolicyUnavailable | O::Widened | O::Leak => {
-                (400, "Dropped", "The privacy policy failed on this event, so it was dropped.", None)
-            }
-            O::SpoolFull => (503, "Spool full", "Too many events are waiting for delivery. Come back later.", Some(60)),
-            O::SpoolUnavailable => (503, "Spool unavailable", "Events cannot be stored right now. Come back later.", Some(5)),
-            O::Overloaded => (503, "Overloaded", "Too much is going on right now. Come back later.", Some(1)),
+            O::PolicyTrap | O::PolicyTimeout | O::PolicyUnavailable | O::Widened | O::Leak => (
+                400,
+                "Dropped",
+                "The privacy policy failed on this event, so it was dropped.",
+                None,
+            ),
+            O::SpoolFull => (
+                503,
+                "Spool full",
+                "Too many events are waiting for delivery. Come back later.",
+                Some(60),
+            ),
+            O::SpoolUnavailable => (
+                503,
+                "Spool unavailable",
+                "Events cannot be stored right now. Come back later.",
+                Some(5),
+            ),
+            O::Overloaded => (
+                503,
+                "Overloaded",
+                "Too much is going on right now. Come back later.",
+                Some(1),
+            ),
             _ => (400, "Refused", "The event was refused.", None),
         };
         let problem = Self::new(
@@ -79,7 +183,10 @@ impl Problem {
             title,
             detail,
         );
-        Self { retry_after_s: retry, ..problem }
+        Self {
+            retry_after_s: retry,
+            ..problem
+        }
     }
 }
 
@@ -105,5 +212,8 @@ impl IntoResponse for Problem {
 pub(super) fn sentence(error: &dyn std::error::Error) -> String {
     let text = error.to_string();
     let mut chars = text.chars();
-    chars.next().map(|first| format!("{}{}.", first.to_uppercase(), chars.as_str())).unwrap_or_default()
+    chars
+        .next()
+        .map(|first| format!("{}{}.", first.to_uppercase(), chars.as_str()))
+        .unwrap_or_default()
 }

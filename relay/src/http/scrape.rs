@@ -22,20 +22,37 @@ pub(super) async fn metrics(State(app): State<Arc<App>>, headers: HeaderMap) -> 
         )
         .into_response();
     };
-    let right = credentials(&headers).is_some_and(|(user, guess)| user == app.config.metrics.username && password.is(&guess));
+    let right = credentials(&headers)
+        .is_some_and(|(user, guess)| user == app.config.metrics.username && password.is(&guess));
     if !right {
-        let mut response =
-            Problem::new(StatusCode::UNAUTHORIZED, "login", "Login needed", "Use basic auth with the user and password of [metrics].").into_response();
-        response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Basic realm=\"metrics\""));
+        let mut response = Problem::new(
+            StatusCode::UNAUTHORIZED,
+            "login",
+            "Login needed",
+            "Use basic auth with the user and password of [metrics].",
+        )
+        .into_response();
+        response.headers_mut().insert(
+            header::WWW_AUTHENTICATE,
+            HeaderValue::from_static("Basic realm=\"metrics\""),
+        );
         return response;
     }
-    ([(header::CONTENT_TYPE, metrics::CONTENT_TYPE)], app.metrics.text()).into_response()
+    (
+        [(header::CONTENT_TYPE, metrics::CONTENT_TYPE)],
+        app.metrics.text(),
+    )
+        .into_response()
 }
 
 fn credentials(headers: &HeaderMap) -> Option<(String, String)> {
     let value = headers.get(header::AUTHORIZATION)?.to_str().ok()?;
     let (scheme, encoded) = value.split_once(' ')?;
-    let decoded = scheme.eq_ignore_ascii_case("basic").then(|| STANDARD.decode(encoded.trim()))?.ok()?;
+    let decoded = scheme
+        .eq_ignore_ascii_case("basic")
+        .then(|| STANDARD.decode(encoded.trim()))?
+        .ok()?;
     let text = String::from_utf8(decoded).ok()?;
-    text.split_once(':').map(|(user, password)| (user.to_owned(), password.to_owned()))
+    text.split_once(':')
+        .map(|(user, password)| (user.to_owned(), password.to_owned()))
 }

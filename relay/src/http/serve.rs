@@ -78,7 +78,9 @@ pub async fn run(listener: TcpListener, router: Router, connections_max: usize, 
             request.extensions_mut().insert(Peer(peer));
             router.clone().oneshot(request)
         });
-        let connection = server.serve_connection(TokioIo::new(stream), service).into_owned();
+        let connection = server
+            .serve_connection(TokioIo::new(stream), service)
+            .into_owned();
         let connection = graceful.watch(connection);
         tokio::spawn(async move {
             // What goes wrong on a connection is the other end's affair; events are counted elsewhere.

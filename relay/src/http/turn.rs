@@ -17,9 +17,15 @@ pub(crate) struct Turn {
 }
 
 /// Turns a switch for whoever may, and says how many waiting events were purged.
-pub(crate) async fn turn(app: &App, site: &str, turn: Result<Json<Turn>, JsonRejection>, by: &str) -> Response {
+pub(crate) async fn turn(
+    app: &App,
+    site: &str,
+    turn: Result<Json<Turn>, JsonRejection>,
+    by: &str,
+) -> Response {
     let Ok(Json(Turn { on })) = turn else {
-        return Problem::invalid("Send {\"on\": true} or {\"on\": false} as application/json.").into_response();
+        return Problem::invalid("Send {\"on\": true} or {\"on\": false} as application/json.")
+            .into_response();
     };
     match app.switches.turn(site, on, by).await {
         Ok(purged) => Json(json!({ "site": site, "on": on, "purged": purged })).into_response(),

@@ -34,7 +34,15 @@ pub struct Counts {
 
 impl Default for Counts {
     fn default() -> Self {
-        Self { received: 0, recovered: 0, in_progress: 0, spooled: 0, spool_bytes: 0, spool_oldest_ms: 0, ended: [0; OUTCOMES] }
+        Self {
+            received: 0,
+            recovered: 0,
+            in_progress: 0,
+            spooled: 0,
+            spool_bytes: 0,
+            spool_oldest_ms: 0,
+            ended: [0; OUTCOMES],
+        }
     }
 }
 
@@ -57,7 +65,12 @@ impl Ledger {
         counts.received += events as u64;
         counts.in_progress += events as u64;
         drop(counts);
-        (0..events).map(|_| Ticket { ledger: Arc::clone(self), used: false }).collect()
+        (0..events)
+            .map(|_| Ticket {
+                ledger: Arc::clone(self),
+                used: false,
+            })
+            .collect()
     }
 
     /// Books in what the spool held at the start.

@@ -41,7 +41,9 @@ impl Received {
         });
         let url = match first("u", "url") {
             Value::Null => Err("is required"),
-            Value::String(url) if url.to_ascii_lowercase().starts_with("data:") => Err("scheme is not allowed"),
+            Value::String(url) if url.to_ascii_lowercase().starts_with("data:") => {
+                Err("scheme is not allowed")
+            }
             Value::String(url) if url.len() <= 2000 => Ok(url.clone()),
             _ => Err("must be a valid url"),
         };
@@ -51,15 +53,24 @@ impl Received {
         });
         let (host, path) = host_and_path(&url, hash_mode(body));
         let sites: Vec<String> = match first("d", "domain") {
-            Value::String(list) => list.split(',').map(|s| s.trim().trim_start_matches("www.").to_owned()).collect(),
+            Value::String(list) => list
+                .split(',')
+                .map(|s| s.trim().trim_start_matches("www.").to_owned())
+                .collect(),
             _ => vec![host.clone()],
         };
         if sites.iter().any(String::is_empty) {
             wrong("domain", "can't be blank");
         }
         let props = props(body);
-        if props.iter().any(|(key, value)| key.len() > 300 || value.as_str().is_some_and(|v| v.len() > 2000)) {
-            wrong("props", "keys should have at most 300 bytes and values 2000 bytes");
+        if props
+            .iter()
+            .any(|(key, value)| key.len() > 300 || value.as_str().is_some_and(|v| v.len() > 2000))
+        {
+            wrong(
+                "props",
+                "keys should have at most 300 bytes and values 2000 bytes",
+            );
         }
         if name == "engagement" && whole(&body["sd"]).is_none() && whole(&body["e"]).is_none() {
             wrong("event_name", "engagement needs an integer sd or e");
@@ -83,8 +94,10 @@ impl Received {
 
     /// Whether Plausible's bot list would drop the agent (contract b.3).
     pub(super) fn is_bot(&self) -> bool {
-        const ENDINGS: [&str; 10] =
-            ["bot", "crawl", "crawler", "spider", "monitor", "checker", "fetcher", "scraper", "scanner", "uptime"];
+        const ENDINGS: [&str; 10] = [
+            "bot", "crawl", "crawler", "spider", "monitor", "checker", "fetcher", "scraper", "scanner",
+            "uptime",
+        ];
         let agent = self.agent.to_ascii_lowercase();
         let words = agent.split(|c: char| !c.is_ascii_alphabetic());
         agent.contains("headlesschrome") || words.into_iter().any(|w| ENDINGS.iter().any(|e| w.ends_with(e)))
@@ -92,7 +105,11 @@ impl Received {
 }
 
 fn hash_mode(body: &Value) -> bool {
-    let flag = if body["h"].is_null() { &body["hashMode"] } else { &body["h"] };
+    let flag = if body["h"].is_null() {
+        &body["hashMode"]
+    } else {
+        &body["h"]
+    };
     flag == 1 || flag == "1"
 }
 
@@ -102,7 +119,10 @@ fn whole(value: &Value) -> Option<i64> {
 
 /// Scalars as text, at most 30, lists, objects and blanks left out.
 fn props(body: &Value) -> Map<String, Value> {
-    let found = ["m", "meta", "p", "props"].into_iter().map(|key| &body[key]).find(|v| !v.is_null());
+    let found = ["m", "meta", "p", "props"]
+        .into_iter()
+        .map(|key| &body[key])
+        .find(|v| !v.is_null());
     let parsed = match found {
         Some(Value::String(text)) => serde_json::from_str(text).unwrap_or_default(),
         Some(other) => other.clone(),
@@ -148,7 +168,10 @@ fn percent_decode(text: &str) -> String {
     let mut out = Vec::with_capacity(bytes.len());
     let mut i = 0;
     while i < bytes.len() {
-        let hex = text.get(i + 1..i + 3).filter(|_| bytes[i] == b'%').and_then(|h| u8::from_str_radix(h, 16).ok());
+        let hex = text
+            .get(i + 1..i + 3)
+            .filter(|_| bytes[i] == b'%')
+            .and_then(|h| u8::from_str_radix(h, 16).ok());
         out.push(hex.unwrap_or(bytes[i]));
         i += if hex.is_some() { 3 } else { 1 };
     }

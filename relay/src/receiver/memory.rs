@@ -61,14 +61,27 @@ impl Default for Memory {
 
 impl Memory {
     /// Takes the events of one request and says for how many sites they were dropped.
-    pub(super) fn take(&mut self, events: Vec<Received>, sites: &[String], headers: &HeaderMap, body: &Value) -> u64 {
-        push(&mut self.requests, REQUESTS_MAX, json!({ "headers": as_json(headers), "body": body }));
+    pub(super) fn take(
+        &mut self,
+        events: Vec<Received>,
+        sites: &[String],
+        headers: &HeaderMap,
+        body: &Value,
+    ) -> u64 {
+        push(
+            &mut self.requests,
+            REQUESTS_MAX,
+            json!({ "headers": as_json(headers), "body": body }),
+        );
         let mut dropped = 0;
         for event in events {
             let unknown_site = !sites.is_empty() && !sites.contains(&event.site);
             let visitor = self.visitor(&event);
             let now = self.clock.now();
-            let live = self.sessions.get(&visitor).is_some_and(|seen| now.since(*seen) < SESSION);
+            let live = self
+                .sessions
+                .get(&visitor)
+                .is_some_and(|seen| now.since(*seen) < SESSION);
             if event.spam || unknown_site || event.is_bot() || (event.name == "engagement" && !live) {
                 dropped += 1;
                 continue;
@@ -148,8 +161,16 @@ impl Memory {
             .take(50)
             .map(|(name, page)| json!({ "page": name, "visitors": page.visitors.len(), "pageviews": page.pageviews }))
             .collect();
-        let goals: Vec<Value> = self.goals.iter().map(|(name, count)| json!({ "name": name, "count": count })).collect();
-        let ratings: Vec<Value> = self.ratings.iter().map(|(activity, d)| rating(activity, d)).collect();
+        let goals: Vec<Value> = self
+            .goals
+            .iter()
+            .map(|(name, count)| json!({ "name": name, "count": count }))
+            .collect();
+        let ratings: Vec<Value> = self
+            .ratings
+            .iter()
+            .map(|(activity, d)| rating(activity, d))
+            .collect();
         json!({
             "events": self.events,
             "pageviews": self.pageviews,
@@ -183,20 +204,45 @@ fn push(list: &mut VecDeque<Value>, max: usize, value: Value) {
 }
 
 fn as_json(headers: &HeaderMap) -> Value {
-    headers.iter().map(|(name, value)| (name.to_string(), json!(String::from_utf8_lossy(value.as_bytes())))).collect()
+    headers
+        .iter()
+        .map(|(name, value)| (name.to_string(), json!(String::from_utf8_lossy(value.as_bytes()))))
+        .collect()
 }
 
 /// Name and major version, for the page.
 fn browser(agent: &str) -> String {
-    let names = [("Edg/", "Edge"), ("OPR/", "Opera"), ("SamsungBrowser/", "Samsung"), ("Firefox/", "Firefox"), ("CriOS/", "Chrome"), ("Chrome/", "Chrome"), ("Version/", "Safari")];
+    let names = [
+        ("Edg/", "Edge"),
+        ("OPR/", "Opera"),
+        ("SamsungBrowser/", "Samsung"),
+        ("Firefox/", "Firefox"),
+        ("CriOS/", "Chrome"),
+        ("Chrome/", "Chrome"),
+        ("Version/", "Safari"),
+    ];
     let found = names.iter().find_map(|(token, name)| {
         let rest = agent.split_once(token)?.1;
-        Some(format!("{name} {}", rest.split(|c: char| !c.is_ascii_digit()).next().unwrap_or("")))
+        Some(format!(
+            "{name} {}",
+            rest.split(|c: char| !c.is_ascii_digit()).next().unwrap_or("")
+        ))
     });
     found.unwrap_or_else(|| "unknown".into())
 }
 
 fn system(agent: &str) -> &'static str {
-    let names = [("iPhone", "iOS"), ("iPad", "iOS"), ("Android", "Android"), ("Windows", "Windows"), ("Macintosh", "macOS"), ("CrOS", "ChromeOS"), ("Linux", "Linux")];
-    names.iter().find(|(token, _)| agent.contains(token)).map_or("unknown", |(_, name)| name)
+    let names = [
+        ("iPhone", "iOS"),
+        ("iPad", "iOS"),
+        ("Android", "Android"),
+        ("Windows", "Windows"),
+        ("Macintosh", "macOS"),
+        ("CrOS", "ChromeOS"),
+        ("Linux", "Linux"),
+    ];
+    names
+        .iter()
+        .find(|(token, _)| agent.contains(token))
+        .map_or("unknown", |(_, name)| name)
 }

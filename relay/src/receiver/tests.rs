@@ -20,9 +20,18 @@ fn short_and_long_keys_count_alike_and_routes_become_pages() {
         assert_eq!(take(&receiver, &body, &[]), Ok(0));
         assert_eq!(receiver.memory().stats()["recent"][0]["page"], page, "{body}");
     };
-    check(json!({ "n": "pageview", "u": "https://a.example/w/%3Aid?q=1#x", "d": "a.example" }), "/w/:id");
-    check(json!({ "name": "pageview", "url": "https://a.example", "domain": "a.example" }), "/");
-    check(json!({ "n": "pageview", "u": "https://a.example/#/x", "d": "a.example", "h": 1 }), "/#/x");
+    check(
+        json!({ "n": "pageview", "u": "https://a.example/w/%3Aid?q=1#x", "d": "a.example" }),
+        "/w/:id",
+    );
+    check(
+        json!({ "name": "pageview", "url": "https://a.example", "domain": "a.example" }),
+        "/",
+    );
+    check(
+        json!({ "n": "pageview", "u": "https://a.example/#/x", "d": "a.example", "h": 1 }),
+        "/#/x",
+    );
     assert_eq!(receiver.memory().stats()["pageviews"], 3);
 }
 
@@ -33,11 +42,27 @@ fn what_is_wrong_is_a_map_of_fields() {
         assert_eq!(errors[field][0], text, "{body}");
     };
     check(json!({}), "url", "is required");
-    check(json!({ "n": " ", "u": "https://a.example/" }), "event_name", "can't be blank");
-    check(json!({ "n": 1.5, "u": "https://a.example/" }), "event_name", "is invalid");
-    check(json!({ "n": "x", "u": "data:text/html,x" }), "url", "scheme is not allowed");
+    check(
+        json!({ "n": " ", "u": "https://a.example/" }),
+        "event_name",
+        "can't be blank",
+    );
+    check(
+        json!({ "n": 1.5, "u": "https://a.example/" }),
+        "event_name",
+        "is invalid",
+    );
+    check(
+        json!({ "n": "x", "u": "data:text/html,x" }),
+        "url",
+        "scheme is not allowed",
+    );
     check(json!({ "n": "x", "u": "/x" }), "domain", "can't be blank");
-    check(json!({ "n": "engagement", "u": "https://a.example/" }), "event_name", "engagement needs an integer sd or e");
+    check(
+        json!({ "n": "engagement", "u": "https://a.example/" }),
+        "event_name",
+        "engagement needs an integer sd or e",
+    );
 }
 
 #[test]
@@ -45,16 +70,38 @@ fn drops_are_told_by_the_header_only() {
     let receiver = Receiver::new(vec!["a.example".into()]);
     let event = |extra: Value| {
         let mut body = json!({ "n": "pageview", "u": "https://a.example/", "d": "a.example" });
-        body.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
+        body.as_object_mut()
+            .unwrap()
+            .extend(extra.as_object().unwrap().clone());
         body
     };
     assert_eq!(take(&receiver, &event(json!({})), &[]), Ok(0));
     assert_eq!(take(&receiver, &event(json!({ "d": "b.example" })), &[]), Ok(1));
-    assert_eq!(take(&receiver, &event(json!({ "d": "a.example,b.example" })), &[]), Ok(1));
+    assert_eq!(
+        take(&receiver, &event(json!({ "d": "a.example,b.example" })), &[]),
+        Ok(1)
+    );
     assert_eq!(take(&receiver, &event(json!({ "r": "file:///x" })), &[]), Ok(1));
-    assert_eq!(take(&receiver, &event(json!({})), &[("user-agent", "HeadlessChrome/1")]), Ok(1));
-    assert_eq!(take(&receiver, &event(json!({ "n": "engagement", "e": 1 })), &[]), Ok(0));
-    assert_eq!(take(&receiver, &event(json!({ "n": "engagement", "e": 1 })), &[("x-plausible-ip", "other")]), Ok(1));
+    assert_eq!(
+        take(
+            &receiver,
+            &event(json!({})),
+            &[("user-agent", "HeadlessChrome/1")]
+        ),
+        Ok(1)
+    );
+    assert_eq!(
+        take(&receiver, &event(json!({ "n": "engagement", "e": 1 })), &[]),
+        Ok(0)
+    );
+    assert_eq!(
+        take(
+            &receiver,
+            &event(json!({ "n": "engagement", "e": 1 })),
+            &[("x-plausible-ip", "other")]
+        ),
+        Ok(1)
+    );
 }
 
 #[test]

@@ -40,10 +40,19 @@ impl Instance {
         let mut store = Store::new(guest.pre.engine(), limits);
         store.limiter(|limits| limits);
         // Fuel has to be there before instantiation, which may run a start function.
-        let made = store.set_fuel(guest.configure_fuel).and_then(|()| guest.pre.instantiate(&mut store));
+        let made = store
+            .set_fuel(guest.configure_fuel)
+            .and_then(|()| guest.pre.instantiate(&mut store));
         let policy = made.map_err(|e| super::first_line(&e))?;
-        match policy.feedback_policy_scrubbing().call_configure(&mut store, &guest.plan) {
-            Ok(Ok(())) => Ok(Self { store, policy, calls: 0 }),
+        match policy
+            .feedback_policy_scrubbing()
+            .call_configure(&mut store, &guest.plan)
+        {
+            Ok(Ok(())) => Ok(Self {
+                store,
+                policy,
+                calls: 0,
+            }),
             Ok(Err(why)) => Err(why.chars().take(200).collect()),
             Err(error) => Err(super::first_line(&error)),
         }
@@ -57,7 +66,11 @@ impl Instance {
     /// Calls the guest with one event.
     pub(super) fn scrub(&mut self, event: &Visible, fuel: u64) -> Result<Visible, Outcome> {
         self.calls += 1;
-        let call = self.store.set_fuel(fuel).and_then(|()| self.policy.feedback_policy_scrubbing().call_scrub(&mut self.store, &to_guest(event)));
+        let call = self.store.set_fuel(fuel).and_then(|()| {
+            self.policy
+                .feedback_policy_scrubbing()
+                .call_scrub(&mut self.store, &to_guest(event))
+        });
         match call {
             Ok(types::Verdict::Forward(out)) => Ok(from_guest(out)),
             Ok(types::Verdict::Refuse(types::Refusal::MissingProp)) => Err(Outcome::MissingProp),

@@ -1,61 +1,188 @@
-//! The sandbox against the policy shipped and against hostile ones, written as text components.
+//! The sandbox and the guard together, against the policy shipped and against a hostile one.
 //!
-//! What a hostile policy puts into its output is the guard's business and tested end to end.
+//! `cargo xtask test` builds both before it runs these.
 
 use super::*;
 use crate::config;
+use crate::guard::{self, Sender};
+use relay_event::Event;
 use relay_event::event::{Prop, Value};
-use relay_event::scrub;
+use relay_event::plan::Category;
+use std::fs;
 
-fn plan() -> Plan {
-    config::default_plan().unwrap()
+fn wasm(path: &str) -> Vec<u8> {
+    let path = format!("{}/{path}", env!("CARGO_MANIFEST_DIR"));
+    fs::read(&path).unwrap_or_else(|_| panic!("{path} is not there: `cargo xtask test` builds it"))
+}
+
+fn hostile(deed: &str) -> Result<Sandbox, LoadError> {
+    Sandbox::load(&wasm("../tests/hostile/hostile.wasm"), &plan(deed), &limits())
+}
+
+/// The shipped plan, with the deed the hostile policy is to do.
+fn plan(deed: &str) -> Plan {
+    let mut plan = config::default_plan().unwrap();
+    plan.categories.push(Category {
+        name: "hostile".into(),
+        description: deed.into(),
+    });
+    plan
 }
 
 fn limits() -> PolicyConfig {
-    PolicyConfig { fuel: 2_000_000, memory_bytes_max: 4 * 1024 * 1024, ..PolicyConfig::default() }
+    PolicyConfig {
+        memory_bytes_max: 8 * 1024 * 1024,
+        ..PolicyConfig::default()
+    }
 }
 
-fn event() -> Visible {
-    let prop = |key: &str, value| Prop { key: key.into(), value };
-    Visible {
+fn event(workspace: &str) -> Event {
+    let prop = |key: &str, value| Prop {
+        key: key.into(),
+        value,
+    };
+    Event {
+        id: None,
         name: "Activity Rated".into(),
-        url: "https://panel.example.com/#/w/acme-prod/p/billing-7/tenants".into(),
+        site: "panel.example.com".into(),
+        url: format!("https://panel.example.com/#/w/{workspace}/p/billing-7/tenants"),
         referrer: Some("https://search.example.org/?q=jane".into()),
         props: vec![
             prop("activity", Value::Text("project-created".into())),
             prop("user", Value::Text("jane@example.com".into())),
             prop("rating", Value::Integer(5)),
         ],
+        interactive: true,
+        engagement: None,
     }
 }
 
-/// A component of the policy world whose two functions have these bodies, in WebAssembly text.
-fn hostile(configure: &str, scrub: &str, extra: &str) -> Vec<u8> {
-    wat::parse_str(format!(
-        r#"(component
-          (core module $m
-            (memory (export "memory") 1)
-            (global $heap (mut i32) (i32.const 4096))
-            (func (export "realloc") (param i32 i32 i32 i32) (result i32)
-              (local $at i32)
-              (local.set $at (i32.and (i32.add (global.get $heap) (i32.const 7)) (i32.const -8)))
-              (global.set $heap (i32.add (local.get $at) (local.get 3)))
-              (local.get $at))
-            (func $configure (export "configure") (param i32 i32) (result i32) {configure})
-            (func $scrub (export "scrub") (param i32 i32 i32 i32 i32 i32 i32 i32 i32) (result i32) {scrub})
-            {extra})
-          (core instance $i (instantiate $m))
-          (type $value' (variant (case "text" string) (case "integer" s64) (case "decimal" f64) (case "boolean" bool)))
-          (type $refusal' (enum "missing-prop" "unsafe" "unwanted"))
-          (component $shim
-            (import "value" (type $value (eq $v0)))
-          )
-        )"#
-    ).replace("(component $shim\n            (import \"value\" (type $value (eq $v0)))\n          )", ""))
-    .unwrap()
+/// Sends one event through sandbox and guard.
+fn run(sandbox: &Sandbox, event: &Event, plan: &Plan) -> Result<String, Outcome> {
+    let visible = Visible {
+        name: event.name.clone(),
+        url: event.url.clone(),
+        referrer: event.referrer.clone(),
+        props: event.props.clone(),
+    };
+    let sender = Sender {
+        visitor: "2001:db8::1".parse().unwrap(),
+        user_agent: None,
+    };
+    let proposed = sandbox.scrub(&visible)?;
+    let scrubbed = guard::prove(event, &event.site, &sender, proposed, plan)?;
+    Ok(String::from_utf8(scrubbed.to_bytes()).unwrap())
 }
 
 #[test]
-fn placeholder() {
-    let _ = (plan(), limits(), event(), hostile as fn(&str, &str, &str) -> Vec<u8>, scrub::page);
+fn the_policy_shipped_scrubs_as_the_native_rules_do() {
+    let plan = config::default_plan().unwrap();
+    let sandbox = Sandbox::load(&wasm("bundle/policy.wasm"), &plan, &limits()).unwrap();
+    let record = run(&sandbox, &event("acme-prod"), &plan).unwrap();
+    for kept in [
+        "/w/:workspace/p/:project/tenants",
+        "https://search.example.org/",
+        "project-created",
+        "[\"rating\",5]",
+    ] {
+        assert!(record.contains(kept), "{kept} is not in {record}");
+    }
+    for gone in ["acme", "billing", "jane"] {
+        assert!(!record.contains(gone), "{gone} is in {record}");
+    }
+    let mut unrated = event("acme-prod");
+    unrated.props.pop();
+    assert_eq!(run(&sandbox, &unrated, &plan), Err(Outcome::MissingProp));
+}
+
+#[test]
+fn a_hostile_policy_can_only_make_events_end() {
+    let check = |deed: &str, want: Option<Outcome>| {
+        let sandbox = hostile(deed).unwrap();
+        let got = run(&sandbox, &event("acme-prod"), &plan(deed));
+        assert_eq!(got.as_ref().err(), want.as_ref(), "a policy that {deed}: {got:?}");
+        // Whatever happened, the sandbox goes on with a fresh or sound instance.
+        let again = run(&sandbox, &event("acme-prod"), &plan(deed));
+        assert_eq!(again.err(), want, "a policy that {deed}, the second time");
+    };
+    check("is honest", None);
+    check("loops", Some(Outcome::PolicyTimeout));
+    check("takes all memory", Some(Outcome::PolicyTrap));
+    check("recurses for ever", Some(Outcome::PolicyTrap));
+    check("traps", Some(Outcome::PolicyTrap));
+    check("refuses", Some(Outcome::Unsafe));
+    check("returns ten megabytes", Some(Outcome::PolicyTrap));
+    check("returns a million properties", Some(Outcome::PolicyTrap));
+    check("forwards the address as it came", Some(Outcome::Widened));
+    check("forwards the referrer as it came", Some(Outcome::Widened));
+    check("adds a property", Some(Outcome::Widened));
+    check("keeps an unlisted property", Some(Outcome::Widened));
+    check("writes into a listed property", Some(Outcome::Widened));
+    check("widens a range", Some(Outcome::Widened));
+    check("swaps two values", Some(Outcome::Widened));
+    check("encodes data in the order", Some(Outcome::Widened));
+    check("encodes data in the case", Some(Outcome::Widened));
+    check("encodes data in the page", Some(Outcome::Widened));
+    check("repeats a property", Some(Outcome::Widened));
+    check("renames the event", Some(Outcome::Widened));
+}
+
+#[test]
+fn nothing_of_an_earlier_event_enters_a_later_one() {
+    let deed = "carries over an earlier event";
+    let sandbox = hostile(deed).unwrap();
+    assert!(run(&sandbox, &event("acme-prod"), &plan(deed)).is_ok());
+    assert_eq!(run(&sandbox, &event("other"), &plan(deed)), Err(Outcome::Widened));
+}
+
+#[test]
+fn what_is_no_policy_is_refused_when_it_is_loaded() {
+    let check = |wasm: &[u8], want: &str| {
+        let error = Sandbox::load(wasm, &plan("is honest"), &limits())
+            .err()
+            .unwrap()
+            .to_string();
+        assert!(error.contains(want), "{want} is not in: {error}");
+    };
+    check(b"not wasm at all", "not a WebAssembly component");
+    check(
+        &wat::parse_str("(module)").unwrap(),
+        "not a WebAssembly component",
+    );
+    check(
+        &wat::parse_str("(component)").unwrap(),
+        "not a WebAssembly component of this world",
+    );
+    check(
+        &wat::parse_str(r#"(component (import "wasi:cli/environment@0.2.0" (instance)))"#).unwrap(),
+        "imports `wasi:cli/environment@0.2.0`",
+    );
+    check(
+        &wat::parse_str(r#"(component (import "f" (func)))"#).unwrap(),
+        "imports `f`",
+    );
+    check(&vec![0; COMPONENT_BYTES_MAX + 1], "larger than");
+    for (deed, want) in [
+        (
+            "configure refuses",
+            "refuses the tracking plan: I do not like this plan",
+        ),
+        ("configure traps", "refuses the tracking plan"),
+        ("configure loops", "refuses the tracking plan"),
+    ] {
+        let error = hostile(deed).err().unwrap().to_string();
+        assert!(error.contains(want), "{deed}: {error}");
+    }
+}
+
+#[test]
+fn a_start_function_has_fuel_too() {
+    let looping = r#"(component
+        (core module $m (func $spin (loop (br 0))) (start $spin))
+        (core instance (instantiate $m)))"#;
+    // It is refused for its missing exports before it may run at all.
+    let error = Sandbox::load(&wat::parse_str(looping).unwrap(), &plan("is honest"), &limits())
+        .err()
+        .unwrap();
+    assert!(matches!(error, LoadError::NotAComponent(_)), "{error}");
 }
