@@ -20,7 +20,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// How often old events are swept out of the spool.
+/// How often old events are swept out of the spool and old keys destroyed.
 const SWEEP_EVERY: Duration = Duration::from_secs(10);
 /// How long requests under way may take to end when the relay stops. What is not stored then was not
 /// answered 202 either; what is not delivered stays on disk.
@@ -258,6 +258,7 @@ async fn sweep(app: Arc<App>) {
             () = tokio::time::sleep(SWEEP_EVERY) => {}
             () = app.stop.cancelled() => return,
         }
+        app.visitors.tend(app.clock.now());
         match app.spool.sweep().await {
             Ok(0) => {}
             Ok(expired) => tracing::warn!(

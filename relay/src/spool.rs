@@ -17,12 +17,14 @@ use sha2::{Digest, Sha256};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-use tokio::sync::watch;
+use tokio::sync::{Mutex, watch};
 
 /// Buckets that visitors are spread over. A bucket is worked off in order, so a visitor's events are.
 pub const BUCKETS: u8 = 64;
 /// How long an event id is remembered, so that a repeated batch is stored once.
 const SEEN_FOR: Duration = Duration::from_secs(3600);
+/// How often the database is tried out at most.
+const PROBE_EVERY: Duration = Duration::from_secs(1);
 /// Bytes of a row besides its record, roughly.
 const ROW_OVERHEAD: u64 = 64;
 
@@ -60,6 +62,8 @@ pub struct Spool {
     limits: SpoolConfig,
     bytes: Arc<AtomicU64>,
     arrivals: watch::Sender<u64>,
+    /// When the database was last tried out, and whether it could be written.
+    probed: Arc<Mutex<Option<(Moment, bool)>>>,
 }
 
 impl Spool {
@@ -91,6 +95,7 @@ impl Spool {
             limits,
             bytes,
             arrivals: watch::Sender::new(0),
+            probed: Arc::default(),
         };
         spool.sweep().await?;
         Ok(spool)
@@ -106,12 +111,16 @@ impl Spool {
     pub async fn append(&self, batch: Vec<Incoming>) -> Vec<Option<Outcome>> {
         let started = Instant::now();
         let now = self.clock.now();
-        let room = (self.limits.bytes_max as u64).saturating_sub(self.bytes.load(Ordering::Relaxed));
         let rows: Vec<Row> = batch.iter().map(Row::of).collect();
+        // Reserved before it is written, so that batches that wait for the same commit cannot together
+        // take more than there is.
+        let reserved: u64 = rows.iter().map(Row::bytes).sum();
+        let taken = self.bytes.fetch_add(reserved, Ordering::Relaxed);
+        let room = (self.limits.bytes_max as u64).saturating_sub(taken);
         let count = batch.len();
         let after = {
             let spool = self.clone();
-            move |result: Result<&Vec<Stored>, &StoreError>| spool.book(batch, result)
+            move |result: Result<&Vec<Stored>, &StoreError>| spool.book(batch, reserved, result)
         };
         let written = self
             .store
@@ -127,26 +136,27 @@ impl Spool {
     }
 
     /// Runs on the writer thread after the commit.
-    fn book(&self, batch: Vec<Incoming>, result: Result<&Vec<Stored>, &StoreError>) {
+    fn book(&self, batch: Vec<Incoming>, reserved: u64, result: Result<&Vec<Stored>, &StoreError>) {
+        let mut unused = reserved;
         let Ok(stored) = result else {
+            self.bytes.fetch_sub(unused, Ordering::Relaxed);
             for incoming in batch {
                 incoming.ticket.end(Outcome::SpoolUnavailable);
             }
             return;
         };
-        let mut grown = 0;
         for (incoming, stored) in batch.into_iter().zip(stored) {
             match stored {
                 Stored::Yes(bytes) => {
-                    grown += bytes;
+                    unused -= bytes;
                     incoming.ticket.spooled();
                 }
                 Stored::Duplicate => incoming.ticket.end(Outcome::Duplicate),
                 Stored::Full => incoming.ticket.end(Outcome::SpoolFull),
             }
         }
-        if grown > 0 {
-            let bytes = self.bytes.fetch_add(grown, Ordering::Relaxed) + grown;
+        let bytes = self.bytes.fetch_sub(unused, Ordering::Relaxed) - unused;
+        if unused < reserved {
             let oldest = match self.metrics.ledger.counts().spool_oldest_ms {
                 0 => self.clock.now().0,
                 oldest => oldest,
@@ -242,12 +252,24 @@ impl Spool {
             .map(|(removed, _)| removed.events)
     }
 
-    /// Whether the database can be written now.
+    /// Whether the database can be written, tried out at most every [`PROBE_EVERY`]: health is asked by
+    /// anybody, and each try costs an fsync.
     pub async fn is_writable(&self) -> bool {
-        self.store
-            .run(|db| db.execute("UPDATE switch SET is_on = is_on WHERE false", []))
+        let now = self.clock.now();
+        let mut probed = self.probed.lock().await;
+        if let Some((at, writable)) = *probed
+            && now.since(at) < PROBE_EVERY
+            && now >= at
+        {
+            return writable;
+        }
+        let writable = self
+            .store
+            .run(move |db| db.execute("UPDATE heartbeat SET at = ?1", [now.0]))
             .await
-            .is_ok()
+            .is_ok();
+        *probed = Some((now, writable));
+        writable
     }
 }
 
@@ -308,6 +330,11 @@ impl Row {
             record: scrubbed.to_bytes(),
         }
     }
+
+    /// What the row counts against `spool.bytes_max`.
+    fn bytes(&self) -> u64 {
+        self.record.len() as u64 + ROW_OVERHEAD
+    }
 }
 
 enum Stored {
@@ -333,7 +360,7 @@ fn insert(db: &Connection, rows: &[Row], now: Moment, room: u64) -> rusqlite::Re
     let mut left = room;
     let mut stored = Vec::with_capacity(rows.len());
     for row in rows {
-        let bytes = row.record.len() as u64 + ROW_OVERHEAD;
+        let bytes = row.bytes();
         if bytes > left {
             stored.push(Stored::Full);
             continue;

@@ -48,6 +48,8 @@ const SCHEMA: &str = "
         by TEXT NOT NULL,
         purged INTEGER NOT NULL
     ) STRICT;
+    CREATE TABLE heartbeat (id INTEGER PRIMARY KEY CHECK (id = 1), at INTEGER NOT NULL) STRICT;
+    INSERT INTO heartbeat (id, at) VALUES (1, 0);
     CREATE TABLE account (
         name TEXT PRIMARY KEY,
         password_hash TEXT NOT NULL,

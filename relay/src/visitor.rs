@@ -10,7 +10,7 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha2::Sha256;
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// How long a Plausible session lives after its last event (contract b.4).
@@ -32,8 +32,8 @@ struct State {
     today: Key,
     /// Yesterday's key, while a session that began under it is alive.
     yesterday: Option<Key>,
-    /// When each address was last given out.
-    recent: HashMap<Ipv6Addr, Moment>,
+    /// When each address was last given out, and of which day the key was that made it.
+    recent: HashMap<Ipv6Addr, (Moment, i64)>,
 }
 
 impl std::fmt::Debug for Visitors {
@@ -64,7 +64,7 @@ impl Visitors {
     /// The address of a visitor of a site at a moment. The same for all events of a day, and of a
     /// session that runs over midnight.
     pub fn address(&self, site: &str, client: IpAddr, user_agent: &str, now: Moment) -> Ipv6Addr {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.lock();
         state.turn_the_day(now, self.random);
         let under = |key: &Key| pseudonym(key, site, client, user_agent);
         let carried = state
@@ -72,9 +72,23 @@ impl Visitors {
             .as_ref()
             .map(under)
             .filter(|address| state.is_live(address, now));
-        let address = carried.unwrap_or_else(|| under(&state.today));
-        state.note(address, now);
+        let (address, day) = match carried {
+            Some(address) => (address, state.day - 1),
+            None => (under(&state.today), state.day),
+        };
+        state.note(address, day, now);
         address
+    }
+
+    /// Destroys keys whose time is over, even when no visitor comes. To be called now and then.
+    pub fn tend(&self, now: Moment) {
+        let mut state = self.lock();
+        state.turn_the_day(now, self.random);
+        state.forget_idle(now);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -83,12 +97,10 @@ impl State {
     fn turn_the_day(&mut self, now: Moment, random: fn() -> Key) {
         let day = now.utc_day();
         if day > self.day {
-            self.forget_idle(now);
             let last = std::mem::replace(&mut self.today, random());
             // After a longer gap no session can be alive.
-            self.yesterday = (day == self.day + 1 && !self.recent.is_empty()).then_some(last);
+            self.yesterday = (day == self.day + 1).then_some(last);
             self.day = day;
-        } else if self.yesterday.is_some() && self.recent.len() > RECENT_MAX / 2 {
             self.forget_idle(now);
         }
     }
@@ -96,21 +108,25 @@ impl State {
     fn is_live(&self, address: &Ipv6Addr, now: Moment) -> bool {
         self.recent
             .get(address)
-            .is_some_and(|seen| now.since(*seen) < SESSION)
+            .is_some_and(|(seen, _)| now.since(*seen) < SESSION)
     }
 
-    fn note(&mut self, address: Ipv6Addr, now: Moment) {
+    fn note(&mut self, address: Ipv6Addr, day: i64, now: Moment) {
         if self.recent.len() >= RECENT_MAX && !self.recent.contains_key(&address) {
             self.forget_idle(now);
             if self.recent.len() >= RECENT_MAX {
                 return;
             }
         }
-        self.recent.insert(address, now);
+        self.recent.insert(address, (now, day));
     }
 
+    /// Forgets visitors whose session is over, and yesterday's key with the last of its sessions.
     fn forget_idle(&mut self, now: Moment) {
-        self.recent.retain(|_, seen| now.since(*seen) < SESSION);
+        self.recent.retain(|_, (seen, _)| now.since(*seen) < SESSION);
+        if !self.recent.values().any(|(_, day)| *day < self.day) {
+            self.yesterday = None;
+        }
     }
 }
 
@@ -205,6 +221,21 @@ mod tests {
         let first = of(&v, "192.0.2.1", DAY - 1);
         assert_ne!(of(&v, "192.0.2.1", 3 * DAY), first);
         assert!(v.state.lock().unwrap().yesterday.is_none());
+    }
+
+    #[test]
+    fn yesterdays_key_goes_with_the_last_of_its_sessions() {
+        let v = visitors(0);
+        let has_old_key = || v.lock().yesterday.is_some();
+        of(&v, "192.0.2.1", DAY - 10 * MINUTE);
+        v.tend(Moment(DAY));
+        assert!(has_old_key());
+        of(&v, "192.0.2.1", DAY + 15 * MINUTE);
+        of(&v, "192.0.2.2", DAY + 40 * MINUTE);
+        v.tend(Moment(DAY + 44 * MINUTE));
+        assert!(has_old_key());
+        v.tend(Moment(DAY + 46 * MINUTE));
+        assert!(!has_old_key());
     }
 
     #[test]

@@ -22,6 +22,7 @@ use tracing_subscriber::EnvFilter;
 pub(super) fn serve(path: &Path) -> Outcome {
     let config = Config::load(path, &config::process_env)?;
     log_to_stderr(config.log_json);
+    panic_without_content();
     let switched_on_is_possible = !config.operator_lock;
     until_stopped(async move |stop| {
         let relay = Relay::build(config, Clock::system()).await?;
@@ -140,6 +141,15 @@ pub(super) fn block_on(work: impl Future<Output = anyhow::Result<()>>) -> Outcom
     // Nothing that still runs holds anything that would be lost.
     runtime.shutdown_background();
     result
+}
+
+/// A panic's own text may quote what it stumbled over, such as a piece of an event. Only its place in
+/// our code is told.
+fn panic_without_content() {
+    std::panic::set_hook(Box::new(|panic| {
+        let place = panic.location().map(ToString::to_string).unwrap_or_default();
+        tracing::error!(place, "the relay stumbled; this is a defect, please report it");
+    }));
 }
 
 /// Logs go to standard error, so that standard output holds results only. `RUST_LOG` chooses what.

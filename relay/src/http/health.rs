@@ -153,7 +153,7 @@ async fn components(app: &App) -> Vec<Component> {
         Component {
             name: "db",
             status: db,
-            details: json!({ "database": "SQLite", "result": i32::from(writable), "validationQuery": "UPDATE switch … WHERE false" }),
+            details: json!({ "database": "SQLite", "result": i32::from(writable), "validationQuery": "UPDATE heartbeat" }),
         },
         Component {
             name: "spool",

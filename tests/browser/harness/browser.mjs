@@ -1,0 +1,89 @@
+// Chromium, and the people in front of it.
+
+import { after } from "node:test";
+import { chromium } from "playwright-core";
+
+const ARGS = [
+  "--no-sandbox",
+  "--disable-gpu",
+  "--disable-quic",
+  "--no-first-run",
+  "--disable-background-networking",
+  "--disable-component-update",
+  "--disable-sync",
+];
+
+/** What nobody may learn of a User-Agent: the build. */
+export const BUILD = "4711.42";
+// A headless Chromium says so, and then the relay takes it for the bot that it is.
+const agent = (system) =>
+  `Mozilla/5.0 (${system}) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/156.0.${BUILD} Safari/537.36`;
+export const ON_LINUX = agent("X11; Linux x86_64");
+export const ON_WINDOWS = agent("Windows NT 10.0; Win64; x64");
+
+let launched;
+
+/** One browser per test file. */
+function browser() {
+  launched ??= chromium.launch({ executablePath: process.env.CHROMIUM || "/usr/bin/chromium", args: ARGS });
+  return launched;
+}
+
+after(async () => (await launched)?.close());
+
+/** One person's browser profile: tabs, storage, and a record of all that went over the wire. */
+export class Visitor {
+  /** Requests of all tabs, as Playwright has them. */
+  requests = [];
+  /** Exceptions, rejections, errors and warnings of all tabs. */
+  problems = [];
+  #context;
+
+  /**
+   * `init` runs in every page before its own scripts. Everything else is for Playwright's `newContext`.
+   */
+  static async arrive({ init, ...options } = {}) {
+    const visitor = new Visitor();
+    const context = await (await browser()).newContext({ userAgent: ON_LINUX, ...options });
+    visitor.#context = context;
+    context.on("request", (request) => visitor.requests.push(request));
+    context.on("weberror", (error) => visitor.problems.push(`uncaught: ${error.error()?.stack ?? error.error()}`));
+    context.on("console", (message) => {
+      if (["error", "warning", "assert"].includes(message.type())) {
+        visitor.problems.push(`${message.type()}: ${message.text()} (${message.location().url})`);
+      }
+    });
+    if (init) await context.addInitScript(init);
+    return visitor;
+  }
+
+  get context() {
+    return this.#context;
+  }
+
+  /** Opens an address in a new tab. */
+  async open(url) {
+    const page = await this.#context.newPage();
+    await page.goto(url);
+    return page;
+  }
+
+  /** The paths that were asked for. */
+  paths() {
+    return this.requests.map((request) => new URL(request.url()).pathname);
+  }
+
+  /** Whether any part of the module was fetched. */
+  fetchedModule() {
+    return this.paths().some((path) => /\/client(\.js|_bg\.wasm)$/.test(path));
+  }
+
+  /** Requests that bring events. */
+  deliveries() {
+    return this.requests.filter((request) => request.method() === "POST" && /\/api\/events?$/.test(new URL(request.url()).pathname));
+  }
+
+  async leave() {
+    await this.#context.close();
+  }
+}

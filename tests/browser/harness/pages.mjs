@@ -1,0 +1,40 @@
+// A small web server for pages that are not the demo's: another customer's page, and a broken one.
+
+import { once } from "node:events";
+import { createServer } from "node:http";
+
+const TYPES = { html: "text/html; charset=utf-8", js: "text/javascript; charset=utf-8" };
+
+export class Pages {
+  #files = new Map();
+  #server;
+  origin;
+
+  static async start() {
+    const pages = new Pages();
+    pages.#server = createServer((request, response) => {
+      const file = pages.#files.get(new URL(request.url, "http://pages").pathname);
+      if (!file) {
+        response.writeHead(404).end();
+        return;
+      }
+      response.writeHead(200, { "Content-Type": file.type, "Cache-Control": "no-store", ...file.headers }).end(file.text);
+    });
+    pages.#server.listen(0, "127.0.0.1");
+    await once(pages.#server, "listening");
+    pages.origin = `http://127.0.0.1:${pages.#server.address().port}`;
+    return pages;
+  }
+
+  /** Puts a file up and gives its address. */
+  put(path, text, headers = {}) {
+    this.#files.set(path, { text, headers, type: TYPES[path.split(".").pop()] });
+    return `${this.origin}${path}`;
+  }
+
+  async stop() {
+    this.#server.closeAllConnections();
+    this.#server.close();
+    await once(this.#server, "close");
+  }
+}

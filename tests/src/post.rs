@@ -1,0 +1,221 @@
+//! Requests as a browser sends them, and what came back.
+
+use crate::setup::PLAN_VERSION;
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use serde_json::{Value, json};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// The site of the tests.
+pub const SITE: &str = "panel.example.com";
+/// The origin of its pages.
+pub const ORIGIN: &str = "https://panel.example.com";
+/// The User-Agent of an ordinary browser.
+pub const BROWSER: &str = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.7000.9 Safari/537.36";
+
+/// A client that follows nothing and needs no proxy.
+///
+/// # Panics
+/// When there is none to be had.
+pub fn http_client() -> reqwest::Client {
+    reqwest::Client::builder()
+        .no_proxy()
+        .redirect(reqwest::redirect::Policy::none())
+        .timeout(Duration::from_secs(60))
+        .build()
+        .unwrap()
+}
+
+/// An event id never used before.
+pub fn fresh_id() -> String {
+    static NEXT: AtomicU64 = AtomicU64::new(1);
+    format!("{:032x}", NEXT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// A numbered event for a batch.
+pub fn load(n: usize) -> Value {
+    json!({ "id": fresh_id(), "name": "Load", "url": "https://panel.example.com/#/home", "props": { "n": n } })
+}
+
+/// A pageview for a batch.
+pub fn pageview(url: &str) -> Value {
+    json!({ "id": fresh_id(), "name": "pageview", "url": url })
+}
+
+/// A POST to be sent, as a browser would unless a test changes it.
+#[derive(Clone, Debug)]
+pub struct Post {
+    path: String,
+    headers: Vec<(String, String)>,
+    body: Vec<u8>,
+}
+
+impl Post {
+    /// A batch with consent to everything.
+    pub fn batch(events: &[Value]) -> Self {
+        Self::batch_with(&json!({ "plan": PLAN_VERSION }), events)
+    }
+
+    /// A batch with consent as given; `null` is none.
+    pub fn batch_with(consent: &Value, events: &[Value]) -> Self {
+        let body = json!({ "site": SITE, "consent": consent, "events": events });
+        Self::to("/api/events", "application/json").body(body.to_string())
+    }
+
+    /// One event in Plausible's format, as its tracker sends it, with consent of the page.
+    pub fn plausible(event: &Value) -> Self {
+        Self::to(&format!("/api/event?consent={PLAN_VERSION}"), "text/plain").body(event.to_string())
+    }
+
+    fn to(path: &str, media_type: &str) -> Self {
+        let headers = [
+            ("content-type", media_type),
+            ("user-agent", BROWSER),
+            ("origin", ORIGIN),
+        ];
+        Self {
+            path: path.to_owned(),
+            headers: headers
+                .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                .into(),
+            body: Vec::new(),
+        }
+    }
+
+    /// With another path.
+    #[must_use]
+    pub fn path(mut self, path: &str) -> Self {
+        path.clone_into(&mut self.path);
+        self
+    }
+
+    /// With another body.
+    #[must_use]
+    pub fn body(mut self, body: impl Into<Vec<u8>>) -> Self {
+        self.body = body.into();
+        self
+    }
+
+    /// With a header, instead of one of that name.
+    #[must_use]
+    pub fn with(mut self, name: &str, value: &str) -> Self {
+        self = self.without(name);
+        self.headers.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Without a header.
+    #[must_use]
+    pub fn without(mut self, name: &str) -> Self {
+        self.headers.retain(|(known, _)| known != name);
+        self
+    }
+
+    /// From another address; the tests' relay trusts its peer to tell it.
+    #[must_use]
+    pub fn from(self, address: &str) -> Self {
+        self.with("x-forwarded-for", address)
+    }
+
+    /// Sends it, or says that nobody answered.
+    ///
+    /// # Errors
+    /// When no whole answer came.
+    ///
+    /// # Panics
+    /// When a header cannot be written down.
+    pub async fn try_send(&self, client: &reqwest::Client, base: &str) -> reqwest::Result<Sent> {
+        let mut headers = HeaderMap::new();
+        for (name, value) in &self.headers {
+            headers.append(
+                name.parse::<HeaderName>().unwrap(),
+                HeaderValue::from_bytes(value.as_bytes()).unwrap(),
+            );
+        }
+        let request = client
+            .post(format!("{base}{}", self.path))
+            .headers(headers)
+            .body(self.body.clone());
+        Sent::read(request.send().await?).await
+    }
+}
+
+/// What came back.
+#[derive(Debug)]
+pub struct Sent {
+    /// The status.
+    pub status: u16,
+    /// The headers.
+    pub headers: HeaderMap,
+    /// The body.
+    pub text: String,
+}
+
+impl Sent {
+    /// Reads an answer whole.
+    ///
+    /// # Errors
+    /// When it breaks off.
+    pub async fn read(response: reqwest::Response) -> reqwest::Result<Self> {
+        Ok(Self {
+            status: response.status().as_u16(),
+            headers: response.headers().clone(),
+            text: response.text().await?,
+        })
+    }
+
+    /// A header as text; empty when it is missing.
+    pub fn header(&self, name: &str) -> &str {
+        self.headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+            .unwrap_or_default()
+    }
+
+    /// The body as JSON.
+    ///
+    /// # Panics
+    /// When it is none.
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.text).unwrap_or_else(|_| panic!("no JSON: {self:?}"))
+    }
+
+    /// The problem's name; empty when the answer is no problem.
+    pub fn problem(&self) -> String {
+        if self.header("content-type") != "application/problem+json" {
+            return String::new();
+        }
+        let json = self.json();
+        assert_eq!(json["status"], self.status, "{self:?}");
+        let name = json["type"].as_str().unwrap();
+        name.strip_prefix("urn:feedback-relay:problem:")
+            .unwrap()
+            .to_owned()
+    }
+}
+
+/// Sends bytes as they are and reads what comes back until the other end closes. With `hang_up` the
+/// sending side is closed first.
+///
+/// # Panics
+/// When the relay cannot be reached, or does not close in time.
+pub async fn raw(base: &str, bytes: &[u8], hang_up: bool) -> String {
+    let mut stream = TcpStream::connect(base.strip_prefix("http://").unwrap())
+        .await
+        .unwrap();
+    // The relay may answer and close before it has read everything.
+    let _ = stream.write_all(bytes).await;
+    if hang_up {
+        let _ = stream.shutdown().await;
+    }
+    let mut answer = Vec::new();
+    let read = tokio::time::timeout(crate::PATIENCE, stream.read_to_end(&mut answer)).await;
+    assert!(
+        read.is_ok(),
+        "the relay keeps the connection open after {:?}",
+        String::from_utf8_lossy(&answer)
+    );
+    String::from_utf8_lossy(&answer).into_owned()
+}

@@ -1,0 +1,164 @@
+//! The configuration of a relay under test, as the TOML text an operator would write.
+
+use crate::{ChildRelay, Done, Relay, SITE};
+use feedback_relay::clock::Clock;
+use feedback_relay::config::Config;
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use tempfile::TempDir;
+
+/// The version of the tests' tracking plan, which consent has to name.
+pub const PLAN_VERSION: u32 = 3;
+/// The password of `/metrics`.
+pub const METRICS_PASSWORD: &str = "a password for the metrics";
+const PLAN: &str = include_str!("../plan.toml");
+
+/// A relay's configuration and data folder. It can be started again and again.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    folder: Arc<TempDir>,
+    sections: BTreeMap<String, Vec<String>>,
+    sites: Vec<String>,
+    clock: Clock,
+}
+
+impl Setup {
+    /// For one site and a Plausible at this address.
+    ///
+    /// # Panics
+    /// When there is no room for temporary files.
+    pub fn new(upstream: &str) -> Self {
+        let folder = tempfile::Builder::new().prefix("relay-").tempdir().unwrap();
+        std::fs::write(folder.path().join("plan.toml"), PLAN).unwrap();
+        let setup = Self {
+            folder: Arc::new(folder),
+            sections: BTreeMap::new(),
+            sites: vec![format!("domain = \"{SITE}\"")],
+            clock: Clock::system(),
+        };
+        setup
+            .with("", "plan = \"plan.toml\"")
+            .with("public", "listen = \"127.0.0.1:0\"")
+            .with("public", "trusted_proxies = [\"127.0.0.1\"]")
+            .with("admin", "listen = \"127.0.0.1:0\"")
+            .with("metrics", &format!("password = \"{METRICS_PASSWORD}\""))
+            .with("upstream", &format!("url = \"{upstream}\""))
+    }
+
+    /// With one more line in a section; the empty name is the top of the file.
+    #[must_use]
+    pub fn with(mut self, section: &str, line: &str) -> Self {
+        self.sections
+            .entry(section.to_owned())
+            .or_default()
+            .push(line.to_owned());
+        self
+    }
+
+    /// Without the lines of a section that begin so.
+    #[must_use]
+    pub fn without(mut self, section: &str, key: &str) -> Self {
+        self.sections
+            .entry(section.to_owned())
+            .or_default()
+            .retain(|line| !line.starts_with(key));
+        self
+    }
+
+    /// With a further site, given by its lines.
+    #[must_use]
+    pub fn with_site(mut self, lines: &str) -> Self {
+        self.sites.push(lines.to_owned());
+        self
+    }
+
+    /// With another clock.
+    #[must_use]
+    pub fn with_clock(mut self, clock: &Clock) -> Self {
+        self.clock = clock.clone();
+        self
+    }
+
+    /// The plan the relay has built in, for meshPanel.
+    #[must_use]
+    pub fn with_the_plan_built_in(self) -> Self {
+        self.without("", "plan")
+    }
+
+    /// The text of the configuration file.
+    pub fn text(&self) -> String {
+        let mut text = String::new();
+        for (section, lines) in &self.sections {
+            if !section.is_empty() {
+                let _ = writeln!(text, "[{section}]");
+            }
+            let _ = writeln!(text, "{}", lines.join("\n"));
+        }
+        for site in &self.sites {
+            let _ = writeln!(text, "[[site]]\n{site}");
+        }
+        text
+    }
+
+    /// The folder of configuration and data.
+    pub fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// Where the relay keeps its data.
+    pub fn data_dir(&self) -> PathBuf {
+        self.folder().join("data")
+    }
+
+    /// The configuration, checked as `serve` checks it.
+    ///
+    /// # Panics
+    /// When it has a mistake.
+    pub fn config(&self) -> Config {
+        Config::parse("relay.toml", &self.text(), self.folder(), &|_| None)
+            .unwrap_or_else(|mistakes| panic!("{mistakes}"))
+    }
+
+    /// Starts a relay in this process, its switches as they were.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub async fn start(&self) -> Relay {
+        Relay::start(self.config(), self.clock.clone()).await
+    }
+
+    /// Starts a relay in this process and turns the site on.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub async fn start_on(&self) -> Relay {
+        let relay = self.start().await;
+        relay.turn(true).await;
+        relay
+    }
+
+    /// Writes the configuration to a file, for a relay in a process of its own.
+    ///
+    /// # Panics
+    /// When it cannot be written.
+    pub fn write(&self) -> PathBuf {
+        let file = self.folder().join("relay.toml");
+        std::fs::write(&file, self.text()).unwrap();
+        file
+    }
+
+    /// Starts a relay in a process of its own, its switches as they were.
+    pub async fn spawn(&self, exe: &str) -> ChildRelay {
+        ChildRelay::start(exe, &self.write()).await
+    }
+
+    /// Runs one command of the command line to its end.
+    pub async fn command(&self, exe: &str, arguments: &[&str], input: &str) -> Done {
+        let file = self.write();
+        let mut arguments: Vec<String> = arguments.iter().map(|&a| a.to_owned()).collect();
+        arguments.extend(["--config".to_owned(), file.display().to_string()]);
+        Done::of(exe, arguments, input.to_owned()).await
+    }
+}
