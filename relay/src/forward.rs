@@ -8,15 +8,15 @@
 pub mod backoff;
 pub mod plausible;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, Moment};
 use crate::config::Upstream;
 use crate::metrics::{Metrics, ResultLabel};
 use crate::spool::{Spool, Waiting};
-use crate::switch::Switches;
+use crate::switch::{Permit, Switches};
 use backoff::Backoff;
 use plausible::Verdict;
 use relay_event::Outcome;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -27,6 +27,8 @@ const READ_AHEAD: usize = 32;
 /// How often a lane looks again when nothing tells it to, and how long it waits when the database
 /// cannot be read.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
+/// How often a change of what Plausible answers is logged at most.
+const LOG_EVERY: Duration = Duration::from_secs(10);
 /// How long to establish a connection to Plausible.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -54,6 +56,10 @@ pub struct Forwarder {
     upstream: Upstream,
     age_max: Duration,
     reach: watch::Sender<Reach>,
+    /// Until when Plausible asked to be left alone.
+    held_until: Mutex<Option<tokio::time::Instant>>,
+    /// When a change of `reach` was last logged.
+    logged: Mutex<Option<Moment>>,
 }
 
 /// Why the forwarder cannot be made.
@@ -93,6 +99,8 @@ impl Forwarder {
             upstream,
             age_max,
             reach: watch::Sender::new(Reach::Unknown),
+            held_until: Mutex::default(),
+            logged: Mutex::default(),
         })
     }
 
@@ -144,51 +152,104 @@ impl Forwarder {
     async fn deliver(&self, event: Waiting, stop: &CancellationToken) -> bool {
         let mut backoff = Backoff::default();
         loop {
-            if stop.is_cancelled() {
+            if !self.wait_out_hold(stop).await {
                 return false;
             }
-            let verdict = match &event.scrubbed {
-                None => Verdict::Settled(Outcome::Corrupt),
-                Some(_) if self.clock.now().since(event.stored_at) > self.age_max => {
-                    Verdict::Settled(Outcome::Expired)
-                }
-                Some(scrubbed) => {
-                    let Some(site) = self.switches.site(scrubbed.site()) else {
-                        return true;
-                    };
-                    // Without leave the event has been purged, or is about to be.
-                    let Some(permit) = site.permit().await else {
-                        return true;
-                    };
-                    tokio::select! {
-                        verdict = self.send(scrubbed) => verdict,
-                        () = permit.cut() => return true,
-                    }
-                }
+            let Some(scrubbed) = &event.scrubbed else {
+                return self.settle(event.seq, Outcome::Corrupt, None, stop).await;
             };
-            let wait = match verdict {
-                Verdict::Settled(outcome) => {
-                    return self.settle(event.seq, outcome, stop).await;
-                }
-                Verdict::Retry(after) => backoff.next(after),
-            };
-            // Another lane's success is news for this one; a Retry-After is kept regardless.
-            let mut reach = self.reach.subscribe();
-            let asked_to_wait = matches!(verdict, Verdict::Retry(Some(_)));
-            tokio::select! {
-                () = tokio::time::sleep(wait) => {}
-                _ = reach.wait_for(|r| *r == Reach::Up), if !asked_to_wait => {}
-                () = stop.cancelled() => return false,
+            if self.clock.now().since(event.stored_at) > self.age_max {
+                return self.settle(event.seq, Outcome::Expired, None, stop).await;
             }
+            let site = self.switches.site(scrubbed.site());
+            // Without leave the event has been purged, or is about to be.
+            let Some(permit) = (match site {
+                Some(site) => site.permit().await,
+                None => None,
+            }) else {
+                return true;
+            };
+            let verdict = tokio::select! {
+                verdict = self.send(scrubbed) => verdict,
+                () = permit.cut() => return true,
+            };
+            let retry_after = match verdict {
+                // The permit is held until the outcome is booked, so that an event that was delivered
+                // is not purged in between.
+                Verdict::Settled(outcome) => {
+                    return self.settle(event.seq, outcome, Some(&permit), stop).await;
+                }
+                Verdict::Retry(retry_after) => retry_after,
+            };
+            drop(permit);
+            let wait = backoff.next(retry_after);
+            if retry_after.is_some() {
+                self.hold(wait);
+            } else if !self.rest(wait, stop).await {
+                return false;
+            }
+        }
+    }
+
+    /// Plausible asked to be left alone: all lanes wait, not only the one that was told.
+    fn hold(&self, wait: Duration) {
+        let until = tokio::time::Instant::now() + wait;
+        let mut held = lock(&self.held_until);
+        *held = Some(held.map_or(until, |held| held.max(until)));
+    }
+
+    /// Waits while Plausible asked to be left alone. `false` when the relay stops.
+    async fn wait_out_hold(&self, stop: &CancellationToken) -> bool {
+        let held_until = *lock(&self.held_until);
+        if let Some(until) = held_until {
+            tokio::select! {
+                () = tokio::time::sleep_until(until) => {}
+                () = stop.cancelled() => {}
+            }
+        }
+        !stop.is_cancelled()
+    }
+
+    /// Waits before the next try. After a second at most, another lane's success ends the wait: then it
+    /// was Plausible that was away, and it is back. `false` when the relay stops.
+    async fn rest(&self, wait: Duration, stop: &CancellationToken) -> bool {
+        let at_least = wait.min(backoff::FIRST);
+        let mut reach = self.reach.subscribe();
+        let resting = async {
+            tokio::time::sleep(at_least).await;
+            tokio::select! {
+                () = tokio::time::sleep(wait - at_least) => {}
+                // An error means that nobody will ever tell; the sleep ends the wait then.
+                Ok(_) = reach.wait_for(|reach| *reach == Reach::Up) => {}
+            }
+        };
+        tokio::select! {
+            () = resting => true,
+            () = stop.cancelled() => false,
         }
     }
 
     /// Takes a settled event out of the spool. While the disk refuses, the lane waits: going on would
     /// deliver events that nothing remembers as delivered. After a stop it is sent once more.
-    async fn settle(&self, seq: i64, outcome: Outcome, stop: &CancellationToken) -> bool {
+    async fn settle(
+        &self,
+        seq: i64,
+        outcome: Outcome,
+        permit: Option<&Permit>,
+        stop: &CancellationToken,
+    ) -> bool {
+        let cut = async {
+            match permit {
+                Some(permit) => permit.cut().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::pin!(cut);
         while self.spool.end(seq, outcome).await.is_err() {
             tokio::select! {
                 () = tokio::time::sleep(LOOK_AGAIN) => {}
+                // The switch is being turned off and will purge the event.
+                () = &mut cut => return true,
                 () = stop.cancelled() => return false,
             }
         }
@@ -221,10 +282,25 @@ impl Forwarder {
             "misconfigured" => Reach::Misconfigured,
             _ => Reach::Up,
         };
-        let before = self.reach.send_replace(reach);
-        if before != reach {
-            tracing::warn!(reach = ?reach, result, "what Plausible answers changed");
+        if self.reach.send_replace(reach) != reach {
+            self.log_change(reach, result);
         }
         answer
     }
+
+    /// Says that Plausible went away or came back, but not over and over: one event that Plausible
+    /// cannot digest must not fill the log.
+    fn log_change(&self, reach: Reach, result: &str) {
+        let now = self.clock.now();
+        let mut logged = lock(&self.logged);
+        if logged.is_none_or(|at| now.since(at) >= LOG_EVERY) {
+            *logged = Some(now);
+            tracing::warn!(?reach, result, "Plausible's answers changed");
+        }
+    }
+}
+
+/// These hold plain values, which a panic elsewhere leaves usable.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -19,7 +19,7 @@ pub(crate) fn run() -> Result<ExitCode> {
     report.check("checking the formatting", || {
         step::run(cargo().args(["fmt", "--all", "--check"]))
     });
-    // The relay does not compile without the bundle.
+    // The tests load what is bundled.
     let Some(tools) = report.take("setting up", test::prepare(true)) else {
         return Ok(report.close());
     };

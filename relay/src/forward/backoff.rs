@@ -3,7 +3,8 @@
 use crate::clock;
 use std::time::Duration;
 
-const FIRST: Duration = Duration::from_secs(1);
+/// The bound of the first wait.
+pub(super) const FIRST: Duration = Duration::from_secs(1);
 const LONGEST: Duration = Duration::from_secs(300);
 /// Longest Retry-After that is believed; a mistake upstream must not hold events back for days.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
