@@ -10,6 +10,10 @@ wasmtime::component::bindgen!({ path: "policy/wit", world: "policy" });
 
 use exports::feedback::policy::scrubbing as types;
 
+/// Most bytes of one output that are read, about. More than any event that was taken in can need; a
+/// longer output counts as a trap.
+const OUTPUT_BYTES_MAX: usize = 512 * 1024;
+
 /// What it takes to make an instance.
 pub(super) struct Guest {
     pub(super) pre: PolicyPre<StoreLimits>,
@@ -39,6 +43,7 @@ impl Instance {
             .build();
         let mut store = Store::new(guest.pre.engine(), limits);
         store.limiter(|limits| limits);
+        store.set_hostcall_fuel(OUTPUT_BYTES_MAX);
         // Fuel has to be there before instantiation, which may run a start function.
         let made = store
             .set_fuel(guest.configure_fuel)

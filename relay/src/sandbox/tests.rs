@@ -31,7 +31,7 @@ fn plan(deed: &str) -> Plan {
 
 fn limits() -> PolicyConfig {
     PolicyConfig {
-        memory_bytes_max: 8 * 1024 * 1024,
+        memory_bytes_max: 14 * 1024 * 1024,
         ..PolicyConfig::default()
     }
 }
