@@ -9,8 +9,10 @@ const PREFIX = "feedback_relay_";
 /** One scrape of /metrics. */
 export class Metrics {
   #samples = new Map();
+  text;
 
   constructor(text) {
+    this.text = text;
     for (const line of text.split("\n")) {
       const [, name, labels, value] = /^([a-z_]+)(?:\{(.*)\})? (\S+)$/.exec(line) ?? [];
       if (name) this.#samples.set(`${name.slice(PREFIX.length)}{${labels ?? ""}}`, Number(value));

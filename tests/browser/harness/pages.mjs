@@ -33,8 +33,8 @@ export class Pages {
   }
 
   async stop() {
+    const closed = new Promise((done) => this.#server.close(done));
     this.#server.closeAllConnections();
-    this.#server.close();
-    await once(this.#server, "close");
+    await closed;
   }
 }

@@ -1,0 +1,13 @@
+//! The end-to-end tests: a whole relay between a browser that is not one and a Plausible that is not one.
+//!
+//! One module per promise. Each test ends with `relay.stop()`, which checks that events are conserved.
+
+#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+
+mod delivery;
+mod ingest;
+mod privacy;
+mod switch;
+
+/// The relay's binary.
+const EXE: &str = env!("CARGO_BIN_EXE_relay-under-test");
