@@ -161,14 +161,16 @@ impl Forwarder {
             if self.clock.now().since(event.stored_at) > self.age_max {
                 return self.settle(event.seq, Outcome::Expired, None, stop).await;
             }
-            let site = self.switches.site(scrubbed.site());
-            // Without leave the event has been purged, or is about to be.
-            let Some(permit) = (match site {
-                Some(site) => site.permit().await,
-                None => None,
-            }) else {
+            let Some(site) = self.switches.site(scrubbed.site()) else {
                 return true;
             };
+            // Without leave the event has been purged, or is about to be.
+            let Some(permit) = site.permit().await else {
+                return true;
+            };
+            if site.has_purged(event.seq, &permit) {
+                return true;
+            }
             let verdict = tokio::select! {
                 verdict = self.send(scrubbed) => verdict,
                 () = permit.cut() => return true,

@@ -216,6 +216,7 @@ impl Spool {
             delete(db, "stored_at < ?1", &too_old)
         })
         .await
+        .map(|removed| removed.events)
     }
 
     /// Runs a transaction that deletes events, and books them under one outcome.
@@ -226,7 +227,7 @@ impl Spool {
         &self,
         outcome: Outcome,
         work: impl FnOnce(&Connection) -> rusqlite::Result<Removed> + Send + 'static,
-    ) -> Result<u64, StoreError> {
+    ) -> Result<Removed, StoreError> {
         let spool = self.clone();
         let with_oldest = move |db: &Connection| {
             let removed = work(db)?;
@@ -249,7 +250,7 @@ impl Spool {
         self.store
             .write(with_oldest, after)
             .await
-            .map(|(removed, _)| removed.events)
+            .map(|(removed, _)| removed)
     }
 
     /// Whether the database can be written, tried out at most every [`PROBE_EVERY`]: health is asked by
@@ -280,6 +281,8 @@ pub struct Removed {
     pub events: u64,
     /// How many bytes.
     pub bytes: u64,
+    /// The highest number among them; 0 when there were none.
+    pub last: i64,
 }
 
 /// Deletes the events that fit a condition with one parameter.
@@ -291,13 +294,14 @@ pub fn delete(
     condition: &'static str,
     parameter: &dyn rusqlite::ToSql,
 ) -> rusqlite::Result<Removed> {
-    let sql = format!("DELETE FROM spool WHERE {condition} RETURNING length(record)");
+    let sql = format!("DELETE FROM spool WHERE {condition} RETURNING length(record), seq");
     let mut statement = db.prepare_cached(&sql)?;
     let mut rows = statement.query([parameter])?;
     let mut removed = Removed::default();
     while let Some(row) = rows.next()? {
         removed.events += 1;
         removed.bytes += row.get::<_, u64>(0)? + ROW_OVERHEAD;
+        removed.last = removed.last.max(row.get(1)?);
     }
     Ok(removed)
 }

@@ -12,6 +12,7 @@ use crate::store::{Store, StoreError};
 use relay_event::Outcome;
 use rusqlite::{Connection, OptionalExtension, params};
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use tokio::sync::{OwnedRwLockReadGuard, RwLock};
@@ -33,6 +34,7 @@ pub struct Site {
     /// Cut when the switch is turned off and requests under way do not end by themselves.
     cut: Mutex<CancellationToken>,
     changed: Mutex<Option<Change>>,
+    purged_up_to: AtomicI64,
 }
 
 /// Who turned a switch, and when.
@@ -82,6 +84,12 @@ impl Site {
         !self.operator_lock && self.on.try_read().is_ok_and(|on| *on)
     }
 
+    /// Whether an event that a lane still has in hand was purged since it was read. Asked with a permit
+    /// in hand, because the site may have been turned off and on again meanwhile.
+    pub fn has_purged(&self, seq: i64, _permit: &Permit) -> bool {
+        seq <= self.purged_up_to.load(Ordering::SeqCst)
+    }
+
     /// Who turned the switch last.
     pub fn changed(&self) -> Option<Change> {
         self.changed
@@ -95,7 +103,7 @@ impl Site {
 #[derive(Debug, thiserror::Error)]
 pub enum TurnError {
     /// No such site.
-    #[error("{0} is not a configured site; `[[site]]` in the configuration lists them")]
+    #[error("no site {0} is configured; `[[site]]` in the configuration lists them")]
     UnknownSite(String),
     /// The operator locked it.
     #[error(
@@ -140,6 +148,7 @@ impl Switches {
                 on: Arc::new(RwLock::new(on)),
                 cut: Mutex::default(),
                 changed: Mutex::new(changed),
+                purged_up_to: AtomicI64::new(0),
             };
             metrics
                 .enabled
@@ -211,7 +220,7 @@ impl Switches {
             at: now,
             by: by.clone(),
         };
-        let purged = self
+        let removed = self
             .spool
             .remove(Outcome::Purged, move |db| {
                 let removed = if on {
@@ -223,6 +232,8 @@ impl Switches {
                 Ok(removed)
             })
             .await?;
+        let purged = removed.events;
+        site.purged_up_to.fetch_max(removed.last, Ordering::SeqCst);
         *state = on;
         *site.changed.lock().unwrap_or_else(PoisonError::into_inner) = Some(change);
         drop(state);
@@ -249,7 +260,8 @@ impl Switches {
                 let purged = self
                     .spool
                     .remove(Outcome::Purged, move |db| spool::delete(db, "site = ?1", &domain))
-                    .await?;
+                    .await?
+                    .events;
                 tracing::info!(
                     purged,
                     "events were purged because their site is off, locked or not configured any more"

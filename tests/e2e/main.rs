@@ -4,10 +4,17 @@
 
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
+mod admin;
+mod canaries;
+mod cli;
 mod delivery;
 mod ingest;
+mod monitoring;
 mod privacy;
+mod refusals;
+mod restart;
 mod switch;
+mod waiting;
 
 /// The relay's binary.
 const EXE: &str = env!("CARGO_BIN_EXE_relay-under-test");

@@ -1,6 +1,8 @@
 //! A Plausible that answers as it is told, breaks connections, goes away and comes back, and remembers
 //! every byte it was sent.
 
+mod wire;
+
 use serde_json::Value;
 use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -20,6 +22,8 @@ pub enum Answer {
     AcceptWith(&'static str, &'static str),
     /// A status with headers and a body.
     Status(u16, &'static [(&'static str, &'static str)], &'static str),
+    /// A redirect to an address.
+    Redirect(u16, String),
     /// 202 after a while.
     Slow(Duration),
     /// Nothing, ever.
@@ -70,6 +74,7 @@ struct State {
     connections: AtomicUsize,
     queue: Mutex<VecDeque<Answer>>,
     rule: Mutex<Rule>,
+    latency: Mutex<Duration>,
 }
 
 /// The fake server. It has an address of its own in 127/8, so that it finds its port free again after
@@ -110,6 +115,7 @@ impl MiniPlausible {
             connections: AtomicUsize::new(0),
             queue: Mutex::default(),
             rule: Mutex::new(Box::new(|_| Answer::Accept)),
+            latency: Mutex::default(),
         };
         Self {
             address: probe.local_addr().unwrap(),
@@ -155,6 +161,14 @@ impl MiniPlausible {
     /// When a connection has panicked.
     pub fn rule(&self, rule: impl Fn(&Arrival) -> Answer + Send + 'static) {
         *self.state.rule.lock().unwrap() = Box::new(rule);
+    }
+
+    /// Lets every request be on its way for a while before it arrives.
+    ///
+    /// # Panics
+    /// When a connection has panicked.
+    pub fn latency(&self, latency: Duration) {
+        *self.state.latency.lock().unwrap() = latency;
     }
 
     /// Every request so far.
@@ -216,17 +230,23 @@ async fn accept(listener: TcpListener, state: Arc<State>) {
 
 async fn converse(mut stream: TcpStream, connection: usize, state: Arc<State>) {
     let mut buffer = Vec::new();
-    while let Some(arrival) = read(&mut stream, &mut buffer, connection, &state).await {
+    while let Some(mut arrival) = wire::read(&mut stream, &mut buffer, connection, &state.bytes).await {
+        let latency = *state.latency.lock().unwrap();
+        if !latency.is_zero() {
+            tokio::time::sleep(latency).await;
+            arrival.at = Instant::now();
+        }
         let queued = state.queue.lock().unwrap().pop_front();
         let answer = queued.unwrap_or_else(|| (state.rule.lock().unwrap())(&arrival));
         state.arrivals.lock().unwrap().push(arrival);
         let text = match answer {
-            Answer::Accept => response(202, &[], "ok"),
-            Answer::AcceptWith(name, value) => response(202, &[(name, value)], "ok"),
-            Answer::Status(status, headers, body) => response(status, headers, body),
-            Answer::Slow(while_) => {
-                tokio::time::sleep(while_).await;
-                response(202, &[], "ok")
+            Answer::Accept => wire::response(202, &[], "ok"),
+            Answer::AcceptWith(name, value) => wire::response(202, &[(name, value)], "ok"),
+            Answer::Status(status, headers, body) => wire::response(status, headers, body),
+            Answer::Redirect(status, location) => wire::response(status, &[("location", &location)], ""),
+            Answer::Slow(delay) => {
+                tokio::time::sleep(delay).await;
+                wire::response(202, &[], "ok")
             }
             Answer::Hang => {
                 // Until the other end gives up.
@@ -243,67 +263,4 @@ async fn converse(mut stream: TcpStream, connection: usize, state: Arc<State>) {
             return;
         }
     }
-}
-
-fn response(status: u16, headers: &[(&str, &str)], body: &str) -> String {
-    let headers: String = headers
-        .iter()
-        .map(|(name, value)| format!("{name}: {value}\r\n"))
-        .collect();
-    format!(
-        "HTTP/1.1 {status} Status\r\n{headers}content-length: {}\r\n\r\n{body}",
-        body.len()
-    )
-}
-
-/// Reads one request; `None` when the connection ends first.
-async fn read(
-    stream: &mut TcpStream,
-    buffer: &mut Vec<u8>,
-    connection: usize,
-    state: &State,
-) -> Option<Arrival> {
-    let mut head = None;
-    loop {
-        if head.is_none() {
-            head = buffer.windows(4).position(|w| w == b"\r\n\r\n").map(|end| {
-                let text = String::from_utf8_lossy(&buffer[..end]).into_owned();
-                (parse(&text), end + 4)
-            });
-        }
-        if let Some(((line, headers), start)) = &head {
-            let length = headers.iter().find(|(name, _)| name == "content-length");
-            let end = start + length.map_or(0, |(_, value)| value.parse().unwrap());
-            if buffer.len() >= end {
-                let body = serde_json::from_slice(&buffer[*start..end]).unwrap_or(Value::Null);
-                let arrival = Arrival {
-                    at: Instant::now(),
-                    connection,
-                    line: line.clone(),
-                    headers: headers.clone(),
-                    body,
-                };
-                buffer.drain(..end);
-                return Some(arrival);
-            }
-        }
-        let before = buffer.len();
-        if stream.read_buf(buffer).await.ok()? == 0 {
-            return None;
-        }
-        state.bytes.lock().unwrap().extend_from_slice(&buffer[before..]);
-    }
-}
-
-fn parse(head: &str) -> (String, Vec<(String, String)>) {
-    let mut lines = head.split("\r\n");
-    let line = lines
-        .next()
-        .unwrap_or_default()
-        .trim_end_matches(" HTTP/1.1")
-        .to_owned();
-    let headers = lines
-        .filter_map(|line| line.split_once(':'))
-        .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()));
-    (line, headers.collect())
 }

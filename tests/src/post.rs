@@ -91,6 +91,15 @@ impl Post {
         self
     }
 
+    /// With consent to another version of the plan, in Plausible's format.
+    #[must_use]
+    pub fn path_of_plan(mut self, version: u32) -> Self {
+        self.path = self
+            .path
+            .replace(&format!("consent={PLAN_VERSION}"), &format!("consent={version}"));
+        self
+    }
+
     /// With another body.
     #[must_use]
     pub fn body(mut self, body: impl Into<Vec<u8>>) -> Self {

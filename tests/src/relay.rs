@@ -1,7 +1,7 @@
 //! A relay in this process, on free ports, built and run as `serve` does it.
 
 use crate::post::{Post, Sent, http_client};
-use crate::{METRICS_PASSWORD, SITE, Scrape};
+use crate::{METRICS_PASSWORD, PATIENCE, SITE, Scrape, within};
 use feedback_relay::app::{self, App};
 use feedback_relay::clock::Clock;
 use feedback_relay::config::Config;
@@ -9,6 +9,7 @@ use feedback_relay::metrics::Metrics;
 use serde_json::Value;
 use std::sync::Arc;
 use std::time::Duration;
+use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
@@ -28,10 +29,12 @@ pub struct Relay {
     metrics: Arc<Metrics>,
     stop: CancellationToken,
     running: Option<JoinHandle<()>>,
+    /// Kept until the relay has stopped.
+    _folder: Arc<TempDir>,
 }
 
 impl Relay {
-    pub(crate) async fn start(config: Config, clock: Clock) -> Self {
+    pub(crate) async fn start(config: Config, clock: Clock, folder: Arc<TempDir>) -> Self {
         let relay = app::Relay::build(config, clock)
             .await
             .unwrap_or_else(|error| panic!("{error}"));
@@ -45,6 +48,7 @@ impl Relay {
             app: Some(app),
             running: Some(tokio::spawn(relay.run(stop.clone()))),
             stop,
+            _folder: folder,
         }
     }
 
@@ -119,13 +123,39 @@ impl Relay {
     /// # Panics
     /// When they cannot be read.
     pub async fn metrics(&self) -> Scrape {
-        let request = self
-            .client
-            .get(format!("{}/metrics", self.admin))
-            .basic_auth("prometheus", Some(METRICS_PASSWORD));
-        let sent = Sent::read(request.send().await.unwrap()).await.unwrap();
+        let sent = self.metrics_as("prometheus", METRICS_PASSWORD).await;
         assert_eq!(sent.status, 200, "{}", sent.text);
         Scrape::parse(&sent.text)
+    }
+
+    /// Asks for the metrics as anybody.
+    ///
+    /// # Panics
+    /// When nobody answers.
+    pub async fn metrics_as(&self, user: &str, password: &str) -> Sent {
+        let request = self.client.get(format!("{}/metrics", self.admin));
+        let response = request.basic_auth(user, Some(password)).send().await.unwrap();
+        Sent::read(response).await.unwrap()
+    }
+
+    /// Waits until nothing waits for delivery any more.
+    ///
+    /// # Panics
+    /// When it still does after [`PATIENCE`].
+    pub async fn drained(&self) {
+        self.drained_within(PATIENCE).await;
+    }
+
+    /// [`Relay::drained`] with a bound of its own.
+    ///
+    /// # Panics
+    /// When something still waits by then.
+    pub async fn drained_within(&self, bound: Duration) {
+        within(bound, "the spool is empty", async || {
+            let metrics = self.metrics().await;
+            (metrics.count("spool_events") == 0).then_some(())
+        })
+        .await;
     }
 
     /// Stops the relay and checks that every event that came ended once or waits. Gives back the last
@@ -133,9 +163,18 @@ impl Relay {
     ///
     /// # Panics
     /// When events are not conserved, or it does not stop in time.
-    pub async fn stop(mut self) -> Scrape {
+    pub async fn stop(self) -> Scrape {
         let scrape = self.metrics().await;
         scrape.assert_conserved();
+        self.stop_unseen().await;
+        scrape
+    }
+
+    /// Stops the relay and checks conservation in what is left of it, without a scrape.
+    ///
+    /// # Panics
+    /// When events are not conserved, or it does not stop in time.
+    pub async fn stop_unseen(mut self) {
         self.app = None;
         self.stop.cancel();
         let running = self.running.take().unwrap();
@@ -144,7 +183,6 @@ impl Relay {
             .unwrap_or_else(|_| panic!("the relay did not stop within {STOP_MAX:?}"))
             .unwrap();
         Scrape::parse(&self.metrics.text()).assert_conserved();
-        scrape
     }
 }
 

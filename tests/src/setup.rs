@@ -126,7 +126,7 @@ impl Setup {
     /// # Panics
     /// When it does not start.
     pub async fn start(&self) -> Relay {
-        Relay::start(self.config(), self.clock.clone()).await
+        Relay::start(self.config(), self.clock.clone(), Arc::clone(&self.folder)).await
     }
 
     /// Starts a relay in this process and turns the site on.

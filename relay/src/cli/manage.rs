@@ -93,6 +93,8 @@ async fn turn_running(config: &Config, site: &str, on: bool) -> anyhow::Result<u
         .no_proxy()
         .timeout(TURN_TIMEOUT)
         .build()?;
+    // A site may have a path, as in panel.example.com/sub; nothing else in it needs escaping.
+    let site = site.replace('/', "%2F");
     let answer = client
         .put(format!("http://relay/sites/{site}/switch"))
         .json(&serde_json::json!({ "on": on }))

@@ -128,7 +128,8 @@ async fn components(app: &App) -> Vec<Component> {
     let db = if writable { Status::Up } else { Status::Down };
     let spool = match writable {
         false => Status::Down,
-        true if counts.spool_bytes >= limit => Status::OutOfService,
+        // The last bytes are hardly ever used up: an event that does not fit any more is refused.
+        true if counts.spool_bytes >= limit - limit / 100 => Status::OutOfService,
         true => Status::Up,
     };
     let oldest_age = (counts.spool_oldest_ms > 0).then(|| {

@@ -1,0 +1,206 @@
+//! The command line's answers: to people in words, to scripts in exit codes.
+
+use crate::EXE;
+use feedback_tests::{Done, Setup};
+
+fn setup() -> Setup {
+    Setup::new("http://127.0.0.1:9")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn check_config_tells_every_mistake_with_key_and_line() {
+    let good = setup().command(EXE, &["check-config"], "").await;
+    assert_eq!(good.code, Some(0), "{good:?}");
+    assert!(
+        good.out
+            .contains("1 site(s), tracking plan version 3 with 4 events"),
+        "{good:?}"
+    );
+
+    let check = async |what: &str, section: &str, line: &str, wants: &[&str]| {
+        let setup = setup()
+            .without(section, line.split(' ').next().unwrap())
+            .with(section, line);
+        let at = setup.text().lines().position(|l| l == line).unwrap() + 1;
+        let done = setup.command(EXE, &["check-config"], "").await;
+        assert_eq!((done.code, done.out.as_str()), (Some(78), ""), "{what}: {done:?}");
+        let place = format!("relay.toml:{at}");
+        for want in wants.iter().copied().chain([place.as_str()]) {
+            assert!(done.err.contains(want), "{what}: {want:?} is not in {}", done.err);
+        }
+        let serve = setup.command(EXE, &["serve"], "").await;
+        assert_eq!(
+            (serve.code, serve.err),
+            (Some(78), done.err),
+            "{what}: serve says the same"
+        );
+    };
+    check(
+        "an unknown key",
+        "public",
+        "listem = \"127.0.0.1:0\"",
+        &["listem"],
+    )
+    .await;
+    check("a wrong type", "spool", "bytes_max = \"many\"", &["bytes_max"]).await;
+    check(
+        "out of range",
+        "public",
+        "body_timeout_s = 0",
+        &["body_timeout_s"],
+    )
+    .await;
+    check(
+        "no address",
+        "admin",
+        "listen = \"8081\"",
+        &["listen", "127.0.0.1:8080"],
+    )
+    .await;
+    check(
+        "no url",
+        "upstream",
+        "url = \"plausible.example.com\"",
+        &["url", "https://"],
+    )
+    .await;
+    check("no such plan", "", "plan = \"nowhere.toml\"", &["plan"]).await;
+
+    let several = setup()
+        .with("public", "body_timeout_s = 0")
+        .with("spool", "age_max = 1")
+        .with("log", "format = \"xml\"");
+    let done = several.command(EXE, &["check-config"], "").await;
+    for want in ["body_timeout_s", "age_max", "format"] {
+        assert!(done.err.contains(want), "all mistakes at once: {done:?}");
+    }
+    let broken = setup().with("public", "listen = ");
+    let done = broken.command(EXE, &["check-config"], "").await;
+    assert_eq!(done.code, Some(78), "{done:?}");
+    let missing = Done::of(
+        EXE,
+        ["check-config", "--config", "/nowhere/relay.toml"]
+            .map(str::to_owned)
+            .into(),
+        String::new(),
+    );
+    let missing = missing.await;
+    assert_eq!(missing.code, Some(78), "{missing:?}");
+    assert!(missing.err.contains("/nowhere/relay.toml"), "{missing:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn accounts_are_made_once_with_a_decent_password() {
+    let setup = setup();
+    let user = async |arguments: &[&str], input: &str| {
+        setup.command(EXE, &[&["user"], arguments].concat(), input).await
+    };
+    let check = async |arguments: &[&str], input: &str, code: i32, says: &str| {
+        let done = user(arguments, input).await;
+        let said = format!("{}{}", done.out, done.err);
+        assert_eq!(done.code, Some(code), "{arguments:?}: {done:?}");
+        assert!(said.contains(says), "{arguments:?}: {said}");
+        assert!(!said.contains("battery"), "a password is never repeated: {said}");
+    };
+    let good = "correct horse battery\n";
+    check(&["list"], "", 0, "there are no accounts yet").await;
+    check(
+        &["add", "alice", "--password-stdin"],
+        "short battery",
+        0,
+        "account alice was made",
+    )
+    .await;
+    check(
+        &["add", "alice", "--password-stdin"],
+        good,
+        1,
+        "there is an account alice already",
+    )
+    .await;
+    check(
+        &["add", "bob", "--password-stdin"],
+        "battery 123",
+        1,
+        "a password has at least 12 characters",
+    )
+    .await;
+    check(
+        &["add", "bob", "--password-stdin"],
+        "",
+        1,
+        "a password has at least 12 characters",
+    )
+    .await;
+    check(&["add", "b o b", "--password-stdin"], good, 1, "a name has").await;
+    check(
+        &["passwd", "bob", "--password-stdin"],
+        good,
+        1,
+        "there is no account bob",
+    )
+    .await;
+    check(
+        &["passwd", "alice", "--password-stdin"],
+        good,
+        0,
+        "account alice has a new password",
+    )
+    .await;
+    let list = user(&["list"], "").await;
+    assert!(
+        list.out.starts_with("alice\t20") && list.out.lines().count() == 1,
+        "{list:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn health_asks_a_running_relay_and_fails_without_one() {
+    let port = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap()
+        .port();
+    let setup = setup()
+        .without("public", "listen")
+        .with("public", &format!("listen = \"127.0.0.1:{port}\""));
+    let nobody = setup.command(EXE, &["health"], "").await;
+    assert_eq!(nobody.code, Some(1), "{nobody:?}");
+    assert!(nobody.err.contains("no relay answers at"), "{nobody:?}");
+    let relay = setup.spawn(EXE).await;
+    let ready = setup.command(EXE, &["health"], "").await;
+    assert_eq!(ready.code, Some(0), "{ready:?}");
+    assert!(ready.out.contains("\"status\":\"UP\""), "{ready:?}");
+    relay.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn arguments_that_mean_nothing_exit_with_two_and_the_version_is_told() {
+    let run = async |arguments: &[&str]| {
+        Done::of(
+            EXE,
+            arguments.iter().map(|&a| a.to_owned()).collect(),
+            String::new(),
+        )
+        .await
+    };
+    for arguments in [
+        &["frobnicate"][..],
+        &["serve", "--port", "80"],
+        &["switch", "on"],
+        &[],
+    ] {
+        let done = run(arguments).await;
+        assert_eq!(
+            (done.code, done.out.as_str()),
+            (Some(2), ""),
+            "{arguments:?}: {done:?}"
+        );
+        assert!(done.err.contains("Usage:"), "{done:?}");
+    }
+    let version = run(&["version"]).await;
+    assert_eq!(version.code, Some(0));
+    let start = format!("feedback-relay {} (commit ", env!("CARGO_PKG_VERSION"));
+    assert!(version.out.starts_with(&start), "{version:?}");
+    assert_eq!(run(&["--help"]).await.code, Some(0));
+}

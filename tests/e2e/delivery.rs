@@ -1,0 +1,164 @@
+//! What Plausible's answers do: each settles an event, or brings it again, not too soon.
+
+use feedback_tests::{Answer, MiniPlausible, Post, Setup, eventually, load};
+use serde_json::json;
+use std::time::{Duration, Instant};
+
+/// One try and its consequence: the event's ending, the label of the answer, and how often it is sent.
+#[tokio::test(flavor = "multi_thread")]
+async fn each_answer_settles_the_event_or_brings_it_again() {
+    let plausible = MiniPlausible::start().await;
+    let elsewhere = MiniPlausible::start().await;
+    let relay = Setup::new(&plausible.url())
+        .with("upstream", "concurrency = 1")
+        .with("upstream", "timeout_s = 1")
+        .start_on()
+        .await;
+    let mut next = 0;
+    let mut check = async |answer: Answer, ending: &str, result: &str, times: usize| {
+        let what = format!("{answer:?}");
+        let unsure = matches!(answer, Answer::ResetBeforeReading);
+        let (before, seen) = (relay.metrics().await, plausible.count());
+        plausible.queue([answer]);
+        // The second event shows when the first is settled: there is one lane only.
+        relay.accept(&[load(next), load(next + 1)]).await;
+        relay.drained().await;
+        let after = relay.metrics().await;
+        let ended =
+            |outcome: &str, reason: &str| after.ended(outcome, reason) - before.ended(outcome, reason);
+        let (outcome, reason) = ending.split_once('/').unwrap();
+        assert_eq!(
+            ended(outcome, reason),
+            1 + i64::from(outcome == "delivered"),
+            "{what}"
+        );
+        let answers = after.upstream(result) - before.upstream(result);
+        assert_eq!(answers, 1 + i64::from(result == "accepted"), "{what}");
+        let unknown = after.count("upstream_unknown_total") - before.count("upstream_unknown_total");
+        assert!(
+            unknown == i64::from(result == "unreachable") || unsure,
+            "{what}: {unknown}"
+        );
+        let mut want = vec![next; times];
+        want.push(next + 1);
+        assert_eq!(plausible.numbers()[seen..], want, "{what}");
+        next += 2;
+    };
+    let status = |status| Answer::Status(status, &[], "");
+    // First, because there is no connection yet. Whether anything was sent is a race.
+    check(Answer::ResetBeforeReading, "delivered/", "unreachable", 1).await;
+    check(Answer::ResetAfterReading, "delivered/", "unreachable", 2).await;
+    check(Answer::Garbage, "delivered/", "unreachable", 2).await;
+    let too_slow = Answer::Slow(Duration::from_secs(2));
+    check(too_slow, "delivered/", "unreachable", 2).await;
+    check(Answer::Accept, "delivered/", "accepted", 1).await;
+    check(status(200), "delivered/", "accepted", 1).await;
+    let dropped = Answer::AcceptWith("x-plausible-dropped", "1");
+    check(dropped, "rejected/plausible_dropped", "dropped", 1).await;
+    for invalid in [400, 413, 422, 431] {
+        check(status(invalid), "rejected/plausible_invalid", "invalid", 1).await;
+    }
+    for busy in [408, 429, 500, 503] {
+        check(status(busy), "delivered/", "retry", 2).await;
+    }
+    for wrong in [401, 403, 404, 405] {
+        check(status(wrong), "delivered/", "misconfigured", 2).await;
+    }
+    for redirect in [301, 302, 307, 308] {
+        let there = Answer::Redirect(redirect, format!("{}/api/event", elsewhere.url()));
+        check(there, "delivered/", "misconfigured", 2).await;
+    }
+    assert_eq!(elsewhere.connections(), 0, "a redirect is not followed");
+    relay.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_retry_after_is_kept() {
+    let plausible = MiniPlausible::start().await;
+    let relay = Setup::new(&plausible.url()).start_on().await;
+    plausible.queue([Answer::Status(429, &[("retry-after", "1")], "")]);
+    relay.accept(&[load(1)]).await;
+    eventually("it was refused", async || {
+        (relay.metrics().await.upstream("retry") == 1).then_some(())
+    })
+    .await;
+    // Other visitors' events are delivered meanwhile, which is no reason to come back earlier.
+    for visitor in 0..8 {
+        relay
+            .send(&Post::batch(&[load(2)]).from(&format!("203.0.113.{visitor}")))
+            .await;
+    }
+    relay.drained().await;
+    let tries: Vec<_> = plausible
+        .arrivals()
+        .into_iter()
+        .filter(|a| a.n() == Some(1))
+        .collect();
+    assert_eq!(tries.len(), 2);
+    let waited = tries[1].at - tries[0].at;
+    assert!(waited >= Duration::from_secs(1), "{waited:?}");
+    relay.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_plausible_cannot_take_is_not_retried_whenever_another_one_is_taken() {
+    let plausible = MiniPlausible::start().await;
+    plausible.rule(|arrival| match arrival.n() {
+        Some(666) => Answer::Status(500, &[], ""),
+        _ => Answer::Accept,
+    });
+    let relay = Setup::new(&plausible.url()).start_on().await;
+    relay.accept(&[load(666)]).await;
+    let start = Instant::now();
+    let mut n = 0;
+    while start.elapsed() < Duration::from_secs(2) {
+        n += 1;
+        let sent = relay
+            .send(&Post::batch(&[load(n)]).from(&format!("203.0.113.{}", n % 250)))
+            .await;
+        assert_eq!(sent.status, 202);
+    }
+    let tries = plausible.numbers().iter().filter(|n| **n == 666).count();
+    assert!(
+        tries <= 21,
+        "{tries} tries of one event in two seconds, while {n} others came"
+    );
+    relay.turn(false).await;
+    relay.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn health_tells_a_plausible_that_is_wrong_or_away_and_stays_ready() {
+    let mut plausible = MiniPlausible::start().await;
+    let relay = Setup::new(&plausible.url()).start_on().await;
+    let check = async |what: &str, status: u16, word: &str, component: &str| {
+        eventually(what, async || {
+            let health = relay.get("/actuator/health").await;
+            let json = health.json();
+            let is = health.status == status
+                && json["status"] == word
+                && json["components"]["plausible"]["status"] == component;
+            is.then_some(())
+        })
+        .await;
+        let ready = relay.get("/actuator/health/readiness").await;
+        assert_eq!(
+            (ready.status, &ready.json()["status"]),
+            (200, &json!("UP")),
+            "{what}"
+        );
+    };
+    check("nothing was sent", 200, "UP", "UNKNOWN").await;
+    plausible.rule(|_| Answer::Status(404, &[], "<h1>not a Plausible</h1>"));
+    relay.accept(&[load(1)]).await;
+    check("it is something else", 503, "OUT_OF_SERVICE", "OUT_OF_SERVICE").await;
+    plausible.rule(|_| Answer::Accept);
+    check("it was mended", 200, "UP", "UP").await;
+    plausible.go_away().await;
+    relay.accept(&[load(2)]).await;
+    check("it is away", 503, "OUT_OF_SERVICE", "OUT_OF_SERVICE").await;
+    plausible.come_back().await;
+    check("it is back", 200, "UP", "UP").await;
+    relay.drained().await;
+    assert_eq!(relay.stop().await.endings(), ["delivered/ 2"]);
+}

@@ -1,0 +1,71 @@
+//! As much of HTTP/1.1 as the relay needs of a server, by hand, so that it can be broken at will.
+
+use super::Arrival;
+use serde_json::Value;
+use std::sync::Mutex;
+use std::time::Instant;
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+
+pub(super) fn response(status: u16, headers: &[(&str, &str)], body: &str) -> String {
+    let headers: String = headers
+        .iter()
+        .map(|(name, value)| format!("{name}: {value}\r\n"))
+        .collect();
+    format!(
+        "HTTP/1.1 {status} Status\r\n{headers}content-length: {}\r\n\r\n{body}",
+        body.len()
+    )
+}
+
+/// Reads one request; `None` when the connection ends first.
+pub(super) async fn read(
+    stream: &mut TcpStream,
+    buffer: &mut Vec<u8>,
+    connection: usize,
+    bytes: &Mutex<Vec<u8>>,
+) -> Option<Arrival> {
+    let mut head = None;
+    loop {
+        if head.is_none() {
+            head = buffer.windows(4).position(|w| w == b"\r\n\r\n").map(|end| {
+                let text = String::from_utf8_lossy(&buffer[..end]).into_owned();
+                (parse(&text), end + 4)
+            });
+        }
+        if let Some(((line, headers), start)) = &head {
+            let length = headers.iter().find(|(name, _)| name == "content-length");
+            let end = start + length.map_or(0, |(_, value)| value.parse().unwrap());
+            if buffer.len() >= end {
+                let body = serde_json::from_slice(&buffer[*start..end]).unwrap_or(Value::Null);
+                let arrival = Arrival {
+                    at: Instant::now(),
+                    connection,
+                    line: line.clone(),
+                    headers: headers.clone(),
+                    body,
+                };
+                buffer.drain(..end);
+                return Some(arrival);
+            }
+        }
+        let before = buffer.len();
+        if stream.read_buf(buffer).await.ok()? == 0 {
+            return None;
+        }
+        bytes.lock().unwrap().extend_from_slice(&buffer[before..]);
+    }
+}
+
+fn parse(head: &str) -> (String, Vec<(String, String)>) {
+    let mut lines = head.split("\r\n");
+    let line = lines
+        .next()
+        .unwrap_or_default()
+        .trim_end_matches(" HTTP/1.1")
+        .to_owned();
+    let headers = lines
+        .filter_map(|line| line.split_once(':'))
+        .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()));
+    (line, headers.collect())
+}
