@@ -173,7 +173,11 @@ impl Forwarder {
             }
             let verdict = tokio::select! {
                 verdict = self.send(scrubbed) => verdict,
-                () = permit.cut() => return true,
+                () = permit.cut() => {
+                    // Sent or half sent when the switch was turned off: Plausible may have counted it.
+                    self.metrics.upstream_unknown.inc();
+                    return true;
+                }
             };
             let retry_after = match verdict {
                 // The permit is held until the outcome is booked, so that an event that was delivered

@@ -4,7 +4,7 @@
 //! pays one fsync for many events and an idle one answers at once. No timer. Rooms hand in closures;
 //! this file knows nothing of spool, switch or accounts but their tables.
 
-use rusqlite::{Connection, Transaction};
+use rusqlite::{Connection, TransactionBehavior};
 use std::fs::{DirBuilder, File, TryLockError};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
@@ -97,12 +97,8 @@ impl FolderLock {
     /// # Errors
     /// When it cannot be used, or another relay uses it.
     pub fn take(folder: &Path) -> Result<Self, OpenError> {
+        make_folder(folder)?;
         let unusable = |error| OpenError::Folder(folder.to_owned(), error);
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(folder)
-            .map_err(unusable)?;
         let file = File::options()
             .create(true)
             .truncate(false)
@@ -117,6 +113,15 @@ impl FolderLock {
     }
 }
 
+/// Makes the data folder, for its owner only, where there is none.
+///
+/// # Errors
+/// When it cannot be made.
+pub fn make_folder(folder: &Path) -> Result<(), OpenError> {
+    let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
+    made.map_err(|error| OpenError::Folder(folder.to_owned(), error))
+}
+
 /// Opens the database of a folder and brings its tables up to date.
 ///
 /// # Errors
@@ -129,21 +134,23 @@ pub fn open(folder: &Path) -> Result<Connection, OpenError> {
     // FULL makes a commit wait for the disk: 202 means on disk. secure_delete overwrites what is deleted.
     db.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA secure_delete = ON;")
         .map_err(failed)?;
-    let version: i64 = db
+    // Immediate, so that two commands that meet on a new file do not both make its tables.
+    let tx = db
+        .transaction_with_behavior(TransactionBehavior::Immediate)
+        .map_err(failed)?;
+    let version: i64 = tx
         .pragma_query_value(None, "user_version", |row| row.get(0))
         .map_err(failed)?;
     match version {
         SCHEMA_VERSION => {}
         0 => {
-            let create = |tx: &Transaction<'_>| {
-                tx.execute_batch(SCHEMA)?;
-                tx.pragma_update(None, "user_version", SCHEMA_VERSION)
-            };
-            let tx = db.transaction().map_err(failed)?;
-            create(&tx).and_then(|()| tx.commit()).map_err(failed)?;
+            tx.execute_batch(SCHEMA).map_err(failed)?;
+            tx.pragma_update(None, "user_version", SCHEMA_VERSION)
+                .map_err(failed)?;
         }
         newer => return Err(OpenError::Newer(path, newer)),
     }
+    tx.commit().map_err(failed)?;
     Ok(db)
 }
 
@@ -269,7 +276,7 @@ fn write_loop(mut db: Connection, mut queue: mpsc::Receiver<Box<dyn Job>>) {
 /// Runs each job in a savepoint of its own, so that one that fails does not take the others with it.
 fn run_group(db: &mut Connection, group: &mut [Box<dyn Job>]) -> Vec<Result<(), StoreError>> {
     let mut attempt = |group: &mut [Box<dyn Job>]| -> rusqlite::Result<Vec<Result<(), StoreError>>> {
-        let tx = db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+        let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let mut results = Vec::with_capacity(group.len());
         for job in group.iter_mut() {
             tx.execute_batch("SAVEPOINT job")?;

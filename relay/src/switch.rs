@@ -192,6 +192,10 @@ impl Switches {
         if site.operator_lock && on {
             return Err(TurnError::Locked);
         }
+        if on && *site.on.read().await {
+            // Nothing to turn, so nothing to interrupt.
+            return Ok(0);
+        }
         let this = self.clone();
         let (site, by) = (Arc::clone(site), by.to_owned());
         let turning = tokio::spawn(async move { this.turn_site(&site, on, by).await });
@@ -213,6 +217,7 @@ impl Switches {
         if !on {
             // In memory first: whatever the disk says, nothing leaves from here on.
             *state = false;
+            self.metrics.enabled.get_or_create(&SiteLabel::of(site)).set(0);
         }
         let now = self.clock.now();
         let domain = site.domain.clone();

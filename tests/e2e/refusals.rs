@@ -263,6 +263,16 @@ async fn bodies_that_lie_dawdle_or_break_off_are_refused_and_counted() {
     for (what, framing, body, status, ending) in cases {
         check(what, by_hand(framing, body), false, status, ending).await;
     }
+    // Who sends everything before reading anything sees the answer too, and not a broken connection.
+    let large = by_hand("content-length: 900000", &" ".repeat(900_000));
+    check(
+        "a large body sent whole",
+        large,
+        false,
+        "413",
+        "malformed/too_large",
+    )
+    .await;
     // Nobody is left to read an answer, but the event is counted.
     let broken = by_hand(whole, &good);
     check("a body that breaks off", broken, true, "", "malformed/incomplete").await;

@@ -176,11 +176,7 @@ pub(super) fn user_list(path: &Path) -> Outcome {
 
 /// Opens the database beside a relay that may be running: SQLite lets both in.
 fn open(config: &Config) -> Result<Connection, StartError> {
-    // Takes the lock for a moment where it can, which makes the folder where there is none.
-    match FolderLock::take(&config.data_dir) {
-        Ok(_) | Err(OpenError::InUse(_)) => {}
-        Err(error) => return Err(error.into()),
-    }
+    store::make_folder(&config.data_dir)?;
     Ok(store::open(&config.data_dir)?)
 }
 

@@ -18,6 +18,12 @@ use relay_event::{Consent, Malformed, Outcome};
 use serde::Deserialize;
 use serde_json::json;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// Most bytes of a body that is too large that are read and thrown away.
+const DRAIN_BYTES_MAX: usize = 1024 * 1024;
+/// Longest time that is spent on it.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Consent as a page states it in the address of Plausible's endpoint.
 #[derive(Deserialize)]
@@ -168,12 +174,28 @@ fn is_supported(headers: &HeaderMap) -> bool {
     plain && (essence == "text/plain" || essence == "application/json")
 }
 
-async fn read_body(app: &App, body: Body) -> Result<Bytes, Outcome> {
+async fn read_body(app: &App, mut body: Body) -> Result<Bytes, Outcome> {
     let limits = &app.config.public;
-    let limited = Limited::new(body, limits.body_bytes_max);
+    let limited = Limited::new(&mut body, limits.body_bytes_max);
     match tokio::time::timeout(limits.body_timeout, limited.collect()).await {
         Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(error)) if error.downcast_ref::<LengthLimitError>().is_some() => Err(Outcome::TooLarge),
+        Ok(Err(error)) if error.downcast_ref::<LengthLimitError>().is_some() => {
+            // Whoever has sent more by then sees a broken connection, as before any server.
+            let _ = tokio::time::timeout(DRAIN_TIMEOUT, drain(body)).await;
+            Err(Outcome::TooLarge)
+        }
         Ok(Err(_)) | Err(_) => Err(Outcome::Incomplete),
+    }
+}
+
+/// Reads what is left of a body and throws it away. A connection that is closed on unread bytes is
+/// reset, and the sender would see that instead of the answer, and try again for ever.
+async fn drain(mut body: Body) {
+    let mut left = DRAIN_BYTES_MAX;
+    while let Some(Ok(frame)) = body.frame().await {
+        left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
+        if left == 0 {
+            return;
+        }
     }
 }
