@@ -86,11 +86,12 @@ export function attach(exports, endpoint, ended) {
     beacon: (body) => navigator.sendBeacon(endpoint, new Blob([body], { type: "text/plain;charset=UTF-8" })),
   };
 
-  outside(() => {
+  const begin = () => {
     const moved = () => look("navigate");
     listen(window, "hashchange", moved);
     listen(window, "popstate", moved);
-    for (const name of ["pushState", "replaceState"]) wrap(name, moved, undo);
+    // A history that cannot be changed leaves the addresses that change by hash.
+    for (const name of ["pushState", "replaceState"]) attempt(() => wrap(name, moved, undo));
     const attention = () => look("attend");
     listen(document, "visibilitychange", attention);
     listen(window, "focus", attention);
@@ -103,9 +104,15 @@ export function attach(exports, endpoint, ended) {
       observer.observe(document.documentElement);
       undo.push(() => observer.disconnect());
     }
-  });
-  measure();
-  look("open");
+    measure();
+    look("open");
+  };
+  // Half a start would be one that no opt-out reaches.
+  try {
+    outside(begin);
+  } catch {
+    end("failed");
+  }
 
   return {
     track: (name, props) => attempt(() => isText(name) && call("track", name, flat(props))),

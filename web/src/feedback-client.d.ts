@@ -1,6 +1,6 @@
 /** The browser module as wasm-bindgen exports it, as far as `client.ts` uses it. */
 declare module "feedback-client" {
-  export default function init(options: { module_or_path: string }): Promise<unknown>;
+  export default function init(options: { module_or_path: ArrayBuffer }): Promise<unknown>;
   export function start(
     exports: unknown,
     endpoint: string,

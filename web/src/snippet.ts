@@ -186,8 +186,10 @@ async function begin(mine: Run, { plan, categories: offered }: Config): Promise<
 
 function call(method: "track" | "rate", first: unknown, second: unknown): void {
   try {
-    if (run?.handle) run.handle[method](first, second);
-    else if (open()) calls = [...calls, [method, first, second] as const].slice(-CALLS_MAX) as typeof calls;
+    // What the page changes afterwards is not what it told. Copying can throw: a property may be a getter.
+    const copy = typeof second === "object" ? { ...second } : second;
+    if (run?.handle) run.handle[method](first, copy);
+    else if (open()) calls = [...calls, [method, first, copy] as const].slice(-CALLS_MAX) as typeof calls;
   } catch {
     // Not worth troubling the page.
   }
@@ -214,7 +216,7 @@ const feedback: Feedback = {
     await ask();
     return settle();
   },
-  track: (name: string, props?: FeedbackProps) => call("track", name, { ...props }),
+  track: (name: string, props?: FeedbackProps) => call("track", name, props),
   rate: (activity: string, rating: number) => call("rate", activity, rating),
 };
 
@@ -236,8 +238,9 @@ async function resume(): Promise<void> {
   await settle();
 }
 
-// A second copy of the snippet must not count everything twice.
-if (!window.feedback?.optIn) {
+function install(): void {
+  // A second copy of the snippet must not count everything twice.
+  if (window.feedback?.optIn) return;
   const early = window.feedback?.q;
   window.feedback = { ...feedback, q: { push } };
   // The user's answer in another tab counts here as well, also when this page comes back from the
@@ -250,4 +253,10 @@ if (!window.feedback?.optIn) {
   });
   if (Array.isArray(early)) push(...(early as FeedbackCall[]));
   void resume();
+}
+
+try {
+  install();
+} catch {
+  // The page has a `feedback` of its own that cannot be replaced.
 }

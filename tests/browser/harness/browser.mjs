@@ -15,7 +15,6 @@ const ARGS = [
 
 /** What nobody may learn of a User-Agent: the build. */
 export const BUILD = "4711.42";
-// A headless Chromium says so, and then the relay takes it for the bot that it is.
 const agent = (system) =>
   `Mozilla/5.0 (${system}) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/156.0.${BUILD} Safari/537.36`;
 export const ON_LINUX = agent("X11; Linux x86_64");
@@ -23,9 +22,15 @@ export const ON_WINDOWS = agent("Windows NT 10.0; Win64; x64");
 
 let launched;
 
-/** One browser per test file. */
+/**
+ * One browser per test file. By itself a headless Chromium says that it is one, and then the relay takes
+ * it for the bot that it is. Playwright's `userAgent` does not reach the beacons of a page that goes away.
+ */
 function browser() {
-  launched ??= chromium.launch({ executablePath: process.env.CHROMIUM || "/usr/bin/chromium", args: ARGS });
+  launched ??= chromium.launch({
+    executablePath: process.env.CHROMIUM || "/usr/bin/chromium",
+    args: [...ARGS, `--user-agent=${ON_LINUX}`],
+  });
   return launched;
 }
 
@@ -33,18 +38,22 @@ after(async () => (await launched)?.close());
 
 /** One person's browser profile: tabs, storage, and a record of all that went over the wire. */
 export class Visitor {
-  /** Requests of all tabs, as Playwright has them. */
+  /** Requests of all tabs, as Playwright has them; the beacons of a page that goes away are not among them. */
   requests = [];
   /** Exceptions, rejections, errors and warnings of all tabs. */
   problems = [];
+  /** Patterns of problems that belong to the test. */
+  expected = [];
   #context;
 
   /**
-   * `init` runs in every page before its own scripts. Everything else is for Playwright's `newContext`.
+   * `init` runs in every page before its own scripts, and `expected` are patterns of problems that
+   * belong to the test. Everything else is for Playwright's `newContext`.
    */
-  static async arrive({ init, ...options } = {}) {
+  static async arrive({ init, expected = [], ...options } = {}) {
     const visitor = new Visitor();
-    const context = await (await browser()).newContext({ userAgent: ON_LINUX, ...options });
+    visitor.expected = expected;
+    const context = await (await browser()).newContext({ reducedMotion: "reduce", ...options });
     visitor.#context = context;
     context.on("request", (request) => visitor.requests.push(request));
     context.on("weberror", (error) => visitor.problems.push(`uncaught: ${error.error()?.stack ?? error.error()}`));
@@ -59,6 +68,11 @@ export class Visitor {
 
   get context() {
     return this.#context;
+  }
+
+  /** What went wrong besides what belongs to the test. */
+  complaints() {
+    return this.problems.filter((problem) => !this.expected.some((pattern) => pattern.test(problem)));
   }
 
   /** Opens an address in a new tab. */

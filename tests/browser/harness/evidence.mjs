@@ -65,7 +65,7 @@ export function assertNoCanary(canaries, texts) {
     const lower = text.toLowerCase();
     for (const canary of canaries) {
       const at = lower.indexOf(canary.toLowerCase());
-      const around = text.slice(Math.max(0, at - 60), at + 60 + canary.length);
+      const around = text.slice(Math.max(0, at - 60), at + 60 + canary.length).replace(/[^ -~]/g, "·");
       assert.equal(at, -1, `"${canary}" is in ${where}: …${around}…`);
     }
   }

@@ -22,10 +22,14 @@ process.on("exit", () => {
 });
 for (const [signal, code] of [["SIGINT", 130], ["SIGTERM", 143]]) process.once(signal, () => process.exit(code));
 
+const given = new Set();
+
 /** A port on which something can listen now, and later again. */
 export async function freePort() {
   for (;;) {
     const port = PORTS.first + Math.floor(Math.random() * PORTS.count);
+    if (given.has(port)) continue;
+    given.add(port);
     const server = createServer();
     const free = await new Promise((answer) => {
       server.once("error", () => answer(false));

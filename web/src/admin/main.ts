@@ -1,6 +1,6 @@
 // The admin page: who is in charge switches collection on and off, and sees what became of every event.
 
-import { byId, h, list, mark, say } from "../page/dom";
+import { breakable, byId, h, list, mark, say } from "../page/dom";
 import { ago, bytes, count, counted, duration, moment } from "../page/format";
 import { Refused, Unreachable, logIn, logOut, readStatus, setSwitch } from "./api";
 import type { Ending, Site, Status } from "./api";
@@ -81,7 +81,7 @@ function createSite(site: Site): HTMLElement {
   return h(
     "article",
     { class: "card site" },
-    h("h2", { id }, site.site),
+    h("h2", { id }, ...breakable(site.site)),
     h("div", { class: "toggle" }, h("output", {}), toggle),
     h("p", { class: "quiet small", "data-part": "changed" }),
     h(
@@ -170,7 +170,7 @@ function drawCounters({ counters, spool, plausible }: Status): void {
   const known = counters.in_progress + counters.spooled + sum(counters.ended);
   const balance = byId("balance");
   balance.hidden = came === 0 || came !== known;
-  say(balance, `All ${counted(came, "event")} accounted for: delivered, waiting or listed here.`);
+  say(balance, `${counted(came, "event")}, ${count(known)} accounted for: delivered, waiting or listed here.`);
 }
 
 const sum = (endings: readonly Ending[]): number => endings.reduce((total, ending) => total + ending.count, 0);

@@ -157,7 +157,8 @@ byId("consent-no").addEventListener("click", () => decide(false));
 addEventListener("hashchange", route);
 addEventListener("feedback-state", (event) => {
   draw(event.detail);
-  if (!event.detail.active) void look();
+  if (event.detail.active) clearTimeout(looking);
+  else void look();
 });
 
 let looking: ReturnType<typeof setTimeout> | undefined;

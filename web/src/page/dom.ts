@@ -19,6 +19,11 @@ export function h<K extends keyof HTMLElementTagNameMap>(
   return element;
 }
 
+/** An address or a domain as children that may be broken at its joints, and not within a word. */
+export function breakable(text: string): Child[] {
+  return text.split(/(?<=[/.])/).flatMap((part) => [part, h("wbr")]);
+}
+
 /** The element of a page with this id, which its HTML promises to have. */
 export function byId(id: string): HTMLElement {
   const element = document.getElementById(id);

@@ -1,6 +1,6 @@
 // The receiver's live page: totals, pages, ratings and the newest events, read once a second.
 
-import { byId, h, list, mark, say } from "../page/dom";
+import { breakable, byId, h, list, mark, say } from "../page/dom";
 import { clock, count, counted } from "../page/format";
 import "./style.css";
 
@@ -72,7 +72,7 @@ function share(element: HTMLElement, part: number, whole: number): void {
 }
 
 function bar(name: string): HTMLElement {
-  return h("li", {}, h("span", { class: "name" }, name), h("span", { class: "value" }));
+  return h("li", {}, h("span", { class: "name" }, ...breakable(name)), h("span", { class: "value" }));
 }
 
 function drawPages({ pages }: Stats): void {
@@ -155,7 +155,7 @@ function createArrival({ arrival }: { arrival: Arrival }): HTMLElement {
     { class: first ? "" : "fresh" },
     h("td", { class: "quiet" }, clock(arrival.at)),
     h("td", { class: "name-of-event" }, arrival.name),
-    h("td", {}, h("code", {}, arrival.page)),
+    h("td", {}, h("code", {}, ...breakable(arrival.page))),
     h("td", {}, ...props),
     h("td", {}, h("code", {}, arrival.visitor)),
     h("td", { class: "quiet" }, [arrival.browser, arrival.os].filter(Boolean).join(", ")),

@@ -1,0 +1,113 @@
+// The admin page: who is in charge logs in, turns the switch, and sees what became of every event.
+
+import assert from "node:assert/strict";
+import { optIn, search } from "./harness/demo.mjs";
+import { ADMIN, SITE, eventually, feature, scenario } from "./harness.mjs";
+
+const LOCKED = "staging.panel.example.com";
+/** Who is not logged in, or no longer, is told so by a status, which the browser writes to its console. */
+const LOGIN = /^error: Failed to load resource: the server responded with a status of 401/;
+const AWAY = /^error: Failed to load resource: net::ERR_/;
+const REFUSED = /^error: Failed to load resource: the server responded with a status of 403/;
+
+async function logIn(page, password = ADMIN.password) {
+  await page.getByLabel("User name").fill(ADMIN.name);
+  await page.getByLabel("Password").fill(password);
+  await page.keyboard.press("Enter");
+}
+
+const switchOf = (page, site) => page.getByRole("switch", { name: site, exact: true });
+const isOn = async (page, site) => (await switchOf(page, site).getAttribute("aria-checked")) === "true";
+const tile = (page, title, count) =>
+  page.locator(".tile", { has: page.getByText(title, { exact: true }) }).getByText(String(count), { exact: true });
+
+/** Lets the page's time go on, from one refresh to the next, until it shows something. */
+async function toShow(page, locator) {
+  await eventually(`the page shows ${locator}`, async () => {
+    if (await locator.isVisible()) return true;
+    await page.clock.fastForward(2000);
+    return false;
+  });
+}
+
+feature("The admin page", () => {
+  scenario(
+    "An admin logs in, turns the switch by mouse and keyboard, sees the events, and logs out",
+    { on: false, admin: true, locked: LOCKED, expected: [LOGIN, REFUSED] },
+    async (world) => {
+      const admin = await world.visitor();
+      await admin.context.clock.install();
+      const page = await admin.open(world.admin);
+      await page.getByRole("heading", { name: "Log in" }).waitFor();
+      await logIn(page, "not the password");
+      await page.getByText("User name or password is wrong.").waitFor();
+      await logIn(page);
+      await page.getByText("Logged in as alice").waitFor();
+      const [cookie] = await admin.context.cookies();
+      assert.deepEqual([cookie.httpOnly, cookie.sameSite], [true, "Strict"]);
+      world.keepSecret(cookie.value);
+
+      // The operator's lock is stronger than any admin.
+      assert.equal(await switchOf(page, LOCKED).isDisabled(), true);
+      await page.locator("article", { hasText: LOCKED }).getByText("Locked by the operator.").waitFor();
+
+      assert.equal(await isOn(page, SITE), false);
+      await switchOf(page, SITE).click();
+      await page.getByText(`Collection for ${SITE} is on. Each user is asked first.`).waitFor();
+      assert.equal(await isOn(page, SITE), true);
+      await page.getByText("Switched on just now by alice").waitFor();
+      assert.match(await world.cli(["switch", "status"]), new RegExp(`^${SITE}: on, turned .* by alice$`, "m"));
+
+      const user = await world.visitor();
+      const panel = await optIn(user, world);
+      await toShow(page, tile(page, "Received", 1));
+      await toShow(page, tile(page, "Delivered", 1));
+      await page.getByText("Plausible is reachable").waitFor();
+      await page.getByText("1 event, 1 accounted for").waitFor();
+
+      await world.kill("receiver");
+      await search(panel);
+      await toShow(page, tile(page, "Waiting", 1));
+      await toShow(page, page.getByText("Plausible is not reachable: events wait"));
+
+      await switchOf(page, SITE).focus();
+      await page.keyboard.press("Space");
+      await page.getByText(`Collection for ${SITE} is off. 1 waiting event was deleted unsent.`).waitFor();
+      assert.equal(await isOn(page, SITE), false);
+      await page.getByRole("row", { name: "It was deleted when collection was switched off purged 1" }).waitFor();
+      await search(panel);
+      await toShow(page, page.getByRole("row", { name: "Collection was switched off denied / switched_off 1" }));
+      await page.keyboard.press("Enter");
+      await eventually("Enter turns it on", () => isOn(page, SITE));
+      await world.startReceiver();
+
+      await page.getByRole("button", { name: "Log out" }).click();
+      await page.getByRole("heading", { name: "Log in" }).waitFor();
+      assert.deepEqual(await admin.context.cookies(), []);
+      await page.reload();
+      await page.getByRole("heading", { name: "Log in" }).waitFor();
+      // The cookie is worth nothing any more, and never was to another site's page.
+      const status = await fetch(`${world.admin}/admin/api/status`, { headers: { Cookie: `${cookie.name}=${cookie.value}` } });
+      assert.equal(status.status, 401);
+    },
+  );
+
+  scenario(
+    "A relay that goes away is told, and after its return the admin logs in again",
+    { admin: true, expected: [LOGIN, AWAY] },
+    async (world) => {
+      const admin = await world.visitor();
+      await admin.context.clock.install();
+      const page = await admin.open(world.admin);
+      await logIn(page);
+      await page.getByText("Logged in as alice").waitFor();
+      await world.stop("relay");
+      await toShow(page, page.getByText("The relay does not answer. What you see may be out of date. Trying again."));
+      await world.startRelay();
+      await toShow(page, page.getByText("Your session has ended. Please log in again."));
+      await logIn(page);
+      await page.getByText("Logged in as alice").waitFor();
+      assert.equal(await isOn(page, SITE), true);
+    },
+  );
+});

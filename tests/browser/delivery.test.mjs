@@ -1,0 +1,92 @@
+// What a user agreed to share arrives, once, whatever breaks on the way.
+
+import assert from "node:assert/strict";
+import { goTo, leave, optIn, search } from "./harness/demo.mjs";
+import { eventually, feature, scenario } from "./harness.mjs";
+
+/** What browsers say about a relay or a web server that is away; ours is to say nothing. */
+const AWAY = /^error: Failed to load resource: (the server responded with a status of 50[234]|net::ERR_)/;
+
+/** The events of a delivery, as the browser sent them. */
+const eventsOf = (request) => JSON.parse(request.postData()).events;
+
+feature("Delivery", () => {
+  scenario("Events wait while the receiver is away, and arrive once it is back", {}, async (world) => {
+    await world.kill("receiver");
+    const user = await world.visitor();
+    const page = await optIn(user, world);
+    await search(page);
+    await eventually("the events wait on disk", async () => (await world.metrics()).get("spool_events") === 2);
+    const answer = await eventually("the answer", () => user.deliveries()[0]?.response());
+    assert.equal(answer.status(), 202);
+    await world.startReceiver();
+    await eventually("they arrive", async () => (await world.stats()).events === 2);
+    assert.deepEqual((await world.arrived()).map(({ body }) => body.name), ["pageview", "Feature Used"]);
+  });
+
+  scenario("A relay that is away for a moment gets the same events again, and they arrive once", { expected: [AWAY] }, async (world) => {
+    const user = await world.visitor();
+    const page = await optIn(user, world);
+    await eventually("the page arrives", async () => (await world.stats()).pageviews === 1);
+
+    await world.kill("relay");
+    await search(page);
+    /** Every try to deliver what was done, as the browser made it. */
+    const tries = () => user.deliveries().filter((request) => eventsOf(request)[0].name === "Feature Used");
+    await eventually("the browser tries in vain", async () => (await tries()[0]?.response())?.status() === 502);
+    await world.startRelay();
+    await eventually("the events arrive", async () => (await world.stats()).goals.length === 1);
+    await eventually("the last try", async () => (await tries().at(-1).response())?.status() === 202);
+    assert.ok(tries().length > 1);
+    for (const again of tries()) assert.deepEqual(eventsOf(again)[0], eventsOf(tries()[0])[0]);
+    assert.equal((await world.arrivedAs("Feature Used")).length, 1);
+  });
+
+  scenario("A batch whose answer was lost is sent again and counted once, even by a relay that was killed", { expected: [AWAY] }, async (world) => {
+    const user = await world.visitor();
+    let lost = 0;
+    await user.context.route("**/api/events", async (route) => {
+      lost += 1;
+      if (lost > 1) return route.continue();
+      const answer = await route.fetch();
+      assert.equal(answer.status(), 202);
+      // Killed between Plausible's answer and its own note of it, a relay would rightly deliver again.
+      await world.settled();
+      await world.kill("relay");
+      await world.startRelay();
+      return route.abort("connectionreset");
+    });
+    await optIn(user, world);
+    const metrics = await eventually("the second try is known as a repetition", async () => {
+      const metrics = await world.settled();
+      return metrics.ended("duplicate") === 1 && metrics;
+    });
+    assert.equal(metrics.received, 1);
+    assert.equal(lost, 2);
+    assert.equal((await world.arrivedAs("pageview")).length, 1);
+  });
+
+  scenario("The last events arrive when the tab is closed right after them", {}, async (world) => {
+    const user = await world.visitor();
+    const page = await optIn(user, world);
+    await eventually("the page arrives", async () => (await world.stats()).pageviews === 1);
+    await search(page);
+    await goTo(page, "Version");
+    await leave(page);
+    await eventually("what was done last arrives", async () => {
+      const { goals, pages } = await world.stats();
+      return goals.length === 1 && pages.some(({ page }) => page === "/version");
+    });
+  });
+
+  scenario("The last events arrive when the user follows a link to elsewhere, and the way back is a new view", {}, async (world) => {
+    const user = await world.visitor();
+    const page = await optIn(user, world);
+    await search(page);
+    await page.goto(world.receiver);
+    await eventually("what was done last arrives", async () => (await world.stats()).goals.length === 1);
+    await page.goBack();
+    await eventually("the page was seen twice", async () => (await world.stats()).pageviews === 2);
+    assert.equal((await world.arrivedAs("Feature Used")).length, 1);
+  });
+});

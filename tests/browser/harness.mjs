@@ -1,0 +1,261 @@
+// One world per test: relay, receiver, demo panel and data folder of its own, a person with a browser,
+// and at the end of every test the same questions: do the relay's books add up, and did anything get
+// out that must not?
+
+import assert from "node:assert/strict";
+import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { describe, test } from "node:test";
+import { BUILD, Visitor } from "./harness/browser.mjs";
+import { Door } from "./harness/door.mjs";
+import { eventually } from "./harness/eventually.mjs";
+import { Metrics, assertNoCanary, filesOf } from "./harness/evidence.mjs";
+import { Pages } from "./harness/pages.mjs";
+import { Service, freePort, run } from "./harness/processes.mjs";
+
+export { ON_LINUX, ON_WINDOWS } from "./harness/browser.mjs";
+export { eventually };
+
+export const SITE = "panel.example.com";
+export const ADMIN = { name: "alice", password: "correct horse battery" };
+const METRICS_PASSWORD = "metrics-password-of-the-tests";
+
+/** The customer's names for things in the demo panel, what tells a browser from its like, and secrets. */
+const CANARIES = ["acme-prod", "billing-7", "billing-8", "azure-prod", BUILD, ADMIN.password, METRICS_PASSWORD];
+
+/** Tests that run beside each other: most of their time is waiting for timers. */
+export const feature = (name, body) => describe(name, { concurrency: 4 }, body);
+
+/**
+ * A test in a world of its own.
+ *
+ * Options: `on`, whether collection is switched on at the start (it is); `door`, whether there is a
+ * counting door before the receiver; `admin`, whether there is an admin's account; `locked`, a second
+ * site that the operator has locked; `expected`, patterns of browser messages that belong to the test.
+ */
+export function scenario(name, options, body) {
+  test(name, async () => {
+    const world = new World(options);
+    try {
+      await world.start();
+      await body(world);
+      await world.conclude();
+    } catch (error) {
+      console.error(world.account());
+      throw error;
+    } finally {
+      await world.end();
+    }
+  });
+}
+
+class World {
+  /** Addresses. */
+  relay;
+  admin;
+  panel;
+  receiver;
+  pages;
+  door;
+  #options;
+  #folder;
+  #config;
+  #services = new Map();
+  #ports = {};
+  #log = [];
+  #otherLogs = [];
+  #visitors = [];
+  #canaries = [...CANARIES];
+
+  constructor(options) {
+    this.#options = { on: true, door: false, admin: false, locked: undefined, expected: [], ...options };
+  }
+
+  async start() {
+    this.#folder = await mkdtemp(join(tmpdir(), "feedback-browser-"));
+    this.#config = join(this.#folder, "relay.toml");
+    for (const name of ["relay", "admin", "panel", "receiver"]) this.#ports[name] = await freePort();
+    const at = (name) => `http://127.0.0.1:${this.#ports[name]}`;
+    Object.assign(this, { relay: at("relay"), admin: at("admin"), panel: at("panel"), receiver: at("receiver") });
+    this.pages = await Pages.start();
+    if (this.#options.door) this.door = await Door.start(this.#ports.receiver);
+    await Promise.all([this.startReceiver(), this.#startPanel(), this.#prepare()]);
+    await this.startRelay();
+  }
+
+  async #prepare() {
+    const { on, admin } = this.#options;
+    await this.configure();
+    if (on) await this.turn("on");
+    if (admin) await this.cli(["user", "add", ADMIN.name, "--password-stdin"], `${ADMIN.password}\n`);
+  }
+
+  /** Writes the relay's configuration; `extra` goes to its top. */
+  async configure(extra = "") {
+    const text = JSON.stringify; // A JSON string is a TOML string.
+    const { locked } = this.#options;
+    await writeFile(
+      this.#config,
+      `data_dir = "data"
+${extra}
+
+[public]
+listen = "127.0.0.1:${this.#ports.relay}"
+trusted_proxies = ["127.0.0.1"]
+
+[admin]
+listen = "127.0.0.1:${this.#ports.admin}"
+
+[metrics]
+password = ${text(METRICS_PASSWORD)}
+
+[[site]]
+domain = ${text(SITE)}
+origins = [${text(this.panel)}, ${text(this.pages.origin)}]
+${locked ? `\n[[site]]\ndomain = ${text(locked)}\noperator_lock = true\n` : ""}
+[upstream]
+url = ${text(this.door?.address ?? this.receiver)}
+`,
+    );
+  }
+
+  async startRelay() {
+    await this.#startService("relay", ["serve", "--config", this.#config], ["relay public", "relay admin"], this.#log);
+  }
+
+  async startReceiver() {
+    const args = ["receiver", "--listen", `127.0.0.1:${this.#ports.receiver}`, "--site", SITE];
+    await this.#startService("receiver", args, ["receiver"], this.#otherLogs);
+  }
+
+  async #startPanel() {
+    const listen = ["--listen", `127.0.0.1:${this.#ports.panel}`];
+    const others = ["--relay", this.relay, "--admin", this.admin, "--receiver", this.receiver];
+    await this.#startService("panel", ["demo-panel", ...listen, ...others], ["demo-panel"], this.#otherLogs);
+  }
+
+  async #startService(name, args, listeners, log) {
+    this.#services.set(name, await Service.start(args, listeners, log));
+  }
+
+  /** Ends a service as a crash would. */
+  async kill(name) {
+    const service = this.#services.get(name);
+    this.#services.delete(name);
+    await service.kill();
+  }
+
+  /** Ends a service as its operator would. */
+  async stop(name) {
+    const service = this.#services.get(name);
+    this.#services.delete(name);
+    assert.equal(await service.stop(), 0, `the exit code of the ${name}`);
+  }
+
+  /** Runs a command on the relay's configuration. */
+  async cli(args, input) {
+    return run([...args, "--config", this.#config], input);
+  }
+
+  async turn(state) {
+    return this.cli(["switch", state, "--site", SITE]);
+  }
+
+  /** The built-in plan, under another version number. */
+  async raisePlan(version) {
+    const plan = await readFile(new URL("../../relay/plan.toml", import.meta.url), "utf8");
+    await writeFile(join(this.#folder, "plan.toml"), plan.replace(/^version = \d+$/m, `version = ${version}`));
+    await this.configure('plan = "plan.toml"');
+  }
+
+  /** Somebody with a browser profile of their own. */
+  async visitor(options) {
+    const visitor = await Visitor.arrive({ expected: this.#options.expected, ...options });
+    this.#visitors.push(visitor);
+    return visitor;
+  }
+
+  /** From here on this text must be found nowhere either. */
+  keepSecret(...canaries) {
+    this.#canaries.push(...canaries);
+  }
+
+  /** A page of the site with the snippet on it, on an origin of its own, and its address. */
+  pageWithSnippet(path = "/page.html", { head = "", policy = this.policy() } = {}) {
+    return this.pages.put(
+      path,
+      `<!doctype html><html lang="en"><title>A page</title>${head}` +
+        `<script type="module" src="${this.relay}/feedback/snippet.js" data-site="${SITE}"></script><h1>A page</h1></html>`,
+      { "Content-Security-Policy": policy },
+    );
+  }
+
+  /** What a page needs to allow for the snippet from another origin, and not more. */
+  policy(script = "'wasm-unsafe-eval'") {
+    return (
+      `default-src 'none'; script-src 'self' ${this.relay} ${script}; connect-src ${this.relay}; ` +
+      `object-src 'none'; base-uri 'none'; require-trusted-types-for 'script'`
+    );
+  }
+
+  /** What the receiver shows. */
+  async stats() {
+    return (await fetch(`${this.receiver}/stats`)).json();
+  }
+
+  /** The requests the receiver was sent: headers and body. */
+  async arrived() {
+    return (await fetch(`${this.receiver}/received`)).json();
+  }
+
+  /** The arrived events of a name. */
+  async arrivedAs(name) {
+    return (await this.arrived()).map(({ body }) => body).filter((body) => body.name === name);
+  }
+
+  async metrics() {
+    const authorization = `Basic ${Buffer.from(`prometheus:${METRICS_PASSWORD}`).toString("base64")}`;
+    const response = await fetch(`${this.admin}/metrics`, { headers: { authorization } });
+    assert.equal(response.status, 200);
+    return new Metrics(await response.text());
+  }
+
+  /** Waits until every event has ended, and gives the books. */
+  async settled() {
+    return eventually("every event has ended", async () => {
+      const metrics = await this.metrics();
+      return metrics.get("events_in_progress") + metrics.get("spool_events") === 0 && metrics;
+    });
+  }
+
+  /** What has to hold at the end of every test. */
+  async conclude() {
+    (await this.settled()).assertConservation();
+    assertNoCanary(this.#canaries, [
+      ["what the receiver got", JSON.stringify(await this.arrived())],
+      ["what the receiver shows", JSON.stringify(await this.stats())],
+      ["the metrics", (await this.metrics()).text],
+      ...(await filesOf(join(this.#folder, "data"))),
+    ]);
+    const complaints = this.#visitors.flatMap((visitor) => visitor.complaints());
+    assert.deepEqual(complaints, [], "what browsers complained about");
+    await this.stop("relay");
+    assertNoCanary(this.#canaries, [["the relay's log", this.#log.join("")], ...(await filesOf(join(this.#folder, "data")))]);
+    assert.doesNotMatch(this.#log.join(""), /\bERROR\b|panicked/, "the relay's log");
+  }
+
+  /** What to know when a test has failed. */
+  account() {
+    const problems = this.#visitors.flatMap((visitor) => visitor.problems);
+    return `--- the relay said\n${this.#log.join("")}--- the browsers complained\n${problems.join("\n")}\n---`;
+  }
+
+  async end() {
+    await Promise.allSettled(this.#visitors.map((visitor) => visitor.leave()));
+    await Promise.allSettled([...this.#services.values()].map((service) => service.stop()));
+    await this.door?.stop();
+    await this.pages?.stop();
+    if (this.#folder) await rm(this.#folder, { recursive: true, force: true });
+  }
+}

@@ -1,0 +1,126 @@
+// How the pages look: wide and narrow, light and dark, with nothing in the console. With SCREENSHOTS
+// set in the environment, pictures are taken as well, and the folder they are in is printed.
+
+import assert from "node:assert/strict";
+import { mkdtemp } from "node:fs/promises";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { collecting, goTo, optIn, search } from "./harness/demo.mjs";
+import { ADMIN, ON_WINDOWS, SITE, eventually, feature, scenario } from "./harness.mjs";
+
+const WIDTHS = [1280, 400];
+const SCHEMES = ["light", "dark"];
+const LOGIN = /^error: Failed to load resource: the server responded with a status of 401/;
+
+let pictures;
+if (process.env.SCREENSHOTS) {
+  pictures = await mkdtemp(join(tmpdir(), "feedback-screenshots-"));
+  console.log(`Screenshots are in ${pictures}`);
+}
+
+/** What sticks out to the side: of the window, or of the card it is in. What can be scrolled may. */
+const stickingOut = () => {
+  const room = (element) => element.closest(".card")?.getBoundingClientRect() ?? { left: 0, right: innerWidth };
+  return [...document.body.querySelectorAll("*")]
+    .filter((element) => element.checkVisibility() && !element.closest(".scroll *, svg *"))
+    .filter((element) => {
+      const { left, right, width } = element.getBoundingClientRect();
+      return width > 0 && (left < room(element).left - 1 || right > room(element).right + 1);
+    })
+    .map((element) => `${element.tagName} ${element.textContent.slice(0, 40)}`);
+};
+
+/** Looks at a page in every width and scheme: nothing may stick out to the side. */
+async function look(page, name) {
+  for (const width of WIDTHS) {
+    await page.setViewportSize({ width, height: 800 });
+    const found = await page.evaluate(stickingOut);
+    assert.deepEqual(found, [], `${name} in a window ${width} pixels wide`);
+    const wide = await page.evaluate(() => document.documentElement.scrollWidth);
+    assert.ok(wide <= width, `${name} is ${wide} pixels wide in a window of ${width}`);
+    if (!pictures) continue;
+    for (const colorScheme of SCHEMES) {
+      await page.emulateMedia({ colorScheme });
+      await page.screenshot({ path: join(pictures, `${name}-${width}-${colorScheme}.png`), fullPage: true });
+    }
+  }
+}
+
+/** Our pages allow nothing inline, nothing from elsewhere, and no text made into markup or code. */
+async function openStrict(visitor, url) {
+  const page = await visitor.context.newPage();
+  const response = await page.goto(url);
+  const policy = response.headers()["content-security-policy"];
+  for (const rule of ["default-src 'self'", "script-src 'self' 'wasm-unsafe-eval'", "require-trusted-types-for 'script'"]) {
+    assert.ok(policy.includes(rule), `${url}: ${rule}`);
+  }
+  return page;
+}
+
+feature("The pages", () => {
+  scenario("The demo panel looks right, before and after the answer, and when collection is off", {}, async (world) => {
+    const user = await world.visitor();
+    const page = await openStrict(user, world.panel);
+    await page.getByRole("button", { name: "Yes, share" }).waitFor();
+    await look(page, "demo-asking");
+    await page.getByRole("button", { name: "Yes, share" }).click();
+    await collecting(page);
+    await page.getByRole("button", { name: "Create project" }).click();
+    await look(page, "demo-dialog");
+    await page.getByRole("button", { name: "Create", exact: true }).click();
+    await page.getByRole("button", { name: "5 very satisfied" }).waitFor();
+    await look(page, "demo-rating");
+    await page.getByRole("button", { name: "Skip" }).click();
+    await goTo(page, "Version");
+    await look(page, "demo-collecting");
+    await eventually("the pages arrive", async () => (await world.stats()).pageviews === 3);
+
+    await world.turn("off");
+    const other = await openStrict(await world.visitor(), world.panel);
+    await other.getByText("Collection is off for this site.").waitFor();
+    await look(other, "demo-off");
+  });
+
+  scenario("The receiver's page shows what arrives while one looks", {}, async (world) => {
+    const analyst = await world.visitor();
+    const page = await openStrict(analyst, world.receiver);
+    await page.getByText("Nothing has arrived yet").waitFor();
+    await look(page, "receiver-empty");
+
+    await Promise.all(
+      [{}, { userAgent: ON_WINDOWS }].map(async (options, nth) => {
+        const panel = await optIn(await world.visitor(options), world);
+        await search(panel);
+        await goTo(panel, nth ? "API keys" : "Role mapping");
+        await panel.evaluate((rating) => feedback.rate("project-created", rating), 5 - 2 * nth);
+      }),
+    );
+    await page.getByRole("row", { name: "Activity Rated" }).nth(1).waitFor();
+    const total = (name) => page.locator(`#${name}`).textContent();
+    await eventually("the totals", async () => (await total("visitors")) === "2" && (await total("pageviews")) === "4");
+    await page.getByText("4.0 of 5, 2 ratings").waitFor();
+    await page.getByText("/w/:workspace/access-management/api-keys").first().waitFor();
+    await look(page, "receiver");
+    assert.equal(await page.getByText("acme").count(), 0);
+  });
+
+  scenario(
+    "The admin page looks right, before and after the login",
+    { admin: true, locked: "staging.panel.example.com", expected: [LOGIN] },
+    async (world) => {
+      const admin = await world.visitor();
+      const page = await openStrict(admin, world.admin);
+      await page.getByRole("heading", { name: "Log in" }).waitFor();
+      await look(page, "admin-login");
+      await page.getByLabel("User name").fill(ADMIN.name);
+      await page.getByLabel("Password").fill(ADMIN.password);
+      await page.getByRole("button", { name: "Log in" }).click();
+      await page.getByText("Logged in as alice").waitFor();
+      const events = [{ id: "0123456789abcdef0123456789abcdef", name: "Unheard Of", url: "https://panel.example.com/" }];
+      const body = JSON.stringify({ site: SITE, consent: { plan: 1, categories: ["usage"] }, events });
+      await fetch(`${world.relay}/api/events`, { method: "POST", body, headers: { "Content-Type": "text/plain" } });
+      await page.getByText("The tracking plan does not list it").waitFor();
+      await look(page, "admin");
+    },
+  );
+});

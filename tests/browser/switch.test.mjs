@@ -1,0 +1,121 @@
+// While the administrators have collection off, nobody's yes counts.
+
+import assert from "node:assert/strict";
+import { collecting, goTo, optIn, pretendToLeave, search } from "./harness/demo.mjs";
+import { SITE, eventually, feature, scenario } from "./harness.mjs";
+
+const REFUSED = /^error: Failed to load resource: the server responded with a status of 403/;
+
+/** Lets the panel look again, and again, until it says something. */
+async function toSay(page, text) {
+  await eventually(`the panel says: ${text}`, async () => {
+    if (await page.getByText(text).isVisible()) return true;
+    await page.clock.fastForward(3000);
+    return false;
+  });
+}
+
+/** A profile in which somebody said yes on an earlier day. */
+const saidYes = (world) => ({
+  storageState: {
+    cookies: [],
+    origins: [
+      {
+        origin: world.panel,
+        localStorage: [{ name: `feedback-relay:${SITE}`, value: JSON.stringify({ choice: "in", plan: 1, categories: ["feedback", "usage"] }) }],
+      },
+    ],
+  },
+});
+
+feature("The switch", () => {
+  scenario(
+    "While collection is off, a user's yes loads no module, and the relay connects to nobody",
+    { on: false, door: true, expected: [REFUSED] },
+    async (world) => {
+      const user = await world.visitor(saidYes(world));
+      await user.context.clock.install();
+      const page = await user.open(world.panel);
+      await page.getByText("Collection is off for this site.").waitFor();
+      await search(page);
+      await goTo(page, "API keys");
+      // A page that does not keep to the rules gets nowhere either.
+      const statuses = await page.evaluate(async () => {
+        const batch = { site: "panel.example.com", consent: { plan: 1, categories: ["usage"] }, events: [{ id: "0".repeat(32), name: "pageview", url: location.href }] };
+        const single = { n: "pageview", u: location.href, d: "panel.example.com" };
+        const send = async (path, body) => (await fetch(`/feedback/api/${path}`, { method: "POST", body: JSON.stringify(body) })).status;
+        return [await send("events", batch), await send("event?consent=1", single)];
+      });
+      assert.deepEqual(statuses, [403, 403]);
+      assert.equal(user.fetchedModule(), false);
+      assert.deepEqual((await world.settled()).endings(), { "denied/switched_off": 2 });
+      assert.deepEqual(await world.arrived(), []);
+      assert.equal(world.door.connections, 0, "connections to the receiver");
+
+      // The same yes counts again as soon as the administrators say yes, too; and the door can count.
+      await world.turn("on");
+      await toSay(page, "The module is loaded and collects");
+      await eventually("the page arrives", async () => (await world.stats()).pageviews === 1);
+      assert.ok(world.door.connections > 0);
+    },
+  );
+
+  scenario(
+    "Switched off in the middle, the module stops, the page says so, and nothing more arrives",
+    { door: true, expected: [REFUSED] },
+    async (world) => {
+      const user = await world.visitor();
+      const page = await optIn(user, world);
+      await eventually("the page arrives", async () => (await world.stats()).pageviews === 1);
+
+      assert.match(await world.turn("off"), /collection is off/);
+      // From this answer on.
+      const before = (await world.arrived()).length;
+      await search(page);
+      await page.getByText("Collection is off for this site.").waitFor();
+      await page.getByText("Nothing is loaded or sent").waitFor();
+      const refused = user.deliveries().at(-1);
+      assert.equal((await refused.response()).status(), 403);
+      const sent = user.deliveries().length;
+
+      await search(page);
+      await goTo(page, "API keys");
+      await pretendToLeave(page);
+      // Whoever comes now is not even asked.
+      const other = await (await world.visitor()).open(world.panel);
+      await other.getByText("Collection is off for this site.").waitFor();
+      assert.equal(await other.getByRole("button", { name: "Yes, share" }).isVisible(), false);
+
+      assert.equal(user.deliveries().length, sent, "the module went on");
+      assert.deepEqual(Object.keys((await world.settled()).endings()).sort(), ["delivered", "denied/switched_off"]);
+      assert.equal((await world.arrived()).length, before);
+    },
+  );
+
+  scenario("After an interruption the page asks to be loaded again, and then collects", { expected: [REFUSED] }, async (world) => {
+    const user = await world.visitor();
+    await user.context.clock.install();
+    const page = await optIn(user, world);
+    await eventually("the page arrives", async () => (await world.stats()).pageviews === 1);
+    await world.turn("off");
+    await search(page);
+    await page.getByText("Collection is off for this site.").waitFor();
+    await world.turn("on");
+    await toSay(page, "Collection was interrupted: reload the page");
+    await page.reload();
+    await collecting(page);
+    await eventually("the page arrives again", async () => (await world.stats()).pageviews === 2);
+  });
+
+  scenario("Events that wait when collection is switched off are deleted, not sent", {}, async (world) => {
+    await world.kill("receiver");
+    const user = await world.visitor();
+    const page = await optIn(user, world);
+    await search(page);
+    await eventually("the events wait on disk", async () => (await world.metrics()).get("spool_events") === 2);
+    assert.match(await world.turn("off"), /2 waiting event\(s\) were purged/);
+    await world.startReceiver();
+    assert.deepEqual((await world.settled()).endings(), { purged: 2 });
+    assert.deepEqual(await world.arrived(), []);
+  });
+});
