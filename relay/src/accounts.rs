@@ -8,7 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rusqlite::{Connection, OptionalExtension, params};
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Semaphore;
 
@@ -127,15 +127,20 @@ impl Accounts {
             })
             .await?;
         let permit = self.checks.acquire().await;
+        // Asked again, because many tries may have come at once and waited here.
+        if let Some(wait) = self.must_wait(name, now) {
+            return Err(LoginError::Wait(wait));
+        }
         // An unknown name costs as much time as a known one, so that names cannot be tried out.
-        let right = tokio::task::spawn_blocking(move || verify(hash.as_deref().unwrap_or(NOBODY), &password))
-            .await
-            .unwrap_or(false);
-        drop(permit);
+        let right =
+            tokio::task::spawn_blocking(move || verify(hash.as_deref().unwrap_or(&NOBODY), &password))
+                .await
+                .unwrap_or(false);
         if !right {
             self.note_failure(name, now);
             return Err(LoginError::Wrong);
         }
+        drop(permit);
         lock(&self.failures).remove(name);
         let token = URL_SAFE_NO_PAD.encode(clock::random::<32>());
         let mut sessions = lock(&self.sessions);
@@ -200,9 +205,9 @@ impl Accounts {
     }
 }
 
-/// A hash of a random password nobody knows, with the parameters of [`hash`].
-const NOBODY: &str =
-    "$argon2id$v=19$m=19456,t=2,p=1$c29tZS1yYW5kb20tc2FsdA$9p4c1x0nGQmYw3l8m0r2o5t7u9v1x3z5B7D9F1H3J5L";
+/// A hash of a random password nobody knows, made as all others are.
+static NOBODY: LazyLock<String> =
+    LazyLock::new(|| hash(&URL_SAFE_NO_PAD.encode(clock::random::<32>())).unwrap_or_default());
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)

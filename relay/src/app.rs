@@ -16,7 +16,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -43,6 +43,8 @@ pub struct App {
     pub spool: Spool,
     /// Pseudonymous visitors.
     pub visitors: Visitors,
+    /// Places for requests that bring events; `public.requests_max` says how many.
+    pub room: Arc<Semaphore>,
     /// Local accounts and sessions.
     pub accounts: Accounts,
     /// What the last request to Plausible said.
@@ -107,6 +109,7 @@ impl Relay {
             Arc::clone(&metrics),
             clock.clone(),
             config.spool.clone(),
+            config.upstream.concurrency,
         )
         .await?;
         let switches = Switches::open(
@@ -118,8 +121,7 @@ impl Relay {
         )
         .await?;
         let forwarder = Arc::new(Forwarder::new(
-            config.upstream.clone(),
-            config.spool.age_max,
+            &config,
             spool.clone(),
             switches.clone(),
             Arc::clone(&metrics),
@@ -129,6 +131,7 @@ impl Relay {
         let admin = listen(config.admin.listen).await?;
         let control = control::listen(&config.data_dir)?;
         let app = Arc::new(App {
+            room: Arc::new(Semaphore::new(config.public.requests_max)),
             visitors: Visitors::new(clock.now()),
             accounts: Accounts::new(store, clock.clone(), config.admin.session),
             reach: forwarder.reach(),

@@ -1,7 +1,7 @@
 //! The control socket: how `feedback-relay switch` talks to a running relay.
 //!
-//! A Unix socket in the data folder, which only its owner can enter: whoever may read the database may
-//! turn the switch. A switch turned this way is as linearizable as one turned on the admin page.
+//! A Unix socket in the data folder that only its owner can use: whoever may read the database may turn
+//! the switch. A switch turned this way is as linearizable as one turned on the admin page.
 
 use crate::app::{App, StartError};
 use crate::http::turn::{self, Turn};
@@ -10,6 +10,8 @@ use axum::extract::{Path as UrlPath, State};
 use axum::response::Response;
 use axum::routing::put;
 use axum::{Json, Router};
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::net::UnixListener;
@@ -38,7 +40,9 @@ pub fn listen(data_dir: &Path) -> Result<UnixListener, StartError> {
         )));
     }
     forget(data_dir);
-    UnixListener::bind(&path).map_err(failed)
+    let listener = UnixListener::bind(&path).map_err(failed)?;
+    std::fs::set_permissions(&path, Permissions::from_mode(0o600)).map_err(failed)?;
+    Ok(listener)
 }
 
 /// Removes the socket.

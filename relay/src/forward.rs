@@ -9,13 +9,13 @@ pub mod backoff;
 pub mod plausible;
 
 use crate::clock::{Clock, Moment};
-use crate::config::Upstream;
+use crate::config::{Config, Upstream};
 use crate::metrics::{Metrics, ResultLabel};
 use crate::spool::{Spool, Waiting};
 use crate::switch::{Permit, Switches};
 use backoff::Backoff;
 use plausible::Verdict;
-use relay_event::Outcome;
+use relay_event::{Outcome, Plan};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -27,6 +27,8 @@ const READ_AHEAD: usize = 32;
 /// How often a lane looks again when nothing tells it to, and how long it waits when the database
 /// cannot be read.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
+/// Tries after which another lane's success no longer ends a wait early.
+const EARLY_TRIES: u32 = 20;
 /// How often a change of what Plausible answers is logged at most.
 const LOG_EVERY: Duration = Duration::from_secs(10);
 /// How long to establish a connection to Plausible.
@@ -54,6 +56,7 @@ pub struct Forwarder {
     clock: Clock,
     client: reqwest::Client,
     upstream: Upstream,
+    plan: Plan,
     age_max: Duration,
     reach: watch::Sender<Reach>,
     /// Until when Plausible asked to be left alone.
@@ -73,13 +76,13 @@ impl Forwarder {
     /// # Errors
     /// When the machine has no usable certificates.
     pub fn new(
-        upstream: Upstream,
-        age_max: Duration,
+        config: &Config,
         spool: Spool,
         switches: Switches,
         metrics: Arc<Metrics>,
         clock: Clock,
     ) -> Result<Self, ClientError> {
+        let upstream = config.upstream.clone();
         let client = reqwest::Client::builder()
             // A redirect could take an event somewhere nobody agreed to; it counts as misconfiguration.
             .redirect(reqwest::redirect::Policy::none())
@@ -97,7 +100,8 @@ impl Forwarder {
             clock,
             client,
             upstream,
-            age_max,
+            plan: config.plan.clone(),
+            age_max: config.spool.age_max,
             reach: watch::Sender::new(Reach::Unknown),
             held_until: Mutex::default(),
             logged: Mutex::default(),
@@ -112,21 +116,16 @@ impl Forwarder {
     /// Runs all lanes until `stop`. Requests under way are finished.
     pub async fn run(self: Arc<Self>, stop: CancellationToken) {
         let mut lanes = JoinSet::new();
-        for lane in 0..self.upstream.concurrency {
+        for lane in 0..self.spool.lanes() {
             lanes.spawn(Arc::clone(&self).lane(lane, stop.clone()));
         }
         lanes.join_all().await;
     }
 
     async fn lane(self: Arc<Self>, lane: usize, stop: CancellationToken) {
-        let mut arrivals = self.spool.arrivals();
         let mut done = 0;
         while !stop.is_cancelled() {
-            arrivals.mark_unchanged();
-            let waiting = self
-                .spool
-                .take(lane, self.upstream.concurrency, done, READ_AHEAD)
-                .await;
+            let waiting = self.spool.take(lane, done, READ_AHEAD).await;
             match waiting {
                 Ok(waiting) if !waiting.is_empty() => {
                     for event in waiting {
@@ -139,7 +138,7 @@ impl Forwarder {
                 }
                 // Nothing there, or unreadable: wait for an arrival, or look again after a while.
                 nothing => tokio::select! {
-                    _ = arrivals.changed(), if nothing.is_ok() => {}
+                    () = self.spool.arrival(lane), if nothing.is_ok() => {}
                     // From the beginning, in case something was skipped while a switch was turned.
                     () = tokio::time::sleep(LOOK_AGAIN) => done = 0,
                     () = stop.cancelled() => {}
@@ -160,6 +159,9 @@ impl Forwarder {
             };
             if self.clock.now().since(event.stored_at) > self.age_max {
                 return self.settle(event.seq, Outcome::Expired, None, stop).await;
+            }
+            if !scrubbed.is_within(&self.plan) {
+                return self.settle(event.seq, Outcome::Purged, None, stop).await;
             }
             let Some(site) = self.switches.site(scrubbed.site()) else {
                 return true;
@@ -191,7 +193,7 @@ impl Forwarder {
             let wait = backoff.next(retry_after);
             if retry_after.is_some() {
                 self.hold(wait);
-            } else if !self.rest(wait, stop).await {
+            } else if !self.rest(wait, backoff.tries() <= EARLY_TRIES, stop).await {
                 return false;
             }
         }
@@ -217,8 +219,9 @@ impl Forwarder {
     }
 
     /// Waits before the next try. After a second at most, another lane's success ends the wait: then it
-    /// was Plausible that was away, and it is back. `false` when the relay stops.
-    async fn rest(&self, wait: Duration, stop: &CancellationToken) -> bool {
+    /// was Plausible that was away, and it is back. Not for ever: an event that fails while others
+    /// succeed is itself at fault and waits in full. `false` when the relay stops.
+    async fn rest(&self, wait: Duration, may_end_early: bool, stop: &CancellationToken) -> bool {
         let at_least = wait.min(backoff::FIRST);
         let mut reach = self.reach.subscribe();
         let resting = async {
@@ -226,7 +229,7 @@ impl Forwarder {
             tokio::select! {
                 () = tokio::time::sleep(wait - at_least) => {}
                 // An error means that nobody will ever tell; the sleep ends the wait then.
-                Ok(_) = reach.wait_for(|reach| *reach == Reach::Up) => {}
+                Ok(_) = reach.wait_for(|reach| *reach == Reach::Up), if may_end_early => {}
             }
         };
         tokio::select! {

@@ -4,7 +4,8 @@
 //! reading of what the spool itself wrote. A hostile or broken policy can make the guard drop events;
 //! it cannot make anything leave that the plan and the input do not already allow: no field is added,
 //! moved or swapped, each value is the input unchanged or its documented coarsening, and nothing a
-//! detector knows is in it. What a policy remembers of one event cannot enter another for the same reason.
+//! detector knows is in it. A policy cannot write what it remembers of one event into another; what is
+//! left to it is the choice of what to take away, and that choice is all it could signal with.
 
 use relay_event::address::coarse_referrer;
 use relay_event::detect;
@@ -16,7 +17,7 @@ use relay_event::{Event, Outcome};
 use serde::{Deserialize, Serialize};
 use std::net::Ipv6Addr;
 
-/// The version of the record written to disk. A record of another version is quarantined, not guessed at.
+/// The version of the record written to disk. A record of another version is not guessed at.
 const RECORD_VERSION: u8 = 1;
 
 /// An event of which only what may leave is left: what the spool stores and Plausible gets.
@@ -106,14 +107,15 @@ fn is_thinned(rules: &EventPlan, input: &[Prop], output: &[Prop], plan: &Plan) -
         };
         match (rules.prop(&prop.key).map(|p| &p.kind), &prop.value, &out.value) {
             (Some(PropKind::Text { max }), Value::Text(input), Value::Text(output)) => {
-                output.chars().count() <= *max && is_redaction(input, output)
+                output.chars().count() <= *max && is_redaction(&detect::redact(input), output)
             }
             _ => scrub::allowed(rules, prop, plan).is_some_and(|value| value == out.value),
         }
     })
 }
 
-/// Whether the output is the input with parts replaced by the fixed word, and nothing else.
+/// Whether the output is the input with parts replaced by the fixed word, and nothing else. The input
+/// is what the detectors have left, so that no half of a number they would take whole stays.
 fn is_redaction(input: &str, output: &str) -> bool {
     let mut pieces = output.split(detect::REMOVED);
     let first = pieces.next().unwrap_or("");
@@ -156,6 +158,14 @@ impl Scrubbed {
         let record: Self = serde_json::from_slice(bytes).ok()?;
         (record.v == RECORD_VERSION && !record.site.is_empty() && record.page.starts_with('/'))
             .then_some(record)
+    }
+
+    /// Whether the plan, as it is now, would still let the event leave. It may have been narrowed while
+    /// the event waited.
+    pub fn is_within(&self, plan: &Plan) -> bool {
+        let page_listed = self.page == OTHER || plan.routes.iter().any(|route| route.as_str() == self.page);
+        let listed = |rules: &EventPlan| self.props.iter().all(|(key, _)| rules.prop(key).is_some());
+        page_listed && plan.event(&self.name).is_some_and(listed)
     }
 
     /// The site the event belongs to.

@@ -17,16 +17,13 @@ pub(crate) mod turn;
 
 use crate::app::App;
 use crate::version;
-use axum::extract::State;
 use axum::http::{HeaderValue, header};
 use axum::middleware::{from_fn, from_fn_with_state, map_response};
 use axum::response::Response;
 use axum::routing::{get, post, put};
 use axum::{Json, Router};
 use problem::Problem;
-use relay_event::Outcome;
 use std::sync::Arc;
-use tokio::sync::Semaphore;
 
 /// What browsers reach. The routes answer at the root and below the base path, so that it does not
 /// matter whether the web server in front strips the path.
@@ -45,13 +42,10 @@ pub fn public_router(app: &Arc<App>) -> Router {
         "" => routes,
         base => routes.clone().nest(base, routes),
     };
-    let room = Arc::new(Semaphore::new(app.config.public.requests_max));
     mounted
         .fallback(|| async { Problem::not_found() })
         .method_not_allowed_fallback(|| async { Problem::method_not_allowed() })
-        // Innermost: too much work at once is refused before a body is read.
-        .layer(from_fn_with_state((room, Arc::clone(app)), shed))
-        // Then CORS, so that refusals carry it too and a page can read them.
+        // Around everything, so that refusals carry it too and a page can read them.
         .layer(from_fn_with_state(Arc::clone(app), cors::allow))
         // Outermost: what every answer carries.
         .layer(map_response(no_sniffing))
@@ -84,24 +78,6 @@ async fn show_version() -> Json<serde_json::Value> {
     Json(
         serde_json::json!({ "package": version::PACKAGE, "git": version::COMMIT, "branch": version::BRANCH }),
     )
-}
-
-/// Refuses a request when as many as allowed are under way, or the relay is stopping.
-async fn shed(
-    State((room, app)): State<(Arc<Semaphore>, Arc<App>)>,
-    request: axum::extract::Request,
-    next: axum::middleware::Next,
-) -> Response {
-    let brings_events = request.method() == axum::http::Method::POST;
-    match room.try_acquire() {
-        Ok(_place) if !(brings_events && app.stop.is_cancelled()) => next.run(request).await,
-        _ => {
-            if brings_events {
-                crate::corridor::refuse_unread(&app, Outcome::Overloaded);
-            }
-            axum::response::IntoResponse::into_response(Problem::of(Outcome::Overloaded))
-        }
-    }
 }
 
 async fn no_sniffing(mut response: Response) -> Response {

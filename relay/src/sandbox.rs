@@ -2,8 +2,8 @@
 //!
 //! A component that imports anything is refused when it is loaded. Each call has its own fuel, each
 //! instance its own memory limit. Instances are reused, because making one costs more than scrubbing;
-//! the guard makes it impossible to carry data from one event into another, and an instance that
-//! trapped is thrown away.
+//! the guard keeps what one remembers of an event from being written into another, and an instance
+//! that trapped is thrown away.
 
 mod instance;
 

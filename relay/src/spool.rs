@@ -17,12 +17,14 @@ use sha2::{Digest, Sha256};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
-use tokio::sync::{Mutex, watch};
+use tokio::sync::{Mutex, Notify};
 
 /// Buckets that visitors are spread over. A bucket is worked off in order, so a visitor's events are.
 pub const BUCKETS: u8 = 64;
 /// How long an event id is remembered, so that a repeated batch is stored once.
 const SEEN_FOR: Duration = Duration::from_secs(3600);
+/// Most event ids remembered. Above it the oldest are forgotten early.
+const SEEN_MAX: u32 = 1_000_000;
 /// How often the database is tried out at most.
 const PROBE_EVERY: Duration = Duration::from_secs(1);
 /// Bytes of a row besides its record, roughly.
@@ -61,7 +63,8 @@ pub struct Spool {
     clock: Clock,
     limits: SpoolConfig,
     bytes: Arc<AtomicU64>,
-    arrivals: watch::Sender<u64>,
+    /// One bell per lane, rung when something arrived for it.
+    bells: Arc<[Notify]>,
     /// When the database was last tried out, and whether it could be written.
     probed: Arc<Mutex<Option<(Moment, bool)>>>,
 }
@@ -76,6 +79,7 @@ impl Spool {
         metrics: Arc<Metrics>,
         clock: Clock,
         limits: SpoolConfig,
+        lanes: usize,
     ) -> Result<Self, StoreError> {
         let (events, bytes) = store
             .run(|db| {
@@ -94,16 +98,21 @@ impl Spool {
             clock,
             limits,
             bytes,
-            arrivals: watch::Sender::new(0),
+            bells: (0..lanes).map(|_| Notify::new()).collect(),
             probed: Arc::default(),
         };
         spool.sweep().await?;
         Ok(spool)
     }
 
-    /// Tells lanes that something arrived.
-    pub fn arrivals(&self) -> watch::Receiver<u64> {
-        self.arrivals.subscribe()
+    /// Waits until something arrived for a lane since the last time it waited.
+    pub async fn arrival(&self, lane: usize) {
+        self.bells[lane].notified().await;
+    }
+
+    /// How many lanes share the buckets.
+    pub fn lanes(&self) -> usize {
+        self.bells.len()
     }
 
     /// Stores a batch in one transaction and answers after its fsync: for each event `None` when it is
@@ -117,10 +126,11 @@ impl Spool {
         let reserved: u64 = rows.iter().map(Row::bytes).sum();
         let taken = self.bytes.fetch_add(reserved, Ordering::Relaxed);
         let room = (self.limits.bytes_max as u64).saturating_sub(taken);
+        let buckets: Vec<u8> = rows.iter().map(|row| row.bucket).collect();
         let count = batch.len();
         let after = {
             let spool = self.clone();
-            move |result: Result<&Vec<Stored>, &StoreError>| spool.book(batch, reserved, result)
+            move |result: Result<&Vec<Stored>, &StoreError>| spool.book(batch, &buckets, reserved, result)
         };
         let written = self
             .store
@@ -136,7 +146,13 @@ impl Spool {
     }
 
     /// Runs on the writer thread after the commit.
-    fn book(&self, batch: Vec<Incoming>, reserved: u64, result: Result<&Vec<Stored>, &StoreError>) {
+    fn book(
+        &self,
+        batch: Vec<Incoming>,
+        buckets: &[u8],
+        reserved: u64,
+        result: Result<&Vec<Stored>, &StoreError>,
+    ) {
         let mut unused = reserved;
         let Ok(stored) = result else {
             self.bytes.fetch_sub(unused, Ordering::Relaxed);
@@ -162,7 +178,10 @@ impl Spool {
                 oldest => oldest,
             };
             self.metrics.ledger.note_spool(bytes, oldest);
-            self.arrivals.send_modify(|n| *n += 1);
+            // A bell that was rung stays rung until its lane has heard it.
+            buckets
+                .iter()
+                .for_each(|bucket| self.bells[usize::from(*bucket) % self.bells.len()].notify_one());
         }
     }
 
@@ -171,23 +190,32 @@ impl Spool {
     ///
     /// # Errors
     /// When the database cannot be read.
-    pub async fn take(
-        &self,
-        lane: usize,
-        lanes: usize,
-        after: i64,
-        count: usize,
-    ) -> Result<Vec<Waiting>, StoreError> {
+    pub async fn take(&self, lane: usize, after: i64, count: usize) -> Result<Vec<Waiting>, StoreError> {
+        let lanes = self.lanes();
+        let buckets = (0..BUCKETS).filter(move |bucket| usize::from(*bucket) % lanes == lane);
         self.store
             .run(move |db| {
                 let mut statement = db.prepare_cached(
-                    "SELECT seq, stored_at, record FROM spool WHERE seq > ?1 AND bucket % ?2 = ?3 ORDER BY seq LIMIT ?4",
+                    "SELECT seq, stored_at, record FROM spool WHERE bucket = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3",
                 )?;
-                let rows = statement.query_map(params![after, lanes, lane, count], |row| {
-                    let record: Vec<u8> = row.get(2)?;
-                    Ok(Waiting { seq: row.get(0)?, stored_at: Moment(row.get(1)?), scrubbed: Scrubbed::from_bytes(&record) })
-                })?;
-                rows.collect()
+                let mut waiting = Vec::new();
+                // One indexed look per bucket: a backlog in one does not slow the others down.
+                for bucket in buckets {
+                    let rows = statement.query_map(params![bucket, after, count], |row| {
+                        let record: Vec<u8> = row.get(2)?;
+                        Ok(Waiting {
+                            seq: row.get(0)?,
+                            stored_at: Moment(row.get(1)?),
+                            scrubbed: Scrubbed::from_bytes(&record),
+                        })
+                    })?;
+                    for row in rows {
+                        waiting.push(row?);
+                    }
+                }
+                waiting.sort_unstable_by_key(|event: &Waiting| event.seq);
+                waiting.truncate(count);
+                Ok(waiting)
             })
             .await
     }
@@ -213,7 +241,18 @@ impl Spool {
         self.remove(Outcome::Expired, move |db| {
             db.prepare_cached("DELETE FROM seen WHERE at < ?1")?
                 .execute([forget])?;
-            delete(db, "stored_at < ?1", &too_old)
+            db.prepare_cached(
+                "DELETE FROM seen WHERE at < (SELECT at FROM seen ORDER BY at DESC LIMIT 1 OFFSET ?1)",
+            )?
+            .execute([SEEN_MAX])?;
+            // Up to the first that is young enough, so that a long spool is not read through each time. One
+            // that a jump of the clock hides behind it is noticed when it is its turn to be sent.
+            let young = "SELECT seq FROM spool WHERE stored_at >= ?1 ORDER BY seq LIMIT 1";
+            let first_young: Option<i64> = db
+                .prepare_cached(young)?
+                .query_row([too_old], |row| row.get(0))
+                .optional()?;
+            delete(db, "seq < ?1", &first_young.unwrap_or(i64::MAX))
         })
         .await
         .map(|removed| removed.events)

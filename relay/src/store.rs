@@ -7,7 +7,7 @@
 use rusqlite::{Connection, TransactionBehavior};
 use std::fs::{DirBuilder, File, TryLockError};
 use std::io;
-use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::thread::JoinHandle;
@@ -32,6 +32,7 @@ const SCHEMA: &str = "
         stored_at INTEGER NOT NULL,
         record BLOB NOT NULL
     ) STRICT;
+    CREATE INDEX spool_bucket ON spool (bucket, seq);
     CREATE TABLE seen (id BLOB PRIMARY KEY, at INTEGER NOT NULL) STRICT, WITHOUT ROWID;
     CREATE INDEX seen_at ON seen (at);
     CREATE TABLE switch (
@@ -129,6 +130,14 @@ pub fn make_folder(folder: &Path) -> Result<(), OpenError> {
 pub fn open(folder: &Path) -> Result<Connection, OpenError> {
     let path = folder.join("relay.db");
     let failed = |error| OpenError::Database(path.clone(), error);
+    // Made here, for its owner only; SQLite gives its other files the same rights.
+    let made = File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .mode(0o600)
+        .open(&path);
+    made.map_err(|error| OpenError::Folder(folder.to_owned(), error))?;
     let mut db = Connection::open(&path).map_err(failed)?;
     db.busy_timeout(BUSY_TIMEOUT).map_err(failed)?;
     // FULL makes a commit wait for the disk: 202 means on disk. secure_delete overwrites what is deleted.

@@ -112,11 +112,9 @@ impl State {
     }
 
     fn note(&mut self, address: Ipv6Addr, day: i64, now: Moment) {
+        // `tend` makes room; doing it here would cost every request of a flood a look at all of them.
         if self.recent.len() >= RECENT_MAX && !self.recent.contains_key(&address) {
-            self.forget_idle(now);
-            if self.recent.len() >= RECENT_MAX {
-                return;
-            }
+            return;
         }
         self.recent.insert(address, (now, day));
     }

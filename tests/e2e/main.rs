@@ -8,6 +8,7 @@ mod admin;
 mod canaries;
 mod cli;
 mod delivery;
+mod door;
 mod ingest;
 mod monitoring;
 mod privacy;

@@ -97,11 +97,16 @@ pub fn coarse_file(link: &str) -> Option<String> {
     (plain && !stem.is_empty()).then(|| extension.to_ascii_lowercase())
 }
 
+/// Most digits in one label of a host that may leave.
+const HOST_LABEL_DIGITS_MAX: usize = 4;
+
 /// A lower-case ASCII host name of at least two labels whose last is alphabetic, or `xn--`.
 fn coarse_host(host: &str) -> Option<String> {
     let host = host.strip_suffix('.').unwrap_or(host);
     let label_ok = |label: &str| {
-        !label.is_empty()
+        // A label with many digits is an account number or an id, not a name.
+        label.bytes().filter(u8::is_ascii_digit).count() <= HOST_LABEL_DIGITS_MAX
+            && !label.is_empty()
             && label.len() <= 63
             && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
     };
@@ -168,6 +173,8 @@ mod tests {
         check("https://[2001:db8::1]/x", None);
         check("https://intranet/x", None);
         check("https://jane doe.example/", None);
+        check("https://123456789012.signin.example.com/", None);
+        check("https://550e8400-e29b-41d4-a716-446655440000.example.com/", None);
         check("https://bücher.example/", None);
         check(
             "https://xn--bcher-kva.example/a",

@@ -91,7 +91,7 @@ outcomes! {
     Corrupt = "rejected" / "corrupt",
     /// The event waited longer than the spool keeps events.
     Expired = "expired" / "",
-    /// The switch was turned off, or the site removed, while the event waited.
+    /// The switch was turned off, or site or event left the configuration, while the event waited.
     Purged = "purged" / "",
     /// The relay lost track of the event: a defect of ours, alerted on.
     Lost = "lost" / "",

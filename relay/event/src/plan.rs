@@ -121,12 +121,21 @@ impl PropKind {
     }
 }
 
+/// Most digits of a version: `2026.11.22` has eight, a phone or card number more.
+const VERSION_DIGITS_MAX: usize = 8;
+
 /// Two to four groups of one to four digits, separated by dots. An IPv4 address is one as well, so
-/// four groups must not all fit into a byte.
+/// four groups must not all fit into a byte. No group starts with a zero.
 fn is_version(text: &str) -> bool {
     let groups: Vec<&str> = text.split('.').collect();
-    let digits = |g: &&str| (1..=4).contains(&g.len()) && g.bytes().all(|b| b.is_ascii_digit());
-    (2..=4).contains(&groups.len())
+    let digits = |g: &&str| {
+        (1..=4).contains(&g.len())
+            && g.bytes().all(|b| b.is_ascii_digit())
+            && (!g.starts_with('0') || *g == "0")
+    };
+    let long = text.bytes().filter(u8::is_ascii_digit).count() > VERSION_DIGITS_MAX;
+    !long
+        && (2..=4).contains(&groups.len())
         && groups.iter().all(digits)
         && !(groups.len() == 4 && groups.iter().all(|g| g.parse::<u8>().is_ok()))
 }
@@ -161,7 +170,10 @@ mod tests {
             ("1", false),
             ("1.2.3-jane", false),
             ("1..2", false),
+            ("2026.11.22", true),
             ("01761234567.1", false),
+            ("0176.1234", false),
+            ("4111.1111.1111.1111", false),
         ] {
             check(&PropKind::Version, text(version), ok);
         }

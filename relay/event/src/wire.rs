@@ -131,7 +131,11 @@ pub fn parse_batch(body: &[u8]) -> Result<Batch, Malformed> {
         return Err(Malformed::BatchSize);
     }
     let site = site_name(&raw.site)?;
-    let events = raw.events.into_iter().map(|event| event.read(&site)).collect();
+    let events = raw
+        .events
+        .into_iter()
+        .map(|event| read_event(event, &site))
+        .collect();
     let consent = raw.consent.map(|consent| Consent {
         plan: consent.plan,
         categories: consent.categories,
@@ -148,7 +152,7 @@ pub fn parse_batch(body: &[u8]) -> Result<Batch, Malformed> {
 struct RawBatch {
     site: String,
     consent: Option<RawConsent>,
-    events: Vec<RawEvent>,
+    events: Vec<Json>,
 }
 
 #[derive(Deserialize)]
@@ -157,59 +161,45 @@ struct RawConsent {
     categories: Option<Vec<String>>,
 }
 
-#[derive(Deserialize)]
-struct RawEvent {
-    id: Option<Json>,
-    name: Option<Json>,
-    url: Option<Json>,
-    referrer: Option<Json>,
-    props: Option<Json>,
-    interactive: Option<Json>,
-    engagement_ms: Option<Json>,
-    scroll_depth: Option<Json>,
-}
-
-impl RawEvent {
-    fn read(self, site: &str) -> Result<Event, Malformed> {
-        let id = match self.id {
-            Some(Json::Text(id)) => EventId::parse(&id),
-            _ => None,
-        };
-        let id = id.ok_or(field(
-            "id",
-            "is required: 32 lower-case hexadecimal digits, random",
-        ))?;
-        let Some(Json::Text(text)) = self.name else {
-            return Err(field("name", "is required and is text"));
-        };
-        let name = name(text)?;
-        let Some(Json::Text(url)) = self.url else {
-            return Err(field("url", "is required and is text"));
-        };
-        let engagement = if name == ENGAGEMENT {
-            let ms = self.engagement_ms.and_then(whole_number);
-            let depth = self.scroll_depth.and_then(whole_number);
-            Some(engagement(ms, depth)?)
-        } else {
-            None
-        };
-        Ok(Event {
-            id: Some(id),
-            name,
-            site: site.to_owned(),
-            url: address(url)?,
-            referrer: match self.referrer {
-                Some(Json::Text(text)) => referrer(text),
-                _ => None,
-            },
-            props: match self.props {
-                Some(Json::Object(pairs)) => read_props(pairs)?,
-                _ => Vec::new(),
-            },
-            interactive: !matches!(self.interactive, Some(Json::Boolean(false))),
-            engagement,
-        })
-    }
+/// Reads one event of a batch.
+fn read_event(json: Json, site: &str) -> Result<Event, Malformed> {
+    let Json::Object(mut object) = json else {
+        return Err(field("event", "is an object"));
+    };
+    let mut text = |key: &'static str| match object.take_first(&[key]) {
+        Some(Json::Text(text)) => Some(text),
+        _ => None,
+    };
+    let id = text("id").and_then(|id| EventId::parse(&id));
+    let id = id.ok_or(field(
+        "id",
+        "is required: 32 lower-case hexadecimal digits, random",
+    ))?;
+    let name = name(text("name").ok_or(field("name", "is required and is text"))?)?;
+    let url = address(text("url").ok_or(field("url", "is required and is text"))?)?;
+    let referrer = text("referrer").and_then(referrer);
+    let interactive = !object.says_false(&["interactive"]);
+    let engagement = if name == ENGAGEMENT {
+        let ms = object.take_first(&["engagement_ms"]).and_then(whole_number);
+        let depth = object.take_first(&["scroll_depth"]).and_then(whole_number);
+        Some(engagement(ms, depth)?)
+    } else {
+        None
+    };
+    let props = match object.take_first(&["props"]) {
+        Some(Json::Object(pairs)) => read_props(pairs)?,
+        _ => Vec::new(),
+    };
+    Ok(Event {
+        id: Some(id),
+        name,
+        site: site.to_owned(),
+        url,
+        referrer,
+        props,
+        interactive,
+        engagement,
+    })
 }
 
 fn name(text: String) -> Result<String, Malformed> {
@@ -438,13 +428,15 @@ mod tests {
     fn a_broken_event_does_not_take_its_batch_with_it() {
         let good =
             r#"{"id":"00112233445566778899aabbccddeeff","name":"pageview","url":"https://a.example/#/x"}"#;
+        // Of two equal keys the first counts, as in Plausible's format.
+        let twice = r#"{"id":"10112233445566778899aabbccddeeff","name":"pageview","name":"","url":"https://a.example/"}"#;
         let body = format!(
-            r#"{{"site":"a.example","consent":{{"plan":1,"categories":["usage"]}},"events":[{good},{{"name":"x"}},{{"id":"no"}}]}}"#
+            r#"{{"site":"a.example","consent":{{"plan":1,"categories":["usage"]}},"events":[{good},{{"name":"x"}},{{"id":"no"}},null,{twice}]}}"#
         );
         let batch = parse_batch(body.as_bytes()).unwrap();
         assert_eq!(
             batch.events.iter().map(Result::is_ok).collect::<Vec<_>>(),
-            [true, false, false]
+            [true, false, false, false, true]
         );
         let consent = batch.consent.unwrap();
         assert!(consent.in_person && consent.covers("usage") && !consent.covers("feedback"));

@@ -77,6 +77,7 @@ async fn turn_stopped(config: &Config, site: &str, on: bool) -> anyhow::Result<u
         Arc::clone(&metrics),
         clock.clone(),
         config.spool.clone(),
+        config.upstream.concurrency,
     )
     .await?;
     let switches = Switches::open(config, store, spool, clock, metrics).await?;

@@ -13,7 +13,8 @@ pub struct Upstream {
     /// The header that carries the visitor's pseudonymous address: `x-plausible-ip` for a Plausible of
     /// one's own, `x-forwarded-for` for Plausible Cloud, `x-vince-ip` for Vince (contract b.6).
     pub address_header: HeaderName,
-    /// Most requests under way at once. Events of one visitor are never two of them.
+    /// Most requests under way at once, at most [`crate::spool::BUCKETS`]. Events of one visitor are
+    /// never two of them.
     pub concurrency: usize,
     /// Longest wait for one answer.
     pub timeout: Duration,
@@ -28,7 +29,7 @@ impl Upstream {
                 |t| t.to_ascii_lowercase().parse().ok(),
             )
             .unwrap_or(HeaderName::from_static("x-plausible-ip"));
-        let concurrency = size(section, "concurrency", 1..=256, 8);
+        let concurrency = size(section, "concurrency", 1..=i64::from(crate::spool::BUCKETS), 8);
         let timeout = seconds(section, "timeout_s", 1..=300, 10);
         if !section.has("url") {
             section.mistake(

@@ -18,6 +18,11 @@ pub struct Backoff {
 }
 
 impl Backoff {
+    /// How many tries have failed.
+    pub fn tries(&self) -> u32 {
+        self.tries
+    }
+
     /// The next wait, at least as long as the server asked for.
     pub fn next(&mut self, retry_after: Option<Duration>) -> Duration {
         self.tries = self.tries.saturating_add(1);

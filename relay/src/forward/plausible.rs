@@ -129,12 +129,12 @@ fn judge(status: StatusCode, headers: &HeaderMap) -> (Verdict, &'static str) {
         .get("x-plausible-dropped")
         .is_some_and(|v| v.as_bytes() != b"0");
     match status.as_u16() {
-        200..=299 if dropped => (Verdict::Settled(Outcome::DroppedByPlausible), "dropped"),
-        200..=299 => (Verdict::Settled(Outcome::Delivered), "accepted"),
+        202 if dropped => (Verdict::Settled(Outcome::DroppedByPlausible), "dropped"),
+        202 => (Verdict::Settled(Outcome::Delivered), "accepted"),
         // The event itself is at fault; the same again would be answered the same.
         400 | 413 | 422 | 431 => (Verdict::Settled(Outcome::InvalidForPlausible), "invalid"),
         408 | 429 | 500..=599 => (Verdict::Retry(retry_after()), "retry"),
-        // A wrong address, a redirect, a login: mending the configuration saves the events.
+        // A wrong address, a redirect, a login page that says 200: mending the configuration saves the events.
         _ => (Verdict::Retry(retry_after()), "misconfigured"),
     }
 }
@@ -158,7 +158,8 @@ mod tests {
         };
         use Verdict::{Retry, Settled};
         check(202, None, Settled(Outcome::Delivered), "accepted");
-        check(200, None, Settled(Outcome::Delivered), "accepted");
+        check(200, None, Retry(None), "misconfigured");
+        check(204, None, Retry(None), "misconfigured");
         check(
             202,
             Some(("x-plausible-dropped", "1")),

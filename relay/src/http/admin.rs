@@ -63,8 +63,8 @@ pub(super) async fn login(
     };
     match app.accounts.login(&login.user, login.password).await {
         Ok(token) => {
-            let life = app.config.admin.session.as_secs();
-            let cookie = format!("{COOKIE}={token}; HttpOnly; SameSite=Strict; Path=/; Max-Age={life}");
+            // Without an age: the session's own decides, and the browser forgets it when it is closed.
+            let cookie = format!("{COOKIE}={token}; HttpOnly; SameSite=Strict; Path=/");
             (StatusCode::NO_CONTENT, [(header::SET_COOKIE, cookie)]).into_response()
         }
         Err(error @ LoginError::Wrong) => Problem::new(

@@ -57,8 +57,13 @@ fn file(folder: &str, name: &str, request: &HeaderMap) -> Response {
     if name.contains("..") || name.contains('\\') {
         return Problem::not_found().into_response();
     }
-    match Bundle::get(&format!("{folder}/{name}")) {
-        Some(file) => found(file, request),
+    let path = format!("{folder}/{name}");
+    match Bundle::get(&path) {
+        Some(file) => found(
+            file,
+            Bundle::get(&format!("{path}.br")).filter(|_| takes_brotli(request)),
+            request,
+        ),
         None if Bundle::get(&format!("{folder}/index.html")).is_none() && folder != "browser" => {
             Problem::new(
                 StatusCode::NOT_FOUND,
@@ -72,7 +77,16 @@ fn file(folder: &str, name: &str, request: &HeaderMap) -> Response {
     }
 }
 
-fn found(file: EmbeddedFile, request: &HeaderMap) -> Response {
+/// Whether the browser takes Brotli. What `cargo xtask bundle` compressed is then sent as it is.
+fn takes_brotli(request: &HeaderMap) -> bool {
+    let accepted = request
+        .get(header::ACCEPT_ENCODING)
+        .and_then(|v| v.to_str().ok())
+        .unwrap_or("");
+    accepted.split(',').any(|coding| coding.trim() == "br")
+}
+
+fn found(file: EmbeddedFile, compressed: Option<EmbeddedFile>, request: &HeaderMap) -> Response {
     let hash = file.metadata.sha256_hash();
     let mut etag = String::with_capacity(34);
     etag.push('"');
@@ -100,5 +114,12 @@ fn found(file: EmbeddedFile, request: &HeaderMap) -> Response {
         (header::CONTENT_SECURITY_POLICY, PAGE_POLICY.to_owned()),
         (header::REFERRER_POLICY, "no-referrer".to_owned()),
     ];
-    (common, policy, file.data.into_owned()).into_response()
+    let vary = [(header::VARY, "accept-encoding")];
+    match compressed {
+        Some(compressed) => {
+            let coding = [(header::CONTENT_ENCODING, "br")];
+            (common, policy, vary, coding, compressed.data.into_owned()).into_response()
+        }
+        None => (common, policy, vary, file.data.into_owned()).into_response(),
+    }
 }

@@ -122,6 +122,12 @@ async fn take(
         corridor::refuse_unread(&app, outcome);
         Problem::of(outcome)
     };
+    // Too much work at once is refused before a body is read. The place is kept until the events are
+    // stored, even when the sender has gone by then.
+    let place = match Arc::clone(&app.room).try_acquire_owned() {
+        Ok(place) if !app.stop.is_cancelled() => place,
+        _ => return Err(refuse(Outcome::Overloaded)),
+    };
     if !is_supported(&parts.headers) {
         return Err(refuse(Outcome::UnsupportedType));
     }
@@ -146,7 +152,11 @@ async fn take(
     };
     // A task of its own: a browser that goes away must not leave its events half way.
     let walking = Arc::clone(&app);
-    let walk = tokio::spawn(async move { corridor::walk(&walking, &signals, batch).await });
+    let walk = tokio::spawn(async move {
+        let walked = corridor::walk(&walking, &signals, batch).await;
+        drop(place);
+        walked
+    });
     walk.await.map_err(|_| {
         Problem::new(
             StatusCode::INTERNAL_SERVER_ERROR,

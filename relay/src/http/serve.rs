@@ -4,9 +4,9 @@ use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
 use hyper::body::Incoming;
+use hyper::server::conn::http1::Builder;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
-use hyper_util::server::conn::auto::Builder;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::server::graceful::GracefulShutdown;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -16,14 +16,13 @@ use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tower::ServiceExt;
 
-/// Longest wait for a whole request head. Then the connection is closed.
+/// Longest wait for a whole request head, also for the first byte of it and between two requests. Then
+/// the connection is closed.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 /// Most headers of a request. Above it: 431.
 const HEADERS_MAX: usize = 64;
 /// Largest request head, in bytes. Above it: 431. Twice what Plausible takes for one value.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
-/// Most requests at once on one HTTP/2 connection.
-const STREAMS_MAX: u32 = 64;
 /// Pause after the operating system refuses a connection (no file descriptors left).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -39,18 +38,13 @@ impl std::fmt::Debug for Peer {
 
 /// Accepts until `stop`, then waits for requests under way.
 pub async fn run(listener: TcpListener, router: Router, connections_max: usize, stop: CancellationToken) {
-    let mut server = Builder::new(TokioExecutor::new());
+    // HTTP/1 only: what stands in front speaks it, and a connection that never says a word is closed.
+    let mut server = Builder::new();
     server
-        .http1()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
         .max_headers(HEADERS_MAX)
-        .max_buf_size(HEAD_BYTES_MAX)
-        .http2()
-        .timer(TokioTimer::new())
-        .max_concurrent_streams(STREAMS_MAX)
-        .max_header_list_size(u32::try_from(HEAD_BYTES_MAX).unwrap_or(u32::MAX));
-    let server = Arc::new(server);
+        .max_buf_size(HEAD_BYTES_MAX);
     let places = Arc::new(Semaphore::new(connections_max));
     let graceful = GracefulShutdown::new();
     loop {
@@ -78,9 +72,7 @@ pub async fn run(listener: TcpListener, router: Router, connections_max: usize, 
             request.extensions_mut().insert(Peer(peer));
             router.clone().oneshot(request)
         });
-        let connection = server
-            .serve_connection(TokioIo::new(stream), service)
-            .into_owned();
+        let connection = server.serve_connection(TokioIo::new(stream), service);
         let connection = graceful.watch(connection);
         tokio::spawn(async move {
             // What goes wrong on a connection is the other end's affair; events are counted elsewhere.

@@ -35,11 +35,19 @@ pub(crate) async fn turn(
                 TurnError::Locked => (StatusCode::CONFLICT, "operator_lock"),
                 TurnError::Store(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
             };
-            let problem = Problem::new(status, kind, "The switch was not turned", sentence(&error));
+            let problem = Problem::new(status, kind, title(&error), sentence(&error));
             match error {
                 TurnError::Store(_) => problem.retry_after(5).into_response(),
                 _ => problem.into_response(),
             }
         }
+    }
+}
+
+fn title(error: &TurnError) -> &'static str {
+    match error {
+        TurnError::UnknownSite(_) | TurnError::Locked => "The switch was not turned",
+        // Turning off has happened as far as this relay goes; a restart would read the old state.
+        TurnError::Store(_) => "The switch was not recorded",
     }
 }

@@ -38,7 +38,7 @@ impl Instance {
             .table_elements(100_000)
             .instances(16)
             .tables(16)
-            .memories(4)
+            .memories(1)
             .trap_on_grow_failure(true)
             .build();
         let mut store = Store::new(guest.pre.engine(), limits);
