@@ -24,8 +24,14 @@ const METRICS_PASSWORD = "metrics-password-of-the-tests";
 /** The customer's names for things in the demo panel, what tells a browser from its like, and secrets. */
 const CANARIES = ["acme-prod", "billing-7", "billing-8", "azure-prod", BUILD, ADMIN.password, METRICS_PASSWORD];
 
-/** Tests that run beside each other: most of their time is waiting for timers. */
-export const feature = (name, body) => describe(name, { concurrency: 4 }, body);
+/** Tests that run beside each other: much of their time is waiting for timers. */
+export const feature = (name, body) => describe(name, { concurrency: 3 }, body);
+
+/** Features that share a browser, two at a time, so that nobody waits for the last test of one. */
+export const together = (name, features) =>
+  describe(name, { concurrency: 2 }, () => {
+    for (const register of features) register();
+  });
 
 /**
  * A test in a world of its own.

@@ -86,8 +86,8 @@ pub(crate) fn all(tools: &Tools, report: &mut Report) {
                 tools
                     .node
                     .node(BROWSER_TESTS)
-                    // The bound is for a browser that hangs: a test takes seconds.
-                    .args(["--test", "--test-reporter=spec", "--test-timeout=120000"])
+                    // The bound is for a browser that hangs: a file takes half a minute, and Node.js 20 counts by file.
+                    .args(["--test", "--test-reporter=spec", "--test-timeout=300000"])
                     .args(files)
                     .env("FEEDBACK_RELAY_BIN", workspace::relay_binary())
                     .env("CHROMIUM", chromium),

@@ -23,7 +23,7 @@ export const ON_WINDOWS = agent("Windows NT 10.0; Win64; x64");
 let launched;
 
 /**
- * One browser per test file. By itself a headless Chromium says that it is one, and then the relay takes
+ * One browser per process. By itself a headless Chromium says that it is one, and then the relay takes
  * it for the bot that it is. Playwright's `userAgent` does not reach the beacons of a page that goes away.
  */
 function browser() {

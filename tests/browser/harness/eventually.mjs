@@ -4,7 +4,7 @@ import { setTimeout as pause } from "node:timers/promises";
 
 const LOOK_MS = 25;
 /** A machine under load is slow; a defect is slower. */
-const WITHIN_MS = 20_000;
+const WITHIN_MS = 30_000;
 
 /**
  * Calls `probe` until it neither throws nor gives false, null or undefined, and gives what it gave.

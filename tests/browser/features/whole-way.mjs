@@ -1,12 +1,12 @@
 // The whole way of an event: from a click in the panel to the server of the dashboard.
 
 import assert from "node:assert/strict";
-import { goTo, optIn, search } from "./harness/demo.mjs";
-import { ON_LINUX, ON_WINDOWS, SITE, eventually, feature, scenario } from "./harness.mjs";
+import { goTo, optIn, search } from "../harness/demo.mjs";
+import { ON_LINUX, ON_WINDOWS, SITE, eventually, feature, scenario } from "../harness.mjs";
 
 const TENANTS = "/w/:workspace/p/:project/tenants";
 
-feature("The whole way", () => {
+export default () => feature("The whole way", () => {
   scenario("An opted-in user's pages and rating arrive, and the customer's names for things do not", {}, async (world) => {
     world.keepSecret("merger");
     const user = await world.visitor();

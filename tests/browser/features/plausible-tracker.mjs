@@ -2,8 +2,8 @@
 
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
-import { Pages } from "./harness/pages.mjs";
-import { ON_LINUX, SITE, eventually, feature, scenario } from "./harness.mjs";
+import { Pages } from "../harness/pages.mjs";
+import { ON_LINUX, SITE, eventually, feature, scenario } from "../harness.mjs";
 
 const HEADLESS = ON_LINUX.replace("Chrome/", "HeadlessChrome/");
 const REFUSED = /^error: Failed to load resource: the server responded with a status of 403/;
@@ -42,7 +42,7 @@ const track = async (page, ...args) => {
   return page.evaluate((args) => window.tracked(...args), args);
 };
 
-feature("Plausible's own tracker", () => {
+export default () => feature("Plausible's own tracker", () => {
   scenario("It works unmodified, and what it sends is scrubbed", {}, async (world) => {
     const user = await world.visitor();
     const page = await user.open(`${await pageWithTracker(world)}?invite=jane@example.com#/w/acme-prod/p/billing-7/tenants`);

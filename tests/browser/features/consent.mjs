@@ -1,8 +1,8 @@
 // Without a yes nothing is loaded and nothing is sent; a no counts at once and everywhere.
 
 import assert from "node:assert/strict";
-import { answerUnderPrivacy, collecting, goTo, optIn, pretendToLeave, sayYes, search } from "./harness/demo.mjs";
-import { eventually, feature, scenario } from "./harness.mjs";
+import { answerUnderPrivacy, collecting, goTo, optIn, pretendToLeave, sayYes, search } from "../harness/demo.mjs";
+import { eventually, feature, scenario } from "../harness.mjs";
 
 /** Long after every timer of the module would have run. */
 const LATER = "10:00";
@@ -20,7 +20,7 @@ async function assertUntouched(visitor, world) {
   assert.equal((await world.metrics()).received, 0);
 }
 
-feature("Consent", () => {
+export default () => feature("Consent", () => {
   scenario("Who has not answered gets no module and sends nothing", {}, async (world) => {
     const user = await withClock(await world.visitor());
     const page = await user.open(world.panel);

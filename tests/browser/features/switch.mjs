@@ -1,8 +1,8 @@
 // While the administrators have collection off, nobody's yes counts.
 
 import assert from "node:assert/strict";
-import { collecting, goTo, optIn, pretendToLeave, search } from "./harness/demo.mjs";
-import { SITE, eventually, feature, scenario } from "./harness.mjs";
+import { collecting, goTo, optIn, pretendToLeave, search } from "../harness/demo.mjs";
+import { SITE, eventually, feature, scenario } from "../harness.mjs";
 
 const REFUSED = /^error: Failed to load resource: the server responded with a status of 403/;
 
@@ -15,6 +15,8 @@ async function toSay(page, text) {
   });
 }
 
+const YES = JSON.stringify({ choice: "in", plan: 1, categories: ["feedback", "usage"] });
+
 /** A profile in which somebody said yes on an earlier day. */
 const saidYes = (world) => ({
   storageState: {
@@ -22,13 +24,13 @@ const saidYes = (world) => ({
     origins: [
       {
         origin: world.panel,
-        localStorage: [{ name: `feedback-relay:${SITE}`, value: JSON.stringify({ choice: "in", plan: 1, categories: ["feedback", "usage"] }) }],
+        localStorage: [{ name: `feedback-relay:${SITE}`, value: YES }],
       },
     ],
   },
 });
 
-feature("The switch", () => {
+export default () => feature("The switch", () => {
   scenario(
     "While collection is off, a user's yes loads no module, and the relay connects to nobody",
     { on: false, door: true, expected: [REFUSED] },
@@ -41,7 +43,8 @@ feature("The switch", () => {
       await goTo(page, "API keys");
       // A page that does not keep to the rules gets nowhere either.
       const statuses = await page.evaluate(async () => {
-        const batch = { site: "panel.example.com", consent: { plan: 1, categories: ["usage"] }, events: [{ id: "0".repeat(32), name: "pageview", url: location.href }] };
+        const events = [{ id: "0".repeat(32), name: "pageview", url: location.href }];
+        const batch = { site: "panel.example.com", consent: { plan: 1, categories: ["usage"] }, events };
         const single = { n: "pageview", u: location.href, d: "panel.example.com" };
         const send = async (path, body) => (await fetch(`/feedback/api/${path}`, { method: "POST", body: JSON.stringify(body) })).status;
         return [await send("events", batch), await send("event?consent=1", single)];

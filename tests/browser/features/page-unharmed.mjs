@@ -1,8 +1,8 @@
 // Whatever is broken, missing or hostile around the snippet: the page goes on, and hears nothing of it.
 
 import assert from "node:assert/strict";
-import { pretendToLeave } from "./harness/demo.mjs";
-import { SITE, eventually, feature, scenario } from "./harness.mjs";
+import { pretendToLeave } from "../harness/demo.mjs";
+import { SITE, eventually, feature, scenario } from "../harness.mjs";
 
 /** What the browser itself says about an answer or a policy, which no script can keep it from. */
 const STATUS = /^error: Failed to load resource: (the server responded with a status of|net::ERR_)/;
@@ -11,7 +11,7 @@ const WASM_POLICY = /^error: (Compiling or instantiating|Refused to compile or i
 
 /**
  * Uses all there is, rightly and wrongly. What throws fails the test, and so does what is not as it was.
- * Gives the states after a question, a yes and a no.
+ * Gives the states after a question, a yes, and some moving about.
  */
 async function useEverything(page) {
   await eventually("the snippet runs", () => page.evaluate(() => typeof window.feedback?.optIn === "function"));
@@ -29,8 +29,6 @@ async function useEverything(page) {
       }
       feedback.track("Feature Used", { feature: "search" });
     };
-    const told = [];
-    addEventListener("feedback-state", (event) => told.push(event.detail.active));
     wrongly();
     const states = [await feedback.state()];
     states.push(await feedback.optIn());
@@ -88,7 +86,7 @@ const answering = (status, body = "", contentType = "text/plain") => (route) =>
   route.fulfill({ status, body, contentType, headers: { "Access-Control-Allow-Origin": "*" } });
 const unreachable = (route) => route.abort("connectionrefused");
 
-feature("The page is not harmed", () => {
+export default () => feature("The page is not harmed", () => {
   scenario("when the browser's storage is away, full or broken", {}, async (world) => {
     const storage = (text) => `Object.defineProperty(window, "localStorage", { get() { ${text} } })`;
     const stored = (text) => `localStorage.setItem("feedback-relay:${SITE}", ${JSON.stringify(text)})`;

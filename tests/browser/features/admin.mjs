@@ -1,8 +1,8 @@
 // The admin page: who is in charge logs in, turns the switch, and sees what became of every event.
 
 import assert from "node:assert/strict";
-import { optIn, search } from "./harness/demo.mjs";
-import { ADMIN, SITE, eventually, feature, scenario } from "./harness.mjs";
+import { optIn, search } from "../harness/demo.mjs";
+import { ADMIN, SITE, eventually, feature, scenario } from "../harness.mjs";
 
 const LOCKED = "staging.panel.example.com";
 /** Who is not logged in, or no longer, is told so by a status, which the browser writes to its console. */
@@ -30,7 +30,7 @@ async function toShow(page, locator) {
   });
 }
 
-feature("The admin page", () => {
+export default () => feature("The admin page", () => {
   scenario(
     "An admin logs in, turns the switch by mouse and keyboard, sees the events, and logs out",
     { on: false, admin: true, locked: LOCKED, expected: [LOGIN, REFUSED] },

@@ -5,8 +5,8 @@ import assert from "node:assert/strict";
 import { mkdtemp } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
-import { collecting, goTo, optIn, search } from "./harness/demo.mjs";
-import { ADMIN, ON_WINDOWS, SITE, eventually, feature, scenario } from "./harness.mjs";
+import { collecting, goTo, optIn, search } from "../harness/demo.mjs";
+import { ADMIN, ON_WINDOWS, SITE, eventually, feature, scenario } from "../harness.mjs";
 
 const WIDTHS = [1280, 400];
 const SCHEMES = ["light", "dark"];
@@ -57,7 +57,7 @@ async function openStrict(visitor, url) {
   return page;
 }
 
-feature("The pages", () => {
+export default () => feature("The pages", () => {
   scenario("The demo panel looks right, before and after the answer, and when collection is off", {}, async (world) => {
     const user = await world.visitor();
     const page = await openStrict(user, world.panel);

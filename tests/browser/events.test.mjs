@@ -1,0 +1,9 @@
+// Events that arrive. Several features are one file because they share the browser, whose start is dear;
+// a part of them is run with, for example, --test-name-pattern="Delivery".
+
+import { together } from "./harness.mjs";
+import delivery from "./features/delivery.mjs";
+import plausibleTracker from "./features/plausible-tracker.mjs";
+import wholeWay from "./features/whole-way.mjs";
+
+together("Events that arrive", [wholeWay, delivery, plausibleTracker]);

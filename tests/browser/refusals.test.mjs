@@ -1,0 +1,7 @@
+// Events that must not arrive: the users' no, and the administrators'.
+
+import { together } from "./harness.mjs";
+import consent from "./features/consent.mjs";
+import theSwitch from "./features/switch.mjs";
+
+together("Events that must not", [consent, theSwitch]);

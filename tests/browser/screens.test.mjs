@@ -1,0 +1,8 @@
+// What people see in a real browser: other people's pages with the snippet on them, and our own.
+
+import { together } from "./harness.mjs";
+import admin from "./features/admin.mjs";
+import pageUnharmed from "./features/page-unharmed.mjs";
+import pages from "./features/pages.mjs";
+
+together("Pages", [pageUnharmed, admin, pages]);
