@@ -292,7 +292,7 @@ impl Spool {
             .map(|(removed, _)| removed)
     }
 
-    /// Whether the database can be written, tried out at most every [`PROBE_EVERY`]: health is asked by
+    /// Whether the database can be written, tried out at most once a second: health is asked by
     /// anybody, and each try costs an fsync.
     pub async fn is_writable(&self) -> bool {
         let now = self.clock.now();
