@@ -1,0 +1,179 @@
+//! Both wire formats: what is taken, what is refused and how that is said.
+
+use super::*;
+use proptest::prelude::*;
+
+#[track_caller]
+fn plausible(body: &str) -> Event {
+    parse_plausible(body.as_bytes()).unwrap()
+}
+
+#[test]
+fn plausible_short_and_long_keys_mean_the_same() {
+    let short = r#"{"n":"Feature Used","u":"https://a.example/x","d":"a.example","r":"https://b.example/","p":{"k":"v","n":2},"i":false}"#;
+    let long = r#"{"name":"Feature Used","url":"https://a.example/x","domain":"a.example","referrer":"https://b.example/","props":{"k":"v","n":2},"interactive":false}"#;
+    assert!(plausible(short) == plausible(long));
+    assert!(!plausible(short).interactive);
+    assert_eq!(plausible(short).props.len(), 2);
+}
+
+#[test]
+fn the_short_key_wins_unless_it_is_null_or_false() {
+    assert_eq!(
+        plausible(r#"{"n":"a","name":"b","u":"https://a.example/"}"#).name,
+        "a"
+    );
+    assert_eq!(
+        plausible(r#"{"n":null,"name":"b","u":"https://a.example/"}"#).name,
+        "b"
+    );
+    assert_eq!(
+        plausible(r#"{"n":"a","n":"b","u":"https://a.example/"}"#).name,
+        "a"
+    );
+}
+
+#[test]
+fn the_site_falls_back_to_the_host_of_the_page() {
+    assert_eq!(
+        plausible(r#"{"n":"a","u":"https://www.a.example:8443/"}"#).site,
+        "a.example"
+    );
+    assert_eq!(
+        plausible(r#"{"n":"a","u":"https://a.example/","d":" www.b.example "}"#).site,
+        "b.example"
+    );
+    // A list stays one text, which no configured site matches.
+    assert_eq!(
+        plausible(r#"{"n":"a","u":"https://a.example/","d":"a.example,b.example"}"#).site,
+        "a.example,b.example"
+    );
+}
+
+#[test]
+fn plausible_bodies_that_are_no_event_say_which_field_is_wrong() {
+    let check = |body: &str, want: &str| {
+        let error = parse_plausible(body.as_bytes()).err().unwrap().to_string();
+        assert!(error.contains(want), "{body}: {error}");
+    };
+    check("", "JSON");
+    check("[]", "JSON");
+    check(r#"{"n":"#, "JSON");
+    check(r#"{"u":"https://a.example/"}"#, "`name`");
+    check(r#"{"n":" ","u":"https://a.example/"}"#, "`name` can't be blank");
+    check(r#"{"n":1.5,"u":"https://a.example/"}"#, "`name`");
+    check(
+        &format!(r#"{{"n":"{}","u":"https://a.example/"}}"#, "x".repeat(121)),
+        "120",
+    );
+    check(r#"{"n":"a"}"#, "`url`");
+    check(r#"{"n":"a","u":"data:text/html,hi"}"#, "`url`");
+    check(r#"{"n":"a","u":"/x","d":"a.example"}"#, "`url`");
+    check(r#"{"n":"a","u":"https://a.example/","d":" "}"#, "`domain`");
+    check(r#"{"n":"engagement","u":"https://a.example/"}"#, "`engagement`");
+    check(
+        &format!(r#"{{"n":"a","u":"https://a.example/{}"}}"#, "x".repeat(9000)),
+        "8192",
+    );
+}
+
+#[test]
+fn no_error_quotes_what_was_sent() {
+    for body in [
+        r#"{"n":"jane@example.com""#,
+        r#"{"n":{"jane@example.com":1},"u":"jane@example.com"}"#,
+        "jane@example.com",
+    ] {
+        let error = parse_plausible(body.as_bytes()).err().unwrap().to_string();
+        assert!(!error.contains("jane"), "{error}");
+        let error = parse_batch(body.as_bytes()).err().unwrap().to_string();
+        assert!(!error.contains("jane"), "{error}");
+    }
+    let error = parse_batch(br#"{"site":1,"events":"jane@example.com"}"#)
+        .err()
+        .unwrap()
+        .to_string();
+    assert!(!error.contains("jane"), "{error}");
+}
+
+#[test]
+fn engagement_follows_plausibles_rules() {
+    let check = |fields: &str, ms: u64, depth: u8| {
+        let body = format!(r#"{{"n":"engagement","u":"https://a.example/",{fields}}}"#);
+        assert_eq!(
+            plausible(&body).engagement,
+            Some(Engagement {
+                ms,
+                scroll_depth: depth
+            }),
+            "{fields}"
+        );
+    };
+    check(r#""e":1500,"sd":40"#, 1500, 40);
+    check(r#""e":"1500","sd":"140""#, 1500, 100);
+    check(r#""e":-5,"sd":40"#, 0, 40);
+    check(r#""e":99"#, 99, SCROLL_DEPTH_UNKNOWN);
+    check(r#""e":999999999999,"sd":1"#, 0, 1);
+    assert_eq!(
+        plausible(r#"{"n":"pageview","u":"https://a.example/","e":5}"#).engagement,
+        None
+    );
+}
+
+#[test]
+fn props_keep_scalars_and_leave_out_the_rest() {
+    let event = plausible(
+        r#"{"n":"a","u":"https://a.example/","p":{"t":"x","i":1,"d":1.5,"b":true,"n":null,"l":[1],"o":{"k":1},"":"x","blank":" "}}"#,
+    );
+    let keys: Vec<_> = event.props.iter().map(|p| p.key.as_str()).collect();
+    assert_eq!(keys, ["t", "i", "d", "b"]);
+    let as_text = plausible(r#"{"n":"a","u":"https://a.example/","m":"{\"t\":\"x\"}"}"#);
+    assert_eq!(as_text.props.len(), 1);
+    assert!(
+        plausible(r#"{"n":"a","u":"https://a.example/","p":[1]}"#)
+            .props
+            .is_empty()
+    );
+}
+
+#[test]
+fn a_broken_event_does_not_take_its_batch_with_it() {
+    let good = r#"{"id":"00112233445566778899aabbccddeeff","name":"pageview","url":"https://a.example/#/x"}"#;
+    // Of two equal keys the first counts, as in Plausible's format.
+    let twice =
+        r#"{"id":"10112233445566778899aabbccddeeff","name":"pageview","name":"","url":"https://a.example/"}"#;
+    let body = format!(
+        r#"{{"site":"a.example","consent":{{"plan":1,"categories":["usage"]}},"events":[{good},{{"name":"x"}},{{"id":"no"}},null,{twice}]}}"#
+    );
+    let batch = parse_batch(body.as_bytes()).unwrap();
+    assert_eq!(
+        batch.events.iter().map(Result::is_ok).collect::<Vec<_>>(),
+        [true, false, false, false, true]
+    );
+    let consent = batch.consent.unwrap();
+    assert!(consent.in_person && consent.covers("usage") && !consent.covers("feedback"));
+}
+
+#[test]
+fn batches_have_one_to_a_hundred_events() {
+    let event = r#"{"name":"x"}"#;
+    let body = |n: usize| {
+        format!(
+            r#"{{"site":"a.example","events":[{}]}}"#,
+            vec![event; n].join(",")
+        )
+    };
+    assert_eq!(parse_batch(body(0).as_bytes()).err(), Some(Malformed::BatchSize));
+    assert!(parse_batch(body(100).as_bytes()).is_ok());
+    assert_eq!(
+        parse_batch(body(101).as_bytes()).err(),
+        Some(Malformed::BatchSize)
+    );
+}
+
+proptest! {
+    #[test]
+    fn parsing_is_total(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        let _ = (parse_plausible(&bytes), parse_batch(&bytes));
+    }
+}
