@@ -92,6 +92,33 @@ export default () => feature("The admin page", () => {
     },
   );
 
+  scenario("A status that was on its way when the switch was turned does not turn it back", { on: false, admin: true, expected: [LOGIN] }, async (world) => {
+    const admin = await world.visitor();
+    await admin.context.clock.install();
+    const page = await admin.open(world.admin);
+    await logIn(page);
+    await page.getByText("Logged in as alice").waitFor();
+
+    let deliverLate;
+    const held = new Promise((resolve) => {
+      void page.route("**/admin/api/status", async (route) => {
+        const response = await route.fetch();
+        deliverLate = () => route.fulfill({ response });
+        resolve();
+      }, { times: 1 });
+    });
+    await page.clock.fastForward(2000);
+    await held;
+    await switchOf(page, SITE).click();
+    await page.getByText(`Collection for ${SITE} is on. Each user is asked first.`).waitFor();
+    assert.equal(await isOn(page, SITE), true);
+    const late = page.waitForEvent("requestfinished", (request) => request.url().endsWith("/status"));
+    await deliverLate();
+    await late;
+    await page.evaluate(() => new Promise((drawn) => requestAnimationFrame(() => drawn())));
+    assert.equal(await isOn(page, SITE), true);
+  });
+
   scenario(
     "A relay that goes away is told, and after its return the admin logs in again",
     { admin: true, expected: [LOGIN, AWAY] },

@@ -12,8 +12,10 @@ const REFRESH_MS = 2000;
 const form = byId("login-form") as HTMLFormElement;
 const board = byId("board");
 let timer: ReturnType<typeof setTimeout> | undefined;
-/** Switches on their way; a status read in between would flip them back for a moment. */
+/** Switches on their way; they are drawn when they have arrived. */
 const turning = new Set<string>();
+/** Counts what makes a status that is still on its way out of date: a newer request, a switch turned. */
+let latest = 0;
 
 function show(what: "login" | "board"): void {
   byId("login").hidden = what !== "login";
@@ -29,8 +31,10 @@ function notice(id: "login-error" | "trouble" | "done", text: string): void {
 
 async function refresh(): Promise<void> {
   clearTimeout(timer);
+  const mine = ++latest;
   try {
     const status = await readStatus();
+    if (mine !== latest) return;
     const wasLoggedIn = !board.hidden;
     if (!status) {
       if (wasLoggedIn) notice("login-error", "Your session has ended. Please log in again.");
@@ -42,6 +46,7 @@ async function refresh(): Promise<void> {
     notice("trouble", "");
     board.classList.remove("stale");
   } catch (error) {
+    if (mine !== latest) return;
     if (board.hidden && byId("login").hidden) show("board");
     notice("trouble", `${explain(error)} Trying again.`);
     board.classList.add("stale");
@@ -51,6 +56,7 @@ async function refresh(): Promise<void> {
 
 function askForLogin(): void {
   clearTimeout(timer);
+  latest++;
   show("login");
   (form.elements.namedItem("user") as HTMLInputElement).focus();
 }
@@ -95,10 +101,7 @@ function createSite(site: Site): HTMLElement {
 function updateSite(element: HTMLElement, site: Site): void {
   const part = (name: string) => element.querySelector<HTMLElement>(name)!;
   const toggle = part(".switch") as HTMLButtonElement;
-  if (!turning.has(site.site)) {
-    mark(toggle, "aria-checked", String(site.on));
-    say(part("output"), site.on ? "On" : "Off");
-  }
+  if (!turning.has(site.site)) setToggle(toggle, site.on);
   toggle.disabled = site.locked;
   part("[data-part=lock]").hidden = !site.locked;
   const changed = part("[data-part=changed]");
@@ -110,6 +113,11 @@ function updateSite(element: HTMLElement, site: Site): void {
   }
 }
 
+function setToggle(toggle: HTMLButtonElement, on: boolean): void {
+  mark(toggle, "aria-checked", String(on));
+  say(toggle.parentElement!.querySelector("output")!, on ? "On" : "Off");
+}
+
 async function turn(site: string, toggle: HTMLButtonElement): Promise<void> {
   if (turning.has(site)) return;
   const on = toggle.getAttribute("aria-checked") !== "true";
@@ -117,6 +125,7 @@ async function turn(site: string, toggle: HTMLButtonElement): Promise<void> {
   mark(toggle, "aria-busy", "true");
   try {
     const { purged } = await setSwitch(site, on);
+    setToggle(toggle, on);
     const deleted = purged > 0 ? ` ${counted(purged, "waiting event was", "waiting events were")} deleted unsent.` : "";
     notice("done", on ? `Collection for ${site} is on. Each user is asked first.` : `Collection for ${site} is off.${deleted}`);
   } catch (error) {
