@@ -4,12 +4,13 @@ use crate::accounts::Accounts;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::control;
+use crate::data_folder::{DataFolder, Keeper};
 use crate::forward::{ClientError, Forwarder, Reach};
 use crate::http::{self, serve};
 use crate::metrics::Metrics;
 use crate::sandbox::{LoadError, Sandbox};
 use crate::spool::Spool;
-use crate::store::{self, FolderLock, OpenError, Store, StoreError, Writer};
+use crate::store::{OpenError, StoreError};
 use crate::switch::Switches;
 use crate::visitor::Visitors;
 use std::net::SocketAddr;
@@ -89,8 +90,7 @@ pub struct Relay {
     public: TcpListener,
     admin: TcpListener,
     control: UnixListener,
-    writer: Writer,
-    lock: FolderLock,
+    keeper: Keeper,
 }
 
 impl Relay {
@@ -100,26 +100,14 @@ impl Relay {
     /// # Errors
     /// What keeps the relay from starting.
     pub async fn build(config: Config, clock: Clock) -> Result<Self, StartError> {
-        let lock = FolderLock::take(&config.data_dir)?;
         let metrics = Arc::new(Metrics::new(&config));
+        let DataFolder {
+            store,
+            spool,
+            switches,
+            keeper,
+        } = DataFolder::open(&config, &clock, &metrics).await?;
         let sandbox = load_policy(&config)?;
-        let (store, writer) = Store::start(store::open(&config.data_dir)?)?;
-        let spool = Spool::open(
-            store.clone(),
-            Arc::clone(&metrics),
-            clock.clone(),
-            config.spool.clone(),
-            config.upstream.concurrency,
-        )
-        .await?;
-        let switches = Switches::open(
-            &config,
-            store.clone(),
-            spool.clone(),
-            clock.clone(),
-            Arc::clone(&metrics),
-        )
-        .await?;
         let forwarder = Arc::new(Forwarder::new(
             &config,
             spool.clone(),
@@ -149,8 +137,7 @@ impl Relay {
             public,
             admin,
             control,
-            writer,
-            lock,
+            keeper,
         })
     }
 
@@ -184,8 +171,7 @@ impl Relay {
             public,
             admin,
             control,
-            writer,
-            lock,
+            keeper,
         } = self;
         let tasks = TaskTracker::new();
         let limits = &app.config.public;
@@ -224,15 +210,13 @@ impl Relay {
         let waiting = app.metrics.ledger.counts().spooled;
         drop(app);
         // The writer ends when the last handle is gone; a cut request may hold one for a moment.
-        let joined = tokio::task::spawn_blocking(move || writer.join());
-        if tokio::time::timeout(STOP_GRACE, joined).await.is_err() {
+        if tokio::time::timeout(STOP_GRACE, keeper.close()).await.is_err() {
             tracing::warn!("the database was not closed in time; it will be recovered at the next start");
         }
         tracing::info!(
             waiting,
             "stopped; events that wait are delivered after the next start"
         );
-        drop(lock);
     }
 }
 

@@ -19,6 +19,7 @@ pub mod clock;
 pub mod config;
 pub mod control;
 pub mod corridor;
+pub mod data_folder;
 pub mod demo_panel;
 pub mod document;
 pub mod forward;

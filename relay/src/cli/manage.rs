@@ -7,10 +7,10 @@ use crate::cli::{Outcome, complain, say};
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::control;
+use crate::data_folder::DataFolder;
 use crate::metrics::Metrics;
-use crate::spool::Spool;
-use crate::store::{self, FolderLock, OpenError, Store};
-use crate::switch::{self, Switches};
+use crate::store::{self, OpenError};
+use crate::switch;
 use anyhow::{Context, bail};
 use rusqlite::Connection;
 use std::io::{BufRead, IsTerminal};
@@ -48,13 +48,14 @@ pub(super) fn check_config(path: &Path) -> Outcome {
 pub(super) fn turn(path: &Path, site: &str, on: bool) -> Outcome {
     let config = load(path)?;
     block_on(async {
-        let purged = match FolderLock::take(&config.data_dir) {
-            Ok(lock) => {
-                let purged = turn_stopped(&config, site, on).await?;
-                drop(lock);
-                purged
+        let metrics = Arc::new(Metrics::new(&config));
+        let purged = match DataFolder::open(&config, &Clock::system(), &metrics).await {
+            Ok(folder) => {
+                let turned = folder.switches.turn(site, on, "cli").await;
+                folder.close().await;
+                turned?
             }
-            Err(OpenError::InUse(_)) => turn_running(&config, site, on).await?,
+            Err(StartError::Open(OpenError::InUse(_))) => turn_running(&config, site, on).await?,
             Err(error) => return Err(error.into()),
         };
         let what = if on { "on" } else { "off" };
@@ -66,25 +67,6 @@ pub(super) fn turn(path: &Path, site: &str, on: bool) -> Outcome {
         }
         Ok(())
     })
-}
-
-async fn turn_stopped(config: &Config, site: &str, on: bool) -> anyhow::Result<u64> {
-    let clock = Clock::system();
-    let metrics = Arc::new(Metrics::new(config));
-    let (store, writer) = Store::start(store::open(&config.data_dir)?)?;
-    let spool = Spool::open(
-        store.clone(),
-        Arc::clone(&metrics),
-        clock.clone(),
-        config.spool.clone(),
-        config.upstream.concurrency,
-    )
-    .await?;
-    let switches = Switches::open(config, store, spool, clock, metrics).await?;
-    let result = switches.turn(site, on, "cli").await;
-    drop(switches);
-    tokio::task::spawn_blocking(move || writer.join()).await?;
-    Ok(result?)
 }
 
 async fn turn_running(config: &Config, site: &str, on: bool) -> anyhow::Result<u64> {

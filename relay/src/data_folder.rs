@@ -1,0 +1,87 @@
+//! What a relay keeps on disk, opened together: by `serve`, or by a command while no relay runs.
+
+use crate::app::StartError;
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::metrics::Metrics;
+use crate::spool::Spool;
+use crate::store::{self, FolderLock, Store, Writer};
+use crate::switch::Switches;
+use std::sync::Arc;
+
+/// The open data folder. Nobody else has it open.
+#[derive(Debug)]
+pub struct DataFolder {
+    /// The database.
+    pub store: Store,
+    /// Events that wait.
+    pub spool: Spool,
+    /// The admin switches.
+    pub switches: Switches,
+    /// Closes the folder.
+    pub keeper: Keeper,
+}
+
+/// Keeps the data folder from being opened a second time until it is closed.
+#[derive(Debug)]
+pub struct Keeper {
+    writer: Writer,
+    lock: FolderLock,
+}
+
+impl DataFolder {
+    /// Takes the folder for this process and opens everything in it.
+    ///
+    /// # Errors
+    /// [`InUse`](store::OpenError::InUse) when a running relay has it; otherwise what cannot be read.
+    pub async fn open(config: &Config, clock: &Clock, metrics: &Arc<Metrics>) -> Result<Self, StartError> {
+        let lock = FolderLock::take(&config.data_dir)?;
+        let (store, writer) = Store::start(store::open(&config.data_dir)?)?;
+        let spool = Spool::open(
+            store.clone(),
+            Arc::clone(metrics),
+            clock.clone(),
+            config.spool.clone(),
+            config.upstream.concurrency,
+        )
+        .await?;
+        let switches = Switches::open(
+            config,
+            store.clone(),
+            spool.clone(),
+            clock.clone(),
+            Arc::clone(metrics),
+        )
+        .await?;
+        Ok(Self {
+            store,
+            spool,
+            switches,
+            keeper: Keeper { writer, lock },
+        })
+    }
+
+    /// Closes the folder: the last job is committed, then others may open it.
+    pub async fn close(self) {
+        let Self {
+            store,
+            spool,
+            switches,
+            keeper,
+        } = self;
+        // Bound by `..` they would live to the end of this function, and closing waits for them.
+        drop((store, spool, switches));
+        keeper.close().await;
+    }
+}
+
+impl Keeper {
+    /// Waits until the last job is committed, then lets the folder go. All handles of the store have
+    /// to be gone; until then this waits.
+    pub async fn close(self) {
+        let Self { writer, lock } = self;
+        // A panic of the writer has been reported by the panic hook.
+        let _ = tokio::task::spawn_blocking(move || writer.join()).await;
+        drop(lock);
+    }
+}
