@@ -153,6 +153,7 @@ impl Admitted {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use relay_event::plan::Unmatched;
 
     fn plan() -> Plan {
         Plan {
@@ -160,6 +161,7 @@ mod tests {
             categories: Vec::new(),
             routes: Vec::new().into(),
             events: Vec::new(),
+            unmatched: Unmatched::Other,
         }
     }
 

@@ -18,6 +18,20 @@ pub struct Plan {
     pub routes: Routes,
     /// The events.
     pub events: Vec<EventPlan>,
+    /// What becomes of what is not listed.
+    #[serde(default)]
+    pub unmatched: Unmatched,
+}
+
+/// What becomes of events, properties and pages that a plan does not list.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Unmatched {
+    /// It does not leave: an event is refused, a property dropped, a page counted as `/other`.
+    #[default]
+    Other,
+    /// It passes the detectors and the shape rules, for sites without a plan.
+    Scrub,
 }
 
 /// What a user can agree to on its own.
@@ -89,6 +103,20 @@ pub enum PropKind {
 }
 
 impl Plan {
+    /// The plan of a site that has none: nothing is listed, everything is scrubbed.
+    pub fn unplanned() -> Self {
+        Self {
+            version: 1,
+            categories: vec![Category {
+                name: "usage".to_owned(),
+                description: "How the site is used.".to_owned(),
+            }],
+            routes: Routes::default(),
+            events: Vec::new(),
+            unmatched: Unmatched::Scrub,
+        }
+    }
+
     /// The plan of an event. The name must match exactly.
     pub fn event(&self, name: &str) -> Option<&EventPlan> {
         self.events.iter().find(|e| e.name == name)

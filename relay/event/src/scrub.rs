@@ -100,7 +100,7 @@ pub fn missing_prop(rules: &EventPlan, props: &[Prop]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::{Category, PropPlan};
+    use crate::plan::{Category, PropPlan, Unmatched};
     use crate::route::Template;
 
     fn plan() -> Plan {
@@ -117,6 +117,7 @@ mod tests {
                 description: String::new(),
             }],
             routes: vec![Template::parse("/w/:workspace/p/:project/tenants").unwrap()].into(),
+            unmatched: Unmatched::Other,
             events: vec![EventPlan {
                 name: "Rated".into(),
                 category: "usage".into(),

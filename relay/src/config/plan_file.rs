@@ -2,7 +2,7 @@
 
 use crate::document::{self, Mistakes, Section};
 use relay_event::event::{KEY_BYTES_MAX, NAME_CHARS_MAX, VALUE_BYTES_MAX};
-use relay_event::plan::{Category, EventPlan, Plan, PropKind, PropPlan};
+use relay_event::plan::{Category, EventPlan, Plan, PropKind, PropPlan, Unmatched};
 use relay_event::route::Template;
 use std::collections::HashSet;
 
@@ -22,10 +22,14 @@ fn plan(root: &Section<'_>) -> Plan {
             "is missing: a whole number, raised whenever the plan lists more than before",
         );
     }
-    root.parsed(
+    let unmatched = root.parsed(
         "unmatched",
-        "\"other\": what the plan does not list does not leave",
-        |t| (t == "other").then_some(()),
+        "\"other\" (what the plan does not list does not leave) or \"scrub\" (it is scrubbed)",
+        |text| match text {
+            "other" => Some(Unmatched::Other),
+            "scrub" => Some(Unmatched::Scrub),
+            _ => None,
+        },
     );
     let categories = root.section("category", |categories| {
         categories.each_section(|name, category| Category {
@@ -53,6 +57,7 @@ fn plan(root: &Section<'_>) -> Plan {
         categories,
         routes: routes.unwrap_or_default().into(),
         events,
+        unmatched: unmatched.unwrap_or_default(),
     }
 }
 

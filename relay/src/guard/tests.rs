@@ -2,7 +2,7 @@
 
 use super::*;
 use proptest::prelude::*;
-use relay_event::plan::{Category, PropPlan};
+use relay_event::plan::{Category, PropPlan, Unmatched};
 use relay_event::route::Template;
 
 fn plan() -> Plan {
@@ -25,6 +25,7 @@ fn plan() -> Plan {
             .map(|t| Template::parse(t).unwrap())
             .to_vec()
             .into(),
+        unmatched: Unmatched::Other,
         events: vec![EventPlan {
             name: "Used".into(),
             category: "usage".into(),
