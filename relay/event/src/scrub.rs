@@ -79,7 +79,7 @@ pub fn allowed(rules: &EventPlan, prop: &Prop, plan: &Plan) -> Option<Value> {
         PropKind::Link => coarse_link(text)?,
         PropKind::File => coarse_file(text)?,
         PropKind::Text { max } => {
-            let clean = detect::redact(text);
+            let clean = detect::redact(text).into_owned();
             (clean.chars().count() <= *max).then_some(clean)?
         }
         PropKind::Enum { .. } | PropKind::Int { .. } | PropKind::Bool | PropKind::Version => {

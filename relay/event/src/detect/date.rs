@@ -1,0 +1,6 @@
+//! Dates of birth.
+
+use super::Found;
+use super::view::View;
+
+pub(super) fn find(_view: &View<'_>, _found: &mut Found) {}

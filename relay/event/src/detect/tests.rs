@@ -1,0 +1,3 @@
+//! The engine around the scanners: folding, decoding, replacing.
+
+use super::*;
