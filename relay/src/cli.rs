@@ -1,10 +1,13 @@
 //! The command line: one subcommand per question an operator has.
 
 mod manage;
+mod policy_args;
 mod run;
+mod scrub;
 
 use crate::document::Mistakes;
 use crate::version;
+use policy_args::PolicyArgs;
 use clap::{Args, Parser, Subcommand};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -71,6 +74,8 @@ enum Command {
         #[arg(long, default_value = "panel.example.com", value_name = "DOMAIN")]
         site: String,
     },
+    /// Show what would leave of events, without storing or sending anything.
+    Scrub(scrub::ScrubArgs),
     /// Show what this binary was built from.
     Version,
 }
@@ -163,6 +168,7 @@ pub fn main() -> ExitCode {
                 admin,
             },
         ),
+        Command::Scrub(args) => scrub::run(&args),
         Command::Version => {
             say(&format!(
                 "feedback-relay {} (commit {}, branch {})",

@@ -139,6 +139,16 @@ fn read_plan(root: &Section<'_>, folder: &Path) -> Result<Option<Plan>, Mistakes
     }
 }
 
+/// Reads a plan from a file.
+///
+/// # Errors
+/// Every mistake of the plan, with its line.
+pub fn plan_of(path: &Path) -> Result<Plan, Mistakes> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| Mistakes::of_file(path, format!("cannot be read: {error}")))?;
+    plan_file::read(&path.display().to_string(), &text)
+}
+
 /// The plan shipped with the relay.
 ///
 /// # Errors

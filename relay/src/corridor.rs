@@ -106,12 +106,7 @@ fn pass<'p>(
     let event = event.map_err(|why| (Outcome::Malformed, Some(why)))?;
     let (admitted, rules) = admit(event).map_err(|outcome| (outcome, None))?;
     let event = admitted.event();
-    let visible = Visible {
-        name: event.name.clone(),
-        url: event.url.clone(),
-        referrer: event.referrer.clone(),
-        props: event.props.clone(),
-    };
+    let visible = Visible::of(event);
     let started = Instant::now();
     let proposed = app.sandbox.scrub(&visible);
     app.metrics
@@ -119,6 +114,7 @@ fn pass<'p>(
         .observe(started.elapsed().as_secs_f64());
     let proved = proposed.and_then(|proposed| {
         guard::prove(
+            &visible,
             event,
             admitted.site(),
             admitted.sender(),

@@ -76,18 +76,35 @@ pub async fn enter(
     }
     let permit = site.permit().await.ok_or(Outcome::SwitchedOff)?;
     let consent = consented(consent, signals.privacy_signal, plan)?;
-    let user_agent = match user_agent::coarsen(&signals.user_agent) {
+    let sender = sender(&site.domain, signals.client, &signals.user_agent, visitors, now)?;
+    Ok(Visit {
+        site: Arc::clone(site),
+        permit: Arc::new(permit),
+        consent,
+        sender,
+    })
+}
+
+/// Who sent a request, as far as may leave.
+///
+/// # Errors
+/// [`Outcome::Bot`].
+pub fn sender(
+    site: &str,
+    client: IpAddr,
+    user_agent: &str,
+    visitors: &Visitors,
+    now: Moment,
+) -> Result<Sender, Outcome> {
+    let coarse = match user_agent::coarsen(user_agent) {
         UserAgent::Browser(text) => Some(text),
         UserAgent::Unknown => None,
         // Never disguised as a browser, which would hide it from Plausible's own filter.
         UserAgent::Bot => return Err(Outcome::Bot),
     };
-    let visitor = visitors.address(&site.domain, signals.client, &signals.user_agent, now);
-    Ok(Visit {
-        site: Arc::clone(site),
-        permit: Arc::new(permit),
-        consent,
-        sender: Sender { visitor, user_agent },
+    Ok(Sender {
+        visitor: visitors.address(site, client, user_agent, now),
+        user_agent: coarse,
     })
 }
 
@@ -162,6 +179,7 @@ mod tests {
             routes: Vec::new().into(),
             events: Vec::new(),
             unmatched: Unmatched::Other,
+            campaigns: false,
         }
     }
 

@@ -2,17 +2,16 @@
 //!
 //! [`Scrubbed`] is the only type the spool takes, and [`prove`] its only maker besides the strict
 //! reading of what the spool itself wrote. A hostile or broken policy can make the guard drop events;
-//! it cannot make anything leave that the plan and the input do not already allow: no field is added,
-//! moved or swapped, each value is the input unchanged or its documented coarsening, and nothing a
-//! detector knows is in it. A policy cannot write what it remembers of one event into another; what is
+//! it cannot make anything leave that the rules, run natively on the same input, would not let leave: no
+//! field is added, moved or swapped, each value is the one the rules leave, and nothing a detector knows is
+//! in it. A policy cannot write what it remembers of one event into another; what is
 //! left to it is the choice of what to take away, and that choice is all it could signal with.
 
-use relay_event::address::coarse_referrer;
 use relay_event::detect;
 use relay_event::event::{Engagement, Prop, Value};
-use relay_event::plan::{EventPlan, Plan, PropKind};
+use relay_event::plan::{EventPlan, Plan, Unmatched};
 use relay_event::route::OTHER;
-use relay_event::scrub::{self, Visible};
+use relay_event::scrub::{self, Refusal, Visible};
 use relay_event::{Event, Outcome};
 use serde::{Deserialize, Serialize};
 use std::net::Ipv6Addr;
@@ -48,40 +47,35 @@ pub struct Sender {
     pub user_agent: Option<String>,
 }
 
-/// Proves a policy's output against its input and the plan.
+/// Proves a policy's output against what the rules of [`relay_event::scrub`] leave of its input.
+///
+/// The rules run natively here as well, on the same input: their result is the most that may leave, and a
+/// policy can only take more away from it.
 ///
 /// # Errors
-/// [`Outcome::Widened`] or [`Outcome::Leak`]: the event is dropped.
+/// [`Outcome::Widened`] or [`Outcome::Leak`]: the event is dropped. [`Outcome::MissingProp`] or
+/// [`Outcome::UnknownEvent`] when the rules themselves let nothing of it leave.
 pub fn prove(
+    input: &Visible,
     event: &Event,
     site: &str,
     sender: &Sender,
     proposed: Visible,
     plan: &Plan,
 ) -> Result<Scrubbed, Outcome> {
-    let rules = plan.event(&event.name).ok_or(Outcome::UnknownEvent)?;
-    let referrer_ok = match &proposed.referrer {
-        None => true,
-        Some(out) => event
-            .referrer
-            .as_deref()
-            .and_then(|referrer| coarse_referrer(referrer, &event.url))
-            .is_some_and(|coarse| coarse == *out),
-    };
-    let page_ok = proposed.url == OTHER || proposed.url == scrub::page(&event.url, plan);
-    if proposed.name != event.name
-        || !page_ok
-        || !referrer_ok
-        || !is_thinned(rules, &event.props, &proposed.props, plan)
-    {
+    let rules = plan.event(&input.name);
+    let most = scrub::scrub(input, plan).map_err(|refusal| match refusal {
+        Refusal::MissingProp => Outcome::MissingProp,
+        Refusal::UnknownEvent => Outcome::UnknownEvent,
+    })?;
+    let page_ok = [OTHER, &most.url, path_of(&most.url)].contains(&proposed.url.as_str());
+    let referrer_ok = proposed.referrer.is_none() || proposed.referrer == most.referrer;
+    if proposed.name != most.name || !page_ok || !referrer_ok {
         return Err(Outcome::Widened);
     }
-    if scrub::missing_prop(rules, &proposed.props) {
+    are_thinned(rules, &most.props, &proposed.props)?;
+    if rules.is_some_and(|rules| scrub::missing_prop(rules, &proposed.props)) {
         return Err(Outcome::MissingProp);
-    }
-    let leaks = proposed.props.iter().any(|prop| leaks(rules, prop));
-    if leaks {
-        return Err(Outcome::Leak);
     }
     Ok(Scrubbed {
         v: RECORD_VERSION,
@@ -97,21 +91,31 @@ pub fn prove(
     })
 }
 
-/// Whether the output is the input with properties left out and values thinned, in the input's order.
-/// A change of order is refused, because an order can carry a message.
-fn is_thinned(rules: &EventPlan, input: &[Prop], output: &[Prop], plan: &Plan) -> bool {
-    let mut rest = input.iter();
-    output.iter().all(|out| {
-        let Some(prop) = rest.find(|prop| prop.key == out.key) else {
-            return false;
-        };
-        match (rules.prop(&prop.key).map(|p| &p.kind), &prop.value, &out.value) {
-            (Some(PropKind::Text { max }), Value::Text(input), Value::Text(output)) => {
-                output.chars().count() <= *max && is_redaction(&detect::redact(input), output)
+/// A page without the campaign behind it.
+fn path_of(page: &str) -> &str {
+    page.split_once('?').map_or(page, |(path, _campaign)| path)
+}
+
+/// Whether properties are `most` with some left out, in the same order, each unchanged or, where it is free
+/// text, with more of it removed. A change of order is refused, because an order can carry a message.
+fn are_thinned(rules: Option<&EventPlan>, most: &[Prop], output: &[Prop]) -> Result<(), Outcome> {
+    let mut rest = most.iter();
+    for out in output {
+        let most = rest.find(|prop| prop.key == out.key).ok_or(Outcome::Widened)?;
+        match (&most.value, &out.value) {
+            (most, out) if most == out => {}
+            (Value::Text(most), Value::Text(text))
+                if scrub::is_free_text(rules, &out.key) && is_redaction(most, text) =>
+            {
+                // What is left beside a hole may read differently than it did before.
+                if !detect::is_clean(text) {
+                    return Err(Outcome::Leak);
+                }
             }
-            _ => scrub::allowed(rules, prop, plan).is_some_and(|value| value == out.value),
+            _ => return Err(Outcome::Widened),
         }
-    })
+    }
+    Ok(())
 }
 
 /// Whether the output is the input with parts replaced by the fixed word, and nothing else. The input
@@ -138,14 +142,6 @@ fn is_redaction(input: &str, output: &str) -> bool {
     true
 }
 
-/// The detectors' second look, at what came from the sender and not from the plan.
-fn leaks(rules: &EventPlan, prop: &Prop) -> bool {
-    match (rules.prop(&prop.key).map(|p| &p.kind), &prop.value) {
-        (Some(PropKind::Text { .. }), Value::Text(text)) => !detect::is_clean(text),
-        _ => false,
-    }
-}
-
 impl Scrubbed {
     /// The bytes the spool stores.
     pub fn to_bytes(&self) -> Vec<u8> {
@@ -163,7 +159,11 @@ impl Scrubbed {
     /// Whether the plan, as it is now, would still let the event leave. It may have been narrowed while
     /// the event waited.
     pub fn is_within(&self, plan: &Plan) -> bool {
-        let page_listed = self.page == OTHER || plan.routes.iter().any(|route| route.as_str() == self.page);
+        if plan.unmatched == Unmatched::Scrub {
+            return true;
+        }
+        let page = path_of(&self.page);
+        let page_listed = page == OTHER || plan.routes.iter().any(|route| route.as_str() == page);
         let listed = |rules: &EventPlan| self.props.iter().all(|(key, _)| rules.prop(key).is_some());
         page_listed && plan.event(&self.name).is_some_and(listed)
     }
@@ -178,12 +178,12 @@ impl Scrubbed {
         &self.name
     }
 
-    /// The page: a route template or `/other`.
+    /// The page: a path, and with `?` the campaign that led to it.
     pub fn page(&self) -> &str {
         &self.page
     }
 
-    /// A foreign origin.
+    /// A foreign origin, or the path of an own page.
     pub fn referrer(&self) -> Option<&str> {
         self.referrer.as_deref()
     }

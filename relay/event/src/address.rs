@@ -3,6 +3,8 @@
 //! The `url` crate would be the library for this, but it brings 60 KB of tables into the guest and
 //! repairs what it reads; here anything unusual simply has no host.
 
+mod punycode;
+
 /// The parts of an address that a coarsening looks at.
 #[derive(Clone, Copy)]
 pub struct Address<'a> {
@@ -12,6 +14,8 @@ pub struct Address<'a> {
     pub host: &'a str,
     /// The path, starting with a slash or empty.
     pub path: &'a str,
+    /// What follows the question mark, without it.
+    pub query: &'a str,
     /// What follows the hash sign, without it.
     pub fragment: &'a str,
 }
@@ -30,7 +34,7 @@ impl<'a> Address<'a> {
             return None;
         }
         let (rest, fragment) = rest.split_once('#').unwrap_or((rest, ""));
-        let (rest, _query) = rest.split_once('?').unwrap_or((rest, ""));
+        let (rest, query) = rest.split_once('?').unwrap_or((rest, ""));
         let path_at = rest.find(['/', '\\']).unwrap_or(rest.len());
         let (authority, path) = rest.split_at(path_at);
         let host = host_of(authority)?;
@@ -38,6 +42,7 @@ impl<'a> Address<'a> {
             scheme,
             host,
             path,
+            query,
             fragment,
         })
     }
@@ -66,18 +71,30 @@ fn host_of(authority: &str) -> Option<&str> {
     (!host.is_empty()).then_some(host)
 }
 
-/// What may leave of a referrer: the origin of a foreign page with a plain host name, else nothing.
-///
-/// Own pages are left out because Plausible ignores them, addresses of other schemes or without a host
-/// because Plausible takes an empty host for spam and drops the event (contract c.2), and hosts that
-/// are numbers or single words because they name somebody's machine.
-pub fn coarse_referrer(referrer: &str, page: &str) -> Option<String> {
-    let from = Address::parse(referrer)?;
-    let own = Address::parse(page).map_or("", |page| page.host);
-    if without_www(from.host).eq_ignore_ascii_case(without_www(own)) {
-        return None;
+/// Where a visitor came from.
+#[derive(Clone, Copy, Debug)]
+pub enum Referrer<'a> {
+    /// A page of the same host.
+    Own(Address<'a>),
+    /// A page of another host.
+    Foreign(Address<'a>),
+}
+
+impl<'a> Referrer<'a> {
+    /// Reads a referrer. `None` for addresses of other schemes or without a host: Plausible takes an empty
+    /// host for spam and drops the event (contract c.2).
+    pub fn parse(referrer: &'a str, page: &str) -> Option<Self> {
+        let from = Address::parse(referrer)?;
+        let own = Address::parse(page).map_or("", |page| page.host);
+        let is_own = without_www(from.host).eq_ignore_ascii_case(without_www(own));
+        Some(if is_own { Self::Own(from) } else { Self::Foreign(from) })
     }
-    coarse_host(from.host).map(|host| format!("{}://{host}/", from.scheme.to_ascii_lowercase()))
+}
+
+/// What may leave of a foreign page: its origin, when the host is a name. Hosts that are numbers or single
+/// words name somebody's machine.
+pub fn coarse_origin(page: &Address<'_>) -> Option<String> {
+    coarse_host(page.host).map(|host| format!("{}://{host}/", page.scheme.to_ascii_lowercase()))
 }
 
 /// What may leave of an outbound link: `https://host/`, or nothing.
@@ -99,21 +116,38 @@ pub fn coarse_file(link: &str) -> Option<String> {
 
 /// Most digits in one label of a host that may leave.
 const HOST_LABEL_DIGITS_MAX: usize = 4;
+/// Longest host name and label, in bytes (RFC 1035, section 2.3.4). A longer one is no host.
+const HOST_BYTES_MAX: usize = 253;
+const LABEL_BYTES_MAX: usize = 63;
 
-/// A lower-case ASCII host name of at least two labels whose last is alphabetic, or `xn--`.
+/// A host name of at least two labels whose last is alphabetic, in lower case and ASCII. Labels in other
+/// scripts are written as the name system knows them (RFC 5891, without its mapping of rare forms).
 fn coarse_host(host: &str) -> Option<String> {
     let host = host.strip_suffix('.').unwrap_or(host);
-    let label_ok = |label: &str| {
-        // A label with many digits is an account number or an id, not a name.
-        label.bytes().filter(u8::is_ascii_digit).count() <= HOST_LABEL_DIGITS_MAX
-            && !label.is_empty()
-            && label.len() <= 63
-            && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+    if host.len() > HOST_BYTES_MAX {
+        return None;
+    }
+    let labels: Option<Vec<String>> = host.split('.').map(coarse_label).collect();
+    let labels = labels?;
+    let last = labels.last()?;
+    let is_name = last.starts_with("xn--") || last.bytes().all(|b| b.is_ascii_alphabetic());
+    (labels.len() >= 2 && is_name).then(|| labels.join("."))
+}
+
+fn coarse_label(label: &str) -> Option<String> {
+    let lower = label.to_lowercase();
+    // A label with many digits is an account number or an id, not a name.
+    let digits = lower.chars().filter(|c| c.is_numeric()).count();
+    let plain = |c: char| c == '-' || if c.is_ascii() { c.is_ascii_alphanumeric() } else { c.is_alphanumeric() };
+    if lower.is_empty() || digits > HOST_LABEL_DIGITS_MAX || !lower.chars().all(plain) {
+        return None;
+    }
+    let ascii = if lower.is_ascii() {
+        lower
+    } else {
+        format!("xn--{}", punycode::encode(&lower)?)
     };
-    let (rest, last) = host.rsplit_once('.')?;
-    let last_ok = last.starts_with("xn--") || last.bytes().all(|b| b.is_ascii_alphabetic());
-    (host.len() <= 253 && rest.split('.').all(label_ok) && label_ok(last) && last_ok)
-        .then(|| host.to_ascii_lowercase())
+    (ascii.len() <= LABEL_BYTES_MAX).then_some(ascii)
 }
 
 fn without_www(host: &str) -> &str {
@@ -151,12 +185,17 @@ mod tests {
         check("", None);
     }
 
+    fn origin(referrer: &str) -> Option<String> {
+        match Referrer::parse(referrer, "https://panel.example.com/#/w/acme")? {
+            Referrer::Own(page) => Some(format!("own {}", page.route())),
+            Referrer::Foreign(page) => coarse_origin(&page),
+        }
+    }
+
     #[test]
-    fn a_referrer_is_cut_to_a_foreign_origin_or_dropped() {
-        let page = "https://panel.example.com/#/w/acme";
-        let check = |referrer: &str, want: Option<&str>| {
-            assert_eq!(coarse_referrer(referrer, page).as_deref(), want, "{referrer}");
-        };
+    fn a_referrer_is_an_own_page_or_a_foreign_origin_or_nothing() {
+        let check =
+            |referrer: &str, want: Option<&str>| assert_eq!(origin(referrer).as_deref(), want, "{referrer}");
         check(
             "https://Search.Example.org/results?q=jane#x",
             Some("https://search.example.org/"),
@@ -165,8 +204,8 @@ mod tests {
             "http://user:pw@news.example.org:8080/a",
             Some("http://news.example.org/"),
         );
-        check("https://panel.example.com/#/w/acme", None);
-        check("https://www.panel.example.com/x", None);
+        check("https://panel.example.com/#/w/acme", Some("own /w/acme"));
+        check("https://www.Panel.example.com/x", Some("own /x"));
         check("file:///home/jane/notes.html", None);
         check("android-app://com.example/", None);
         check("https://192.168.1.7/x", None);
@@ -175,7 +214,9 @@ mod tests {
         check("https://jane doe.example/", None);
         check("https://123456789012.signin.example.com/", None);
         check("https://550e8400-e29b-41d4-a716-446655440000.example.com/", None);
-        check("https://bücher.example/", None);
+        check("https://Bücher.example/a", Some("https://xn--bcher-kva.example/"));
+        check("https://пример.испытание/", Some("https://xn--e1afmkfd.xn--80akhbyknj4f/"));
+        check("https://a\u{200b}b.example/", None);
         check(
             "https://xn--bcher-kva.example/a",
             Some("https://xn--bcher-kva.example/"),
@@ -201,11 +242,11 @@ mod tests {
 
     proptest! {
         #[test]
-        fn coarsening_is_total_and_idempotent(text in "\\PC{0,80}", host in "[a-zA-Z0-9.@:\\[\\]-]{0,30}") {
+        fn coarsening_is_total_and_idempotent(text in "\\PC{0,80}", host in "[a-zA-Z0-9.@:\\[\\]äж-]{0,30}") {
             for referrer in [text.clone(), format!("https://{host}/{text}")] {
-                let once = coarse_referrer(&referrer, "https://p.example/");
-                if let Some(once) = &once {
-                    prop_assert_eq!(coarse_referrer(once, "https://p.example/"), Some(once.clone()));
+                if let Some(once) = origin(&referrer).filter(|once| once.starts_with("http")) {
+                    prop_assert!(once.is_ascii());
+                    prop_assert_eq!(origin(&once), Some(once.clone()));
                 }
                 let _ = (coarse_link(&referrer), coarse_file(&referrer));
             }

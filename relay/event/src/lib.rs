@@ -18,6 +18,7 @@ pub mod outcome;
 pub mod plan;
 pub mod route;
 pub mod scrub;
+pub mod shape;
 pub mod user_agent;
 pub mod wire;
 

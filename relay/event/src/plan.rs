@@ -21,6 +21,9 @@ pub struct Plan {
     /// What becomes of what is not listed.
     #[serde(default)]
     pub unmatched: Unmatched,
+    /// Whether the campaign keys that Plausible reads in a query may leave, scrubbed.
+    #[serde(default)]
+    pub campaigns: bool,
 }
 
 /// What becomes of events, properties and pages that a plan does not list.
@@ -114,12 +117,23 @@ impl Plan {
             routes: Routes::default(),
             events: Vec::new(),
             unmatched: Unmatched::Scrub,
+            campaigns: true,
         }
     }
 
     /// The plan of an event. The name must match exactly.
     pub fn event(&self, name: &str) -> Option<&EventPlan> {
         self.events.iter().find(|e| e.name == name)
+    }
+
+    /// The category an event belongs to. An event that is not listed belongs to the first one where the plan
+    /// scrubs such events, else to none.
+    pub fn category_of(&self, name: &str) -> Option<&str> {
+        match (self.event(name), self.unmatched) {
+            (Some(event), _) => Some(&event.category),
+            (None, Unmatched::Scrub) => self.categories.first().map(|category| category.name.as_str()),
+            (None, Unmatched::Other) => None,
+        }
     }
 
     /// The plan of an event, with its position, which bounds metric labels.

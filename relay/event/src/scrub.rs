@@ -1,25 +1,39 @@
 //! The default policy as a function: an event in, the part of it that may leave out.
 //!
-//! The guest calls [`scrub`]; the host's guard calls [`allowed`] and friends to prove the guest's
-//! output, so both read the same rules but neither trusts the other.
+//! The guest calls [`scrub`], and so does the host's guard: its result is the most that a policy may let
+//! through, so both read the same rules but neither trusts the other.
 
-use crate::address::{Address, coarse_file, coarse_link, coarse_referrer};
+use crate::address::{self, Address, Referrer, coarse_file, coarse_link};
 use crate::detect;
-use crate::event::{Prop, Value};
-use crate::plan::{EventPlan, Plan, PropKind};
+use crate::event::{Event, NAME_CHARS_MAX, Prop, VALUE_BYTES_MAX, Value};
+use crate::plan::{EventPlan, Plan, PropKind, Unmatched};
 use crate::route::OTHER;
+use crate::shape;
 
 /// What a policy is shown of an event, and what it gives back.
 #[derive(Clone, PartialEq)]
 pub struct Visible {
     /// The event's name.
     pub name: String,
-    /// In: the page's address. Out: its page, a route template of the plan or `/other`.
+    /// In: the page's address. Out: its page, a route template of the plan or `/other`; where the plan
+    /// scrubs what it does not list, a path by the shape rules; with a campaign's keys where the plan says so.
     pub url: String,
-    /// In: where the visitor came from. Out: a foreign origin or nothing.
+    /// In: where the visitor came from. Out: a foreign origin, an own page, or nothing.
     pub referrer: Option<String>,
     /// The properties.
     pub props: Vec<Prop>,
+}
+
+impl Visible {
+    /// What a policy is shown of an event.
+    pub fn of(event: &Event) -> Self {
+        Self {
+            name: event.name.clone(),
+            url: event.url.clone(),
+            referrer: event.referrer.clone(),
+            props: event.props.clone(),
+        }
+    }
 }
 
 impl std::fmt::Debug for Visible {
@@ -37,45 +51,88 @@ pub enum Refusal {
     UnknownEvent,
 }
 
-/// Keeps what the plan lists and drops or coarsens the rest.
+/// Keeps what the plan lists and drops, coarsens or scrubs the rest.
 ///
 /// # Errors
 /// When what is left would mislead: a required property is gone.
-pub fn scrub(event: Visible, plan: &Plan) -> Result<Visible, Refusal> {
-    let rules = plan.event(&event.name).ok_or(Refusal::UnknownEvent)?;
-    let referrer = event
-        .referrer
-        .and_then(|referrer| coarse_referrer(&referrer, &event.url));
-    let keep = |prop: Prop| {
-        let value = allowed(rules, &prop, plan)?;
-        Some(Prop { key: prop.key, value })
+pub fn scrub(event: &Visible, plan: &Plan) -> Result<Visible, Refusal> {
+    let rules = plan.event(&event.name);
+    if rules.is_none() && plan.unmatched == Unmatched::Other {
+        return Err(Refusal::UnknownEvent);
+    }
+    let keep = |prop: &Prop| {
+        let value = allowed(rules, prop, plan)?;
+        Some(Prop {
+            key: prop.key.clone(),
+            value,
+        })
     };
-    let props: Vec<Prop> = event.props.into_iter().filter_map(keep).collect();
-    if missing_prop(rules, &props) {
+    let props: Vec<Prop> = event.props.iter().filter_map(keep).collect();
+    if rules.is_some_and(|rules| missing_prop(rules, &props)) {
         return Err(Refusal::MissingProp);
     }
     Ok(Visible {
-        url: page(&event.url, plan).to_owned(),
-        name: event.name,
-        referrer,
+        name: match rules {
+            Some(_) => event.name.clone(),
+            None => unlisted_name(&event.name),
+        },
+        url: page(&event.url, plan),
+        referrer: event.referrer.as_deref().and_then(|from| referrer(from, &event.url, plan)),
         props,
     })
 }
 
-/// The page that stands for an address: a route template, or `/other`.
-pub fn page<'p>(url: &str, plan: &'p Plan) -> &'p str {
-    Address::parse(url).map_or(OTHER, |address| plan.routes.page(address.route()))
+/// The page that stands for an address: a route template, a path by the shape rules, or `/other`; with the
+/// campaign's keys behind a `?` where the plan lets them leave.
+pub fn page(url: &str, plan: &Plan) -> String {
+    let Some(address) = Address::parse(url) else {
+        return OTHER.to_owned();
+    };
+    let mut page = route(address.route(), plan);
+    if plan.campaigns {
+        let campaign = shape::campaign(address.query);
+        if !campaign.is_empty() {
+            page.push('?');
+            page.push_str(&campaign);
+        }
+    }
+    page
 }
 
-/// What may leave of a property: its value unchanged, its documented coarsening, or nothing.
-pub fn allowed(rules: &EventPlan, prop: &Prop, plan: &Plan) -> Option<Value> {
-    let kind = &rules.prop(&prop.key)?.kind;
-    let Value::Text(text) = &prop.value else {
-        return kind.takes(&prop.value).then(|| prop.value.clone());
+/// What may leave of a route: the template that fits, or what the shape rules leave, or `/other`.
+fn route(path: &str, plan: &Plan) -> String {
+    let page = plan.routes.page(path);
+    if page == OTHER && plan.unmatched == Unmatched::Scrub {
+        return shape::path(path);
+    }
+    page.into()
+}
+
+/// What may leave of a referrer: an own page's route, a foreign page's origin, or nothing.
+fn referrer(from: &str, url: &str, plan: &Plan) -> Option<String> {
+    match Referrer::parse(from, url)? {
+        Referrer::Own(page) => Some(route(page.route(), plan)).filter(|page| page != OTHER),
+        Referrer::Foreign(page) => address::coarse_origin(&page),
+    }
+}
+
+/// What may leave of a property: its value unchanged, its documented coarsening, or nothing. `rules` are the
+/// event's, when the plan lists it.
+pub fn allowed(rules: Option<&EventPlan>, prop: &Prop, plan: &Plan) -> Option<Value> {
+    match rules.and_then(|rules| rules.prop(&prop.key)) {
+        Some(listed) => listed_value(&listed.kind, &prop.value, plan),
+        None if plan.unmatched == Unmatched::Scrub => unlisted_value(prop),
+        None => None,
+    }
+}
+
+fn listed_value(kind: &PropKind, value: &Value, plan: &Plan) -> Option<Value> {
+    let Value::Text(text) = value else {
+        return kind.takes(value).then(|| value.clone());
     };
     let coarse = match kind {
-        PropKind::Route if text.starts_with('/') => plan.routes.page(text).to_owned(),
-        PropKind::Route => page(text, plan).to_owned(),
+        PropKind::Route if text.starts_with('/') => route(text, plan),
+        PropKind::Route => Address::parse(text).map_or(OTHER.to_owned(), |page| route(page.route(), plan)),
         PropKind::Link => coarse_link(text)?,
         PropKind::File => coarse_file(text)?,
         PropKind::Text { max } => {
@@ -83,10 +140,52 @@ pub fn allowed(rules: &EventPlan, prop: &Prop, plan: &Plan) -> Option<Value> {
             (clean.chars().count() <= *max).then_some(clean)?
         }
         PropKind::Enum { .. } | PropKind::Int { .. } | PropKind::Bool | PropKind::Version => {
-            return kind.takes(&prop.value).then(|| prop.value.clone());
+            return kind.takes(value).then(|| value.clone());
         }
     };
     Some(Value::Text(coarse))
+}
+
+/// What may leave of a name that no plan lists. One that replacements made too long for Plausible goes whole.
+fn unlisted_name(name: &str) -> String {
+    let clean = detect::redact(name);
+    if clean.chars().count() <= NAME_CHARS_MAX {
+        clean.into_owned()
+    } else {
+        detect::REMOVED.to_owned()
+    }
+}
+
+/// What may leave of a property that no plan lists: nothing when its key says what it is, else the value as far
+/// as the detectors find nothing in it. A number stays whole or goes.
+fn unlisted_value(prop: &Prop) -> Option<Value> {
+    if detect::key::judge(&prop.key).is_some() || !detect::is_clean(&prop.key) {
+        return None;
+    }
+    match &prop.value {
+        Value::Boolean(_) => Some(prop.value.clone()),
+        Value::Integer(n) => detect::is_clean(&n.to_string()).then(|| prop.value.clone()),
+        Value::Decimal(n) => detect::is_clean(&n.to_string()).then(|| prop.value.clone()),
+        Value::Text(text) => {
+            let clean = unlisted_text(text);
+            (clean.len() <= VALUE_BYTES_MAX).then_some(Value::Text(clean))
+        }
+    }
+}
+
+/// A web address keeps host and route, a path its route, any other text what the detectors leave.
+fn unlisted_text(text: &str) -> String {
+    let link = text.split_once("://").filter(|_| !text.contains(char::is_whitespace));
+    if let (Some(_), Some(to)) = (link, Address::parse(text))
+        && let Some(origin) = address::coarse_origin(&to)
+    {
+        let path = shape::path(to.route());
+        return match path.as_str() {
+            "/" if to.route().is_empty() => origin.trim_end_matches('/').to_owned(),
+            path => format!("{}{path}", origin.trim_end_matches('/')),
+        };
+    }
+    shape::text(text).into_owned()
 }
 
 /// Whether a property that the plan requires is not there.
@@ -97,102 +196,12 @@ pub fn missing_prop(rules: &EventPlan, props: &[Prop]) -> bool {
         .any(|want| want.required && !props.iter().any(|have| have.key == want.key))
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::plan::{Category, PropPlan, Unmatched};
-    use crate::route::Template;
-
-    fn plan() -> Plan {
-        let prop = |key: &str, kind, required| PropPlan {
-            key: key.into(),
-            kind,
-            required,
-            description: String::new(),
-        };
-        Plan {
-            version: 1,
-            categories: vec![Category {
-                name: "usage".into(),
-                description: String::new(),
-            }],
-            routes: vec![Template::parse("/w/:workspace/p/:project/tenants").unwrap()].into(),
-            unmatched: Unmatched::Other,
-            events: vec![EventPlan {
-                name: "Rated".into(),
-                category: "usage".into(),
-                description: String::new(),
-                props: vec![
-                    prop("rating", PropKind::Int { min: 1, max: 5 }, true),
-                    prop("path", PropKind::Route, false),
-                    prop("url", PropKind::Link, false),
-                    prop("note", PropKind::Text { max: 40 }, false),
-                ],
-            }],
-        }
-    }
-
-    fn event(url: &str, props: &[(&str, Value)]) -> Visible {
-        Visible {
-            name: "Rated".into(),
-            url: url.into(),
-            referrer: None,
-            props: props
-                .iter()
-                .map(|(k, v)| Prop {
-                    key: (*k).into(),
-                    value: v.clone(),
-                })
-                .collect(),
-        }
-    }
-
-    #[test]
-    fn only_what_the_plan_lists_is_left() {
-        let text = |t: &str| Value::Text(t.into());
-        let out = scrub(
-            event(
-                "https://panel.example.com/#/w/acme-prod/p/billing-7/tenants",
-                &[
-                    ("rating", Value::Integer(4)),
-                    ("user", text("jane")),
-                    ("path", text("/w/acme-prod/p/billing-7/tenants")),
-                    ("url", text("https://docs.example.org/acme?x=1")),
-                    ("note", text("ask jane@example.com please")),
-                ],
-            ),
-            &plan(),
-        )
-        .unwrap();
-        assert_eq!(out.url, "/w/:workspace/p/:project/tenants");
-        let props: Vec<_> = out
-            .props
-            .iter()
-            .map(|p| (p.key.as_str(), p.value.clone()))
-            .collect();
-        assert!(
-            props
-                == [
-                    ("rating", Value::Integer(4)),
-                    ("path", text("/w/:workspace/p/:project/tenants")),
-                    ("url", text("https://docs.example.org/")),
-                    ("note", text("ask [removed] please")),
-                ]
-        );
-    }
-
-    #[test]
-    fn a_missing_required_prop_or_an_unknown_event_is_refused() {
-        let url = "https://panel.example.com/";
-        assert_eq!(scrub(event(url, &[]), &plan()).err(), Some(Refusal::MissingProp));
-        assert_eq!(
-            scrub(event(url, &[("rating", Value::Integer(9))]), &plan()).err(),
-            Some(Refusal::MissingProp)
-        );
-        let unknown = Visible {
-            name: "Other".into(),
-            ..event(url, &[])
-        };
-        assert_eq!(scrub(unknown, &plan()).err(), Some(Refusal::UnknownEvent));
-    }
+/// Whether the value of a property is free text, of which a policy may take away more than it has to.
+pub fn is_free_text(rules: Option<&EventPlan>, key: &str) -> bool {
+    rules
+        .and_then(|rules| rules.prop(key))
+        .is_none_or(|listed| matches!(listed.kind, PropKind::Text { .. }))
 }
+
+#[cfg(test)]
+mod tests;

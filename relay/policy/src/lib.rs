@@ -32,7 +32,7 @@ impl Guest for Default {
 
     fn scrub(event: types::Event) -> types::Verdict {
         let scrubbed = PLAN.with(|cell| match cell.get() {
-            Some(plan) => scrub(from_host(event), plan),
+            Some(plan) => scrub(&from_host(event), plan),
             None => Err(Refusal::UnknownEvent),
         });
         match scrubbed {

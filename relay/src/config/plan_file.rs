@@ -58,6 +58,9 @@ fn plan(root: &Section<'_>) -> Plan {
         routes: routes.unwrap_or_default().into(),
         events,
         unmatched: unmatched.unwrap_or_default(),
+        campaigns: root
+            .boolean("campaigns")
+            .unwrap_or(unmatched == Some(Unmatched::Scrub)),
     }
 }
 

@@ -6,13 +6,17 @@
 use crate::config::Upstream;
 use crate::guard::Scrubbed;
 use axum::http::StatusCode;
-use axum::http::header::{CONTENT_TYPE, HeaderMap, HeaderValue, RETRY_AFTER, USER_AGENT};
+use axum::http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, USER_AGENT};
 use relay_event::Outcome;
 use relay_event::event::SCROLL_DEPTH_UNKNOWN;
 use relay_event::event::Value;
 use serde::Serialize;
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
+
+/// The path of Plausible's events API.
+pub const PATH: &str = "/api/event";
 
 /// The values of the metric label `result`.
 pub const RESULTS: [&str; 6] = [
@@ -44,7 +48,7 @@ struct Body<'s> {
     url: String,
     domain: &'s str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    referrer: Option<&'s str>,
+    referrer: Option<Cow<'s, str>>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     props: BTreeMap<&'s str, &'s Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -63,7 +67,10 @@ pub fn body(scrubbed: &Scrubbed) -> Vec<u8> {
         // The site's own domain, whatever host the page had: Plausible's visitor hash reads it (b.4).
         url: format!("https://{}{}", scrubbed.site(), scrubbed.page()),
         domain: scrubbed.site(),
-        referrer: scrubbed.referrer(),
+        referrer: scrubbed.referrer().map(|from| match from.starts_with('/') {
+            true => Cow::Owned(format!("https://{}{from}", scrubbed.site())),
+            false => Cow::Borrowed(from),
+        }),
         props: scrubbed.props().iter().map(|(k, v)| (k.as_str(), v)).collect(),
         interactive: (!scrubbed.interactive()).then_some(false),
         e: engagement.map(|e| e.ms),
@@ -76,11 +83,11 @@ pub fn body(scrubbed: &Scrubbed) -> Vec<u8> {
 }
 
 /// The headers of the request for an event, all of them but what HTTP itself needs.
-pub fn headers(upstream: &Upstream, scrubbed: &Scrubbed) -> HeaderMap {
+pub fn headers(address_header: &HeaderName, scrubbed: &Scrubbed) -> HeaderMap {
     let mut headers = HeaderMap::new();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     if let Ok(address) = scrubbed.visitor().to_string().parse() {
-        headers.insert(upstream.address_header.clone(), address);
+        headers.insert(address_header.clone(), address);
     }
     if let Some(agent) = scrubbed.user_agent().and_then(|agent| agent.parse().ok()) {
         headers.insert(USER_AGENT, agent);
@@ -95,8 +102,8 @@ pub(super) fn request(
     scrubbed: &Scrubbed,
 ) -> reqwest::RequestBuilder {
     client
-        .post(format!("{}/api/event", upstream.url))
-        .headers(headers(upstream, scrubbed))
+        .post(format!("{}{PATH}", upstream.url))
+        .headers(headers(&upstream.address_header, scrubbed))
         .body(body(scrubbed))
 }
 

@@ -2,7 +2,7 @@
 
 use super::*;
 use proptest::prelude::*;
-use relay_event::plan::{Category, PropPlan, Unmatched};
+use relay_event::plan::{Category, PropKind, PropPlan};
 use relay_event::route::Template;
 
 fn plan() -> Plan {
@@ -26,6 +26,7 @@ fn plan() -> Plan {
             .to_vec()
             .into(),
         unmatched: Unmatched::Other,
+        campaigns: false,
         events: vec![EventPlan {
             name: "Used".into(),
             category: "usage".into(),
@@ -69,14 +70,7 @@ fn input() -> Event {
 
 /// What an honest policy proposes for [`input`].
 fn honest() -> Visible {
-    let event = input();
-    let visible = Visible {
-        name: event.name,
-        url: event.url,
-        referrer: event.referrer,
-        props: event.props,
-    };
-    scrub::scrub(visible, &plan()).unwrap()
+    scrub::scrub(&Visible::of(&input()), &plan()).unwrap()
 }
 
 fn verdict(change: impl FnOnce(&mut Visible)) -> Result<Scrubbed, Outcome> {
@@ -86,7 +80,7 @@ fn verdict(change: impl FnOnce(&mut Visible)) -> Result<Scrubbed, Outcome> {
         visitor: "2001:db8::1".parse().unwrap(),
         user_agent: None,
     };
-    prove(&input(), "panel.example.com", &sender, proposed, &plan())
+    prove(&Visible::of(&input()), &input(), "panel.example.com", &sender, proposed, &plan())
 }
 
 #[track_caller]

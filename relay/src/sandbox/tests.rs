@@ -59,18 +59,13 @@ fn event(workspace: &str) -> Event {
 
 /// Sends one event through sandbox and guard.
 fn run(sandbox: &Sandbox, event: &Event, plan: &Plan) -> Result<String, Outcome> {
-    let visible = Visible {
-        name: event.name.clone(),
-        url: event.url.clone(),
-        referrer: event.referrer.clone(),
-        props: event.props.clone(),
-    };
+    let visible = Visible::of(event);
     let sender = Sender {
         visitor: "2001:db8::1".parse().unwrap(),
         user_agent: None,
     };
     let proposed = sandbox.scrub(&visible)?;
-    let scrubbed = guard::prove(event, &event.site, &sender, proposed, plan)?;
+    let scrubbed = guard::prove(&visible, event, &event.site, &sender, proposed, plan)?;
     Ok(String::from_utf8(scrubbed.to_bytes()).unwrap())
 }
 

@@ -1,0 +1,99 @@
+//! What is left of an event, with a plan and without.
+
+use super::*;
+use crate::plan::{Category, PropPlan, Unmatched};
+use crate::route::Template;
+
+fn plan() -> Plan {
+    let prop = |key: &str, kind, required| PropPlan {
+        key: key.into(),
+        kind,
+        required,
+        description: String::new(),
+    };
+    Plan {
+        version: 1,
+        categories: vec![Category {
+            name: "usage".into(),
+            description: String::new(),
+        }],
+        routes: vec![Template::parse("/w/:workspace/p/:project/tenants").unwrap()].into(),
+        unmatched: Unmatched::Other,
+        campaigns: false,
+        events: vec![EventPlan {
+            name: "Rated".into(),
+            category: "usage".into(),
+            description: String::new(),
+            props: vec![
+                prop("rating", PropKind::Int { min: 1, max: 5 }, true),
+                prop("path", PropKind::Route, false),
+                prop("url", PropKind::Link, false),
+                prop("note", PropKind::Text { max: 40 }, false),
+            ],
+        }],
+    }
+}
+
+fn event(url: &str, props: &[(&str, Value)]) -> Visible {
+    Visible {
+        name: "Rated".into(),
+        url: url.into(),
+        referrer: None,
+        props: props
+            .iter()
+            .map(|(k, v)| Prop {
+                key: (*k).into(),
+                value: v.clone(),
+            })
+            .collect(),
+    }
+}
+
+#[test]
+fn only_what_the_plan_lists_is_left() {
+    let text = |t: &str| Value::Text(t.into());
+    let out = scrub(
+        &event(
+            "https://panel.example.com/#/w/acme-prod/p/billing-7/tenants",
+            &[
+                ("rating", Value::Integer(4)),
+                ("user", text("jane")),
+                ("path", text("/w/acme-prod/p/billing-7/tenants")),
+                ("url", text("https://docs.example.org/acme?x=1")),
+                ("note", text("ask jane@example.com please")),
+            ],
+        ),
+        &plan(),
+    )
+    .unwrap();
+    assert_eq!(out.url, "/w/:workspace/p/:project/tenants");
+    let props: Vec<_> = out
+        .props
+        .iter()
+        .map(|p| (p.key.as_str(), p.value.clone()))
+        .collect();
+    assert!(
+        props
+            == [
+                ("rating", Value::Integer(4)),
+                ("path", text("/w/:workspace/p/:project/tenants")),
+                ("url", text("https://docs.example.org/")),
+                ("note", text("ask [removed] please")),
+            ]
+    );
+}
+
+#[test]
+fn a_missing_required_prop_or_an_unknown_event_is_refused() {
+    let url = "https://panel.example.com/";
+    assert_eq!(scrub(&event(url, &[]), &plan()).err(), Some(Refusal::MissingProp));
+    assert_eq!(
+        scrub(&event(url, &[("rating", Value::Integer(9))]), &plan()).err(),
+        Some(Refusal::MissingProp)
+    );
+    let unknown = Visible {
+        name: "Other".into(),
+        ..event(url, &[])
+    };
+    assert_eq!(scrub(&unknown, &plan()).err(), Some(Refusal::UnknownEvent));
+}

@@ -1,0 +1,252 @@
+//! `scrub`: events in, what would leave of them out. For reviewers, and to measure the rules.
+//!
+//! Each line walks the corridor that `serve` uses, from the parser through the policy and the guard to the
+//! request for Plausible. Only the questions before it are left out: whether the switch is on and whether
+//! the user agreed. Nothing is stored or sent.
+
+mod explain;
+
+use crate::cli::{Outcome, PolicyArgs, complain};
+use crate::clock::Clock;
+use crate::forward::plausible;
+use crate::gate;
+use crate::guard::{self, Sender};
+use crate::sandbox::Sandbox;
+use crate::visitor::Visitors;
+use anyhow::Context;
+use axum::http::{HeaderMap, HeaderName};
+use relay_event::scrub::Visible;
+use relay_event::{Event, Plan, wire};
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::fs::File;
+use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::PathBuf;
+
+/// Longest line, in bytes: as long as a request may be, with room for headers. A longer one counts as
+/// unreadable, and nothing of it leaves.
+const LINE_BYTES_MAX: u64 = 1024 * 1024;
+/// Buffer towards files and pipes, in bytes.
+const BUFFER_BYTES: usize = 256 * 1024;
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Each line of the input is one event with what came along:
+  {\"id\": 1, \"event\": {\"name\": \"pageview\", \"url\": \"https://panel.example.com/w/acme\", \"domain\": \"panel.example.com\",
+   \"props\": {}}, \"headers\": {\"user-agent\": \"Mozilla/5.0 ...\"}, \"client_ip\": \"203.0.113.7\"}
+Each line of the output is the complete request that Plausible would get, or null where the event is dropped:
+  {\"id\": 1, \"output\": {\"method\": \"POST\", \"path\": \"/api/event\", \"headers\": {...}, \"body\": {...}}}
+
+Examples:
+  feedback-relay scrub events.jsonl --plan plan.toml --explain
+  feedback-relay scrub --config relay.toml --site panel.example.com < events.jsonl > leaves.jsonl
+
+Without --plan and --config nothing is listed, and everything passes the detectors and the shape rules, as for a
+site whose plan says unmatched = \"scrub\". Whether the switch is on and the user has agreed is not asked here.")]
+pub(super) struct ScrubArgs {
+    /// The file of events, as JSON lines; standard input without it.
+    file: Option<PathBuf>,
+    #[command(flatten)]
+    policy: PolicyArgs,
+    /// Take every event as one of this site, whatever its `domain` says.
+    #[arg(long, value_name = "DOMAIN")]
+    site: Option<String>,
+    /// Say on standard error what became of each field, and why.
+    #[arg(long)]
+    explain: bool,
+}
+
+/// One line of the input.
+#[derive(Deserialize)]
+struct Row<'l> {
+    #[serde(borrow, default)]
+    id: Option<&'l RawValue>,
+    #[serde(borrow)]
+    event: &'l RawValue,
+    #[serde(default)]
+    headers: BTreeMap<String, serde_json::Value>,
+    #[serde(default)]
+    client_ip: Option<String>,
+}
+
+/// One line of the output.
+#[derive(Serialize)]
+struct Answer<'l> {
+    id: Option<&'l RawValue>,
+    output: Option<Request>,
+}
+
+/// The request as Plausible would get it.
+#[derive(Serialize)]
+struct Request {
+    method: &'static str,
+    path: &'static str,
+    headers: BTreeMap<String, String>,
+    body: Box<RawValue>,
+}
+
+/// `scrub`.
+pub(super) fn run(args: &ScrubArgs) -> Outcome {
+    let (wasm, plan, limits) = args.policy.load(args.site.as_deref())?;
+    let scrubber = Scrubber {
+        sandbox: Sandbox::load(&wasm, &plan, &limits)?,
+        plan,
+        site: args.site.clone(),
+        visitors: Visitors::new(Clock::system().now()),
+        clock: Clock::system(),
+        address_header: HeaderName::from_static("x-plausible-ip"),
+        explain: args.explain,
+    };
+    if args.policy.is_unplanned() {
+        complain("no --plan and no --config: nothing is listed, so everything is scrubbed (unmatched = \"scrub\")");
+    }
+    let tally = match &args.file {
+        Some(path) => {
+            let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
+            scrubber.scrub_all(BufReader::with_capacity(BUFFER_BYTES, file))?
+        }
+        None => scrubber.scrub_all(BufReader::with_capacity(BUFFER_BYTES, io::stdin().lock()))?,
+    };
+    complain(&tally.to_string());
+    Ok(())
+}
+
+struct Scrubber {
+    sandbox: Sandbox,
+    plan: Plan,
+    site: Option<String>,
+    visitors: Visitors,
+    clock: Clock,
+    address_header: HeaderName,
+    explain: bool,
+}
+
+/// How many lines ended how.
+#[derive(Default)]
+struct Tally {
+    leave: usize,
+    ended: BTreeMap<String, usize>,
+}
+
+impl std::fmt::Display for Tally {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let dropped: usize = self.ended.values().sum();
+        write!(
+            f,
+            "{} read, {} would leave, {dropped} dropped",
+            self.leave + dropped,
+            self.leave
+        )?;
+        for (why, count) in &self.ended {
+            write!(f, "; {why}: {count}")?;
+        }
+        Ok(())
+    }
+}
+
+impl Scrubber {
+    fn scrub_all(&self, mut input: impl BufRead) -> anyhow::Result<Tally> {
+        let mut out = BufWriter::with_capacity(BUFFER_BYTES, io::stdout().lock());
+        let mut tally = Tally::default();
+        let mut line = Vec::new();
+        for number in 1.. {
+            line.clear();
+            if (&mut input).take(LINE_BYTES_MAX).read_until(b'\n', &mut line)? == 0 {
+                break;
+            }
+            let cut = !line.ends_with(b"\n") && line.len() as u64 == LINE_BYTES_MAX;
+            if cut {
+                input.skip_until(b'\n')?;
+            } else if line.trim_ascii().is_empty() {
+                continue;
+            }
+            let row: Option<Row<'_>> = serde_json::from_slice(&line).ok().filter(|_| !cut);
+            let result = row.as_ref().ok_or_else(|| "not a line of this form".to_owned());
+            let result = result.and_then(|row| self.scrub(row, number));
+            let output = match result {
+                Ok(request) => {
+                    tally.leave += 1;
+                    Some(request)
+                }
+                Err(why) => {
+                    if self.explain || row.is_none() {
+                        complain(&format!("line {number}: dropped: {why}"));
+                    }
+                    *tally.ended.entry(why).or_default() += 1;
+                    None
+                }
+            };
+            let id = row.as_ref().and_then(|row| row.id);
+            serde_json::to_writer(&mut out, &Answer { id, output })?;
+            out.write_all(b"\n")?;
+        }
+        out.flush()?;
+        Ok(tally)
+    }
+
+    /// Walks one line through the corridor. The error says why nothing of it leaves, and holds nothing of it.
+    fn scrub(&self, row: &Row<'_>, number: usize) -> Result<Request, String> {
+        let event = wire::parse_plausible(row.event.get().as_bytes()).map_err(|why| why.to_string())?;
+        let site = self.site.as_deref().unwrap_or(&event.site);
+        let sender = self.sender(row, site).map_err(say_outcome)?;
+        if self.plan.category_of(&event.name).is_none() {
+            return Err(say_outcome(relay_event::Outcome::UnknownEvent));
+        }
+        let visible = Visible::of(&event);
+        let proposed = self.sandbox.scrub(&visible).map_err(say_outcome)?;
+        let scrubbed =
+            guard::prove(&visible, &event, site, &sender, proposed, &self.plan).map_err(say_outcome)?;
+        if self.explain {
+            self.tell(number, &event, &visible, &scrubbed);
+        }
+        let headers = plausible::headers(&self.address_header, &scrubbed);
+        let body = String::from_utf8(plausible::body(&scrubbed)).map_err(|error| error.to_string())?;
+        Ok(Request {
+            method: "POST",
+            path: plausible::PATH,
+            headers: readable(&headers),
+            body: RawValue::from_string(body).map_err(|error| error.to_string())?,
+        })
+    }
+
+    fn sender(&self, row: &Row<'_>, site: &str) -> Result<Sender, relay_event::Outcome> {
+        let agent = row
+            .headers
+            .iter()
+            .find(|(name, _)| name.eq_ignore_ascii_case("user-agent"))
+            .and_then(|(_, value)| value.as_str())
+            .unwrap_or_default();
+        let client = row.client_ip.as_deref().and_then(|ip| ip.trim().parse().ok());
+        let client = client.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
+        gate::sender(site, client, agent, &self.visitors, self.clock.now())
+    }
+
+    fn tell(&self, number: usize, event: &Event, visible: &Visible, scrubbed: &guard::Scrubbed) {
+        let mut text = format!("line {number}:");
+        for fate in explain::fates(visible, scrubbed, &self.plan) {
+            let _ = write!(text, "\n  {fate}");
+        }
+        if event.site != scrubbed.site() {
+            text.push_str("\n  domain: replaced by --site");
+        }
+        complain(&text);
+    }
+}
+
+fn say_outcome(outcome: relay_event::Outcome) -> String {
+    match outcome.reason() {
+        "" => outcome.label().to_owned(),
+        reason => format!("{}/{reason}", outcome.label()),
+    }
+}
+
+fn readable(headers: &HeaderMap) -> BTreeMap<String, String> {
+    let text = |value: &axum::http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    headers
+        .iter()
+        .map(|(name, value)| (name.to_string(), text(value)))
+        .collect()
+}

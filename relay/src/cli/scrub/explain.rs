@@ -1,0 +1,90 @@
+//! What became of each field of an event, in a line each. Says kinds and rules, never content.
+
+use crate::guard::Scrubbed;
+use relay_event::detect;
+use relay_event::event::{Prop, Value};
+use relay_event::plan::{Plan, Unmatched};
+use relay_event::scrub::Visible;
+
+/// One line for each field.
+pub(super) fn fates(input: &Visible, left: &Scrubbed, plan: &Plan) -> Vec<String> {
+    let mut fates = vec![
+        format!("name: {}", changed(&input.name, left.name())),
+        format!("url: becomes the page {}", left.page()),
+    ];
+    if input.referrer.is_some() {
+        fates.push(match left.referrer() {
+            None => "referrer: dropped, it is no web page with a host name".to_owned(),
+            Some(path) if path.starts_with('/') => format!("referrer: an own page, {path}"),
+            Some(_) => "referrer: cut to its origin".to_owned(),
+        });
+    }
+    for (position, prop) in input.props.iter().enumerate() {
+        let kept = left.props().iter().find(|(key, _)| *key == prop.key);
+        let name = if kept.is_some() || detect::is_clean(&prop.key) {
+            format!("props.{}", prop.key)
+        } else {
+            format!("property {}", position + 1)
+        };
+        let fate = match kept {
+            Some((_, value)) => fate_of_kept(&prop.value, value),
+            None => why_dropped(input, prop, plan),
+        };
+        fates.push(format!("{name}: {fate}"));
+    }
+    fates
+}
+
+fn fate_of_kept(input: &Value, output: &Value) -> String {
+    match (input, output) {
+        (Value::Text(input), Value::Text(output)) => changed(input, output),
+        _ => "kept".to_owned(),
+    }
+}
+
+fn changed(input: &str, output: &str) -> String {
+    if input == output {
+        return "kept".to_owned();
+    }
+    let kinds = kinds(input);
+    if kinds.is_empty() {
+        "coarsened, as the plan or the shape rules say".to_owned()
+    } else {
+        format!("kept without {kinds}")
+    }
+}
+
+fn why_dropped(input: &Visible, prop: &Prop, plan: &Plan) -> String {
+    let rules = plan.event(&input.name);
+    if rules.is_some_and(|rules| rules.prop(&prop.key).is_some()) {
+        return "dropped, the value is not one the plan allows".to_owned();
+    }
+    if plan.unmatched == Unmatched::Other {
+        return "dropped, the plan does not list it".to_owned();
+    }
+    if let Some(kind) = detect::key::judge(&prop.key) {
+        return format!("dropped, by its key it is: {}", kind.label());
+    }
+    if !detect::is_clean(&prop.key) {
+        return format!("dropped, its key holds: {}", kinds(&prop.key));
+    }
+    let held = match &prop.value {
+        Value::Text(text) => kinds(text),
+        Value::Integer(n) => kinds(&n.to_string()),
+        Value::Decimal(n) => kinds(&n.to_string()),
+        Value::Boolean(_) => String::new(),
+    };
+    if held.is_empty() {
+        "dropped by the policy".to_owned()
+    } else {
+        format!("dropped, it is: {held}")
+    }
+}
+
+/// What the detectors find, each kind once.
+fn kinds(text: &str) -> String {
+    let mut kinds: Vec<&str> = detect::findings(text).iter().map(|f| f.kind.label()).collect();
+    kinds.sort_unstable();
+    kinds.dedup();
+    kinds.join(", ")
+}
