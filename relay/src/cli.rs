@@ -1,13 +1,12 @@
 //! The command line: one subcommand per question an operator has.
 
 mod manage;
-mod policy_args;
+mod rules;
 mod run;
 mod scrub;
 
 use crate::document::Mistakes;
 use crate::version;
-use policy_args::PolicyArgs;
 use clap::{Args, Parser, Subcommand};
 use std::net::SocketAddr;
 use std::path::PathBuf;

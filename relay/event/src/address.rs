@@ -137,7 +137,11 @@ fn coarse_host(host: &str) -> Option<String> {
 fn coarse_label(label: &str) -> Option<String> {
     let lower = label.to_lowercase();
     // A label with many digits is an account number or an id, not a name.
-    let digits = lower.chars().filter(|c| c.is_numeric()).count();
+    let digits = match lower.starts_with("xn--") {
+        // The digits of an encoded label count letters.
+        true => 0,
+        false => lower.chars().filter(|c| c.is_numeric()).count(),
+    };
     let plain = |c: char| c == '-' || if c.is_ascii() { c.is_ascii_alphanumeric() } else { c.is_alphanumeric() };
     if lower.is_empty() || digits > HOST_LABEL_DIGITS_MAX || !lower.chars().all(plain) {
         return None;

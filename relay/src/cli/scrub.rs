@@ -6,17 +6,19 @@
 
 mod explain;
 
-use crate::cli::{Outcome, PolicyArgs, complain};
+use crate::cli::rules::{Rules, RulesArgs};
+use crate::cli::{Outcome, complain};
+use crate::config::Plans;
 use crate::clock::Clock;
 use crate::forward::plausible;
 use crate::gate;
 use crate::guard::{self, Sender};
 use crate::sandbox::Sandbox;
 use crate::visitor::Visitors;
-use anyhow::Context;
+use anyhow::{Context, bail};
 use axum::http::{HeaderMap, HeaderName};
 use relay_event::scrub::Visible;
-use relay_event::{Event, Plan, wire};
+use relay_event::{Event, wire};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
@@ -50,7 +52,7 @@ pub(super) struct ScrubArgs {
     /// The file of events, as JSON lines; standard input without it.
     file: Option<PathBuf>,
     #[command(flatten)]
-    policy: PolicyArgs,
+    rules: RulesArgs,
     /// Take every event as one of this site, whatever its `domain` says.
     #[arg(long, value_name = "DOMAIN")]
     site: Option<String>,
@@ -90,17 +92,22 @@ struct Request {
 
 /// `scrub`.
 pub(super) fn run(args: &ScrubArgs) -> Outcome {
-    let (wasm, plan, limits) = args.policy.load(args.site.as_deref())?;
+    let rules = args.rules.load()?;
+    if let Some(site) = &args.site
+        && rules.plan_of(site).is_none()
+    {
+        bail!("no [[site]] has the domain {site}; there is {}", rules.sites().join(", "));
+    }
     let scrubber = Scrubber {
-        sandbox: Sandbox::load(&wasm, &plan, &limits)?,
-        plan,
+        sandbox: Sandbox::load(&rules.wasm, &Plans::in_use(rules.plans()), &rules.limits)?,
+        rules,
         site: args.site.clone(),
         visitors: Visitors::new(Clock::system().now()),
         clock: Clock::system(),
         address_header: HeaderName::from_static("x-plausible-ip"),
         explain: args.explain,
     };
-    if args.policy.is_unplanned() {
+    if args.rules.is_unplanned() {
         complain("no --plan and no --config: nothing is listed, so everything is scrubbed (unmatched = \"scrub\")");
     }
     let tally = match &args.file {
@@ -116,7 +123,7 @@ pub(super) fn run(args: &ScrubArgs) -> Outcome {
 
 struct Scrubber {
     sandbox: Sandbox,
-    plan: Plan,
+    rules: Rules,
     site: Option<String>,
     visitors: Visitors,
     clock: Clock,
@@ -192,15 +199,19 @@ impl Scrubber {
         let event = wire::parse_plausible(row.event.get().as_bytes()).map_err(|why| why.to_string())?;
         let site = self.site.as_deref().unwrap_or(&event.site);
         let sender = self.sender(row, site).map_err(say_outcome)?;
-        if self.plan.category_of(&event.name).is_none() {
+        let plan = self
+            .rules
+            .plan_of(site)
+            .ok_or_else(|| say_outcome(relay_event::Outcome::UnknownSite))?;
+        if plan.category_of(&event.name).is_none() {
             return Err(say_outcome(relay_event::Outcome::UnknownEvent));
         }
         let visible = Visible::of(&event);
-        let proposed = self.sandbox.scrub(&visible).map_err(say_outcome)?;
+        let proposed = self.sandbox.scrub(plan, &visible).map_err(say_outcome)?;
         let scrubbed =
-            guard::prove(&visible, &event, site, &sender, proposed, &self.plan).map_err(say_outcome)?;
+            guard::prove(&visible, &event, site, &sender, proposed, plan).map_err(say_outcome)?;
         if self.explain {
-            self.tell(number, &event, &visible, &scrubbed);
+            tell(number, &event, &explain::fates(&visible, &scrubbed, plan), &scrubbed);
         }
         let headers = plausible::headers(&self.address_header, &scrubbed);
         let body = String::from_utf8(plausible::body(&scrubbed)).map_err(|error| error.to_string())?;
@@ -224,16 +235,17 @@ impl Scrubber {
         gate::sender(site, client, agent, &self.visitors, self.clock.now())
     }
 
-    fn tell(&self, number: usize, event: &Event, visible: &Visible, scrubbed: &guard::Scrubbed) {
-        let mut text = format!("line {number}:");
-        for fate in explain::fates(visible, scrubbed, &self.plan) {
-            let _ = write!(text, "\n  {fate}");
-        }
-        if event.site != scrubbed.site() {
-            text.push_str("\n  domain: replaced by --site");
-        }
-        complain(&text);
+}
+
+fn tell(number: usize, event: &Event, fates: &[String], scrubbed: &guard::Scrubbed) {
+    let mut text = format!("line {number}:");
+    for fate in fates {
+        let _ = write!(text, "\n  {fate}");
     }
+    if event.site != scrubbed.site() {
+        text.push_str("\n  domain: replaced by --site");
+    }
+    complain(&text);
 }
 
 fn say_outcome(outcome: relay_event::Outcome) -> String {
