@@ -1,5 +1,6 @@
 //! `cargo xtask`: every command a developer, a newcomer or CI needs, and nothing the relay itself is made of.
 
+mod bench;
 mod bundle;
 mod check;
 mod children;
@@ -44,6 +45,8 @@ enum Command {
     },
     /// Run every test; the last line of the output counts them
     Test(test::Test),
+    /// Measure how fast events are scrubbed
+    Bench(bench::Bench),
     /// Run what CI runs: formatting, lints, documentation, then every test
     Ci,
 }
@@ -61,6 +64,7 @@ fn main() -> ExitCode {
             })
             .map(|()| ExitCode::SUCCESS),
         Command::Test(test) => test::run(&test),
+        Command::Bench(bench) => bench::run(&bench),
         Command::Ci => ci::run(),
     };
     done.unwrap_or_else(|error| {

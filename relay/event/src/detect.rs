@@ -162,7 +162,11 @@ pub fn redact(text: &str) -> Cow<'_, str> {
         }
         text = Cow::Owned(replace(&text, &found));
     }
-    if is_clean(&text) { text } else { Cow::Borrowed(REMOVED) }
+    if is_clean(&text) {
+        text
+    } else {
+        Cow::Borrowed(REMOVED)
+    }
 }
 
 /// Everything suspicious, from left to right, without overlaps.

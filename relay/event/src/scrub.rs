@@ -77,7 +77,10 @@ pub fn scrub(event: &Visible, plan: &Plan) -> Result<Visible, Refusal> {
             None => unlisted_name(&event.name),
         },
         url: page(&event.url, plan),
-        referrer: event.referrer.as_deref().and_then(|from| referrer(from, &event.url, plan)),
+        referrer: event
+            .referrer
+            .as_deref()
+            .and_then(|from| referrer(from, &event.url, plan)),
         props,
     })
 }
@@ -175,7 +178,9 @@ fn unlisted_value(prop: &Prop) -> Option<Value> {
 
 /// A web address keeps host and route, a path its route, any other text what the detectors leave.
 fn unlisted_text(text: &str) -> String {
-    let link = text.split_once("://").filter(|_| !text.contains(char::is_whitespace));
+    let link = text
+        .split_once("://")
+        .filter(|_| !text.contains(char::is_whitespace));
     if let (Some(_), Some(to)) = (link, Address::parse(text))
         && let Some(origin) = address::coarse_origin(&to)
     {

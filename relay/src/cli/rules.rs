@@ -54,7 +54,10 @@ impl RulesArgs {
                 let sites = config.sites.into_iter().map(|site| (site.domain, site.plan));
                 (Scope::Sites(sites.collect()), config.policy)
             }
-            (None, None) => (Scope::Everywhere(Plan::unplanned().into()), PolicyConfig::default()),
+            (None, None) => (
+                Scope::Everywhere(Plan::unplanned().into()),
+                PolicyConfig::default(),
+            ),
         };
         if let Some(path) = &self.policy {
             limits.file = Some(path.clone());

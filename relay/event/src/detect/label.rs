@@ -147,7 +147,9 @@ fn look_up(phrase: &str) -> (Option<Topics>, bool) {
             let hit = match entry.strip_suffix('*') {
                 Some(stem) => {
                     goes_on |= entry.as_bytes().get(phrase.len()) == Some(&b' ') && entry.starts_with(phrase);
-                    phrase.strip_prefix(stem).is_some_and(|ending| !ending.contains(' '))
+                    phrase
+                        .strip_prefix(stem)
+                        .is_some_and(|ending| !ending.contains(' '))
                 }
                 None => {
                     goes_on |= entry.as_bytes().get(phrase.len()) == Some(&b' ') && entry.starts_with(phrase);

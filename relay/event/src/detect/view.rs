@@ -270,7 +270,9 @@ fn divide(text: &str) -> (Vec<Range<usize>>, Has) {
         match c {
             '0'..='9' => has.digits += 1,
             '@' => has.at = true,
-            ':' | '=' | '&' | '%' | '\\' | '/' | '#' | '+' | '~' | '$' | ';' | '"' | '{' | '[' | '(' => has.marks = true,
+            ':' | '=' | '&' | '%' | '\\' | '/' | '#' | '+' | '~' | '$' | ';' | '"' | '{' | '[' | '(' => {
+                has.marks = true
+            }
             _ => {}
         }
         run = match this {
