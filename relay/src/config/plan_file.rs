@@ -58,6 +58,7 @@ fn plan(root: &Section<'_>) -> Plan {
         routes: routes.unwrap_or_default().into(),
         events,
         unmatched: unmatched.unwrap_or_default(),
+        campaigns: false,
     }
 }
 

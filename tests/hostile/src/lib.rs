@@ -116,7 +116,7 @@ fn honest(event: Event, plan: &Plan) -> Event {
         .filter(|p| p.key == "activity" || p.key == "rating")
         .collect();
     Event {
-        url: page(&event.url, plan).to_owned(),
+        url: page(&event.url, plan).into_owned(),
         name: event.name,
         referrer: None,
         props,
