@@ -1,6 +1,7 @@
 //! The command line: one subcommand per question an operator has.
 
 mod manage;
+mod plan;
 mod rules;
 mod run;
 mod scrub;
@@ -33,6 +34,9 @@ enum Command {
     Serve(ConfigArg),
     /// Check the configuration and the tracking plan, and tell every mistake with its key and line.
     CheckConfig(ConfigArg),
+    /// Check a tracking plan, or write its privacy page or its TypeScript types.
+    #[command(subcommand)]
+    Plan(plan::PlanCommand),
     /// Turn a site's collection on or off, or show how it stands.
     ///
     /// Works on a running relay and on a stopped one. When "off" has been answered no event leaves any
@@ -138,6 +142,7 @@ pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Serve(config) => run::serve(&config.config),
         Command::CheckConfig(config) => manage::check_config(&config.config),
+        Command::Plan(command) => plan::run(command),
         Command::Switch(SwitchCommand::On(args)) => manage::turn(&args.config.config, &args.site, true),
         Command::Switch(SwitchCommand::Off(args)) => manage::turn(&args.config.config, &args.site, false),
         Command::Switch(SwitchCommand::Status { site, config }) => {

@@ -27,6 +27,7 @@ pub mod gate;
 pub mod guard;
 pub mod http;
 pub mod metrics;
+pub mod plan;
 pub mod receiver;
 pub mod sandbox;
 pub mod spool;

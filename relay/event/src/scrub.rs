@@ -108,7 +108,7 @@ fn route(path: &str, plan: &Plan) -> String {
     if page == OTHER && plan.unmatched == Unmatched::Scrub {
         return shape::path(path);
     }
-    page.into()
+    page.into_owned()
 }
 
 /// What may leave of a referrer: an own page's route, a foreign page's origin, or nothing.
@@ -130,6 +130,9 @@ pub fn allowed(rules: Option<&EventPlan>, prop: &Prop, plan: &Plan) -> Option<Va
 }
 
 fn listed_value(kind: &PropKind, value: &Value, plan: &Plan) -> Option<Value> {
+    if let PropKind::Duration { buckets } = kind {
+        return buckets.label(value).map(|label| Value::Text(label.to_owned()));
+    }
     let Value::Text(text) = value else {
         return kind.takes(value).then(|| value.clone());
     };
@@ -142,7 +145,11 @@ fn listed_value(kind: &PropKind, value: &Value, plan: &Plan) -> Option<Value> {
             let clean = detect::redact(text).into_owned();
             (clean.chars().count() <= *max).then_some(clean)?
         }
-        PropKind::Enum { .. } | PropKind::Int { .. } | PropKind::Bool | PropKind::Version => {
+        PropKind::Enum { .. }
+        | PropKind::Int { .. }
+        | PropKind::Bool
+        | PropKind::Version
+        | PropKind::Duration { .. } => {
             return kind.takes(value).then(|| value.clone());
         }
     };
