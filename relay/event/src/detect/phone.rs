@@ -1,20 +1,20 @@
 //! Phone numbers.
 
+mod plan;
+
 use super::label::{Label, Topics};
 use super::payment::digits::{Digits, closes, gap, groups, is_date, is_epoch, lengths, opens, value};
 use super::view::View;
 use super::{Found, Kind};
+use plan::{
+    DIGITS, NATIONAL_DIGITS, NATIONAL_DIGITS_AFTER_ZEROS, code_length, is_international, is_north_american,
+    is_turkish_mobile,
+};
 use std::ops::{Range, RangeInclusive};
 
-/// Digits of any number with its country (ITU-T E.164, 6.1), and the fewest that anybody dials.
-const DIGITS: RangeInclusive<usize> = 6..=15;
-/// Digits behind a country code.
-const NATIONAL_DIGITS: RangeInclusive<usize> = 6..=14;
-/// Digits behind a country code that only `00` announces: counters are filled up with zeros as well.
-const NATIONAL_DIGITS_AFTER_ZEROS: RangeInclusive<usize> = 8..=13;
 /// Digits of a number that begins with the zero for "in this country", ungrouped and grouped.
 const TRUNK_DIGITS: RangeInclusive<usize> = 9..=12;
-const TRUNK_DIGITS_GROUPED: RangeInclusive<usize> = 9..=13;
+const TRUNK_DIGITS_GROUPED: RangeInclusive<usize> = 8..=13;
 /// Most groups that a number is written in.
 const GROUPS_MAX: usize = 8;
 /// Most characters between two groups: `) (`, ` - `.
@@ -22,46 +22,6 @@ const GAP_MAX: usize = 3;
 /// A labelled number of fewer digits stands right behind its label, within so many bytes.
 const SHORT_DIGITS: usize = 9;
 const SHORT_LABEL_BYTES: usize = 20;
-
-/// Country calling codes of one and two digits (ITU-T E.164, list of 2016).
-const CODES_SHORT: &[u64] = &[
-    1, 7, 20, 27, 30, 31, 32, 33, 34, 36, 39, 40, 41, 43, 44, 45, 46, 47, 48, 49, 51, 52, 53, 54, 55, 56, 57,
-    58, 60, 61, 62, 63, 64, 65, 66, 81, 82, 84, 86, 90, 91, 92, 93, 94, 95, 98,
-];
-/// Those of three digits, as ranges.
-const CODES_LONG: &[RangeInclusive<u64>] = &[
-    211..=213,
-    216..=216,
-    218..=218,
-    220..=258,
-    260..=269,
-    290..=291,
-    297..=299,
-    350..=359,
-    370..=383,
-    385..=387,
-    389..=389,
-    420..=421,
-    423..=423,
-    500..=509,
-    590..=599,
-    670..=670,
-    672..=692,
-    800..=800,
-    808..=808,
-    850..=850,
-    852..=853,
-    855..=856,
-    870..=870,
-    878..=883,
-    886..=886,
-    888..=888,
-    960..=968,
-    970..=977,
-    979..=979,
-    992..=996,
-    998..=998,
-];
 
 /// Words before an extension, longest first.
 const EXTENSIONS: &[&str] = &["durchwahl", "extension", "ext.", "ext", "dw", "x", "#"];
@@ -103,7 +63,8 @@ impl Text<'_, '_> {
         let (start, plus) = self.start(first.start);
         let opens = plus || opens(self.bytes, start);
         let labelled = self.labels(first.start);
-        if !opens && labelled.is_none() {
+        let dump = chain.len() > 5 && chain.iter().all(|group| group.len() == 2);
+        if (!opens || dump) && labelled.is_none() {
             return None;
         }
         // The longest number wins: a part of one says nearly as much.
@@ -191,7 +152,7 @@ impl Text<'_, '_> {
         let between = self.bytes.get(label.range.end..first.start).unwrap_or_default();
         let name = self.bytes.get(label.range.clone()).unwrap_or_default();
         // "The number is" may speak of any number.
-        let vague = name.len() > 3 && name.ends_with(b" is");
+        let vague = name.ends_with(b" is") || name.ends_with(b" ist");
         let close = between.len() <= SHORT_LABEL_BYTES
             && !between
                 .iter()
@@ -215,6 +176,7 @@ impl Text<'_, '_> {
     /// Whether digits look like a phone number without a label and without a plus.
     fn is_national(&self, groups: &[Range<usize>], digits: &[u8]) -> bool {
         match digits {
+            [b'0', b'0', abroad @ ..] if groups.len() > 1 => is_international(abroad, NATIONAL_DIGITS),
             [b'0', b'0', abroad @ ..] => is_international(abroad, NATIONAL_DIGITS_AFTER_ZEROS),
             [b'0', ..] => self.has_trunk_zero(groups, digits),
             _ => self.is_grouped(groups, digits) || (groups.len() == 1 && is_turkish_mobile(digits)),
@@ -233,9 +195,17 @@ impl Text<'_, '_> {
         // "0.123456789" is a fraction, "0 (532)" and "0 532 123" are not.
         let lone =
             first.len() > 1 || gap.contains(&b'(') || (gap != b"." && others.len() > 1 && second.len() > 1);
+        // "01 00 02 0a" and what goes on like it is a dump of bytes.
+        let zeros = groups
+            .iter()
+            .filter(|group| self.bytes.get(group.start) == Some(&b'0'))
+            .count();
+        let pairs = groups.iter().all(|group| group.len() == 2);
+        let bytes = pairs && (zeros > 2 || groups.len() != 5);
         TRUNK_DIGITS_GROUPED.contains(&digits.len())
             && first.len() <= 6
             && lone
+            && !bytes
             && others.len() <= 5
             && others.iter().all(|group| group.len() >= 2)
     }
@@ -267,6 +237,10 @@ impl Text<'_, '_> {
             [3, 3, 2, 2, 0, _] => digits.first().is_some_and(|d| *d >= b'2') && even,
             [1..=3, 3, 3, 4, 0, _] | [1..=3, 3, 3, 2, 2, 0] => {
                 let parenthesised = others.first().is_some_and(in_parentheses);
+                // "8 (912) 345-67-89": what Russians dial before a number at home is no country code.
+                if digits.starts_with(b"8") && parenthesised && first.len() == 1 {
+                    return true;
+                }
                 let (code, national) = digits.split_at_checked(first.len()).unwrap_or_default();
                 code_length(digits) == Some(code.len())
                     && (even || parenthesised)
@@ -284,46 +258,6 @@ impl Text<'_, '_> {
             None => &[],
         }
     }
-}
-
-/// Whether digits are a country code and a number that may be dialled there.
-fn is_international(digits: &[u8], national: RangeInclusive<usize>) -> bool {
-    match code_length(digits).and_then(|length| digits.split_at_checked(length)) {
-        Some((b"1", rest)) => rest.len() == 10 && rest.first().is_some_and(|d| *d >= b'2'),
-        Some((_, rest)) => national.contains(&rest.len()) && DIGITS.contains(&digits.len()),
-        None => false,
-    }
-}
-
-/// The length of the country calling code that digits begin with. No code begins with another.
-fn code_length(digits: &[u8]) -> Option<usize> {
-    (1..=3).find(|length| {
-        let code = digits.get(..*length).map(value);
-        code.is_some_and(|code| {
-            !digits.starts_with(b"0")
-                && (CODES_SHORT.contains(&code) || CODES_LONG.iter().any(|codes| codes.contains(&code)))
-        })
-    })
-}
-
-/// North American numbering plan: neither the area nor the exchange begins with 0 or 1.
-fn is_north_american(digits: &[u8]) -> bool {
-    let of = |place: usize| digits.get(place).is_some_and(|d| *d >= b'2');
-    digits.len() == 10 && of(0) && of(3)
-}
-
-/// Ten digits without a zero in front are a phone number where the operator's part says so: the mobile
-/// codes of Türkiye, which people write this way.
-fn is_turkish_mobile(digits: &[u8]) -> bool {
-    digits.len() == 10
-        && matches!(
-            digits,
-            [b'5', b'0', b'1' | b'5'..=b'7', ..]
-                | [b'5', b'3' | b'4', ..]
-                | [b'5', b'5', b'1'..=b'5' | b'9', ..]
-                | [b'5', b'1', b'6', ..]
-                | [b'5', b'6', b'1', ..]
-        )
 }
 
 #[cfg(test)]
@@ -379,6 +313,7 @@ mod tests {
         check("the number is 138123", &[]);
         check("phone seen 2026-08-12 09:11, handset count 12345", &[]);
         // What only looks like one.
+        check("<Buffer 02 01 04 03 06>, 06 12 34 56 78 90", &[]);
         check("2026-08-12 09, v1.22.333.4444, 10.0.0.1, 1 234 567,89", &[]);
         check("100-200, 1712345678, 1712345678901, 20260812", &[]);
         check("550e8400-e29b-41d4-a716-446655440000", &[]);
