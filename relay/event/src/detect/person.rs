@@ -10,7 +10,7 @@ use super::view::View;
 use super::{Found, Kind};
 use std::ops::Range;
 use words::{
-    FAREWELLS, GREETINGS, INTRODUCTIONS, INTRODUCTIONS_PERHAPS, NOT_NAMES, OWNERS, PARTICLES, TITLES,
+    FAREWELLS, GREETINGS, INTRODUCTIONS, INTRODUCTIONS_PERHAPS, NOT_NAMES, OWNERS, PARTICLES, THANKS, TITLES,
 };
 
 /// Words of a name at most, particles not counted.
@@ -64,7 +64,7 @@ pub(super) fn find(view: &View<'_>, found: &mut Found) {
         let range = match Role::of(raw) {
             Role::Greeting => {
                 greeted = Some(at);
-                behind_word(text, at)
+                opens_sentence(before).then(|| behind_word(text, at)).flatten()
             }
             Role::Title if raw.starts_with(char::is_uppercase) => behind_title(text, at),
             Role::Title => None,
@@ -109,6 +109,14 @@ fn opens_field(before: &str) -> bool {
         .next()
         .unwrap_or_default();
     word.is_empty() || OWNERS.binary_search(&word.to_ascii_lowercase().as_str()).is_ok()
+}
+
+/// Whether a sentence or a line begins behind a text.
+fn opens_sentence(before: &str) -> bool {
+    let before = before.trim_end_matches([' ', '-', '"', '(', '*', '+']);
+    before.is_empty()
+        || before.ends_with(['.', '!', '?', ',', ';', ':', '\n', '>', '=', '\'', '/'])
+        || before.ends_with("ehr")
 }
 
 /// A name one space or plus behind a word.
@@ -156,11 +164,13 @@ fn behind_farewell(text: &str, before: &str, label: &str, at: usize) -> Option<R
     let rest = text.get(at..)?;
     let blank = rest.len() - rest.trim_start_matches([' ', ',', '.', '!', '-', '~', ':']).len();
     let name = name(text, at + blank)?;
-    let opens = before.trim_end().is_empty()
-        || before
-            .trim_end_matches(' ')
-            .ends_with(['.', '!', '?', ',', ';', '\n', '-', ')'])
-        || !label.eq_ignore_ascii_case("best");
+    let parted = !rest.get(..blank)?.trim_end_matches(' ').is_empty();
+    // "Best Practices", "to have a Timestamp": without a comma only thanks are followed by a name.
+    let opens = if parted {
+        opens_sentence(before) || label.len() > 4
+    } else {
+        THANKS.contains(&&*label.to_lowercase())
+    };
     let rest = text.get(name.range.end..)?;
     // Nothing follows a signature in its line but its full stop.
     let line = rest.split('\n').next().unwrap_or_default();
@@ -235,10 +245,19 @@ fn name(text: &str, at: usize) -> Option<Name> {
     }
     let rest = text.get(end..)?;
     // "AWS2", "Greta@acme": no names. Nor is "Azure Team", though "Azure" alone might be one.
-    let goes_on = rest.starts_with(|c: char| c.is_alphanumeric() || matches!(c, '_' | '@' | '/' | '\\'));
+    let goes_on = rest
+        .starts_with(|c: char| c.is_alphanumeric() || matches!(c, '_' | '@' | '/' | '\\' | '<' | '('))
+        || rest
+            .strip_prefix(['.', ':'])
+            .is_some_and(|rest| rest.starts_with(|c: char| c.is_lowercase() || c == ':'));
     let next = word(rest.strip_prefix(' ').unwrap_or_default());
     let group = next.starts_with(char::is_uppercase) && next.len() > 1 && !is_name_word(next);
-    let initial = text.get(at..end)?.chars().nth(1).is_none();
+    let initial = text
+        .get(at..end)?
+        .chars()
+        .filter(|c| c.is_alphabetic())
+        .nth(1)
+        .is_none();
     (words > 0 && !goes_on && !group && !initial).then_some(Name {
         range: at..end,
         words,
@@ -259,14 +278,19 @@ fn word(text: &str) -> &str {
 }
 
 fn is_name_word(word: &str) -> bool {
-    let mut letters = word.chars();
-    let first = letters.next().is_some_and(char::is_uppercase);
-    let second = letters.next();
-    let lower = letters.clone().any(char::is_lowercase)
-        || second.is_none_or(char::is_lowercase)
-        || second == Some('\'');
-    first
-        && lower
+    // "McNeill", "O'Neill", "Anna-Lena" have capitals inside, "TargetKind" has too, "AWS" only has them.
+    let plain = word.split(['-', '\'']).all(|part| {
+        let part = ["Mc", "Mac", "De", "Di", "La", "Le", "Van", "Von", "Fitz"]
+            .iter()
+            .find_map(|prefix| {
+                part.strip_prefix(prefix)
+                    .filter(|rest| rest.starts_with(char::is_uppercase))
+            })
+            .unwrap_or(part);
+        !part.chars().skip(1).any(char::is_uppercase)
+    });
+    plain
+        && word.starts_with(char::is_uppercase)
         && word.len() <= WORD_BYTES_MAX
         && NOT_NAMES.binary_search(&word.to_lowercase().as_str()).is_err()
 }
@@ -295,13 +319,16 @@ mod tests {
         check("full name = \"Ada van der Berg\", x", &["Ada van der Berg"]);
         check("Ansprechpartner: Jürgen Maier-Schulz.", &["Jürgen Maier-Schulz"]);
         check("Landing Zone name: Blue Sky, name of the tenant", &[]);
-        check("Platform Type identifier from name", &[]);
+        check(
+            "Platform Type identifier from name, name: TargetKind, Name: AWS, name: Vec<u8>",
+            &[],
+        );
         // Greetings and titles.
         check("Dear Greta, thanks a lot", &["Greta"]);
         check("Hallo Herr Maier, hello Team", &["Maier"]);
         check("Frau Dr. Lind and Mr. O'Neill", &["Lind", "O'Neill"]);
         check(
-            "Dear customer, Dear Customer, Hello World, Hi there, Hi Azure Team",
+            "Dear customer, Dear Customer, Hello World, Hello Node.js, Hi there, Hi Azure Team",
             &[],
         );
         // One's own.
@@ -317,6 +344,8 @@ mod tests {
         check("Good.\n\nKind regards,\nGreta L.\nAcme", &["Greta L."]);
         check("Viele Grüße\nGreta Lind", &["Greta Lind"]);
         check("Thank you for the Landing Zones. Thanks Team", &[]);
-        check("Best practices for Azure, best of Terraform", &[]);
+        check("Best practices for Azure, best of Terraform, Best Practices", &[]);
+        check("fields have a Timestamp", &[]);
+        check("made by Troels Liebe Bentsen", &[]);
     }
 }

@@ -63,6 +63,10 @@ pub(super) const FAREWELLS: &[&str] = &[
     "teşekkürler", "thank you", "thanks", "thx", "vg", "warmly", "yours",
 ];
 
+/// Farewells that a name may follow with nothing between.
+#[rustfmt::skip]
+pub(super) const THANKS: &[&str] = &["danke", "merci", "thank you", "thanks", "thx"];
+
 /// Words before "name" that make it a person's.
 #[rustfmt::skip]
 pub(super) const OWNERS: &[&str] = &[

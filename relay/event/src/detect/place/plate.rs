@@ -25,7 +25,7 @@ pub(super) fn find(view: &View<'_>, found: &mut Found) {
     let mut rest = view.words();
     while let [first, ..] = rest {
         let next = match plate(view, rest) {
-            Some((range, words)) if view.labelled(&range, topics) => {
+            Some((range, words)) if is_labelled(view, &range) => {
                 found.add(Kind::Plate, range);
                 words
             }
@@ -34,6 +34,14 @@ pub(super) fn find(view: &View<'_>, found: &mut Found) {
         debug_assert!(first.start < first.end, "a word has letters");
         rest = rest.get(next..).unwrap_or_default();
     }
+}
+
+/// Whether a label stands before a plate, or behind it: "AB 123 is my number plate".
+fn is_labelled(view: &View<'_>, range: &Range<usize>) -> bool {
+    let behind = view.text().get(range.end..).unwrap_or_default();
+    view.labelled_before(range.start, Topics::PLATE)
+        || ([" is ", " ist "].iter().any(|verb| behind.starts_with(verb))
+            && view.labelled(range, Topics::PLATE))
 }
 
 /// The plate that words begin with, and of how many it is.
@@ -97,12 +105,10 @@ fn is_plate(runs: &[Run]) -> bool {
                 | [L(1..=3), D(1..=6)]
                 | [L(1..=3), D(1..=6), L(1..=3)]
                 | [L(2), D(1..=2), L(1..=3), D(4)]
-                // es, se, lt, nl; tr, at, nl, us
+                // es, se, lt, nl; tr, at, us
                 | [D(1..=4), L(1..=3)]
                 | [D(1..=4), L(1..=3), D(1..=5)]
-                | [D(1..=4), L(1), L(2)]
                 // nl before 1999, in, pl
-                | [L(2), L(2), D(2)]
                 | [D(2), D(2), L(2)]
                 | [L(1..=3), D(1..=2), D(3..=4)]
                 | [L(2..=3), D(1), L(1..=2), D(1..=3)]
@@ -140,7 +146,8 @@ mod tests {
         }
         check("Kennzeichen: M-UC 4711, HH AB 12", &["M-UC 4711", "HH AB 12"]);
         check("Kennzeichen fehlt in Version 12", &[]);
-        check("M-UC 4711 and LK56 XYZ", &[]);
+        check("M-UC 4711 ist mein Kennzeichen", &["M-UC 4711"]);
+        check("M-UC 4711 and LK56 XYZ, DEP0055: reg", &[]);
         check("plate number m-uc 4711x", &[]);
     }
 }

@@ -8,6 +8,9 @@ use std::ops::Range;
 /// How far behind its label a postcode stands, in bytes.
 const LABEL_BYTES: usize = 16;
 
+/// Words between a label and its postcode.
+const FILLERS: &[&[u8]] = &[b"code", b"in", b"is", b"ist", b"no", b"number", b"of", b"und"];
+
 /// The postal areas of the United Kingdom, its islands included (Royal Mail, PAF).
 const AREAS: &[&[u8]] = &[
     b"AB", b"AL", b"B", b"BA", b"BB", b"BD", b"BH", b"BL", b"BN", b"BR", b"BS", b"BT", b"BX", b"CA", b"CB",
@@ -104,11 +107,22 @@ fn is_inward(inward: &[u8]) -> bool {
 /// The postcode of any country right behind a label: 80331, 00-950, 1234 AB, K1A 0B6, 01310-100.
 fn labelled(bytes: &[u8], from: usize) -> Option<Range<usize>> {
     let behind = bytes.get(from..)?;
-    let skip = behind
+    let length = behind
         .iter()
         .take(LABEL_BYTES)
-        .take_while(|b| !b.is_ascii_digit() && !b.is_ascii_uppercase() && !matches!(b, b'\n' | b';'))
+        .take_while(|b| !b.is_ascii_digit() && !b.is_ascii_uppercase())
         .count();
+    let between = behind.get(..length)?;
+    let mut words = between
+        .split(|b| !b.is_ascii_alphabetic())
+        .filter(|word| !word.is_empty());
+    let plain = |b: &u8| {
+        b.is_ascii_alphabetic() || matches!(b, b' ' | b':' | b'=' | b'"' | b'\'' | b'.' | b'%' | b'&')
+    };
+    if !between.iter().all(plain) || !words.all(|word| FILLERS.contains(&word)) {
+        return None;
+    }
+    let skip = length;
     let start = from + skip;
     if start
         .checked_sub(1)
@@ -170,6 +184,6 @@ mod tests {
         check("zip code 94105-1234", &["94105-1234"]);
         check("postcode 1234 AB", &["1234 AB"]);
         check("80331, 10115", &[]);
-        check("zip 7 files, version 2", &[]);
+        check("zip 7 files, zip archive (#5707), zip files 94105", &[]);
     }
 }
