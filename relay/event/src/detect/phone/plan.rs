@@ -51,7 +51,7 @@ const CODES_LONG: &[RangeInclusive<u64>] = &[
 ];
 
 /// Whether digits are a country code and a number that may be dialled there.
-fn is_international(digits: &[u8], national: RangeInclusive<usize>) -> bool {
+pub(super) fn is_international(digits: &[u8], national: RangeInclusive<usize>) -> bool {
     match code_length(digits).and_then(|length| digits.split_at_checked(length)) {
         Some((b"1", rest)) => rest.len() == 10 && rest.first().is_some_and(|d| *d >= b'2'),
         Some((code, rest)) => {
@@ -64,7 +64,7 @@ fn is_international(digits: &[u8], national: RangeInclusive<usize>) -> bool {
 }
 
 /// The length of the country calling code that digits begin with. No code begins with another.
-fn code_length(digits: &[u8]) -> Option<usize> {
+pub(super) fn code_length(digits: &[u8]) -> Option<usize> {
     (1..=3).find(|length| {
         let code = digits.get(..*length).map(value);
         code.is_some_and(|code| {
@@ -75,14 +75,14 @@ fn code_length(digits: &[u8]) -> Option<usize> {
 }
 
 /// North American numbering plan: neither the area nor the exchange begins with 0 or 1.
-fn is_north_american(digits: &[u8]) -> bool {
+pub(super) fn is_north_american(digits: &[u8]) -> bool {
     let of = |place: usize| digits.get(place).is_some_and(|d| *d >= b'2');
     digits.len() == 10 && of(0) && of(3)
 }
 
 /// Ten digits without a zero in front are a phone number where the operator's part says so: the mobile
 /// codes of Türkiye, which people write this way.
-fn is_turkish_mobile(digits: &[u8]) -> bool {
+pub(super) fn is_turkish_mobile(digits: &[u8]) -> bool {
     digits.len() == 10
         && matches!(
             digits,
