@@ -1,0 +1,48 @@
+//! MAC addresses and fingerprints: pairs or fours of hexadecimal digits.
+
+use super::{Run, before, in_word};
+use crate::detect::label::Topics;
+use crate::detect::view::View;
+use crate::detect::{Found, Kind};
+
+/// Fewest and most pairs: a MAC has six, an EUI-64 eight, the fingerprint of a certificate up to 64.
+const PAIRS: std::ops::RangeInclusive<usize> = 6..=64;
+
+/// Looks for an address in a run.
+pub(super) fn examine(view: &View<'_>, run: &Run, found: &mut Found) {
+    let bytes = view.bytes();
+    let Some(text) = view.text().get(run.range.clone()) else {
+        return;
+    };
+    let trimmed = text.trim_end_matches([':', '.', '-']);
+    let end = run.range.start + trimmed.len();
+    let inner = trimmed.trim_start_matches([':', '.', '-']);
+    let start = end - inner.len();
+    if in_word(before(bytes, start)) || in_word(bytes.get(end).copied()) {
+        return;
+    }
+    let labelled = || view.labelled(&(start..end), Topics::DEVICE);
+    let decimal = inner.bytes().all(|b| !b.is_ascii_alphabetic());
+    let takes = match inner.bytes().find(|b| !b.is_ascii_hexdigit()) {
+        Some(b':') => grouped(inner, ':', 2, PAIRS),
+        // Six pairs of decimal digits may be a date, a number in groups or a phone's.
+        Some(b'-') => {
+            grouped(inner, '-', 2, PAIRS) && (!decimal || labelled())
+                || grouped(inner, '-', 6, 2..=2) && labelled()
+        }
+        Some(_) => {
+            (grouped(inner, '.', 4, 3..=4) || grouped(inner, '.', 2, 6..=8)) && (!decimal || labelled())
+        }
+        None => inner.len() == 12 && labelled(),
+    };
+    if takes {
+        found.add(Kind::Device, start..end);
+    }
+}
+
+fn grouped(text: &str, mark: char, size: usize, groups: std::ops::RangeInclusive<usize>) -> bool {
+    groups.contains(&text.split(mark).count())
+        && text
+            .split(mark)
+            .all(|group| group.len() == size && group.bytes().all(|b| b.is_ascii_hexdigit()))
+}
