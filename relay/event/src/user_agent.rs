@@ -2,7 +2,7 @@
 //!
 //! Plausible must still read browser, system and device class from it (contract b.3), yet models,
 //! builds and minor versions single people out. The forms are those of Chrome's own reduction and of
-//! the browsers' frozen strings. The text is read into known words and version numbers ([`scan`]), and
+//! the browsers' frozen strings. The text is read into known words and version numbers (`scan`), and
 //! what leaves is written from these alone, so nothing else of the original can.
 //!
 //! A bot is never turned into a browser: that would hide it. It is denied, as Plausible would drop it.

@@ -204,6 +204,7 @@ impl Facts {
             return None;
         }
         cursor.android |= key == Key::Android;
+        cursor.past_platform |= key == Key::AppleWebKit;
         self.note(key, version.and_then(major));
         Some(key)
     }
@@ -242,7 +243,8 @@ impl Facts {
 #[derive(Default)]
 struct Cursor {
     depth: u8,
-    /// The first comment, which is the platform, is over.
+    /// The first comment, which is the platform, is over. Some senders leave the brackets out; then it
+    /// ends with the engine.
     past_platform: bool,
     /// The platform has said Android, so a phone's model follows.
     android: bool,
@@ -265,7 +267,7 @@ impl Cursor {
     }
 
     fn in_platform(&self) -> bool {
-        self.depth > 0 && !self.past_platform
+        !self.past_platform
     }
 
     fn is_model(&self) -> bool {
