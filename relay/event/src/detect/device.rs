@@ -54,14 +54,15 @@ pub(super) fn find(view: &View<'_>, found: &mut Found) {
 fn number(view: &View<'_>, groups: &[Range<usize>]) -> Option<Range<usize>> {
     let bytes = view.bytes();
     let start = groups.first()?.start;
-    if !opens(bytes, start) {
-        return None;
-    }
     let joined = groups
         .windows(2)
         .take(4)
         .take_while(|pair| matches!(pair, [a, b] if matches!(gap(bytes, a, b), b" " | b"-" | b"." | b"/")))
         .count();
+    let digits: usize = groups.iter().take(joined + 1).map(Range::len).sum();
+    if digits < *IMEI_LABELLED.start() || !opens(bytes, start) {
+        return None;
+    }
     (0..=joined).rev().find_map(|last| {
         let groups = groups.get(..=last)?;
         let end = groups.last()?.end;

@@ -10,7 +10,7 @@ pub(in crate::detect) use pair::find;
 
 use super::Kind;
 use super::view::View;
-use words::{Part, part};
+use words::{Part, beginnings, part};
 
 /// Longest key that is read, in bytes. Nobody names a property in more; of a longer one the end is read,
 /// where the thing itself stands.
@@ -137,9 +137,7 @@ fn end_word(word: &mut String, parts: &mut Vec<Part>) {
     match part(word) {
         Some(known) => parts.push(known),
         None => {
-            let from = parts.len();
-            if word.len() > COMPOUND_BYTES_MAX || !word.is_ascii() || !take_apart(word, COMPOUND_MAX, parts) {
-                parts.truncate(from);
+            if word.len() > COMPOUND_BYTES_MAX || !take_apart(word, COMPOUND_MAX, parts) {
                 parts.push(Part::Unknown);
             }
         }
@@ -147,7 +145,7 @@ fn end_word(word: &mut String, parts: &mut Vec<Part>) {
     word.clear();
 }
 
-/// Divides a word into known ones, the longest first. On failure `parts` holds rubbish at its end.
+/// Divides a word into known ones, the longest first. Leaves `parts` as it was when that fails.
 fn take_apart(word: &str, most: usize, parts: &mut Vec<Part>) -> bool {
     if word.is_empty() {
         return true;
@@ -155,16 +153,13 @@ fn take_apart(word: &str, most: usize, parts: &mut Vec<Part>) -> bool {
     let Some(most) = most.checked_sub(1) else {
         return false;
     };
-    for len in (2..=word.len()).rev() {
-        let (head, rest) = word.split_at(len);
-        if let Some(known) = part(head) {
-            let from = parts.len();
-            parts.push(known);
-            if take_apart(rest, most, parts) {
-                return true;
-            }
-            parts.truncate(from);
+    for (head, known) in beginnings(word) {
+        let from = parts.len();
+        parts.push(known);
+        if take_apart(word.get(head.len()..).unwrap_or_default(), most, parts) {
+            return true;
         }
+        parts.truncate(from);
     }
     false
 }

@@ -12,7 +12,10 @@ pub(super) fn find(view: &View<'_>, found: &mut Found) {
     if view.has().digits > 0 {
         v4::find(view, found);
     }
-    // "aabb.ccdd.eeff" has no digit.
+    // "aabb.ccdd.eeff" has no digit; prose is full of dots.
+    if view.has().digits == 0 && !view.has().marks && !mac::is_announced(view, &(0..view.bytes().len())) {
+        return;
+    }
     let mut runs = Runs {
         bytes: view.bytes(),
         at: 0,

@@ -35,7 +35,10 @@ enum Role {
 impl Role {
     fn of(label: &str) -> Self {
         // Two words of a phrase may be joined by an apostrophe.
-        let label = label.to_lowercase().replace('\'', " ");
+        let mut label = label.to_lowercase();
+        if label.contains('\'') {
+            label = label.replace('\'', " ");
+        }
         let among = |words: &[&str]| words.binary_search(&label.as_str()).is_ok();
         match () {
             () if among(GREETINGS) => Self::Greeting,

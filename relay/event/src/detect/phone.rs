@@ -60,6 +60,9 @@ impl Text<'_, '_> {
     fn number(&self, groups: &[Range<usize>]) -> Option<Range<usize>> {
         let chain = self.chain(groups);
         let first = chain.first()?;
+        if chain.iter().map(Range::len).sum::<usize>() < *DIGITS.start() {
+            return None;
+        }
         let (start, plus) = self.start(first.start);
         let opens = plus || opens(self.bytes, start);
         let labelled = self.labels(first.start);

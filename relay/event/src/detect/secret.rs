@@ -16,6 +16,9 @@ pub(super) fn find(view: &View<'_>, found: &mut Found) {
     if view.has().longest >= prefix::BYTES_MIN {
         prefix::find(view, found);
     }
+    if view.has().marks {
+        prefix::hooks(view, found);
+    }
     if view.has().longest >= 10 {
         pem(view, found);
     }

@@ -11,6 +11,8 @@ pub(in crate::detect) use shape::is_random;
 
 /// Shortest run that is looked at, in bytes: "KD-12345".
 const RUN_MIN: usize = 8;
+/// Shortest run without digits that is looked at, in bytes.
+const LETTERS_MIN: usize = 20;
 /// Longest run that is taken apart, in bytes. No file name and no word is longer: a longer one with digits
 /// is a token.
 const RUN_MAX: usize = 256;
@@ -66,7 +68,7 @@ pub(super) fn find(view: &View<'_>, found: &mut Found) {
         return;
     }
     let bytes = view.bytes();
-    if has.digits > 0 || has.longest >= 20 {
+    if has.digits > 0 || has.longest >= LETTERS_MIN {
         let mut at = 0;
         while at < bytes.len() {
             let len = bytes.iter().skip(at).take_while(|b| is_run(**b)).count();
@@ -90,6 +92,10 @@ fn examine(view: &View<'_>, run: Range<usize>, found: &mut Found) {
         return;
     };
     let digits = text.bytes().filter(u8::is_ascii_digit).count();
+    // Without a digit only a very long run can be more than words.
+    if digits == 0 && text.len() < LETTERS_MIN {
+        return;
+    }
     if text.len() > RUN_MAX {
         if digits > 1 {
             found.add(Kind::Token, run);
@@ -143,22 +149,28 @@ fn is_numbered(text: &str) -> bool {
 /// Resources of cloud providers, which name their owner: what follows the provider's part is removed.
 fn clouds(view: &View<'_>, found: &mut Found) {
     let text = view.text();
+    // What was looked at is not read again, so a chain of resources costs no more than its length.
+    let mut done = 0;
     for (at, _) in text.match_indices("arn:aws") {
         // arn:partition:service:region:account:resource
-        let Some(rest) = text.get(at..) else { continue };
+        let Some(rest) = text.get(at..).filter(|_| at >= done) else {
+            continue;
+        };
         let len = resource_len(rest);
+        done = at + len;
         let colons = rest.get(..len).unwrap_or_default().match_indices(':');
         if let Some((colon, _)) = colons.take(4).nth(3) {
             found.add(Kind::Token, at + colon + 1..at + len);
         }
     }
-    for (at, name) in text
-        .match_indices("/subscriptions/")
-        .chain(text.match_indices("/resourceGroups/"))
-    {
-        let from = at + name.len();
-        if let Some(rest) = text.get(from..) {
-            found.add(Kind::Token, from..from + resource_len(rest));
+    for folder in ["/subscriptions/", "/resourceGroups/"] {
+        let mut done = 0;
+        for (at, _) in text.match_indices(folder) {
+            let from = at + folder.len();
+            if let Some(rest) = text.get(from..).filter(|_| from >= done) {
+                done = from + resource_len(rest);
+                found.add(Kind::Token, from..done);
+            }
         }
     }
 }

@@ -120,8 +120,10 @@ pub(in crate::detect) fn find(view: &View<'_>, found: &mut Found) {
         return;
     }
     let bytes = view.bytes();
+    // What is removed is not read again, so a chain of keys costs no more than its length.
+    let mut done = 0;
     for (at, b) in bytes.iter().enumerate() {
-        if !matches!(b, b'=' | b':') {
+        if !matches!(b, b'=' | b':') || at < done {
             continue;
         }
         let before = at.checked_sub(1).and_then(|i| bytes.get(i)).copied();
@@ -139,10 +141,7 @@ pub(in crate::detect) fn find(view: &View<'_>, found: &mut Found) {
             continue;
         };
         let from = at + 1 + usize::from(*b == b'=' && after == Some(b'>'));
-        let Some(value) = value_from(bytes, from) else {
-            continue;
-        };
-        let prose = *b == b':' && !key.quoted && !value.quoted;
+        let prose = *b == b':' && !key.quoted && !begins_quoted(bytes, from);
         let alone = || view.text().get(key.range.clone()).and_then(judge);
         let kind = match (prose, key.quoted) {
             (true, _) => prose_kind(view, &key.range),
@@ -151,11 +150,15 @@ pub(in crate::detect) fn find(view: &View<'_>, found: &mut Found) {
             (false, false) => alone().or_else(|| prose_kind(view, &key.range)),
         };
         let Some(kind) = kind else { continue };
+        let Some(value) = value_from(bytes, from) else {
+            continue;
+        };
         let range = match view.text().get(key.range).is_some_and(is_header) {
             true if !value.quoted => value.range.start..line_end(bytes, value.range.start),
             _ => value.range,
         };
         if says_something(view, &range, prose) {
+            done = range.end;
             let end = if prose {
                 whole_name(bytes, range.end)
             } else {
@@ -222,6 +225,16 @@ fn key_before(bytes: &[u8], separator: usize) -> Option<Piece> {
         range: start..end,
         quoted: false,
     })
+}
+
+/// Whether the value that begins after a separator is in quotes or brackets.
+fn begins_quoted(bytes: &[u8], from: usize) -> bool {
+    let rest = bytes.get(from..).unwrap_or_default();
+    let spaces = rest.iter().take(SPACES_MAX).take_while(|b| **b == b' ').count();
+    match rest.get(spaces..) {
+        Some([b'\\', mark, ..] | [mark, ..]) => matches!(mark, b'"' | b'\'' | b'`' | b'['),
+        _ => false,
+    }
 }
 
 /// The value that begins after a separator.
@@ -319,7 +332,7 @@ fn line_end(bytes: &[u8], from: usize) -> usize {
     let rest = bytes.get(from..).unwrap_or_default();
     from + rest
         .iter()
-        .position(|b| matches!(b, b'\n' | b'\r'))
+        .position(|b| matches!(b, b'\n' | b'\r' | b'"' | b'\''))
         .unwrap_or(rest.len())
 }
 

@@ -46,17 +46,40 @@ pub(super) enum Part {
 
 /// The part of a word in lower case.
 pub(super) fn part(word: &str) -> Option<Part> {
-    let at = SORTED.binary_search_by_key(&word, |(word, _)| word).ok()?;
-    SORTED.get(at).map(|(_, part)| *part)
+    beginnings(word)
+        .find(|(known, _)| *known == word)
+        .map(|(_, part)| part)
 }
 
-/// Every word with its part, sorted by word. Put in order when the first key is read.
-static SORTED: LazyLock<Vec<(&'static str, Part)>> = LazyLock::new(|| {
-    let each =
-        |(part, words): &(Part, &'static str)| words.split(' ').map(|word| (word, *part)).collect::<Vec<_>>();
-    let mut all: Vec<_> = PARTS.iter().flat_map(each).collect();
-    all.sort_unstable_by_key(|(word, _)| *word);
-    all
+/// The known words that a word begins with, the longest first.
+pub(super) fn beginnings(word: &str) -> impl Iterator<Item = (&'static str, Part)> {
+    let initial = word
+        .bytes()
+        .next()
+        .map_or(0, |b| usize::from(b.wrapping_sub(b'a')));
+    let bucket: &'static [(&str, Part)] = BUCKETS.get(initial).map_or(&[], Vec::as_slice);
+    bucket
+        .iter()
+        .rev()
+        .filter(|(known, _)| word.starts_with(known))
+        .copied()
+}
+
+/// Every word with its part, by its first letter, sorted. Put in order when the first key is read.
+static BUCKETS: LazyLock<[Vec<(&'static str, Part)>; 26]> = LazyLock::new(|| {
+    let mut buckets = [const { Vec::new() }; 26];
+    for (part, words) in PARTS {
+        for word in words.split(' ') {
+            let initial = word.bytes().next().map(|b| usize::from(b.wrapping_sub(b'a')));
+            if let Some(bucket) = initial.and_then(|i| buckets.get_mut(i)) {
+                bucket.push((word, *part));
+            }
+        }
+    }
+    for bucket in &mut buckets {
+        bucket.sort_unstable_by_key(|(word, _)| *word);
+    }
+    buckets
 });
 
 /// Words by the part they play. No word is in two lists.
@@ -207,10 +230,10 @@ mod tests {
 
     #[test]
     fn no_word_has_two_parts() {
-        for pair in SORTED.windows(2) {
+        for pair in BUCKETS.iter().flat_map(|bucket| bucket.windows(2)) {
             assert!(pair[0].0 != pair[1].0, "{} twice", pair[0].0);
         }
-        for (word, _) in SORTED.iter() {
+        for word in PARTS.iter().flat_map(|(_, words)| words.split(' ')) {
             assert!(
                 word.len() > 1 && word.bytes().all(|b| b.is_ascii_lowercase()),
                 "{word}"

@@ -4,9 +4,13 @@ use super::{Run, before, in_word};
 use crate::detect::label::Topics;
 use crate::detect::view::View;
 use crate::detect::{Found, Kind};
+use std::ops::Range;
 
 /// Fewest and most pairs: a MAC has six, an EUI-64 eight, the fingerprint of a certificate up to 64.
 const PAIRS: std::ops::RangeInclusive<usize> = 6..=64;
+
+/// How far from an address a word that announces it may stand, in bytes.
+const NEAR_MAX: usize = 40;
 
 /// Looks for an address in a run.
 pub(super) fn examine(view: &View<'_>, run: &Run, found: &mut Found) {
@@ -21,7 +25,7 @@ pub(super) fn examine(view: &View<'_>, run: &Run, found: &mut Found) {
     if in_word(before(bytes, start)) || in_word(bytes.get(end).copied()) {
         return;
     }
-    let labelled = || view.labelled(&(start..end), Topics::DEVICE);
+    let labelled = || is_announced(view, &(start..end));
     let decimal = inner.bytes().all(|b| !b.is_ascii_alphabetic());
     let takes = match inner.bytes().find(|b| !b.is_ascii_hexdigit()) {
         Some(b':') => grouped(inner, ':', 2, PAIRS),
@@ -38,6 +42,23 @@ pub(super) fn examine(view: &View<'_>, run: &Run, found: &mut Found) {
     if takes {
         found.add(Kind::Device, start..end);
     }
+}
+
+/// Words that announce an address but no other number of a device: a Mac has versions too.
+const WORDS: &[&str] = &["ether", "ethernet", "mac", "macs", "wifi"];
+
+/// Whether a word close to a place, or in it, announces an address.
+pub(super) fn is_announced(view: &View<'_>, place: &Range<usize>) -> bool {
+    view.labels().iter().any(|label| {
+        let near = label.range.end + NEAR_MAX >= place.start && label.range.start <= place.end + NEAR_MAX;
+        let word = || {
+            view.text()
+                .get(label.range.clone())
+                .unwrap_or_default()
+                .to_ascii_lowercase()
+        };
+        near && (label.topics.any(Topics::DEVICE) || WORDS.contains(&word().as_str()))
+    })
 }
 
 fn grouped(text: &str, mark: char, size: usize, groups: std::ops::RangeInclusive<usize>) -> bool {

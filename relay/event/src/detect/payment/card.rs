@@ -19,7 +19,9 @@ const LABEL_BYTES: usize = 12;
 const ISSUERS: &[(RangeInclusive<u64>, RangeInclusive<usize>)] = &[
     (100_000..=199_999, 15..=15), // UATP
     (220_000..=220_499, 16..=19), // Mir
+    (213_100..=213_199, 15..=15), // JCB
     (222_100..=272_099, 16..=16), // Mastercard
+    (286_900..=286_999, 16..=16), // Carnet
     (300_000..=305_999, 14..=19), // Diners
     (309_500..=309_599, 14..=19),
     (340_000..=349_999, 15..=15), // American Express
@@ -29,13 +31,15 @@ const ISSUERS: &[(RangeInclusive<u64>, RangeInclusive<usize>)] = &[
     (380_000..=399_999, 14..=19), // Diners
     (400_000..=499_999, 13..=13), // Visa
     (400_000..=499_999, 16..=16),
-    (400_000..=499_999, 19..=19),
+    (400_000..=499_999, 18..=19), // Visa, Switch
     (500_000..=509_999, 12..=19), // Maestro, Dankort, Elo, RuPay
     (510_000..=559_999, 16..=16), // Mastercard
     (560_000..=589_999, 12..=19), // Maestro
     (600_000..=699_999, 12..=19), // Maestro, Discover, UnionPay, RuPay, Hipercard, InterPayment
     (810_000..=829_999, 16..=19), // RuPay, UnionPay
+    (860_000..=860_099, 16..=16), // Uzcard
     (979_200..=979_299, 16..=16), // Troy
+    (986_000..=986_099, 16..=16), // Humo
 ];
 
 pub(super) fn find(view: &View<'_>, groups: &[Range<usize>], found: &mut Found) {
@@ -107,7 +111,9 @@ enum Print {
 fn is_printed(groups: &[Range<usize>]) -> Option<Print> {
     match lengths(groups) {
         [4, 4, 4, 4, 0..=3, 0] => Some(Print::Fours),
-        [4, 6, 4 | 5, 0, ..] | [4, 4, 4, 1..=3, 0, _] | [6, 13, 0, ..] | [8, 8, 0, ..] => Some(Print::Other),
+        [4, 4, 4, 0, ..] | [4, 6, 4 | 5, 0, ..] | [4, 4, 4, 1..=3, 0, _] | [6, 13, 0, ..] | [8, 8, 0, ..] => {
+            Some(Print::Other)
+        }
         _ => None,
     }
 }

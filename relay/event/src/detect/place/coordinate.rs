@@ -16,13 +16,27 @@ const PLUS_CODE: &[u8] = b"23456789CFGHJMPQRVWX";
 
 pub(super) fn find(view: &View<'_>, found: &mut Found) {
     let bytes = view.bytes();
+    let has_plus = bytes.contains(&b'+');
+    // The sign is two bytes, and there is a word for it.
+    let has_degrees = !bytes.is_ascii() || view.text().contains("deg");
     let mut last: Option<Decimal> = None;
     let mut at = 0;
     for word in view.words() {
         if word.start < at || !bytes.get(word.start).is_some_and(u8::is_ascii_digit) {
             continue;
         }
-        if let Some(range) = degrees(view.text(), word.start).or_else(|| plus_code(bytes, word.start)) {
+        let angle = if has_degrees {
+            degrees(view.text(), word.start)
+        } else {
+            None
+        };
+        if let Some(range) = angle.or_else(|| {
+            if has_plus {
+                plus_code(bytes, word.start)
+            } else {
+                None
+            }
+        }) {
             at = range.end;
             found.add(Kind::Place, range);
             last = None;

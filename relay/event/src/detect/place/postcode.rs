@@ -54,6 +54,10 @@ fn british(view: &View<'_>, word: &Range<usize>) -> Option<Range<usize>> {
         return None;
     }
     let rest = bytes.get(start..)?;
+    // The district stands behind one or two letters, but for Girobank's.
+    if !rest.iter().take(3).any(u8::is_ascii_digit) && !rest.starts_with(b"GIR") {
+        return None;
+    }
     let run = |from: usize| {
         rest.get(from..)
             .map_or(0, |r| r.iter().take_while(|b| b.is_ascii_alphanumeric()).count())
@@ -73,12 +77,11 @@ fn british(view: &View<'_>, word: &Range<usize>) -> Option<Range<usize>> {
     let is_size = unit.eq_ignore_ascii_case(b"GB")
         || unit.eq_ignore_ascii_case(b"TB")
         || unit.eq_ignore_ascii_case(b"PB");
-    let said = view.labelled(&range, Topics::POSTCODE.or(Topics::ADDRESS));
-    (is_outward(outward)
-        && is_inward(inward)
-        && alone(Some(range.end))
-        && (said || (spaced && upper && !is_size)))
-        .then_some(range)
+    if !(is_outward(outward) && is_inward(inward) && alone(Some(range.end))) {
+        return None;
+    }
+    let certain = spaced && upper && !is_size;
+    (certain || view.labelled(&range, Topics::POSTCODE.or(Topics::ADDRESS))).then_some(range)
 }
 
 fn is_outward(outward: &[u8]) -> bool {

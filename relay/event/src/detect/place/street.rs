@@ -52,150 +52,133 @@ const BEFORE_LABELLED: &[&str] = &[
     "mahallesi",
 ];
 
+/// What may stand between the words of a street's name.
+const PARTICLES: &[&str] = &[
+    "d", "da", "de", "del", "della", "des", "di", "do", "dos", "du", "el", "l", "la", "las", "le", "les",
+    "los",
+];
+
 /// Words of a street's name at most.
 const NAME_WORDS_MAX: usize = 4;
 /// Digits of a house number.
 const HOUSE_DIGITS_MAX: usize = 5;
 
 pub(super) fn find(view: &View<'_>, found: &mut Found) {
-    let words = view.words();
-    let topics = Topics::ADDRESS.or(Topics::POSTCODE);
-    for (at, word) in words.iter().enumerate() {
-        let Some(text) = view.text().get(word.clone()) else {
-            continue;
-        };
-        if text.len() < 2 || text.starts_with(|c: char| c.is_ascii_digit()) {
+    for (at, word) in view.words().iter().enumerate() {
+        let is_number = view.bytes().get(word.start).is_some_and(u8::is_ascii_digit);
+        if !is_number || word.len() > HOUSE_DIGITS_MAX {
             continue;
         }
-        let candidate = behind_name(view, at, text)
-            .or_else(|| before_name(view, at, text))
-            .or_else(|| compound(view, at, text));
-        let Some((range, certain)) = candidate else {
+        let Some((range, certain)) = number_behind(view, at).or_else(|| number_before(view, at)) else {
             continue;
         };
-        if certain || view.labelled(&range, topics) {
+        if certain || view.labelled(&range, Topics::ADDRESS.or(Topics::POSTCODE)) {
             let end = town(view, range.end).unwrap_or(range.end);
             found.add(Kind::Person, range.start..end);
         }
     }
 }
 
-/// "Hauptstraße 12a", "Lange Str. 5".
-fn compound(view: &View<'_>, at: usize, text: &str) -> Option<(Range<usize>, bool)> {
+/// The street before a house number: "Hauptstraße 12a", "Lange Str. 5", "Calle Mayor 5".
+fn number_behind(view: &View<'_>, at: usize) -> Option<(Range<usize>, bool)> {
     let words = view.words();
-    let lower = text.to_lowercase();
-    let has_end = |ends: &[&str]| {
-        ends.iter()
-            .find(|end| lower.ends_with(**end))
-            .map(|end| lower.len() - end.len())
-    };
-    let (head, certain) = match has_end(ENDS) {
-        Some(head) => (head, true),
-        None => (has_end(ENDS_LABELLED)?, false),
-    };
-    let word = words.get(at)?;
-    let before = at.checked_sub(1).and_then(|before| words.get(before));
-    let before = before.filter(|before| {
-        word.start - before.end == 1
-            && matches!(view.bytes().get(before.end), Some(b' ' | b'-'))
-            && is_name(view, before)
-    });
-    // "straße" alone is a word, "str" alone even less: a name belongs to it, in one word or before it.
-    let start = match before {
-        Some(before) if head == 0 => before.start,
-        _ if head >= 3 && is_name(view, word) => word.start,
-        _ => return None,
-    };
-    let end = house_number(view, at + 1, word.end)?;
-    Some((start..end, certain))
-}
-
-/// "221b Baker Street".
-fn behind_name(view: &View<'_>, at: usize, text: &str) -> Option<(Range<usize>, bool)> {
-    let lower = text.to_ascii_lowercase();
-    let certain = BEHIND.contains(&lower.as_str());
-    if !(certain || BEHIND_LABELLED.contains(&lower.as_str()))
-        || !text.starts_with(|c: char| c.is_ascii_uppercase())
-    {
-        return None;
+    let name = words.get(at.checked_sub(1)?)?;
+    let end = house_number(view, at, name.end)?;
+    if let Some((start, certain)) = compound(view, at - 1) {
+        return Some((start..end, certain));
     }
-    let words = view.words();
+    let mut from = name.end;
     let mut names = 0;
-    for word in words.get(..at)?.iter().rev().take(NAME_WORDS_MAX + 2) {
+    for word in words.get(..at)?.iter().rev().take(NAME_WORDS_MAX) {
         let raw = view.text().get(word.clone())?;
-        if raw.starts_with(|c: char| c.is_ascii_digit()) {
-            return (names > 0 && raw.len() <= HOUSE_DIGITS_MAX)
-                .then_some((word.start..words.get(at)?.end, certain));
-        }
-        // "221b": a letter of the house number is a word of its own.
-        let letter = raw.len() == 1 && raw.starts_with(|c: char| c.is_ascii_alphabetic());
-        if !(is_name(view, word) || letter) {
+        let gap = view.text().get(word.end..from)?;
+        if from != name.end && !matches!(gap, " " | "+" | ". " | "'" | "-") {
             return None;
         }
-        names += usize::from(!letter);
+        if names > 0
+            && let Some(certain) = among(raw, BEFORE, BEFORE_LABELLED)
+        {
+            return Some((word.start..end, certain));
+        }
+        let particle = PARTICLES.contains(&raw);
+        if !particle && !is_name(view, word) {
+            return None;
+        }
+        names += usize::from(!particle);
+        from = word.start;
     }
     None
 }
 
-/// "12 rue de la Paix", "Calle Mayor 5".
-fn before_name(view: &View<'_>, at: usize, text: &str) -> Option<(Range<usize>, bool)> {
-    let lower = text.to_lowercase();
-    let certain = BEFORE.contains(&lower.as_str());
-    if !(certain || BEFORE_LABELLED.contains(&lower.as_str())) {
-        return None;
-    }
+/// A street's name that ends in the word for a street, in one word or in two: where it begins.
+fn compound(view: &View<'_>, at: usize) -> Option<(usize, bool)> {
     let words = view.words();
     let word = words.get(at)?;
-    let mut end = word.end;
-    let mut names = 0;
-    let number_before = at
+    let lower = view.text().get(word.clone())?.to_lowercase();
+    let head = |ends: &[&str]| ends.iter().find_map(|end| lower.strip_suffix(end)).map(str::len);
+    let (head, certain) = match head(ENDS) {
+        Some(head) => (head, true),
+        None => (head(ENDS_LABELLED)?, false),
+    };
+    let before = at
         .checked_sub(1)
         .and_then(|before| words.get(before))
         .filter(|before| {
-            let digits = view
-                .bytes()
-                .get((*before).clone())
-                .is_some_and(|b| b.iter().all(u8::is_ascii_digit));
-            digits && before.len() <= HOUSE_DIGITS_MAX && word.start - before.end <= 2
+            let joined = matches!(view.text().get(before.end..word.start), Some(" " | "-"));
+            joined && is_name(view, before)
         });
-    for (place, next) in words.iter().enumerate().skip(at + 1).take(NAME_WORDS_MAX) {
-        let gap = view.text().get(end..next.start)?;
-        if gap.len() > 2 || gap.contains(['\n', ',', ';']) {
-            break;
-        }
-        let raw = view.text().get(next.clone())?;
-        if raw.starts_with(|c: char| c.is_ascii_digit()) {
-            break;
-        }
-        let particle = matches!(
-            raw,
-            "de" | "la"
-                | "le"
-                | "les"
-                | "du"
-                | "des"
-                | "del"
-                | "della"
-                | "da"
-                | "do"
-                | "di"
-                | "los"
-                | "las"
-                | "el"
-                | "l"
-                | "d"
-        );
-        if !particle && !is_name(view, next) {
-            break;
-        }
-        end = next.end;
-        names += usize::from(!particle);
-        if let Some(house) = house_number(view, place + 1, end) {
-            return Some((word.start..house, certain));
-        }
+    // "straße" alone is a word: a name belongs to it.
+    match before {
+        Some(before) if head == 0 => Some((before.start, certain)),
+        _ if head >= 3 && is_name(view, word) => Some((word.start, certain)),
+        _ => None,
     }
-    let number = number_before?;
-    (names > 0).then_some((number.start..end, certain))
+}
+
+/// The street behind a house number: "221b Baker Street", "12 rue de la Paix".
+fn number_before(view: &View<'_>, at: usize) -> Option<(Range<usize>, bool)> {
+    let words = view.words();
+    let start = words.get(at)?.start;
+    let mut end = words.get(at)?.end;
+    let mut names = 0;
+    let mut romance = None;
+    for (place, word) in words.get(at + 1..)?.iter().enumerate().take(NAME_WORDS_MAX + 2) {
+        let raw = view.text().get(word.clone())?;
+        let gap = view.text().get(end..word.start)?;
+        let joined = matches!(gap, " " | "+" | "'" | "-" | ". ") || (place == 0 && matches!(gap, "" | ", "));
+        if !joined {
+            break;
+        }
+        if names == 0
+            && romance.is_none()
+            && let Some(certain) = among(raw, BEFORE, BEFORE_LABELLED)
+        {
+            romance = Some(certain);
+        } else if names > 0
+            && romance.is_none()
+            && is_name(view, word)
+            && let Some(certain) = among(raw, BEHIND, BEHIND_LABELLED)
+        {
+            return Some((start..word.end, certain));
+        } else if is_name(view, word) {
+            names += 1;
+        } else if !(PARTICLES.contains(&raw) && romance.is_some() || (place == 0 && raw.len() == 1)) {
+            break;
+        }
+        end = word.end;
+    }
+    let certain = romance?;
+    (names > 0).then_some((start..end, certain))
+}
+
+/// Whether a word is in one of two tables, and if so whether in the first.
+fn among(word: &str, certain: &[&str], labelled: &[&str]) -> Option<bool> {
+    let is = |known: &&str| known.eq_ignore_ascii_case(word);
+    match () {
+        () if certain.iter().any(is) => Some(true),
+        () if labelled.iter().any(is) => Some(false),
+        () => None,
+    }
 }
 
 /// Where a house number ends that begins with a word, a dot or a comma after an offset.

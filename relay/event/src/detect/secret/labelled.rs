@@ -4,6 +4,18 @@ use crate::detect::label::{Label, Topics};
 use crate::detect::view::View;
 use crate::detect::{Found, Kind};
 
+/// Labels of secrets that are plain numbers.
+const CODES: &[&str] = &[
+    "login code",
+    "otp",
+    "passcode",
+    "pin",
+    "pin code",
+    "pincode",
+    "tan",
+    "verification code",
+    "zugangscode",
+];
 /// Words between a label and its value: "my password is ...".
 const COPULAS: &[&str] = &[
     "are", "equals", "für", "ist", "is", "lautet", "now", "set", "to", "was", "war", "wird",
@@ -32,6 +44,14 @@ fn value(view: &View<'_>, label: &Label, kind: Kind, found: &mut Found) {
     let Some(mut rest) = view.text().get(label.range.end..) else {
         return;
     };
+    // The full stop of "customer no." is part of the label.
+    if view
+        .text()
+        .get(label.range.clone())
+        .is_some_and(|label| label.ends_with(['o', 'r']))
+    {
+        rest = rest.strip_prefix('.').unwrap_or(rest);
+    }
     let mut said = false;
     for _ in 0..COPULAS_MAX {
         rest = rest.trim_start_matches([' ', ':', '=', '#', '"', '\'', '`', '(']);
@@ -50,7 +70,17 @@ fn value(view: &View<'_>, label: &Label, kind: Kind, found: &mut Found) {
     let len = rest.find(ends).unwrap_or(rest.len()).min(VALUE_MAX);
     let Some(value) = rest.get(..len) else { return };
     let value = value.trim_end_matches(['.', ')', ':', '?']);
+    let code = || {
+        view.text()
+            .get(label.range.clone())
+            .is_some_and(|label| CODES.iter().any(|code| label.eq_ignore_ascii_case(code)))
+    };
     let takes = match kind {
+        Kind::Secret
+            if (4..=8).contains(&value.len()) && value.bytes().all(|b| b.is_ascii_digit()) && code() =>
+        {
+            true
+        }
         Kind::Secret => is_secret(value, said),
         _ => is_number(value),
     };
@@ -133,7 +163,8 @@ fn bits(text: &str) -> f32 {
 
 /// "Bearer ..." and "Basic ..." wherever they stand.
 fn headers(view: &View<'_>, found: &mut Found) {
-    for word in view.words() {
+    for label in view.labels() {
+        let word = &label.range;
         let Some(scheme) = view.text().get(word.clone()) else {
             continue;
         };

@@ -95,7 +95,7 @@ pub(in crate::detect) fn is_random(text: &str) -> bool {
     let scattered = seen.digits >= 2
         && seen.letters >= 2
         && (seen.numbers >= 3 || (seen.numbers == 2 && seen.cases && seen.humps >= 2));
-    let once = seen.numbers == 1 && seen.digits >= 2 && seen.humps * 4 >= seen.letters;
+    let once = seen.numbers == 1 && seen.letters >= 4 && seen.digits >= 2 && seen.humps * 4 >= seen.letters;
     // "getUserNameById" has a capital every fourth letter, a random token every other.
     let jumping = text.len() >= 20 && seen.digits == 0 && seen.humps * 5 >= text.len();
     scattered || once || jumping

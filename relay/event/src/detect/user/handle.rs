@@ -83,13 +83,10 @@ fn signed(view: &View<'_>, at: usize, found: &mut Found) {
 /// Words before "as" that say that somebody came in under a name.
 const ENTRIES: &[&str] = &[
     "logged in",
-    "log in",
     "login",
     "signed in",
-    "sign in",
     "angemeldet",
     "eingeloggt",
-    "connected",
     "authenticated",
 ];
 /// Words behind a customer's noun that stand for no identifier.
@@ -115,22 +112,36 @@ const NOUNS: &[&str] = &[
     "meshworkspace",
 ];
 
+/// Those of them behind which only a user's name is looked for.
+const USERS: &[&str] = &["user", "users", "benutzer", "nutzer", "username", "login"];
+
 /// Names behind words that say whose they are: "signed in as jane", "user jane.doe", "tenant 'acme-prod'".
 fn sessions(view: &View<'_>, found: &mut Found) {
     let text = view.text();
-    for word in view.words() {
-        let Some(raw) = text.get(word.clone()) else {
+    for label in view.labels() {
+        let Some(raw) = text.get(label.range.clone()) else {
             continue;
         };
-        let Some(rest) = text.get(word.end..).and_then(|rest| rest.strip_prefix(' ')) else {
+        let among = |list: &[&str]| list.iter().any(|word| raw.eq_ignore_ascii_case(word));
+        let noun = among(NOUNS);
+        if !noun && !among(ENTRIES) {
+            continue;
+        }
+        let Some(rest) = text
+            .get(label.range.end..)
+            .and_then(|rest| rest.strip_prefix(' '))
+        else {
+            continue;
+        };
+        let entered = rest.strip_prefix("as ").or_else(|| rest.strip_prefix("als "));
+        let Some(rest) = entered.or(noun.then_some(rest)) else {
             continue;
         };
         let quote = rest
             .as_bytes()
             .first()
             .filter(|b| matches!(b, b'"' | b'\'' | b'`'));
-        let start = word.end + 1 + usize::from(quote.is_some());
-        let inner = text.get(start..).unwrap_or_default();
+        let inner = rest.get(usize::from(quote.is_some())..).unwrap_or_default();
         let len = inner
             .bytes()
             .take(64)
@@ -138,16 +149,16 @@ fn sessions(view: &View<'_>, found: &mut Found) {
             .count();
         let value = inner.get(..len).unwrap_or_default().trim_end_matches('.');
         let closed = quote.is_some() && inner.as_bytes().get(len) == quote;
-        let takes = if raw.eq_ignore_ascii_case("as") || raw.eq_ignore_ascii_case("als") {
-            let head = text.get(..word.start).unwrap_or_default().trim_end();
-            ENTRIES.iter().any(|entry| ends_with(head, entry))
-                && value.len() > 2
-                && (closed || !ROLES.contains(&value))
-        } else {
-            NOUNS.iter().any(|noun| raw.eq_ignore_ascii_case(noun))
-                && (is_user(value) && !value.contains('-') || closed && is_identifier(value))
+        let takes = match entered {
+            Some(_) => value.len() > 2 && (closed || !ROLES.contains(&value)),
+            None if closed => is_identifier(value),
+            None => {
+                (is_user(value) && !value.contains('-'))
+                    || (!USERS.contains(&raw.to_ascii_lowercase().as_str()) && is_slug(value))
+            }
         };
         if takes {
+            let start = text.len() - inner.len();
             found.add(Kind::User, start..start + value.len());
         }
     }
@@ -167,18 +178,26 @@ const ROLES: &[&str] = &[
     "your",
 ];
 
-fn ends_with(head: &str, word: &str) -> bool {
-    head.len()
-        .checked_sub(word.len())
-        .and_then(|at| head.get(at..))
-        .is_some_and(|end| end.eq_ignore_ascii_case(word))
-}
-
 /// Whether a word in quotes is an identifier: small letters, in pieces or with digits.
 fn is_identifier(word: &str) -> bool {
     word.len() > 2
         && word.contains(|c: char| c == '-' || c == '_' || c == '.' || c.is_ascii_digit())
         && word.contains(|c: char| c.is_ascii_lowercase())
+}
+
+/// Whether a word without quotes is an identifier all the same: "m25-platform", not "step-2" or "v2-preview".
+fn is_slug(word: &str) -> bool {
+    let pieces = || word.split('-');
+    let digits = |piece: &str| piece.bytes().all(|b| b.is_ascii_digit());
+    let version = word
+        .strip_prefix('v')
+        .is_some_and(|rest| rest.starts_with(|c: char| c.is_ascii_digit()));
+    let counted = pieces().count() == 2 && pieces().next_back().is_some_and(digits);
+    pieces().count() > 1
+        && word.contains(|c: char| c.is_ascii_digit())
+        && is_identifier(word)
+        && !version
+        && !counted
 }
 
 /// A word near the name of a messenger that looks like a user's.

@@ -236,18 +236,21 @@ fn member(view: &View<'_>, noun: &Range<usize>, segment: &Range<usize>, windows:
         return;
     }
     let noun = noun.to_lowercase();
-    let lower = value.to_lowercase();
     let among = |list: &[&str], word: &str| list.binary_search(&word).is_ok();
+    let (home, collection) = (among(HOMES, &noun), among(COLLECTIONS, &noun));
+    if !home && !collection {
+        return;
+    }
+    let lower = value.to_lowercase();
     let template = value.starts_with([':', '$', '*', '[', '{', '%']);
-    if among(HOMES, &noun) && (windows || noun != "profiles") && !among(SHARED, &lower) && !template {
-        let list =
-            !windows && among(COLLECTIONS, &noun) && (among(ROUTES, &lower) || among(COLLECTIONS, &lower));
-        if !list {
+    if home && (windows || noun != "profiles") {
+        let list = !windows && collection && (among(ROUTES, &lower) || among(COLLECTIONS, &lower));
+        if !list && !template && !among(SHARED, &lower) {
             found.add(Kind::User, segment.start..whole_user(text, segment.end, windows));
         }
         return;
     }
-    if windows || !among(COLLECTIONS, &noun) || template {
+    if windows || !collection || template {
         return;
     }
     let word = value.chars().all(|c| c.is_ascii_lowercase());
