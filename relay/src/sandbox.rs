@@ -6,6 +6,7 @@
 //! that trapped is thrown away.
 
 mod instance;
+pub mod trial;
 
 use crate::config::PolicyConfig;
 use instance::{Guest, Instance};
@@ -20,12 +21,12 @@ const IDLE_MAX: usize = 64;
 /// Calls after which an instance is replaced, so that a policy that leaks memory does not run into
 /// its limit in the middle of an event.
 const CALLS_MAX: u32 = 10_000;
-/// Largest component, in bytes.
-const COMPONENT_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Largest component, in bytes. A larger one is refused when it is loaded.
+pub const COMPONENT_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Fuel for the one-time `configure`, which reads the plan.
 const CONFIGURE_FUEL: u64 = 500_000_000;
 /// Stack of a guest, in bytes. Deep recursion traps at its end.
-const STACK_BYTES_MAX: usize = 512 * 1024;
+pub const STACK_BYTES_MAX: usize = 512 * 1024;
 
 /// Why a policy cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -105,9 +106,7 @@ impl Sandbox {
             None => Instance::new(&self.guest).map_err(|_| Outcome::PolicyUnavailable)?,
         };
         let result = instance.scrub(event, self.guest.fuel);
-        // An instance that failed is dropped here: nobody knows what state a trap leaves behind.
-        let reusable = !matches!(result, Err(Outcome::PolicyTrap | Outcome::PolicyTimeout));
-        if reusable && instance.calls() < CALLS_MAX {
+        if !is_spent(&result) && instance.calls() < CALLS_MAX {
             let mut idle = self.lock();
             if idle.len() < IDLE_MAX {
                 idle.push(instance);
@@ -119,6 +118,11 @@ impl Sandbox {
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Instance>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Whether an instance that answered so is thrown away: nobody knows what state a trap leaves behind.
+fn is_spent(result: &Result<Visible, Outcome>) -> bool {
+    matches!(result, Err(Outcome::PolicyTrap | Outcome::PolicyTimeout))
 }
 
 /// The one engine configuration: fuel, because it makes the same verdict on every machine, and
