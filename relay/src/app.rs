@@ -236,7 +236,7 @@ fn load_policy(config: &Config) -> Result<Sandbox, StartError> {
             .ok_or(StartError::NoPolicy)?
             .into_owned(),
     };
-    Ok(Sandbox::load(&wasm, &config.plan, &config.policy)?)
+    Ok(Sandbox::load(&wasm, &config.plans, &config.policy)?)
 }
 
 async fn sweep(app: Arc<App>) {

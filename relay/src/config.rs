@@ -5,6 +5,7 @@
 
 mod listen;
 mod plan_file;
+mod plans;
 mod policy;
 mod secret;
 mod site;
@@ -12,18 +13,16 @@ mod spool;
 mod upstream;
 
 pub use listen::{Admin, Metrics, Public};
+pub use plans::{DEFAULT_PLAN, Plans, SitePlan, default_plan};
 pub use policy::PolicyConfig;
 pub use secret::Secret;
 pub use site::SiteConfig;
 pub use spool::SpoolConfig;
 pub use upstream::Upstream;
 
-use crate::document::{self, Mistakes, Section};
-use relay_event::Plan;
+use crate::document::{self, Mistakes};
+use plans::PlanFiles;
 use std::path::{Path, PathBuf};
-
-/// The plan shipped with the relay, for meshPanel.
-pub const DEFAULT_PLAN: &str = include_str!("../plan.toml");
 
 /// A checked configuration.
 #[derive(Clone, Debug)]
@@ -32,8 +31,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// The operator's lock: while it is set nothing is collected and no admin can switch it on.
     pub operator_lock: bool,
-    /// The tracking plan.
-    pub plan: Plan,
+    /// The tracking plans of the sites.
+    pub plans: Plans,
     /// The listener browsers reach.
     pub public: Public,
     /// The listener of admins and monitoring.
@@ -68,7 +67,7 @@ impl Config {
     /// Reads and checks a file and what it names.
     ///
     /// # Errors
-    /// Every mistake of the file and of the plan it names, with key and line.
+    /// Every mistake of the file and of the plans it names, with key and line.
     pub fn load(path: &Path, env: Env<'_>) -> Result<Self, Mistakes> {
         let text = std::fs::read_to_string(path).map_err(|error| {
             Mistakes::of_file(path, format!("cannot be read: {error}. `--config` names the file; relay.example.toml is one to start from"))
@@ -80,21 +79,20 @@ impl Config {
     /// Checks the text of a file whose relative paths start at `folder`.
     ///
     /// # Errors
-    /// Every mistake of the file and of the plan it names, with key and line.
+    /// Every mistake of the file and of the plans it names, with key and line.
     pub fn parse(name: &str, text: &str, folder: &Path, env: Env<'_>) -> Result<Self, Mistakes> {
-        let mut plan_mistakes = Mistakes::default();
+        let mut files = PlanFiles::new(folder);
         let config = document::read(name, text, |root| {
-            let plan = read_plan(root, folder).unwrap_or_else(|mistakes| {
-                plan_mistakes.merge(mistakes);
-                None
-            });
+            files.general(root);
+            let sites = SiteConfig::read_all(root, &mut files);
             Some(Self {
                 data_dir: folder.join(root.text("data_dir").unwrap_or_else(|| "data".into())),
                 operator_lock: root.boolean("operator_lock").unwrap_or(false),
                 public: root.section("public", Public::read),
                 admin: root.section("admin", Admin::read),
                 metrics: root.section("metrics", |s| Metrics::read(s, folder, env)),
-                sites: SiteConfig::read_all(root),
+                plans: Plans::in_use(sites.iter().map(|site| &site.plan)),
+                sites,
                 policy: root.section("policy", |s| PolicyConfig::read(s, folder)),
                 spool: root.section("spool", SpoolConfig::read),
                 log_json: root
@@ -102,14 +100,13 @@ impl Config {
                     .unwrap_or(false),
                 // Last, so that a missing upstream does not hide the other mistakes.
                 upstream: root.section("upstream", Upstream::read)?,
-                plan: plan?,
             })
         });
         match config {
-            Ok(Some(config)) => plan_mistakes.into_result().map(|()| config),
-            Ok(None) => Err(plan_mistakes),
+            Ok(Some(config)) => files.mistakes.into_result().map(|()| config),
+            Ok(None) => Err(files.mistakes),
             Err(mut mistakes) => {
-                mistakes.merge(plan_mistakes);
+                mistakes.merge(files.mistakes);
                 Err(mistakes)
             }
         }
@@ -122,29 +119,6 @@ fn log_json(text: &str) -> Option<bool> {
         "json" => Some(true),
         _ => None,
     }
-}
-
-/// `Ok(None)` means the file could not be read, which is noted at the key.
-fn read_plan(root: &Section<'_>, folder: &Path) -> Result<Option<Plan>, Mistakes> {
-    let Some(name) = root.text("plan") else {
-        return plan_file::read("plan.toml (built in)", DEFAULT_PLAN).map(Some);
-    };
-    let path = folder.join(name);
-    match std::fs::read_to_string(&path) {
-        Ok(text) => plan_file::read(&path.display().to_string(), &text).map(Some),
-        Err(error) => {
-            root.mistake("plan", format!("names a file that cannot be read: {error}"));
-            Ok(None)
-        }
-    }
-}
-
-/// The plan shipped with the relay.
-///
-/// # Errors
-/// Never, as a test proves; a defect of ours would be reported like an operator's mistake.
-pub fn default_plan() -> Result<Plan, Mistakes> {
-    plan_file::read("plan.toml (built in)", DEFAULT_PLAN)
 }
 
 #[cfg(test)]

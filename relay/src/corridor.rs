@@ -9,7 +9,6 @@ use crate::metrics::EventLabel;
 use crate::metrics::ledger::Ticket;
 use crate::spool::Incoming;
 use crate::switch::Permit;
-use relay_event::plan::EventPlan;
 use relay_event::scrub::Visible;
 use relay_event::wire::Batch;
 use relay_event::{Event, EventId, Malformed, Outcome};
@@ -42,7 +41,6 @@ pub async fn walk(app: &App, signals: &Signals, batch: Batch) -> Walk {
         &batch.site,
         batch.consent,
         signals,
-        &app.config.plan,
         &app.switches,
         &app.visitors,
         now,
@@ -58,15 +56,15 @@ pub async fn walk(app: &App, signals: &Signals, batch: Batch) -> Walk {
     let mut endings = Vec::with_capacity(tickets.len());
     let mut storing = Vec::new();
     for (event, ticket) in batch.events.into_iter().zip(tickets) {
-        match pass(app, event, |event| visit.admit(event, &app.config.plan)) {
-            Ok((admitted, scrubbed, rules)) => {
+        match pass(app, event, |event| visit.admit(event)) {
+            Ok((passed, scrubbed)) => {
                 let incoming = Incoming {
                     scrubbed,
-                    id: admitted.id,
+                    id: passed.id,
                     ticket,
-                    permit: admitted.permit,
+                    permit: passed.permit,
                 };
-                storing.push((endings.len(), incoming, rules));
+                storing.push((endings.len(), incoming, passed.label));
                 endings.push(Ending::Stored);
             }
             Err((outcome, why)) => {
@@ -93,18 +91,19 @@ pub fn refuse_unread(app: &App, outcome: Outcome) {
 struct Passed {
     id: Option<EventId>,
     permit: Arc<Permit>,
+    label: EventLabel,
 }
 
 type Refused = (Outcome, Option<Malformed>);
 
 /// Takes one event through gate, sandbox and guard.
-fn pass<'p>(
+fn pass(
     app: &App,
     event: Result<Event, Malformed>,
-    admit: impl FnOnce(Event) -> Result<(Admitted, &'p EventPlan), Outcome>,
-) -> Result<(Passed, guard::Scrubbed, &'p EventPlan), Refused> {
+    admit: impl FnOnce(Event) -> Result<Admitted, Outcome>,
+) -> Result<(Passed, guard::Scrubbed), Refused> {
     let event = event.map_err(|why| (Outcome::Malformed, Some(why)))?;
-    let (admitted, rules) = admit(event).map_err(|outcome| (outcome, None))?;
+    let admitted = admit(event).map_err(|outcome| (outcome, None))?;
     let event = admitted.event();
     let visible = Visible {
         name: event.name.clone(),
@@ -113,7 +112,7 @@ fn pass<'p>(
         props: event.props.clone(),
     };
     let started = Instant::now();
-    let proposed = app.sandbox.scrub(&visible);
+    let proposed = app.sandbox.scrub(admitted.plan(), &visible);
     app.metrics
         .policy_duration
         .observe(started.elapsed().as_secs_f64());
@@ -123,7 +122,7 @@ fn pass<'p>(
             admitted.site(),
             admitted.sender(),
             proposed,
-            &app.config.plan,
+            admitted.plan(),
         )
     });
     let scrubbed = proved.map_err(|outcome| (outcome, None))?;
@@ -133,24 +132,25 @@ fn pass<'p>(
     let passed = Passed {
         id: event.id,
         permit: Arc::clone(admitted.permit()),
+        label: EventLabel::of(admitted.plan(), &event.name),
     };
-    Ok((passed, scrubbed, rules))
+    Ok((passed, scrubbed))
 }
 
 /// Stores what got through and corrects the endings of what could not be stored.
-async fn store(app: &App, storing: Vec<(usize, Incoming, &EventPlan)>, endings: &mut [Ending]) {
+async fn store(app: &App, storing: Vec<(usize, Incoming, EventLabel)>, endings: &mut [Ending]) {
     if storing.is_empty() {
         return;
     }
     let (places, batch): (Vec<_>, Vec<_>) = storing
         .into_iter()
-        .map(|(place, incoming, rules)| ((place, rules), incoming))
+        .map(|(place, incoming, label)| ((place, label), incoming))
         .unzip();
     let outcomes = app.spool.append(batch).await;
-    for ((place, rules), outcome) in places.into_iter().zip(outcomes) {
+    for ((place, label), outcome) in places.into_iter().zip(outcomes) {
         match outcome {
             None => {
-                app.metrics.accepted.get_or_create(&EventLabel::of(rules)).inc();
+                app.metrics.accepted.get_or_create(&label).inc();
             }
             Some(outcome) => endings[place] = Ending::Ended(outcome, None),
         }

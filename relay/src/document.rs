@@ -11,7 +11,7 @@ use std::rc::Rc;
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
-/// Everything that is wrong with a file, in the order of its lines.
+/// Everything that is wrong with one or more files, each file's in the order of its lines.
 #[derive(Debug, Default)]
 pub struct Mistakes(Vec<Mistake>);
 
@@ -55,8 +55,10 @@ impl Mistakes {
     }
 
     /// `Ok` when there are none.
-    pub fn into_result(mut self) -> Result<(), Self> {
-        self.0.sort_by_key(|m| m.line);
+    ///
+    /// # Errors
+    /// All of them, when there are any.
+    pub fn into_result(self) -> Result<(), Self> {
         if self.0.is_empty() { Ok(()) } else { Err(self) }
     }
 }
@@ -88,8 +90,9 @@ pub fn read<T>(file: &str, text: &str, read: impl FnOnce(&Section<'_>) -> T) -> 
         }
         value
     };
-    let mistakes = Mistakes(notes.mistakes.take());
-    mistakes.into_result().map(|()| value)
+    let mut mistakes = notes.mistakes.take();
+    mistakes.sort_by_key(|m| m.line);
+    Mistakes(mistakes).into_result().map(|()| value)
 }
 
 struct Notes {
@@ -303,16 +306,18 @@ impl<'t> Section<'t> {
         out
     }
 
-    /// Every key of the section that is a table, with its table: for keys the operator chooses.
+    /// Every key of the section that is a table, with its table: for keys the operator chooses. In the
+    /// order of the file, which is the order people are shown.
     pub fn each_section<T>(&self, mut read: impl FnMut(&str, &Section<'_>) -> T) -> Vec<T> {
-        let keys: Vec<String> = self
+        let mut keys: Vec<(usize, String)> = self
             .table
             .iter()
             .flat_map(|t| t.keys())
-            .map(|k| k.get_ref().to_string())
+            .map(|k| (k.span().start, k.get_ref().to_string()))
             .collect();
+        keys.sort_unstable();
         keys.iter()
-            .map(|key| self.section(key, |section| read(key, section)))
+            .map(|(_, key)| self.section(key, |section| read(key, section)))
             .collect()
     }
 

@@ -15,7 +15,7 @@ use crate::spool::{Spool, Waiting};
 use crate::switch::{Permit, Switches};
 use backoff::Backoff;
 use plausible::Verdict;
-use relay_event::{Outcome, Plan};
+use relay_event::Outcome;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 use tokio::sync::watch;
@@ -56,7 +56,6 @@ pub struct Forwarder {
     clock: Clock,
     client: reqwest::Client,
     upstream: Upstream,
-    plan: Plan,
     age_max: Duration,
     reach: watch::Sender<Reach>,
     /// Until when Plausible asked to be left alone.
@@ -100,7 +99,6 @@ impl Forwarder {
             clock,
             client,
             upstream,
-            plan: config.plan.clone(),
             age_max: config.spool.age_max,
             reach: watch::Sender::new(Reach::Unknown),
             held_until: Mutex::default(),
@@ -160,12 +158,12 @@ impl Forwarder {
             if self.clock.now().since(event.stored_at) > self.age_max {
                 return self.settle(event.seq, Outcome::Expired, None, stop).await;
             }
-            if !scrubbed.is_within(&self.plan) {
-                return self.settle(event.seq, Outcome::Purged, None, stop).await;
-            }
             let Some(site) = self.switches.site(scrubbed.site()) else {
                 return true;
             };
+            if !scrubbed.is_within(&site.plan) {
+                return self.settle(event.seq, Outcome::Purged, None, stop).await;
+            }
             // Without leave the event has been purged, or is about to be.
             let Some(permit) = site.permit().await else {
                 return true;

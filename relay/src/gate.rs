@@ -5,12 +5,12 @@
 //! can be made nowhere else, so no later room has to ask again.
 
 use crate::clock::Moment;
+use crate::config::SitePlan;
 use crate::guard::Sender;
 use crate::switch::{Permit, Site, Switches};
 use crate::visitor::Visitors;
-use relay_event::plan::{EventPlan, Plan};
 use relay_event::user_agent::{self, UserAgent};
-use relay_event::{Consent, Event, Outcome};
+use relay_event::{Consent, Event, Outcome, Plan};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -58,7 +58,6 @@ pub async fn enter(
     site: &str,
     consent: Option<Consent>,
     signals: &Signals,
-    plan: &Plan,
     switches: &Switches,
     visitors: &Visitors,
     now: Moment,
@@ -75,7 +74,7 @@ pub async fn enter(
         return Err(Outcome::OperatorLock);
     }
     let permit = site.permit().await.ok_or(Outcome::SwitchedOff)?;
-    let consent = consented(consent, signals.privacy_signal, plan)?;
+    let consent = consented(consent, signals.privacy_signal, &site.plan)?;
     let user_agent = match user_agent::coarsen(&signals.user_agent) {
         UserAgent::Browser(text) => Some(text),
         UserAgent::Unknown => None,
@@ -113,18 +112,17 @@ impl Visit {
     ///
     /// # Errors
     /// The event's outcome.
-    pub fn admit<'p>(&self, event: Event, plan: &'p Plan) -> Result<(Admitted, &'p EventPlan), Outcome> {
-        let rules = plan.event(&event.name).ok_or(Outcome::UnknownEvent)?;
+    pub fn admit(&self, event: Event) -> Result<Admitted, Outcome> {
+        let rules = self.site.plan.event(&event.name).ok_or(Outcome::UnknownEvent)?;
         if !self.consent.covers(&rules.category) {
             return Err(Outcome::CategoryRefused);
         }
-        let admitted = Admitted {
+        Ok(Admitted {
             event,
             permit: Arc::clone(&self.permit),
             site: Arc::clone(&self.site),
             sender: self.sender.clone(),
-        };
-        Ok((admitted, rules))
+        })
     }
 }
 
@@ -137,6 +135,11 @@ impl Admitted {
     /// The configured site, which the sender's word is not taken for again.
     pub fn site(&self) -> &str {
         &self.site.domain
+    }
+
+    /// The site's plan, by which the event was admitted.
+    pub fn plan(&self) -> &SitePlan {
+        &self.site.plan
     }
 
     /// Who sent it, as far as may leave.

@@ -12,7 +12,8 @@ use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
-use relay_event::Outcome;
+use relay_event::plan::Unmatched;
+use relay_event::{Outcome, Plan};
 use std::sync::Arc;
 
 /// The media type of [`Metrics::text`].
@@ -24,7 +25,7 @@ pub struct Metrics {
     registry: Registry,
     /// Where every event is counted.
     pub ledger: Arc<Ledger>,
-    /// Events stored, by the plan's name for them.
+    /// Events stored, by the plan's name for them; one that no plan lists counts as `other`.
     pub accepted: Family<EventLabel, Counter>,
     /// Properties that the policy left out.
     pub props_dropped: Counter,
@@ -42,7 +43,7 @@ pub struct Metrics {
     pub enabled: Family<SiteLabel, Gauge>,
 }
 
-/// An event's name. Only names the plan lists become labels.
+/// An event's name. Only names that a plan lists become labels; all others are one, [`EventLabel::other`].
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub struct EventLabel {
     event: String,
@@ -62,10 +63,20 @@ pub struct ResultLabel {
 }
 
 impl EventLabel {
-    /// The label of an event of the plan.
-    pub fn of(rules: &relay_event::plan::EventPlan) -> Self {
+    /// The label of an event of a site with this plan.
+    pub fn of(plan: &Plan, name: &str) -> Self {
+        match plan.event(name) {
+            Some(rules) => Self {
+                event: rules.name.clone(),
+            },
+            None => Self::other(),
+        }
+    }
+
+    /// The label of all events that no plan lists, so that nobody can make up labels.
+    pub fn other() -> Self {
         Self {
-            event: rules.name.clone(),
+            event: "other".to_owned(),
         }
     }
 }
@@ -91,8 +102,13 @@ impl Metrics {
             "Events stored for delivery, by the plan's name for them",
             accepted.clone(),
         );
-        for rules in &config.plan.events {
-            drop(accepted.get_or_create(&EventLabel::of(rules)));
+        for plan in config.plans.iter() {
+            for rules in &plan.events {
+                drop(accepted.get_or_create(&EventLabel::of(plan, &rules.name)));
+            }
+            if plan.unmatched == Unmatched::Scrub {
+                drop(accepted.get_or_create(&EventLabel::other()));
+            }
         }
         let props_dropped = Counter::default();
         registry.register(
@@ -151,9 +167,22 @@ impl Metrics {
         let build = Info::new(vec![
             ("version", env!("CARGO_PKG_VERSION").to_owned()),
             ("commit", crate::version::COMMIT.to_owned()),
-            ("plan", config.plan.version.to_string()),
         ]);
         registry.register("build", "What this relay was built from", build);
+        let plan_version = Family::<SiteLabel, Gauge>::default();
+        registry.register(
+            "plan_version",
+            "The version of the site's tracking plan, which consent has to name",
+            plan_version.clone(),
+        );
+        for site in &config.sites {
+            let label = SiteLabel {
+                site: site.domain.clone(),
+            };
+            plan_version
+                .get_or_create(&label)
+                .set(i64::from(site.plan.version));
+        }
         Self {
             registry,
             ledger,

@@ -1,22 +1,23 @@
 //! The sandbox: runs the policy component under wasmtime, with nothing but its own memory.
 //!
 //! A component that imports anything is refused when it is loaded. Each call has its own fuel, each
-//! instance its own memory limit. Instances are reused, because making one costs more than scrubbing;
+//! instance its own memory limit. An instance knows one plan, so each plan has a pool of its own over the one
+//! compiled component. Instances are reused, because making one costs more than scrubbing;
 //! the guard keeps what one remembers of an event from being written into another, and an instance
 //! that trapped is thrown away.
 
 mod instance;
 pub mod trial;
 
-use crate::config::PolicyConfig;
+use crate::config::{Plans, PolicyConfig, SitePlan};
 use instance::{Guest, Instance};
+use relay_event::Outcome;
 use relay_event::scrub::Visible;
-use relay_event::{Outcome, Plan};
 use std::sync::{Arc, Mutex, PoisonError};
 use wasmtime::component::{Component, Linker};
 use wasmtime::{Config, Engine};
 
-/// Most idle instances kept. Above it an instance is dropped after its call.
+/// Most idle instances kept per plan. Above it an instance is dropped after its call.
 const IDLE_MAX: usize = 64;
 /// Calls after which an instance is replaced, so that a policy that leaks memory does not run into
 /// its limit in the middle of an event.
@@ -50,6 +51,12 @@ pub enum LoadError {
 
 /// A loaded policy, ready to scrub from any thread.
 pub struct Sandbox {
+    pools: Vec<Pool>,
+}
+
+/// The instances that were configured with one plan.
+struct Pool {
+    plan: SitePlan,
     guest: Guest,
     idle: Mutex<Vec<Instance>>,
 }
@@ -61,11 +68,11 @@ impl std::fmt::Debug for Sandbox {
 }
 
 impl Sandbox {
-    /// Compiles a component, proves that it imports nothing and lets it read the plan once.
+    /// Compiles a component, proves that it imports nothing and lets it read each plan once.
     ///
     /// # Errors
     /// When the component cannot be a policy. The relay does not start then.
-    pub fn load(wasm: &[u8], plan: &Plan, limits: &PolicyConfig) -> Result<Self, LoadError> {
+    pub fn load(wasm: &[u8], plans: &Plans, limits: &PolicyConfig) -> Result<Self, LoadError> {
         if wasm.len() > COMPONENT_BYTES_MAX {
             return Err(LoadError::TooLarge);
         }
@@ -80,26 +87,40 @@ impl Sandbox {
             .instantiate_pre(&component)
             .and_then(instance::PolicyPre::new)
             .map_err(|e| LoadError::NotAComponent(first_line(&e)))?;
-        let guest = Guest {
-            pre,
-            plan: Arc::from(serde_json::to_string(plan).unwrap_or_default()),
-            fuel: limits.fuel,
-            configure_fuel: CONFIGURE_FUEL,
-            memory_bytes_max: limits.memory_bytes_max,
+        let pool = |plan: &SitePlan| -> Result<Pool, LoadError> {
+            let guest = Guest {
+                pre: pre.clone(),
+                plan: Arc::from(serde_json::to_string(&**plan).unwrap_or_default()),
+                fuel: limits.fuel,
+                configure_fuel: CONFIGURE_FUEL,
+                memory_bytes_max: limits.memory_bytes_max,
+            };
+            let first = Instance::new(&guest).map_err(LoadError::Configure)?;
+            Ok(Pool {
+                plan: plan.clone(),
+                guest,
+                idle: Mutex::new(vec![first]),
+            })
         };
-        let first = Instance::new(&guest).map_err(LoadError::Configure)?;
         Ok(Self {
-            guest,
-            idle: Mutex::new(vec![first]),
+            pools: plans.iter().map(pool).collect::<Result<_, _>>()?,
         })
     }
 
-    /// Scrubs one event. Takes microseconds, so it may run on an async worker; a guest that loops is
+    /// Scrubs one event by a plan. Takes microseconds, so it may run on an async worker; a guest that loops is
     /// stopped when its fuel is gone, which takes milliseconds at most.
     ///
     /// # Errors
-    /// How the event ended: the policy refused it, or failed.
-    pub fn scrub(&self, event: &Visible) -> Result<Visible, Outcome> {
+    /// How the event ended: the policy refused it, or failed. For a plan that was not there when the
+    /// policy was loaded there is no instance: [`Outcome::PolicyUnavailable`].
+    pub fn scrub(&self, plan: &SitePlan, event: &Visible) -> Result<Visible, Outcome> {
+        let pool = self.pools.iter().find(|pool| pool.plan.is(plan));
+        pool.ok_or(Outcome::PolicyUnavailable)?.scrub(event)
+    }
+}
+
+impl Pool {
+    fn scrub(&self, event: &Visible) -> Result<Visible, Outcome> {
         let idle = self.lock().pop();
         let mut instance = match idle {
             Some(instance) => instance,

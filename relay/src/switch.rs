@@ -5,7 +5,7 @@
 //! and none leaves. What waited is purged in the same transaction that records the switch.
 
 use crate::clock::{Clock, Moment};
-use crate::config::Config;
+use crate::config::{Config, SitePlan};
 use crate::metrics::{Metrics, SiteLabel};
 use crate::spool::{self, Removed, Spool};
 use crate::store::{Store, StoreError};
@@ -30,6 +30,8 @@ pub struct Site {
     pub origins: Vec<String>,
     /// The operator's lock, for this site or for all.
     pub operator_lock: bool,
+    /// The tracking plan: all that may ever leave of this site's events.
+    pub plan: SitePlan,
     on: Arc<RwLock<bool>>,
     /// Cut when the switch is turned off and requests under way do not end by themselves.
     cut: Mutex<CancellationToken>,
@@ -145,6 +147,7 @@ impl Switches {
                 domain: site.domain.clone(),
                 origins: site.origins.clone(),
                 operator_lock: config.operator_lock || site.operator_lock,
+                plan: site.plan.clone(),
                 on: Arc::new(RwLock::new(on)),
                 cut: Mutex::default(),
                 changed: Mutex::new(changed),

@@ -11,11 +11,9 @@ fn setup() -> Setup {
 async fn check_config_tells_every_mistake_with_key_and_line() {
     let good = setup().command(EXE, &["check-config"], "").await;
     assert_eq!(good.code, Some(0), "{good:?}");
-    assert!(
-        good.out
-            .contains("1 site(s), tracking plan version 3 with 4 events"),
-        "{good:?}"
-    );
+    for want in ["1 site(s)", "plan.toml, tracking plan version 3 with 4 events"] {
+        assert!(good.out.contains(want), "{want}: {good:?}");
+    }
 
     let check = async |what: &str, section: &str, line: &str, wants: &[&str]| {
         let setup = setup()

@@ -11,6 +11,7 @@ mod delivery;
 mod door;
 mod ingest;
 mod monitoring;
+mod plans;
 mod privacy;
 mod refusals;
 mod restart;

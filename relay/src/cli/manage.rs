@@ -28,16 +28,23 @@ fn load(path: &Path) -> Result<Config, crate::document::Mistakes> {
 /// `check-config`.
 pub(super) fn check_config(path: &Path) -> Outcome {
     let config = load(path)?;
-    let plan = &config.plan;
     say(&format!(
-        "{} is valid: {} site(s), tracking plan version {} with {} events and {} routes, delivering to {}",
+        "{} is valid: {} site(s), delivering to {}",
         path.display(),
         config.sites.len(),
-        plan.version,
-        plan.events.len(),
-        plan.routes.iter().count(),
         config.upstream.url,
     ));
+    for site in &config.sites {
+        let plan = &site.plan;
+        say(&format!(
+            "{}: {}, tracking plan version {} with {} events and {} routes",
+            site.domain,
+            plan.name(),
+            plan.version,
+            plan.events.len(),
+            plan.routes.iter().count(),
+        ));
+    }
     if config.metrics.password.is_none() {
         say("note: without metrics.password nobody can read /metrics");
     }

@@ -1,5 +1,6 @@
 //! `[[site]]`: the sites events may belong to.
 
+use crate::config::plans::{PlanFiles, SitePlan};
 use crate::document::Section;
 use std::collections::HashSet;
 
@@ -12,13 +13,15 @@ pub struct SiteConfig {
     pub origins: Vec<String>,
     /// The operator's lock for this site alone.
     pub operator_lock: bool,
+    /// The tracking plan: all that may ever leave of this site's events.
+    pub plan: SitePlan,
 }
 
 impl SiteConfig {
-    pub(super) fn read_all(root: &Section<'_>) -> Vec<Self> {
+    pub(super) fn read_all(root: &Section<'_>, plans: &mut PlanFiles<'_>) -> Vec<Self> {
         let mut seen = HashSet::new();
         let sites: Vec<Self> = root
-            .sections("site", |section| Self::read(section, &mut seen))
+            .sections("site", |section| Self::read(section, plans, &mut seen))
             .into_iter()
             .flatten()
             .collect();
@@ -31,9 +34,10 @@ impl SiteConfig {
         sites
     }
 
-    fn read(section: &Section<'_>, seen: &mut HashSet<String>) -> Option<Self> {
+    fn read(section: &Section<'_>, plans: &mut PlanFiles<'_>, seen: &mut HashSet<String>) -> Option<Self> {
         let origins = section.list("origins", "origins such as \"https://panel.example.com\"", origin);
         let operator_lock = section.boolean("operator_lock").unwrap_or(false);
+        let plan = plans.of_site(section);
         if !section.has("domain") {
             section.mistake(
                 "domain",
@@ -52,6 +56,7 @@ impl SiteConfig {
         Some(Self {
             origins: origins.unwrap_or_else(|| vec![format!("https://{domain}")]),
             operator_lock,
+            plan: plan?,
             domain,
         })
     }

@@ -29,7 +29,7 @@ pub(super) async fn show(
     let Some(site) = app.switches.site(&query.site) else {
         return Problem::of(Outcome::UnknownSite).into_response();
     };
-    let plan = &app.config.plan;
+    let plan = &site.plan;
     let categories: Vec<&str> = plan.categories.iter().map(|c| c.name.as_str()).collect();
     let config = json!({ "enabled": site.is_on(), "plan": plan.version, "categories": categories });
     let etag = format!("\"{}-{}\"", plan.version, u8::from(site.is_on()));

@@ -12,6 +12,7 @@ use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 /// Free disk space below which the relay calls itself out of service, in bytes: Spring's own default.
@@ -150,6 +151,11 @@ async fn components(app: &App) -> Vec<Component> {
             "the answers are not Plausible's: check `upstream.url`",
         ),
     };
+    let plans: BTreeMap<&str, u32> = app
+        .switches
+        .sites()
+        .map(|site| (site.domain.as_str(), site.plan.version))
+        .collect();
     vec![
         Component {
             name: "db",
@@ -169,7 +175,7 @@ async fn components(app: &App) -> Vec<Component> {
         Component {
             name: "policy",
             status: Status::Up,
-            details: json!({ "plan": app.config.plan.version }),
+            details: json!({ "plans": plans }),
         },
         disk_space(app),
     ]

@@ -7,7 +7,7 @@ use crate::config;
 use crate::guard::{self, Sender};
 use relay_event::Event;
 use relay_event::event::{Prop, Value};
-use relay_event::plan::Category;
+use relay_event::plan::{Category, Plan};
 use std::fs;
 
 fn wasm(path: &str) -> Vec<u8> {
@@ -15,18 +15,23 @@ fn wasm(path: &str) -> Vec<u8> {
     fs::read(&path).unwrap_or_else(|_| panic!("{path} is not there: `cargo xtask test` builds it"))
 }
 
-fn hostile(deed: &str) -> Result<Sandbox, LoadError> {
-    Sandbox::load(&wasm("../tests/hostile/hostile.wasm"), &plan(deed), &limits())
+fn hostile(deed: &str) -> Result<(Sandbox, SitePlan), LoadError> {
+    let plan = plan(deed);
+    load(&wasm("../tests/hostile/hostile.wasm"), &plan).map(|sandbox| (sandbox, plan))
+}
+
+fn load(wasm: &[u8], plan: &SitePlan) -> Result<Sandbox, LoadError> {
+    Sandbox::load(wasm, &plan.clone().into(), &limits())
 }
 
 /// The shipped plan, with the deed the hostile policy is to do.
-fn plan(deed: &str) -> Plan {
+fn plan(deed: &str) -> SitePlan {
     let mut plan = config::default_plan().unwrap();
     plan.categories.push(Category {
         name: "hostile".into(),
         description: deed.into(),
     });
-    plan
+    plan.into()
 }
 
 fn limits() -> PolicyConfig {
@@ -58,7 +63,7 @@ fn event(workspace: &str) -> Event {
 }
 
 /// Sends one event through sandbox and guard.
-fn run(sandbox: &Sandbox, event: &Event, plan: &Plan) -> Result<String, Outcome> {
+fn run(sandbox: &Sandbox, event: &Event, plan: &SitePlan) -> Result<String, Outcome> {
     let visible = Visible {
         name: event.name.clone(),
         url: event.url.clone(),
@@ -69,15 +74,15 @@ fn run(sandbox: &Sandbox, event: &Event, plan: &Plan) -> Result<String, Outcome>
         visitor: "2001:db8::1".parse().unwrap(),
         user_agent: None,
     };
-    let proposed = sandbox.scrub(&visible)?;
+    let proposed = sandbox.scrub(plan, &visible)?;
     let scrubbed = guard::prove(event, &event.site, &sender, proposed, plan)?;
     Ok(String::from_utf8(scrubbed.to_bytes()).unwrap())
 }
 
 #[test]
 fn the_policy_shipped_scrubs_as_the_native_rules_do() {
-    let plan = config::default_plan().unwrap();
-    let sandbox = Sandbox::load(&wasm("bundle/policy.wasm"), &plan, &limits()).unwrap();
+    let plan = SitePlan::from(config::default_plan().unwrap());
+    let sandbox = load(&wasm("bundle/policy.wasm"), &plan).unwrap();
     let record = run(&sandbox, &event("acme-prod"), &plan).unwrap();
     for kept in [
         "/w/:workspace/p/:project/tenants",
@@ -98,11 +103,11 @@ fn the_policy_shipped_scrubs_as_the_native_rules_do() {
 #[test]
 fn a_hostile_policy_can_only_make_events_end() {
     let check = |deed: &str, want: Option<Outcome>| {
-        let sandbox = hostile(deed).unwrap();
-        let got = run(&sandbox, &event("acme-prod"), &plan(deed));
+        let (sandbox, plan) = hostile(deed).unwrap();
+        let got = run(&sandbox, &event("acme-prod"), &plan);
         assert_eq!(got.as_ref().err(), want.as_ref(), "a policy that {deed}: {got:?}");
         // Whatever happened, the sandbox goes on with a fresh or sound instance.
-        let again = run(&sandbox, &event("acme-prod"), &plan(deed));
+        let again = run(&sandbox, &event("acme-prod"), &plan);
         assert_eq!(again.err(), want, "a policy that {deed}, the second time");
     };
     check("is honest", None);
@@ -130,18 +135,36 @@ fn a_hostile_policy_can_only_make_events_end() {
 #[test]
 fn nothing_of_an_earlier_event_enters_a_later_one() {
     let deed = "carries over an earlier event";
-    let sandbox = hostile(deed).unwrap();
-    assert!(run(&sandbox, &event("acme-prod"), &plan(deed)).is_ok());
-    assert_eq!(run(&sandbox, &event("other"), &plan(deed)), Err(Outcome::Widened));
+    let (sandbox, plan) = hostile(deed).unwrap();
+    assert!(run(&sandbox, &event("acme-prod"), &plan).is_ok());
+    assert_eq!(run(&sandbox, &event("other"), &plan), Err(Outcome::Widened));
+}
+
+#[test]
+fn each_plan_has_instances_of_its_own() {
+    let (small, shipped) = (
+        SitePlan::from(Plan::unplanned()),
+        SitePlan::from(config::default_plan().unwrap()),
+    );
+    let plans = Plans::in_use([&small, &shipped, &small].into_iter());
+    assert_eq!(plans.iter().count(), 2, "the same plan twice is one");
+    let sandbox = Sandbox::load(&wasm("bundle/policy.wasm"), &plans, &limits()).unwrap();
+    let page =
+        |plan: &SitePlan| run(&sandbox, &event("acme-prod"), plan).map(|r| r.contains("/w/:workspace"));
+    assert_eq!(page(&shipped), Ok(true));
+    assert_ne!(page(&small), Ok(true));
+    let stranger = SitePlan::from(config::default_plan().unwrap());
+    assert_eq!(
+        page(&stranger),
+        Err(Outcome::PolicyUnavailable),
+        "an equal plan that was not loaded"
+    );
 }
 
 #[test]
 fn what_is_no_policy_is_refused_when_it_is_loaded() {
     let check = |wasm: &[u8], want: &str| {
-        let error = Sandbox::load(wasm, &plan("is honest"), &limits())
-            .err()
-            .unwrap()
-            .to_string();
+        let error = load(wasm, &plan("is honest")).err().unwrap().to_string();
         assert!(error.contains(want), "{want} is not in: {error}");
     };
     check(b"not wasm at all", "not a WebAssembly component");
@@ -181,7 +204,7 @@ fn a_start_function_has_fuel_too() {
         (core module $m (func $spin (loop (br 0))) (start $spin))
         (core instance (instantiate $m)))"#;
     // It is refused for its missing exports before it may run at all.
-    let error = Sandbox::load(&wat::parse_str(looping).unwrap(), &plan("is honest"), &limits())
+    let error = load(&wat::parse_str(looping).unwrap(), &plan("is honest"))
         .err()
         .unwrap();
     assert!(matches!(error, LoadError::NotAComponent(_)), "{error}");
