@@ -1,11 +1,12 @@
 //! The command line: one subcommand per question an operator has.
 
 mod manage;
+mod policy;
 mod run;
 
 use crate::document::Mistakes;
 use crate::version;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, Parser, Subcommand, ValueEnum};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -37,6 +38,9 @@ enum Command {
     /// more, and those that waited are purged.
     #[command(subcommand)]
     Switch(SwitchCommand),
+    /// Judge a scrubbing policy, or see what one does to each field.
+    #[command(subcommand)]
+    Policy(PolicyCommand),
     /// Make and list the accounts that may use the admin page.
     #[command(subcommand)]
     User(UserCommand),
@@ -101,6 +105,51 @@ struct SwitchArgs {
 }
 
 #[derive(Debug, Subcommand)]
+enum PolicyCommand {
+    /// Check a policy before it is put to use, and say whether it is usable.
+    ///
+    /// Shows what the component imports, exports and weighs, gives it the plan, and runs ordinary and
+    /// hostile events through it and the guard. Exits 0 when it is usable, 1 when it is not.
+    Check {
+        #[command(flatten)]
+        policy: PolicyArgs,
+    },
+    /// Show the effective rule of each field, by running the policy on made-up values.
+    Explain {
+        #[command(flatten)]
+        policy: PolicyArgs,
+        /// Explain the plan of one site of the configuration only.
+        #[arg(long, value_name = "DOMAIN", requires = "config")]
+        site: Option<String>,
+        /// How to show it.
+        #[arg(long, value_enum, default_value = "text")]
+        format: Format,
+    },
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Format {
+    /// A table for people.
+    Text,
+    /// For programs.
+    Json,
+}
+
+/// Which policy, under which plan.
+#[derive(Debug, Args)]
+struct PolicyArgs {
+    /// The component. Without it: the configuration's `policy.file`, or the one built in.
+    #[arg(value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// The tracking plan to run it with. Without it and without a configuration: the one built in.
+    #[arg(long, value_name = "FILE", conflicts_with = "config")]
+    plan: Option<PathBuf>,
+    /// The configuration whose plans and limits to run it with.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+#[derive(Debug, Subcommand)]
 enum UserCommand {
     /// Make an account. Asks for the password.
     Add(UserArgs),
@@ -139,6 +188,10 @@ pub fn main() -> ExitCode {
         Command::Switch(SwitchCommand::Status { site, config }) => {
             manage::switch_status(&config.config, site.as_deref())
         }
+        Command::Policy(PolicyCommand::Check { policy }) => policy::check(&policy),
+        Command::Policy(PolicyCommand::Explain { policy, site, format }) => {
+            policy::explain(&policy, site.as_deref(), format)
+        }
         Command::User(UserCommand::Add(args)) => {
             manage::user_add(&args.config.config, &args.name, args.password_stdin)
         }
@@ -175,6 +228,7 @@ pub fn main() -> ExitCode {
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is::<policy::NotUsable>() => ExitCode::FAILURE,
         Err(error) => match error.downcast_ref::<Mistakes>() {
             Some(mistakes) => {
                 complain(&mistakes.to_string());

@@ -5,6 +5,7 @@ pub mod corpus;
 pub mod explain;
 mod probe;
 
+use crate::config::SitePlan;
 use crate::guard::{self, Sender};
 use crate::sandbox::trial::{Attempt, Trial};
 use crate::sandbox::{LoadError, Sandbox};
@@ -60,7 +61,7 @@ impl Tally {
 /// When the policy does not take the plan.
 pub fn run(
     sandbox: &Sandbox,
-    plan: &Plan,
+    plan: &SitePlan,
     events: &[Event],
     progress: &mut dyn FnMut(usize, usize),
 ) -> Result<Tally, LoadError> {
@@ -77,18 +78,22 @@ pub fn run(
         progress(times.len(), events.len() * 2);
         attempt
     };
-    let mut forwards = sandbox.trial()?;
+    let mut forwards = sandbox.trial(plan)?;
     let first: Vec<_> = events
         .iter()
         .map(|event| call(&mut forwards, event).result)
         .collect();
-    let mut backwards = sandbox.trial()?;
+    let mut backwards = sandbox.trial(plan)?;
     let second: Vec<_> = events
         .iter()
         .rev()
         .map(|event| call(&mut backwards, event).result)
         .collect();
-    tally.unstable = first.iter().zip(second.iter().rev()).filter(|(a, b)| a != b).count();
+    tally.unstable = first
+        .iter()
+        .zip(second.iter().rev())
+        .filter(|(a, b)| a != b)
+        .count();
     times.sort_unstable();
     tally.median = times.get(times.len() / 2).copied().unwrap_or_default();
     tally.longest = times.last().copied().unwrap_or_default();
@@ -96,7 +101,12 @@ pub fn run(
         match ending(event, proposed, plan) {
             Ok(out) if scrub::scrub(visible(event), plan).is_ok_and(|all| all == out) => tally.whole += 1,
             Ok(_) => tally.reduced += 1,
-            Err(outcome) => *tally.ended.entry((outcome.label(), outcome.reason())).or_default() += 1,
+            Err(outcome) => {
+                *tally
+                    .ended
+                    .entry((outcome.label(), outcome.reason()))
+                    .or_default() += 1
+            }
         }
     }
     Ok(tally)
@@ -142,7 +152,7 @@ pub fn objections(friendly: &Tally, hostile: &Tally) -> Vec<String> {
 ///
 /// # Errors
 /// Why it should not.
-pub fn smoke(sandbox: &Sandbox, plan: &Plan) -> Result<(), String> {
+pub fn smoke(sandbox: &Sandbox, plan: &SitePlan) -> Result<(), String> {
     let tally = run(sandbox, plan, &corpus::friendly(plan), &mut |_, _| {}).map_err(|e| e.to_string())?;
     let objections = objections(&tally, &Tally::default());
     match objections.is_empty() {

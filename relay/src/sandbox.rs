@@ -13,6 +13,7 @@ use crate::config::{Plans, PolicyConfig, SitePlan};
 use instance::{Guest, Instance};
 use relay_event::Outcome;
 use relay_event::scrub::Visible;
+use sha2::{Digest, Sha256};
 use std::sync::{Arc, Mutex, PoisonError};
 use wasmtime::component::{Component, Linker};
 use wasmtime::{Config, Engine};
@@ -28,6 +29,9 @@ pub const COMPONENT_BYTES_MAX: usize = 16 * 1024 * 1024;
 const CONFIGURE_FUEL: u64 = 500_000_000;
 /// Stack of a guest, in bytes. Deep recursion traps at its end.
 pub const STACK_BYTES_MAX: usize = 512 * 1024;
+
+/// How a core module begins, as compilers give it before it is made a component.
+const CORE_MODULE: &[u8] = b"\0asm\x01\0\0\0";
 
 /// Why a policy cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +51,17 @@ pub enum LoadError {
     /// It does not take the plan.
     #[error("the policy refuses the tracking plan: {0}")]
     Configure(String),
+}
+
+/// What a component is recognised by: the SHA-256 of its bytes, in hexadecimal.
+pub fn sha256(wasm: &[u8]) -> String {
+    use std::fmt::Write;
+    let mut text = String::with_capacity(64);
+    for byte in Sha256::digest(wasm) {
+        // Writing into a string cannot fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
 }
 
 /// A loaded policy, ready to scrub from any thread.
@@ -73,12 +88,8 @@ impl Sandbox {
     /// # Errors
     /// When the component cannot be a policy. The relay does not start then.
     pub fn load(wasm: &[u8], plans: &Plans, limits: &PolicyConfig) -> Result<Self, LoadError> {
-        if wasm.len() > COMPONENT_BYTES_MAX {
-            return Err(LoadError::TooLarge);
-        }
-        let engine = engine().map_err(|e| LoadError::NotAComponent(first_line(&e)))?;
-        let component =
-            Component::new(&engine, wasm).map_err(|e| LoadError::NotAComponent(first_line(&e)))?;
+        let component = compile(wasm)?;
+        let engine = component.engine().clone();
         if let Some((name, _)) = component.component_type().imports(&engine).next() {
             return Err(LoadError::Imports(name.to_owned()));
         }
@@ -114,8 +125,11 @@ impl Sandbox {
     /// How the event ended: the policy refused it, or failed. For a plan that was not there when the
     /// policy was loaded there is no instance: [`Outcome::PolicyUnavailable`].
     pub fn scrub(&self, plan: &SitePlan, event: &Visible) -> Result<Visible, Outcome> {
-        let pool = self.pools.iter().find(|pool| pool.plan.is(plan));
-        pool.ok_or(Outcome::PolicyUnavailable)?.scrub(event)
+        self.pool(plan).ok_or(Outcome::PolicyUnavailable)?.scrub(event)
+    }
+
+    fn pool(&self, plan: &SitePlan) -> Option<&Pool> {
+        self.pools.iter().find(|pool| pool.plan.is(plan))
     }
 }
 
@@ -139,6 +153,20 @@ impl Pool {
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Instance>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Compiles a component, whatever it imports and exports.
+fn compile(wasm: &[u8]) -> Result<Component, LoadError> {
+    if wasm.len() > COMPONENT_BYTES_MAX {
+        return Err(LoadError::TooLarge);
+    }
+    if wasm.starts_with(CORE_MODULE) {
+        return Err(LoadError::NotAComponent(
+            "it is a core module, and docs/POLICY.md says how to make a component of it".to_owned(),
+        ));
+    }
+    let unreadable = |error| LoadError::NotAComponent(first_line(&error));
+    Component::new(&engine().map_err(unreadable)?, wasm).map_err(unreadable)
 }
 
 /// Whether an instance that answered so is thrown away: nobody knows what state a trap leaves behind.

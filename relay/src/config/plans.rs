@@ -29,6 +29,25 @@ impl SitePlan {
         Self(Arc::new(Named { name, plan }))
     }
 
+    /// Reads and checks a plan file on its own, without a configuration.
+    ///
+    /// # Errors
+    /// Every mistake of the file, with key and line.
+    pub fn load(path: &Path) -> Result<Self, Mistakes> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|error| Mistakes::of_file(path, format!("cannot be read: {error}")))?;
+        let name = path.display().to_string();
+        plan_file::read(&name, &text).map(|plan| Self::new(name, plan))
+    }
+
+    /// The plan shipped with the relay.
+    ///
+    /// # Errors
+    /// Never, as a test proves; a defect of ours would be reported like an operator's mistake.
+    pub fn built_in() -> Result<Self, Mistakes> {
+        default_plan().map(|plan| Self::new(DEFAULT_NAME.to_owned(), plan))
+    }
+
     /// Where the plan was read from, for people.
     pub fn name(&self) -> &str {
         &self.0.name

@@ -6,7 +6,7 @@
 
 use super::probe;
 use relay_event::event::Prop;
-use relay_event::plan::{EventPlan, Plan};
+use relay_event::plan::{EventPlan, Plan, Unmatched};
 use relay_event::{Event, wire};
 
 const FRIENDLY: &str = include_str!("friendly.jsonl");
@@ -18,7 +18,7 @@ const EACH: &str = "*";
 /// Ordinary events: those of the file that the plan lists, and one of each kind made from the plan.
 pub fn friendly(plan: &Plan) -> Vec<Event> {
     let mut events: Vec<Event> = lines(FRIENDLY)
-        .filter(|event| plan.event(&event.name).is_some())
+        .filter(|event| plan.event(&event.name).is_some() || plan.unmatched == Unmatched::Scrub)
         .collect();
     let Some(model) = lines(FRIENDLY).next() else {
         return events;
@@ -38,8 +38,22 @@ pub fn friendly(plan: &Plan) -> Vec<Event> {
 
 /// Events that try to get something past the policy. Each is one the gate would let in.
 pub fn hostile(plan: &Plan) -> Vec<Event> {
+    // Where the plan need not list an event, one without any rules is tried as well.
+    let unlisted = EventPlan {
+        name: "Unlisted".to_owned(),
+        category: String::new(),
+        description: String::new(),
+        props: Vec::new(),
+    };
+    let mut rules: Vec<&EventPlan> = plan.events.iter().collect();
+    if plan.unmatched == Unmatched::Scrub {
+        rules.push(&unlisted);
+    }
     lines(HOSTILE)
-        .flat_map(|event| plan.events.iter().map(move |rules| fit(&event, rules, plan)))
+        .flat_map(|event| {
+            let fitted = rules.iter().map(move |rules| fit(&event, rules, plan));
+            fitted.collect::<Vec<_>>()
+        })
         .collect()
 }
 

@@ -1,6 +1,7 @@
 //! The effective rule of each field, shown by running the policy on made-up values.
 
 use super::{ending, probe, visible};
+use crate::config::SitePlan;
 use crate::sandbox::trial::Trial;
 use crate::sandbox::{LoadError, Sandbox};
 use relay_event::event::{Prop, Value};
@@ -35,8 +36,8 @@ pub struct Row {
 ///
 /// # Errors
 /// When the policy does not take the plan.
-pub fn explain(sandbox: &Sandbox, plan: &Plan) -> Result<Vec<Row>, LoadError> {
-    let mut trial = sandbox.trial()?;
+pub fn explain(sandbox: &Sandbox, plan: &SitePlan) -> Result<Vec<Row>, LoadError> {
+    let mut trial = sandbox.trial(plan)?;
     let mut rows = Vec::new();
     if let Some(rules) = plan.events.first() {
         addresses(&mut trial, rules, plan, &mut rows);

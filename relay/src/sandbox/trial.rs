@@ -2,11 +2,11 @@
 //! what they cost. For `policy check`, `policy explain` and the smoke run before a reload.
 
 use super::instance::Instance;
-use super::{LoadError, Sandbox, engine, first_line};
+use super::{LoadError, Pool, Sandbox, compile};
+use crate::config::SitePlan;
 use relay_event::Outcome;
 use relay_event::scrub::Visible;
 use std::time::{Duration, Instant};
-use wasmtime::component::Component;
 
 /// What a component asks for and offers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,22 +22,17 @@ pub struct Anatomy {
 /// # Errors
 /// When it is too large or no component at all.
 pub fn anatomy(wasm: &[u8]) -> Result<Anatomy, LoadError> {
-    if wasm.len() > super::COMPONENT_BYTES_MAX {
-        return Err(LoadError::TooLarge);
-    }
-    let unreadable = |error| LoadError::NotAComponent(first_line(&error));
-    let engine = engine().map_err(unreadable)?;
-    let component = Component::new(&engine, wasm).map_err(unreadable)?;
-    let ty = component.component_type();
+    let component = compile(wasm)?;
+    let (ty, engine) = (component.component_type(), component.engine());
     Ok(Anatomy {
-        imports: ty.imports(&engine).map(|(name, _)| name.to_owned()).collect(),
-        exports: ty.exports(&engine).map(|(name, _)| name.to_owned()).collect(),
+        imports: ty.imports(engine).map(|(name, _)| name.to_owned()).collect(),
+        exports: ty.exports(engine).map(|(name, _)| name.to_owned()).collect(),
     })
 }
 
 /// One instance, called event by event.
 pub struct Trial<'s> {
-    sandbox: &'s Sandbox,
+    pool: &'s Pool,
     instance: Instance,
 }
 
@@ -69,20 +64,20 @@ impl Sandbox {
     /// A fresh instance to try events on, apart from those that serve.
     ///
     /// # Errors
-    /// When the policy does not take the plan.
-    pub fn trial(&self) -> Result<Trial<'_>, LoadError> {
-        let instance = Instance::new(&self.guest).map_err(LoadError::Configure)?;
-        Ok(Trial {
-            sandbox: self,
-            instance,
-        })
+    /// When the policy does not take the plan, or was not loaded for it.
+    pub fn trial(&self, plan: &SitePlan) -> Result<Trial<'_>, LoadError> {
+        let pool = self
+            .pool(plan)
+            .ok_or_else(|| LoadError::Configure("it was loaded for others".to_owned()))?;
+        let instance = Instance::new(&pool.guest).map_err(LoadError::Configure)?;
+        Ok(Trial { pool, instance })
     }
 }
 
 impl Trial<'_> {
     /// Calls the policy with one event. As in service, an instance that failed is replaced.
     pub fn scrub(&mut self, event: &Visible) -> Attempt {
-        let fuel = self.sandbox.guest.fuel;
+        let fuel = self.pool.guest.fuel;
         let started = Instant::now();
         let result = self.instance.scrub(event, fuel);
         let attempt = Attempt {
@@ -92,7 +87,7 @@ impl Trial<'_> {
             result,
         };
         if super::is_spent(&attempt.result)
-            && let Ok(fresh) = Instance::new(&self.sandbox.guest)
+            && let Ok(fresh) = Instance::new(&self.pool.guest)
         {
             self.instance = fresh;
         }

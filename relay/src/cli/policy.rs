@@ -1,0 +1,267 @@
+//! `policy check` and `policy explain`.
+
+use crate::app::StartError;
+use crate::cli::{Format, Outcome, PolicyArgs, complain, say};
+use crate::config::{self, Config, PolicyConfig, SitePlan};
+use crate::http::assets;
+use crate::policy_check::{self, Tally, corpus, explain::Row};
+use crate::sandbox::{COMPONENT_BYTES_MAX, STACK_BYTES_MAX, Sandbox, sha256, trial};
+use anyhow::{Context, bail};
+use std::fmt::Write as _;
+use std::io::{IsTerminal, Write as _};
+use std::time::{Duration, Instant};
+
+/// How often progress is shown on a terminal.
+const PROGRESS_EVERY: Duration = Duration::from_millis(100);
+
+/// A policy and what it is to be judged under.
+struct Case {
+    name: String,
+    wasm: Vec<u8>,
+    plans: Vec<SitePlan>,
+    /// The sites of each plan, as far as a configuration names them.
+    sites: Vec<(String, SitePlan)>,
+    limits: PolicyConfig,
+}
+
+impl Case {
+    fn of(args: &PolicyArgs) -> anyhow::Result<Self> {
+        let (plans, sites, limits) = match (&args.config, &args.plan) {
+            (Some(path), _) => {
+                let config = Config::load(path, &config::process_env)?;
+                let sites = config.sites.iter().map(|s| (s.domain.clone(), s.plan.clone()));
+                let sites = sites.collect();
+                (config.plans.iter().cloned().collect(), sites, config.policy)
+            }
+            (None, Some(path)) => (vec![SitePlan::load(path)?], Vec::new(), PolicyConfig::default()),
+            (None, None) => (vec![SitePlan::built_in()?], Vec::new(), PolicyConfig::default()),
+        };
+        let file = args.file.as_ref().or(limits.file.as_ref());
+        let (name, wasm) = match file {
+            Some(path) => {
+                let wasm = std::fs::read(path)
+                    .with_context(|| format!("the policy {} cannot be read", path.display()))?;
+                (path.display().to_string(), wasm)
+            }
+            None => {
+                let wasm = assets::default_policy().ok_or(StartError::NoPolicy)?;
+                ("the policy built in".to_owned(), wasm.into_owned())
+            }
+        };
+        Ok(Self {
+            name,
+            wasm,
+            plans,
+            sites,
+            limits,
+        })
+    }
+
+    fn load(&self, plan: &SitePlan) -> anyhow::Result<Sandbox> {
+        Ok(Sandbox::load(&self.wasm, &plan.clone().into(), &self.limits)?)
+    }
+}
+
+/// `policy check` has said what is wrong as its verdict, where scripts look for it.
+#[derive(Debug, thiserror::Error)]
+#[error("the policy is not usable")]
+pub(super) struct NotUsable;
+
+/// `policy check`.
+pub(super) fn check(args: &PolicyArgs) -> Outcome {
+    let case = Case::of(args)?;
+    let mut objections = Vec::new();
+    say(&format!("policy     {}", case.name));
+    say(&format!(
+        "size       {} bytes of at most {COMPONENT_BYTES_MAX}",
+        case.wasm.len()
+    ));
+    say(&format!("sha256     {}", sha256(&case.wasm)));
+    match trial::anatomy(&case.wasm) {
+        Ok(anatomy) => {
+            say(&format!("imports    {}", list(&anatomy.imports)));
+            say(&format!("exports    {}", list(&anatomy.exports)));
+        }
+        Err(error) => objections.push(error.to_string()),
+    }
+    say(&format!(
+        "limits     {} fuel per event, {} bytes of memory, {STACK_BYTES_MAX} bytes of stack",
+        case.limits.fuel, case.limits.memory_bytes_max
+    ));
+    if objections.is_empty() {
+        for plan in &case.plans {
+            objections.extend(check_with(&case, plan)?);
+        }
+    }
+    // One mistake shows under every plan.
+    objections.dedup();
+    if !objections.is_empty() {
+        say(&format!("not usable: {}", objections.join("; ")));
+        return Err(NotUsable.into());
+    }
+    say("ok: it imports nothing, takes the plan, fails on no event and answers the same in any order");
+    Ok(())
+}
+
+/// Judges a policy under one plan, and says why it is not usable.
+fn check_with(case: &Case, plan: &SitePlan) -> anyhow::Result<Vec<String>> {
+    let sandbox = match case.load(plan) {
+        Ok(sandbox) => sandbox,
+        Err(error) => return Ok(vec![error.to_string()]),
+    };
+    say(&format!(
+        "\nplan       {}, version {}: taken",
+        plan.name(),
+        plan.version
+    ));
+    let mut tallies = Vec::new();
+    for (name, events) in [
+        ("ordinary", corpus::friendly(plan)),
+        ("hostile", corpus::hostile(plan)),
+    ] {
+        let mut progress = Progress::new(name);
+        let tally = policy_check::run(&sandbox, plan, &events, &mut |done, all| progress.show(done, all))?;
+        progress.clear();
+        say(&describe(name, &tally));
+        tallies.push(tally);
+    }
+    let [friendly, hostile] = &tallies[..] else {
+        return Ok(Vec::new());
+    };
+    let stopped = hostile.ended_as("policy_rejected", "");
+    if stopped > 0 {
+        say(&format!(
+            "note: on {stopped} hostile event(s) the policy let through what the guard then stopped; nothing leaves, but the event is lost"
+        ));
+    }
+    Ok(policy_check::objections(friendly, hostile))
+}
+
+fn describe(name: &str, tally: &Tally) -> String {
+    let mut text = format!(
+        "{name:<10} {} events: {} as much as the rules allow, {} less",
+        tally.events, tally.whole, tally.reduced
+    );
+    for ((label, reason), count) in &tally.ended {
+        let _ = write!(text, ", {count} {label} {reason}");
+    }
+    let micros = |time: Duration| time.as_secs_f64() * 1e6;
+    let _ = write!(
+        text,
+        "\n           per event: {:.1} µs median, {:.1} µs longest, {} fuel at most; {} bytes of memory",
+        micros(tally.median),
+        micros(tally.longest),
+        tally.fuel,
+        tally.memory_bytes
+    );
+    match tally.unstable {
+        0 => text.push_str("; the same answers in any order"),
+        n => {
+            let _ = write!(text, "; {n} answer(s) depend on the order");
+        }
+    }
+    text
+}
+
+fn list(names: &[String]) -> String {
+    match names.is_empty() {
+        true => "none".to_owned(),
+        false => names.join(", "),
+    }
+}
+
+/// A line that is written over while something takes long, on a terminal only.
+struct Progress {
+    what: &'static str,
+    shown: Option<Instant>,
+    started: Instant,
+}
+
+impl Progress {
+    fn new(what: &'static str) -> Self {
+        Self {
+            what,
+            shown: None,
+            started: Instant::now(),
+        }
+    }
+
+    fn show(&mut self, done: usize, all: usize) {
+        let last = self.shown.unwrap_or(self.started);
+        if last.elapsed() < PROGRESS_EVERY || !std::io::stderr().is_terminal() {
+            return;
+        }
+        self.shown = Some(Instant::now());
+        // A terminal that is gone needs no progress.
+        let _ = write!(std::io::stderr(), "\r{} events: {done} of {all} calls", self.what);
+    }
+
+    fn clear(&self) {
+        if self.shown.is_some() {
+            let _ = write!(std::io::stderr(), "\r\x1b[K");
+        }
+    }
+}
+
+/// `policy explain`.
+pub(super) fn explain(args: &PolicyArgs, site: Option<&str>, format: Format) -> Outcome {
+    let mut case = Case::of(args)?;
+    if let Some(domain) = site {
+        let Some((_, plan)) = case.sites.iter().find(|(known, _)| known == domain) else {
+            let known: Vec<_> = case.sites.iter().map(|(known, _)| known.as_str()).collect();
+            bail!(
+                "the site {domain} is not in the configuration, which has {}",
+                known.join(", ")
+            );
+        };
+        case.plans = vec![plan.clone()];
+    }
+    let mut all = Vec::new();
+    for plan in &case.plans {
+        let rows = policy_check::explain::explain(&case.load(plan)?, plan)?;
+        match format {
+            Format::Text => {
+                say(&format!(
+                    "{} under {}, version {}\n",
+                    case.name,
+                    plan.name(),
+                    plan.version
+                ));
+                say(&table(&rows));
+            }
+            Format::Json => all.push(serde_json::json!({
+                "plan": plan.name(), "version": plan.version, "policy": case.name,
+                "sha256": sha256(&case.wasm), "fields": rows,
+            })),
+        }
+    }
+    match format {
+        Format::Json => say(&serde_json::to_string_pretty(&all)?),
+        Format::Text => {
+            complain("The values are made up. What the policy is not shown, it cannot let through.")
+        }
+    }
+    Ok(())
+}
+
+/// One heading per event and rule, then what becomes of each made-up value.
+fn table(rows: &[Row]) -> String {
+    let mut text = String::new();
+    let (mut event, mut field) = (None, "");
+    for row in rows {
+        if event != Some(&row.event) {
+            let heading = match row.event.as_str() {
+                "" => "every event",
+                name => name,
+            };
+            let _ = writeln!(text, "{heading}");
+            (event, field) = (Some(&row.event), "");
+        }
+        if field != row.field {
+            let _ = writeln!(text, "  {:<18} {}", row.field, row.rule);
+            field = &row.field;
+        }
+        let _ = writeln!(text, "  {:<18}   {} -> {}", "", row.input, row.output);
+    }
+    text
+}
