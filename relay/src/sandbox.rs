@@ -48,6 +48,10 @@ pub enum LoadError {
     /// It asks for something from outside.
     #[error("the policy imports `{0}`; a policy imports nothing, so that it can reach nothing")]
     Imports(String),
+    /// It cannot be instantiated: its functions have other types, its start function fails, or it takes more
+    /// than its limits from the start.
+    #[error("the policy cannot be started: {0}")]
+    Start(String),
     /// It does not take the plan.
     #[error("the policy refuses the tracking plan: {0}")]
     Configure(String),
@@ -106,7 +110,7 @@ impl Sandbox {
                 configure_fuel: CONFIGURE_FUEL,
                 memory_bytes_max: limits.memory_bytes_max,
             };
-            let first = Instance::new(&guest).map_err(LoadError::Configure)?;
+            let first = Instance::new(&guest)?;
             Ok(Pool {
                 plan: plan.clone(),
                 guest,
@@ -175,19 +179,31 @@ fn is_spent(result: &Result<Visible, Outcome>) -> bool {
 }
 
 /// The one engine configuration: fuel, because it makes the same verdict on every machine, and
-/// nothing switched on that a policy does not need.
+/// nothing switched on that a policy does not need. wasmtime charges fuel for filling and copying
+/// memory by the byte, so that no single instruction works for long.
 fn engine() -> wasmtime::Result<Engine> {
     let mut config = Config::new();
     config.wasm_component_model(true);
     config.consume_fuel(true);
     config.max_wasm_stack(STACK_BYTES_MAX);
+    config.wasm_memory64(false);
+    config.wasm_multi_memory(false);
+    // What may differ from one processor to another.
+    config.wasm_relaxed_simd(false);
+    config.cranelift_nan_canonicalization(true);
     Engine::new(&config)
 }
 
-/// wasmtime's errors are chains of lines; the first says what is wrong.
+/// What went wrong, in a line. Where the guest ran, that is the cause below the list of its functions.
 fn first_line(error: &wasmtime::Error) -> String {
-    format!("{error:#}").lines().next().unwrap_or_default().to_owned()
+    let text = match error.downcast_ref::<wasmtime::WasmBacktrace>() {
+        Some(_) => error.root_cause().to_string(),
+        None => format!("{error:#}"),
+    };
+    text.lines().next().unwrap_or_default().to_owned()
 }
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod zoo;

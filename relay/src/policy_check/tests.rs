@@ -108,7 +108,6 @@ fn a_policy_that_misbehaves_is_not_usable_and_the_reason_is_told() {
         assert!(smoke(&sandbox, &plan).is_err(), "a policy that {deed}");
     };
     check("traps", "ordinary event(s) made it trap");
-    check("takes all memory", "ordinary event(s) made it trap");
     check("loops", "ordinary event(s) used up its fuel");
     check("refuses", "it lets no ordinary event through");
     check("adds a property", "were stopped by the guard");

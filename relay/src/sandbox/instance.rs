@@ -1,5 +1,6 @@
 //! One instance of the policy: its store, its limits, and the translation of an event.
 
+use super::LoadError;
 use relay_event::Outcome;
 use relay_event::event::{Prop, Value};
 use relay_event::scrub::Visible;
@@ -83,7 +84,7 @@ pub(super) struct Instance {
 
 impl Instance {
     /// Instantiates the guest and hands it the plan.
-    pub(super) fn new(guest: &Guest) -> Result<Self, String> {
+    pub(super) fn new(guest: &Guest) -> Result<Self, LoadError> {
         let bounds = StoreLimitsBuilder::new()
             .memory_size(guest.memory_bytes_max)
             .table_elements(100_000)
@@ -103,7 +104,7 @@ impl Instance {
         let made = store
             .set_fuel(guest.configure_fuel)
             .and_then(|()| guest.pre.instantiate(&mut store));
-        let policy = made.map_err(|e| super::first_line(&e))?;
+        let policy = made.map_err(|e| LoadError::Start(super::first_line(&e)))?;
         match policy
             .feedback_policy_scrubbing()
             .call_configure(&mut store, &guest.plan)
@@ -113,8 +114,8 @@ impl Instance {
                 policy,
                 calls: 0,
             }),
-            Ok(Err(why)) => Err(why.chars().take(200).collect()),
-            Err(error) => Err(super::first_line(&error)),
+            Ok(Err(why)) => Err(LoadError::Configure(why.chars().take(200).collect())),
+            Err(error) => Err(LoadError::Configure(super::first_line(&error))),
         }
     }
 

@@ -69,7 +69,7 @@ impl Sandbox {
         let pool = self
             .pool(plan)
             .ok_or_else(|| LoadError::Configure("it was loaded for others".to_owned()))?;
-        let instance = Instance::new(&pool.guest).map_err(LoadError::Configure)?;
+        let instance = Instance::new(&pool.guest)?;
         Ok(Trial { pool, instance })
     }
 }
