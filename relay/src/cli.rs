@@ -114,6 +114,8 @@ enum PolicyCommand {
         #[command(flatten)]
         policy: PolicyArgs,
     },
+    /// List which policies were put to use, and when; the latest first.
+    Log(ConfigArg),
     /// Show the effective rule of each field, by running the policy on made-up values.
     Explain {
         #[command(flatten)]
@@ -189,6 +191,7 @@ pub fn main() -> ExitCode {
             manage::switch_status(&config.config, site.as_deref())
         }
         Command::Policy(PolicyCommand::Check { policy }) => policy::check(&policy),
+        Command::Policy(PolicyCommand::Log(config)) => manage::policy_log(&config.config),
         Command::Policy(PolicyCommand::Explain { policy, site, format }) => {
             policy::explain(&policy, site.as_deref(), format)
         }

@@ -39,6 +39,11 @@ pub enum LoadError {
     /// The file cannot be read.
     #[error("the policy cannot be read: {0}")]
     Unreadable(#[from] std::io::Error),
+    /// There is none.
+    #[error(
+        "this binary was built without its policy; build it with `cargo xtask bundle` first, or name one in `policy.file`"
+    )]
+    NotBuilt,
     /// The component is too large.
     #[error("the policy is larger than {COMPONENT_BYTES_MAX} bytes")]
     TooLarge,

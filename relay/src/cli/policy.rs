@@ -1,11 +1,10 @@
 //! `policy check` and `policy explain`.
 
-use crate::app::StartError;
 use crate::cli::{Format, Outcome, PolicyArgs, complain, say};
 use crate::config::{self, Config, PolicyConfig, SitePlan};
 use crate::http::assets;
 use crate::policy_check::{self, Tally, corpus, explain::Row};
-use crate::sandbox::{COMPONENT_BYTES_MAX, STACK_BYTES_MAX, Sandbox, sha256, trial};
+use crate::sandbox::{COMPONENT_BYTES_MAX, LoadError, STACK_BYTES_MAX, Sandbox, sha256, trial};
 use anyhow::{Context, bail};
 use std::fmt::Write as _;
 use std::io::{IsTerminal, Write as _};
@@ -44,7 +43,7 @@ impl Case {
                 (path.display().to_string(), wasm)
             }
             None => {
-                let wasm = assets::default_policy().ok_or(StartError::NoPolicy)?;
+                let wasm = assets::default_policy().ok_or(LoadError::NotBuilt)?;
                 ("the policy built in".to_owned(), wasm.into_owned())
             }
         };

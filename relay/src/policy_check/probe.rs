@@ -54,8 +54,8 @@ pub(super) fn good(kind: &PropKind, plan: &Plan, nth: usize) -> Value {
             let value = values.get(nth % values.len().max(1));
             text(value.map_or("", String::as_str))
         }
-        PropKind::Int { min, max } => Value::Integer(if nth % 2 == 0 { *min } else { *max }),
-        PropKind::Bool => Value::Boolean(nth % 2 == 0),
+        PropKind::Int { min, max } => Value::Integer(if nth.is_multiple_of(2) { *min } else { *max }),
+        PropKind::Bool => Value::Boolean(nth.is_multiple_of(2)),
         PropKind::Version => text(["2026.11.0", "1.4"][nth % 2]),
         PropKind::Text { max } => Value::Text("it works well".chars().take(*max).collect()),
         PropKind::Route => Value::Text(page(plan, nth)),
