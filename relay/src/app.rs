@@ -47,6 +47,8 @@ pub struct App {
     pub visitors: Visitors,
     /// Places for requests that bring events; `public.requests_max` says how many.
     pub room: Arc<Semaphore>,
+    /// The pages that tell users what is collected.
+    pub privacy: http::privacy::Pages,
     /// Local accounts and sessions.
     pub accounts: Accounts,
     /// What the last request to Plausible said.
@@ -118,6 +120,7 @@ impl Relay {
         let app = Arc::new(App {
             room: Arc::new(Semaphore::new(config.public.requests_max)),
             visitors: Visitors::new(clock.now()),
+            privacy: http::privacy::Pages::new(&config),
             accounts: Accounts::new(store, clock.clone(), config.admin.session),
             reach: forwarder.reach(),
             stop: CancellationToken::new(),

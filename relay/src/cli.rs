@@ -1,12 +1,13 @@
 //! The command line: one subcommand per question an operator has.
 
 mod manage;
+mod plan;
 mod policy;
 mod run;
 
 use crate::document::Mistakes;
 use crate::version;
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -32,6 +33,9 @@ enum Command {
     Serve(ConfigArg),
     /// Check the configuration and the tracking plan, and tell every mistake with its key and line.
     CheckConfig(ConfigArg),
+    /// Check a tracking plan, or write its privacy page or its TypeScript types.
+    #[command(subcommand)]
+    Plan(plan::PlanCommand),
     /// Turn a site's collection on or off, or show how it stands.
     ///
     /// Works on a running relay and on a stopped one. When "off" has been answered no event leaves any
@@ -40,7 +44,7 @@ enum Command {
     Switch(SwitchCommand),
     /// Judge a scrubbing policy, or see what one does to each field.
     #[command(subcommand)]
-    Policy(PolicyCommand),
+    Policy(policy::PolicyCommand),
     /// Make and list the accounts that may use the admin page.
     #[command(subcommand)]
     User(UserCommand),
@@ -105,53 +109,6 @@ struct SwitchArgs {
 }
 
 #[derive(Debug, Subcommand)]
-enum PolicyCommand {
-    /// Check a policy before it is put to use, and say whether it is usable.
-    ///
-    /// Shows what the component imports, exports and weighs, gives it the plan, and runs ordinary and
-    /// hostile events through it and the guard. Exits 0 when it is usable, 1 when it is not.
-    Check {
-        #[command(flatten)]
-        policy: PolicyArgs,
-    },
-    /// List which policies were put to use, and when; the latest first.
-    Log(ConfigArg),
-    /// Show the effective rule of each field, by running the policy on made-up values.
-    Explain {
-        #[command(flatten)]
-        policy: PolicyArgs,
-        /// Explain the plan of one site of the configuration only.
-        #[arg(long, value_name = "DOMAIN", requires = "config")]
-        site: Option<String>,
-        /// How to show it.
-        #[arg(long, value_enum, default_value = "text")]
-        format: Format,
-    },
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Format {
-    /// A table for people.
-    Text,
-    /// For programs.
-    Json,
-}
-
-/// Which policy, under which plan.
-#[derive(Debug, Args)]
-struct PolicyArgs {
-    /// The component. Without it: the configuration's `policy.file`, or the one built in.
-    #[arg(value_name = "FILE")]
-    file: Option<PathBuf>,
-    /// The tracking plan to run it with. Without it and without a configuration: the one built in.
-    #[arg(long, value_name = "FILE", conflicts_with = "config")]
-    plan: Option<PathBuf>,
-    /// The configuration whose plans and limits to run it with.
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
-}
-
-#[derive(Debug, Subcommand)]
 enum UserCommand {
     /// Make an account. Asks for the password.
     Add(UserArgs),
@@ -185,16 +142,13 @@ pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Serve(config) => run::serve(&config.config),
         Command::CheckConfig(config) => manage::check_config(&config.config),
+        Command::Plan(command) => plan::run(command),
         Command::Switch(SwitchCommand::On(args)) => manage::turn(&args.config.config, &args.site, true),
         Command::Switch(SwitchCommand::Off(args)) => manage::turn(&args.config.config, &args.site, false),
         Command::Switch(SwitchCommand::Status { site, config }) => {
             manage::switch_status(&config.config, site.as_deref())
         }
-        Command::Policy(PolicyCommand::Check { policy }) => policy::check(&policy),
-        Command::Policy(PolicyCommand::Log(config)) => manage::policy_log(&config.config),
-        Command::Policy(PolicyCommand::Explain { policy, site, format }) => {
-            policy::explain(&policy, site.as_deref(), format)
-        }
+        Command::Policy(command) => policy::run(command),
         Command::User(UserCommand::Add(args)) => {
             manage::user_add(&args.config.config, &args.name, args.password_stdin)
         }

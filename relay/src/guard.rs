@@ -163,7 +163,7 @@ impl Scrubbed {
     /// Whether the plan, as it is now, would still let the event leave. It may have been narrowed while
     /// the event waited.
     pub fn is_within(&self, plan: &Plan) -> bool {
-        let page_listed = self.page == OTHER || plan.routes.iter().any(|route| route.as_str() == self.page);
+        let page_listed = self.page == OTHER || plan.routes.lists(&self.page);
         let listed = |rules: &EventPlan| self.props.iter().all(|(key, _)| rules.prop(key).is_some());
         page_listed && plan.event(&self.name).is_some_and(listed)
     }

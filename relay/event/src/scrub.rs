@@ -8,6 +8,7 @@ use crate::detect;
 use crate::event::{Prop, Value};
 use crate::plan::{EventPlan, Plan, PropKind};
 use crate::route::OTHER;
+use std::borrow::Cow;
 
 /// What a policy is shown of an event, and what it gives back.
 #[derive(Clone, PartialEq)]
@@ -55,7 +56,7 @@ pub fn scrub(event: Visible, plan: &Plan) -> Result<Visible, Refusal> {
         return Err(Refusal::MissingProp);
     }
     Ok(Visible {
-        url: page(&event.url, plan).to_owned(),
+        url: page(&event.url, plan).into_owned(),
         name: event.name,
         referrer,
         props,
@@ -63,26 +64,35 @@ pub fn scrub(event: Visible, plan: &Plan) -> Result<Visible, Refusal> {
 }
 
 /// The page that stands for an address: a route template, or `/other`.
-pub fn page<'p>(url: &str, plan: &'p Plan) -> &'p str {
-    Address::parse(url).map_or(OTHER, |address| plan.routes.page(address.route()))
+pub fn page<'p>(url: &str, plan: &'p Plan) -> Cow<'p, str> {
+    Address::parse(url).map_or(Cow::Borrowed(OTHER), |address| plan.routes.page(address.route()))
 }
 
 /// What may leave of a property: its value unchanged, its documented coarsening, or nothing.
 pub fn allowed(rules: &EventPlan, prop: &Prop, plan: &Plan) -> Option<Value> {
     let kind = &rules.prop(&prop.key)?.kind;
+    if let PropKind::Duration { buckets } = kind {
+        return buckets
+            .label(&prop.value)
+            .map(|label| Value::Text(label.to_owned()));
+    }
     let Value::Text(text) = &prop.value else {
         return kind.takes(&prop.value).then(|| prop.value.clone());
     };
     let coarse = match kind {
-        PropKind::Route if text.starts_with('/') => plan.routes.page(text).to_owned(),
-        PropKind::Route => page(text, plan).to_owned(),
+        PropKind::Route if text.starts_with('/') => plan.routes.page(text).into_owned(),
+        PropKind::Route => page(text, plan).into_owned(),
         PropKind::Link => coarse_link(text)?,
         PropKind::File => coarse_file(text)?,
         PropKind::Text { max } => {
             let clean = detect::redact(text);
             (clean.chars().count() <= *max).then_some(clean)?
         }
-        PropKind::Enum { .. } | PropKind::Int { .. } | PropKind::Bool | PropKind::Version => {
+        PropKind::Enum { .. }
+        | PropKind::Int { .. }
+        | PropKind::Bool
+        | PropKind::Version
+        | PropKind::Duration { .. } => {
             return kind.takes(&prop.value).then(|| prop.value.clone());
         }
     };
@@ -118,6 +128,7 @@ mod tests {
             }],
             routes: vec![Template::parse("/w/:workspace/p/:project/tenants").unwrap()].into(),
             unmatched: Unmatched::Other,
+            campaigns: false,
             events: vec![EventPlan {
                 name: "Rated".into(),
                 category: "usage".into(),

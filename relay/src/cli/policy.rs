@@ -1,17 +1,72 @@
-//! `policy check` and `policy explain`.
+//! `policy check`, `policy explain` and `policy log`.
 
-use crate::cli::{Format, Outcome, PolicyArgs, complain, say};
+use crate::cli::{ConfigArg, Outcome, complain, manage, say};
 use crate::config::{self, Config, PolicyConfig, SitePlan};
 use crate::http::assets;
 use crate::policy_check::{self, Tally, corpus, explain::Row};
 use crate::sandbox::{COMPONENT_BYTES_MAX, LoadError, STACK_BYTES_MAX, Sandbox, sha256, trial};
 use anyhow::{Context, bail};
+use clap::{Args, Subcommand, ValueEnum};
 use std::fmt::Write as _;
 use std::io::{IsTerminal, Write as _};
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// How often progress is shown on a terminal.
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
+
+#[derive(Debug, Subcommand)]
+pub(super) enum PolicyCommand {
+    /// Check a policy before it is put to use, and say whether it is usable.
+    ///
+    /// Shows what the component imports, exports and weighs, gives it the plan, and runs ordinary and
+    /// hostile events through it and the guard. Exits 0 when it is usable, 1 when it is not.
+    Check(PolicyArgs),
+    /// List which policies were put to use, and when; the latest first.
+    Log(ConfigArg),
+    /// Show the effective rule of each field, by running the policy on made-up values.
+    Explain {
+        #[command(flatten)]
+        policy: PolicyArgs,
+        /// Explain the plan of one site of the configuration only.
+        #[arg(long, value_name = "DOMAIN", requires = "config")]
+        site: Option<String>,
+        /// How to show it.
+        #[arg(long, value_enum, default_value = "text")]
+        format: Format,
+    },
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum Format {
+    /// A table for people.
+    Text,
+    /// For programs.
+    Json,
+}
+
+/// Which policy, under which plan.
+#[derive(Debug, Args)]
+pub(super) struct PolicyArgs {
+    /// The component. Without it: the configuration's `policy.file`, or the one built in.
+    #[arg(value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// The tracking plan to run it with. Without it and without a configuration: the one built in.
+    #[arg(long, value_name = "FILE", conflicts_with = "config")]
+    plan: Option<PathBuf>,
+    /// The configuration whose plans and limits to run it with.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+/// Runs one of the commands.
+pub(super) fn run(command: PolicyCommand) -> Outcome {
+    match command {
+        PolicyCommand::Check(policy) => check(&policy),
+        PolicyCommand::Log(config) => manage::policy_log(&config.config),
+        PolicyCommand::Explain { policy, site, format } => explain(&policy, site.as_deref(), format),
+    }
+}
 
 /// A policy and what it is to be judged under.
 struct Case {
@@ -32,7 +87,11 @@ impl Case {
                 let sites = sites.collect();
                 (config.plans.iter().cloned().collect(), sites, config.policy)
             }
-            (None, Some(path)) => (vec![SitePlan::load(path)?], Vec::new(), PolicyConfig::default()),
+            (None, Some(path)) => (
+                vec![config::read_plan(path)?],
+                Vec::new(),
+                PolicyConfig::default(),
+            ),
             (None, None) => (vec![SitePlan::built_in()?], Vec::new(), PolicyConfig::default()),
         };
         let file = args.file.as_ref().or(limits.file.as_ref());
@@ -67,7 +126,7 @@ impl Case {
 pub(super) struct NotUsable;
 
 /// `policy check`.
-pub(super) fn check(args: &PolicyArgs) -> Outcome {
+fn check(args: &PolicyArgs) -> Outcome {
     let case = Case::of(args)?;
     let mut objections = Vec::new();
     say(&format!("policy     {}", case.name));
@@ -203,7 +262,7 @@ impl Progress {
 }
 
 /// `policy explain`.
-pub(super) fn explain(args: &PolicyArgs, site: Option<&str>, format: Format) -> Outcome {
+fn explain(args: &PolicyArgs, site: Option<&str>, format: Format) -> Outcome {
     let mut case = Case::of(args)?;
     if let Some(domain) = site {
         let Some((_, plan)) = case.sites.iter().find(|(known, _)| known == domain) else {

@@ -29,17 +29,6 @@ impl SitePlan {
         Self(Arc::new(Named { name, plan }))
     }
 
-    /// Reads and checks a plan file on its own, without a configuration.
-    ///
-    /// # Errors
-    /// Every mistake of the file, with key and line.
-    pub fn load(path: &Path) -> Result<Self, Mistakes> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|error| Mistakes::of_file(path, format!("cannot be read: {error}")))?;
-        let name = path.display().to_string();
-        plan_file::read(&name, &text).map(|plan| Self::new(name, plan))
-    }
-
     /// The plan shipped with the relay.
     ///
     /// # Errors
@@ -179,6 +168,17 @@ impl<'f> PlanFiles<'f> {
             })
             .clone()
     }
+}
+
+/// The plan in a file.
+///
+/// # Errors
+/// Every mistake of the file, by line.
+pub fn read_plan(path: &Path) -> Result<SitePlan, Mistakes> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| Mistakes::of_file(path, format!("cannot be read: {error}")))?;
+    let name = path.display().to_string();
+    plan_file::read(&name, &text).map(|plan| SitePlan::new(name, plan))
 }
 
 /// The plan shipped with the relay.

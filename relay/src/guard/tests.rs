@@ -26,6 +26,7 @@ fn plan() -> Plan {
             .to_vec()
             .into(),
         unmatched: Unmatched::Other,
+        campaigns: false,
         events: vec![EventPlan {
             name: "Used".into(),
             category: "usage".into(),

@@ -79,7 +79,7 @@ pub fn explain(sandbox: &Sandbox, plan: &SitePlan) -> Result<Vec<Row>, LoadError
 fn addresses(trial: &mut Trial<'_>, rules: &EventPlan, plan: &Plan, rows: &mut Vec<Row>) {
     let with_parameter = plan.routes.iter().find(|route| route.as_str().contains(':'));
     let listed = with_parameter.or(plan.routes.iter().next());
-    let path = listed.map_or("/".to_owned(), |route| probe::fill(route.as_str()));
+    let path = listed.map_or("/".to_owned(), probe::fill);
     for url in [
         format!("https://panel.example.com/#{path}?tab=acme"),
         "https://panel.example.com/#/acme-prod/secret".to_owned(),

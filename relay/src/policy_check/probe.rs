@@ -2,6 +2,7 @@
 
 use relay_event::event::{Prop, Value};
 use relay_event::plan::{EventPlan, Plan, PropKind};
+use relay_event::route::{Form, Segment, Template};
 
 /// Most events made of one event of the plan, however many values an enum lists.
 const VARIANTS_MAX: usize = 50;
@@ -19,19 +20,25 @@ pub(super) fn variants(rules: &EventPlan) -> usize {
 pub(super) fn page(plan: &Plan, nth: usize) -> String {
     let routes: Vec<_> = plan.routes.iter().collect();
     let path = match routes.get(nth % routes.len().max(1)) {
-        Some(route) => fill(route.as_str()),
+        Some(route) => fill(route),
         None => "/".to_owned(),
     };
     format!("https://panel.example.com/#{path}")
 }
 
 /// A route with its parameters filled in.
-pub(super) fn fill(template: &str) -> String {
-    let fill = |segment: &str| match segment.starts_with(':') {
-        true => "acme-prod".to_owned(),
-        false => segment.to_owned(),
+pub(super) fn fill(template: &Template) -> String {
+    let fill = |segment: &Segment| match segment {
+        Segment::Literal(text) => format!("/{text}"),
+        Segment::Words { words, .. } => format!("/{}", words.first().map_or("", String::as_str)),
+        Segment::Typed { form: Form::Int, .. } => "/4711".to_owned(),
+        Segment::Typed { form: Form::Uuid, .. } => "/550e8400-e29b-41d4-a716-446655440000".to_owned(),
+        Segment::Typed { form: Form::Slug, .. } | Segment::Any { .. } => "/acme-prod".to_owned(),
     };
-    template.split('/').map(fill).collect::<Vec<_>>().join("/")
+    match template.segments() {
+        [] => "/".to_owned(),
+        segments => segments.iter().map(fill).collect(),
+    }
 }
 
 /// All of an event's properties, each with a value the plan takes.
@@ -56,6 +63,7 @@ pub(super) fn good(kind: &PropKind, plan: &Plan, nth: usize) -> Value {
         }
         PropKind::Int { min, max } => Value::Integer(if nth.is_multiple_of(2) { *min } else { *max }),
         PropKind::Bool => Value::Boolean(nth.is_multiple_of(2)),
+        PropKind::Duration { .. } => Value::Integer(1234),
         PropKind::Version => text(["2026.11.0", "1.4"][nth % 2]),
         PropKind::Text { max } => Value::Text("it works well".chars().take(*max).collect()),
         PropKind::Route => Value::Text(page(plan, nth)),
@@ -71,6 +79,7 @@ pub(super) fn bad(kind: &PropKind) -> Value {
         PropKind::Enum { .. } => text("acme-prod"),
         PropKind::Int { max, .. } => Value::Integer(max.saturating_add(1)),
         PropKind::Bool => text("yes"),
+        PropKind::Duration { .. } => Value::Integer(-1),
         PropKind::Version => text("192.0.2.44"),
         PropKind::Text { .. } => text("ask jane@example.com"),
         PropKind::Route => text("/acme-prod/secret"),
@@ -86,6 +95,7 @@ pub(super) fn rule(kind: &PropKind) -> String {
         PropKind::Int { min, max } => format!("a whole number from {min} to {max}, unchanged"),
         PropKind::Bool => "true or false, unchanged".to_owned(),
         PropKind::Version => "a version of two to four numbers, unchanged".to_owned(),
+        PropKind::Duration { buckets } => format!("replaced by one of {} buckets", buckets.labels().len()),
         PropKind::Text { max } => format!("text of at most {max} characters, personal data replaced"),
         PropKind::Route => "replaced by the route that fits, or /other".to_owned(),
         PropKind::Link => "cut to scheme and host".to_owned(),

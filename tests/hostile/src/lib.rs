@@ -144,7 +144,7 @@ fn honest(event: Event, plan: &Plan) -> Event {
         .filter(|p| ["activity", "rating", "note"].contains(&p.key.as_str()))
         .collect();
     Event {
-        url: page(&event.url, plan).to_owned(),
+        url: page(&event.url, plan).into_owned(),
         name: event.name,
         referrer: None,
         props,

@@ -1,5 +1,5 @@
 // A strict policy: no page and no referrer ever leaves, and of the properties only those that the plan
-// names, with a number, a switch, or a text that stands in the plan word for word.
+// names, with a number, true or false, or a text that stands in the plan word for word.
 //
 // It has no JSON parser. It looks for the quoted word in the plan's text, which lets through a little more
 // than the plan allows, such as one property's word in another. That is harmless: the relay's guard
@@ -7,6 +7,7 @@
 
 #include "policy.h"
 #include <stdlib.h>
+#include <string.h>
 
 static policy_string_t plan;
 
@@ -20,30 +21,31 @@ bool exports_feedback_policy_scrubbing_configure(policy_string_t *given, policy_
     return true;
 }
 
-// Whether the plan holds `before`, the word and a closing quote, in one piece.
-static bool plan_has(const char *before, size_t before_len, const policy_string_t *word) {
+// Whether two texts of that length are the same.
+static bool same(const uint8_t *here, const void *there, size_t len) {
+    const uint8_t *t = there;
+    for (size_t i = 0; i < len; i++) {
+        if (here[i] != t[i]) {
+            return false;
+        }
+    }
+    return true;
+}
+
+// Whether the plan holds the word between the other two, in one piece.
+static bool plan_has(const char *before, const policy_string_t *word, const char *after) {
     for (size_t i = 0; i < word->len; i++) {
         // Would end the quoted word, or start an escape: no plan writes such a word as it is.
         if (word->ptr[i] == '"' || word->ptr[i] == '\\') {
             return false;
         }
     }
-    size_t want = before_len + word->len + 1;
+    size_t before_len = strlen(before), after_len = strlen(after);
+    size_t want = before_len + word->len + after_len;
     for (size_t at = 0; at + want <= plan.len; at++) {
         const uint8_t *here = plan.ptr + at;
-        size_t i = 0;
-        while (i < before_len && here[i] == (uint8_t)before[i]) {
-            i++;
-        }
-        if (i < before_len) {
-            continue;
-        }
-        here += before_len;
-        i = 0;
-        while (i < word->len && here[i] == word->ptr[i]) {
-            i++;
-        }
-        if (i == word->len && here[i] == '"') {
+        if (same(here, before, before_len) && same(here + before_len, word->ptr, word->len) &&
+            same(here + before_len + word->len, after, after_len)) {
             return true;
         }
     }
@@ -52,15 +54,14 @@ static bool plan_has(const char *before, size_t before_len, const policy_string_
 
 static bool may_stay(const exports_feedback_policy_scrubbing_prop_t *prop) {
     static const char key[] = "\"key\":\"";
-    if (!plan_has(key, sizeof key - 1, &prop->key)) {
-        return false;
-    }
     switch (prop->value.tag) {
     case EXPORTS_FEEDBACK_POLICY_SCRUBBING_VALUE_INTEGER:
+        return plan_has(key, &prop->key, "\",\"kind\":{\"type\":\"int\"");
     case EXPORTS_FEEDBACK_POLICY_SCRUBBING_VALUE_BOOLEAN:
-        return true;
+        return plan_has(key, &prop->key, "\",\"kind\":{\"type\":\"bool\"");
     case EXPORTS_FEEDBACK_POLICY_SCRUBBING_VALUE_TEXT:
-        return plan_has("\"", 1, &prop->value.val.text);
+        return plan_has(key, &prop->key, "\",\"kind\":{\"type\":\"enum\"") &&
+               plan_has("\"", &prop->value.val.text, "\"");
     default:
         return false;
     }

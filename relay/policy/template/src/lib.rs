@@ -1,5 +1,5 @@
 //! A strict policy to start from: no page and no referrer ever leaves, and of the properties only those
-//! that the plan names, with a number, a switch, or a text that stands in the plan word for word.
+//! that the plan names, with a number, true or false, or a text that stands in the plan word for word.
 //!
 //! A policy can only take away. What it gives back is proved against the event and the plan by the
 //! relay's guard, so a policy may be simpler than the plan: this one looks for the quoted word in the
@@ -49,18 +49,26 @@ impl Guest for MyPolicy {
 }
 
 fn may_stay(prop: &Prop, plan: &str) -> bool {
-    has(plan, "\"key\":", &prop.key)
-        && match &prop.value {
-            Value::Integer(_) | Value::Boolean(_) => true,
-            Value::Text(text) => has(plan, "", text),
-            Value::Decimal(_) => false,
-        }
+    let listed_as = |kind| {
+        has(
+            plan,
+            "\"key\":\"",
+            &prop.key,
+            &format!("\",\"kind\":{{\"type\":\"{kind}\""),
+        )
+    };
+    match &prop.value {
+        Value::Integer(_) => listed_as("int"),
+        Value::Boolean(_) => listed_as("bool"),
+        Value::Text(text) => listed_as("enum") && has(plan, "\"", text, "\""),
+        Value::Decimal(_) => false,
+    }
 }
 
-/// Whether the plan holds the word in quotes, right after `before`.
-fn has(plan: &str, before: &str, word: &str) -> bool {
+/// Whether the plan holds the word between the other two, in one piece.
+fn has(plan: &str, before: &str, word: &str, after: &str) -> bool {
     // A quote would end the word, a backslash start an escape: no plan writes such a word as it is.
-    !word.contains(['"', '\\']) && plan.contains(&format!("{before}\"{word}\""))
+    !word.contains(['"', '\\']) && plan.contains(&format!("{before}{word}{after}"))
 }
 
 export!(MyPolicy);
