@@ -227,6 +227,57 @@ async fn an_unlisted_event_needs_consent_to_the_first_category_of_a_plan_that_sc
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn durations_leave_as_buckets_and_pages_as_what_their_routes_show() {
+    let plausible = MiniPlausible::start().await;
+    let setup = setup(&plausible);
+    let plan = SHOP_PLAN.replace(
+        "\"/basket/:id\"",
+        "\"/basket/:id{int}\", \"/basket/:id{int}/:view{items|pay}\"",
+    );
+    let took =
+        "\n[event.prop.took]\ntype = \"duration\"\nbuckets = [\"1s\", \"1m\"]\ndescription = \"How long.\"\n";
+    std::fs::write(setup.folder().join("shop.toml"), plan + took).unwrap();
+    let relay = setup.start_on().await;
+    relay.app().switches.turn(SHOP, true, "test").await.unwrap();
+    let rows = [
+        ("/basket/7", json!(12), "/basket/:id", json!("<1s")),
+        ("/basket/7/pay", json!(1500.5), "/basket/:id/pay", json!("1s-1m")),
+        (
+            "/%62asket/7;tab=jane/items?q=jane",
+            json!(60_000),
+            "/basket/:id/items",
+            json!(">=1m"),
+        ),
+        ("/basket/jane", json!("1s-1m"), "/other", json!("1s-1m")),
+        ("/basket/7/secret", json!(-1), "/other", Value::Null),
+        ("/", json!("1234"), "/", Value::Null),
+        ("/", json!(true), "/", Value::Null),
+    ];
+    for (path, took, _, _) in &rows {
+        let event = json!({ "id": fresh_id(), "name": "Bought", "url": format!("https://{SHOP}{path}"), "props": { "took": took } });
+        let body = json!({ "site": SHOP, "consent": { "plan": 7 }, "events": [event] });
+        let post = Post::batch(&[]).body(body.to_string());
+        let sent = relay.send(&post.with("origin", &format!("https://{SHOP}"))).await;
+        assert_eq!(sent.json()["accepted"], 1, "{path} {took}: {sent:?}");
+    }
+    relay.drained().await;
+    let left: Vec<(String, Value)> = plausible
+        .arrivals()
+        .iter()
+        .map(|a| {
+            let url = a.body["url"]
+                .as_str()
+                .unwrap()
+                .replace("https://shop.example.com", "");
+            (url, a.body["props"]["took"].clone())
+        })
+        .collect();
+    let want = rows.map(|(_, _, page, took)| (page.to_owned(), took));
+    assert_eq!(left, want);
+    relay.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn the_privacy_page_of_a_site_is_made_of_its_plan() {
     let plausible = MiniPlausible::start().await;
     let relay = setup(&plausible)

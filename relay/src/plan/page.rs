@@ -186,7 +186,7 @@ fn event_row(event: &EventPlan) -> Vec<Vec<Line>> {
         with.push(text("How far it was scrolled, in percent."));
     }
     if with.is_empty() {
-        with.push(vec![Inline::Quiet("nothing".to_owned())]);
+        with.push(vec![Inline::Quiet("nothing more".to_owned())]);
     }
     vec![
         vec![text(event.name.clone())],
@@ -226,8 +226,8 @@ fn property(prop: &PropPlan) -> Line {
             "Free text of at most {max} characters, from which everything is removed that looks personal."
         ),
         PropKind::Route => "One of the pages listed below.".to_owned(),
-        PropKind::Link => "Only the name of the other site, never the page.".to_owned(),
-        PropKind::File => "Only the ending of the file's name, such as pdf.".to_owned(),
+        PropKind::Link => "Cut to the name of the other site.".to_owned(),
+        PropKind::File => "Cut to the ending of the file's name.".to_owned(),
     };
     line.push(Inline::Text(rule));
     line

@@ -116,7 +116,7 @@ fn the_page_tells_a_user_all_that_the_plan_lists() {
     for what in [
         "Version 1 of the tracking plan",
         "Global Privacy Control",
-        "any workspace, project, platform, service or definition",
+        "any workspace, project, platform, definition or service",
         "Your network address",
         "draws anew every day",
         "Plausible",

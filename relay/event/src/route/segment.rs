@@ -192,7 +192,7 @@ fn is_plain(text: &str) -> bool {
 }
 
 fn decodes_to(have: &str, want: &str) -> bool {
-    have == want || decoded(have).eq(want.bytes())
+    have == want || (have.contains('%') && decoded(have).eq(want.bytes()))
 }
 
 /// A segment's bytes, percent-escapes decoded once. What is no escape stands for itself.
