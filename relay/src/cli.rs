@@ -2,6 +2,7 @@
 
 mod manage;
 mod plan;
+mod policy;
 mod rules;
 mod run;
 mod scrub;
@@ -43,6 +44,9 @@ enum Command {
     /// more, and those that waited are purged.
     #[command(subcommand)]
     Switch(SwitchCommand),
+    /// Judge a scrubbing policy, or see what one does to each field.
+    #[command(subcommand)]
+    Policy(policy::PolicyCommand),
     /// Make and list the accounts that may use the admin page.
     #[command(subcommand)]
     User(UserCommand),
@@ -148,6 +152,7 @@ pub fn main() -> ExitCode {
         Command::Switch(SwitchCommand::Status { site, config }) => {
             manage::switch_status(&config.config, site.as_deref())
         }
+        Command::Policy(command) => policy::run(command),
         Command::User(UserCommand::Add(args)) => {
             manage::user_add(&args.config.config, &args.name, args.password_stdin)
         }
@@ -185,6 +190,7 @@ pub fn main() -> ExitCode {
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is::<policy::NotUsable>() => ExitCode::FAILURE,
         Err(error) => match error.downcast_ref::<Mistakes>() {
             Some(mistakes) => {
                 complain(&mistakes.to_string());

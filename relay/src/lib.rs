@@ -28,6 +28,8 @@ pub mod guard;
 pub mod http;
 pub mod metrics;
 pub mod plan;
+pub mod policy;
+pub mod policy_check;
 pub mod receiver;
 pub mod sandbox;
 pub mod spool;

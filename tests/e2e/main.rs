@@ -12,6 +12,7 @@ mod door;
 mod ingest;
 mod monitoring;
 mod plans;
+mod policy;
 mod privacy;
 mod refusals;
 mod restart;
