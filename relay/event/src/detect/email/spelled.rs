@@ -20,146 +20,16 @@ const ATS: &[&str] = &["at", "ät", "klammeraffe"];
 /// How "dot" is written.
 const DOTS: &[&str] = &["dot", "punkt", "."];
 
-/// Words before "at" that say where something is, not who. Sorted.
-const PLACES: &[&str] = &[
-    "accessible",
-    "account",
-    "aim",
-    "all",
-    "also",
-    "and",
-    "anything",
-    "api",
-    "are",
-    "arrive",
-    "available",
-    "away",
-    "back",
-    "be",
-    "begins",
-    "best",
-    "blog",
-    "book",
-    "but",
-    "buy",
-    "call",
-    "check",
-    "closes",
-    "cluster",
-    "code",
-    "conference",
-    "das",
-    "data",
-    "demo",
-    "der",
-    "die",
-    "directly",
-    "docs",
-    "documentation",
-    "down",
-    "endpoint",
-    "error",
-    "event",
-    "everything",
-    "file",
-    "find",
-    "found",
-    "free",
-    "go",
-    "guide",
-    "help",
-    "here",
-    "hosted",
-    "image",
-    "in",
-    "info",
-    "is",
-    "issue",
-    "ist",
-    "it",
-    "join",
-    "learn",
-    "least",
-    "link",
-    "live",
-    "located",
-    "log",
-    "login",
-    "look",
-    "looks",
-    "me",
-    "meet",
-    "meeting",
-    "more",
-    "most",
-    "new",
-    "not",
-    "now",
-    "off",
-    "often",
-    "on",
-    "online",
-    "only",
-    "open",
-    "opens",
-    "or",
-    "order",
-    "out",
-    "over",
-    "page",
-    "panel",
-    "point",
-    "pointed",
-    "points",
-    "portal",
-    "price",
-    "published",
-    "question",
-    "questions",
-    "reach",
-    "reached",
-    "read",
-    "register",
-    "running",
-    "see",
-    "served",
-    "server",
-    "shop",
-    "sign",
-    "sind",
-    "site",
-    "sold",
-    "something",
-    "start",
-    "starts",
-    "stay",
-    "stop",
-    "store",
-    "support",
-    "talk",
-    "team",
-    "them",
-    "then",
-    "today",
-    "tomorrow",
-    "try",
-    "tutorial",
-    "up",
-    "us",
-    "use",
-    "used",
-    "user",
-    "users",
-    "version",
-    "visit",
-    "was",
-    "watch",
-    "we",
-    "website",
-    "work",
-    "works",
-    "you",
-];
+/// Words before "at" that say where something is, not who.
+const PLACES: &str = "accessible account aim all also and anything api are arrive available away back be begins best blog \
+    book but buy call check closes cluster code conference das data demo der die directly docs \
+    documentation down endpoint error event everything file find found free go guide help here hosted \
+    image in info is issue ist it join learn least link live located log login look looks me meet \
+    meeting more most new not now off often on online only open opens or order out over page panel point \
+    pointed points portal price published question questions reach reached read register running see \
+    served server shop sign sind site sold something start starts stay stop store support talk team them \
+    then today tomorrow try tutorial up us use used user users version visit was watch we website work \
+    works you";
 /// Endings of verbs and nouns that no short name has.
 const NO_NAME_ENDINGS: &[&str] = &["able", "ed", "ible", "ing", "ion", "ions", "ly", "ment", "ments"];
 /// Words before the word before "at" that make it a thing.
@@ -272,6 +142,11 @@ fn look(view: &View<'_>, at: &Range<usize>, clear: Clear, found: &mut Found) {
     if text.get(at.clone()) == Some("@") && !host.spelt && gaps == (0, 0) {
         return;
     }
+    // Behind a plain "at" a path or a port makes it a place: "numbers at example.com/stats".
+    let beyond = right.as_bytes().get(host.len);
+    if clear == Clear::Word && !host.spelt && matches!(beyond, Some(b'/' | b':')) {
+        return;
+    }
     let Some(name) = name(left) else { return };
     let Some(who) = left.get(name.clone()) else { return };
     if clear == Clear::Word && !host.spelt && !is_somebody(left, &name, who, host.first) {
@@ -279,7 +154,7 @@ fn look(view: &View<'_>, at: &Range<usize>, clear: Clear, found: &mut Found) {
     }
     if clear == Clear::Word || text.get(at.clone()) == Some("@") {
         let known = is_ending(host.last);
-        let stops = PLACES.binary_search(&who.to_ascii_lowercase().as_str()).is_ok();
+        let stops = is_place(&who.to_ascii_lowercase());
         if !known || stops && !hinted(view, name.start) {
             return;
         }
@@ -287,10 +162,14 @@ fn look(view: &View<'_>, at: &Range<usize>, clear: Clear, found: &mut Found) {
     found.add(Kind::Email, name.start..text.len() - right.len() + host.len);
 }
 
+fn is_place(word: &str) -> bool {
+    PLACES.split(' ').any(|place| place == word)
+}
+
 /// Whether a word before a plain "at" is a person's rather than a part of the sentence.
 fn is_somebody(left: &str, name: &Range<usize>, who: &str, house: &str) -> bool {
     let lower = who.to_lowercase();
-    if PLACES.binary_search(&lower.as_str()).is_ok() {
+    if is_place(&lower) {
         return false;
     }
     if PROVIDERS

@@ -138,6 +138,7 @@ fn places_are_no_addresses() {
         "hosted at cloud.example.de",
         "sign in at panel.example.com",
         "the page at example.com",
+        "numbers at example.org/stats",
         "see it at booth 5",
         "look at this. It works",
         "running at full speed. No errors",

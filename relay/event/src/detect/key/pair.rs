@@ -14,105 +14,14 @@ const QUOTED_MAX: usize = 1024;
 /// Most words of a key in prose: "API access key: ...".
 const PROSE_WORDS: usize = 3;
 
-/// Words that follow a label in prose and are no value: "Password: required". Sorted.
-const NO_VALUE: &[&str] = &[
-    "a",
-    "abgelaufen",
-    "add",
-    "all",
-    "alle",
-    "allow",
-    "an",
-    "and",
-    "anlegen",
-    "are",
-    "at",
-    "bearbeiten",
-    "can",
-    "cannot",
-    "change",
-    "changed",
-    "choose",
-    "create",
-    "deaktiviert",
-    "delete",
-    "deleted",
-    "der",
-    "die",
-    "disabled",
-    "edit",
-    "enabled",
-    "enter",
-    "erforderlich",
-    "erneuern",
-    "erstellen",
-    "expired",
-    "false",
-    "fehlgeschlagen",
-    "fehlt",
-    "for",
-    "geändert",
-    "has",
-    "hinzufügen",
-    "if",
-    "import",
-    "in",
-    "invalid",
-    "invite",
-    "is",
-    "ist",
-    "list",
-    "löschen",
-    "manage",
-    "missing",
-    "must",
-    "neu",
-    "new",
-    "no",
-    "none",
-    "not",
-    "null",
-    "off",
-    "on",
-    "open",
-    "optional",
-    "or",
-    "overview",
-    "please",
-    "remove",
-    "required",
-    "reset",
-    "rotate",
-    "search",
-    "see",
-    "select",
-    "set",
-    "settings",
-    "show",
-    "suchen",
-    "that",
-    "the",
-    "this",
-    "to",
-    "true",
-    "undefined",
-    "ungültig",
-    "unknown",
-    "update",
-    "use",
-    "verwalten",
-    "view",
-    "was",
-    "when",
-    "will",
-    "with",
-    "wrong",
-    "wählen",
-    "yes",
-    "zurücksetzen",
-    "zuweisen",
-    "übersicht",
-];
+/// Words that follow a label in prose and are no value: "Password: required".
+const NO_VALUE: &str = "a abgelaufen add all alle allow an and anlegen are at bearbeiten can cannot change changed choose \
+    create deaktiviert delete deleted der die disabled edit enabled enter erforderlich erneuern \
+    erstellen expired false fehlgeschlagen fehlt for geändert has hinzufügen if import in invalid invite \
+    is ist list löschen manage missing must neu new no none not null off on open optional or overview \
+    please remove required reset rotate search see select set settings show suchen that the this to true \
+    undefined ungültig unknown update use verwalten view was when will with wrong wählen yes \
+    zurücksetzen zuweisen übersicht";
 
 /// Finds values whose key says what they are.
 pub(in crate::detect) fn find(view: &View<'_>, found: &mut Found) {
@@ -157,7 +66,8 @@ pub(in crate::detect) fn find(view: &View<'_>, found: &mut Found) {
             true if !value.quoted => value.range.start..line_end(bytes, value.range.start),
             _ => value.range,
         };
-        if says_something(view, &range, prose) {
+        let sentence = || prose && !is_password(view, at) && goes_on(view, &range);
+        if says_something(view, &range, prose) && !sentence() {
             done = range.end;
             let end = if prose {
                 whole_name(bytes, range.end)
@@ -346,9 +256,44 @@ fn says_something(view: &View<'_>, range: &Range<usize>, prose: bool) -> bool {
     }
     let word = value.trim_matches(|c: char| !c.is_alphanumeric()).to_lowercase();
     let literal = matches!(word.as_str(), "true" | "false" | "null" | "none" | "undefined");
-    let sentence = prose && NO_VALUE.binary_search(&word.as_str()).is_ok();
+    let sentence = prose && NO_VALUE.split(' ').any(|stop| stop == word);
     let placeholder = value.bytes().all(|b| matches!(b, b'x' | b'X' | b'*' | b'.'));
     !literal && !sentence && !placeholder
+}
+
+/// Whether the word before a separator speaks of passwords: then the word behind is taken for one.
+fn is_password(view: &View<'_>, separator: usize) -> bool {
+    let from = separator.saturating_sub(KEY_MAX);
+    let head = view.bytes().get(from..separator).unwrap_or_default();
+    let len = head
+        .iter()
+        .rev()
+        .take_while(|b| key_byte(**b) || **b == b' ')
+        .count()
+        .min(16);
+    let word = head
+        .get(head.len() - len..)
+        .unwrap_or_default()
+        .to_ascii_lowercase();
+    [b"pass".as_slice(), b"pwd", b"kennwort", b"secret"]
+        .iter()
+        .any(|stem| word.windows(stem.len()).any(|at| at == *stem))
+}
+
+/// Whether a value in small letters is the beginning of a sentence: "session: kept in memory". Behind a value
+/// the sentence goes on with few words.
+fn goes_on(view: &View<'_>, range: &Range<usize>) -> bool {
+    let (Some(value), Some(rest)) = (view.text().get(range.clone()), view.text().get(range.end..)) else {
+        return false;
+    };
+    let next = rest.strip_prefix(' ').unwrap_or_default();
+    let next = next.split([' ', ',', '.', '\n']).next().unwrap_or_default();
+    let linked = matches!(
+        next,
+        "and" | "or" | "with" | "at" | "on" | "und" | "oder" | "mit" | "auf" | "bei" | "pass" | "password"
+    );
+    let small = |word: &str| !word.is_empty() && word.chars().all(|c| c.is_lowercase() || c == '-');
+    small(value) && value.bytes().all(|b| b != b'-') && small(next) && !linked
 }
 
 /// The end of a name of several words: "customer: ACME Cloud Services".

@@ -183,6 +183,7 @@ fn what_is_no_pair_stays() {
         "sort=name&tab=users",
         "user_count=5&has_email=true",
         "plan: enterprise",
+        "belongs to the session: only the first sets it",
         "name: see below",
         "password=",
         "=:=:=:",

@@ -81,13 +81,26 @@ fn value(view: &View<'_>, label: &Label, kind: Kind, found: &mut Found) {
         {
             true
         }
-        Kind::Secret => is_secret(value, said),
+        // "GitHub token CRC32": what is no password is longer.
+        Kind::Secret => is_secret(value, said) && (said || value.len() >= 8 || is_password(view, label)),
         _ => is_number(value),
     };
     if takes {
         let start = view.text().len() - rest.len();
         found.add(kind, start..start + value.len());
     }
+}
+
+/// Whether a label speaks of passwords, which may be short.
+fn is_password(view: &View<'_>, label: &Label) -> bool {
+    let word = view
+        .text()
+        .get(label.range.clone())
+        .unwrap_or_default()
+        .to_ascii_lowercase();
+    ["pass", "pwd", "kennwort"]
+        .iter()
+        .any(|stem| word.starts_with(stem))
 }
 
 /// Looks at the word before a label: "hunter2 is my password".

@@ -109,6 +109,7 @@ fn sentences_about_secrets_stay() {
         "The password is required",
         "Passwort vergessen?",
         "token 2 expired",
+        "the token CRC32",
         "API token view",
         "secret scanning is on",
         "Bearer authentication",
