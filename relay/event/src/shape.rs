@@ -73,7 +73,7 @@ pub fn path(path: &str) -> String {
     let mut out = String::with_capacity(path.len().min(SEGMENTS_MAX * SEGMENT_BYTES_MAX));
     let mut names_an_instance = Naming::Nothing;
     let segments = path
-        .split(['/', '\\'])
+        .split('/')
         .map(without_matrix)
         .filter(|s| !s.is_empty());
     for segment in segments.take(SEGMENTS_MAX) {
@@ -270,7 +270,8 @@ mod tests {
         check("/docs/john.doe", "/docs/:id");
         check("/accessManagement/roleMapping", "/accessManagement/roleMapping");
         check("/xkcdqwrt", "/:id");
-        check("C:\\Users\\jane", "/:id/Users/:id");
+        check("C:\\Users\\jane", "/:id");
+        check("/docs/\\uff14\\uff14", "/docs/:id");
     }
 
     #[test]
