@@ -9,6 +9,10 @@ use std::ops::{Range, RangeInclusive};
 const LABEL_BEFORE: usize = 64;
 /// How far before a year that stands alone.
 const LABEL_BEFORE_YEAR: usize = 16;
+/// The words between the two.
+const FILLERS: &[&str] = &[
+    "", "am", "en", "im", "in", "is", "ist", "jahr", "the", "was", "year",
+];
 /// How far after a date its label may stand.
 const LABEL_AFTER: usize = 24;
 /// Years in which people were born.
@@ -35,12 +39,12 @@ pub(super) fn find(view: &View<'_>, found: &mut Found) {
     if labels.is_empty() {
         return;
     }
-    let near = |range: &Range<usize>, before: usize| {
+    let near = |range: &Range<usize>| {
         labels.iter().any(|label| {
             let behind = range
                 .start
                 .checked_sub(label.range.end)
-                .is_some_and(|gap| gap <= before);
+                .is_some_and(|gap| gap <= LABEL_BEFORE);
             behind
                 || label
                     .range
@@ -49,11 +53,23 @@ pub(super) fn find(view: &View<'_>, found: &mut Found) {
                     .is_some_and(|gap| gap <= LABEL_AFTER)
         })
     };
+    // "born in 1976", but not "birthday banner 2026".
+    let next_to = |range: &Range<usize>| {
+        labels.iter().any(|label| {
+            let between = view
+                .text()
+                .get(label.range.end..range.start)
+                .filter(|gap| gap.len() <= LABEL_BEFORE_YEAR);
+            between.is_some_and(|gap| {
+                gap.split(|c: char| !c.is_alphabetic())
+                    .all(|word| FILLERS.contains(&word))
+            })
+        })
+    };
     let mut rest = view.words();
     while !rest.is_empty() {
-        let date = date(view, rest).filter(|(range, _)| near(range, LABEL_BEFORE));
-        let found_here =
-            date.or_else(|| year(view, rest).filter(|(range, _)| near(range, LABEL_BEFORE_YEAR)));
+        let date = date(view, rest).filter(|(range, _)| near(range));
+        let found_here = date.or_else(|| year(view, rest).filter(|(range, _)| next_to(range)));
         let next = match found_here {
             Some((range, words)) => {
                 found.add(Kind::Birth, range);
@@ -197,6 +213,6 @@ mod tests {
         // No date, or no label.
         check("born 45/13/3981, released 12/2026 and 2026-01", &[]);
         check("released on 24/12/2025, 2026-01-01, December 24, 2025", &[]);
-        check("1981", &[]);
+        check("birthday banner 2026, 1981", &[]);
     }
 }

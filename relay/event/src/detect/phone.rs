@@ -238,6 +238,10 @@ impl Text<'_, '_> {
         match lengths {
             [3, 3, 4, 0, ..] => is_north_american(digits) && even,
             [3, 3, 2, 2, 0, _] => digits.first().is_some_and(|d| *d >= b'2') && even,
+            // India with its code, Brazil without.
+            [2, 5, 5, 0, ..] => digits.starts_with(b"91") && even,
+            [2, 4..=5, 4, 0, ..] => matches!(others, [a, b] if self.gap_before(a, groups) == b" "
+                && self.gap_before(b, groups) == b"-"),
             [1..=3, 3, 3, 4, 0, _] | [1..=3, 3, 3, 2, 2, 0] => {
                 let parenthesised = others.first().is_some_and(in_parentheses);
                 // "8 (912) 345-67-89": what Russians dial before a number at home is no country code.
@@ -302,6 +306,11 @@ mod tests {
         check("1-206-555-0100 ext. 7", &["1-206-555-0100 ext. 7"]);
         check("106-555-0100, 206-155-0100, 206-555-010", &[]);
         check("(11) 98456-0001", &["(11) 98456-0001"]);
+        check(
+            "11 91234-5678, 91-98765-43210",
+            &["11 91234-5678", "91-98765-43210"],
+        );
+        check("11-91234-5678, 92-98765-43210", &[]);
         check("as of (2026) 555-0100", &[]);
         check("532 555 01 00", &["532 555 01 00"]);
         check("5325550100", &["5325550100"]);

@@ -10,20 +10,22 @@ pub(super) const PARTICLES: &[&str] = &[
 /// Words with a capital that stand in the place of a name and are none.
 #[rustfmt::skip]
 pub(super) const NOT_NAMES: &[&str] = &[
-    "a", "admin", "admins", "again", "all", "alle", "also", "am", "an", "and", "any", "anyone", "api", "are",
-    "as", "at", "aws", "azure", "beste", "both", "but", "can", "colleague", "colleagues", "community",
-    "could", "customer", "customers", "damen", "das", "day", "dear", "der", "developer", "developers", "die",
-    "do", "docs", "done", "dr", "ein", "eine", "everybody", "everyone", "excited", "firstname", "folks",
-    "for", "frau", "friend", "friends", "from", "gcp", "glad", "great", "guys", "happy", "have", "he",
-    "hello", "help", "her", "here", "herr", "hi", "how", "i", "id", "if", "ihr", "in", "is", "it", "its",
-    "kind", "kolleg", "kollege", "kollegen", "kunde", "kunden", "ladies", "lastname", "madam", "many", "me",
-    "meshstack", "miss", "mr", "mrs", "ms", "my", "name", "new", "next", "no", "not", "nothing", "null", "of",
-    "ok", "on", "one", "operator", "or", "our", "owner", "partner", "please", "prof", "reader", "ready",
-    "regards", "required", "same", "she", "sie", "sir", "so", "some", "someone", "sorry", "still", "stuck",
-    "support", "sure", "tag", "team", "teams", "test", "thank", "thanks", "that", "the", "there", "they",
-    "this", "to", "today", "together", "too", "true", "undefined", "unknown", "user", "users", "very", "was",
-    "we", "weekend", "welcome", "what", "when", "why", "will", "wir", "with", "world", "yes", "you", "your",
-    "zusammen",
+    "a", "admin", "admins", "again", "all", "alle", "also", "am", "an", "analyst", "and", "any", "anyone",
+    "api", "architect", "are", "as", "at", "aws", "azure", "beste", "block", "both", "building", "but", "can",
+    "colleague", "colleagues", "community", "consultant", "could", "customer", "customers", "damen", "das",
+    "day", "dear", "der", "developer", "developers", "die", "director", "do", "docs", "done", "dr", "ein",
+    "eine", "engineer", "error", "everybody", "everyone", "excited", "feature", "firstname", "folks", "for",
+    "frau", "friend", "friends", "from", "gcp", "glad", "great", "guys", "happy", "have", "he", "head",
+    "hello", "help", "her", "here", "herr", "hi", "how", "i", "id", "if", "ihr", "in", "is", "issue", "it",
+    "its", "kind", "kolleg", "kollege", "kollegen", "kunde", "kunden", "ladies", "landing", "lastname",
+    "lead", "madam", "manager", "many", "me", "member", "meshstack", "miss", "mr", "mrs", "ms", "my", "name",
+    "new", "next", "no", "not", "nothing", "null", "of", "ok", "on", "one", "operator", "or", "our", "owner",
+    "partner", "platform", "please", "product", "prof", "reader", "ready", "regards", "release", "request",
+    "required", "same", "she", "sie", "sir", "so", "some", "someone", "sorry", "still", "stuck", "student",
+    "support", "sure", "tag", "team", "teams", "test", "tester", "thank", "thanks", "that", "the", "there",
+    "they", "this", "ticket", "to", "today", "together", "too", "true", "undefined", "unknown", "user",
+    "users", "version", "very", "was", "we", "weekend", "welcome", "what", "when", "why", "will", "wir",
+    "with", "workspace", "world", "yes", "you", "your", "zone", "zusammen",
 ];
 
 /// Labels before a name that are greetings.

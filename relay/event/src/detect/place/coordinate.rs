@@ -112,6 +112,8 @@ fn is_pair(bytes: &[u8], first: &Decimal, second: &Decimal) -> bool {
         && first.whole <= 180
         && second.whole <= 180
         && first.whole.min(second.whole) <= 90
+        // Shares and rates; nobody is at zero, zero.
+        && first.whole.max(second.whole) > 0
         && separated
         && gap.len() <= GAP_MAX
         && gap.iter().all(|b| plain(b) || compass(b))
@@ -197,7 +199,7 @@ mod tests {
         check("48°08'14\"N 11°34'31\"E", &["48°08'14\"N", "11°34'31\"E"]);
         check("8FWH4HX8+9C", &["8FWH4HX8+9C"]);
         check("lat=48.1&lng=11.5", &["48.1", "11.5"]);
-        check("took 48.13, 11.57 ms", &[]);
+        check("took 48.13, 11.57 ms, ratio 0.1234, 0.5678", &[]);
         check("rates 48.13743 and 11.57549", &[]);
         check("200.137, 11.575, 191.137", &[]);
         check("v48.137,11.575.1", &[]);

@@ -26,7 +26,8 @@ const AREAS: &[&[u8]] = &[
 
 pub(super) fn find(view: &View<'_>, found: &mut Found) {
     let bytes = view.bytes();
-    for word in view.words() {
+    // The letters of an area, or Girobank's.
+    for word in view.words().iter().filter(|word| word.len() <= 3) {
         if let Some(range) = british(view, word) {
             found.add(Kind::Place, range);
         }
@@ -148,7 +149,7 @@ fn labelled(bytes: &[u8], from: usize) -> Option<Range<usize>> {
             .is_some_and(|r| r.iter().any(u8::is_ascii_digit))
     };
     let mut end = run(0);
-    let mut whole = (3..=8).contains(&end) && digits(0, end);
+    let mut whole = (3..=7).contains(&end) && digits(0, end);
     if matches!(rest.get(end), Some(b' ' | b'-')) {
         let next = run(end + 1);
         let alone = !rest.get(end + 1 + next).is_some_and(u8::is_ascii_alphanumeric);
@@ -187,6 +188,9 @@ mod tests {
         check("zip code 94105-1234", &["94105-1234"]);
         check("postcode 1234 AB", &["1234 AB"]);
         check("80331, 10115", &[]);
-        check("zip 7 files, zip archive (#5707), zip files 94105", &[]);
+        check(
+            "zip 7 files, zip archive (#5707), zip files 94105, as ZIP 20260812",
+            &[],
+        );
     }
 }

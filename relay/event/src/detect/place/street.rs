@@ -106,6 +106,14 @@ fn number_behind(view: &View<'_>, at: usize) -> Option<(Range<usize>, bool)> {
         }
         names += usize::from(!particle);
         from = word.start;
+        // "Anschrift: Am Waldrand 7": then any name will do.
+        let said = view.labels().iter().any(|label| {
+            let gap = view.text().get(label.range.end..from).unwrap_or_default();
+            label.topics.any(Topics::ADDRESS) && matches!(gap, ": " | ":" | "=" | " = " | "\": \"" | "\":\"")
+        });
+        if said {
+            return Some((from..end, true));
+        }
     }
     None
 }
@@ -251,6 +259,11 @@ mod tests {
         );
         check("Lange Str. 5", &["Lange Str. 5"]);
         check("Anschrift: Holzweg 7", &["Holzweg 7"]);
+        check(
+            "Anschrift: Am Waldrand 7, 80331 München",
+            &["Am Waldrand 7, 80331 München"],
+        );
+        check("Am Waldrand 7", &[]);
         check("at 221b Baker Street, London", &["221b Baker Street, London"]);
         check("My address is 12 Old Mill Lane", &["12 Old Mill Lane"]);
         check("12 rue de la Paix, Paris", &["12 rue de la Paix, Paris"]);
