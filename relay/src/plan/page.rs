@@ -312,11 +312,25 @@ fn what_never_leaves(plan: &Plan, page: &mut Vec<Block>) {
         let mut props = plan.events.iter().flat_map(|event| &event.props);
         props.any(|prop| wanted(&prop.kind))
     };
-    let mut never = vec!["Your name, your e-mail address, your account.".to_owned()];
+    let scrubs = plan.unmatched == Unmatched::Scrub;
+    // Where free text is collected, nobody can promise what is in it.
+    let texts = scrubs || kind(|kind| matches!(kind, PropKind::Text { .. }));
+    let mut never = vec![if texts {
+        "Your name, your e-mail address, your account, wherever they are recognised in a text. No program finds \
+         everything, so please do not write about yourself where free text is collected."
+            .to_owned()
+    } else {
+        "Your name, your e-mail address, your account.".to_owned()
+    }];
     let hidden: Vec<String> = hidden_names(plan).into_iter().map(spaced).collect();
     if !hidden.is_empty() {
+        let place = if scrubs {
+            "on the pages listed above"
+        } else {
+            "in your organisation"
+        };
         never.push(format!(
-            "What things are called in your organisation: the name or number of any {}.",
+            "What things are called {place}: the name or number of any {}.",
             either(&hidden)
         ));
     }
@@ -328,14 +342,9 @@ fn what_never_leaves(plan: &Plan, page: &mut Vec<Block>) {
             .to_owned(),
         "The full address of a page, or of the page you came from.".to_owned(),
     ]);
-    let scrubs = plan.unmatched == Unmatched::Scrub;
-    never.push(if scrubs || kind(|kind| matches!(kind, PropKind::Text { .. })) {
-        "What looks personal in a text: it is removed. No program finds everything, so please do not write about \
-         yourself where free text is collected."
-            .to_owned()
-    } else {
-        "Anything you type.".to_owned()
-    });
+    if !texts {
+        never.push("Anything you type.".to_owned());
+    }
     if kind(|kind| matches!(kind, PropKind::Duration { .. })) {
         never.push("How long exactly something took.".to_owned());
     }
