@@ -162,3 +162,14 @@ fn the_explanation_covers_each_listed_property_and_what_the_relay_does_itself() 
         }
     }
 }
+
+#[test]
+fn a_site_without_a_plan_is_tried_and_explained_as_well() {
+    let (sandbox, plan) = load(IN_C, Plan::unplanned());
+    assert!(corpus::friendly(&plan).len() >= 40);
+    assert!(corpus::hostile(&plan).len() >= 60);
+    let rows = explain::explain(&sandbox, &plan).unwrap();
+    for field in ["url", "referrer", "user-agent", "name", "props.*"] {
+        assert!(rows.iter().any(|row| row.field == field), "{field}");
+    }
+}
