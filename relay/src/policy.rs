@@ -178,7 +178,11 @@ impl Policy {
         match &result {
             Ok(Reload::Unchanged) => tracing::info!("the policy is the one in use"),
             Ok(Reload::Replaced(identity)) => {
-                tracing::info!(identity.sha256, identity.source, "another policy is in use");
+                tracing::info!(
+                    sha256 = identity.sha256,
+                    source = identity.source,
+                    "another policy is in use"
+                );
                 self.count("ok");
             }
             Err(error) => {

@@ -30,6 +30,8 @@ const CONFIGURE_FUEL: u64 = 500_000_000;
 /// Stack of a guest, in bytes. Deep recursion traps at its end.
 pub const STACK_BYTES_MAX: usize = 512 * 1024;
 
+/// How all WebAssembly begins.
+const WASM: &[u8] = b"\0asm";
 /// How a core module begins, as compilers give it before it is made a component.
 const CORE_MODULE: &[u8] = b"\0asm\x01\0\0\0";
 
@@ -173,6 +175,9 @@ fn compile(wasm: &[u8]) -> Result<Component, LoadError> {
         return Err(LoadError::NotAComponent(
             "it is a core module, and docs/POLICY.md says how to make a component of it".to_owned(),
         ));
+    }
+    if !wasm.starts_with(WASM) {
+        return Err(LoadError::NotAComponent("it is no WebAssembly at all".to_owned()));
     }
     let unreadable = |error| LoadError::NotAComponent(first_line(&error));
     Component::new(&engine().map_err(unreadable)?, wasm).map_err(unreadable)

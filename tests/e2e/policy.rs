@@ -94,7 +94,7 @@ async fn the_explanation_is_a_table_for_people_and_json_for_programs() {
         "every event",
         "props.rating",
         "a whole number from 1 to 5",
-        "5 -> 5",
+        "1 -> 1",
         "user-agent",
     ] {
         assert!(text.out.contains(want), "{want}: {text:?}");

@@ -38,17 +38,7 @@ pub fn friendly(plan: &Plan) -> Vec<Event> {
 
 /// Events that try to get something past the policy. Each is one the gate would let in.
 pub fn hostile(plan: &Plan) -> Vec<Event> {
-    // Where the plan need not list an event, one without any rules is tried as well.
-    let unlisted = EventPlan {
-        name: "Unlisted".to_owned(),
-        category: String::new(),
-        description: String::new(),
-        props: Vec::new(),
-    };
-    let mut rules: Vec<&EventPlan> = plan.events.iter().collect();
-    if plan.unmatched == Unmatched::Scrub {
-        rules.push(&unlisted);
-    }
+    let rules = probe::events(plan);
     lines(HOSTILE)
         .flat_map(|event| {
             let fitted = rules.iter().map(move |rules| fit(&event, rules, plan));

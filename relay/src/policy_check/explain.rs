@@ -39,16 +39,20 @@ pub struct Row {
 pub fn explain(sandbox: &Sandbox, plan: &SitePlan) -> Result<Vec<Row>, LoadError> {
     let mut trial = sandbox.trial(plan)?;
     let mut rows = Vec::new();
-    if let Some(rules) = plan.events.first() {
+    let events = probe::events(plan);
+    if let Some(rules) = events.first() {
         addresses(&mut trial, rules, plan, &mut rows);
     }
     sender(&mut rows);
-    for rules in &plan.events {
+    for rules in &events {
         let event = ordinary(rules, plan);
         rows.push(Row {
             event: rules.name.clone(),
             field: "name".to_owned(),
-            rule: format!("listed in category {}", rules.category),
+            rule: match plan.event(&rules.name) {
+                Some(_) => format!("listed in category {}", rules.category),
+                None => "not listed".to_owned(),
+            },
             input: rules.name.clone(),
             output: show(&attempt(&mut trial, &event, plan), |out| Some(out.name.clone())),
         });
@@ -103,7 +107,7 @@ fn addresses(trial: &mut Trial<'_>, rules: &EventPlan, plan: &Plan, rows: &mut V
         rows.push(Row {
             event: String::new(),
             field: "referrer".to_owned(),
-            rule: "a foreign page's scheme and host".to_owned(),
+            rule: "a foreign page's scheme and host, an own page's route".to_owned(),
             input: referrer.to_owned(),
             output: show(&attempt(trial, &event, plan), |out| out.referrer.clone()),
         });

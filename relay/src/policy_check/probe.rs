@@ -1,11 +1,25 @@
 //! Values made from a plan: what each kind of property takes, and what it must not let through.
 
 use relay_event::event::{Prop, Value};
-use relay_event::plan::{EventPlan, Plan, PropKind};
+use relay_event::plan::{EventPlan, Plan, PropKind, Unmatched};
 use relay_event::route::{Form, Segment, Template};
 
 /// Most events made of one event of the plan, however many values an enum lists.
 const VARIANTS_MAX: usize = 50;
+
+/// The events of a plan, and where it need not list them, one that it does not.
+pub(super) fn events(plan: &Plan) -> Vec<EventPlan> {
+    let mut events = plan.events.clone();
+    if plan.unmatched == Unmatched::Scrub {
+        events.push(EventPlan {
+            name: "Unlisted".to_owned(),
+            category: "any".to_owned(),
+            description: String::new(),
+            props: Vec::new(),
+        });
+    }
+    events
+}
 
 /// How many events it takes to see each listed value of an event's properties once.
 pub(super) fn variants(rules: &EventPlan) -> usize {

@@ -137,7 +137,7 @@ fn the_explanation_covers_each_listed_property_and_what_the_relay_does_itself() 
         "search.example.org/results?q=jane",
         "https://search.example.org/",
     );
-    check("", "referrer", "panel.example.com", "dropped");
+    check("", "referrer", "panel.example.com/#/w/acme-prod", "/w/:workspace");
     check("Activity Rated", "props.rating", "1", "1");
     check(
         "Activity Rated",
@@ -160,5 +160,16 @@ fn the_explanation_covers_each_listed_property_and_what_the_relay_does_itself() 
             let shown = rows.iter().filter(|r| r.event == rules.name && r.field == field);
             assert_eq!(shown.count(), 2, "{field} of {}", rules.name);
         }
+    }
+}
+
+#[test]
+fn a_site_without_a_plan_is_tried_and_explained_as_well() {
+    let (sandbox, plan) = load(IN_C, Plan::unplanned());
+    assert!(corpus::friendly(&plan).len() >= 40);
+    assert!(corpus::hostile(&plan).len() >= 60);
+    let rows = explain::explain(&sandbox, &plan).unwrap();
+    for field in ["url", "referrer", "user-agent", "name", "props.*"] {
+        assert!(rows.iter().any(|row| row.field == field), "{field}");
     }
 }

@@ -433,7 +433,7 @@ fn what_does_not_export_the_world_is_refused() {
         .err()
         .unwrap()
         .to_string();
-    assert!(error.contains("not a WebAssembly component"), "{error}");
+    assert!(error.contains("it is no WebAssembly at all"), "{error}");
     let error = load(&vec![0; COMPONENT_BYTES_MAX + 1], &plan("is honest"))
         .err()
         .unwrap();

@@ -90,9 +90,6 @@ pub(super) type Entry = (&'static str, Topics);
 /// The tables, each sorted by text, which a test checks.
 const TABLES: [&[Entry]; 3] = [contact::WORDS, identity::WORDS, secret::WORDS];
 
-/// Most words of one label.
-const WORDS_MAX: usize = 4;
-
 /// Every label of a text divided into words; where several begin with one word, the longest.
 pub(super) fn labels(text: &str, words: &[Range<usize>]) -> Vec<Label> {
     let mut found = Vec::new();
@@ -205,6 +202,9 @@ const STARTS: [[u16; CLASSES * CLASSES + 1]; 3] = [
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Most words of one label: more would cost time at each word that begins one.
+    const WORDS_MAX: usize = 4;
 
     #[test]
     fn the_tables_are_sorted_and_in_lower_case() {

@@ -42,9 +42,14 @@ static bool plan_has(const char *before, const policy_string_t *word, const char
     }
     size_t before_len = strlen(before), after_len = strlen(after);
     size_t want = before_len + word->len + after_len;
-    for (size_t at = 0; at + want <= plan.len; at++) {
-        const uint8_t *here = plan.ptr + at;
-        if (same(here, before, before_len) && same(here + before_len, word->ptr, word->len) &&
+    if (want > plan.len) {
+        return false;
+    }
+    const uint8_t first = (uint8_t)before[0], *last = plan.ptr + plan.len - want;
+    for (const uint8_t *here = plan.ptr; here <= last; here++) {
+        // Most places are ruled out by their first letter, and each step costs fuel.
+        if (*here == first && same(here, before, before_len) &&
+            same(here + before_len, word->ptr, word->len) &&
             same(here + before_len + word->len, after, after_len)) {
             return true;
         }
