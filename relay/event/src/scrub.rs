@@ -99,13 +99,18 @@ pub fn page(url: &str, plan: &Plan) -> String {
     page
 }
 
-/// What may leave of a route: the template that fits, or what the shape rules leave, or `/other`.
+/// What may leave of a route: the template that fits, or what the shape rules leave, or `/other`. A template may
+/// fit only once the shape rules have taken doubled slashes and matrix parameters away.
 fn route(path: &str, plan: &Plan) -> String {
     let page = plan.routes.page(path);
-    if page == OTHER && plan.unmatched == Unmatched::Scrub {
-        return shape::path(path);
+    if page != OTHER || plan.unmatched == Unmatched::Other {
+        return page.into();
     }
-    page.into()
+    let shaped = shape::path(path);
+    match plan.routes.page(&shaped) {
+        OTHER => shaped,
+        page => page.into(),
+    }
 }
 
 /// What may leave of a referrer: an own page's route, a foreign page's origin, or nothing.
@@ -173,19 +178,19 @@ fn unlisted_value(prop: &Prop) -> Option<Value> {
     }
 }
 
-/// A web address keeps host and route, a path its route, any other text what the detectors leave.
+/// A web address keeps its route, and its host where that may leave; a path its route, any other text what the
+/// detectors leave.
 fn unlisted_text(text: &str) -> String {
-    let link = text.split_once("://").filter(|_| !text.contains(char::is_whitespace));
-    if let (Some(_), Some(to)) = (link, Address::parse(text))
-        && let Some(origin) = address::coarse_origin(&to)
-    {
-        let path = shape::path(to.route());
-        return match path.as_str() {
-            "/" if to.route().is_empty() => origin.trim_end_matches('/').to_owned(),
-            path => format!("{}{path}", origin.trim_end_matches('/')),
-        };
+    let link = Address::parse(text).filter(|_| !text.contains(char::is_whitespace));
+    let Some(to) = link else {
+        return shape::text(text).into_owned();
+    };
+    let path = shape::path(to.route());
+    match address::coarse_origin(&to) {
+        Some(origin) if to.route().is_empty() => origin.trim_end_matches('/').to_owned(),
+        Some(origin) => format!("{}{path}", origin.trim_end_matches('/')),
+        None => path,
     }
-    shape::text(text).into_owned()
 }
 
 /// Whether a property that the plan requires is not there.

@@ -84,6 +84,33 @@ fn only_what_the_plan_lists_is_left() {
 }
 
 #[test]
+fn a_page_whose_shape_is_a_route_is_that_route() {
+    let plan = Plan {
+        routes: vec![Template::parse("/w/:workspace").unwrap()].into(),
+        ..Plan::unplanned()
+    };
+    for url in ["/w/acme", "//w//acme/", "/w;a=b/acme", "/#/w/acme;a=b//"] {
+        assert_eq!(page(&format!("https://panel.example.com{url}"), &plan), "/w/:workspace", "{url}");
+    }
+}
+
+#[test]
+fn an_address_without_a_public_host_keeps_its_route_alone() {
+    let check = |text: &str, want: &str| {
+        let mut event = event("https://panel.example.com/", &[("link", Value::Text(text.into()))]);
+        event.name = "Other".into();
+        let left = scrub(&event, &Plan::unplanned()).unwrap();
+        assert!(left.props[0].value == Value::Text(want.into()), "{text}");
+    };
+    check("https://docs.example.org/users/7?x#y", "https://docs.example.org/users/:id");
+    check("https://docs.example.org", "https://docs.example.org");
+    check("http://localhost:3000/#/w/acme?token=1", "/w/:id");
+    check("https://intranet/people/Jane?x=1", "/people/:id");
+    check("https://jane:pw@192.168.1.7/", "/");
+    check("https://jane_doe.example.org", "/");
+}
+
+#[test]
 fn a_missing_required_prop_or_an_unknown_event_is_refused() {
     let url = "https://panel.example.com/";
     assert_eq!(scrub(&event(url, &[]), &plan()).err(), Some(Refusal::MissingProp));
