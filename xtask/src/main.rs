@@ -5,6 +5,7 @@ mod check;
 mod children;
 mod ci;
 mod demo;
+mod fuzz;
 mod http;
 mod node;
 mod random;
@@ -44,6 +45,8 @@ enum Command {
     },
     /// Run every test; the last line of the output counts them
     Test(test::Test),
+    /// Feed the fuzz targets for a while, each from its corpus; needs a nightly compiler
+    Fuzz(fuzz::Fuzz),
     /// Run what CI runs: formatting, lints, documentation, then every test
     Ci,
 }
@@ -61,6 +64,7 @@ fn main() -> ExitCode {
             })
             .map(|()| ExitCode::SUCCESS),
         Command::Test(test) => test::run(&test),
+        Command::Fuzz(fuzz) => fuzz::run(&fuzz).map(|()| ExitCode::SUCCESS),
         Command::Ci => ci::run(),
     };
     done.unwrap_or_else(|error| {
