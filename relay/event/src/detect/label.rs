@@ -92,38 +92,29 @@ const TABLES: [&[Entry]; 3] = [contact::WORDS, identity::WORDS, secret::WORDS];
 
 /// Most words of one label.
 const WORDS_MAX: usize = 4;
-/// Longest word that can be part of a label, in bytes. A longer one is none.
-const WORD_BYTES_MAX: usize = 32;
 
-/// Every label of a text divided into words.
+/// Every label of a text divided into words; where several begin with one word, the longest.
 pub(super) fn labels(text: &str, words: &[Range<usize>]) -> Vec<Label> {
-    let mut found: Vec<Label> = Vec::new();
-    let mut phrase = String::new();
-    for first in 0..words.len() {
-        phrase.clear();
+    let mut found = Vec::new();
+    for (first, word) in words.iter().enumerate() {
+        let bucket = bucket(&text.as_bytes()[word.clone()]);
         let mut best: Option<Label> = None;
-        for word in words.iter().skip(first).take(WORDS_MAX) {
-            let raw = &text[word.clone()];
-            if raw.len() > WORD_BYTES_MAX {
-                break;
-            }
-            if !phrase.is_empty() {
-                phrase.push(' ');
-            }
-            if raw.is_ascii() {
-                phrase.extend(raw.chars().map(|c| c.to_ascii_lowercase()));
-            } else {
-                phrase.extend(raw.chars().flat_map(char::to_lowercase));
-            }
-            let (topics, goes_on) = look_up(&phrase);
-            if let Some(topics) = topics {
-                best = Some(Label {
-                    range: words[first].start..word.end,
-                    topics,
-                });
-            }
-            if !goes_on {
-                break;
+        for (table, starts) in TABLES.iter().zip(&STARTS) {
+            let candidates = usize::from(starts[bucket])..usize::from(starts[bucket + 1]);
+            for (entry, topics) in &table[candidates] {
+                let Some(end) = end_of(entry, text, &words[first..]) else {
+                    continue;
+                };
+                match &mut best {
+                    Some(best) if best.range.end > end => {}
+                    Some(best) if best.range.end == end => best.topics = best.topics.or(*topics),
+                    _ => {
+                        best = Some(Label {
+                            range: word.start..end,
+                            topics: *topics,
+                        });
+                    }
+                }
             }
         }
         found.extend(best);
@@ -131,36 +122,85 @@ pub(super) fn labels(text: &str, words: &[Range<usize>]) -> Vec<Label> {
     found
 }
 
-/// The topics of a phrase, and whether a longer phrase begins with it.
-fn look_up(phrase: &str) -> (Option<Topics>, bool) {
-    let mut topics: Option<Topics> = None;
-    let mut goes_on = false;
-    for table in TABLES {
-        // Entries that are a prefix of the phrase, or begin with it, share its first three bytes or are
-        // shorter; the tables are small enough to walk over those.
-        let head = &phrase.as_bytes()[..phrase.len().min(2)];
-        let from = table.partition_point(|(entry, _)| entry.as_bytes() < head);
-        for (entry, of) in table[from..]
-            .iter()
-            .take_while(|(entry, _)| entry.as_bytes().starts_with(head))
-        {
-            let hit = match entry.strip_suffix('*') {
-                Some(stem) => {
-                    goes_on |= entry.as_bytes().get(phrase.len()) == Some(&b' ') && entry.starts_with(phrase);
-                    phrase.strip_prefix(stem).is_some_and(|ending| !ending.contains(' '))
-                }
-                None => {
-                    goes_on |= entry.as_bytes().get(phrase.len()) == Some(&b' ') && entry.starts_with(phrase);
-                    *entry == phrase
-                }
-            };
-            if hit {
-                topics = Some(topics.map_or(*of, |t| t.or(*of)));
-            }
+/// Where an entry ends when the text begins with it.
+fn end_of(entry: &str, text: &str, words: &[Range<usize>]) -> Option<usize> {
+    let (entry, is_stem) = entry
+        .strip_suffix('*')
+        .map_or((entry, false), |stem| (stem, true));
+    let mut have = words.iter();
+    let mut want = entry.split(' ').peekable();
+    let mut end = None;
+    while let Some(piece) = want.next() {
+        let word = have.next()?;
+        let is_last = want.peek().is_none();
+        if !reads(&text[word.clone()], piece, is_stem && is_last) {
+            return None;
         }
+        end = Some(word.end);
     }
-    (topics, goes_on)
+    end
 }
+
+/// Whether a word is, or begins with, a piece of an entry, which is in lower case.
+fn reads(word: &str, piece: &str, as_stem: bool) -> bool {
+    if word.is_ascii() {
+        return match word.as_bytes().get(..piece.len()) {
+            Some(head) => {
+                (as_stem || word.len() == piece.len()) && head.eq_ignore_ascii_case(piece.as_bytes())
+            }
+            None => false,
+        };
+    }
+    let mut lower = word.chars().flat_map(char::to_lowercase);
+    piece.chars().all(|c| lower.next() == Some(c)) && (as_stem || lower.next().is_none())
+}
+
+/// Classes of a byte, in the order of the bytes: before the letters, each letter, behind them.
+const CLASSES: usize = 28;
+
+const fn class(byte: u8) -> usize {
+    match byte {
+        b'a'..=b'z' => (byte - b'a') as usize + 1,
+        b'A'..=b'Z' => (byte - b'A') as usize + 1,
+        0..=b'`' => 0,
+        _ => CLASSES - 1,
+    }
+}
+
+/// The bucket of words that begin alike: by their first two bytes. Keeps the order of the tables.
+const fn bucket(word: &[u8]) -> usize {
+    match word {
+        [] => 0,
+        [first] => class(*first) * CLASSES,
+        // A capital in another script is other bytes than its small letter, but in the same class; the
+        // class of its second byte is the same for all.
+        [first, second, ..] => class(*first) * CLASSES + class(*second),
+    }
+}
+
+/// Where each bucket of a table begins, and where the last one ends.
+const fn starts(table: &[Entry]) -> [u16; CLASSES * CLASSES + 1] {
+    let mut starts = [0; CLASSES * CLASSES + 1];
+    let mut at = 0;
+    let mut next = 0;
+    while next < starts.len() {
+        while at < table.len() && bucket(table[at].0.as_bytes()) < next {
+            at += 1;
+        }
+        #[expect(clippy::cast_possible_truncation, reason = "tables have hundreds of entries")]
+        {
+            starts[next] = at as u16;
+        }
+        next += 1;
+    }
+    starts
+}
+
+const STARTS: [[u16; CLASSES * CLASSES + 1]; 3] = [
+    starts(contact::WORDS),
+    starts(identity::WORDS),
+    starts(secret::WORDS),
+];
 
 #[cfg(test)]
 mod tests {
@@ -175,6 +215,7 @@ mod tests {
             for (entry, _) in table {
                 assert_eq!(*entry, entry.to_lowercase());
                 assert!(entry.split(' ').count() <= WORDS_MAX, "{entry}");
+                assert!(!entry.starts_with('*'), "{entry}");
             }
         }
     }

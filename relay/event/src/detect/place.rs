@@ -1,6 +1,19 @@
-//! Coordinates, postcodes, streets and licence plates.
+//! Places: coordinates, postcodes, streets, and the plates of vehicles.
+
+mod coordinate;
+mod plate;
+mod postcode;
+mod street;
 
 use super::Found;
 use super::view::View;
 
-pub(super) fn find(_view: &View<'_>, _found: &mut Found) {}
+pub(super) fn find(view: &View<'_>, found: &mut Found) {
+    if view.has().digits == 0 {
+        return;
+    }
+    coordinate::find(view, found);
+    plate::find(view, found);
+    postcode::find(view, found);
+    street::find(view, found);
+}
