@@ -80,7 +80,10 @@ pub fn read<T>(file: &str, text: &str, read: impl FnOnce(&Section<'_>) -> T) -> 
         mistakes: RefCell::default(),
     });
     for error in &errors {
-        let line = error.span().map_or(0, |span| notes.line(span.start));
+        let line = match error.span() {
+            Some(span) => notes.line(span.start),
+            None => unplaced(text),
+        };
         // The first line only: the rest would quote the file.
         notes.add(line, error.message().lines().next().unwrap_or("is not TOML"));
     }
@@ -95,6 +98,22 @@ pub fn read<T>(file: &str, text: &str, read: impl FnOnce(&Section<'_>) -> T) -> 
     let mut mistakes = notes.mistakes.take();
     mistakes.sort_by_key(|m| m.line);
     Mistakes(mistakes).into_result().map(|()| value)
+}
+
+/// The line with which an error first shows up that says no place, as toml's limit on nested keys does.
+fn unplaced(text: &str) -> usize {
+    let ends: Vec<usize> = text
+        .match_indices('\n')
+        .map(|(at, _)| at)
+        .chain([text.len()])
+        .collect();
+    let fine = |end: &usize| {
+        DeTable::parse_recoverable(&text[..*end])
+            .1
+            .iter()
+            .all(|error| error.span().is_some())
+    };
+    ends.partition_point(fine).min(ends.len() - 1) + 1
 }
 
 struct Notes {
@@ -453,6 +472,17 @@ mod tests {
         assert_eq!(
             long.chars().count(),
             "test.toml:1: …".chars().count() + TEXT_CHARS_MAX
+        );
+    }
+
+    #[test]
+    fn a_key_nested_too_deep_has_a_line() {
+        let found = mistakes(&format!("port = 1\na{} = 1\nport = 2\n", ".a".repeat(100)));
+        assert!(
+            found
+                .iter()
+                .any(|mistake| mistake == "test.toml:2: recursion limit"),
+            "{found:?}"
         );
     }
 

@@ -178,19 +178,24 @@ fn unlisted_value(prop: &Prop) -> Option<Value> {
     }
 }
 
-/// A web address keeps its route, and its host where that may leave; a path its route, any other text what the
-/// detectors leave.
+/// A web address by the rule for those, any other text what the detectors leave. That may be an address where
+/// there was none: `http://[2001:db8::1` has no end of its host, `http://[[removed]` has one.
 fn unlisted_text(text: &str) -> String {
-    let link = Address::parse(text).filter(|_| !text.contains(char::is_whitespace));
-    let Some(to) = link else {
-        return shape::text(text).into_owned();
-    };
+    unlisted_link(text).unwrap_or_else(|| {
+        let left = shape::text(text);
+        unlisted_link(&left).unwrap_or_else(|| left.into_owned())
+    })
+}
+
+/// A text that is nothing but a web address keeps its route, and its host where that may leave.
+fn unlisted_link(text: &str) -> Option<String> {
+    let to = Address::parse(text).filter(|_| !text.contains(char::is_whitespace))?;
     let path = shape::path(to.route());
-    match address::coarse_origin(&to) {
+    Some(match address::coarse_origin(&to) {
         Some(origin) if to.route().is_empty() => origin.trim_end_matches('/').to_owned(),
         Some(origin) => format!("{}{path}", origin.trim_end_matches('/')),
         None => path,
-    }
+    })
 }
 
 /// Whether a property that the plan requires is not there.

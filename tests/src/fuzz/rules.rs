@@ -39,7 +39,7 @@ static PLANS: LazyLock<[SitePlan; 4]> = LazyLock::new(|| {
     ]
 });
 
-pub(super) fn plans() -> &'static [SitePlan] {
+pub(super) fn plans() -> &'static [SitePlan; 4] {
     &*PLANS
 }
 

@@ -108,6 +108,7 @@ fn an_address_without_a_public_host_keeps_its_route_alone() {
     check("https://intranet/people/Jane?x=1", "/people/:id");
     check("https://jane:pw@192.168.1.7/", "/");
     check("https://jane_doe.example.org", "/");
+    check("http://[2001:db8::1", "/");
 }
 
 #[test]
