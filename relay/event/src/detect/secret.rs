@@ -16,7 +16,8 @@ pub(super) fn find(view: &View<'_>, found: &mut Found) {
     if view.has().longest >= prefix::BYTES_MIN {
         prefix::find(view, found);
     }
-    if view.has().marks {
+    // The beginnings of those addresses end in slashes.
+    if view.bytes().contains(&b'/') {
         prefix::hooks(view, found);
     }
     if view.has().longest >= 10 {

@@ -176,21 +176,17 @@ fn mixed(text: &str) -> bool {
 /// Addresses that let whoever knows them post.
 pub(super) fn hooks(view: &View<'_>, found: &mut Found) {
     let text = view.text();
-    for (at, _) in text.match_indices("://") {
-        let Some(rest) = text.get(at + 3..) else { continue };
-        let end = rest
-            .find(|c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '<' | '>' | ')'))
-            .unwrap_or(rest.len());
-        let Some(address) = rest.get(..end) else { continue };
-        for host in HOOKS {
-            // The tenant may stand before: "acme.webhook.office.com".
-            if let Some(hit) = address
-                .get(..address.len().min(120))
-                .or(Some(address))
-                .and_then(|head| head.find(host))
-            {
-                found.add(Kind::Secret, at + 3 + hit + host.len()..at + 3 + end);
-            }
+    for host in HOOKS {
+        let mut done = 0;
+        for (at, _) in text.match_indices(host) {
+            // What was looked at is not read again, so a chain of hosts costs no more than its length.
+            let from = at + host.len();
+            let Some(rest) = text.get(from..).filter(|_| from >= done) else {
+                continue;
+            };
+            let ends = |c: char| c.is_whitespace() || matches!(c, '"' | '\'' | '<' | '>' | ')');
+            done = from + rest.find(ends).unwrap_or(rest.len());
+            found.add(Kind::Secret, from..done);
         }
     }
 }
