@@ -11,6 +11,11 @@ use std::rc::Rc;
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 
+/// Longest key in a message, in characters. Of a longer one its beginning is shown.
+const KEY_CHARS_MAX: usize = 60;
+/// Longest message, in characters. A longer one is cut off.
+const TEXT_CHARS_MAX: usize = 400;
+
 /// Everything that is wrong with one or more files, each file's in the order of its lines.
 #[derive(Debug, Default)]
 pub struct Mistakes(Vec<Mistake>);
@@ -75,12 +80,12 @@ pub fn read<T>(file: &str, text: &str, read: impl FnOnce(&Section<'_>) -> T) -> 
         mistakes: RefCell::default(),
     });
     for error in &errors {
-        let line = error.span().map_or(0, |span| notes.line(span.start));
+        let line = match error.span() {
+            Some(span) => notes.line(span.start),
+            None => unplaced(text),
+        };
         // The first line only: the rest would quote the file.
-        notes.add(
-            line,
-            error.message().lines().next().unwrap_or("is not TOML").to_owned(),
-        );
+        notes.add(line, error.message().lines().next().unwrap_or("is not TOML"));
     }
     let value = {
         let section = Section::new(String::new(), 1, root.get_ref(), &notes);
@@ -95,6 +100,22 @@ pub fn read<T>(file: &str, text: &str, read: impl FnOnce(&Section<'_>) -> T) -> 
     Mistakes(mistakes).into_result().map(|()| value)
 }
 
+/// The line with which an error first shows up that says no place, as toml's limit on nested keys does.
+fn unplaced(text: &str) -> usize {
+    let ends: Vec<usize> = text
+        .match_indices('\n')
+        .map(|(at, _)| at)
+        .chain([text.len()])
+        .collect();
+    let fine = |end: &usize| {
+        DeTable::parse_recoverable(&text[..*end])
+            .1
+            .iter()
+            .all(|error| error.span().is_some())
+    };
+    ends.partition_point(fine).min(ends.len() - 1) + 1
+}
+
 struct Notes {
     file: String,
     text: String,
@@ -107,11 +128,11 @@ impl Notes {
         before.iter().filter(|b| **b == b'\n').count() + 1
     }
 
-    fn add(&self, line: usize, text: String) {
+    fn add(&self, line: usize, text: impl fmt::Display) {
         self.mistakes.borrow_mut().push(Mistake {
             file: self.file.clone(),
             line,
-            text,
+            text: shown(&text.to_string(), TEXT_CHARS_MAX),
         });
     }
 }
@@ -143,10 +164,10 @@ impl<'t> Section<'t> {
     }
 
     fn path_of(&self, key: &str) -> String {
-        if self.path.is_empty() {
-            key.to_owned()
-        } else {
-            format!("{}.{key}", self.path)
+        let key = shown(key, KEY_CHARS_MAX);
+        match self.path.as_str() {
+            "" => key,
+            path => format!("{path}.{key}"),
         }
     }
 
@@ -339,6 +360,21 @@ impl<'t> Section<'t> {
     }
 }
 
+/// A text as it can stand in one line of a terminal: what a file says may hold anything, and be of any length.
+fn shown(text: &str, chars_max: usize) -> String {
+    let mut out = String::new();
+    for c in text.chars().take(chars_max) {
+        match c.is_control() {
+            true => out.extend(c.escape_default()),
+            false => out.push(c),
+        }
+    }
+    if text.chars().nth(chars_max).is_some() {
+        out.push('…');
+    }
+    out
+}
+
 /// The known key that differs least, when it differs little.
 fn closest<'k>(key: &str, known: &'k BTreeSet<String>) -> Option<&'k String> {
     known
@@ -411,6 +447,42 @@ mod tests {
         check(
             "site = 1",
             &["test.toml:1: `site` must be a list of tables, as in [[site]]"],
+        );
+    }
+
+    #[test]
+    fn a_mistake_is_one_short_line_whatever_the_key() {
+        let check = |text: &str, want: &[&str]| assert_eq!(mistakes(text), want, "{text}");
+        check(
+            "\"a\\nport\\u001b[31m\" = 1",
+            &["test.toml:1: `a\\nport\\u{1b}[31m` is not a setting"],
+        );
+        check(
+            &format!("[public]\n{} = 1", "k".repeat(5000)),
+            &[&format!(
+                "test.toml:2: `public.{}…` is not a setting",
+                "k".repeat(KEY_CHARS_MAX)
+            )],
+        );
+        let long = read("test.toml", "port = 1", |root| {
+            root.integer("port", 1..=1);
+            root.mistake("port", "x".repeat(5000));
+        });
+        let long = long.err().unwrap().to_string();
+        assert_eq!(
+            long.chars().count(),
+            "test.toml:1: …".chars().count() + TEXT_CHARS_MAX
+        );
+    }
+
+    #[test]
+    fn a_key_nested_too_deep_has_a_line() {
+        let found = mistakes(&format!("port = 1\na{} = 1\nport = 2\n", ".a".repeat(100)));
+        assert!(
+            found
+                .iter()
+                .any(|mistake| mistake == "test.toml:2: recursion limit"),
+            "{found:?}"
         );
     }
 

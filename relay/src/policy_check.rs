@@ -95,7 +95,9 @@ pub fn run(
     tally.longest = times.last().copied().unwrap_or_default();
     for (event, (proposed, _)) in events.iter().zip(first) {
         match ending(event, proposed, plan) {
-            Ok(out) if scrub::scrub(&Visible::of(event), plan).is_ok_and(|all| all == out) => tally.whole += 1,
+            Ok(out) if scrub::scrub(&Visible::of(event), plan).is_ok_and(|all| all == out) => {
+                tally.whole += 1
+            }
             Ok(_) => tally.reduced += 1,
             Err(outcome) => {
                 *tally

@@ -7,6 +7,7 @@
 mod admin;
 mod canaries;
 mod cli;
+mod corpora;
 mod delivery;
 mod door;
 mod ingest;

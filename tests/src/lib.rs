@@ -7,6 +7,7 @@
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod child;
+pub mod fuzz;
 mod plausible;
 mod post;
 mod relay;

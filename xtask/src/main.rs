@@ -6,6 +6,7 @@ mod check;
 mod children;
 mod ci;
 mod demo;
+mod fuzz;
 mod http;
 mod node;
 mod policies;
@@ -63,6 +64,8 @@ enum Command {
     Test(test::Test),
     /// Measure how fast events are scrubbed
     Bench(bench::Bench),
+    /// Feed the fuzz targets for a while, each from its corpus; needs a nightly compiler
+    Fuzz(fuzz::Fuzz),
     /// Run what CI runs: formatting, lints, documentation, then every test
     Ci,
 }
@@ -78,6 +81,7 @@ fn main() -> ExitCode {
         Command::PolicyExamples => policies::examples().map(|()| ExitCode::SUCCESS),
         Command::Test(test) => test::run(&test),
         Command::Bench(bench) => bench::run(&bench),
+        Command::Fuzz(fuzz) => fuzz::run(&fuzz).map(|()| ExitCode::SUCCESS),
         Command::Ci => ci::run(),
     };
     done.unwrap_or_else(|error| {

@@ -135,7 +135,9 @@ fn coarse_host(host: &str) -> Option<String> {
     let labels = labels?;
     let last = labels.last()?;
     let is_name = last.starts_with("xn--") || last.bytes().all(|b| b.is_ascii_alphabetic());
-    (labels.len() >= 2 && is_name).then(|| labels.join("."))
+    let host = labels.join(".");
+    // In ASCII a host is longer than it was written.
+    (labels.len() >= 2 && is_name && host.len() <= HOST_BYTES_MAX).then_some(host)
 }
 
 fn coarse_label(label: &str) -> Option<String> {
@@ -235,6 +237,7 @@ mod tests {
             Some("https://xn--e1afmkfd.xn--80akhbyknj4f/"),
         );
         check("https://a\u{200b}b.example/", None);
+        check(&format!("https://{}de/", "ä.".repeat(60)), None);
         check(
             "https://xn--bcher-kva.example/a",
             Some("https://xn--bcher-kva.example/"),

@@ -102,13 +102,16 @@ pub fn page(url: &str, plan: &Plan) -> String {
     page
 }
 
-/// What may leave of a route: the template that fits, or what the shape rules leave, or `/other`.
+/// What may leave of a route: the template that fits, or what the shape rules leave, or `/other`. A template may
+/// fit only once the shape rules have taken doubled slashes and matrix parameters away.
 fn route(path: &str, plan: &Plan) -> String {
     let page = plan.routes.page(path);
-    if page == OTHER && plan.unmatched == Unmatched::Scrub {
-        return shape::path(path);
+    if page != OTHER || plan.unmatched == Unmatched::Other {
+        return page.into();
     }
-    page.into_owned()
+    let shaped = shape::path(path);
+    let page = plan.routes.page(&shaped);
+    if page == OTHER { shaped } else { page.into() }
 }
 
 /// What may leave of a referrer: an own page's route, a foreign page's origin, or nothing.
@@ -183,21 +186,26 @@ fn unlisted_value(prop: &Prop) -> Option<Value> {
     }
 }
 
-/// A web address keeps host and route, a path its route, any other text what the detectors leave.
+/// A web address by the rule for those, any other text what the detectors leave. That may be an address where
+/// there was none: `http://[2001:db8::1` has no end of its host, `http://[[removed]` has one.
 fn unlisted_text(text: &str) -> String {
-    let link = text
-        .split_once("://")
-        .filter(|_| !text.contains(char::is_whitespace));
-    if let (Some(_), Some(to)) = (link, Address::parse(text))
-        && let Some(origin) = address::coarse_origin(&to)
-    {
-        let path = shape::path(to.route());
-        return match path.as_str() {
-            "/" if to.route().is_empty() => origin.trim_end_matches('/').to_owned(),
-            path => format!("{}{path}", origin.trim_end_matches('/')),
-        };
-    }
-    shape::text(text).into_owned()
+    unlisted_link(text).unwrap_or_else(|| {
+        let left = shape::text(text);
+        unlisted_link(&left).unwrap_or_else(|| left.into_owned())
+    })
+}
+
+/// A text that is nothing but a web address keeps its route, and its host where that may leave.
+fn unlisted_link(text: &str) -> Option<String> {
+    let to = Address::parse(text).filter(|_| !text.contains(char::is_whitespace))?;
+    let path = shape::path(to.route());
+    Some(match address::coarse_origin(&to) {
+        Some(origin) if to.route().is_empty() => origin.trim_end_matches('/').to_owned(),
+        Some(origin) => format!("{}{path}", origin.trim_end_matches('/')),
+        // A single word behind a scheme is an example, not an address.
+        None if to.route().is_empty() && to.query.is_empty() => return None,
+        None => path,
+    })
 }
 
 /// Whether a property that the plan requires is not there.

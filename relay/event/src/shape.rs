@@ -72,10 +72,7 @@ const PAGE_EXTENSIONS: &[&str] = &["asp", "aspx", "do", "htm", "html", "jsf", "j
 pub fn path(path: &str) -> String {
     let mut out = String::with_capacity(path.len().min(SEGMENTS_MAX * SEGMENT_BYTES_MAX));
     let mut names_an_instance = Naming::Nothing;
-    let segments = path
-        .split('/')
-        .map(without_matrix)
-        .filter(|s| !s.is_empty());
+    let segments = path.split('/').map(without_matrix).filter(|s| !s.is_empty());
     for segment in segments.take(SEGMENTS_MAX) {
         out.push('/');
         let stays = match names_an_instance {

@@ -36,8 +36,15 @@ impl SitePlan {
     pub fn load(path: &Path) -> Result<Self, Mistakes> {
         let text = std::fs::read_to_string(path)
             .map_err(|error| Mistakes::of_file(path, format!("cannot be read: {error}")))?;
-        let name = path.display().to_string();
-        plan_file::read(&name, &text).map(|plan| Self::new(name, plan))
+        Self::parse(&path.display().to_string(), &text)
+    }
+
+    /// Reads a plan from text. Its mistakes begin with the name.
+    ///
+    /// # Errors
+    /// Every mistake of the plan, with its line.
+    pub fn parse(name: &str, text: &str) -> Result<Self, Mistakes> {
+        plan_file::read(name, text).map(|plan| Self::new(name.to_owned(), plan))
     }
 
     /// The plan shipped with the relay.

@@ -84,6 +84,44 @@ fn only_what_the_plan_lists_is_left() {
 }
 
 #[test]
+fn a_page_whose_shape_is_a_route_is_that_route() {
+    let plan = Plan {
+        routes: vec![Template::parse("/w/:workspace").unwrap()].into(),
+        ..Plan::unplanned()
+    };
+    for url in ["/w/acme", "//w//acme/", "/w;a=b/acme", "/#/w/acme;a=b//"] {
+        assert_eq!(
+            page(&format!("https://panel.example.com{url}"), &plan),
+            "/w/:workspace",
+            "{url}"
+        );
+    }
+}
+
+#[test]
+fn an_address_without_a_public_host_keeps_its_route_alone() {
+    let check = |text: &str, want: &str| {
+        let mut event = event(
+            "https://panel.example.com/",
+            &[("link", Value::Text(text.into()))],
+        );
+        event.name = "Other".into();
+        let left = scrub(&event, &Plan::unplanned()).unwrap();
+        assert!(left.props[0].value == Value::Text(want.into()), "{text}");
+    };
+    check(
+        "https://docs.example.org/users/7?x#y",
+        "https://docs.example.org/users/:id",
+    );
+    check("https://docs.example.org", "https://docs.example.org");
+    check("http://localhost:3000/#/w/acme?token=1", "/w/:id");
+    check("https://intranet/people/Jane?x=1", "/people/:id");
+    check("https://jane:pw@192.168.1.7/", "/");
+    check("https://jane_doe.example.org", "/");
+    check("http://[2001:db8::1", "/");
+}
+
+#[test]
 fn a_missing_required_prop_or_an_unknown_event_is_refused() {
     let url = "https://panel.example.com/";
     assert_eq!(scrub(&event(url, &[]), &plan()).err(), Some(Refusal::MissingProp));
@@ -124,8 +162,16 @@ fn without_a_plan_every_property_passes_key_rules_and_detectors() {
     check("jane@example.com", Value::Boolean(true), None);
     check("card", Value::Integer(4_111_111_111_111_111), None);
     check("value", Value::Integer(4_111_111_111_111_111), None);
-    check("query", text("find jane@example.com"), Some(text("find [removed]")));
-    check("path", text("/users/4711/edit?x=1"), Some(text("/users/:id/edit")));
+    check(
+        "query",
+        text("find jane@example.com"),
+        Some(text("find [removed]")),
+    );
+    check(
+        "path",
+        text("/users/4711/edit?x=1"),
+        Some(text("/users/:id/edit")),
+    );
     check(
         "href",
         text("https://user:pw@docs.example.org:8443/start?u=jane#top"),
@@ -148,7 +194,10 @@ fn without_a_plan_names_pages_and_referrers_are_scrubbed() {
             props: Vec::new(),
         };
         let out = scrub(&input, &Plan::unplanned()).unwrap();
-        assert_eq!((out.name.as_str(), out.url.as_str(), out.referrer.as_deref()), want);
+        assert_eq!(
+            (out.name.as_str(), out.url.as_str(), out.referrer.as_deref()),
+            want
+        );
     };
     check(
         "pageview",
@@ -166,7 +215,12 @@ fn without_a_plan_names_pages_and_referrers_are_scrubbed() {
             Some("https://www.search.example.org/"),
         ),
     );
-    check("pageview", "app://jane/", "file:///home/jane", ("pageview", "/other", None));
+    check(
+        "pageview",
+        "app://jane/",
+        "file:///home/jane",
+        ("pageview", "/other", None),
+    );
 }
 
 #[test]
@@ -175,5 +229,8 @@ fn campaigns_leave_only_where_the_plan_says_so() {
     let url = url.replace("/#", "/?utm_source=news#");
     let with = |campaigns| Plan { campaigns, ..plan() };
     assert_eq!(page(&url, &with(false)), "/w/:workspace/p/:project/tenants");
-    assert_eq!(page(&url, &with(true)), "/w/:workspace/p/:project/tenants?utm_source=news");
+    assert_eq!(
+        page(&url, &with(true)),
+        "/w/:workspace/p/:project/tenants?utm_source=news"
+    );
 }
