@@ -203,9 +203,13 @@ fn unlisted_link(text: &str) -> Option<String> {
         Some(origin) if to.route().is_empty() => origin.trim_end_matches('/').to_owned(),
         Some(origin) => format!("{}{path}", origin.trim_end_matches('/')),
         // A single word behind a scheme is an example, not an address.
-        None if to.route().is_empty() && to.query.is_empty() => return None,
+        None if is_word(to.host) && text.ends_with(&format!("://{}", to.host)) => return None,
         None => path,
     })
+}
+
+fn is_word(text: &str) -> bool {
+    text.bytes().all(|b| b.is_ascii_alphabetic())
 }
 
 /// Whether a property that the plan requires is not there.

@@ -127,7 +127,8 @@ fn is_route_word(segment: &str) -> bool {
             .split(['-', '_'])
             .enumerate()
             .all(|(i, word)| is_word(word, i > 0))
-        && detect::is_clean(stem)
+        // Letters alone are a word; only with digits can it be more.
+        && (!stem.bytes().any(|b| b.is_ascii_digit()) || detect::is_clean(stem))
 }
 
 fn is_hex(text: &str) -> bool {

@@ -23,6 +23,8 @@ fn what_is_found_is_replaced_and_the_rest_stays_as_it_was() {
         "Authentifizierung und Autorisierung",
     );
     check("std::string, 12:34 o'clock", "std::string, 12:34 o'clock");
+    check("105961890 bytes in 906949053 ns", "105961890 bytes in 906949053 ns");
+    check("4111111111111111 bytes", "[removed] bytes");
     check("[removed]", "[removed]");
     check("call [removed] now", "call [removed] now");
     check("", "");
