@@ -127,8 +127,8 @@ fn is_route_word(segment: &str) -> bool {
             .split(['-', '_'])
             .enumerate()
             .all(|(i, word)| is_word(word, i > 0))
-        // Letters alone are a word; only with digits can it be more.
-        && (!stem.bytes().any(|b| b.is_ascii_digit()) || detect::is_clean(stem))
+        // Small letters alone are words; with digits or capitals they can be more, or base64.
+        && (stem.bytes().all(|b| b.is_ascii_lowercase() || b == b'-') || detect::is_clean(stem))
 }
 
 fn is_hex(text: &str) -> bool {
@@ -157,7 +157,7 @@ fn is_word(word: &str, may_be_number: bool) -> bool {
         |at: &usize| *at > 0 && bytes[*at].is_ascii_uppercase() && bytes[*at - 1].is_ascii_lowercase();
     let mut start = 0;
     for at in (1..bytes.len()).filter(begins_part).chain([bytes.len()]) {
-        if start > 0 && at - start < 2 || (at < bytes.len() && at - start < 2) {
+        if at - start < 2 && (start > 0 || at < bytes.len()) {
             return false;
         }
         start = at;
@@ -256,6 +256,7 @@ mod tests {
         check("/x/deadbeef", "/x/:id");
         check("/reports/deadbeef42", "/reports/:id");
         check("/reports/dGVzdGluZw", "/reports/:id");
+        check("/reports/NDExMSAxMTExIDExMTEgMTExMQ", "/reports/:id");
         check("/reports/jane%40example.com", "/reports/:id");
         check("/reports/jane@example.com", "/reports/:id");
         check("/reports/a1b2c3", "/reports/:id");

@@ -80,7 +80,7 @@ impl Disguise {
             Self::FullWidth => text
                 .chars()
                 .map(|c| match c {
-                    '!'..='~' => char::from_u32(u32::from(c) + 0xfee0).unwrap(),
+                    '!'..='~' => char::from_u32(u32::from(c) + 0xfee0).unwrap_or(c),
                     _ => c,
                 })
                 .collect(),

@@ -102,7 +102,8 @@ pub(super) fn labels(text: &str, words: &[Range<usize>]) -> Vec<Label> {
             let candidates = usize::from(starts[bucket])..usize::from(starts[bucket + 1]);
             for (entry, topics) in &table[candidates] {
                 // Most candidates differ here already; the rest of the word is looked at for few.
-                let differs = |want: u8| want.is_ascii_lowercase() && third.is_some_and(|b| b.is_ascii() && b != want);
+                let differs =
+                    |want: u8| want.is_ascii_lowercase() && third.is_some_and(|b| b.is_ascii() && b != want);
                 if entry.as_bytes().get(2).is_some_and(|want| differs(*want)) {
                     continue;
                 }

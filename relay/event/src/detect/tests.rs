@@ -23,8 +23,15 @@ fn what_is_found_is_replaced_and_the_rest_stays_as_it_was() {
         "Authentifizierung und Autorisierung",
     );
     check("std::string, 12:34 o'clock", "std::string, 12:34 o'clock");
-    check("105961890 bytes in 906949053 ns", "105961890 bytes in 906949053 ns");
+    check(
+        "105961890 bytes in 906949053 ns",
+        "105961890 bytes in 906949053 ns",
+    );
     check("4111111111111111 bytes", "[removed] bytes");
+    check("password: a&b7xQ! ok", "password: [removed] ok");
+    check("password=a1b2c3&page=2", "password=[removed]&page=2");
+    check("address: 639 Gregory Coves", "address: [removed]");
+    check("address 639 of memory", "address 639 of memory");
     check("[removed]", "[removed]");
     check("call [removed] now", "call [removed] now");
     check("", "");

@@ -268,15 +268,15 @@ enum Class {
 /// The class of each ASCII character.
 const ASCII: [Class; 128] = {
     let mut classes = [Class::Between; 128];
-    let mut at = 0;
-    while at < classes.len() {
-        classes[at] = match at as u8 {
+    let mut byte = 0u8;
+    while byte < 128 {
+        classes[byte as usize] = match byte {
             b'a'..=b'z' => Class::Lower,
             b'A'..=b'Z' => Class::Upper,
             b'0'..=b'9' => Class::Digit,
             _ => Class::Between,
         };
-        at += 1;
+        byte += 1;
     }
     classes
 };

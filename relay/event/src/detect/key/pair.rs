@@ -59,7 +59,7 @@ pub(in crate::detect) fn find(view: &View<'_>, found: &mut Found) {
             (false, false) => alone().or_else(|| prose_kind(view, &key.range)),
         };
         let Some(kind) = kind else { continue };
-        let Some(value) = value_from(bytes, from) else {
+        let Some(value) = value_from(bytes, from, *b) else {
             continue;
         };
         let range = match view.text().get(key.range).is_some_and(is_header) {
@@ -147,8 +147,9 @@ fn begins_quoted(bytes: &[u8], from: usize) -> bool {
     }
 }
 
-/// The value that begins after a separator.
-fn value_from(bytes: &[u8], from: usize) -> Option<Piece> {
+/// The value that begins after a separator. Only in a query does an `&` begin the next pair; a password may
+/// hold one.
+fn value_from(bytes: &[u8], from: usize, separator: u8) -> Option<Piece> {
     let rest = bytes.get(from..)?;
     let start = from + rest.iter().take(SPACES_MAX).take_while(|b| **b == b' ').count();
     let rest = bytes.get(start..)?;
@@ -174,7 +175,11 @@ fn value_from(bytes: &[u8], from: usize) -> Option<Piece> {
             quoted: true,
         });
     }
-    let ends = |b: &u8| b.is_ascii_whitespace() || matches!(b, b'&' | b';' | b',' | b'"' | b'}' | b'{');
+    let ends = |b: &u8| {
+        b.is_ascii_whitespace()
+            || matches!(b, b';' | b',' | b'"' | b'}' | b'{')
+            || (*b == b'&' && separator == b'=')
+    };
     let mut len = rest.iter().position(ends).unwrap_or(rest.len());
     while len > 0 && matches!(rest.get(len - 1), Some(b'.' | b')' | b'\'' | b'`' | b'>' | b'\\')) {
         len -= 1;

@@ -107,11 +107,7 @@ fn number_behind(view: &View<'_>, at: usize) -> Option<(Range<usize>, bool)> {
         names += usize::from(!particle);
         from = word.start;
         // "Anschrift: Am Waldrand 7": then any name will do.
-        let said = view.labels().iter().any(|label| {
-            let gap = view.text().get(label.range.end..from).unwrap_or_default();
-            label.topics.any(Topics::ADDRESS) && matches!(gap, ": " | ":" | "=" | " = " | "\": \"" | "\":\"")
-        });
-        if said {
+        if said_to_be_an_address(view, from) {
             return Some((from..end, true));
         }
     }
@@ -175,8 +171,20 @@ fn number_before(view: &View<'_>, at: usize) -> Option<(Range<usize>, bool)> {
         }
         end = word.end;
     }
-    let certain = romance?;
+    let certain = match romance {
+        Some(certain) => certain,
+        // "address: 639 Gregory Coves": then any name will do.
+        None => said_to_be_an_address(view, start).then_some(true)?,
+    };
     (names > 0).then_some((start..end, certain))
+}
+
+/// Whether a label of an address and a separator stand right before an offset.
+fn said_to_be_an_address(view: &View<'_>, at: usize) -> bool {
+    view.labels().iter().any(|label| {
+        let gap = view.text().get(label.range.end..at).unwrap_or_default();
+        label.topics.any(Topics::ADDRESS) && matches!(gap, ": " | ":" | "=" | " = " | "\": \"" | "\":\"")
+    })
 }
 
 /// Whether a word is in one of two tables, and if so whether in the first.

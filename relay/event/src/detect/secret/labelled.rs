@@ -66,7 +66,10 @@ fn value(view: &View<'_>, label: &Label, kind: Kind, found: &mut Found) {
             rest = rest.get(word.len()..).unwrap_or_default();
         }
     }
-    let ends = |c: char| c.is_whitespace() || matches!(c, ',' | ';' | '"' | '\'' | '`' | '&');
+    // In a query the next pair begins there.
+    let in_query = view.bytes().get(label.range.end) == Some(&b'=');
+    let ends =
+        |c: char| c.is_whitespace() || matches!(c, ',' | ';' | '"' | '\'' | '`') || (c == '&' && in_query);
     let len = rest.find(ends).unwrap_or(rest.len()).min(VALUE_MAX);
     let Some(value) = rest.get(..len) else { return };
     let value = value.trim_end_matches(['.', ')', ':', '?']);
