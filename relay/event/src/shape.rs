@@ -156,7 +156,7 @@ fn is_word(word: &str, may_be_number: bool) -> bool {
         |at: &usize| *at > 0 && bytes[*at].is_ascii_uppercase() && bytes[*at - 1].is_ascii_lowercase();
     let mut start = 0;
     for at in (1..bytes.len()).filter(begins_part).chain([bytes.len()]) {
-        if start > 0 && at - start < 2 || (at < bytes.len() && at - start < 2) {
+        if at - start < 2 && (start > 0 || at < bytes.len()) {
             return false;
         }
         start = at;

@@ -175,7 +175,6 @@ fn apply(out: &mut Visible, change: &str, input: &Visible) {
     let mut word = || words.next().unwrap_or_default();
     let (verb, a, b, text) = (word(), word(), word(), word());
     let after_verb = change.split_once(' ').map_or("", |(_, rest)| rest);
-    let at = position(a, out.props.len());
     match verb {
         "name" => after_verb.clone_into(&mut out.name),
         "url" => after_verb.clone_into(&mut out.url),
@@ -191,7 +190,9 @@ fn apply(out: &mut Visible, change: &str, input: &Visible) {
         "reverse" => out.props.reverse(),
         _ => {}
     }
-    let Some(at) = at else { return };
+    let Some(at) = position(a, out.props.len()) else {
+        return;
+    };
     match verb {
         "drop" => drop(out.props.remove(at)),
         "twice" => out.props.push(out.props[at].clone()),

@@ -40,7 +40,7 @@ static PLANS: LazyLock<[SitePlan; 4]> = LazyLock::new(|| {
 });
 
 pub(super) fn plans() -> &'static [SitePlan; 4] {
-    &*PLANS
+    &PLANS
 }
 
 /// The text in a fuzzer's bytes.
