@@ -8,7 +8,8 @@ use crate::data_folder::{DataFolder, Keeper};
 use crate::forward::{ClientError, Forwarder, Reach};
 use crate::http::{self, serve};
 use crate::metrics::Metrics;
-use crate::sandbox::{LoadError, Sandbox};
+use crate::policy::{self, Policy};
+use crate::sandbox::LoadError;
 use crate::spool::Spool;
 use crate::store::{OpenError, StoreError};
 use crate::switch::Switches;
@@ -17,7 +18,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{Notify, Semaphore, watch};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -37,7 +38,7 @@ pub struct App {
     /// Every metric.
     pub metrics: Arc<Metrics>,
     /// The policy.
-    pub sandbox: Sandbox,
+    pub policy: Policy,
     /// The admin switches.
     pub switches: Switches,
     /// Events on disk.
@@ -46,6 +47,8 @@ pub struct App {
     pub visitors: Visitors,
     /// Places for requests that bring events; `public.requests_max` says how many.
     pub room: Arc<Semaphore>,
+    /// The pages that tell users what is collected.
+    pub privacy: http::privacy::Pages,
     /// Local accounts and sessions.
     pub accounts: Accounts,
     /// What the last request to Plausible said.
@@ -66,11 +69,6 @@ pub enum StartError {
     /// The policy.
     #[error(transparent)]
     Policy(#[from] LoadError),
-    /// There is no policy.
-    #[error(
-        "this binary was built without its policy; build it with `cargo xtask bundle` first, or name one in `policy.file`"
-    )]
-    NoPolicy,
     /// The client for Plausible.
     #[error(transparent)]
     Client(#[from] ClientError),
@@ -91,6 +89,7 @@ pub struct Relay {
     admin: TcpListener,
     control: UnixListener,
     keeper: Keeper,
+    reload: Arc<Notify>,
 }
 
 impl Relay {
@@ -107,7 +106,7 @@ impl Relay {
             switches,
             keeper,
         } = DataFolder::open(&config, &clock, &metrics).await?;
-        let sandbox = load_policy(&config)?;
+        let policy = Policy::open(&config, store.clone(), clock.clone(), Arc::clone(&metrics)).await?;
         let forwarder = Arc::new(Forwarder::new(
             &config,
             spool.clone(),
@@ -121,13 +120,14 @@ impl Relay {
         let app = Arc::new(App {
             room: Arc::new(Semaphore::new(config.public.requests_max)),
             visitors: Visitors::new(clock.now()),
+            privacy: http::privacy::Pages::new(&config),
             accounts: Accounts::new(store, clock.clone(), config.admin.session),
             reach: forwarder.reach(),
             stop: CancellationToken::new(),
             config,
             clock,
             metrics,
-            sandbox,
+            policy,
             switches,
             spool,
         });
@@ -138,6 +138,7 @@ impl Relay {
             admin,
             control,
             keeper,
+            reload: Arc::new(Notify::new()),
         })
     }
 
@@ -162,6 +163,11 @@ impl Relay {
         Arc::clone(&self.app)
     }
 
+    /// Asks a running relay to read its policy again, as SIGHUP does.
+    pub fn reload(&self) -> Arc<Notify> {
+        Arc::clone(&self.reload)
+    }
+
     /// Serves until `stop`, then: takes no more requests, finishes those under way, finishes the
     /// requests to Plausible under way, and closes the database. What was not delivered stays in it.
     pub async fn run(self, stop: CancellationToken) {
@@ -172,6 +178,7 @@ impl Relay {
             admin,
             control,
             keeper,
+            reload,
         } = self;
         let tasks = TaskTracker::new();
         let limits = &app.config.public;
@@ -189,6 +196,7 @@ impl Relay {
         ));
         tasks.spawn(control::run(control, Arc::clone(&app)));
         tasks.spawn(sweep(Arc::clone(&app)));
+        tasks.spawn(policy::watch(Arc::clone(&app), reload));
         let front = tasks.clone();
         let draining = CancellationToken::new();
         let delivery = tokio::spawn(forwarder.run(draining.clone()));
@@ -227,16 +235,6 @@ async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
     TcpListener::bind(address)
         .await
         .map_err(|error| StartError::Listen(address.to_string(), error))
-}
-
-fn load_policy(config: &Config) -> Result<Sandbox, StartError> {
-    let wasm = match &config.policy.file {
-        Some(path) => std::fs::read(path).map_err(LoadError::from)?,
-        None => http::assets::default_policy()
-            .ok_or(StartError::NoPolicy)?
-            .into_owned(),
-    };
-    Ok(Sandbox::load(&wasm, &config.plans, &config.policy)?)
 }
 
 async fn sweep(app: Arc<App>) {

@@ -1,6 +1,8 @@
 //! The command line: one subcommand per question an operator has.
 
 mod manage;
+mod plan;
+mod policy;
 mod rules;
 mod run;
 mod scrub;
@@ -8,6 +10,7 @@ mod scrub;
 use crate::document::Mistakes;
 use crate::version;
 use clap::{Args, Parser, Subcommand};
+use std::io::Write;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -33,12 +36,18 @@ enum Command {
     Serve(ConfigArg),
     /// Check the configuration and the tracking plan, and tell every mistake with its key and line.
     CheckConfig(ConfigArg),
+    /// Check a tracking plan, or write its privacy page or its TypeScript types.
+    #[command(subcommand)]
+    Plan(plan::PlanCommand),
     /// Turn a site's collection on or off, or show how it stands.
     ///
     /// Works on a running relay and on a stopped one. When "off" has been answered no event leaves any
     /// more, and those that waited are purged.
     #[command(subcommand)]
     Switch(SwitchCommand),
+    /// Judge a scrubbing policy, or see what one does to each field.
+    #[command(subcommand)]
+    Policy(policy::PolicyCommand),
     /// Make and list the accounts that may use the admin page.
     #[command(subcommand)]
     User(UserCommand),
@@ -138,11 +147,13 @@ pub fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Serve(config) => run::serve(&config.config),
         Command::CheckConfig(config) => manage::check_config(&config.config),
+        Command::Plan(command) => plan::run(command),
         Command::Switch(SwitchCommand::On(args)) => manage::turn(&args.config.config, &args.site, true),
         Command::Switch(SwitchCommand::Off(args)) => manage::turn(&args.config.config, &args.site, false),
         Command::Switch(SwitchCommand::Status { site, config }) => {
             manage::switch_status(&config.config, site.as_deref())
         }
+        Command::Policy(command) => policy::run(command),
         Command::User(UserCommand::Add(args)) => {
             manage::user_add(&args.config.config, &args.name, args.password_stdin)
         }
@@ -180,6 +191,7 @@ pub fn main() -> ExitCode {
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
+        Err(error) if error.is::<policy::NotUsable>() => ExitCode::FAILURE,
         Err(error) => match error.downcast_ref::<Mistakes>() {
             Some(mistakes) => {
                 complain(&mistakes.to_string());
@@ -196,9 +208,9 @@ pub fn main() -> ExitCode {
 type Outcome = anyhow::Result<()>;
 
 /// A command's result, for people and scripts.
-#[expect(clippy::print_stdout, reason = "a command line answers on standard output")]
 fn say(text: &str) {
-    println!("{text}");
+    // A reader that has seen enough, as `head`, is no reason to fail.
+    let _ = writeln!(std::io::stdout().lock(), "{text}");
 }
 
 /// What went wrong, for people.

@@ -7,13 +7,14 @@ mod listen;
 mod plan_file;
 mod plans;
 mod policy;
+mod privacy;
 mod secret;
 mod site;
 mod spool;
 mod upstream;
 
 pub use listen::{Admin, Metrics, Public};
-pub use plans::{DEFAULT_PLAN, Plans, SitePlan, default_plan};
+pub use plans::{DEFAULT_PLAN, Plans, SitePlan, default_plan, read_plan};
 pub use policy::PolicyConfig;
 pub use secret::Secret;
 pub use site::SiteConfig;
@@ -21,6 +22,7 @@ pub use spool::SpoolConfig;
 pub use upstream::Upstream;
 
 use crate::document::{self, Mistakes};
+use crate::plan::page::About;
 use plans::PlanFiles;
 use std::path::{Path, PathBuf};
 
@@ -41,6 +43,8 @@ pub struct Config {
     pub metrics: Metrics,
     /// The sites events may belong to.
     pub sites: Vec<SiteConfig>,
+    /// What the page for users says besides the plans.
+    pub privacy: About,
     /// The scrubbing policy and its limits.
     pub policy: PolicyConfig,
     /// The spool's bounds.
@@ -93,6 +97,7 @@ impl Config {
                 metrics: root.section("metrics", |s| Metrics::read(s, folder, env)),
                 plans: Plans::in_use(sites.iter().map(|site| &site.plan)),
                 sites,
+                privacy: root.section("privacy", privacy::read),
                 policy: root.section("policy", |s| PolicyConfig::read(s, folder)),
                 spool: root.section("spool", SpoolConfig::read),
                 log_json: root

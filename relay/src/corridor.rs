@@ -7,6 +7,7 @@ use crate::gate::{self, Admitted, Signals};
 use crate::guard;
 use crate::metrics::EventLabel;
 use crate::metrics::ledger::Ticket;
+use crate::sandbox::Sandbox;
 use crate::spool::Incoming;
 use crate::switch::Permit;
 use relay_event::scrub::Visible;
@@ -53,10 +54,12 @@ pub async fn walk(app: &App, signals: &Signals, batch: Batch) -> Walk {
             return Walk::Refused(outcome);
         }
     };
+    // One policy for the whole request, though another may take its place meanwhile.
+    let policy = app.policy.current();
     let mut endings = Vec::with_capacity(tickets.len());
     let mut storing = Vec::new();
     for (event, ticket) in batch.events.into_iter().zip(tickets) {
-        match pass(app, event, |event| visit.admit(event)) {
+        match pass(app, &policy.sandbox, event, |event| visit.admit(event)) {
             Ok((passed, scrubbed)) => {
                 let incoming = Incoming {
                     scrubbed,
@@ -99,6 +102,7 @@ type Refused = (Outcome, Option<Malformed>);
 /// Takes one event through gate, sandbox and guard.
 fn pass(
     app: &App,
+    sandbox: &Sandbox,
     event: Result<Event, Malformed>,
     admit: impl FnOnce(Event) -> Result<Admitted, Outcome>,
 ) -> Result<(Passed, guard::Scrubbed), Refused> {
@@ -107,7 +111,7 @@ fn pass(
     let event = admitted.event();
     let visible = Visible::of(event);
     let started = Instant::now();
-    let proposed = app.sandbox.scrub(admitted.plan(), &visible);
+    let proposed = sandbox.scrub(admitted.plan(), &visible);
     app.metrics
         .policy_duration
         .observe(started.elapsed().as_secs_f64());

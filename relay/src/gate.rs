@@ -130,8 +130,8 @@ impl Visit {
     /// # Errors
     /// The event's outcome.
     pub fn admit(&self, event: Event) -> Result<Admitted, Outcome> {
-        let rules = self.site.plan.event(&event.name).ok_or(Outcome::UnknownEvent)?;
-        if !self.consent.covers(&rules.category) {
+        let category = self.site.plan.category_of(&event.name);
+        if !self.consent.covers(category.ok_or(Outcome::UnknownEvent)?) {
             return Err(Outcome::CategoryRefused);
         }
         Ok(Admitted {

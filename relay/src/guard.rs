@@ -163,7 +163,7 @@ impl Scrubbed {
             return true;
         }
         let page = path_of(&self.page);
-        let page_listed = page == OTHER || plan.routes.iter().any(|route| route.as_str() == page);
+        let page_listed = page == OTHER || plan.routes.lists(page);
         let listed = |rules: &EventPlan| self.props.iter().all(|(key, _)| rules.prop(key).is_some());
         page_listed && plan.event(&self.name).is_some_and(listed)
     }

@@ -10,6 +10,7 @@ mod client_address;
 mod cors;
 mod health;
 mod ingest;
+pub mod privacy;
 pub(crate) mod problem;
 mod scrape;
 pub mod serve;
@@ -32,6 +33,7 @@ pub fn public_router(app: &Arc<App>) -> Router {
         .route("/api/event", post(ingest::plausible).options(cors::preflight))
         .route("/api/events", post(ingest::batch).options(cors::preflight))
         .route("/api/config", get(browser_config::show).options(cors::preflight))
+        .route("/privacy", get(privacy::show))
         .route("/snippet.js", get(assets::browser))
         .route("/client.js", get(assets::browser))
         .route("/client_bg.wasm", get(assets::browser))

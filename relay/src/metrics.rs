@@ -3,6 +3,7 @@
 pub mod ledger;
 
 use crate::config::Config;
+use crate::policy::Identity;
 use ledger::{Counts, Ledger};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
@@ -14,7 +15,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 use relay_event::plan::Unmatched;
 use relay_event::{Outcome, Plan};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// The media type of [`Metrics::text`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -37,6 +38,10 @@ pub struct Metrics {
     pub upstream_unknown: Counter,
     /// How long the policy took for one event, in seconds.
     pub policy_duration: Histogram,
+    /// Which policy is in use.
+    pub policy: Arc<PolicyInUse>,
+    /// Attempts to put another policy to use, by what came of them.
+    pub policy_reloads: Family<ResultLabel, Counter>,
     /// How long a write to the spool took, in seconds, from its request to its fsync.
     pub spool_write_duration: Histogram,
     /// Whether collection is on, by site: 1 or 0.
@@ -55,10 +60,11 @@ pub struct SiteLabel {
     site: String,
 }
 
-/// What came of a request to Plausible.
+/// What came of a request to Plausible, or of a reload.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub struct ResultLabel {
-    /// One of `accepted`, `dropped`, `invalid`, `retry`, `misconfigured`, `unreachable`.
+    /// To Plausible: `accepted`, `dropped`, `invalid`, `retry`, `misconfigured` or `unreachable`. Of a reload:
+    /// `ok` or `failed`.
     pub result: &'static str,
 }
 
@@ -149,6 +155,17 @@ impl Metrics {
             Unit::Seconds,
             policy_duration.clone(),
         );
+        let policy = Arc::new(PolicyInUse::default());
+        registry.register_collector(Box::new(PolicyCollector(Arc::clone(&policy))));
+        let policy_reloads = Family::<ResultLabel, Counter>::default();
+        registry.register(
+            "policy_reloads",
+            "Attempts to put another policy to use, by what came of them",
+            policy_reloads.clone(),
+        );
+        for result in ["ok", "failed"] {
+            drop(policy_reloads.get_or_create(&ResultLabel { result }));
+        }
         let spool_write_duration = Histogram::new([
             0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 1.0,
         ]);
@@ -192,6 +209,8 @@ impl Metrics {
             upstream_duration,
             upstream_unknown,
             policy_duration,
+            policy,
+            policy_reloads,
             spool_write_duration,
             enabled,
         }
@@ -203,6 +222,34 @@ impl Metrics {
         // Writing into a string cannot fail; a broken line would be seen as a failed scrape.
         let _ = prometheus_client::encoding::text::encode(&mut text, &self.registry);
         text
+    }
+}
+
+/// Which policy is in use: none until one is loaded, then always exactly one.
+#[derive(Debug, Default)]
+pub struct PolicyInUse(Mutex<Option<Identity>>);
+
+impl PolicyInUse {
+    /// Notes the policy that serves from now on.
+    pub fn set(&self, identity: &Identity) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(identity.clone());
+    }
+}
+
+/// Encodes the policy in use. A family would show two of them, or none, while one replaces the other.
+#[derive(Debug)]
+struct PolicyCollector(Arc<PolicyInUse>);
+
+impl Collector for PolicyCollector {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let Some(identity) = self.0.0.lock().unwrap_or_else(PoisonError::into_inner).clone() else {
+            return Ok(());
+        };
+        let one = ConstGauge::new(1_i64);
+        let help = "The policy in use, by the SHA-256 of its component";
+        let mut family = encoder.encode_descriptor("policy_info", help, None, one.metric_type())?;
+        let labels = [("sha256", identity.sha256.as_str()), ("source", identity.source)];
+        one.encode(family.encode_family(&labels)?)
     }
 }
 

@@ -7,11 +7,13 @@
 //! that trapped is thrown away.
 
 mod instance;
+pub mod trial;
 
 use crate::config::{Plans, PolicyConfig, SitePlan};
 use instance::{Guest, Instance};
 use relay_event::Outcome;
 use relay_event::scrub::Visible;
+use sha2::{Digest, Sha256};
 use std::sync::{Arc, Mutex, PoisonError};
 use wasmtime::component::{Component, Linker};
 use wasmtime::{Config, Engine};
@@ -21,12 +23,17 @@ const IDLE_MAX: usize = 64;
 /// Calls after which an instance is replaced, so that a policy that leaks memory does not run into
 /// its limit in the middle of an event.
 const CALLS_MAX: u32 = 10_000;
-/// Largest component, in bytes.
-const COMPONENT_BYTES_MAX: usize = 16 * 1024 * 1024;
+/// Largest component, in bytes. A larger one is refused when it is loaded.
+pub const COMPONENT_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Fuel for the one-time `configure`, which reads the plan.
 const CONFIGURE_FUEL: u64 = 500_000_000;
 /// Stack of a guest, in bytes. Deep recursion traps at its end.
-const STACK_BYTES_MAX: usize = 512 * 1024;
+pub const STACK_BYTES_MAX: usize = 512 * 1024;
+
+/// How all WebAssembly begins.
+const WASM: &[u8] = b"\0asm";
+/// How a core module begins, as compilers give it before it is made a component.
+const CORE_MODULE: &[u8] = b"\0asm\x01\0\0\0";
 
 /// Why a policy cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -34,6 +41,11 @@ pub enum LoadError {
     /// The file cannot be read.
     #[error("the policy cannot be read: {0}")]
     Unreadable(#[from] std::io::Error),
+    /// There is none.
+    #[error(
+        "this binary was built without its policy; build it with `cargo xtask bundle` first, or name one in `policy.file`"
+    )]
+    NotBuilt,
     /// The component is too large.
     #[error("the policy is larger than {COMPONENT_BYTES_MAX} bytes")]
     TooLarge,
@@ -43,9 +55,24 @@ pub enum LoadError {
     /// It asks for something from outside.
     #[error("the policy imports `{0}`; a policy imports nothing, so that it can reach nothing")]
     Imports(String),
+    /// It cannot be instantiated: its functions have other types, its start function fails, or it takes more
+    /// than its limits from the start.
+    #[error("the policy cannot be started: {0}")]
+    Start(String),
     /// It does not take the plan.
     #[error("the policy refuses the tracking plan: {0}")]
     Configure(String),
+}
+
+/// What a component is recognised by: the SHA-256 of its bytes, in hexadecimal.
+pub fn sha256(wasm: &[u8]) -> String {
+    use std::fmt::Write;
+    let mut text = String::with_capacity(64);
+    for byte in Sha256::digest(wasm) {
+        // Writing into a string cannot fail.
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
 }
 
 /// A loaded policy, ready to scrub from any thread.
@@ -72,12 +99,8 @@ impl Sandbox {
     /// # Errors
     /// When the component cannot be a policy. The relay does not start then.
     pub fn load(wasm: &[u8], plans: &Plans, limits: &PolicyConfig) -> Result<Self, LoadError> {
-        if wasm.len() > COMPONENT_BYTES_MAX {
-            return Err(LoadError::TooLarge);
-        }
-        let engine = engine().map_err(|e| LoadError::NotAComponent(first_line(&e)))?;
-        let component =
-            Component::new(&engine, wasm).map_err(|e| LoadError::NotAComponent(first_line(&e)))?;
+        let component = compile(wasm)?;
+        let engine = component.engine().clone();
         if let Some((name, _)) = component.component_type().imports(&engine).next() {
             return Err(LoadError::Imports(name.to_owned()));
         }
@@ -94,7 +117,7 @@ impl Sandbox {
                 configure_fuel: CONFIGURE_FUEL,
                 memory_bytes_max: limits.memory_bytes_max,
             };
-            let first = Instance::new(&guest).map_err(LoadError::Configure)?;
+            let first = Instance::new(&guest)?;
             Ok(Pool {
                 plan: plan.clone(),
                 guest,
@@ -113,8 +136,11 @@ impl Sandbox {
     /// How the event ended: the policy refused it, or failed. For a plan that was not there when the
     /// policy was loaded there is no instance: [`Outcome::PolicyUnavailable`].
     pub fn scrub(&self, plan: &SitePlan, event: &Visible) -> Result<Visible, Outcome> {
-        let pool = self.pools.iter().find(|pool| pool.plan.is(plan));
-        pool.ok_or(Outcome::PolicyUnavailable)?.scrub(event)
+        self.pool(plan).ok_or(Outcome::PolicyUnavailable)?.scrub(event)
+    }
+
+    fn pool(&self, plan: &SitePlan) -> Option<&Pool> {
+        self.pools.iter().find(|pool| pool.plan.is(plan))
     }
 }
 
@@ -126,9 +152,7 @@ impl Pool {
             None => Instance::new(&self.guest).map_err(|_| Outcome::PolicyUnavailable)?,
         };
         let result = instance.scrub(event, self.guest.fuel);
-        // An instance that failed is dropped here: nobody knows what state a trap leaves behind.
-        let reusable = !matches!(result, Err(Outcome::PolicyTrap | Outcome::PolicyTimeout));
-        if reusable && instance.calls() < CALLS_MAX {
+        if !is_spent(&result) && instance.calls() < CALLS_MAX {
             let mut idle = self.lock();
             if idle.len() < IDLE_MAX {
                 idle.push(instance);
@@ -142,20 +166,54 @@ impl Pool {
     }
 }
 
+/// Compiles a component, whatever it imports and exports.
+fn compile(wasm: &[u8]) -> Result<Component, LoadError> {
+    if wasm.len() > COMPONENT_BYTES_MAX {
+        return Err(LoadError::TooLarge);
+    }
+    if wasm.starts_with(CORE_MODULE) {
+        return Err(LoadError::NotAComponent(
+            "it is a core module, and docs/POLICY.md says how to make a component of it".to_owned(),
+        ));
+    }
+    if !wasm.starts_with(WASM) {
+        return Err(LoadError::NotAComponent("it is no WebAssembly at all".to_owned()));
+    }
+    let unreadable = |error| LoadError::NotAComponent(first_line(&error));
+    Component::new(&engine().map_err(unreadable)?, wasm).map_err(unreadable)
+}
+
+/// Whether an instance that answered so is thrown away: nobody knows what state a trap leaves behind.
+fn is_spent(result: &Result<Visible, Outcome>) -> bool {
+    matches!(result, Err(Outcome::PolicyTrap | Outcome::PolicyTimeout))
+}
+
 /// The one engine configuration: fuel, because it makes the same verdict on every machine, and
-/// nothing switched on that a policy does not need.
+/// nothing switched on that a policy does not need. wasmtime charges fuel for filling and copying
+/// memory by the byte, so that no single instruction works for long.
 fn engine() -> wasmtime::Result<Engine> {
     let mut config = Config::new();
     config.wasm_component_model(true);
     config.consume_fuel(true);
     config.max_wasm_stack(STACK_BYTES_MAX);
+    config.wasm_memory64(false);
+    config.wasm_multi_memory(false);
+    // What may differ from one processor to another.
+    config.wasm_relaxed_simd(false);
+    config.cranelift_nan_canonicalization(true);
     Engine::new(&config)
 }
 
-/// wasmtime's errors are chains of lines; the first says what is wrong.
+/// What went wrong, in a line. Where the guest ran, that is the cause below the list of its functions.
 fn first_line(error: &wasmtime::Error) -> String {
-    format!("{error:#}").lines().next().unwrap_or_default().to_owned()
+    let text = match error.downcast_ref::<wasmtime::WasmBacktrace>() {
+        Some(_) => error.root_cause().to_string(),
+        None => format!("{error:#}"),
+    };
+    text.lines().next().unwrap_or_default().to_owned()
 }
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod zoo;

@@ -21,10 +21,10 @@ const QUEUE_MAX: usize = 4096;
 const GROUP_MAX: usize = 1024;
 /// How long another process (`user add`) may hold the database before a job fails.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-/// The version of the tables, in SQLite's `user_version`.
-const SCHEMA_VERSION: i64 = 1;
-
-const SCHEMA: &str = "
+/// What makes the tables, step by step. SQLite's `user_version` counts the steps that a file has had, so a
+/// step that was released is never changed; another follows it.
+const SCHEMA: [&str; 2] = [
+    "
     CREATE TABLE spool (
         seq INTEGER PRIMARY KEY AUTOINCREMENT,
         bucket INTEGER NOT NULL,
@@ -56,7 +56,16 @@ const SCHEMA: &str = "
         password_hash TEXT NOT NULL,
         created_at INTEGER NOT NULL
     ) STRICT;
-";
+",
+    "
+    CREATE TABLE policy_log (
+        id INTEGER PRIMARY KEY,
+        at INTEGER NOT NULL,
+        sha256 TEXT NOT NULL,
+        source TEXT NOT NULL
+    ) STRICT;
+",
+];
 
 /// Why the database cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -150,14 +159,16 @@ pub fn open(folder: &Path) -> Result<Connection, OpenError> {
     let version: i64 = tx
         .pragma_query_value(None, "user_version", |row| row.get(0))
         .map_err(failed)?;
-    match version {
-        SCHEMA_VERSION => {}
-        0 => {
-            tx.execute_batch(SCHEMA).map_err(failed)?;
-            tx.pragma_update(None, "user_version", SCHEMA_VERSION)
-                .map_err(failed)?;
-        }
-        newer => return Err(OpenError::Newer(path, newer)),
+    let missing = usize::try_from(version).ok().and_then(|had| SCHEMA.get(had..));
+    let Some(missing) = missing else {
+        return Err(OpenError::Newer(path, version));
+    };
+    for step in missing {
+        tx.execute_batch(step).map_err(failed)?;
+    }
+    if !missing.is_empty() {
+        tx.pragma_update(None, "user_version", SCHEMA.len() as i64)
+            .map_err(failed)?;
     }
     tx.commit().map_err(failed)?;
     Ok(db)
@@ -311,5 +322,30 @@ fn describe(error: &rusqlite::Error) -> String {
     match error {
         rusqlite::Error::SqliteFailure(code, _) => code.to_string(),
         other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_database_of_an_earlier_relay_gets_the_tables_it_lacks() {
+        let folder = tempfile::tempdir().unwrap();
+        let old = Connection::open(folder.path().join("relay.db")).unwrap();
+        old.execute_batch(SCHEMA[0]).unwrap();
+        old.execute("INSERT INTO account VALUES ('alice', 'hash', 1)", ())
+            .unwrap();
+        old.pragma_update(None, "user_version", 1).unwrap();
+        drop(old);
+        // The second time there is nothing left to do.
+        for _ in 0..2 {
+            let db = open(folder.path()).unwrap();
+            let count = |table: &str| -> i64 {
+                db.query_row(&format!("SELECT count(*) FROM {table}"), (), |row| row.get(0))
+                    .unwrap()
+            };
+            assert_eq!((count("account"), count("policy_log")), (1, 0));
+        }
     }
 }

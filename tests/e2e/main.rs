@@ -14,6 +14,7 @@ mod guest;
 mod ingest;
 mod monitoring;
 mod plans;
+mod policy;
 mod privacy;
 mod refusals;
 mod restart;

@@ -34,6 +34,8 @@ async fn the_metrics_are_complete_and_for_those_who_know_the_password() {
         "spool_write_duration_seconds_bucket",
         "collection_enabled",
         "build_info",
+        "policy_info",
+        "policy_reloads_total",
     ] {
         let series = format!("\nfeedback_relay_{name}");
         assert!(text.contains(&series), "{name} is missing");

@@ -1,6 +1,7 @@
 //! Each site has its own plan: its events, its pages, its version in the consent, its privacy page.
 
-use feedback_tests::{MiniPlausible, Post, Relay, Setup, fresh_id};
+use crate::EXE;
+use feedback_tests::{Done, MiniPlausible, Post, Relay, Setup, fresh_id};
 use serde_json::{Value, json};
 
 const PANEL: &str = "panel.example.com";
@@ -193,4 +194,247 @@ async fn an_event_that_its_own_sites_plan_lists_no_more_is_not_sent() {
     relay.drained().await;
     assert_eq!(plausible.numbers(), [1], "only the panel's event");
     assert_eq!(relay.stop().await.endings(), ["delivered/ 1", "purged/ 1"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unlisted_event_needs_consent_to_the_first_category_of_a_plan_that_scrubs() {
+    let plausible = MiniPlausible::start().await;
+    let setup = setup(&plausible);
+    let plan = "version = 2\nunmatched = \"scrub\"\n[category.first]\ndescription = \"All there is.\"\n\
+                [category.second]\ndescription = \"Nothing.\"\n";
+    std::fs::write(setup.folder().join("shop.toml"), plan).unwrap();
+    let relay = setup.start_on().await;
+    relay.app().switches.turn(SHOP, true, "test").await.unwrap();
+    let reason = async |categories: Value| {
+        let consent = json!({ "plan": 2, "categories": categories });
+        let sent = relay.send(&batch(SHOP, &consent, "Anything", &json!({}))).await;
+        assert_eq!(sent.status, 202, "{sent:?}");
+        sent.json()["dropped"][0]["reason"].as_str().map(str::to_owned)
+    };
+    assert_eq!(
+        reason(json!(["second"])).await.as_deref(),
+        Some("category_refused")
+    );
+    assert_ne!(
+        reason(json!(["first"])).await.as_deref(),
+        Some("category_refused")
+    );
+    let metrics = relay.metrics().await;
+    assert!(metrics.text.contains("events_accepted_total{event=\"other\"}"));
+    assert!(!metrics.text.contains("Anything"), "nobody can make up labels");
+    relay.drained().await;
+    relay.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn durations_leave_as_buckets_and_pages_as_what_their_routes_show() {
+    let plausible = MiniPlausible::start().await;
+    let setup = setup(&plausible);
+    let plan = SHOP_PLAN.replace(
+        "\"/basket/:id\"",
+        "\"/basket/:id{int}\", \"/basket/:id{int}/:view{items|pay}\"",
+    );
+    let took =
+        "\n[event.prop.took]\ntype = \"duration\"\nbuckets = [\"1s\", \"1m\"]\ndescription = \"How long.\"\n";
+    std::fs::write(setup.folder().join("shop.toml"), plan + took).unwrap();
+    let relay = setup.start_on().await;
+    relay.app().switches.turn(SHOP, true, "test").await.unwrap();
+    let rows = [
+        ("/basket/7", json!(12), "/basket/:id", json!("<1s")),
+        ("/basket/7/pay", json!(1500.5), "/basket/:id/pay", json!("1s-1m")),
+        (
+            "/%62asket/7;tab=jane/items?q=jane",
+            json!(60_000),
+            "/basket/:id/items",
+            json!(">=1m"),
+        ),
+        ("/basket/jane", json!("1s-1m"), "/other", json!("1s-1m")),
+        ("/basket/7/secret", json!(-1), "/other", Value::Null),
+        ("/", json!("1234"), "/", Value::Null),
+        ("/", json!(true), "/", Value::Null),
+    ];
+    for (path, took, _, _) in &rows {
+        let event = json!({ "id": fresh_id(), "name": "Bought", "url": format!("https://{SHOP}{path}"), "props": { "took": took } });
+        let body = json!({ "site": SHOP, "consent": { "plan": 7 }, "events": [event] });
+        let post = Post::batch(&[]).body(body.to_string());
+        let sent = relay.send(&post.with("origin", &format!("https://{SHOP}"))).await;
+        assert_eq!(sent.json()["accepted"], 1, "{path} {took}: {sent:?}");
+    }
+    relay.drained().await;
+    let left: Vec<(String, Value)> = plausible
+        .arrivals()
+        .iter()
+        .map(|a| {
+            let url = a.body["url"]
+                .as_str()
+                .unwrap()
+                .replace("https://shop.example.com", "");
+            (url, a.body["props"]["took"].clone())
+        })
+        .collect();
+    let want = rows.map(|(_, _, page, took)| (page.to_owned(), took));
+    assert_eq!(left, want);
+    relay.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_privacy_page_of_a_site_is_made_of_its_plan() {
+    let plausible = MiniPlausible::start().await;
+    let relay = setup(&plausible)
+        .with("privacy", "product_name = \"The <Panel>\"")
+        .start()
+        .await;
+    let check = async |path: &str, wants: &[&str], not: &str| {
+        let page = relay.get(path).await;
+        assert_eq!(page.status, 200, "{path}: {page:?}");
+        assert_eq!(page.header("content-type"), "text/html; charset=utf-8");
+        assert_eq!(page.header("cache-control"), "public, max-age=300");
+        let policy = page.header("content-security-policy");
+        assert!(
+            policy.starts_with("default-src 'none'; style-src 'sha256-"),
+            "{policy}"
+        );
+        for want in wants {
+            assert!(page.text.contains(want), "{path}: {want} is not in {}", page.text);
+        }
+        assert!(!page.text.contains(not), "{path}: {not} is in {}", page.text);
+        page
+    };
+    let name = "The &lt;Panel&gt;";
+    let shop = [name, "Something was bought.", "Version 7 of the tracking plan"];
+    check(&format!("/privacy?site={SHOP}"), &shop, "One numbered event").await;
+    let panel = [name, "One numbered event", "Version 3 of the tracking plan"];
+    check(&format!("/feedback/privacy?site={PANEL}"), &panel, "bought").await;
+
+    for path in ["/privacy", "/privacy?site=other.example.com", "/privacy?sites=x"] {
+        let refused = relay.get(path).await;
+        assert_eq!(
+            (refused.status, refused.problem().as_str()),
+            (404, "unknown_site"),
+            "{path}"
+        );
+        assert!(refused.text.contains("?site="), "{path}: {refused:?}");
+        assert!(!refused.text.contains(SHOP), "{path}: {refused:?}");
+    }
+    relay.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_only_sites_privacy_page_needs_no_name_and_is_asked_for_once() {
+    let plausible = MiniPlausible::start().await;
+    let relay = Setup::new(&plausible.url()).start().await;
+    let page = relay.get("/privacy").await;
+    assert_eq!(page.status, 200, "{page:?}");
+    let again = async |etag: &str| {
+        let request = relay.client.get(format!("{}/privacy", relay.public));
+        let response = request.header("if-none-match", etag).send().await.unwrap();
+        response.status().as_u16()
+    };
+    assert_eq!(again(page.header("etag")).await, 304);
+    assert_eq!(again("\"another\"").await, 200);
+    relay.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_plan_commands_answer_of_a_file_a_site_or_the_plan_built_in() {
+    let setup =
+        Setup::new("http://127.0.0.1:9").with_site(&format!("domain = \"{SHOP}\"\nplan = \"shop.toml\""));
+    let shop = setup.folder().join("shop.toml").display().to_string();
+    let wrong = setup.folder().join("wrong.toml").display().to_string();
+    std::fs::write(&shop, SHOP_PLAN).unwrap();
+    std::fs::write(&wrong, "version = 0\nroutes = [\"w\"]\n").unwrap();
+    let config = setup.write().display().to_string();
+    let check = async |arguments: &[&str], code: i32, wants: &[&str], not: &str| {
+        let given = arguments.iter().map(|&a| a.to_owned()).collect();
+        let done = Done::of(EXE, given, String::new()).await;
+        assert_eq!(done.code, Some(code), "{arguments:?}: {done:?}");
+        let told = if code == 0 { &done.out } else { &done.err };
+        for want in wants {
+            assert!(told.contains(want), "{arguments:?}: {want} is not in {told}");
+        }
+        assert!(
+            not.is_empty() || !told.contains(not),
+            "{arguments:?}: {not} is in {told}"
+        );
+    };
+    let (config, shop, wrong) = (config.as_str(), shop.as_str(), wrong.as_str());
+    check(
+        &["plan", "check"],
+        0,
+        &["plan.toml (built in): version 1: 2 categories"],
+        "",
+    )
+    .await;
+    check(
+        &["plan", "check", shop],
+        0,
+        &["shop.toml: version 7: 1 categories, 1 events, 2 routes"],
+        "",
+    )
+    .await;
+    let both = ["/plan.toml: version 3", "shop.toml: version 7", "advice: "];
+    check(&["plan", "check", "--config", config], 0, &both, "").await;
+    let one = ["plan", "check", "--config", config, "--site", SHOP];
+    check(&one, 0, &["version 7"], "version 3").await;
+    let lines = [
+        "wrong.toml:1: `version` must be",
+        "wrong.toml:2: `routes` must be",
+        "`event` is missing",
+    ];
+    check(&["plan", "check", wrong], 78, &lines, "").await;
+    check(
+        &["plan", "check", "nowhere.toml"],
+        78,
+        &["nowhere.toml: cannot be read"],
+        "",
+    )
+    .await;
+    let nobody = ["plan", "check", "--config", config, "--site", "other.example.com"];
+    check(&nobody, 1, &["no site other.example.com"], SHOP).await;
+    check(
+        &["plan", "check", shop, "--config", config],
+        2,
+        &["cannot be used with"],
+        "",
+    )
+    .await;
+
+    let html = [
+        "<!doctype html>",
+        "Feedback and privacy in Our &amp; Shop",
+        "Something was bought.",
+    ];
+    check(
+        &["plan", "docs", shop, "--product-name", "Our & Shop"],
+        0,
+        &html,
+        "",
+    )
+    .await;
+    let markdown = ["# Feedback and privacy in this site", "| Bought |"];
+    check(
+        &["plan", "docs", shop, "--format", "markdown"],
+        0,
+        &markdown,
+        "<!doctype",
+    )
+    .await;
+    check(
+        &["plan", "docs", "--config", config],
+        1,
+        &["say which one with --site"],
+        "",
+    )
+    .await;
+    let types = ["plan", "types", "--config", config, "--site", SHOP];
+    check(
+        &types,
+        0,
+        &[
+            "export type FeedbackPlanVersion = 7;",
+            "\"kind\"?: \"book\" | \"pen\";",
+        ],
+        "",
+    )
+    .await;
 }

@@ -109,6 +109,22 @@ async fn a_secret_planted_anywhere_appears_nowhere() {
     assert_clean_folder(&setup.data_dir());
 }
 
+/// What a browser tells beside its User-Agent: the detail that was taken out of that.
+const CLIENT_HINTS: [(&str, &str); 9] = [
+    ("sec-ch-ua", r#""Chromium";v="140", "Not=A?Brand";v="24""#),
+    ("sec-ch-ua-arch", r#""x86""#),
+    ("sec-ch-ua-bitness", r#""64""#),
+    (
+        "sec-ch-ua-full-version-list",
+        r#""Chromium";v="140.0.7000.9", "Not=A?Brand";v="24.0.0.0""#,
+    ),
+    ("sec-ch-ua-mobile", "?0"),
+    ("sec-ch-ua-model", r#""SM-S918B""#),
+    ("sec-ch-ua-platform", r#""Linux""#),
+    ("sec-ch-ua-platform-version", r#""6.8.0""#),
+    ("sec-ch-ua-wow64", "?0"),
+];
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_request_to_plausible_holds_these_headers_and_fields_and_no_others() {
     let plausible = MiniPlausible::start().await;
@@ -121,10 +137,13 @@ async fn a_request_to_plausible_holds_these_headers_and_fields_and_no_others() {
         "u": "https://panel.example.com/#/w/acme-prod/p/billing-7/tenants", "p": { "feature": "search", "more": 1 },
     });
     for agent in [BROWSER, "something/1.0"] {
-        let post = Post::plausible(&event)
+        let mut post = Post::plausible(&event)
             .path("/api/event?consent=1")
             .from(ADDRESS)
             .with("user-agent", agent);
+        for (name, value) in CLIENT_HINTS {
+            post = post.with(name, value);
+        }
         assert_eq!(relay.send(&post).await.status, 202);
     }
     let arrivals = eventually("both arrive", async || {

@@ -3,12 +3,12 @@
 use std::fs;
 use std::path::Path;
 
-use anyhow::{Context as _, Result, bail, ensure};
+use anyhow::{Context as _, Result};
 use wasm_bindgen_cli_support::Bindgen;
-use wit_component::{ComponentEncoder, DecodedWasm};
 
 use crate::{
     node::Node,
+    policies,
     step::{run, step},
     tools, workspace,
 };
@@ -30,40 +30,20 @@ pub(crate) fn all() -> Result<()> {
     step("building the pages", || web(&node))
 }
 
-/// Builds the policy that misbehaves, which the relay's tests load.
-pub(crate) fn hostile_policy() -> Result<()> {
+/// Builds what only the relay's tests load: the policy that misbehaves, and the ones people start from.
+pub(crate) fn for_tests() -> Result<()> {
     let path = workspace::root().join("tests/hostile/hostile.wasm");
     step("building the hostile policy", || {
         component("hostile-policy", "hostile_policy.wasm", &path)
-    })
+    })?;
+    policies::examples()
 }
 
-/// Compiles a guest and wraps it as a component, which must not import anything.
+/// Compiles a guest and wraps it as a component.
 fn component(package: &str, file: &str, path: &Path) -> Result<()> {
     let module = compile(package, "guest", file)?;
-    let component = ComponentEncoder::default()
-        .validate(true)
-        .module(&module)
-        .and_then(|encoder| encoder.encode())
-        .with_context(|| format!("cannot make a component of {package}"))?;
-    let imports = imports(&component)?;
-    ensure!(
-        imports.is_empty(),
-        "a policy must not use anything of its host, but {package} imports {}: the relay would refuse it",
-        imports.join(", ")
-    );
+    let component = policies::wrap(&module).with_context(|| format!("{package} is no policy"))?;
     fs::write(path, component).with_context(|| format!("cannot write {}", path.display()))
-}
-
-/// What a component asks for from its host, by name. Even the name of a type counts: a component that imports
-/// nothing needs no judgement of what its imports could do.
-fn imports(component: &[u8]) -> Result<Vec<String>> {
-    let decoded = wit_component::decode(component).context("cannot read the component just made")?;
-    let DecodedWasm::Component(resolve, world) = decoded else {
-        bail!("the policy is a WIT package, not a component");
-    };
-    let imports = resolve.worlds[world].imports.keys();
-    Ok(imports.map(|key| resolve.name_world_key(key)).collect())
 }
 
 /// Compiles the browser module and writes its JavaScript side beside it. The only place that calls the generator:
@@ -107,32 +87,4 @@ fn compile(package: &str, profile: &str, file: &str) -> Result<Vec<u8>> {
         .join(profile)
         .join(file);
     fs::read(&path).with_context(|| format!("cannot read {}", path.display()))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_import_counts() {
-        // Binary, because a text parser would bring features that make cargo build the tests' dependencies twice.
-        let rows: [(&str, &[u8], &[&str]); 3] = [
-            ("", b"", &[]),
-            (
-                r#"(import "tell" (func))"#,
-                b"\x07\x05\x01@\x00\x01\x00\x0a\x09\x01\x00\x04tell\x01\x00",
-                &["tell"],
-            ),
-            (
-                r#"(import "a:b/c" (instance (type $l (enum "x")) (export "l" (type (eq $l)))))"#,
-                b"\x07\x0f\x01B\x02\x01m\x01\x01x\x04\x00\x01l\x03\x00\x00\x0a\x0a\x01\x00\x05a:b/c\x05\x00",
-                &["a:b/c"],
-            ),
-        ];
-        for (text, sections, expected) in rows {
-            let component = [b"\0asm\x0d\0\x01\0", sections].concat();
-            let expected = expected.iter().map(|name| (*name).to_owned()).collect();
-            assert_eq!(imports(&component).ok(), Some(expected), "{text}");
-        }
-    }
 }

@@ -1,5 +1,6 @@
 //! `cargo xtask`: every command a developer, a newcomer or CI needs, and nothing the relay itself is made of.
 
+mod bench;
 mod bundle;
 mod check;
 mod children;
@@ -8,6 +9,7 @@ mod demo;
 mod fuzz;
 mod http;
 mod node;
+mod policies;
 mod random;
 mod report;
 mod step;
@@ -43,8 +45,25 @@ enum Command {
         #[arg(long)]
         for_tests: bool,
     },
+    /// Make a component of a core WebAssembly module that was built for the policy world, and refuse one that imports
+    Component {
+        /// The module, as target/wasm32-unknown-unknown/release/my_policy.wasm
+        module: std::path::PathBuf,
+        /// Where the component goes
+        #[arg(long, value_name = "FILE")]
+        out: std::path::PathBuf,
+    },
+    /// Write the C bindings of the policy world into a folder
+    CBindings {
+        /// The folder; made where there is none
+        folder: std::path::PathBuf,
+    },
+    /// Build the policies people start from, the template in Rust and the one in C, as the documentation says
+    PolicyExamples,
     /// Run every test; the last line of the output counts them
     Test(test::Test),
+    /// Measure how fast events are scrubbed
+    Bench(bench::Bench),
     /// Feed the fuzz targets for a while, each from its corpus; needs a nightly compiler
     Fuzz(fuzz::Fuzz),
     /// Run what CI runs: formatting, lints, documentation, then every test
@@ -55,15 +74,13 @@ fn main() -> ExitCode {
     let done = match Arguments::parse().command {
         Command::Demo(demo) => demo::run(&demo),
         Command::Bundle { for_tests } => bundle::all()
-            .and_then(|()| {
-                if for_tests {
-                    bundle::hostile_policy()
-                } else {
-                    Ok(())
-                }
-            })
+            .and_then(|()| if for_tests { bundle::for_tests() } else { Ok(()) })
             .map(|()| ExitCode::SUCCESS),
+        Command::Component { module, out } => policies::wrap_file(&module, &out).map(|()| ExitCode::SUCCESS),
+        Command::CBindings { folder } => policies::c_bindings(&folder).map(|()| ExitCode::SUCCESS),
+        Command::PolicyExamples => policies::examples().map(|()| ExitCode::SUCCESS),
         Command::Test(test) => test::run(&test),
+        Command::Bench(bench) => bench::run(&bench),
         Command::Fuzz(fuzz) => fuzz::run(&fuzz).map(|()| ExitCode::SUCCESS),
         Command::Ci => ci::run(),
     };

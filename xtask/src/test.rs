@@ -52,7 +52,7 @@ pub(crate) fn prepare(browser: bool) -> Result<Tools> {
         None
     };
     bundle::all()?;
-    bundle::hostile_policy()?;
+    bundle::for_tests()?;
     workspace::build_relay()?;
     Ok(Tools { node, chromium })
 }

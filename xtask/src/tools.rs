@@ -70,6 +70,14 @@ pub(crate) fn chromium() -> Result<PathBuf> {
     search().context("Chromium was installed, but `chromium` is not on the PATH.")
 }
 
+/// Makes sure that there is a C compiler for WebAssembly, with its linker.
+pub(crate) fn clang() -> Result<()> {
+    if find("clang").is_some() && find("wasm-ld").is_some() {
+        return Ok(());
+    }
+    apt_install("clang with wasm-ld, for the policy in C,", &["clang", "lld"])
+}
+
 /// Installs Debian packages as root or with a sudo that asks nothing; else names the command.
 pub(crate) fn apt_install(what: &str, packages: &[&str]) -> Result<()> {
     let packages_shown = packages.join(" ");

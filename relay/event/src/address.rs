@@ -87,7 +87,11 @@ impl<'a> Referrer<'a> {
         let from = Address::parse(referrer)?;
         let own = Address::parse(page).map_or("", |page| page.host);
         let is_own = without_www(from.host).eq_ignore_ascii_case(without_www(own));
-        Some(if is_own { Self::Own(from) } else { Self::Foreign(from) })
+        Some(if is_own {
+            Self::Own(from)
+        } else {
+            Self::Foreign(from)
+        })
     }
 }
 
@@ -144,7 +148,14 @@ fn coarse_label(label: &str) -> Option<String> {
         true => 0,
         false => lower.chars().filter(|c| c.is_numeric()).count(),
     };
-    let plain = |c: char| c == '-' || if c.is_ascii() { c.is_ascii_alphanumeric() } else { c.is_alphanumeric() };
+    let plain = |c: char| {
+        c == '-'
+            || if c.is_ascii() {
+                c.is_ascii_alphanumeric()
+            } else {
+                c.is_alphanumeric()
+            }
+    };
     if lower.is_empty() || digits > HOST_LABEL_DIGITS_MAX || !lower.chars().all(plain) {
         return None;
     }
@@ -221,7 +232,10 @@ mod tests {
         check("https://123456789012.signin.example.com/", None);
         check("https://550e8400-e29b-41d4-a716-446655440000.example.com/", None);
         check("https://Bücher.example/a", Some("https://xn--bcher-kva.example/"));
-        check("https://пример.испытание/", Some("https://xn--e1afmkfd.xn--80akhbyknj4f/"));
+        check(
+            "https://пример.испытание/",
+            Some("https://xn--e1afmkfd.xn--80akhbyknj4f/"),
+        );
         check("https://a\u{200b}b.example/", None);
         check(&format!("https://{}de/", "ä.".repeat(60)), None);
         check(

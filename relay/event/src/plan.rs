@@ -3,7 +3,12 @@
 //! The relay reads it from `plan.toml`; the policy guest gets it as JSON. What is not in it does not
 //! leave: an unknown event is denied, an unknown property dropped, an unknown path becomes `/other`.
 
-use crate::event::{Event, Value};
+mod duration;
+mod kind;
+
+pub use duration::{Buckets, BucketsError};
+pub use kind::PropKind;
+
 use crate::route::Routes;
 use serde::{Deserialize, Serialize};
 
@@ -21,7 +26,8 @@ pub struct Plan {
     /// What becomes of what is not listed.
     #[serde(default)]
     pub unmatched: Unmatched,
-    /// Whether the campaign keys that Plausible reads in a query may leave, scrubbed.
+    /// Whether the campaign keys of a page's query that Plausible reads (`utm_source` and its kin) may
+    /// leave, scrubbed. Everything else of a query never does.
     #[serde(default)]
     pub campaigns: bool,
 }
@@ -72,39 +78,6 @@ pub struct PropPlan {
     pub description: String,
 }
 
-/// What a property's value may be, and what becomes of it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "lowercase")]
-pub enum PropKind {
-    /// One of the listed texts, unchanged.
-    Enum {
-        /// The texts.
-        values: Vec<String>,
-    },
-    /// A whole number in a range, unchanged.
-    Int {
-        /// The smallest.
-        min: i64,
-        /// The largest.
-        max: i64,
-    },
-    /// `true` or `false`, unchanged.
-    Bool,
-    /// A version of two to four numbers, as `2026.11.0`, unchanged.
-    Version,
-    /// Free text, as far as the detectors find nothing in it.
-    Text {
-        /// Longest text, in characters; a longer one is dropped.
-        max: usize,
-    },
-    /// A page of the site, replaced by its route template.
-    Route,
-    /// A link, replaced by its scheme and host.
-    Link,
-    /// A link to a file, replaced by the file's extension.
-    File,
-}
-
 impl Plan {
     /// The plan of a site that has none: nothing is listed, everything is scrubbed.
     pub fn unplanned() -> Self {
@@ -126,19 +99,15 @@ impl Plan {
         self.events.iter().find(|e| e.name == name)
     }
 
-    /// The category an event belongs to. An event that is not listed belongs to the first one where the plan
-    /// scrubs such events, else to none.
+    /// The category that an event belongs to, which consent has to cover: its own where the plan lists
+    /// the event; the plan's first category where it does not and what is not listed is scrubbed. `None`
+    /// when the event is not wanted at all. The one place that decides it.
     pub fn category_of(&self, name: &str) -> Option<&str> {
         match (self.event(name), self.unmatched) {
             (Some(event), _) => Some(&event.category),
             (None, Unmatched::Scrub) => self.categories.first().map(|category| category.name.as_str()),
             (None, Unmatched::Other) => None,
         }
-    }
-
-    /// The plan of an event, with its position, which bounds metric labels.
-    pub fn position(&self, event: &Event) -> Option<(usize, &EventPlan)> {
-        self.events.iter().enumerate().find(|(_, e)| e.name == event.name)
     }
 }
 
@@ -149,76 +118,44 @@ impl EventPlan {
     }
 }
 
-impl PropKind {
-    /// Whether a value may leave as it is. Kinds that replace a value let none leave as it is, so the
-    /// answer for them is `false`; [`crate::scrub::allowed`] knows the replacement.
-    pub fn takes(&self, value: &Value) -> bool {
-        match (self, value) {
-            (Self::Enum { values }, Value::Text(text)) => values.contains(text),
-            (Self::Int { min, max }, Value::Integer(n)) => (min..=max).contains(&n),
-            (Self::Bool, Value::Boolean(_)) => true,
-            (Self::Version, Value::Text(text)) => is_version(text),
-            _ => false,
-        }
-    }
-}
-
-/// Most digits of a version: `2026.11.22` has eight, a phone or card number more.
-const VERSION_DIGITS_MAX: usize = 8;
-
-/// Two to four groups of one to four digits, separated by dots. An IPv4 address is one as well, so
-/// four groups must not all fit into a byte. No group starts with a zero.
-fn is_version(text: &str) -> bool {
-    let groups: Vec<&str> = text.split('.').collect();
-    let digits = |g: &&str| {
-        (1..=4).contains(&g.len())
-            && g.bytes().all(|b| b.is_ascii_digit())
-            && (!g.starts_with('0') || *g == "0")
-    };
-    let long = text.bytes().filter(u8::is_ascii_digit).count() > VERSION_DIGITS_MAX;
-    !long
-        && (2..=4).contains(&groups.len())
-        && groups.iter().all(digits)
-        && !(groups.len() == 4 && groups.iter().all(|g| g.parse::<u8>().is_ok()))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_kind_takes_what_it_lists_and_nothing_else() {
-        let text = |t: &str| Value::Text(t.into());
-        let check = |kind: &PropKind, value: Value, ok: bool| assert_eq!(kind.takes(&value), ok, "{kind:?}");
-        let colour = PropKind::Enum {
-            values: vec!["red".into(), "blue".into()],
+    fn an_event_belongs_to_its_category_or_to_the_first_or_is_not_wanted() {
+        let category = |name: &str| Category {
+            name: name.into(),
+            description: String::new(),
         };
-        check(&colour, text("red"), true);
-        check(&colour, text("Red"), false);
-        check(&colour, text("jane@example.com"), false);
-        let rating = PropKind::Int { min: 1, max: 5 };
-        check(&rating, Value::Integer(5), true);
-        check(&rating, Value::Integer(6), false);
-        check(&rating, Value::Integer(4_111_111_111_111_111), false);
-        check(&rating, Value::Decimal(3.5), false);
-        check(&rating, text("5"), false);
-        check(&PropKind::Bool, Value::Boolean(false), true);
-        check(&PropKind::Bool, Value::Integer(0), false);
-        for (version, ok) in [
-            ("2026.11.0", true),
-            ("1.0", true),
-            ("1.2.3.4000", true),
-            ("192.168.1.7", false),
-            ("1", false),
-            ("1.2.3-jane", false),
-            ("1..2", false),
-            ("2026.11.22", true),
-            ("01761234567.1", false),
-            ("0176.1234", false),
-            ("4111.1111.1111.1111", false),
-        ] {
-            check(&PropKind::Version, text(version), ok);
-        }
-        check(&PropKind::Route, text("/w/acme"), false);
+        let plan = |unmatched| Plan {
+            categories: vec![category("first"), category("second")],
+            events: vec![EventPlan {
+                name: "Rated".into(),
+                category: "second".into(),
+                description: String::new(),
+                props: Vec::new(),
+            }],
+            unmatched,
+            ..Plan::unplanned()
+        };
+        let check = |plan: &Plan, name: &str, want: Option<&str>| {
+            assert_eq!(plan.category_of(name), want, "{name} {:?}", plan.unmatched);
+        };
+        check(&plan(Unmatched::Other), "Rated", Some("second"));
+        check(&plan(Unmatched::Other), "rated", None);
+        check(&plan(Unmatched::Other), "Paid", None);
+        check(&plan(Unmatched::Scrub), "Rated", Some("second"));
+        check(&plan(Unmatched::Scrub), "Paid", Some("first"));
+        check(&Plan::unplanned(), "Paid", Some("usage"));
+    }
+
+    #[test]
+    fn a_plan_that_says_nothing_of_what_is_new_is_the_stricter_one() {
+        let json = r#"{"version":1,"categories":[],"routes":["/"],"events":[]}"#;
+        let plan: Plan = serde_json::from_str(json).unwrap();
+        assert_eq!((plan.unmatched, plan.campaigns), (Unmatched::Other, false));
+        let unplanned = serde_json::to_string(&Plan::unplanned()).unwrap();
+        assert!(serde_json::from_str::<Plan>(&unplanned).unwrap() == Plan::unplanned());
     }
 }

@@ -1,17 +1,36 @@
 //! Route templates: `/w/:workspace/p/:project` stands for every workspace and project.
+//!
+//! | segment | stands for | the page shows |
+//! |---|---|---|
+//! | `tenants` | this text | `tenants` |
+//! | `:view{overview\|costs}` | one of these words | the word: the plan lists it |
+//! | `:id{int}`, `:id{uuid}`, `:id{slug}` | a text of this form | `:id` |
+//! | `:workspace` | any text | `:workspace` |
+
+mod segment;
+
+pub use segment::{Form, Segment};
 
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 
 /// The page that stands for every path no template fits.
 pub const OTHER: &str = "/other";
 
-/// Longest template, in bytes: with scheme and host it stays far below Plausible's 2000.
+/// Longest template, in bytes: with scheme and host it stays far below Plausible's 2000. A page is never
+/// longer than its template.
 const TEMPLATE_BYTES_MAX: usize = 500;
 
-/// One route template of the plan. `:name` segments stand for any single segment.
+/// One route template of the plan.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct Template(String);
+pub struct Template {
+    text: String,
+    /// Empty for the root.
+    segments: Vec<Segment>,
+    /// The page, where it is always the same.
+    page: Option<String>,
+}
 
 /// Why a text is no template.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -19,11 +38,28 @@ pub enum TemplateError {
     /// It does not begin with a slash.
     #[error("a route starts with a slash, as in /w/:workspace/tenants")]
     NoSlash,
+    /// It ends with one.
+    #[error("leave out the slash at the end: a route stands for both")]
+    TrailingSlash,
     /// A segment is empty, or holds what a path segment written by hand would not.
     #[error(
-        "a segment is letters, digits, '-', '_', '.' or '~', or a ':' and the name of what it stands for"
+        "the segment \"{0}\" is not letters, digits, '-', '_', '.' or '~', or a ':' and the name of what it stands for"
     )]
-    Segment,
+    Segment(String),
+    /// A parameter's brace does not close the segment.
+    #[error("the parameter \"{0}\" does not end with the '}}' of its '{{', as in :id{{int}}")]
+    Brace(String),
+    /// Not one of the forms, and not a list of words either.
+    #[error(
+        "\"{0}\" is no form; write int, uuid or slug, or two or more words that the page may show, as in {{overview|costs}}"
+    )]
+    Form(String),
+    /// One of the listed words could not be in a path.
+    #[error("the word \"{0}\" is not letters, digits, '-', '_', '.' or '~'")]
+    Word(String),
+    /// A word is listed twice.
+    #[error("the word \"{0}\" is listed twice")]
+    Repeated(String),
     /// It is too long.
     #[error("a route has at most {TEMPLATE_BYTES_MAX} characters")]
     TooLong,
@@ -31,53 +67,104 @@ pub enum TemplateError {
 
 impl Template {
     /// Reads a template.
+    ///
+    /// # Errors
+    /// What to write instead.
     pub fn parse(text: &str) -> Result<Self, TemplateError> {
         if text.len() > TEMPLATE_BYTES_MAX {
             return Err(TemplateError::TooLong);
         }
         let rest = text.strip_prefix('/').ok_or(TemplateError::NoSlash)?;
-        if !rest.is_empty() && !rest.split('/').all(segment_ok) {
-            return Err(TemplateError::Segment);
+        if rest.ends_with('/') {
+            return Err(TemplateError::TrailingSlash);
         }
-        Ok(Self(text.to_owned()))
+        let segments = match rest {
+            "" => Vec::new(),
+            rest => rest.split('/').map(Segment::parse).collect::<Result<_, _>>()?,
+        };
+        let mut template = Self {
+            text: text.to_owned(),
+            segments,
+            page: None,
+        };
+        let varies = |segment: &Segment| matches!(segment, Segment::Words { .. });
+        if !template.segments.iter().any(varies) {
+            template.page = Some(template.show(std::iter::repeat("")));
+        }
+        Ok(template)
     }
 
-    /// The template as text. This is the page name an analyst reads.
+    /// The template as it is written in the plan.
     pub fn as_str(&self) -> &str {
-        &self.0
+        &self.text
+    }
+
+    /// Its segments; none for the root.
+    pub fn segments(&self) -> &[Segment] {
+        &self.segments
     }
 
     /// Whether the template stands for a path.
     fn fits(&self, path: &str) -> bool {
-        let mut want = segments(&self.0);
-        let mut have = segments(path);
-        loop {
-            match (want.next(), have.next()) {
-                (None, None) => return true,
-                (Some(want), Some(have)) if want == have || (want.starts_with(':') && !have.is_empty()) => {}
-                _ => return false,
-            }
+        same_length(&self.segments, segment::of_path(path), Segment::fits)
+    }
+
+    /// The page of a path that fits.
+    fn page(&self, path: &str) -> Cow<'_, str> {
+        match &self.page {
+            Some(page) => Cow::Borrowed(page),
+            None => Cow::Owned(self.show(segment::of_path(path))),
         }
     }
 
-    /// Orders templates by how much they say: literal segments before named ones, from the left.
+    fn show<'s>(&self, path: impl Iterator<Item = &'s str>) -> String {
+        let mut page = String::with_capacity(self.text.len());
+        for (segment, have) in self.segments.iter().zip(path) {
+            page.push('/');
+            segment.show(have, &mut page);
+        }
+        if page.is_empty() {
+            page.push('/');
+        }
+        page
+    }
+
+    /// Whether a text is a page that the template can give.
+    fn can_give(&self, page: &str) -> bool {
+        let given = page.strip_prefix('/');
+        match given {
+            None => false,
+            Some("") => self.segments.is_empty(),
+            Some(given) => same_length(&self.segments, given.split('/'), Segment::can_show),
+        }
+    }
+
+    /// Whether every path that the other one fits is fitted by this one.
+    fn covers(&self, other: &Self) -> bool {
+        let pairs = self.segments.iter().zip(&other.segments);
+        self.segments.len() == other.segments.len() && pairs.into_iter().all(|(a, b)| a.covers(b))
+    }
+
+    /// Orders templates by how much they say, from the left: literals first, then words, then forms, then
+    /// what stands for anything.
     fn specificity(&self) -> impl Ord + use<> {
-        segments(&self.0).map(|s| s.starts_with(':')).collect::<Vec<_>>()
+        self.segments.iter().map(Segment::rank).collect::<Vec<_>>()
     }
 }
 
-fn segment_ok(segment: &str) -> bool {
-    let name = segment.strip_prefix(':').unwrap_or(segment);
-    !name.is_empty()
-        && name
-            .bytes()
-            .all(|b| b.is_ascii_alphanumeric() || b"-_.~".contains(&b))
-}
-
-/// A path's segments. A trailing slash makes no difference.
-fn segments(path: &str) -> impl Iterator<Item = &str> {
-    let path = path.strip_prefix('/').unwrap_or(path);
-    path.strip_suffix('/').unwrap_or(path).split('/')
+/// Whether there are as many of both, and each pair is right.
+fn same_length<'s>(
+    want: &[Segment],
+    mut have: impl Iterator<Item = &'s str>,
+    right: impl Fn(&Segment, &str) -> bool,
+) -> bool {
+    if want.is_empty() {
+        // The root: one empty segment.
+        return have.next() == Some("") && have.next().is_none();
+    }
+    want.iter()
+        .all(|segment| have.next().is_some_and(|have| right(segment, have)))
+        && have.next().is_none()
 }
 
 impl TryFrom<String> for Template {
@@ -89,28 +176,49 @@ impl TryFrom<String> for Template {
 
 impl From<Template> for String {
     fn from(template: Template) -> Self {
-        template.0
+        template.text
     }
 }
 
-/// All templates of a plan, the most specific first.
+/// All templates of a plan, the most specific first; equally specific ones as they were given.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(from = "Vec<Template>", into = "Vec<Template>")]
 pub struct Routes(Vec<Template>);
 
 impl Routes {
-    /// The template that stands for a path, or [`OTHER`].
-    pub fn page(&self, path: &str) -> &str {
+    /// The page that stands for a path: what the first template that fits shows of it, or [`OTHER`].
+    /// Query and matrix parameters are no part of a page. A page's own page is itself.
+    pub fn page(&self, path: &str) -> Cow<'_, str> {
+        let path = path.split_once('?').map_or(path, |(path, _query)| path);
+        if path == OTHER && !self.lists(path) {
+            return Cow::Borrowed(OTHER);
+        }
+        // A parameter's name may be shown for a text that the parameter itself would not stand for.
+        if path.contains("/:") && self.lists(path) {
+            return Cow::Owned(path.to_owned());
+        }
         let path = if path.is_empty() { "/" } else { path };
-        self.0
-            .iter()
-            .find(|t| t.fits(path))
-            .map_or(OTHER, Template::as_str)
+        let fitting = self.0.iter().find(|template| template.fits(path));
+        fitting.map_or(Cow::Borrowed(OTHER), |template| template.page(path))
+    }
+
+    /// Whether a text is a page that one of the templates can give. [`OTHER`] is none of them, unless it
+    /// is a route of the site.
+    pub fn lists(&self, page: &str) -> bool {
+        self.0.iter().any(|template| template.can_give(page))
     }
 
     /// The templates, the most specific first.
     pub fn iter(&self) -> impl Iterator<Item = &Template> {
         self.0.iter()
+    }
+
+    /// Templates that no page is ever counted as, each with one that comes first and fits all its paths.
+    pub fn shadowed(&self) -> impl Iterator<Item = (&Template, &Template)> {
+        self.0.iter().enumerate().filter_map(|(i, template)| {
+            let earlier = self.0[..i].iter().find(|earlier| earlier.covers(template))?;
+            Some((template, earlier))
+        })
     }
 }
 
@@ -128,50 +236,4 @@ impl From<Routes> for Vec<Template> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn routes(list: &[&str]) -> Routes {
-        list.iter()
-            .map(|t| Template::parse(t).unwrap())
-            .collect::<Vec<_>>()
-            .into()
-    }
-
-    #[test]
-    fn the_most_specific_template_names_the_page() {
-        let routes = routes(&[
-            "/",
-            "/w/:workspace",
-            "/w/:workspace/p/:project",
-            "/w/:workspace/p/new",
-            "/version",
-        ]);
-        let check = |path: &str, page: &str| assert_eq!(routes.page(path), page, "{path}");
-        check("/", "/");
-        check("", "/");
-        check("/version", "/version");
-        check("/version/", "/version");
-        check("/w/acme-prod", "/w/:workspace");
-        check("/w/acme-prod/p/billing-7", "/w/:workspace/p/:project");
-        check("/w/acme-prod/p/new", "/w/:workspace/p/new");
-        check("/w/acme-prod/p/billing-7/secret", OTHER);
-        check("/w", OTHER);
-        check("/w//p/x", OTHER);
-        check("//w/acme", OTHER);
-        check("/jane@example.com", OTHER);
-    }
-
-    #[test]
-    fn what_is_no_template_is_refused() {
-        let check = |text: &str, error| assert_eq!(Template::parse(text).err(), error, "{text}");
-        check("/w/:workspace/p/:project", None);
-        check("/", None);
-        check("w/:workspace", Some(TemplateError::NoSlash));
-        check("/w/:", Some(TemplateError::Segment));
-        check("/w//p", Some(TemplateError::Segment));
-        check("/w/a b", Some(TemplateError::Segment));
-        check("/w/?q", Some(TemplateError::Segment));
-        check(&"/a".repeat(300), Some(TemplateError::TooLong));
-    }
-}
+mod tests;

@@ -77,7 +77,10 @@ pub fn scrub(event: &Visible, plan: &Plan) -> Result<Visible, Refusal> {
             None => unlisted_name(&event.name),
         },
         url: page(&event.url, plan),
-        referrer: event.referrer.as_deref().and_then(|from| referrer(from, &event.url, plan)),
+        referrer: event
+            .referrer
+            .as_deref()
+            .and_then(|from| referrer(from, &event.url, plan)),
         props,
     })
 }
@@ -107,10 +110,8 @@ fn route(path: &str, plan: &Plan) -> String {
         return page.into();
     }
     let shaped = shape::path(path);
-    match plan.routes.page(&shaped) {
-        OTHER => shaped,
-        page => page.into(),
-    }
+    let page = plan.routes.page(&shaped);
+    if page == OTHER { shaped } else { page.into() }
 }
 
 /// What may leave of a referrer: an own page's route, a foreign page's origin, or nothing.
@@ -132,6 +133,9 @@ pub fn allowed(rules: Option<&EventPlan>, prop: &Prop, plan: &Plan) -> Option<Va
 }
 
 fn listed_value(kind: &PropKind, value: &Value, plan: &Plan) -> Option<Value> {
+    if let PropKind::Duration { buckets } = kind {
+        return buckets.label(value).map(|label| Value::Text(label.to_owned()));
+    }
     let Value::Text(text) = value else {
         return kind.takes(value).then(|| value.clone());
     };
@@ -144,7 +148,11 @@ fn listed_value(kind: &PropKind, value: &Value, plan: &Plan) -> Option<Value> {
             let clean = detect::redact(text).into_owned();
             (clean.chars().count() <= *max).then_some(clean)?
         }
-        PropKind::Enum { .. } | PropKind::Int { .. } | PropKind::Bool | PropKind::Version => {
+        PropKind::Enum { .. }
+        | PropKind::Int { .. }
+        | PropKind::Bool
+        | PropKind::Version
+        | PropKind::Duration { .. } => {
             return kind.takes(value).then(|| value.clone());
         }
     };
@@ -194,8 +202,14 @@ fn unlisted_link(text: &str) -> Option<String> {
     Some(match address::coarse_origin(&to) {
         Some(origin) if to.route().is_empty() => origin.trim_end_matches('/').to_owned(),
         Some(origin) => format!("{}{path}", origin.trim_end_matches('/')),
+        // A single word behind a scheme is an example, not an address.
+        None if is_word(to.host) && text.ends_with(&format!("://{}", to.host)) => return None,
         None => path,
     })
+}
+
+fn is_word(text: &str) -> bool {
+    text.bytes().all(|b| b.is_ascii_alphabetic())
 }
 
 /// Whether a property that the plan requires is not there.

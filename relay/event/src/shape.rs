@@ -72,7 +72,7 @@ const PAGE_EXTENSIONS: &[&str] = &["asp", "aspx", "do", "htm", "html", "jsf", "j
 pub fn path(path: &str) -> String {
     let mut out = String::with_capacity(path.len().min(SEGMENTS_MAX * SEGMENT_BYTES_MAX));
     let mut names_an_instance = Naming::Nothing;
-    let segments = path.split(['/', '\\']).map(without_matrix).filter(|s| !s.is_empty());
+    let segments = path.split('/').map(without_matrix).filter(|s| !s.is_empty());
     for segment in segments.take(SEGMENTS_MAX) {
         out.push('/');
         let stays = match names_an_instance {
@@ -109,10 +109,7 @@ fn without_matrix(segment: &str) -> &str {
 
 fn is_one_of(sorted: &[&str], segment: &str) -> bool {
     sorted
-        .binary_search_by(|word| {
-            word.bytes()
-                .cmp(segment.bytes().map(|b| b.to_ascii_lowercase()))
-        })
+        .binary_search_by(|word| word.bytes().cmp(segment.bytes().map(|b| b.to_ascii_lowercase())))
         .is_ok()
 }
 
@@ -126,8 +123,12 @@ fn is_route_word(segment: &str) -> bool {
     (1..=SEGMENT_BYTES_MAX).contains(&stem.len())
         && stem.is_ascii()
         && !is_hex(stem)
-        && stem.split(['-', '_']).enumerate().all(|(i, word)| is_word(word, i > 0))
-        && detect::is_clean(stem)
+        && stem
+            .split(['-', '_'])
+            .enumerate()
+            .all(|(i, word)| is_word(word, i > 0))
+        // Letters alone are a word; only with digits can it be more.
+        && (!stem.bytes().any(|b| b.is_ascii_digit()) || detect::is_clean(stem))
 }
 
 fn is_hex(text: &str) -> bool {
@@ -170,7 +171,9 @@ pub fn campaign(query: &str) -> String {
     let mut out = String::new();
     let mut seen: Vec<&str> = Vec::new();
     for pair in query.split('&') {
-        let Some((key, value)) = pair.split_once('=') else { continue };
+        let Some((key, value)) = pair.split_once('=') else {
+            continue;
+        };
         // Plausible reads one of each; a second one could say anything.
         if !CAMPAIGN_KEYS.contains(&key) || seen.contains(&key) {
             continue;
@@ -215,7 +218,11 @@ pub fn text(text: &str) -> Cow<'_, str> {
     }
     let (route, _query) = clean.split_once(['?', '#']).unwrap_or((&clean, ""));
     let shaped = path(route);
-    if shaped == clean { clean } else { Cow::Owned(shaped) }
+    if shaped == clean {
+        clean
+    } else {
+        Cow::Owned(shaped)
+    }
 }
 
 #[cfg(test)]
@@ -232,7 +239,10 @@ mod tests {
         check("", "/");
         check("/", "/");
         check("/dashboard/api-keys", "/dashboard/api-keys");
-        check("/w/m25-platform/access-management/api-keys", "/w/:id/access-management/api-keys");
+        check(
+            "/w/m25-platform/access-management/api-keys",
+            "/w/:id/access-management/api-keys",
+        );
         check(
             "/w/acme/p/billing/i/azure/overview/azure_kubernetes_service",
             "/w/:id/p/:id/i/:id/overview/azure_kubernetes_service",
@@ -251,17 +261,24 @@ mod tests {
         check("/reports/a1b2c3", "/reports/:id");
         check("/reports/2024-01", "/reports/:id");
         check("/oauth2/step-2/v2", "/oauth2/step-2/v2");
-        check("/docs/intro;jsessionid=A1B2C3/start.html", "/docs/intro/start.html");
+        check(
+            "/docs/intro;jsessionid=A1B2C3/start.html",
+            "/docs/intro/start.html",
+        );
         check("/docs/john.doe", "/docs/:id");
         check("/accessManagement/roleMapping", "/accessManagement/roleMapping");
         check("/xkcdqwrt", "/:id");
-        check("C:\\Users\\jane", "/:id/Users/:id");
+        check("C:\\Users\\jane", "/:id");
+        check("/docs/\\uff14\\uff14", "/docs/:id");
     }
 
     #[test]
     fn a_campaign_keeps_what_reads_like_one() {
         let check = |from: &str, want: &str| assert_eq!(campaign(from), want, "{from}");
-        check("utm_source=newsletter&utm_campaign=spring_2026", "utm_source=newsletter&utm_campaign=spring_2026");
+        check(
+            "utm_source=newsletter&utm_campaign=spring_2026",
+            "utm_source=newsletter&utm_campaign=spring_2026",
+        );
         check("utm_term=cloud+platform%20costs", "utm_term=cloud+platform+costs");
         check("utm_term=cloud costs", "utm_term=cloud+costs");
         check("ref=jane%40example.com&source=google", "source=google");

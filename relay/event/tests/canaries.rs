@@ -102,7 +102,11 @@ fn base64(text: &str, last: &[u8; 2]) -> String {
         let bits = u32::from_be_bytes(bits);
         for i in 0..4 {
             let sextet = (bits >> (18 - 6 * i)) as usize & 63;
-            out.push(if i <= group.len() { char::from(alphabet[sextet]) } else { '=' });
+            out.push(if i <= group.len() {
+                char::from(alphabet[sextet])
+            } else {
+                '='
+            });
         }
     }
     out
@@ -179,7 +183,10 @@ fn left(event: &Visible) -> Vec<String> {
 
 /// The letters and digits of a text, so that other separators hide nothing.
 fn core(text: &str) -> String {
-    text.chars().filter(|c| c.is_alphanumeric()).flat_map(char::to_lowercase).collect()
+    text.chars()
+        .filter(|c| c.is_alphanumeric())
+        .flat_map(char::to_lowercase)
+        .collect()
 }
 
 #[track_caller]

@@ -9,6 +9,7 @@ use crate::config::{self, Config};
 use crate::control;
 use crate::data_folder::DataFolder;
 use crate::metrics::Metrics;
+use crate::policy;
 use crate::store::{self, OpenError};
 use crate::switch;
 use anyhow::{Context, bail};
@@ -20,6 +21,9 @@ use std::time::Duration;
 
 /// Longest wait for a running relay to turn a switch: longer than it waits for Plausible.
 const TURN_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Most changes that `policy log` lists. Older ones stay in the database.
+const LOG_LINES_MAX: u32 = 1000;
 
 fn load(path: &Path) -> Result<Config, crate::document::Mistakes> {
     Config::load(path, &config::process_env)
@@ -130,6 +134,23 @@ pub(super) fn switch_status(path: &Path, site: Option<&str>) -> Outcome {
             format!(", turned {} by {}", c.at.rfc3339(), c.by)
         });
         say(&format!("{}: {state}{since}", configured.domain));
+    }
+    Ok(())
+}
+
+/// `policy log`.
+pub(super) fn policy_log(path: &Path) -> Outcome {
+    let changes = policy::changes(&open(&load(path)?)?, LOG_LINES_MAX)?;
+    if changes.is_empty() {
+        complain("no policy was put to use yet; `serve` records the first");
+    }
+    for change in changes {
+        say(&format!(
+            "{}\t{}\t{}",
+            change.at.rfc3339(),
+            change.sha256,
+            change.source
+        ));
     }
     Ok(())
 }

@@ -1,6 +1,5 @@
 //! The rules a command works by: the policy, and the plan of each site.
 
-use crate::app::StartError;
 use crate::config::{self, Config, PolicyConfig, SitePlan};
 use crate::http::assets;
 use crate::sandbox::LoadError;
@@ -54,7 +53,10 @@ impl RulesArgs {
                 let sites = config.sites.into_iter().map(|site| (site.domain, site.plan));
                 (Scope::Sites(sites.collect()), config.policy)
             }
-            (None, None) => (Scope::Everywhere(Plan::unplanned().into()), PolicyConfig::default()),
+            (None, None) => (
+                Scope::Everywhere(Plan::unplanned().into()),
+                PolicyConfig::default(),
+            ),
         };
         if let Some(path) = &self.policy {
             limits.file = Some(path.clone());
@@ -65,7 +67,7 @@ impl RulesArgs {
                 .with_context(|| path.display().to_string())?,
             None => match assets::default_policy() {
                 Some(wasm) => wasm.into_owned(),
-                None => bail!(StartError::NoPolicy),
+                None => bail!(LoadError::NotBuilt),
             },
         };
         Ok(Rules { wasm, limits, scope })

@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
@@ -43,12 +44,25 @@ pub(super) fn serve(path: &Path) -> Outcome {
                 "nobody can read /metrics: set `metrics.password` or FEEDBACK_RELAY_METRICS_PASSWORD"
             );
         }
+        // Before anybody is told that the relay is ready, and may send one.
+        reload_at_hangup(relay.reload())?;
         say(&format!("ready relay public http://{}", relay.public_address()?));
         say(&format!("ready relay admin http://{}", relay.admin_address()?));
         drop(app);
         relay.run(stop).await;
         Ok(())
     })
+}
+
+/// SIGHUP reads the policy again. Without a handler it would end the process.
+fn reload_at_hangup(reload: Arc<Notify>) -> std::io::Result<()> {
+    let mut hangup = signal(SignalKind::hangup())?;
+    tokio::spawn(async move {
+        while hangup.recv().await.is_some() {
+            reload.notify_one();
+        }
+    });
+    Ok(())
 }
 
 /// `receiver`.

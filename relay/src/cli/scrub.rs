@@ -8,8 +8,8 @@ mod explain;
 
 use crate::cli::rules::{Rules, RulesArgs};
 use crate::cli::{Outcome, complain};
-use crate::config::Plans;
 use crate::clock::Clock;
+use crate::config::Plans;
 use crate::forward::plausible;
 use crate::gate;
 use crate::guard::{self, Sender};
@@ -21,12 +21,14 @@ use relay_event::scrub::Visible;
 use relay_event::{Event, wire};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 /// Longest line, in bytes: as long as a request may be, with room for headers. A longer one counts as
 /// unreadable, and nothing of it leaves.
@@ -59,6 +61,9 @@ pub(super) struct ScrubArgs {
     /// Say on standard error what became of each field, and why.
     #[arg(long)]
     explain: bool,
+    /// Say on standard error how long policy and guard took per event.
+    #[arg(long)]
+    timings: bool,
 }
 
 /// One line of the input.
@@ -96,7 +101,10 @@ pub(super) fn run(args: &ScrubArgs) -> Outcome {
     if let Some(site) = &args.site
         && rules.plan_of(site).is_none()
     {
-        bail!("no [[site]] has the domain {site}; there is {}", rules.sites().join(", "));
+        bail!(
+            "no [[site]] has the domain {site}; there is {}",
+            rules.sites().join(", ")
+        );
     }
     let scrubber = Scrubber {
         sandbox: Sandbox::load(&rules.wasm, &Plans::in_use(rules.plans()), &rules.limits)?,
@@ -106,9 +114,12 @@ pub(super) fn run(args: &ScrubArgs) -> Outcome {
         clock: Clock::system(),
         address_header: HeaderName::from_static("x-plausible-ip"),
         explain: args.explain,
+        timings: Timings::default(),
     };
     if args.rules.is_unplanned() {
-        complain("no --plan and no --config: nothing is listed, so everything is scrubbed (unmatched = \"scrub\")");
+        complain(
+            "no --plan and no --config: nothing is listed, so everything is scrubbed (unmatched = \"scrub\")",
+        );
     }
     let tally = match &args.file {
         Some(path) => {
@@ -118,6 +129,9 @@ pub(super) fn run(args: &ScrubArgs) -> Outcome {
         None => scrubber.scrub_all(BufReader::with_capacity(BUFFER_BYTES, io::stdin().lock()))?,
     };
     complain(&tally.to_string());
+    if args.timings {
+        complain(&scrubber.timings.to_string());
+    }
     Ok(())
 }
 
@@ -129,6 +143,27 @@ struct Scrubber {
     clock: Clock,
     address_header: HeaderName,
     explain: bool,
+    timings: Timings,
+}
+
+/// Time spent in the two rooms that decide, over all events.
+#[derive(Default)]
+struct Timings {
+    events: Cell<u32>,
+    policy: Cell<Duration>,
+    guard: Cell<Duration>,
+}
+
+impl std::fmt::Display for Timings {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mean =
+            |total: &Cell<Duration>| total.get().as_secs_f64() * 1e6 / f64::from(self.events.get().max(1));
+        let (policy, guard) = (mean(&self.policy), mean(&self.guard));
+        write!(
+            f,
+            "per event: {policy:.1} µs in the policy's sandbox, {guard:.1} µs in the native guard"
+        )
+    }
 }
 
 /// How many lines ended how.
@@ -151,6 +186,14 @@ impl std::fmt::Display for Tally {
             write!(f, "; {why}: {count}")?;
         }
         Ok(())
+    }
+}
+
+impl Timings {
+    fn add(&self, policy: Duration, guard: Duration) {
+        self.events.set(self.events.get().saturating_add(1));
+        self.policy.set(self.policy.get() + policy);
+        self.guard.set(self.guard.get() + guard);
     }
 }
 
@@ -207,11 +250,19 @@ impl Scrubber {
             return Err(say_outcome(relay_event::Outcome::UnknownEvent));
         }
         let visible = Visible::of(&event);
-        let proposed = self.sandbox.scrub(plan, &visible).map_err(say_outcome)?;
-        let scrubbed =
-            guard::prove(&visible, &event, site, &sender, proposed, plan).map_err(say_outcome)?;
+        let entered = Instant::now();
+        let proposed = self.sandbox.scrub(plan, &visible);
+        let scrubbed_at = Instant::now();
+        let proved = proposed.and_then(|out| guard::prove(&visible, &event, site, &sender, out, plan));
+        self.timings.add(scrubbed_at - entered, scrubbed_at.elapsed());
+        let scrubbed = proved.map_err(say_outcome)?;
         if self.explain {
-            tell(number, &event, &explain::fates(&visible, &scrubbed, plan), &scrubbed);
+            tell(
+                number,
+                &event,
+                &explain::fates(&visible, &scrubbed, plan),
+                &scrubbed,
+            );
         }
         let headers = plausible::headers(&self.address_header, &scrubbed);
         let body = String::from_utf8(plausible::body(&scrubbed)).map_err(|error| error.to_string())?;
@@ -234,7 +285,6 @@ impl Scrubber {
         let client = client.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
         gate::sender(site, client, agent, &self.visitors, self.clock.now())
     }
-
 }
 
 fn tell(number: usize, event: &Event, fates: &[String], scrubbed: &guard::Scrubbed) {

@@ -1,13 +1,24 @@
 //! `plan.toml`: the tracking plan as people write and review it.
 
+mod kind;
+
 use crate::document::{self, Mistakes, Section};
-use relay_event::event::{KEY_BYTES_MAX, NAME_CHARS_MAX, VALUE_BYTES_MAX};
-use relay_event::plan::{Category, EventPlan, Plan, PropKind, PropPlan, Unmatched};
+use relay_event::event::{KEY_BYTES_MAX, NAME_CHARS_MAX};
+use relay_event::plan::{Category, EventPlan, Plan, PropPlan, Unmatched};
 use relay_event::route::Template;
+use std::cell::RefCell;
 use std::collections::HashSet;
 
-/// Most events of a plan: they become metric labels, which must stay few.
+/// Most events of a plan: they become metric labels, which must stay few. More is a mistake.
 const EVENTS_MAX: usize = 200;
+/// Most categories: each is something a user is asked about. More is a mistake.
+const CATEGORIES_MAX: usize = 20;
+/// Longest name of a category, in bytes: it travels with every consent.
+const CATEGORY_BYTES_MAX: usize = 40;
+/// Most routes: each path is compared with all of them. More is a mistake; parameters save routes.
+const ROUTES_MAX: usize = 2000;
+/// Most properties of an event: Plausible keeps no more (contract a.4). More is a mistake.
+const PROPS_MAX: usize = 30;
 
 /// Reads and checks a plan.
 pub(super) fn read(name: &str, text: &str) -> Result<Plan, Mistakes> {
@@ -19,72 +30,139 @@ fn plan(root: &Section<'_>) -> Plan {
     if !root.has("version") {
         root.mistake(
             "version",
-            "is missing: a whole number, raised whenever the plan lists more than before",
+            "is missing: a whole number, raised whenever the plan lists more than before, as in version = 1",
         );
     }
-    let unmatched = root.parsed(
-        "unmatched",
-        "\"other\" (what the plan does not list does not leave) or \"scrub\" (it is scrubbed)",
-        |text| match text {
-            "other" => Some(Unmatched::Other),
-            "scrub" => Some(Unmatched::Scrub),
-            _ => None,
-        },
-    );
-    let categories = root.section("category", |categories| {
-        categories.each_section(|name, category| Category {
-            name: name.to_owned(),
-            description: description(category),
-        })
-    });
-    let routes = root.list("routes", "routes such as \"/w/:workspace/tenants\"", |text| {
-        Template::parse(text).map_err(|error| error.to_string())
-    });
+    let unmatched = root
+        .parsed(
+            "unmatched",
+            "\"other\" (what the plan does not list does not leave) or \"scrub\" (it leaves as far as the detectors find nothing in it)",
+            |text| match text {
+                "other" => Some(Unmatched::Other),
+                "scrub" => Some(Unmatched::Scrub),
+                _ => None,
+            },
+        )
+        .unwrap_or_default();
+    let scrubs = unmatched == Unmatched::Scrub;
+    let campaigns = root.boolean("campaigns");
+    let categories = categories(root, scrubs);
+    let routes = routes(root);
     let mut names = HashSet::new();
     let events: Vec<EventPlan> = root
         .sections("event", |section| event(section, &categories, &mut names))
         .into_iter()
         .flatten()
         .collect();
-    if events.is_empty() || events.len() > EVENTS_MAX {
+    if !root.has("event") && !scrubs {
         root.mistake(
             "event",
-            format!("must be there 1 to {EVENTS_MAX} times, as in [[event]]"),
+            "is missing: list what may be sent, as in [[event]] name = \"pageview\", or say unmatched = \"scrub\"",
+        );
+    }
+    if events.len() > EVENTS_MAX {
+        root.mistake(
+            "event",
+            format!("is there more than {EVENTS_MAX} times; tell kinds of one event apart by a property"),
         );
     }
     Plan {
         version: version.and_then(|v| u32::try_from(v).ok()).unwrap_or(1),
         categories,
-        routes: routes.unwrap_or_default().into(),
+        routes: routes.into(),
         events,
-        unmatched: unmatched.unwrap_or_default(),
-        campaigns: root
-            .boolean("campaigns")
-            .unwrap_or(unmatched == Some(Unmatched::Scrub)),
+        unmatched,
+        campaigns: campaigns.unwrap_or(scrubs),
     }
 }
 
-fn event(section: &Section<'_>, categories: &[Category], names: &mut HashSet<String>) -> Option<EventPlan> {
-    let name = section.parsed("name", "a name of 1 to 120 characters", |t| {
-        (!t.trim().is_empty() && t.chars().count() <= NAME_CHARS_MAX).then(|| t.to_owned())
+/// A plan that scrubs what it does not list needs a category for that: the one of a site without a plan,
+/// when it names none of its own.
+fn categories(root: &Section<'_>, scrubs: bool) -> Vec<Category> {
+    let categories = root.section("category", |categories| {
+        categories.each_section(|name, category| {
+            let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
+            if name.is_empty() || name.len() > CATEGORY_BYTES_MAX || !name.bytes().all(plain) {
+                category.mistake(
+                    "description",
+                    format!("belongs to a category whose name is not 1 to {CATEGORY_BYTES_MAX} letters, digits, '-' or '_'"),
+                );
+            }
+            Category {
+                name: name.to_owned(),
+                description: description(category),
+            }
+        })
     });
+    if categories.len() > CATEGORIES_MAX {
+        root.mistake(
+            "category",
+            format!("is there more than {CATEGORIES_MAX} times; nobody would read so many questions"),
+        );
+    }
+    match categories.is_empty() {
+        true if scrubs => Plan::unplanned().categories,
+        _ => categories,
+    }
+}
+
+fn routes(root: &Section<'_>) -> Vec<Template> {
+    let seen = RefCell::new(HashSet::new());
+    let routes = root.list("routes", "routes such as \"/w/:workspace/tenants\"", |text| {
+        let template = Template::parse(text).map_err(|error| error.to_string())?;
+        if !seen.borrow_mut().insert(text.to_owned()) {
+            return Err(format!("{text} is listed twice"));
+        }
+        Ok(template)
+    });
+    let routes = routes.unwrap_or_default();
+    if routes.len() > ROUTES_MAX {
+        root.mistake(
+            "routes",
+            format!("must list at most {ROUTES_MAX} routes; a parameter such as :workspace stands for many"),
+        );
+    }
+    routes
+}
+
+fn event(section: &Section<'_>, categories: &[Category], names: &mut HashSet<String>) -> Option<EventPlan> {
+    let name = section.parsed(
+        "name",
+        "a name of 1 to 120 characters, none of them a control character",
+        |t| {
+            let fits = !t.trim().is_empty() && t.chars().count() <= NAME_CHARS_MAX;
+            (fits && !t.chars().any(char::is_control)).then(|| t.to_owned())
+        },
+    );
     let category = section.text("category").unwrap_or_default();
     if !categories.iter().any(|c| c.name == category) {
         let known: Vec<_> = categories.iter().map(|c| c.name.as_str()).collect();
         section.mistake(
             "category",
-            format!("must be one of the plan's categories: {}", known.join(", ")),
+            match known.as_slice() {
+                [] => "must be one of the plan's categories, and there is none: add one, as in [category.usage] description = \"…\"".to_owned(),
+                known => format!("must be one of the plan's categories: {}", known.join(", ")),
+            },
         );
     }
     let description = description(section);
-    let props = section
+    let props: Vec<PropPlan> = section
         .section("prop", |props| props.each_section(prop))
         .into_iter()
         .flatten()
         .collect();
+    if props.len() > PROPS_MAX {
+        section.mistake(
+            "prop",
+            format!("is there more than {PROPS_MAX} times; Plausible keeps no more"),
+        );
+    }
     let Some(name) = name else {
         if !section.has("name") {
-            section.mistake("name", "is missing");
+            section.mistake(
+                "name",
+                "is missing: the name that the page sends, as in name = \"pageview\"",
+            );
         }
         return None;
     };
@@ -100,16 +178,15 @@ fn event(section: &Section<'_>, categories: &[Category], names: &mut HashSet<Str
 }
 
 fn prop(key: &str, section: &Section<'_>) -> Option<PropPlan> {
-    if key.len() > KEY_BYTES_MAX {
+    if key.trim().is_empty() || key.len() > KEY_BYTES_MAX || key.chars().any(char::is_control) {
         section.mistake(
             "type",
-            format!("belongs to a key of more than {KEY_BYTES_MAX} bytes"),
+            format!("belongs to a key that is blank, longer than {KEY_BYTES_MAX} bytes or holds a control character"),
         );
     }
     let required = section.boolean("required").unwrap_or(false);
     let description = description(section);
-    let kind = kind(section);
-    kind.map(|kind| PropPlan {
+    kind::kind(section).map(|kind| PropPlan {
         key: key.to_owned(),
         kind,
         required,
@@ -117,61 +194,10 @@ fn prop(key: &str, section: &Section<'_>) -> Option<PropPlan> {
     })
 }
 
-fn kind(section: &Section<'_>) -> Option<PropKind> {
-    const TYPES: &str = "\"enum\", \"int\", \"bool\", \"version\", \"text\", \"route\", \"link\" or \"file\"";
-    let Some(kind) = section.text("type") else {
-        section.mistake("type", format!("is missing: {TYPES}"));
-        return None;
-    };
-    Some(match kind.as_str() {
-        "enum" => {
-            let values = section.list("values", "texts", |t| {
-                let ok = !t.trim().is_empty() && t.len() <= VALUE_BYTES_MAX;
-                ok.then(|| t.to_owned())
-                    .ok_or_else(|| "one of them is blank or too long".to_owned())
-            });
-            match values {
-                Some(values) if !values.is_empty() => PropKind::Enum { values },
-                _ => {
-                    section.mistake("values", "must list at least one text");
-                    return None;
-                }
-            }
-        }
-        "int" => {
-            let any = i64::MIN..=i64::MAX;
-            match (section.integer("min", any.clone()), section.integer("max", any)) {
-                (Some(min), Some(max)) if min <= max => PropKind::Int { min, max },
-                _ => {
-                    section.mistake("min", "and `max` must be whole numbers, the smaller first");
-                    return None;
-                }
-            }
-        }
-        "bool" => PropKind::Bool,
-        "version" => PropKind::Version,
-        "text" => {
-            let max = section
-                .integer("max", 1..=2000)
-                .and_then(|n| usize::try_from(n).ok());
-            PropKind::Text {
-                max: max.unwrap_or(200),
-            }
-        }
-        "route" => PropKind::Route,
-        "link" => PropKind::Link,
-        "file" => PropKind::File,
-        _ => {
-            section.mistake("type", format!("must be {TYPES}"));
-            return None;
-        }
-    })
-}
-
 /// A plan is read by users and reviewers, so everything in it says what it is for.
 fn description(section: &Section<'_>) -> String {
     let text = section.text("description").unwrap_or_default();
-    if text.trim().is_empty() {
+    if !section.has("description") || text.trim().is_empty() {
         section.mistake(
             "description",
             "is missing: say what this tells, for the users who are asked",
@@ -179,3 +205,6 @@ fn description(section: &Section<'_>) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests;

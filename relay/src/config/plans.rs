@@ -47,6 +47,14 @@ impl SitePlan {
         plan_file::read(name, text).map(|plan| Self::new(name.to_owned(), plan))
     }
 
+    /// The plan shipped with the relay.
+    ///
+    /// # Errors
+    /// Never, as a test proves; a defect of ours would be reported like an operator's mistake.
+    pub fn built_in() -> Result<Self, Mistakes> {
+        default_plan().map(|plan| Self::new(DEFAULT_NAME.to_owned(), plan))
+    }
+
     /// Where the plan was read from, for people.
     pub fn name(&self) -> &str {
         &self.0.name
@@ -178,6 +186,17 @@ impl<'f> PlanFiles<'f> {
             })
             .clone()
     }
+}
+
+/// The plan in a file.
+///
+/// # Errors
+/// Every mistake of the file, by line.
+pub fn read_plan(path: &Path) -> Result<SitePlan, Mistakes> {
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| Mistakes::of_file(path, format!("cannot be read: {error}")))?;
+    let name = path.display().to_string();
+    plan_file::read(&name, &text).map(|plan| SitePlan::new(name, plan))
 }
 
 /// The plan shipped with the relay.

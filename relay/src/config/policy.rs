@@ -1,8 +1,9 @@
 //! `[policy]`: the scrubbing policy and what it may use.
 
-use crate::config::listen::size;
+use crate::config::listen::{seconds, size};
 use crate::document::Section;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 /// The policy and its limits.
 #[derive(Clone, Debug)]
@@ -13,6 +14,8 @@ pub struct PolicyConfig {
     pub fuel: u64,
     /// Largest memory of an instance, in bytes.
     pub memory_bytes_max: usize,
+    /// How often the file is looked at for a change.
+    pub look_every: Duration,
 }
 
 impl PolicyConfig {
@@ -30,6 +33,12 @@ impl PolicyConfig {
                 1024 * 1024..=1024 * 1024 * 1024,
                 default.memory_bytes_max,
             ),
+            look_every: seconds(
+                section,
+                "look_every_s",
+                1..=24 * 60 * 60,
+                default.look_every.as_secs(),
+            ),
         }
     }
 }
@@ -41,6 +50,7 @@ impl Default for PolicyConfig {
             file: None,
             fuel: 20_000_000,
             memory_bytes_max: 16 * 1024 * 1024,
+            look_every: Duration::from_secs(5),
         }
     }
 }

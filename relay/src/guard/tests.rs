@@ -80,7 +80,14 @@ fn verdict(change: impl FnOnce(&mut Visible)) -> Result<Scrubbed, Outcome> {
         visitor: "2001:db8::1".parse().unwrap(),
         user_agent: None,
     };
-    prove(&Visible::of(&input()), &input(), "panel.example.com", &sender, proposed, &plan())
+    prove(
+        &Visible::of(&input()),
+        &input(),
+        "panel.example.com",
+        &sender,
+        proposed,
+        &plan(),
+    )
 }
 
 #[track_caller]

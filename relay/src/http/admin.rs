@@ -109,6 +109,7 @@ pub(super) async fn status(State(app): State<Arc<App>>, admin: Admin) -> Json<Va
         Reach::Up => "UP",
         Reach::Down | Reach::Misconfigured => "DOWN",
     };
+    let policy = app.policy.current();
     Json(json!({
         "user": admin.name,
         "version": version::PACKAGE,
@@ -122,6 +123,12 @@ pub(super) async fn status(State(app): State<Arc<App>>, admin: Admin) -> Json<Va
         },
         "spool": { "events": counts.spooled, "bytes": counts.spool_bytes, "oldest_age_seconds": oldest },
         "plausible": { "status": plausible },
+        "policy": {
+            "sha256": policy.identity.sha256,
+            "source": policy.identity.source,
+            "since": policy.since.rfc3339(),
+            "failed_reload": app.policy.trouble(),
+        },
     }))
 }
 

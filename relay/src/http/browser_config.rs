@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 #[derive(Deserialize)]
 pub(super) struct SiteQuery {
-    site: String,
+    pub(super) site: String,
 }
 
 /// Whether collection is on, and what the user would agree to.

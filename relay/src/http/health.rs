@@ -151,11 +151,6 @@ async fn components(app: &App) -> Vec<Component> {
             "the answers are not Plausible's: check `upstream.url`",
         ),
     };
-    let plans: BTreeMap<&str, u32> = app
-        .switches
-        .sites()
-        .map(|site| (site.domain.as_str(), site.plan.version))
-        .collect();
     vec![
         Component {
             name: "db",
@@ -172,13 +167,34 @@ async fn components(app: &App) -> Vec<Component> {
             status: plausible,
             details: json!({ "why": why }),
         },
-        Component {
-            name: "policy",
-            status: Status::Up,
-            details: json!({ "plans": plans }),
-        },
+        policy(app),
         disk_space(app),
     ]
+}
+
+/// The policy in use. A reload that failed is a warning: the policy before goes on serving.
+fn policy(app: &App) -> Component {
+    let plans: BTreeMap<&str, u32> = app
+        .switches
+        .sites()
+        .map(|site| (site.domain.as_str(), site.plan.version))
+        .collect();
+    let (in_use, trouble) = (app.policy.current(), app.policy.trouble());
+    let status = match trouble {
+        None => Status::Up,
+        Some(_) => Status::Unknown,
+    };
+    Component {
+        name: "policy",
+        status,
+        details: json!({
+            "plans": plans,
+            "sha256": in_use.identity.sha256,
+            "source": in_use.identity.source,
+            "since": in_use.since.rfc3339(),
+            "failedReload": trouble,
+        }),
+    }
 }
 
 fn disk_space(app: &App) -> Component {

@@ -1,10 +1,11 @@
 //! One instance of the policy: its store, its limits, and the translation of an event.
 
+use super::LoadError;
 use relay_event::Outcome;
 use relay_event::event::{Prop, Value};
 use relay_event::scrub::Visible;
 use std::sync::Arc;
-use wasmtime::{Store, StoreLimits, StoreLimitsBuilder, Trap};
+use wasmtime::{ResourceLimiter, Store, StoreLimits, StoreLimitsBuilder, Trap};
 
 wasmtime::component::bindgen!({ path: "policy/wit", world: "policy" });
 
@@ -16,24 +17,75 @@ const OUTPUT_BYTES_MAX: usize = 512 * 1024;
 
 /// What it takes to make an instance.
 pub(super) struct Guest {
-    pub(super) pre: PolicyPre<StoreLimits>,
+    pub(super) pre: PolicyPre<Limits>,
     pub(super) plan: Arc<str>,
     pub(super) fuel: u64,
     pub(super) configure_fuel: u64,
     pub(super) memory_bytes_max: usize,
 }
 
+/// What an instance may use, and how much memory it has taken.
+pub(super) struct Limits {
+    bounds: StoreLimits,
+    memory_bytes: usize,
+}
+
+/// Asks the bounds, and notes what they grant.
+impl ResourceLimiter for Limits {
+    fn memory_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        let granted = self.bounds.memory_growing(current, desired, maximum)?;
+        if granted {
+            self.memory_bytes = self.memory_bytes.max(desired);
+        }
+        Ok(granted)
+    }
+
+    fn memory_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
+        self.bounds.memory_grow_failed(error)
+    }
+
+    fn table_growing(
+        &mut self,
+        current: usize,
+        desired: usize,
+        maximum: Option<usize>,
+    ) -> wasmtime::Result<bool> {
+        self.bounds.table_growing(current, desired, maximum)
+    }
+
+    fn table_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
+        self.bounds.table_grow_failed(error)
+    }
+
+    fn instances(&self) -> usize {
+        self.bounds.instances()
+    }
+
+    fn tables(&self) -> usize {
+        self.bounds.tables()
+    }
+
+    fn memories(&self) -> usize {
+        self.bounds.memories()
+    }
+}
+
 /// A live instance.
 pub(super) struct Instance {
-    store: Store<StoreLimits>,
+    store: Store<Limits>,
     policy: Policy,
     calls: u32,
 }
 
 impl Instance {
     /// Instantiates the guest and hands it the plan.
-    pub(super) fn new(guest: &Guest) -> Result<Self, String> {
-        let limits = StoreLimitsBuilder::new()
+    pub(super) fn new(guest: &Guest) -> Result<Self, LoadError> {
+        let bounds = StoreLimitsBuilder::new()
             .memory_size(guest.memory_bytes_max)
             .table_elements(100_000)
             .instances(16)
@@ -41,6 +93,10 @@ impl Instance {
             .memories(1)
             .trap_on_grow_failure(true)
             .build();
+        let limits = Limits {
+            bounds,
+            memory_bytes: 0,
+        };
         let mut store = Store::new(guest.pre.engine(), limits);
         store.limiter(|limits| limits);
         store.set_hostcall_fuel(OUTPUT_BYTES_MAX);
@@ -48,7 +104,7 @@ impl Instance {
         let made = store
             .set_fuel(guest.configure_fuel)
             .and_then(|()| guest.pre.instantiate(&mut store));
-        let policy = made.map_err(|e| super::first_line(&e))?;
+        let policy = made.map_err(|e| LoadError::Start(super::first_line(&e)))?;
         match policy
             .feedback_policy_scrubbing()
             .call_configure(&mut store, &guest.plan)
@@ -58,14 +114,24 @@ impl Instance {
                 policy,
                 calls: 0,
             }),
-            Ok(Err(why)) => Err(why.chars().take(200).collect()),
-            Err(error) => Err(super::first_line(&error)),
+            Ok(Err(why)) => Err(LoadError::Configure(why.chars().take(200).collect())),
+            Err(error) => Err(LoadError::Configure(super::first_line(&error))),
         }
     }
 
     /// How many events the instance has seen.
     pub(super) fn calls(&self) -> u32 {
         self.calls
+    }
+
+    /// How much of the last call's fuel is gone.
+    pub(super) fn fuel_used(&self, given: u64) -> u64 {
+        given.saturating_sub(self.store.get_fuel().unwrap_or(0))
+    }
+
+    /// How large the memory is, or the largest of several instances' memories.
+    pub(super) fn memory_bytes(&self) -> usize {
+        self.store.data().memory_bytes
     }
 
     /// Calls the guest with one event.

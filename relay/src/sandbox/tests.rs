@@ -6,8 +6,9 @@ use super::*;
 use crate::config;
 use crate::guard::{self, Sender};
 use relay_event::Event;
+use relay_event::Outcome::{self, PolicyTimeout, PolicyTrap, Unsafe, Widened};
 use relay_event::event::{Prop, Value};
-use relay_event::plan::{Category, Plan};
+use relay_event::plan::{Category, Plan, PropKind, PropPlan};
 use std::fs;
 
 fn wasm(path: &str) -> Vec<u8> {
@@ -20,16 +21,28 @@ fn hostile(deed: &str) -> Result<(Sandbox, SitePlan), LoadError> {
     load(&wasm("../tests/hostile/hostile.wasm"), &plan).map(|sandbox| (sandbox, plan))
 }
 
-fn load(wasm: &[u8], plan: &SitePlan) -> Result<Sandbox, LoadError> {
+pub(super) fn load(wasm: &[u8], plan: &SitePlan) -> Result<Sandbox, LoadError> {
     Sandbox::load(wasm, &plan.clone().into(), &limits())
 }
 
 /// The shipped plan, with the deed the hostile policy is to do.
-fn plan(deed: &str) -> SitePlan {
+pub(super) fn plan(deed: &str) -> SitePlan {
     let mut plan = config::default_plan().unwrap();
     plan.categories.push(Category {
         name: "hostile".into(),
         description: deed.into(),
+    });
+    // A text of the user's own, where a policy has the most room to write something else.
+    let rated = plan
+        .events
+        .iter_mut()
+        .find(|e| e.name == "Activity Rated")
+        .unwrap();
+    rated.props.push(PropPlan {
+        key: "note".into(),
+        kind: PropKind::Text { max: 200 },
+        required: false,
+        description: String::new(),
     });
     plan.into()
 }
@@ -56,14 +69,24 @@ fn event(workspace: &str) -> Event {
             prop("activity", Value::Text("project-created".into())),
             prop("user", Value::Text("jane@example.com".into())),
             prop("rating", Value::Integer(5)),
+            prop("note", Value::Text("it works very well".into())),
         ],
         interactive: true,
         engagement: None,
     }
 }
 
+/// An event without properties.
+pub(super) fn pageview() -> Event {
+    Event {
+        name: "pageview".into(),
+        props: Vec::new(),
+        ..event("acme-prod")
+    }
+}
+
 /// Sends one event through sandbox and guard.
-fn run(sandbox: &Sandbox, event: &Event, plan: &SitePlan) -> Result<String, Outcome> {
+pub(super) fn run(sandbox: &Sandbox, event: &Event, plan: &SitePlan) -> Result<String, Outcome> {
     let visible = Visible::of(event);
     let sender = Sender {
         visitor: "2001:db8::1".parse().unwrap(),
@@ -91,40 +114,71 @@ fn the_policy_shipped_scrubs_as_the_native_rules_do() {
         assert!(!record.contains(gone), "{gone} is in {record}");
     }
     let mut unrated = event("acme-prod");
-    unrated.props.pop();
+    unrated.props.retain(|prop| prop.key != "rating");
     assert_eq!(run(&sandbox, &unrated, &plan), Err(Outcome::MissingProp));
 }
 
+/// What the hostile policy does, and how the event ends.
+const DEEDS: &[(&str, Option<Outcome>)] = &[
+    ("is honest", None),
+    ("loops", Some(PolicyTimeout)),
+    ("takes all memory", Some(PolicyTrap)),
+    ("recurses for ever", Some(PolicyTrap)),
+    ("traps", Some(PolicyTrap)),
+    ("refuses", Some(Unsafe)),
+    ("returns ten megabytes", Some(PolicyTrap)),
+    ("returns a million properties", Some(PolicyTrap)),
+    ("forwards the address as it came", Some(Widened)),
+    ("forwards the referrer as it came", Some(Widened)),
+    ("adds a property", Some(Widened)),
+    ("keeps an unlisted property", Some(Widened)),
+    ("writes into a listed property", Some(Widened)),
+    ("widens a range", Some(Widened)),
+    ("swaps two values", Some(Widened)),
+    ("widens an enum", Some(Widened)),
+    ("narrows an enum to another of its words", Some(Widened)),
+    ("writes a number as text", Some(Widened)),
+    ("writes a number as a fraction", Some(Widened)),
+    ("encodes data in the case of a text", Some(Widened)),
+    ("encodes data in the spaces of a text", Some(Widened)),
+    ("encodes data in the order of words", Some(Widened)),
+    ("encodes data in look-alike letters", Some(Widened)),
+    ("encodes data in invisible letters", Some(Widened)),
+    ("encodes data in the case of a key", Some(Widened)),
+    ("cuts letters out of a text", Some(Widened)),
+    ("swaps two keys", Some(Widened)),
+    ("swaps page and referrer", Some(Widened)),
+    ("sends a referrer where there was none to send", Some(Widened)),
+    ("puts data behind the page", Some(Widened)),
+    ("answers with a page as a template of its own", Some(Widened)),
+    ("puts data into the name", Some(Widened)),
+    ("encodes data in the order", Some(Widened)),
+    ("encodes data in the case", Some(Widened)),
+    ("encodes data in the page", Some(Widened)),
+    ("repeats a property", Some(Widened)),
+    ("renames the event", Some(Widened)),
+];
+
 #[test]
 fn a_hostile_policy_can_only_make_events_end() {
-    let check = |deed: &str, want: Option<Outcome>| {
-        let (sandbox, plan) = hostile(deed).unwrap();
-        let got = run(&sandbox, &event("acme-prod"), &plan);
-        assert_eq!(got.as_ref().err(), want.as_ref(), "a policy that {deed}: {got:?}");
-        // Whatever happened, the sandbox goes on with a fresh or sound instance.
-        let again = run(&sandbox, &event("acme-prod"), &plan);
-        assert_eq!(again.err(), want, "a policy that {deed}, the second time");
-    };
-    check("is honest", None);
-    check("loops", Some(Outcome::PolicyTimeout));
-    check("takes all memory", Some(Outcome::PolicyTrap));
-    check("recurses for ever", Some(Outcome::PolicyTrap));
-    check("traps", Some(Outcome::PolicyTrap));
-    check("refuses", Some(Outcome::Unsafe));
-    check("returns ten megabytes", Some(Outcome::PolicyTrap));
-    check("returns a million properties", Some(Outcome::PolicyTrap));
-    check("forwards the address as it came", Some(Outcome::Widened));
-    check("forwards the referrer as it came", Some(Outcome::Widened));
-    check("adds a property", Some(Outcome::Widened));
-    check("keeps an unlisted property", Some(Outcome::Widened));
-    check("writes into a listed property", Some(Outcome::Widened));
-    check("widens a range", Some(Outcome::Widened));
-    check("swaps two values", Some(Outcome::Widened));
-    check("encodes data in the order", Some(Outcome::Widened));
-    check("encodes data in the case", Some(Outcome::Widened));
-    check("encodes data in the page", Some(Outcome::Widened));
-    check("repeats a property", Some(Outcome::Widened));
-    check("renames the event", Some(Outcome::Widened));
+    // One component, and a plan for each deed: compiling it is what takes long.
+    let plans: Vec<_> = DEEDS.iter().map(|(deed, _)| plan(deed)).collect();
+    let honest = &plans[0];
+    let sandbox = Sandbox::load(
+        &wasm("../tests/hostile/hostile.wasm"),
+        &Plans::in_use(plans.iter()),
+        &limits(),
+    )
+    .unwrap();
+    for ((deed, want), plan) in DEEDS.iter().zip(&plans) {
+        for time in ["first", "second"] {
+            let got = run(&sandbox, &event("acme-prod"), plan);
+            assert_eq!(got.err(), *want, "a policy that {deed}, the {time} time");
+            // Whatever happened, the next event finds a sound instance.
+            let next = run(&sandbox, &event("acme-prod"), honest);
+            assert_eq!(next.err(), None, "after a policy that {deed}");
+        }
+    }
 }
 
 #[test]
@@ -157,50 +211,13 @@ fn each_plan_has_instances_of_its_own() {
 }
 
 #[test]
-fn what_is_no_policy_is_refused_when_it_is_loaded() {
-    let check = |wasm: &[u8], want: &str| {
-        let error = load(wasm, &plan("is honest")).err().unwrap().to_string();
-        assert!(error.contains(want), "{want} is not in: {error}");
-    };
-    check(b"not wasm at all", "not a WebAssembly component");
-    check(
-        &wat::parse_str("(module)").unwrap(),
-        "not a WebAssembly component",
-    );
-    check(
-        &wat::parse_str("(component)").unwrap(),
-        "not a WebAssembly component of this world",
-    );
-    check(
-        &wat::parse_str(r#"(component (import "wasi:cli/environment@0.2.0" (instance)))"#).unwrap(),
-        "imports `wasi:cli/environment@0.2.0`",
-    );
-    check(
-        &wat::parse_str(r#"(component (import "f" (func)))"#).unwrap(),
-        "imports `f`",
-    );
-    check(&vec![0; COMPONENT_BYTES_MAX + 1], "larger than");
-    for (deed, want) in [
-        (
-            "configure refuses",
-            "refuses the tracking plan: I do not like this plan",
-        ),
-        ("configure traps", "refuses the tracking plan"),
-        ("configure loops", "refuses the tracking plan"),
-    ] {
+fn a_policy_that_cannot_be_configured_is_refused_when_it_is_loaded() {
+    let check = |deed: &str, want: &str| {
         let error = hostile(deed).err().unwrap().to_string();
-        assert!(error.contains(want), "{deed}: {error}");
-    }
-}
-
-#[test]
-fn a_start_function_has_fuel_too() {
-    let looping = r#"(component
-        (core module $m (func $spin (loop (br 0))) (start $spin))
-        (core instance (instantiate $m)))"#;
-    // It is refused for its missing exports before it may run at all.
-    let error = load(&wat::parse_str(looping).unwrap(), &plan("is honest"))
-        .err()
-        .unwrap();
-    assert!(matches!(error, LoadError::NotAComponent(_)), "{error}");
+        let want = format!("refuses the tracking plan: {want}");
+        assert!(error.contains(&want), "{deed}: {error}");
+    };
+    check("configure refuses", "I do not like this plan");
+    check("configure traps", "wasm trap: wasm `unreachable`");
+    check("configure loops", "wasm trap: all fuel consumed");
 }

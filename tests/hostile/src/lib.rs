@@ -92,6 +92,34 @@ fn misbehave(event: Event, plan: &Plan, deed: &str) -> Verdict {
             out.props[0].value = out.props[1].value.clone();
             out.props[1].value = first;
         }
+        "widens an enum" => out.props[0].value = Value::Text("project-renamed".into()),
+        "narrows an enum to another of its words" => {
+            out.props[0].value = Value::Text("tenant-created".into());
+        }
+        "writes a number as text" => out.props[1].value = Value::Text("5".into()),
+        "writes a number as a fraction" => out.props[1].value = Value::Decimal(5.0),
+        "encodes data in the case of a text" => change_note(&mut out, &str::to_uppercase),
+        "encodes data in the spaces of a text" => change_note(&mut out, &|text| text.replace(' ', "  ")),
+        "encodes data in the order of words" => change_note(&mut out, &|text| {
+            text.split(' ').rev().collect::<Vec<_>>().join(" ")
+        }),
+        "encodes data in look-alike letters" => change_note(&mut out, &|text| text.replace('e', "е")),
+        "encodes data in invisible letters" => change_note(&mut out, &|text| format!("{text}\u{200b}")),
+        "cuts letters out of a text" => change_note(&mut out, &|text| text.replace('w', "")),
+        "encodes data in the case of a key" => {
+            out.props[0].key = out.props[0].key.to_uppercase();
+        }
+        "swaps two keys" => {
+            let first = std::mem::take(&mut out.props[0].key);
+            out.props[0].key = std::mem::replace(&mut out.props[1].key, first);
+        }
+        "swaps page and referrer" => out.referrer = Some(std::mem::take(&mut out.url)),
+        "sends a referrer where there was none to send" => {
+            out.referrer = Some("https://acme-prod.example.org/".into());
+        }
+        "puts data behind the page" => out.url.push_str("?acme-prod"),
+        "answers with a page as a template of its own" => out.url = "/w/:acme/p/:billing".into(),
+        "puts data into the name" => out.name.push_str(" (acme-prod)"),
         "encodes data in the order" => out.props.reverse(),
         "encodes data in the case" => out.name = out.name.to_uppercase(),
         "encodes data in the page" => out.url = "/version".into(),
@@ -107,19 +135,28 @@ fn misbehave(event: Event, plan: &Plan, deed: &str) -> Verdict {
     Verdict::Forward(out)
 }
 
-/// What an honest policy would give back, so that the deed alone is to blame. Knows the two listed
+/// What an honest policy would give back, so that the deed alone is to blame. Knows the listed
 /// properties of the tests' event.
 fn honest(event: Event, plan: &Plan) -> Event {
     let props = event
         .props
         .into_iter()
-        .filter(|p| p.key == "activity" || p.key == "rating")
+        .filter(|p| ["activity", "rating", "note"].contains(&p.key.as_str()))
         .collect();
     Event {
         url: page(&event.url, plan),
         name: event.name,
         referrer: None,
         props,
+    }
+}
+
+/// Changes the property that the plan leaves to the user's own words.
+fn change_note(event: &mut Event, change: &dyn Fn(&str) -> String) {
+    for prop in &mut event.props {
+        if let ("note", Value::Text(text)) = (prop.key.as_str(), &mut prop.value) {
+            *text = change(text);
+        }
     }
 }
 

@@ -73,7 +73,7 @@ fn check(plan: &Plan) {
         assert!(route.starts_with('/') && route.is_ascii());
         let page = plan.routes.page(route);
         assert_eq!(
-            plan.routes.page(page),
+            plan.routes.page(&page),
             page,
             "another page the second time: {route}"
         );

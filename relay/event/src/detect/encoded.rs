@@ -151,7 +151,11 @@ pub(super) fn tokens<'v>(view: &'v View<'_>) -> Vec<Token<'v>> {
     while at < bytes.len() {
         let len = bytes[at..].iter().take_while(|b| sextet(**b).is_some()).count();
         if len >= BASE64_CHARS_MIN {
-            let padding = bytes[at + len..].iter().take(2).take_while(|b| **b == b'=').count();
+            let padding = bytes[at + len..]
+                .iter()
+                .take(2)
+                .take_while(|b| **b == b'=')
+                .count();
             found.push(Token {
                 text: &bytes[at..at + len],
                 range: at..at + len + padding,
@@ -168,10 +172,14 @@ pub(super) fn hides_something(token: &Token<'_>, depth: u32) -> bool {
         let text = bytes.and_then(|bytes| String::from_utf8(bytes).ok());
         text.is_some_and(|text| {
             let readable = text.chars().all(|c| !c.is_control() || c.is_ascii_whitespace());
-            (readable && text.len() >= PLAIN_BYTES_MIN && text.is_ascii()) || (readable && holds_something(&text, depth))
+            (readable && text.len() >= PLAIN_BYTES_MIN && text.is_ascii())
+                || (readable && holds_something(&text, depth))
         })
     };
-    if token.text.len() >= HEX_DIGITS_MIN && token.text.len().is_multiple_of(2) && speaks(from_hex(token.text)) {
+    if token.text.len() >= HEX_DIGITS_MIN
+        && token.text.len().is_multiple_of(2)
+        && speaks(from_hex(token.text))
+    {
         return true;
     }
     // A path before it may have become part of the run: the last piece may be encoded on its own.

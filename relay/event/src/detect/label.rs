@@ -90,18 +90,22 @@ pub(super) type Entry = (&'static str, Topics);
 /// The tables, each sorted by text, which a test checks.
 const TABLES: [&[Entry]; 3] = [contact::WORDS, identity::WORDS, secret::WORDS];
 
-/// Most words of one label.
-const WORDS_MAX: usize = 4;
-
 /// Every label of a text divided into words; where several begin with one word, the longest.
 pub(super) fn labels(text: &str, words: &[Range<usize>]) -> Vec<Label> {
     let mut found = Vec::new();
     for (first, word) in words.iter().enumerate() {
-        let bucket = bucket(&text.as_bytes()[word.clone()]);
+        let bytes = &text.as_bytes()[word.clone()];
+        let bucket = bucket(bytes);
+        let third = bytes.get(2).map(u8::to_ascii_lowercase);
         let mut best: Option<Label> = None;
         for (table, starts) in TABLES.iter().zip(&STARTS) {
             let candidates = usize::from(starts[bucket])..usize::from(starts[bucket + 1]);
             for (entry, topics) in &table[candidates] {
+                // Most candidates differ here already; the rest of the word is looked at for few.
+                let differs = |want: u8| want.is_ascii_lowercase() && third.is_some_and(|b| b.is_ascii() && b != want);
+                if entry.as_bytes().get(2).is_some_and(|want| differs(*want)) {
+                    continue;
+                }
                 let Some(end) = end_of(entry, text, &words[first..]) else {
                     continue;
                 };
@@ -124,35 +128,48 @@ pub(super) fn labels(text: &str, words: &[Range<usize>]) -> Vec<Label> {
 
 /// Where an entry ends when the text begins with it.
 fn end_of(entry: &str, text: &str, words: &[Range<usize>]) -> Option<usize> {
-    let (entry, is_stem) = entry
-        .strip_suffix('*')
-        .map_or((entry, false), |stem| (stem, true));
-    let mut have = words.iter();
-    let mut want = entry.split(' ').peekable();
-    let mut end = None;
-    while let Some(piece) = want.next() {
-        let word = have.next()?;
-        let is_last = want.peek().is_none();
-        if !reads(&text[word.clone()], piece, is_stem && is_last) {
+    let (entry, is_stem) = match entry.as_bytes() {
+        [stem @ .., b'*'] => (stem, true),
+        whole => (whole, false),
+    };
+    let mut words = words.iter();
+    let mut word = words.next()?;
+    let mut rest = Letters::of(&text[word.clone()]);
+    for byte in entry {
+        if *byte == b' ' {
+            if rest.next().is_some() {
+                return None;
+            }
+            word = words.next()?;
+            rest = Letters::of(&text[word.clone()]);
+        } else if rest.next() != Some(*byte) {
             return None;
         }
-        end = Some(word.end);
     }
-    end
+    (is_stem || rest.next().is_none()).then_some(word.end)
 }
 
-/// Whether a word is, or begins with, a piece of an entry, which is in lower case.
-fn reads(word: &str, piece: &str, as_stem: bool) -> bool {
-    if word.is_ascii() {
-        return match word.as_bytes().get(..piece.len()) {
-            Some(head) => {
-                (as_stem || word.len() == piece.len()) && head.eq_ignore_ascii_case(piece.as_bytes())
-            }
-            None => false,
-        };
+/// The bytes of a word in small letters.
+enum Letters<'w> {
+    Ascii(std::slice::Iter<'w, u8>),
+    Other(std::vec::IntoIter<u8>),
+}
+
+impl<'w> Letters<'w> {
+    fn of(word: &'w str) -> Self {
+        if word.is_ascii() {
+            Self::Ascii(word.as_bytes().iter())
+        } else {
+            Self::Other(word.to_lowercase().into_bytes().into_iter())
+        }
     }
-    let mut lower = word.chars().flat_map(char::to_lowercase);
-    piece.chars().all(|c| lower.next() == Some(c)) && (as_stem || lower.next().is_none())
+
+    fn next(&mut self) -> Option<u8> {
+        match self {
+            Self::Ascii(bytes) => bytes.next().map(u8::to_ascii_lowercase),
+            Self::Other(bytes) => bytes.next(),
+        }
+    }
 }
 
 /// Classes of a byte, in the order of the bytes: before the letters, each letter, behind them.
@@ -205,6 +222,9 @@ const STARTS: [[u16; CLASSES * CLASSES + 1]; 3] = [
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Most words of one label: more would cost time at each word that begins one.
+    const WORDS_MAX: usize = 4;
 
     #[test]
     fn the_tables_are_sorted_and_in_lower_case() {

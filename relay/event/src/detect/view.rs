@@ -9,6 +9,15 @@ const LABEL_BEFORE_MAX: usize = 48;
 /// How far after a value its label may stand, in bytes: "... is my birthday".
 const LABEL_AFTER_MAX: usize = 24;
 
+/// What numbers are numbers of.
+#[rustfmt::skip]
+const UNITS: &[&str] = &[
+    "b", "bytes", "characters", "entries", "eur", "events", "files", "gb", "gib", "hits", "hours", "items", "kb", "kib",
+    "lines", "mb", "mib", "microseconds", "milliseconds", "min", "minutes", "ms", "nanoseconds", "ns", "operations",
+    "pixels", "px", "records", "requests", "rows", "s", "seconds", "sekunden", "tb", "times", "tokens", "us", "usd",
+    "words", "zeichen", "zeilen",
+];
+
 /// A folded text. Offsets are bytes of the folded text; [`View::original`] maps them back.
 pub(super) struct View<'t> {
     text: Cow<'t, str>,
@@ -97,6 +106,16 @@ impl<'t> View<'t> {
         self.labels.iter().any(|label| {
             label.topics.any(topics) && label.range.end <= at && at - label.range.end <= LABEL_BEFORE_MAX
         })
+    }
+
+    /// Whether a place holds a plain number of something: `105961890 bytes`.
+    pub(super) fn is_quantity(&self, place: &Range<usize>) -> bool {
+        let number = &self.text[place.clone()];
+        let behind = self.text[place.end..].trim_start_matches(' ');
+        let unit = behind.split(|c: char| !c.is_alphabetic()).next().unwrap_or("");
+        number.bytes().all(|b| b.is_ascii_digit())
+            && !number.starts_with('0')
+            && UNITS.iter().any(|known| unit.eq_ignore_ascii_case(known))
     }
 
     /// Whether any scanner could find anything: prose without digits, marks and labels holds nothing.
@@ -246,31 +265,47 @@ enum Class {
     Between,
 }
 
+/// The class of each ASCII character.
+const ASCII: [Class; 128] = {
+    let mut classes = [Class::Between; 128];
+    let mut at = 0;
+    while at < classes.len() {
+        classes[at] = match at as u8 {
+            b'a'..=b'z' => Class::Lower,
+            b'A'..=b'Z' => Class::Upper,
+            b'0'..=b'9' => Class::Digit,
+            _ => Class::Between,
+        };
+        at += 1;
+    }
+    classes
+};
+
 fn class(c: char) -> Class {
-    match c {
-        'a'..='z' => Class::Lower,
-        'A'..='Z' => Class::Upper,
-        '0'..='9' => Class::Digit,
-        _ if c.is_ascii() => Class::Between,
-        _ if c.is_uppercase() => Class::Upper,
-        _ if c.is_alphanumeric() => Class::Lower,
-        _ => Class::Between,
+    match ASCII.get(c as usize) {
+        Some(class) => *class,
+        None if c.is_uppercase() => Class::Upper,
+        None if c.is_alphanumeric() => Class::Lower,
+        None => Class::Between,
     }
 }
 
 /// Divides a text into words and notes which characters it has.
 fn divide(text: &str) -> (Vec<Range<usize>>, Has) {
-    let mut words = Vec::new();
+    let mut words = Vec::with_capacity(text.len() / 4);
     let mut has = Has::default();
     let mut start = 0;
     let mut run = 0;
     let mut last = Class::Between;
     for (at, c) in text.char_indices() {
         let this = class(c);
-        match c {
-            '0'..='9' => has.digits += 1,
-            '@' => has.at = true,
-            ':' | '=' | '&' | '%' | '\\' | '/' | '#' | '+' | '~' | '$' | ';' | '"' | '{' | '[' | '(' => has.marks = true,
+        match (this, c) {
+            (Class::Lower | Class::Upper, _) => {}
+            (Class::Digit, _) => has.digits += 1,
+            (_, '@') => has.at = true,
+            (_, ':' | '=' | '&' | '%' | '\\' | '/' | '#' | '+' | '~' | '$' | ';' | '"' | '{' | '[' | '(') => {
+                has.marks = true
+            }
             _ => {}
         }
         run = match this {

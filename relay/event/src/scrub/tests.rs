@@ -90,19 +90,29 @@ fn a_page_whose_shape_is_a_route_is_that_route() {
         ..Plan::unplanned()
     };
     for url in ["/w/acme", "//w//acme/", "/w;a=b/acme", "/#/w/acme;a=b//"] {
-        assert_eq!(page(&format!("https://panel.example.com{url}"), &plan), "/w/:workspace", "{url}");
+        assert_eq!(
+            page(&format!("https://panel.example.com{url}"), &plan),
+            "/w/:workspace",
+            "{url}"
+        );
     }
 }
 
 #[test]
 fn an_address_without_a_public_host_keeps_its_route_alone() {
     let check = |text: &str, want: &str| {
-        let mut event = event("https://panel.example.com/", &[("link", Value::Text(text.into()))]);
+        let mut event = event(
+            "https://panel.example.com/",
+            &[("link", Value::Text(text.into()))],
+        );
         event.name = "Other".into();
         let left = scrub(&event, &Plan::unplanned()).unwrap();
         assert!(left.props[0].value == Value::Text(want.into()), "{text}");
     };
-    check("https://docs.example.org/users/7?x#y", "https://docs.example.org/users/:id");
+    check(
+        "https://docs.example.org/users/7?x#y",
+        "https://docs.example.org/users/:id",
+    );
     check("https://docs.example.org", "https://docs.example.org");
     check("http://localhost:3000/#/w/acme?token=1", "/w/:id");
     check("https://intranet/people/Jane?x=1", "/people/:id");
@@ -124,4 +134,103 @@ fn a_missing_required_prop_or_an_unknown_event_is_refused() {
         ..event(url, &[])
     };
     assert_eq!(scrub(&unknown, &plan()).err(), Some(Refusal::UnknownEvent));
+}
+
+/// What is left of one property of an event that no plan lists.
+fn unlisted(key: &str, value: Value) -> Option<Value> {
+    let mut input = event("https://panel.example.com/", &[(key, value)]);
+    input.name = "Searched".into();
+    let out = scrub(&input, &Plan::unplanned()).unwrap();
+    out.props.into_iter().next().map(|prop| prop.value)
+}
+
+#[test]
+fn without_a_plan_every_property_passes_key_rules_and_detectors() {
+    let check = |key: &str, value: Value, want: Option<Value>| {
+        assert!(unlisted(key, value) == want, "{key}");
+    };
+    let text = |t: &str| Value::Text(t.into());
+    let kept = |key: &str, value: Value| check(key, value.clone(), Some(value));
+    kept("plan", text("enterprise"));
+    kept("count", Value::Integer(42));
+    kept("ratio", Value::Decimal(0.25));
+    kept("first", Value::Boolean(true));
+    kept("author", text("filter"));
+    kept("target", text("http://microsoft"));
+    check("email", text("anything"), None);
+    check("userName", text("anything"), None);
+    check("jane@example.com", Value::Boolean(true), None);
+    check("card", Value::Integer(4_111_111_111_111_111), None);
+    check("value", Value::Integer(4_111_111_111_111_111), None);
+    check(
+        "query",
+        text("find jane@example.com"),
+        Some(text("find [removed]")),
+    );
+    check(
+        "path",
+        text("/users/4711/edit?x=1"),
+        Some(text("/users/:id/edit")),
+    );
+    check(
+        "href",
+        text("https://user:pw@docs.example.org:8443/start?u=jane#top"),
+        Some(text("https://docs.example.org/start")),
+    );
+    check(
+        "href",
+        text("https://docs.example.org"),
+        Some(text("https://docs.example.org")),
+    );
+}
+
+#[test]
+fn without_a_plan_names_pages_and_referrers_are_scrubbed() {
+    let check = |name: &str, url: &str, referrer: &str, want: (&str, &str, Option<&str>)| {
+        let input = Visible {
+            name: name.into(),
+            url: url.into(),
+            referrer: Some(referrer.into()),
+            props: Vec::new(),
+        };
+        let out = scrub(&input, &Plan::unplanned()).unwrap();
+        assert_eq!(
+            (out.name.as_str(), out.url.as_str(), out.referrer.as_deref()),
+            want
+        );
+    };
+    check(
+        "pageview",
+        "https://panel.example.com/#/w/acme/p/x/tenants?user=jane",
+        "https://panel.example.com/#/w/acme",
+        ("pageview", "/w/:id/p/:id/tenants", Some("/w/:id")),
+    );
+    check(
+        "Invited jane@example.com",
+        "https://panel.example.com:8443/users/17?utm_source=news&email=jane@example.com&utm_term=jane@example.com",
+        "https://www.search.example.org/q?x=jane",
+        (
+            "Invited [removed]",
+            "/users/:id?utm_source=news",
+            Some("https://www.search.example.org/"),
+        ),
+    );
+    check(
+        "pageview",
+        "app://jane/",
+        "file:///home/jane",
+        ("pageview", "/other", None),
+    );
+}
+
+#[test]
+fn campaigns_leave_only_where_the_plan_says_so() {
+    let url = "https://panel.example.com/#/w/a/p/b/tenants";
+    let url = url.replace("/#", "/?utm_source=news#");
+    let with = |campaigns| Plan { campaigns, ..plan() };
+    assert_eq!(page(&url, &with(false)), "/w/:workspace/p/:project/tenants");
+    assert_eq!(
+        page(&url, &with(true)),
+        "/w/:workspace/p/:project/tenants?utm_source=news"
+    );
 }

@@ -1,0 +1,325 @@
+//! `policy check`, `policy explain` and `policy log`.
+
+use crate::cli::{ConfigArg, Outcome, complain, manage, say};
+use crate::config::{self, Config, PolicyConfig, SitePlan};
+use crate::http::assets;
+use crate::policy_check::{self, Tally, corpus, explain::Row};
+use crate::sandbox::{COMPONENT_BYTES_MAX, LoadError, STACK_BYTES_MAX, Sandbox, sha256, trial};
+use anyhow::{Context, bail};
+use clap::{Args, Subcommand, ValueEnum};
+use std::fmt::Write as _;
+use std::io::{IsTerminal, Write as _};
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+/// How often progress is shown on a terminal.
+const PROGRESS_EVERY: Duration = Duration::from_millis(100);
+
+#[derive(Debug, Subcommand)]
+pub(super) enum PolicyCommand {
+    /// Check a policy before it is put to use, and say whether it is usable.
+    ///
+    /// Shows what the component imports, exports and weighs, gives it the plan, and runs ordinary and
+    /// hostile events through it and the guard. Exits 0 when it is usable, 1 when it is not.
+    Check(PolicyArgs),
+    /// List which policies were put to use, and when; the latest first.
+    Log(ConfigArg),
+    /// Show the effective rule of each field, by running the policy on made-up values.
+    Explain {
+        #[command(flatten)]
+        policy: PolicyArgs,
+        /// Explain the plan of one site of the configuration only.
+        #[arg(long, value_name = "DOMAIN", requires = "config")]
+        site: Option<String>,
+        /// How to show it.
+        #[arg(long, value_enum, default_value = "text")]
+        format: Format,
+    },
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub(super) enum Format {
+    /// A table for people.
+    Text,
+    /// For programs.
+    Json,
+}
+
+/// Which policy, under which plan.
+#[derive(Debug, Args)]
+pub(super) struct PolicyArgs {
+    /// The component. Without it: the configuration's `policy.file`, or the one built in.
+    #[arg(value_name = "FILE")]
+    file: Option<PathBuf>,
+    /// The tracking plan to run it with. Without it and without a configuration: the one built in.
+    #[arg(long, value_name = "FILE", conflicts_with = "config")]
+    plan: Option<PathBuf>,
+    /// The configuration whose plans and limits to run it with.
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+/// Runs one of the commands.
+pub(super) fn run(command: PolicyCommand) -> Outcome {
+    match command {
+        PolicyCommand::Check(policy) => check(&policy),
+        PolicyCommand::Log(config) => manage::policy_log(&config.config),
+        PolicyCommand::Explain { policy, site, format } => explain(&policy, site.as_deref(), format),
+    }
+}
+
+/// A policy and what it is to be judged under.
+struct Case {
+    name: String,
+    wasm: Vec<u8>,
+    plans: Vec<SitePlan>,
+    /// The sites of each plan, as far as a configuration names them.
+    sites: Vec<(String, SitePlan)>,
+    limits: PolicyConfig,
+}
+
+impl Case {
+    fn of(args: &PolicyArgs) -> anyhow::Result<Self> {
+        let (plans, sites, limits) = match (&args.config, &args.plan) {
+            (Some(path), _) => {
+                let config = Config::load(path, &config::process_env)?;
+                let sites = config.sites.iter().map(|s| (s.domain.clone(), s.plan.clone()));
+                let sites = sites.collect();
+                (config.plans.iter().cloned().collect(), sites, config.policy)
+            }
+            (None, Some(path)) => (
+                vec![config::read_plan(path)?],
+                Vec::new(),
+                PolicyConfig::default(),
+            ),
+            (None, None) => (vec![SitePlan::built_in()?], Vec::new(), PolicyConfig::default()),
+        };
+        let file = args.file.as_ref().or(limits.file.as_ref());
+        let (name, wasm) = match file {
+            Some(path) => {
+                let wasm = std::fs::read(path)
+                    .with_context(|| format!("the policy {} cannot be read", path.display()))?;
+                (path.display().to_string(), wasm)
+            }
+            None => {
+                let wasm = assets::default_policy().ok_or(LoadError::NotBuilt)?;
+                ("the policy built in".to_owned(), wasm.into_owned())
+            }
+        };
+        Ok(Self {
+            name,
+            wasm,
+            plans,
+            sites,
+            limits,
+        })
+    }
+
+    fn load(&self, plan: &SitePlan) -> anyhow::Result<Sandbox> {
+        Ok(Sandbox::load(&self.wasm, &plan.clone().into(), &self.limits)?)
+    }
+}
+
+/// `policy check` has said what is wrong as its verdict, where scripts look for it.
+#[derive(Debug, thiserror::Error)]
+#[error("the policy is not usable")]
+pub(super) struct NotUsable;
+
+/// `policy check`.
+fn check(args: &PolicyArgs) -> Outcome {
+    let case = Case::of(args)?;
+    let mut objections = Vec::new();
+    say(&format!("policy     {}", case.name));
+    say(&format!(
+        "size       {} bytes of at most {COMPONENT_BYTES_MAX}",
+        case.wasm.len()
+    ));
+    say(&format!("sha256     {}", sha256(&case.wasm)));
+    match trial::anatomy(&case.wasm) {
+        Ok(anatomy) => {
+            say(&format!("imports    {}", list(&anatomy.imports)));
+            say(&format!("exports    {}", list(&anatomy.exports)));
+        }
+        Err(error) => objections.push(error.to_string()),
+    }
+    say(&format!(
+        "limits     {} fuel per event, {} bytes of memory, {STACK_BYTES_MAX} bytes of stack",
+        case.limits.fuel, case.limits.memory_bytes_max
+    ));
+    if objections.is_empty() {
+        for plan in &case.plans {
+            objections.extend(check_with(&case, plan)?);
+        }
+    }
+    // One mistake shows under every plan.
+    objections.dedup();
+    if !objections.is_empty() {
+        say(&format!("not usable: {}", objections.join("; ")));
+        return Err(NotUsable.into());
+    }
+    say("ok: it imports nothing, takes the plan, fails on no event and answers the same in any order");
+    Ok(())
+}
+
+/// Judges a policy under one plan, and says why it is not usable.
+fn check_with(case: &Case, plan: &SitePlan) -> anyhow::Result<Vec<String>> {
+    let sandbox = match case.load(plan) {
+        Ok(sandbox) => sandbox,
+        Err(error) => return Ok(vec![error.to_string()]),
+    };
+    say(&format!(
+        "\nplan       {}, version {}: taken",
+        plan.name(),
+        plan.version
+    ));
+    let mut tallies = Vec::new();
+    for (name, events) in [
+        ("ordinary", corpus::friendly(plan)),
+        ("hostile", corpus::hostile(plan)),
+    ] {
+        let mut progress = Progress::new(name);
+        let tally = policy_check::run(&sandbox, plan, &events, &mut |done, all| progress.show(done, all))?;
+        progress.clear();
+        say(&describe(name, &tally));
+        tallies.push(tally);
+    }
+    let [friendly, hostile] = &tallies[..] else {
+        return Ok(Vec::new());
+    };
+    let stopped = hostile.ended_as("policy_rejected", "");
+    if stopped > 0 {
+        say(&format!(
+            "note: on {stopped} hostile event(s) the policy let through what the guard then stopped; nothing leaves, but the event is lost"
+        ));
+    }
+    Ok(policy_check::objections(friendly, hostile))
+}
+
+fn describe(name: &str, tally: &Tally) -> String {
+    let mut text = format!(
+        "{name:<10} {} events: {} as much as the rules allow, {} less",
+        tally.events, tally.whole, tally.reduced
+    );
+    for ((label, reason), count) in &tally.ended {
+        let _ = write!(text, ", {count} {label} {reason}");
+    }
+    let micros = |time: Duration| time.as_secs_f64() * 1e6;
+    let _ = write!(
+        text,
+        "\n           per event: {:.1} µs median, {:.1} µs longest, {} fuel at most; {} bytes of memory",
+        micros(tally.median),
+        micros(tally.longest),
+        tally.fuel,
+        tally.memory_bytes
+    );
+    match tally.unstable {
+        0 => text.push_str("; the same answers in any order"),
+        n => {
+            let _ = write!(text, "; {n} answer(s) depend on the order");
+        }
+    }
+    text
+}
+
+fn list(names: &[String]) -> String {
+    match names.is_empty() {
+        true => "none".to_owned(),
+        false => names.join(", "),
+    }
+}
+
+/// A line that is written over while something takes long, on a terminal only.
+struct Progress {
+    what: &'static str,
+    shown: Option<Instant>,
+    started: Instant,
+}
+
+impl Progress {
+    fn new(what: &'static str) -> Self {
+        Self {
+            what,
+            shown: None,
+            started: Instant::now(),
+        }
+    }
+
+    fn show(&mut self, done: usize, all: usize) {
+        let last = self.shown.unwrap_or(self.started);
+        if last.elapsed() < PROGRESS_EVERY || !std::io::stderr().is_terminal() {
+            return;
+        }
+        self.shown = Some(Instant::now());
+        // A terminal that is gone needs no progress.
+        let _ = write!(std::io::stderr(), "\r{} events: {done} of {all} calls", self.what);
+    }
+
+    fn clear(&self) {
+        if self.shown.is_some() {
+            let _ = write!(std::io::stderr(), "\r\x1b[K");
+        }
+    }
+}
+
+/// `policy explain`.
+fn explain(args: &PolicyArgs, site: Option<&str>, format: Format) -> Outcome {
+    let mut case = Case::of(args)?;
+    if let Some(domain) = site {
+        let Some((_, plan)) = case.sites.iter().find(|(known, _)| known == domain) else {
+            let known: Vec<_> = case.sites.iter().map(|(known, _)| known.as_str()).collect();
+            bail!(
+                "the site {domain} is not in the configuration, which has {}",
+                known.join(", ")
+            );
+        };
+        case.plans = vec![plan.clone()];
+    }
+    let mut all = Vec::new();
+    for plan in &case.plans {
+        let rows = policy_check::explain::explain(&case.load(plan)?, plan)?;
+        match format {
+            Format::Text => {
+                say(&format!(
+                    "{} under {}, version {}\n",
+                    case.name,
+                    plan.name(),
+                    plan.version
+                ));
+                say(&table(&rows));
+            }
+            Format::Json => all.push(serde_json::json!({
+                "plan": plan.name(), "version": plan.version, "policy": case.name,
+                "sha256": sha256(&case.wasm), "fields": rows,
+            })),
+        }
+    }
+    match format {
+        Format::Json => say(&serde_json::to_string_pretty(&all)?),
+        Format::Text => {
+            complain("The values are made up. What the policy is not shown, it cannot let through.")
+        }
+    }
+    Ok(())
+}
+
+/// One heading per event and rule, then what becomes of each made-up value.
+fn table(rows: &[Row]) -> String {
+    let mut text = String::new();
+    let (mut event, mut field) = (None, "");
+    for row in rows {
+        if event != Some(&row.event) {
+            let heading = match row.event.as_str() {
+                "" => "every event",
+                name => name,
+            };
+            let _ = writeln!(text, "{heading}");
+            (event, field) = (Some(&row.event), "");
+        }
+        if field != row.field {
+            let _ = writeln!(text, "  {:<18} {}", row.field, row.rule);
+            field = &row.field;
+        }
+        let _ = writeln!(text, "  {:<18}   {} -> {}", "", row.input, row.output);
+    }
+    text
+}

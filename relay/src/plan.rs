@@ -1,0 +1,85 @@
+//! What people and tools read of a tracking plan: advice for its author, the privacy page for users, types for
+//! developers.
+//!
+//! The plan itself is `relay_event::plan`; how its file is read and what its mistakes are is `config`.
+
+pub mod advice;
+pub mod page;
+pub mod prose;
+pub mod types;
+
+use relay_event::plan::{EventPlan, Plan, PropKind};
+
+/// What a plan holds, counted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Summary {
+    /// The version.
+    pub version: u32,
+    /// How many categories.
+    pub categories: usize,
+    /// How many events.
+    pub events: usize,
+    /// How many routes.
+    pub routes: usize,
+    /// How many properties of each kind there is, by the kind's name in the file.
+    pub props: Vec<(&'static str, usize)>,
+}
+
+impl Summary {
+    /// Counts.
+    pub fn of(plan: &Plan) -> Self {
+        let mut props: Vec<(&'static str, usize)> = Vec::new();
+        for prop in plan.events.iter().flat_map(|event| &event.props) {
+            let name = kind_name(&prop.kind);
+            match props.iter_mut().find(|(known, _)| *known == name) {
+                Some((_, count)) => *count += 1,
+                None => props.push((name, 1)),
+            }
+        }
+        Self {
+            version: plan.version,
+            categories: plan.categories.len(),
+            events: plan.events.len(),
+            routes: plan.routes.iter().count(),
+            props,
+        }
+    }
+}
+
+impl std::fmt::Display for Summary {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let kinds: Vec<String> = self.props.iter().map(|(kind, n)| format!("{n} {kind}")).collect();
+        let kinds = match kinds.is_empty() {
+            true => "none".to_owned(),
+            false => kinds.join(", "),
+        };
+        write!(
+            f,
+            "version {}: {} categories, {} events, {} routes; properties: {kinds}",
+            self.version, self.categories, self.events, self.routes
+        )
+    }
+}
+
+/// A kind's name in the file.
+pub(crate) fn kind_name(kind: &PropKind) -> &'static str {
+    match kind {
+        PropKind::Enum { .. } => "enum",
+        PropKind::Int { .. } => "int",
+        PropKind::Bool => "bool",
+        PropKind::Version => "version",
+        PropKind::Duration { .. } => "duration",
+        PropKind::Text { .. } => "text",
+        PropKind::Route => "route",
+        PropKind::Link => "link",
+        PropKind::File => "file",
+    }
+}
+
+/// The events of a category, in the plan's order.
+fn events_of<'p>(plan: &'p Plan, category: &'p str) -> impl Iterator<Item = &'p EventPlan> {
+    plan.events.iter().filter(move |event| event.category == category)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,175 @@
+//! The verdicts on the policies of this repository: the one shipped, the two to start from, the hostile one.
+
+use super::*;
+use crate::config::{self, PolicyConfig};
+use relay_event::plan::{Category, Plan};
+
+fn wasm(path: &str) -> Vec<u8> {
+    let path = format!("{}/{path}", env!("CARGO_MANIFEST_DIR"));
+    std::fs::read(&path).unwrap_or_else(|_| panic!("{path} is not there: `cargo xtask test` builds it"))
+}
+
+const SHIPPED: &str = "bundle/policy.wasm";
+const IN_C: &str = "policy/examples/strict-c.wasm";
+const IN_RUST: &str = "policy/examples/strict-rust.wasm";
+const HOSTILE: &str = "../tests/hostile/hostile.wasm";
+
+fn load(path: &str, plan: Plan) -> (Sandbox, SitePlan) {
+    load_with(path, plan, &PolicyConfig::default())
+}
+
+fn load_with(path: &str, plan: Plan, limits: &PolicyConfig) -> (Sandbox, SitePlan) {
+    let plan = SitePlan::from(plan);
+    let sandbox = Sandbox::load(&wasm(path), &plan.clone().into(), limits).unwrap();
+    (sandbox, plan)
+}
+
+fn shipped_plan() -> Plan {
+    config::default_plan().unwrap()
+}
+
+fn tallies(sandbox: &Sandbox, plan: &SitePlan) -> (Tally, Tally) {
+    let run = |events: Vec<Event>| run(sandbox, plan, &events, &mut |_, _| {}).unwrap();
+    (run(corpus::friendly(plan)), run(corpus::hostile(plan)))
+}
+
+#[test]
+fn the_policy_shipped_leaves_all_that_the_rules_allow_and_fails_on_nothing() {
+    let (sandbox, plan) = load(SHIPPED, shipped_plan());
+    let (friendly, hostile) = tallies(&sandbox, &plan);
+    assert_eq!(
+        (friendly.whole, friendly.reduced),
+        (friendly.events, 0),
+        "{friendly:?}"
+    );
+    assert_eq!(hostile.ended_as("policy_rejected", ""), 0, "{hostile:?}");
+    assert_eq!(objections(&friendly, &hostile), Vec::<String>::new());
+    assert!(friendly.fuel > 0 && friendly.memory_bytes > 0);
+    assert_eq!(smoke(&sandbox, &plan), Ok(()));
+}
+
+#[test]
+fn the_policies_in_c_and_in_rust_are_usable_and_twins() {
+    let twins = [IN_C, IN_RUST].map(|path| load(path, shipped_plan()));
+    let [c, rust] = twins.each_ref().map(|(sandbox, plan)| tallies(sandbox, plan));
+    for (language, (friendly, hostile)) in [("C", &c), ("Rust", &rust)] {
+        assert_eq!(objections(friendly, hostile), Vec::<String>::new(), "{language}");
+        // Without page and referrer only `/other` is as much as the rules allow.
+        assert_eq!(friendly.forwarded(), friendly.events, "{language}: {friendly:?}");
+        assert!(friendly.reduced > 70, "{language}: {friendly:?}");
+    }
+    for (c, rust) in [(&c.0, &rust.0), (&c.1, &rust.1)] {
+        assert_eq!(
+            (c.whole, c.reduced, &c.ended),
+            (rust.whole, rust.reduced, &rust.ended)
+        );
+    }
+    let [c, rust] = twins
+        .each_ref()
+        .map(|(sandbox, plan)| explain::explain(sandbox, plan).unwrap());
+    assert_eq!(c, rust);
+}
+
+#[test]
+fn what_the_policy_in_c_leaves_is_proved_by_the_guard() {
+    let (sandbox, plan) = load(IN_C, shipped_plan());
+    let body = r#"{"n":"Activity Rated","d":"panel.example.com",
+        "u":"https://panel.example.com/#/w/acme-prod/p/billing-7/tenants","r":"https://search.example.org/?q=jane",
+        "p":{"activity":"project-created","user":"jane@example.com","rating":5,"count":7,"ratio":0.5}}"#;
+    let event = relay_event::wire::parse_plausible(body.as_bytes()).unwrap();
+    let proposed = sandbox.scrub(&plan, &Visible::of(&event));
+    let left = ending(&event, proposed, &plan).unwrap();
+    let props: Vec<_> = left.props.iter().map(|prop| prop.key.as_str()).collect();
+    assert_eq!(
+        (left.url.as_str(), left.referrer, props),
+        ("/other", None, vec!["activity", "rating"])
+    );
+}
+
+#[test]
+fn a_policy_that_misbehaves_is_not_usable_and_the_reason_is_told() {
+    let check = |deed: &str, want: &str| {
+        let mut plan = shipped_plan();
+        plan.categories.push(Category {
+            name: "hostile".into(),
+            description: deed.into(),
+        });
+        // The hostile policy knows this event only.
+        plan.events.retain(|event| event.name == "Activity Rated");
+        // Little fuel, so that loops end soon.
+        let limits = PolicyConfig {
+            fuel: 1_000_000,
+            ..PolicyConfig::default()
+        };
+        let (sandbox, plan) = load_with(HOSTILE, plan, &limits);
+        let friendly = run(&sandbox, &plan, &corpus::friendly(&plan), &mut |_, _| {}).unwrap();
+        let said = objections(&friendly, &Tally::default()).join("; ");
+        assert!(said.contains(want), "a policy that {deed}: {said}");
+        assert!(smoke(&sandbox, &plan).is_err(), "a policy that {deed}");
+    };
+    check("traps", "ordinary event(s) made it trap");
+    check("loops", "ordinary event(s) used up its fuel");
+    check("refuses", "it lets no ordinary event through");
+    check("adds a property", "were stopped by the guard");
+    check(
+        "carries over an earlier event",
+        "were answered differently in another order",
+    );
+}
+
+#[test]
+fn the_explanation_covers_each_listed_property_and_what_the_relay_does_itself() {
+    let (sandbox, plan) = load(SHIPPED, shipped_plan());
+    let rows = explain::explain(&sandbox, &plan).unwrap();
+    let check = |event: &str, field: &str, input: &str, output: &str| {
+        let found = rows
+            .iter()
+            .any(|r| r.event == event && r.field == field && r.input.contains(input) && r.output == output);
+        assert!(
+            found,
+            "{event} {field}: {input} -> {output} is not among {rows:#?}"
+        );
+    };
+    check("", "url", "#/acme-prod/secret", "/other");
+    check(
+        "",
+        "referrer",
+        "search.example.org/results?q=jane",
+        "https://search.example.org/",
+    );
+    check("", "referrer", "panel.example.com/#/w/acme-prod", "/w/:workspace");
+    check("Activity Rated", "props.rating", "1", "1");
+    check(
+        "Activity Rated",
+        "props.rating",
+        "6",
+        "the event ends: policy_refused missing_prop",
+    );
+    check("Activity Rated", "props.*", "jane@example.com", "dropped");
+    check("File Download", "props.url", "acme-prod.pdf", "pdf");
+    check("404", "props.path", "/acme-prod/secret", "/other");
+    for field in ["user-agent", "address"] {
+        assert!(
+            rows.iter()
+                .any(|r| r.field == field && r.rule.starts_with("by the relay"))
+        );
+    }
+    for rules in &plan.events {
+        for prop in &rules.props {
+            let field = format!("props.{}", prop.key);
+            let shown = rows.iter().filter(|r| r.event == rules.name && r.field == field);
+            assert_eq!(shown.count(), 2, "{field} of {}", rules.name);
+        }
+    }
+}
+
+#[test]
+fn a_site_without_a_plan_is_tried_and_explained_as_well() {
+    let (sandbox, plan) = load(IN_C, Plan::unplanned());
+    assert!(corpus::friendly(&plan).len() >= 40);
+    assert!(corpus::hostile(&plan).len() >= 60);
+    let rows = explain::explain(&sandbox, &plan).unwrap();
+    for field in ["url", "referrer", "user-agent", "name", "props.*"] {
+        assert!(rows.iter().any(|row| row.field == field), "{field}");
+    }
+}

@@ -1,0 +1,253 @@
+//! The rows of contract b.5, and a small Plausible that is fed with the addresses given out.
+
+use super::*;
+use proptest::prelude::*;
+use std::net::Ipv4Addr;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+const MINUTE: i64 = 60_000;
+const DAY: i64 = 24 * 60 * MINUTE;
+
+fn visitors(now: i64) -> Visitors {
+    fn next() -> Key {
+        static N: AtomicU64 = AtomicU64::new(0);
+        let mut key = [0; 32];
+        key[..8].copy_from_slice(&N.fetch_add(1, Ordering::Relaxed).to_be_bytes());
+        key
+    }
+    Visitors::with_random(Moment(now), next)
+}
+
+fn of(visitors: &Visitors, client: &str, now: i64) -> Ipv6Addr {
+    visitors.address(
+        "panel.example.com",
+        client.parse().unwrap(),
+        "Agent/1",
+        Moment(now),
+    )
+}
+
+#[test]
+fn a_visitor_keeps_one_address_all_day_and_two_visitors_have_two() {
+    let v = visitors(0);
+    let jane = of(&v, "192.0.2.1", 0);
+    assert_eq!(jane.segments()[..2], [0x2001, 0xdb8]);
+    assert_eq!(of(&v, "192.0.2.1", DAY - 1), jane);
+    assert_eq!(of(&v, "::ffff:192.0.2.1", 5), jane);
+    assert_ne!(of(&v, "192.0.2.2", 0), jane);
+    let client = "192.0.2.1".parse().unwrap();
+    assert_ne!(v.address("other.example.com", client, "Agent/1", Moment(0)), jane);
+    assert_ne!(v.address("panel.example.com", client, "Agent/2", Moment(0)), jane);
+}
+
+#[test]
+fn an_ipv6_visitor_is_its_network() {
+    let v = visitors(0);
+    assert_eq!(of(&v, "2a00:1:2:3:aaaa::1", 0), of(&v, "2a00:1:2:3:bbbb::2", 0));
+    assert_ne!(of(&v, "2a00:1:2:3::1", 0), of(&v, "2a00:1:2:4::1", 0));
+}
+
+#[test]
+fn a_live_session_keeps_its_address_over_midnight_and_an_idle_visitor_gets_a_new_one() {
+    let v = visitors(0);
+    let live = of(&v, "192.0.2.1", DAY - 10 * MINUTE);
+    let idle = of(&v, "192.0.2.2", DAY - 40 * MINUTE);
+    assert_eq!(of(&v, "192.0.2.1", DAY + 15 * MINUTE), live);
+    assert_eq!(of(&v, "192.0.2.1", DAY + 40 * MINUTE), live);
+    assert_ne!(of(&v, "192.0.2.2", DAY + 15 * MINUTE), idle);
+    // The session ends half an hour after its last event; then the new day's key counts.
+    let rested = of(&v, "192.0.2.1", DAY + 75 * MINUTE);
+    assert_ne!(rested, live);
+    assert_eq!(of(&v, "192.0.2.1", DAY + 80 * MINUTE), rested);
+}
+
+#[test]
+fn nobody_is_recognised_after_a_longer_gap() {
+    let v = visitors(0);
+    let first = of(&v, "192.0.2.1", DAY - 1);
+    assert_ne!(of(&v, "192.0.2.1", 3 * DAY), first);
+    assert!(v.state.lock().unwrap().yesterday.is_none());
+}
+
+#[test]
+fn yesterdays_key_goes_with_the_last_of_its_sessions() {
+    let v = visitors(0);
+    let has_old_key = || v.lock().yesterday.is_some();
+    of(&v, "192.0.2.1", DAY - 10 * MINUTE);
+    v.tend(Moment(DAY));
+    assert!(has_old_key());
+    of(&v, "192.0.2.1", DAY + 15 * MINUTE);
+    of(&v, "192.0.2.2", DAY + 40 * MINUTE);
+    v.tend(Moment(DAY + 44 * MINUTE));
+    assert!(has_old_key());
+    v.tend(Moment(DAY + 46 * MINUTE));
+    assert!(!has_old_key());
+}
+
+#[test]
+fn a_clock_that_jumps_back_changes_no_key() {
+    let v = visitors(DAY);
+    let jane = of(&v, "192.0.2.1", DAY + 5);
+    assert_eq!(of(&v, "192.0.2.1", 5), jane);
+    assert_eq!(of(&v, "192.0.2.1", DAY + 6), jane);
+}
+#[test]
+fn a_session_lives_half_an_hour_to_the_millisecond() {
+    let v = visitors(0);
+    let (jane, john) = ("192.0.2.1", "192.0.2.2");
+    let before = [of(&v, jane, DAY - 1), of(&v, john, DAY - 1)];
+    assert_eq!(of(&v, jane, DAY), before[0], "the first millisecond of the day");
+    assert_eq!(
+        of(&v, jane, DAY + 30 * MINUTE),
+        before[0],
+        "half an hour is not over"
+    );
+    assert_ne!(
+        of(&v, john, DAY + 30 * MINUTE),
+        before[1],
+        "a millisecond too late"
+    );
+}
+
+#[test]
+fn a_session_is_of_one_site_and_one_user_agent() {
+    let v = visitors(0);
+    let at = |site: &str, agent: &str, now| v.address(site, "192.0.2.1".parse().unwrap(), agent, Moment(now));
+    let live = at("a.example.com", "Agent/1", DAY - 5 * MINUTE);
+    let idle = at("b.example.com", "Agent/1", DAY - 45 * MINUTE);
+    assert_eq!(at("a.example.com", "Agent/1", DAY + MINUTE), live);
+    assert_ne!(at("b.example.com", "Agent/1", DAY + MINUTE), idle);
+    // A browser that updates itself in the middle is another visitor, as it is to Plausible.
+    let updated = at("a.example.com", "Agent/2", DAY + 2 * MINUTE);
+    assert_ne!(updated, live);
+    assert_eq!(at("a.example.com", "Agent/2", DAY + 3 * MINUTE), updated);
+    assert_eq!(at("a.example.com", "Agent/1", DAY + 3 * MINUTE), live);
+}
+
+#[test]
+fn a_session_over_two_midnights_ends_at_the_second_as_it_does_for_plausible() {
+    let v = visitors(0);
+    let first = of(&v, "192.0.2.1", DAY - 10 * MINUTE);
+    let mut now = DAY;
+    while now < 2 * DAY {
+        assert_eq!(of(&v, "192.0.2.1", now), first);
+        now += 20 * MINUTE;
+    }
+    let second = of(&v, "192.0.2.1", 2 * DAY + MINUTE);
+    assert_ne!(second, first);
+    v.tend(Moment(2 * DAY + MINUTE));
+    assert!(
+        v.lock().yesterday.is_none(),
+        "nobody came under the middle day's key"
+    );
+    assert_eq!(of(&v, "192.0.2.1", 2 * DAY + 2 * MINUTE), second);
+}
+
+#[test]
+fn yesterdays_key_is_gone_at_once_when_nobody_was_there_at_midnight() {
+    let v = visitors(0);
+    of(&v, "192.0.2.1", DAY - 31 * MINUTE);
+    v.tend(Moment(DAY));
+    assert!(v.lock().yesterday.is_none());
+    assert!(v.lock().recent.is_empty());
+}
+
+#[test]
+fn a_clock_that_jumps_back_over_midnight_splits_no_session() {
+    let v = visitors(0);
+    let jane = of(&v, "192.0.2.1", DAY - MINUTE);
+    assert_eq!(of(&v, "192.0.2.1", DAY + MINUTE), jane);
+    assert_eq!(of(&v, "192.0.2.1", DAY - 3 * MINUTE), jane);
+    assert_eq!(of(&v, "192.0.2.1", DAY + 20 * MINUTE), jane);
+}
+
+#[test]
+fn visitors_above_the_limit_are_not_remembered_and_those_below_are() {
+    let v = visitors(0);
+    let early = of(&v, "192.0.2.1", DAY - 5 * MINUTE);
+    let crowd = (0..RECENT_MAX as u128 - 1).map(|n| (Ipv6Addr::from(n), (Moment(DAY - 4 * MINUTE), 0)));
+    v.lock().recent.extend(crowd);
+    let late = of(&v, "192.0.2.2", DAY - 3 * MINUTE);
+    assert_eq!(v.lock().recent.len(), RECENT_MAX);
+    assert_eq!(
+        of(&v, "192.0.2.2", DAY - 2 * MINUTE),
+        late,
+        "the day's key still holds"
+    );
+    assert_eq!(of(&v, "192.0.2.1", DAY + MINUTE), early);
+    assert_ne!(of(&v, "192.0.2.2", DAY + MINUTE), late);
+    // Room is made when the crowd has gone.
+    v.tend(Moment(DAY + 27 * MINUTE));
+    assert_eq!(v.lock().recent.len(), 1);
+}
+
+/// What Plausible does with an address (contract b.4): a visitor id by the day's salt, and sessions
+/// that are looked up under today's id, then under yesterday's.
+#[derive(Default)]
+struct ModelPlausible {
+    /// By visitor id, which stands for salt, address and site: when its session's last event came.
+    sessions: HashMap<(i64, Ipv6Addr, usize), i64>,
+}
+
+impl ModelPlausible {
+    /// Takes an event and gives the visitor it counts for, and whether a session began.
+    fn take(&mut self, address: Ipv6Addr, site: usize, now: i64) -> ((i64, Ipv6Addr, usize), bool) {
+        let today = now.div_euclid(DAY);
+        let ids = [today, today - 1].map(|day| (day, address, site));
+        let live = ids.into_iter().find(|id| {
+            self.sessions
+                .get(id)
+                .is_some_and(|last| now - last <= 30 * MINUTE)
+        });
+        let id = live.unwrap_or(ids[0]);
+        self.sessions.insert(id, now);
+        (id, live.is_none())
+    }
+}
+
+proptest! {
+    /// Four people on two sites, at random times over some four days.
+    #[test]
+    fn to_plausible_a_session_over_midnight_is_one_visitor_and_a_later_one_is_another(
+        steps in prop::collection::vec(
+            (0..4u8, 0..2usize, prop_oneof![6 => 0..9 * MINUTE, 2 => 0..40 * MINUTE, 1 => 0..10 * 60 * MINUTE], any::<bool>()),
+            1..160,
+        ),
+        begins in 0..DAY,
+    ) {
+        let sites = ["a.example.com", "b.example.com"];
+        let v = visitors(begins);
+        let mut plausible = ModelPlausible::default();
+        let mut now = begins;
+        // Of each person on each site: the last event, its address and visitor, and the day its session began.
+        let mut last = HashMap::new();
+        let mut whose = HashMap::new();
+        for (person, site, pause, tend) in steps {
+            now += pause;
+            if tend {
+                v.tend(Moment(now));
+            }
+            let client = Ipv4Addr::new(192, 0, 2, person).into();
+            let address = v.address(sites[site], client, "Agent/1", Moment(now));
+            prop_assert_eq!(*whose.entry(address).or_insert((person, site)), (person, site), "an address of two");
+            let (visitor, new_session) = plausible.take(address, site, now);
+            let today = now.div_euclid(DAY);
+            let mut began = today;
+            if let Some((then, address_then, visitor_then, began_then)) = last.get(&(person, site)).copied() {
+                let day_then = i64::div_euclid(then, DAY);
+                let in_time = now - then <= 30 * MINUTE;
+                if in_time && today <= began_then + 1 {
+                    prop_assert_eq!((visitor, new_session), (visitor_then, false), "a visit was split");
+                    began = began_then;
+                } else if !in_time && today > day_then {
+                    prop_assert_ne!(address, address_then, "recognised on another day");
+                    prop_assert!(new_session);
+                } else if !in_time && began_then == today {
+                    prop_assert_eq!((address, visitor), (address_then, visitor_then), "two visitors on one day");
+                    prop_assert!(new_session);
+                }
+            }
+            last.insert((person, site), (now, address, visitor, began));
+        }
+    }
+}

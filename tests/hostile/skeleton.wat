@@ -1,0 +1,57 @@
+;; A policy as a component, around a core module $m that a test writes in the first pair of braces; what
+;; stands in the second is put beside it. It is what wit-component makes of the world, with names.
+(component
+  {module}
+  (core instance $i (instantiate $m))
+  {beside}
+  (type $value (variant (case "text" string) (case "integer" s64) (case "decimal" f64) (case "boolean" bool)))
+  (type $prop (record (field "key" string) (field "value" $value)))
+  (type $props (list $prop))
+  (type $referrer (option string))
+  (type $event (record
+    (field "name" string) (field "url" string) (field "referrer" $referrer) (field "props" $props)))
+  (type $refusal (enum "missing-prop" "unsafe" "unwanted"))
+  (type $verdict (variant (case "forward" $event) (case "refuse" $refusal)))
+  (type $taken (result (error string)))
+  (alias core export $i "memory" (core memory $memory))
+  (alias core export $i "realloc" (core func $realloc))
+  (func $configure (param "plan" string) (result $taken)
+    (canon lift (core func $i "configure") (memory $memory) (realloc $realloc)))
+  (func $scrub (param "event" $event) (result $verdict)
+    (canon lift (core func $i "scrub") (memory $memory) (realloc $realloc) (post-return (core func $i "post"))))
+  (component $shim
+    (type $value0 (variant (case "text" string) (case "integer" s64) (case "decimal" f64) (case "boolean" bool)))
+    (import "value" (type $value1 (eq $value0)))
+    (type $prop0 (record (field "key" string) (field "value" $value1)))
+    (import "prop" (type $prop1 (eq $prop0)))
+    (type $props1 (list $prop1))
+    (type $referrer (option string))
+    (type $event0 (record
+      (field "name" string) (field "url" string) (field "referrer" $referrer) (field "props" $props1)))
+    (import "event" (type $event1 (eq $event0)))
+    (type $refusal0 (enum "missing-prop" "unsafe" "unwanted"))
+    (import "refusal" (type $refusal1 (eq $refusal0)))
+    (type $verdict0 (variant (case "forward" $event1) (case "refuse" $refusal1)))
+    (import "verdict" (type $verdict1 (eq $verdict0)))
+    (type $taken (result (error string)))
+    (import "configure" (func $configure (param "plan" string) (result $taken)))
+    (import "scrub" (func $scrub (param "event" $event1) (result $verdict1)))
+    (export $value2 "value" (type $value0))
+    (type $prop2 (record (field "key" string) (field "value" $value2)))
+    (export $prop3 "prop" (type $prop2))
+    (type $props3 (list $prop3))
+    (type $event2 (record
+      (field "name" string) (field "url" string) (field "referrer" $referrer) (field "props" $props3)))
+    (export $event3 "event" (type $event2))
+    (export $refusal3 "refusal" (type $refusal0))
+    (type $verdict2 (variant (case "forward" $event3) (case "refuse" $refusal3)))
+    (export $verdict3 "verdict" (type $verdict2))
+    (export "configure" (func $configure))
+    (export "scrub" (func $scrub) (func (param "event" $event3) (result $verdict3)))
+  )
+  (instance $exports (instantiate $shim
+    (with "value" (type $value)) (with "prop" (type $prop)) (with "event" (type $event))
+    (with "refusal" (type $refusal)) (with "verdict" (type $verdict))
+    (with "configure" (func $configure)) (with "scrub" (func $scrub))))
+  (export "feedback:policy/scrubbing@0.1.0" (instance $exports))
+)
