@@ -363,14 +363,22 @@ impl<'t> Section<'t> {
 /// A text as it can stand in one line of a terminal: what a file says may hold anything, and be of any length.
 fn shown(text: &str, chars_max: usize) -> String {
     let mut out = String::new();
-    for c in text.chars().take(chars_max) {
-        match c.is_control() {
-            true => out.extend(c.escape_default()),
-            false => out.push(c),
+    let mut chars = 0;
+    for c in text.chars() {
+        if chars >= chars_max {
+            out.push('…');
+            break;
         }
-    }
-    if text.chars().nth(chars_max).is_some() {
-        out.push('…');
+        match c.is_control() {
+            true => {
+                out.extend(c.escape_default());
+                chars += c.escape_default().len();
+            }
+            false => {
+                out.push(c);
+                chars += 1;
+            }
+        }
     }
     out
 }
@@ -463,6 +471,11 @@ mod tests {
                 "test.toml:2: `public.{}…` is not a setting",
                 "k".repeat(KEY_CHARS_MAX)
             )],
+        );
+        let escaped = mistakes(&format!("\"{}\" = 1", "\\u0007".repeat(60)));
+        assert!(
+            escaped[0].chars().count() < 60 + "test.toml:1: `\\u{7}…` is not a setting".len(),
+            "{escaped:?}"
         );
         let long = read("test.toml", "port = 1", |root| {
             root.integer("port", 1..=1);

@@ -10,6 +10,7 @@ mod cli;
 mod corpora;
 mod delivery;
 mod door;
+mod guest;
 mod ingest;
 mod monitoring;
 mod plans;

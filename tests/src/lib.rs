@@ -4,7 +4,11 @@
 //! What is tested is in `tests/e2e`; nothing here decides whether the relay is right, except that events
 //! are conserved, which is checked whenever a relay is stopped.
 
-#![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    reason = "a panic is how a test fails"
+)]
 
 mod child;
 pub mod fuzz;

@@ -193,7 +193,7 @@ pub fn campaign(query: &str) -> String {
 
 /// Words, and numbers as long as a year, as `spring_2026` or `google`. With spaces as `+`.
 fn campaign_value(raw: &str) -> Option<String> {
-    let value = raw.replace("%20", "+");
+    let value = raw.replace("%20", "+").replace(' ', "+");
     let text = value.replace('+', " ");
     let plain = |b: u8| b.is_ascii_alphanumeric() || b" -_.".contains(&b);
     let ok = (1..=CAMPAIGN_BYTES_MAX).contains(&text.len())
@@ -281,6 +281,7 @@ mod tests {
             "utm_source=newsletter&utm_campaign=spring_2026",
         );
         check("utm_term=cloud+platform%20costs", "utm_term=cloud+platform+costs");
+        check("utm_term=cloud costs", "utm_term=cloud+costs");
         check("ref=jane%40example.com&source=google", "source=google");
         check("ref=jane@example.com", "");
         check("utm_content=a8f3k2zz91", "");
