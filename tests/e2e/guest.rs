@@ -35,7 +35,8 @@ const KEYS: &[&str] = &[
 /// The policy shipped, once for each plan.
 static GUESTS: LazyLock<Vec<(SitePlan, Sandbox)>> = LazyLock::new(|| {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../relay/bundle/policy.wasm");
-    let wasm = std::fs::read(&path).expect("`cargo xtask bundle --for-tests` builds the policy");
+    let wasm =
+        std::fs::read(&path).unwrap_or_else(|_| panic!("`cargo xtask bundle --for-tests` builds the policy"));
     let shipped = SitePlan::parse("plan.toml", DEFAULT_PLAN).unwrap();
     let guest = |plan: SitePlan| {
         let sandbox = Sandbox::load(&wasm, &plan.clone().into(), &PolicyConfig::default());

@@ -18,6 +18,7 @@ mod policy;
 mod privacy;
 mod refusals;
 mod restart;
+mod scrub;
 mod switch;
 mod waiting;
 
