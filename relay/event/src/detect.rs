@@ -1,6 +1,6 @@
 //! Detectors for personal data, customer data and secrets in text.
 //!
-//! A text is read as a [`view::View`]: folded, so that full-width letters, zero-width spaces and foreign
+//! A text is read as a view: folded, so that full-width letters, zero-width spaces and foreign
 //! digits hide nothing, and divided into words, some of which are labels ("IBAN", "born on"). Each
 //! scanner looks at the view for one family of things; what is found is replaced in the text as it came
 //! by [`REMOVED`]. Then the same is done with what the text says once it is decoded.
