@@ -152,7 +152,8 @@ fn what_is_collected(plan: &Plan, page: &mut Vec<Block>) {
     page.push(paragraph("With each of them goes:"));
     let mut with = vec![
         "the kind of page you were on, from the list below;".to_owned(),
-        "the name of the site you came from, when it was another one: its host, never its page;".to_owned(),
+        "where you came from: of another site its host, never its page; of this one the kind of page;"
+            .to_owned(),
         "the family and major version of your browser and the name of your operating system;".to_owned(),
         "a pseudonym that changes every day, see below;".to_owned(),
     ];
