@@ -171,9 +171,24 @@ pub fn redact(text: &str) -> Cow<'_, str> {
 
 /// Everything suspicious, from left to right, without overlaps.
 pub fn findings(text: &str) -> Vec<Finding> {
+    if is_plain_word(text) {
+        return Vec::new();
+    }
     let mut found = Found::default();
     examine(&View::new(text), DEPTH_MAX, &mut found);
     settle(text, found.0)
+}
+
+/// Longest text that is taken for a word without a closer look, in bytes. What is encoded is longer.
+const WORD_BYTES_MAX: usize = 15;
+
+/// Whether a text is a short word in small letters, such as most keys and values are: there is nothing beside it
+/// that it could be a label of.
+fn is_plain_word(text: &str) -> bool {
+    text.len() <= WORD_BYTES_MAX
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_lowercase() || matches!(b, b'_' | b'-'))
 }
 
 /// Runs every scanner over a view, then over what the view says once decoded. Adds findings in the

@@ -169,6 +169,9 @@ fn unlisted_name(name: &str) -> String {
     }
 }
 
+/// Numbers below it are counts and sizes: a number of up to eight digits names nobody without a label.
+const COUNTER_MAX: u64 = 100_000_000;
+
 /// What may leave of a property that no plan lists: nothing when its key says what it is, else the value as far
 /// as the detectors find nothing in it. A number stays whole or goes.
 fn unlisted_value(prop: &Prop) -> Option<Value> {
@@ -177,6 +180,7 @@ fn unlisted_value(prop: &Prop) -> Option<Value> {
     }
     match &prop.value {
         Value::Boolean(_) => Some(prop.value.clone()),
+        Value::Integer(n) if n.unsigned_abs() < COUNTER_MAX => Some(prop.value.clone()),
         Value::Integer(n) => detect::is_clean(&n.to_string()).then(|| prop.value.clone()),
         Value::Decimal(n) => detect::is_clean(&n.to_string()).then(|| prop.value.clone()),
         Value::Text(text) => {

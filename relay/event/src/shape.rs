@@ -128,7 +128,7 @@ fn is_route_word(segment: &str) -> bool {
             .enumerate()
             .all(|(i, word)| is_word(word, i > 0))
         // Small letters alone are words; with digits or capitals they can be more, or base64.
-        && (stem.bytes().all(|b| b.is_ascii_lowercase() || b == b'-') || detect::is_clean(stem))
+        && (stem.bytes().all(|b| b.is_ascii_lowercase() || b"-_".contains(&b)) || detect::is_clean(stem))
 }
 
 fn is_hex(text: &str) -> bool {

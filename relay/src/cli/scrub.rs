@@ -19,7 +19,8 @@ use anyhow::{Context, bail};
 use axum::http::{HeaderMap, HeaderName};
 use relay_event::scrub::Visible;
 use relay_event::{Event, wire};
-use serde::{Deserialize, Serialize};
+use serde::ser::SerializeStruct;
+use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
 use std::cell::Cell;
 use std::collections::BTreeMap;
@@ -87,12 +88,28 @@ struct Answer<'l> {
 }
 
 /// The request as Plausible would get it.
-#[derive(Serialize)]
-struct Request {
-    method: &'static str,
-    path: &'static str,
-    headers: BTreeMap<String, String>,
-    body: Box<RawValue>,
+struct Request(HeaderName, guard::Scrubbed);
+
+impl Serialize for Request {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let Self(address_header, scrubbed) = self;
+        let mut request = serializer.serialize_struct("Request", 4)?;
+        request.serialize_field("method", "POST")?;
+        request.serialize_field("path", plausible::PATH)?;
+        request.serialize_field("headers", &Readable(plausible::headers(address_header, scrubbed)))?;
+        request.serialize_field("body", &plausible::document(scrubbed))?;
+        request.end()
+    }
+}
+
+/// Headers as a JSON object. Those the relay makes are ASCII.
+struct Readable(HeaderMap);
+
+impl Serialize for Readable {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let text = |value: &axum::http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+        serializer.collect_map(self.0.iter().map(|(name, value)| (name.as_str(), text(value))))
+    }
 }
 
 /// `scrub`.
@@ -213,8 +230,13 @@ impl Scrubber {
             } else if line.trim_ascii().is_empty() {
                 continue;
             }
-            let row: Option<Row<'_>> = serde_json::from_slice(&line).ok().filter(|_| !cut);
-            let result = row.as_ref().ok_or_else(|| "not a line of this form".to_owned());
+            let read = match cut {
+                true => Err(format!("longer than {LINE_BYTES_MAX} bytes")),
+                // serde's text may quote the line, its place cannot.
+                false => serde_json::from_slice::<Row<'_>>(&line)
+                    .map_err(|error| format!("not a line of this form, see its column {}", error.column())),
+            };
+            let result = read.as_ref().map_err(String::clone);
             let result = result.and_then(|row| self.scrub(row, number));
             let output = match result {
                 Ok(request) => {
@@ -222,14 +244,19 @@ impl Scrubber {
                     Some(request)
                 }
                 Err(why) => {
-                    if self.explain || row.is_none() {
+                    if self.explain || read.is_err() {
                         complain(&format!("line {number}: dropped: {why}"));
                     }
+                    let why = if read.is_ok() {
+                        why
+                    } else {
+                        "unreadable".to_owned()
+                    };
                     *tally.ended.entry(why).or_default() += 1;
                     None
                 }
             };
-            let id = row.as_ref().and_then(|row| row.id);
+            let id = read.as_ref().ok().and_then(|row| row.id);
             serde_json::to_writer(&mut out, &Answer { id, output })?;
             out.write_all(b"\n")?;
         }
@@ -264,14 +291,7 @@ impl Scrubber {
                 &scrubbed,
             );
         }
-        let headers = plausible::headers(&self.address_header, &scrubbed);
-        let body = String::from_utf8(plausible::body(&scrubbed)).map_err(|error| error.to_string())?;
-        Ok(Request {
-            method: "POST",
-            path: plausible::PATH,
-            headers: readable(&headers),
-            body: RawValue::from_string(body).map_err(|error| error.to_string())?,
-        })
+        Ok(Request(self.address_header.clone(), scrubbed))
     }
 
     fn sender(&self, row: &Row<'_>, site: &str) -> Result<Sender, relay_event::Outcome> {
@@ -303,12 +323,4 @@ fn say_outcome(outcome: relay_event::Outcome) -> String {
         "" => outcome.label().to_owned(),
         reason => format!("{}/{reason}", outcome.label()),
     }
-}
-
-fn readable(headers: &HeaderMap) -> BTreeMap<String, String> {
-    let text = |value: &axum::http::HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
-    headers
-        .iter()
-        .map(|(name, value)| (name.to_string(), text(value)))
-        .collect()
 }

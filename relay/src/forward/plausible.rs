@@ -59,10 +59,16 @@ struct Body<'s> {
     sd: Option<u8>,
 }
 
-/// The body of the request for an event.
+/// The body of the request for an event, in bytes.
 pub fn body(scrubbed: &Scrubbed) -> Vec<u8> {
+    // Texts and numbers always serialise.
+    serde_json::to_vec(&document(scrubbed)).unwrap_or_default()
+}
+
+/// The body of the request for an event.
+pub fn document(scrubbed: &Scrubbed) -> impl Serialize {
     let engagement = scrubbed.engagement();
-    let body = Body {
+    Body {
         name: scrubbed.name(),
         // The site's own domain, whatever host the page had: Plausible's visitor hash reads it (b.4).
         url: format!("https://{}{}", scrubbed.site(), scrubbed.page()),
@@ -77,9 +83,7 @@ pub fn body(scrubbed: &Scrubbed) -> Vec<u8> {
         sd: engagement
             .map(|e| e.scroll_depth)
             .filter(|sd| *sd != SCROLL_DEPTH_UNKNOWN),
-    };
-    // Texts and numbers always serialise.
-    serde_json::to_vec(&body).unwrap_or_default()
+    }
 }
 
 /// The headers of the request for an event, all of them but what HTTP itself needs.
