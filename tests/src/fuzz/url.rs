@@ -136,6 +136,10 @@ fn check_unlisted(from: &str, left: &Value) {
     let route = match left.split_once("://") {
         Some((scheme, rest)) => {
             let (host, route) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+            // One word behind a scheme is an example of an address.
+            if route.is_empty() && host.bytes().all(|b| b.is_ascii_alphabetic()) {
+                return;
+            }
             check_origin(&format!("{scheme}://{host}/"));
             route
         }
