@@ -7,7 +7,12 @@ use relay_event::scrub::Visible;
 use std::sync::Arc;
 use wasmtime::{ResourceLimiter, Store, StoreLimits, StoreLimitsBuilder, Trap};
 
-wasmtime::component::bindgen!({ path: "policy/wit", world: "policy" });
+wasmtime::component::bindgen!({
+    path: "policy/wit",
+    world: "policy",
+    // An event is lent to the guest, not copied first.
+    ownership: Borrowing { duplicate_if_necessary: true },
+});
 
 use exports::feedback::policy::scrubbing as types;
 
@@ -137,10 +142,17 @@ impl Instance {
     /// Calls the guest with one event.
     pub(super) fn scrub(&mut self, event: &Visible, fuel: u64) -> Result<Visible, Outcome> {
         self.calls += 1;
+        let props: Vec<_> = event.props.iter().map(lent).collect();
+        let lent = types::EventParam {
+            name: &event.name,
+            url: &event.url,
+            referrer: event.referrer.as_deref(),
+            props: &props,
+        };
         let call = self.store.set_fuel(fuel).and_then(|()| {
             self.policy
                 .feedback_policy_scrubbing()
-                .call_scrub(&mut self.store, &to_guest(event))
+                .call_scrub(&mut self.store, lent)
         });
         match call {
             Ok(types::Verdict::Forward(out)) => Ok(from_guest(out)),
@@ -153,32 +165,26 @@ impl Instance {
     }
 }
 
-fn to_guest(event: &Visible) -> types::Event {
-    let prop = |prop: &Prop| types::Prop {
-        key: prop.key.clone(),
+fn lent(prop: &Prop) -> types::PropParam<'_> {
+    types::PropParam {
+        key: &prop.key,
         value: match &prop.value {
-            Value::Text(text) => types::Value::Text(text.clone()),
-            Value::Integer(n) => types::Value::Integer(*n),
-            Value::Decimal(n) => types::Value::Decimal(*n),
-            Value::Boolean(b) => types::Value::Boolean(*b),
+            Value::Text(text) => types::ValueParam::Text(text),
+            Value::Integer(n) => types::ValueParam::Integer(*n),
+            Value::Decimal(n) => types::ValueParam::Decimal(*n),
+            Value::Boolean(b) => types::ValueParam::Boolean(*b),
         },
-    };
-    types::Event {
-        name: event.name.clone(),
-        url: event.url.clone(),
-        referrer: event.referrer.clone(),
-        props: event.props.iter().map(prop).collect(),
     }
 }
 
-fn from_guest(event: types::Event) -> Visible {
-    let prop = |prop: types::Prop| Prop {
+fn from_guest(event: types::EventResult) -> Visible {
+    let prop = |prop: types::PropResult| Prop {
         key: prop.key,
         value: match prop.value {
-            types::Value::Text(text) => Value::Text(text),
-            types::Value::Integer(n) => Value::Integer(n),
-            types::Value::Decimal(n) => Value::Decimal(n),
-            types::Value::Boolean(b) => Value::Boolean(b),
+            types::ValueResult::Text(text) => Value::Text(text),
+            types::ValueResult::Integer(n) => Value::Integer(n),
+            types::ValueResult::Decimal(n) => Value::Decimal(n),
+            types::ValueResult::Boolean(b) => Value::Boolean(b),
         },
     };
     Visible {
