@@ -8,7 +8,7 @@
 //! left to it is the choice of what to take away, and that choice is all it could signal with.
 
 use relay_event::detect;
-use relay_event::event::{Engagement, Prop, Value};
+use relay_event::event::{Engagement, Prop, VALUE_BYTES_MAX, Value};
 use relay_event::plan::{EventPlan, Plan, Unmatched};
 use relay_event::route::OTHER;
 use relay_event::scrub::{self, Refusal, Visible};
@@ -104,9 +104,13 @@ fn are_thinned(rules: Option<&EventPlan>, most: &[Prop], output: &[Prop]) -> Res
         let most = rest.find(|prop| prop.key == out.key).ok_or(Outcome::Widened)?;
         match (&most.value, &out.value) {
             (most, out) if most == out => {}
-            (Value::Text(most), Value::Text(text))
-                if scrub::is_free_text(rules, &out.key) && is_redaction(most, text) =>
-            {
+            (Value::Text(most), Value::Text(text)) => {
+                // Many holes could make a text longer than Plausible, or the plan, takes.
+                let fits = |max| text.len() <= VALUE_BYTES_MAX && text.chars().count() <= max;
+                let max = scrub::free_text_max(rules, &out.key);
+                if !max.is_some_and(fits) || !is_redaction(most, text) {
+                    return Err(Outcome::Widened);
+                }
                 // What is left beside a hole may read differently than it did before.
                 if !detect::is_clean(text) {
                     return Err(Outcome::Leak);

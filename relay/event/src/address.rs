@@ -144,10 +144,11 @@ fn coarse_label(label: &str) -> Option<String> {
     let lower = label.to_lowercase();
     // A label with many digits is an account number or an id, not a name.
     let digits = match lower.starts_with("xn--") {
-        // The digits of an encoded label count letters.
-        true => 0,
-        false => lower.chars().filter(|c| c.is_numeric()).count(),
+        // The digits of an encoded label count letters, a few in a row.
+        true => lower.split(|c: char| !c.is_ascii_digit()).map(str::len).max(),
+        false => Some(lower.chars().filter(|c| c.is_numeric()).count()),
     };
+    let digits = digits.unwrap_or(0);
     let plain = |c: char| {
         c == '-'
             || if c.is_ascii() {
@@ -242,6 +243,7 @@ mod tests {
             "https://xn--bcher-kva.example/a",
             Some("https://xn--bcher-kva.example/"),
         );
+        check("https://xn--4111111111111111.example/", None);
         check("", None);
     }
 

@@ -201,6 +201,7 @@ fn unlisted_text(text: &str) -> String {
 
 /// A text that is nothing but a web address keeps its route, and its host where that may leave.
 fn unlisted_link(text: &str) -> Option<String> {
+    let text = text.trim();
     let to = Address::parse(text).filter(|_| !text.contains(char::is_whitespace))?;
     let path = shape::path(to.route());
     Some(match address::coarse_origin(&to) {
@@ -224,11 +225,14 @@ pub fn missing_prop(rules: &EventPlan, props: &[Prop]) -> bool {
         .any(|want| want.required && !props.iter().any(|have| have.key == want.key))
 }
 
-/// Whether the value of a property is free text, of which a policy may take away more than it has to.
-pub fn is_free_text(rules: Option<&EventPlan>, key: &str) -> bool {
-    rules
-        .and_then(|rules| rules.prop(key))
-        .is_none_or(|listed| matches!(listed.kind, PropKind::Text { .. }))
+/// Most characters of a property's value where it is free text, of which a policy may take away more than it has
+/// to. `None` where it is not.
+pub fn free_text_max(rules: Option<&EventPlan>, key: &str) -> Option<usize> {
+    match rules.and_then(|rules| rules.prop(key)).map(|listed| &listed.kind) {
+        None => Some(VALUE_BYTES_MAX),
+        Some(PropKind::Text { max }) => Some(*max),
+        Some(_) => None,
+    }
 }
 
 #[cfg(test)]

@@ -144,6 +144,9 @@ fn a_policy_that_adds_or_changes_anything_is_refused() {
         out.props.insert(0, copy);
     });
     refuses(Widened, |out| {
+        out.props[3].value = text(&"[removed]".repeat(300));
+    });
+    refuses(Widened, |out| {
         out.props[3].value = text("call jim or [removed] today")
     });
     refuses(Widened, |out| {

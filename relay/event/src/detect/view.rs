@@ -6,6 +6,8 @@ use std::ops::Range;
 
 /// How far before a value its label may stand, in bytes: "my credit card, the new one, is ...".
 const LABEL_BEFORE_MAX: usize = 48;
+/// Longest label, in bytes, as far as looking for one goes. A longer one counts when it begins nearer.
+const LABEL_BYTES_MAX: usize = 64;
 /// How far after a value its label may stand, in bytes: "... is my birthday".
 const LABEL_AFTER_MAX: usize = 24;
 
@@ -93,19 +95,25 @@ impl<'t> View<'t> {
 
     /// Whether a label of one of the topics stands close before or after a place.
     pub(super) fn labelled(&self, place: &Range<usize>, topics: Topics) -> bool {
+        let behind = self.labels.partition_point(|label| label.range.start < place.end);
+        let after = self.labels.iter().skip(behind);
         self.labelled_before(place.start, topics)
-            || self.labels.iter().any(|label| {
-                label.topics.any(topics)
-                    && label.range.start >= place.end
-                    && label.range.start - place.end <= LABEL_AFTER_MAX
-            })
+            || after
+                .take_while(|label| label.range.start - place.end <= LABEL_AFTER_MAX)
+                .any(|label| label.topics.any(topics))
     }
 
     /// Whether a label of one of the topics stands close before an offset.
     pub(super) fn labelled_before(&self, at: usize, topics: Topics) -> bool {
-        self.labels.iter().any(|label| {
-            label.topics.any(topics) && label.range.end <= at && at - label.range.end <= LABEL_BEFORE_MAX
-        })
+        // From the nearest backwards. Labels may overlap, so one that ends too late is passed over.
+        let before = self.labels.partition_point(|label| label.range.start < at);
+        self.labels[..before]
+            .iter()
+            .rev()
+            .take_while(|label| at - label.range.start <= LABEL_BEFORE_MAX + LABEL_BYTES_MAX)
+            .any(|label| {
+                label.topics.any(topics) && label.range.end <= at && at - label.range.end <= LABEL_BEFORE_MAX
+            })
     }
 
     /// Whether a place holds a plain number of something: `105961890 bytes`.
