@@ -118,6 +118,27 @@ pub fn coarse_file(link: &str) -> Option<String> {
     (plain && !stem.is_empty()).then(|| extension.to_ascii_lowercase())
 }
 
+/// Endings of networks that are nobody's on the internet.
+const INTERNAL: &[&str] = &[
+    "box",
+    "corp",
+    "home",
+    "intern",
+    "internal",
+    "intranet",
+    "lan",
+    "local",
+    "localdomain",
+    "localhost",
+];
+/// Services that give each customer a host of its own: the service is what may leave.
+#[rustfmt::skip]
+const TENANT_SERVICES: &[&str] = &[
+    "atlassian.net", "auth0.com", "azurewebsites.net", "b2clogin.com", "blogspot.com", "dyndns.org", "freshdesk.com",
+    "github.io", "gitlab.io", "herokuapp.com", "lightning.force.com", "my.salesforce.com", "netlify.app", "okta.com",
+    "okta-emea.com", "onelogin.com", "onmicrosoft.com", "pages.dev", "personio.de", "service-now.com", "sharepoint.com",
+    "slack.com", "vercel.app", "web.app", "wordpress.com", "workday.com", "zendesk.com",
+];
 /// Most digits in one label of a host that may leave.
 const HOST_LABEL_DIGITS_MAX: usize = 4;
 /// Longest host name and label, in bytes (RFC 1035, section 2.3.4). A longer one is no host.
@@ -135,7 +156,18 @@ fn coarse_host(host: &str) -> Option<String> {
     let labels = labels?;
     let last = labels.last()?;
     let is_name = last.starts_with("xn--") || last.bytes().all(|b| b.is_ascii_alphabetic());
-    let host = labels.join(".");
+    // A name in a network of one's own is the name of somebody's machine.
+    if INTERNAL.contains(&last.as_str()) {
+        return None;
+    }
+    let mut host = labels.join(".");
+    let is_tenant = |service: &&&str| {
+        host.strip_suffix(**service)
+            .is_some_and(|tenant| tenant.ends_with('.'))
+    };
+    if let Some(service) = TENANT_SERVICES.iter().find(is_tenant) {
+        host = (*service).to_owned();
+    }
     // In ASCII a host is longer than it was written.
     (labels.len() >= 2 && is_name && host.len() <= HOST_BYTES_MAX).then_some(host)
 }
@@ -229,6 +261,9 @@ mod tests {
         check("https://192.168.1.7/x", None);
         check("https://[2001:db8::1]/x", None);
         check("https://intranet/x", None);
+        check("https://srv01.acme.lan/x", None);
+        check("https://acme.okta.com/login", Some("https://okta.com/"));
+        check("https://www.okta.example/", Some("https://www.okta.example/"));
         check("https://jane doe.example/", None);
         check("https://123456789012.signin.example.com/", None);
         check("https://550e8400-e29b-41d4-a716-446655440000.example.com/", None);

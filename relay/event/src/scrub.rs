@@ -4,7 +4,7 @@
 //! through, so both read the same rules but neither trusts the other.
 
 use crate::address::{self, Address, Referrer, coarse_file, coarse_link};
-use crate::detect;
+use crate::detect::{self, Kind};
 use crate::event::{Event, NAME_CHARS_MAX, Prop, VALUE_BYTES_MAX, Value};
 use crate::plan::{EventPlan, Plan, PropKind, Unmatched};
 use crate::route::OTHER;
@@ -60,8 +60,9 @@ pub fn scrub(event: &Visible, plan: &Plan) -> Result<Visible, Refusal> {
     if rules.is_none() && plan.unmatched == Unmatched::Other {
         return Err(Refusal::UnknownEvent);
     }
+    let own = Address::parse(&event.url).map_or("", |page| page.host);
     let keep = |prop: &Prop| {
-        let value = allowed(rules, prop, plan)?;
+        let value = allowed(rules, prop, plan, own)?;
         Some(Prop {
             key: prop.key.clone(),
             value,
@@ -123,11 +124,11 @@ fn referrer(from: &str, url: &str, plan: &Plan) -> Option<String> {
 }
 
 /// What may leave of a property: its value unchanged, its documented coarsening, or nothing. `rules` are the
-/// event's, when the plan lists it.
-pub fn allowed(rules: Option<&EventPlan>, prop: &Prop, plan: &Plan) -> Option<Value> {
+/// event's, when the plan lists it; `own` is the page's host.
+pub fn allowed(rules: Option<&EventPlan>, prop: &Prop, plan: &Plan, own: &str) -> Option<Value> {
     match rules.and_then(|rules| rules.prop(&prop.key)) {
         Some(listed) => listed_value(&listed.kind, &prop.value, plan),
-        None if plan.unmatched == Unmatched::Scrub => unlisted_value(prop),
+        None if plan.unmatched == Unmatched::Scrub => unlisted_value(prop, own),
         None => None,
     }
 }
@@ -174,17 +175,20 @@ const COUNTER_MAX: u64 = 100_000_000;
 
 /// What may leave of a property that no plan lists: nothing when its key says what it is, else the value as far
 /// as the detectors find nothing in it. A number stays whole or goes.
-fn unlisted_value(prop: &Prop) -> Option<Value> {
-    if detect::key::judge(&prop.key).is_some() || !detect::is_clean(&prop.key) {
+fn unlisted_value(prop: &Prop, own: &str) -> Option<Value> {
+    if !detect::is_clean(&prop.key) {
         return None;
     }
     match &prop.value {
+        // One bit names nobody, whatever its key: `mobile`, `login`.
         Value::Boolean(_) => Some(prop.value.clone()),
+        Value::Text(text) if says_who(&prop.key, text) => None,
+        Value::Integer(_) | Value::Decimal(_) if detect::key::judge(&prop.key).is_some() => None,
         Value::Integer(n) if n.unsigned_abs() < COUNTER_MAX => Some(prop.value.clone()),
         Value::Integer(n) => detect::is_clean(&n.to_string()).then(|| prop.value.clone()),
         Value::Decimal(n) => detect::is_clean(&n.to_string()).then(|| prop.value.clone()),
         Value::Text(text) => {
-            let clean = unlisted_text(text);
+            let clean = unlisted_text(text, own);
             (clean.len() <= VALUE_BYTES_MAX).then_some(Value::Text(clean))
         }
     }
@@ -192,21 +196,45 @@ fn unlisted_value(prop: &Prop) -> Option<Value> {
 
 /// A web address by the rule for those, any other text what the detectors leave. That may be an address where
 /// there was none: `http://[2001:db8::1` has no end of its host, `http://[[removed]` has one.
-fn unlisted_text(text: &str) -> String {
-    unlisted_link(text).unwrap_or_else(|| {
+fn unlisted_text(text: &str, own: &str) -> String {
+    unlisted_link(text, own).unwrap_or_else(|| {
         let left = shape::text(text);
-        unlisted_link(&left).unwrap_or_else(|| left.into_owned())
+        unlisted_link(&left, own).unwrap_or_else(|| left.into_owned())
     })
 }
 
-/// A text that is nothing but a web address keeps its route, and its host where that may leave.
-fn unlisted_link(text: &str) -> Option<String> {
+/// Answers that tell a sort and not a person, so that they may stay behind a key such as `user` or `card`.
+#[rustfmt::skip]
+const SORTS: &[&str] = &[
+    "accepted", "admin", "amex", "anonymous", "apple-pay", "declined", "default", "denied", "disabled", "enabled",
+    "expired", "external", "free", "google-pay", "granted", "guest", "internal", "invalid", "ldap", "left", "loggedin",
+    "loggedout", "mastercard", "new", "newsletter", "none", "oidc", "owner", "paid", "paypal", "pending", "prompt",
+    "returning", "right", "saml", "sepa", "sso", "trial", "unknown", "valid", "visa",
+];
+
+/// Whether a text names somebody or something by what its key says. The plural of a key says it of texts as well:
+/// `users` is a number or a list of names.
+fn says_who(key: &str, text: &str) -> bool {
+    let kind = detect::key::judge(key).or_else(|| {
+        let is_number = text.trim().parse::<f64>().is_ok();
+        let one = key.strip_suffix('s').filter(|_| !is_number)?;
+        detect::key::judge(one)
+    });
+    let is_sort = || SORTS.binary_search(&text.to_ascii_lowercase().as_str()).is_ok();
+    kind.is_some_and(|kind| kind == Kind::Secret || !is_sort())
+}
+
+/// A text that is nothing but a web address: an own page's keeps its route, any other its origin.
+fn unlisted_link(text: &str, own: &str) -> Option<String> {
     let text = text.trim();
     let to = Address::parse(text).filter(|_| !text.contains(char::is_whitespace))?;
     let path = shape::path(to.route());
     Some(match address::coarse_origin(&to) {
         Some(origin) if to.route().is_empty() => origin.trim_end_matches('/').to_owned(),
-        Some(origin) => format!("{}{path}", origin.trim_end_matches('/')),
+        Some(origin) if to.host.eq_ignore_ascii_case(own) => {
+            format!("{}{path}", origin.trim_end_matches('/'))
+        }
+        Some(origin) => origin,
         // A single word behind a scheme is an example, not an address.
         None if is_word(to.host) && text.ends_with(&format!("://{}", to.host)) => return None,
         None => path,

@@ -3,6 +3,10 @@
 //! A segment stays when it reads like a word that a programmer wrote into a route; all others become
 //! `:id`. So a path nobody planned for keeps its structure and loses its identifiers.
 
+mod campaign;
+
+pub use campaign::{CAMPAIGN_KEYS, campaign};
+
 use crate::detect;
 use std::borrow::Cow;
 
@@ -19,50 +23,49 @@ const WORD_DIGITS_MAX: usize = 2;
 const HEX_DIGITS_MIN: usize = 8;
 /// Letters without any vowel from which on a word is none.
 const CONSONANTS_MIN: usize = 6;
-/// Longest campaign value that leaves, in bytes. A longer one is left out.
-const CAMPAIGN_BYTES_MAX: usize = 60;
-/// Most digits in a row in a campaign value: a year.
-const CAMPAIGN_DIGITS_MAX: usize = 4;
-
-/// The query keys that Plausible reads (contract b.1). No other leaves.
-pub const CAMPAIGN_KEYS: [&str; 7] = [
-    "utm_source",
-    "utm_medium",
-    "utm_campaign",
-    "utm_content",
-    "utm_term",
-    "source",
-    "ref",
-];
 
 /// Names of collections: the segment after one names somebody's or something's instance. One-letter ones
 /// are meshPanel's; nothing else follows them.
 #[rustfmt::skip]
 const COLLECTIONS: &[&str] = &[
-    "account", "accounts", "author", "authors", "benutzer", "client", "clients", "cluster", "clusters", "companies",
-    "company", "contact", "contacts", "contract", "contracts", "customer", "customers", "device", "devices",
-    "document", "documents", "email", "employee", "employees", "environment", "environments", "firma", "firmen",
-    "folder", "folders", "group", "groups", "home", "host", "hosts", "id", "instance", "instances", "invitation",
-    "invitations", "invite", "invites", "invoice", "invoices", "konten", "konto", "kunde", "kunden", "mandant",
-    "mandanten", "member", "members", "message", "messages", "mitarbeiter", "namespace", "namespaces", "nutzer",
-    "order", "orders", "org", "organisation", "organisations", "organization", "organizations", "orgs", "patient",
-    "patients", "people", "person", "personen", "persons", "platform", "platforms", "profile", "profiles", "project",
-    "projects", "projekt", "projekte", "q", "repo", "repos", "s", "search", "server", "servers", "session", "sessions",
-    "share", "shared", "student", "students", "subscription", "subscriptions", "team", "teams", "tenant", "tenants",
-    "ticket", "tickets", "token", "tokens", "uid", "user", "username", "users", "uuid", "vertrag", "workspace",
-    "workspaces",
+    "account", "accounts", "activate", "akte", "akten", "author", "authors", "benutzer", "bestellung",
+    "bestellungen", "board", "boards", "branch", "branches", "bucket", "buckets", "callback", "case", "cases",
+    "channel", "channels", "client", "clients", "cluster", "clusters", "companies", "company", "confirm",
+    "contact", "contacts", "contract", "contracts", "customer", "customers", "database", "databases", "device",
+    "devices", "document", "documents", "email", "employee", "employees", "environment", "environments",
+    "firma", "firmen", "folder", "folders", "group", "groups", "home", "host", "hosts", "id", "instance",
+    "instances", "invitation", "invitations", "invite", "invites", "invoice", "invoices", "join", "konten",
+    "konto", "kunde", "kunden", "mandant", "mandanten", "meeting", "meetings", "member", "members", "message",
+    "messages", "mitarbeiter", "namespace", "namespaces", "node", "nodes", "nutzer", "order", "orders", "org",
+    "organisation", "organisations", "organization", "organizations", "orgs", "partner", "partners", "patient",
+    "patients", "people", "person", "personen", "persons", "pipeline", "pipelines", "platform", "platforms",
+    "profile", "profiles", "project", "projects", "projekt", "projekte", "q", "realm", "realms", "rechnung",
+    "rechnungen", "repo", "repos", "reset", "reset-password", "room", "rooms", "s", "search", "server",
+    "servers", "session", "sessions", "share", "shared", "space", "spaces", "student", "students",
+    "subscription", "subscriptions", "supplier", "suppliers", "team", "teams", "tenant", "tenants", "ticket",
+    "tickets", "token", "tokens", "uid", "unsubscribe", "user", "username", "users", "uuid", "vendor",
+    "vendors", "verify", "verify-email", "vertraege", "vertrag", "workspace", "workspaces", "ws",
 ];
 
 /// Words that follow a collection without naming one of its instances.
 #[rustfmt::skip]
 const ACTIONS: &[&str] = &[
-    "access", "access-management", "activity", "add", "admin", "all", "api-keys", "archive", "archived", "billing",
-    "bulk", "changes", "costs", "count", "create", "current", "dashboard", "delete", "details", "edit", "export",
-    "favorites", "filter", "help", "history", "import", "index", "invitations", "invite", "list", "login", "logout",
-    "manage", "management", "me", "members", "metrics", "new", "notifications", "overview", "password", "pending",
-    "permissions", "preferences", "profile", "quotas", "recent", "register", "remove", "reports", "reset", "roles",
-    "search", "security", "select", "self", "settings", "signup", "stats", "status", "summary", "support", "tags",
-    "templates", "trash", "update", "upload", "usage", "welcome",
+    "about-us", "access", "access-management", "active", "activity", "add", "addresses", "admin", "all",
+    "anlegen", "api-keys", "approve", "approved", "archive", "archived", "assign", "bearbeiten", "bestellungen",
+    "billing", "bulk", "cancel", "cancelled", "careers", "changes", "checkout", "closed", "complete",
+    "completed", "confirmation", "confirmed", "contacts", "costs", "count", "create", "current", "customers",
+    "dashboard", "delete", "details", "devices", "done", "download", "draft", "drafts", "edit", "einstellungen",
+    "email", "error", "expired", "export", "failed", "favorites", "features", "filter", "groups", "help",
+    "history", "import", "inbox", "index", "info", "invitations", "invite", "invoices", "learn-more", "list",
+    "login", "logout", "manage", "management", "me", "members", "metrics", "mine", "neu", "new", "newsletter",
+    "next", "notifications", "open", "orders", "overview", "password", "payment", "payment-methods", "payments",
+    "pending", "permissions", "plans", "preferences", "preview", "pricing", "profile", "projects", "quotas",
+    "recent", "register", "registrieren", "remove", "reports", "request", "requests", "resend", "reset",
+    "return", "returns", "roles", "sales", "search", "security", "select", "self", "sent", "sessions",
+    "settings", "share", "shared", "sign-in", "sign-out", "sign-up", "signup", "start", "stats", "status",
+    "step", "subscription", "subscriptions", "success", "summary", "support", "tags", "teams", "templates",
+    "tenants", "terms", "thank-you", "track", "tracking", "transfer", "trash", "two-factor", "unread", "update",
+    "upgrade", "upload", "usage", "users", "verify", "view", "welcome", "wishlist", "workspaces",
 ];
 
 /// Endings of pages that are files.
@@ -72,7 +75,10 @@ const PAGE_EXTENSIONS: &[&str] = &["asp", "aspx", "do", "htm", "html", "jsf", "j
 pub fn path(path: &str) -> String {
     let mut out = String::with_capacity(path.len().min(SEGMENTS_MAX * SEGMENT_BYTES_MAX));
     let mut names_an_instance = Naming::Nothing;
-    let segments = path.split('/').map(without_matrix).filter(|s| !s.is_empty());
+    let segments = path
+        .split('/')
+        .map(without_matrix)
+        .filter(|s| !matches!(*s, "" | "." | ".."));
     for segment in segments.take(SEGMENTS_MAX) {
         out.push('/');
         let stays = match names_an_instance {
@@ -81,10 +87,12 @@ pub fn path(path: &str) -> String {
             Naming::Surely => false,
         };
         out.push_str(if stays { segment } else { ID });
-        names_an_instance = match segment.len() {
+        names_an_instance = match names_an_instance {
+            // "/users/all/jane": what follows may still be one of them.
+            Naming::Perhaps if stays => Naming::Perhaps,
             _ if !stays => Naming::Nothing,
-            1 => Naming::Surely,
-            _ if is_one_of(COLLECTIONS, segment) => Naming::Perhaps,
+            _ if segment.len() == 1 => Naming::Surely,
+            _ if names_a_collection(segment) => Naming::Perhaps,
             _ => Naming::Nothing,
         };
     }
@@ -100,6 +108,12 @@ enum Naming {
     Nothing,
     Perhaps,
     Surely,
+}
+
+/// Whether a segment, or the last word of it, names a collection: `customers`, `partner-tenants`.
+fn names_a_collection(segment: &str) -> bool {
+    let last = segment.rsplit(['-', '_']).next().unwrap_or(segment);
+    is_one_of(COLLECTIONS, segment) || is_one_of(COLLECTIONS, last)
 }
 
 /// A segment without its matrix parameters (RFC 3986, section 3.3).
@@ -138,6 +152,9 @@ fn is_hex(text: &str) -> bool {
 /// Letters, then at most two digits; a number of its own only behind another word. Capitals begin a part of
 /// at least two letters, which the letters of an encoded id rarely do.
 fn is_word(word: &str, may_be_number: bool) -> bool {
+    if is_status(word) || is_numeronym(word) {
+        return true;
+    }
     let letters = word.trim_end_matches(|c: char| c.is_ascii_digit());
     if word.len() - letters.len() > WORD_DIGITS_MAX || word.is_empty() {
         return false;
@@ -165,48 +182,22 @@ fn is_word(word: &str, may_be_number: bool) -> bool {
     true
 }
 
-/// The campaign keys of a query whose values read like a campaign, as a query of their own: `utm_source=news`.
-/// Empty when there are none.
-pub fn campaign(query: &str) -> String {
-    let mut out = String::new();
-    let mut seen: Vec<&str> = Vec::new();
-    for pair in query.split('&') {
-        let Some((key, value)) = pair.split_once('=') else {
-            continue;
-        };
-        // Plausible reads one of each; a second one could say anything.
-        if !CAMPAIGN_KEYS.contains(&key) || seen.contains(&key) {
-            continue;
+/// A status of HTTP that pages are called after: `404`.
+fn is_status(word: &str) -> bool {
+    matches!(word.as_bytes(), [b'4' | b'5', b'0'..=b'1', b'0'..=b'9'])
+}
+
+/// A short word with a number for letters: `k8s`, `b2b`, `i18n`.
+fn is_numeronym(word: &str) -> bool {
+    match word.as_bytes() {
+        [first, inner @ .., last] => {
+            (1..=2).contains(&inner.len())
+                && inner.iter().all(u8::is_ascii_digit)
+                && first.is_ascii_alphabetic()
+                && last.is_ascii_alphabetic()
         }
-        seen.push(key);
-        if let Some(value) = campaign_value(value) {
-            if !out.is_empty() {
-                out.push('&');
-            }
-            out.push_str(key);
-            out.push('=');
-            out.push_str(&value);
-        }
+        _ => false,
     }
-    out
-}
-
-/// Words, and numbers as long as a year, as `spring_2026` or `google`. With spaces as `+`.
-fn campaign_value(raw: &str) -> Option<String> {
-    let value = raw.replace("%20", "+").replace(' ', "+");
-    let text = value.replace('+', " ");
-    let plain = |b: u8| b.is_ascii_alphanumeric() || b" -_.".contains(&b);
-    let ok = (1..=CAMPAIGN_BYTES_MAX).contains(&text.len())
-        && text.bytes().all(plain)
-        && text.split([' ', '-', '_', '.']).all(is_campaign_word)
-        && detect::is_clean(&text);
-    ok.then_some(value)
-}
-
-fn is_campaign_word(word: &str) -> bool {
-    word.is_empty()
-        || is_word(word, false)
-        || (word.len() <= CAMPAIGN_DIGITS_MAX && word.bytes().all(|b| b.is_ascii_digit()))
 }
 
 /// A text that is nothing but a web address or a path, by the rules for those; any other by the detectors.
@@ -268,28 +259,14 @@ mod tests {
         );
         check("/docs/john.doe", "/docs/:id");
         check("/accessManagement/roleMapping", "/accessManagement/roleMapping");
+        check("/404/k8s/b2b", "/404/k8s/b2b");
+        check("/a1b2c/4711", "/:id/:id");
+        check("/users/all/jane", "/users/all/:id");
+        check("/partner-tenants/acme", "/partner-tenants/:id");
+        check("/account/payment-methods", "/account/payment-methods");
         check("/xkcdqwrt", "/:id");
         check("C:\\Users\\jane", "/:id");
         check("/docs/\\uff14\\uff14", "/docs/:id");
-    }
-
-    #[test]
-    fn a_campaign_keeps_what_reads_like_one() {
-        let check = |from: &str, want: &str| assert_eq!(campaign(from), want, "{from}");
-        check(
-            "utm_source=newsletter&utm_campaign=spring_2026",
-            "utm_source=newsletter&utm_campaign=spring_2026",
-        );
-        check("utm_term=cloud+platform%20costs", "utm_term=cloud+platform+costs");
-        check("utm_term=cloud costs", "utm_term=cloud+costs");
-        check("ref=jane%40example.com&source=google", "source=google");
-        check("ref=jane@example.com", "");
-        check("utm_content=a8f3k2zz91", "");
-        check("utm_content=4915112345678", "");
-        check("token=abc&user=jane", "");
-        check("utm_source=a&utm_source=second", "utm_source=a");
-        check("utm_source=", "");
-        check("", "");
     }
 
     #[test]

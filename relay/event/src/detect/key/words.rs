@@ -86,7 +86,7 @@ static BUCKETS: LazyLock<[Vec<(&'static str, Part)>; 26]> = LazyLock::new(|| {
 const PARTS: &[(Part, &str)] = &[
     (
         Part::Open(Kind::Secret),
-        "accesstoken apikey bearer credential credentials jwt kennwoerter kennwort oauthtoken otp \
+        "accesstoken apikey pw bearer credential credentials jwt kennwoerter kennwort oauthtoken otp \
         passcode passphrase passwd passwoerter password passwords passwort pwd secret token totp \
         zugangsdaten",
     ),
@@ -111,18 +111,18 @@ const PARTS: &[(Part, &str)] = &[
     (
         Part::Thing(Kind::Person),
         "addr address addresses adr adresse anschrift ansprechpartner approver assignee bearbeiter \
-        cardholder creator empfaenger familienname firstname forename fullname inhaber kontakt \
+        cardholder creator empfaenger absender besitzer empfaengerin holder invitee inviter lieferadresse rechnungsadresse supervisor teilnehmer vorgesetzter familienname firstname forename fullname inhaber kontakt \
         kontaktperson lastname nachname owner person recipient requester reviewer sender surname \
         vorname",
     ),
     (
         Part::Thing(Kind::Place),
-        "coordinates coords geburtsort geo geolocation gps hausnummer koordinaten lat latitude latlng \
+        "coordinates coords city geburtsort geo geolocation gps hausnummer koordinaten lat latitude latlng \
         lng lon longitude plz postal postcode postleitzahl str strasse street wohnort zip zipcode",
     ),
     (
         Part::Thing(Kind::User),
-        "benutzer euid facebook github handle instagram kennung linkedin login nickname principal \
+        "benutzer euid facebook github anmeldename nutzer nutzername usr handle instagram kennung linkedin login nickname principal \
         screenname skype telegram twitter uid userid username whatsapp",
     ),
     (Part::Thing(Kind::Iban), "bankverbindung bic iban swift"),
@@ -152,7 +152,7 @@ const PARTS: &[(Part, &str)] = &[
     ),
     (
         Part::Holder(Kind::User),
-        "account customer kunde kunden mandant mandanten mitarbeiter project projekt tenant user \
+        "account customer kunde kunden mandant mandanten mitarbeiter kundin mitarbeiterin project projekt tenant user \
         workspace",
     ),
     (
@@ -193,7 +193,7 @@ const PARTS: &[(Part, &str)] = &[
     ),
     (
         Part::Done,
-        "approved assigned created deleted erstellt geaendert invited modified owned reported requested \
+        "approved assigned created signed deleted erstellt geaendert invited modified owned reported requested \
         submitted updated",
     ),
     (Part::By, "by durch von"),
