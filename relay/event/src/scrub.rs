@@ -224,16 +224,14 @@ fn says_who(key: &str, text: &str) -> bool {
     kind.is_some_and(|kind| kind == Kind::Secret || !is_sort())
 }
 
-/// A text that is nothing but a web address: an own page's keeps its route, any other its origin.
+/// A text that is nothing but a web address: of an own page its route is left, of any other its origin.
 fn unlisted_link(text: &str, own: &str) -> Option<String> {
     let text = text.trim();
     let to = Address::parse(text).filter(|_| !text.contains(char::is_whitespace))?;
     let path = shape::path(to.route());
     Some(match address::coarse_origin(&to) {
         Some(origin) if to.route().is_empty() => origin.trim_end_matches('/').to_owned(),
-        Some(origin) if to.host.eq_ignore_ascii_case(own) => {
-            format!("{}{path}", origin.trim_end_matches('/'))
-        }
+        Some(_) if to.host.eq_ignore_ascii_case(own) && path != "/" => path,
         Some(origin) => origin,
         // A single word behind a scheme is an example, not an address.
         None if is_word(to.host) && text.ends_with(&format!("://{}", to.host)) => return None,
