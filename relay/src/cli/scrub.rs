@@ -5,11 +5,12 @@
 //! the user agreed. Nothing is stored or sent.
 
 mod explain;
+mod tally;
 
 use crate::cli::rules::{Rules, RulesArgs};
 use crate::cli::{Outcome, complain};
 use crate::clock::Clock;
-use crate::config::Plans;
+use crate::config::{Plans, SitePlan};
 use crate::forward::plausible;
 use crate::gate;
 use crate::guard::{self, Sender};
@@ -22,18 +23,20 @@ use relay_event::{Event, wire};
 use serde::ser::SerializeStruct;
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
-use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, BufWriter, Read, Write};
 use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
-use std::time::{Duration, Instant};
+use std::time::Instant;
+use tally::{Tally, Timings};
 
 /// Longest line, in bytes: as long as a request may be, with room for headers. A longer one counts as
 /// unreadable, and nothing of it leaves.
 const LINE_BYTES_MAX: u64 = 1024 * 1024;
+/// Most lines that go through the rooms together.
+const BATCH_LINES: usize = 64;
 /// Buffer towards files and pipes, in bytes.
 const BUFFER_BYTES: usize = 256 * 1024;
 
@@ -82,8 +85,8 @@ struct Row<'l> {
 
 /// One line of the output.
 #[derive(Serialize)]
-struct Answer<'l> {
-    id: Option<&'l RawValue>,
+struct Answer {
+    id: Option<Box<RawValue>>,
     output: Option<Request>,
 }
 
@@ -163,135 +166,190 @@ struct Scrubber {
     timings: Timings,
 }
 
-/// Time spent in the two rooms that decide, over all events.
-#[derive(Default)]
-struct Timings {
-    events: Cell<u32>,
-    policy: Cell<Duration>,
-    guard: Cell<Duration>,
+/// One line on its way: as far as it got, or why nothing of it leaves.
+struct Line<T> {
+    number: usize,
+    id: Option<Box<RawValue>>,
+    walk: Result<T, Why>,
 }
 
-impl std::fmt::Display for Timings {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let mean =
-            |total: &Cell<Duration>| total.get().as_secs_f64() * 1e6 / f64::from(self.events.get().max(1));
-        let (policy, guard) = (mean(&self.policy), mean(&self.guard));
-        write!(
-            f,
-            "per event: {policy:.1} µs in the policy's sandbox, {guard:.1} µs in the native guard"
-        )
+/// Why nothing of a line leaves. Holds nothing of it.
+enum Why {
+    Unreadable(String),
+    Ended(String),
+}
+
+impl From<relay_event::Outcome> for Why {
+    fn from(outcome: relay_event::Outcome) -> Self {
+        Self::Ended(match outcome.reason() {
+            "" => outcome.label().to_owned(),
+            reason => format!("{}/{reason}", outcome.label()),
+        })
     }
 }
 
-/// How many lines ended how.
-#[derive(Default)]
-struct Tally {
-    leave: usize,
-    ended: BTreeMap<String, usize>,
-}
-
-impl std::fmt::Display for Tally {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let dropped: usize = self.ended.values().sum();
-        write!(
-            f,
-            "{} read, {} would leave, {dropped} dropped",
-            self.leave + dropped,
-            self.leave
-        )?;
-        for (why, count) in &self.ended {
-            write!(f, "; {why}: {count}")?;
+impl<T> Line<T> {
+    /// Takes the line through the next room.
+    fn then<U>(self, room: impl FnOnce(T) -> Result<U, Why>) -> Line<U> {
+        Line {
+            number: self.number,
+            id: self.id,
+            walk: self.walk.and_then(room),
         }
-        Ok(())
     }
 }
 
-impl Timings {
-    fn add(&self, policy: Duration, guard: Duration) {
-        self.events.set(self.events.get().saturating_add(1));
-        self.policy.set(self.policy.get() + policy);
-        self.guard.set(self.guard.get() + guard);
-    }
+/// An event that may be shown to the policy.
+struct Entered {
+    event: Event,
+    visible: Visible,
+    site: String,
+    sender: Sender,
+    plan: SitePlan,
 }
 
 impl Scrubber {
-    fn scrub_all(&self, mut input: impl BufRead) -> anyhow::Result<Tally> {
+    /// Scrubs all lines. Goes through the rooms with a batch at a time, because each room's code then stays in the
+    /// processor's cache; a batch ends where the input pauses, so that somebody who waits for an answer gets it.
+    fn scrub_all(&self, mut input: BufReader<impl Read>) -> anyhow::Result<Tally> {
         let mut out = BufWriter::with_capacity(BUFFER_BYTES, io::stdout().lock());
         let mut tally = Tally::default();
-        let mut line = Vec::new();
-        for number in 1.. {
-            line.clear();
-            if (&mut input).take(LINE_BYTES_MAX).read_until(b'\n', &mut line)? == 0 {
+        let mut read = 0;
+        loop {
+            let mut batch = Vec::with_capacity(BATCH_LINES);
+            while batch.len() < BATCH_LINES && (batch.is_empty() || !input.buffer().is_empty()) {
+                match self.read(&mut input, &mut read)? {
+                    Some(line) => batch.push(line),
+                    None => break,
+                }
+            }
+            if batch.is_empty() {
                 break;
             }
-            let cut = !line.ends_with(b"\n") && line.len() as u64 == LINE_BYTES_MAX;
-            if cut {
-                input.skip_until(b'\n')?;
-            } else if line.trim_ascii().is_empty() {
-                continue;
+            for line in self.walk(batch) {
+                self.write(line, &mut out, &mut tally)?;
             }
-            let read = match cut {
-                true => Err(format!("longer than {LINE_BYTES_MAX} bytes")),
-                // serde's text may quote the line, its place cannot.
-                false => serde_json::from_slice::<Row<'_>>(&line)
-                    .map_err(|error| format!("not a line of this form, see its column {}", error.column())),
-            };
-            let result = read.as_ref().map_err(String::clone);
-            let result = result.and_then(|row| self.scrub(row, number));
-            let output = match result {
-                Ok(request) => {
-                    tally.leave += 1;
-                    Some(request)
-                }
-                Err(why) => {
-                    if self.explain || read.is_err() {
-                        complain(&format!("line {number}: dropped: {why}"));
-                    }
-                    let why = if read.is_ok() {
-                        why
-                    } else {
-                        "unreadable".to_owned()
-                    };
-                    *tally.ended.entry(why).or_default() += 1;
-                    None
-                }
-            };
-            let id = read.as_ref().ok().and_then(|row| row.id);
-            serde_json::to_writer(&mut out, &Answer { id, output })?;
-            out.write_all(b"\n")?;
+            if input.buffer().is_empty() {
+                out.flush()?;
+            }
         }
         out.flush()?;
         Ok(tally)
     }
 
-    /// Walks one line through the corridor. The error says why nothing of it leaves, and holds nothing of it.
-    fn scrub(&self, row: &Row<'_>, number: usize) -> Result<Request, String> {
-        let event = wire::parse_plausible(row.event.get().as_bytes()).map_err(|why| why.to_string())?;
-        let site = self.site.as_deref().unwrap_or(&event.site);
-        let sender = self.sender(row, site).map_err(say_outcome)?;
-        let plan = self
-            .rules
-            .plan_of(site)
-            .ok_or_else(|| say_outcome(relay_event::Outcome::UnknownSite))?;
-        if plan.category_of(&event.name).is_none() {
-            return Err(say_outcome(relay_event::Outcome::UnknownEvent));
+    /// Reads the next line that is not blank and lets it enter. `None` at the end.
+    fn read(&self, input: &mut impl BufRead, number: &mut usize) -> io::Result<Option<Line<Entered>>> {
+        let mut line = Vec::with_capacity(1024);
+        while line.trim_ascii().is_empty() {
+            line.clear();
+            if input.take(LINE_BYTES_MAX).read_until(b'\n', &mut line)? == 0 {
+                return Ok(None);
+            }
+            *number += 1;
         }
-        let visible = Visible::of(&event);
-        let entered = Instant::now();
-        let proposed = self.sandbox.scrub(plan, &visible);
-        let scrubbed_at = Instant::now();
-        let proved = proposed.and_then(|out| guard::prove(&visible, &event, site, &sender, out, plan));
-        self.timings.add(scrubbed_at - entered, scrubbed_at.elapsed());
-        let scrubbed = proved.map_err(say_outcome)?;
-        if self.explain {
-            tell(
+        let number = *number;
+        if !line.ends_with(b"\n") && line.len() as u64 == LINE_BYTES_MAX {
+            input.skip_until(b'\n')?;
+            let why = Why::Unreadable(format!("longer than {LINE_BYTES_MAX} bytes"));
+            return Ok(Some(Line {
                 number,
-                &event,
-                &explain::fates(&visible, &scrubbed, plan),
-                &scrubbed,
-            );
+                id: None,
+                walk: Err(why),
+            }));
         }
-        Ok(Request(self.address_header.clone(), scrubbed))
+        let row: Result<Row<'_>, _> = serde_json::from_slice(&line);
+        let id = row.as_ref().ok().and_then(|row| row.id).map(ToOwned::to_owned);
+        let walk = match row {
+            Ok(row) => self.enter(&row),
+            // serde's text may quote the line, its place cannot.
+            Err(error) => Err(Why::Unreadable(format!(
+                "not a line of this form, see its column {}",
+                error.column()
+            ))),
+        };
+        Ok(Some(Line { number, id, walk }))
+    }
+
+    /// What the parser and the gate do.
+    fn enter(&self, row: &Row<'_>) -> Result<Entered, Why> {
+        use relay_event::Outcome::{UnknownEvent, UnknownSite};
+        let event = wire::parse_plausible(row.event.get().as_bytes());
+        let event = event.map_err(|why| Why::Ended(why.to_string()))?;
+        let site = self.site.clone().unwrap_or_else(|| event.site.clone());
+        let sender = self.sender(row, &site)?;
+        let plan = self.rules.plan_of(&site).ok_or(UnknownSite)?.clone();
+        plan.category_of(&event.name).ok_or(UnknownEvent)?;
+        Ok(Entered {
+            visible: Visible::of(&event),
+            event,
+            site,
+            sender,
+            plan,
+        })
+    }
+
+    /// Takes a batch through sandbox and guard.
+    fn walk(&self, batch: Vec<Line<Entered>>) -> Vec<Line<guard::Scrubbed>> {
+        let events = u32::try_from(batch.len()).unwrap_or(u32::MAX);
+        self.timings
+            .events
+            .set(self.timings.events.get().saturating_add(events));
+        let started = Instant::now();
+        let propose = |entered: Entered| {
+            let proposed = self.sandbox.scrub(&entered.plan, &entered.visible)?;
+            Ok((entered, proposed))
+        };
+        let proposed: Vec<_> = batch.into_iter().map(|line| line.then(propose)).collect();
+        Timings::add(&self.timings.policy, started);
+        let started = Instant::now();
+        let prove = |line: Line<(Entered, Visible)>| {
+            let number = line.number;
+            line.then(|(entered, proposed)| {
+                let Entered {
+                    event,
+                    visible,
+                    site,
+                    sender,
+                    plan,
+                } = &entered;
+                let scrubbed = guard::prove(visible, event, site, sender, proposed, plan)?;
+                if self.explain {
+                    tell(
+                        number,
+                        event,
+                        &explain::fates(visible, &scrubbed, plan),
+                        &scrubbed,
+                    );
+                }
+                Ok(scrubbed)
+            })
+        };
+        let proved = proposed.into_iter().map(prove).collect();
+        Timings::add(&self.timings.guard, started);
+        proved
+    }
+
+    /// Writes a line's answer and counts it.
+    fn write(&self, line: Line<guard::Scrubbed>, out: &mut impl Write, tally: &mut Tally) -> io::Result<()> {
+        let output = match line.walk {
+            Ok(scrubbed) => {
+                tally.leave += 1;
+                Some(Request(self.address_header.clone(), scrubbed))
+            }
+            Err(why) => {
+                let (reason, text, is_read) = match why {
+                    Why::Ended(why) => (why.clone(), why, true),
+                    Why::Unreadable(why) => ("unreadable".to_owned(), why, false),
+                };
+                if self.explain || !is_read {
+                    complain(&format!("line {}: dropped: {text}", line.number));
+                }
+                *tally.ended.entry(reason).or_default() += 1;
+                None
+            }
+        };
+        serde_json::to_writer(&mut *out, &Answer { id: line.id, output })?;
+        out.write_all(b"\n")
     }
 
     fn sender(&self, row: &Row<'_>, site: &str) -> Result<Sender, relay_event::Outcome> {
@@ -316,11 +374,4 @@ fn tell(number: usize, event: &Event, fates: &[String], scrubbed: &guard::Scrubb
         text.push_str("\n  domain: replaced by --site");
     }
     complain(&text);
-}
-
-fn say_outcome(outcome: relay_event::Outcome) -> String {
-    match outcome.reason() {
-        "" => outcome.label().to_owned(),
-        reason => format!("{}/{reason}", outcome.label()),
-    }
 }
