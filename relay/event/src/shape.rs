@@ -113,7 +113,7 @@ enum Naming {
 /// Whether a segment, or the last word of it, names a collection: `customers`, `partner-tenants`.
 fn names_a_collection(segment: &str) -> bool {
     let last = segment.rsplit(['-', '_']).next().unwrap_or(segment);
-    is_one_of(COLLECTIONS, segment) || is_one_of(COLLECTIONS, last)
+    is_one_of(COLLECTIONS, segment) || (last.len() < segment.len() && is_one_of(COLLECTIONS, last))
 }
 
 /// A segment without its matrix parameters (RFC 3986, section 3.3).
@@ -122,9 +122,11 @@ fn without_matrix(segment: &str) -> &str {
 }
 
 fn is_one_of(sorted: &[&str], segment: &str) -> bool {
-    sorted
-        .binary_search_by(|word| word.bytes().cmp(segment.bytes().map(|b| b.to_ascii_lowercase())))
-        .is_ok()
+    if segment.bytes().any(|b| b.is_ascii_uppercase()) {
+        let lower = segment.to_ascii_lowercase();
+        return sorted.binary_search(&lower.as_str()).is_ok();
+    }
+    sorted.binary_search(&segment).is_ok()
 }
 
 /// Whether a segment reads like a word that a programmer wrote into a route.
