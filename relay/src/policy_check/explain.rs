@@ -5,7 +5,7 @@ use crate::config::SitePlan;
 use crate::sandbox::trial::Trial;
 use crate::sandbox::{LoadError, Sandbox};
 use relay_event::event::{Prop, Value};
-use relay_event::plan::{EventPlan, Plan};
+use relay_event::plan::{EventPlan, Plan, Unmatched};
 use relay_event::scrub::Visible;
 use relay_event::user_agent::{self, UserAgent};
 use relay_event::{Event, Outcome};
@@ -51,7 +51,7 @@ pub fn explain(sandbox: &Sandbox, plan: &SitePlan) -> Result<Vec<Row>, LoadError
             field: "name".to_owned(),
             rule: match plan.event(&rules.name) {
                 Some(_) => format!("listed in category {}", rules.category),
-                None => "not listed".to_owned(),
+                None => "not listed: what the detectors leave".to_owned(),
             },
             input: rules.name.clone(),
             output: show(&attempt(&mut trial, &event, plan), |out| Some(out.name.clone())),
@@ -93,7 +93,10 @@ fn addresses(trial: &mut Trial<'_>, rules: &EventPlan, plan: &Plan, rows: &mut V
         rows.push(Row {
             event: String::new(),
             field: "url".to_owned(),
-            rule: "replaced by the route that fits, or /other".to_owned(),
+            rule: match plan.unmatched {
+                Unmatched::Other => "replaced by the route that fits, or /other".to_owned(),
+                Unmatched::Scrub => "replaced by the route that fits, or by the shape rules".to_owned(),
+            },
             output: show(&attempt(trial, &event, plan), |out| Some(out.url.clone())),
             input: url,
         });
@@ -147,7 +150,10 @@ fn unlisted(trial: &mut Trial<'_>, rules: &EventPlan, plan: &Plan) -> Row {
     Row {
         event: rules.name.clone(),
         field: "props.*".to_owned(),
-        rule: "a property that is not listed".to_owned(),
+        rule: match plan.unmatched {
+            Unmatched::Other => "a property that is not listed".to_owned(),
+            Unmatched::Scrub => "not listed: key rules, then what the detectors leave".to_owned(),
+        },
         input: text(&value),
         output: show(&attempt(trial, &event, plan), |out| value_of(out, "unlisted")),
     }
