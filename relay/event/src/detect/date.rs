@@ -183,16 +183,11 @@ fn year(view: &View<'_>, words: &[Range<usize>]) -> Option<(Range<usize>, usize)
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::detect::tests::check_scanner;
 
     #[test]
     fn dates_of_birth_are_found_and_other_dates_are_not() {
-        let check = |text: &str, want: &[&str]| {
-            let view = View::new(text);
-            let mut found = Found::default();
-            find(&view, &mut found);
-            let got: Vec<_> = found.0.iter().map(|f| &view.text()[f.range.clone()]).collect();
-            assert_eq!(got, want, "{text}");
-        };
+        let check = |text: &str, want: &[&str]| check_scanner(find, text, want);
         check("date of birth: 24/12/1981.", &["24/12/1981"]);
         check("DOB 12/24/81, geb. 24.12.1981", &["12/24/81", "24.12.1981"]);
         check(

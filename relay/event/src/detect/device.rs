@@ -115,17 +115,11 @@ fn serial(bytes: &[u8], from: usize) -> Option<Range<usize>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::detect::tests::check_scanner;
 
     #[test]
     fn devices_are_found_and_their_likes_are_not() {
-        let check = |text: &str, want: &[&str]| {
-            let view = View::new(text);
-            let mut found = Found::default();
-            find(&view, &mut found);
-            let got = crate::detect::settle(view.text(), found.0);
-            let got: Vec<_> = got.iter().map(|f| &view.text()[f.range.clone()]).collect();
-            assert_eq!(got, want, "{text}");
-        };
+        let check = |text: &str, want: &[&str]| check_scanner(find, text, want);
         check("has 490154203237518.", &["490154203237518"]);
         check(
             "49-015420-323751-8 or 490154 20 323751 8",

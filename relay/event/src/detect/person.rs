@@ -301,22 +301,11 @@ fn is_name_word(word: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::detect::tests::check_scanner;
 
     #[test]
     fn names_are_found_where_people_put_them() {
-        let check = |text: &str, want: &[&str]| {
-            let view = View::new(text);
-            let mut found = Found::default();
-            find(&view, &mut found);
-            let mut ranges: Vec<_> = found.0.iter().map(|f| (f.range.start, f.range.end)).collect();
-            ranges.sort_unstable();
-            ranges.dedup();
-            let got: Vec<_> = ranges
-                .iter()
-                .map(|(start, end)| &view.text()[*start..*end])
-                .collect();
-            assert_eq!(got, want, "{text}");
-        };
+        let check = |text: &str, want: &[&str]| check_scanner(find, text, want);
         // Labels.
         check("Name: Greta Lind", &["Greta Lind"]);
         check("full name = \"Ada van der Berg\", x", &["Ada van der Berg"]);

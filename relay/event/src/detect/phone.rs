@@ -270,16 +270,11 @@ impl Text<'_, '_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::detect::tests::check_scanner;
 
     #[test]
     fn phone_numbers_are_found_and_their_likes_are_not() {
-        let check = |text: &str, want: &[&str]| {
-            let view = View::new(text);
-            let mut found = Found::default();
-            find(&view, &mut found);
-            let got: Vec<_> = found.0.iter().map(|f| &view.text()[f.range.clone()]).collect();
-            assert_eq!(got, want, "{text}");
-        };
+        let check = |text: &str, want: &[&str]| check_scanner(find, text, want);
         // With a country.
         check("+49 89 636-48018", &["+49 89 636-48018"]);
         check("ring +41446681800!", &["+41446681800"]);

@@ -3,6 +3,17 @@
 use super::*;
 use proptest::prelude::*;
 
+/// Compares what one scanner finds in a text, from left to right, with what it should.
+#[track_caller]
+pub(in crate::detect) fn check_scanner(scan: Scanner, text: &str, want: &[&str]) {
+    let view = View::new(text);
+    let mut found = Found::default();
+    scan(&view, &mut found);
+    let settled = settle(view.text(), found.0);
+    let got: Vec<&str> = settled.iter().map(|f| &view.text()[f.range.clone()]).collect();
+    assert_eq!(got, want, "{text}");
+}
+
 #[track_caller]
 fn check(text: &str, want: &str) {
     assert_eq!(redact(text), want, "{text}");

@@ -155,16 +155,11 @@ fn polymod(values: impl Iterator<Item = u32>) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::detect::tests::check_scanner;
 
     #[test]
     fn wallets_are_found_and_their_likes_are_not() {
-        let check = |text: &str, want: &[&str]| {
-            let view = View::new(text);
-            let mut found = Found::default();
-            find(&view, &mut found);
-            let got: Vec<_> = found.0.iter().map(|f| &view.text()[f.range.clone()]).collect();
-            assert_eq!(got, want, "{text}");
-        };
+        let check = |text: &str, want: &[&str]| check_scanner(find, text, want);
         let one = |token: &str| check(&format!("to {token}, please"), &[token]);
         one("1A1zP1eP5QGefi2DMPTfTL5SLmv7DivfNa");
         one("3P14159f73E4gFr7JterCCQh9QjiTjiZrG");

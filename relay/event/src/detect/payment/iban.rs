@@ -248,6 +248,7 @@ impl Candidate {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::detect::tests::check_scanner;
 
     #[test]
     fn countries_are_sorted() {
@@ -261,13 +262,7 @@ mod tests {
 
     #[test]
     fn account_numbers_are_found_and_their_likes_are_not() {
-        let check = |text: &str, want: &[&str]| {
-            let view = View::new(text);
-            let mut found = Found::default();
-            find(&view, &mut found);
-            let got: Vec<_> = found.0.iter().map(|f| &view.text()[f.range.clone()]).collect();
-            assert_eq!(got, want, "{text}");
-        };
+        let check = |text: &str, want: &[&str]| check_scanner(find, text, want);
         check("pay DE75512108001245126199 today", &["DE75512108001245126199"]);
         check("de75 5121 0800 1245 1261 99.", &["de75 5121 0800 1245 1261 99"]);
         check("DE75-5121-0800-1245-1261-99 X", &["DE75-5121-0800-1245-1261-99"]);

@@ -181,17 +181,11 @@ fn plus_code(bytes: &[u8], at: usize) -> Option<Range<usize>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::detect::tests::check_scanner;
 
     #[test]
     fn coordinates_are_found_and_other_decimals_are_not() {
-        let check = |text: &str, want: &[&str]| {
-            let view = View::new(text);
-            let mut found = Found::default();
-            find(&view, &mut found);
-            let got = crate::detect::settle(view.text(), found.0);
-            let got: Vec<_> = got.iter().map(|f| &view.text()[f.range.clone()]).collect();
-            assert_eq!(got, want, "{text}");
-        };
+        let check = |text: &str, want: &[&str]| check_scanner(find, text, want);
         check("at 48.13743, 11.57549.", &["48.13743, 11.57549"]);
         check("@48.13743,-11.57549,17z", &["48.13743,-11.57549"]);
         check("geo:48.137,11.575", &["48.137,11.575"]);

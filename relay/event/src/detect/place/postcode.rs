@@ -165,17 +165,11 @@ fn labelled(bytes: &[u8], from: usize) -> Option<Range<usize>> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::detect::tests::check_scanner;
 
     #[test]
     fn postcodes_are_found_and_other_codes_are_not() {
-        let check = |text: &str, want: &[&str]| {
-            let view = View::new(text);
-            let mut found = Found::default();
-            find(&view, &mut found);
-            found.0.dedup();
-            let got: Vec<_> = found.0.iter().map(|f| &view.text()[f.range.clone()]).collect();
-            assert_eq!(got, want, "{text}");
-        };
+        let check = |text: &str, want: &[&str]| check_scanner(find, text, want);
         check(
             "from N1 9GU to BT7 1NN, W1T 4TJ",
             &["N1 9GU", "BT7 1NN", "W1T 4TJ"],

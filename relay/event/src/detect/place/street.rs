@@ -251,16 +251,11 @@ fn is_name(view: &View<'_>, word: &Range<usize>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::detect::tests::check_scanner;
 
     #[test]
     fn streets_with_a_number_are_found_and_other_words_are_not() {
-        let check = |text: &str, want: &[&str]| {
-            let view = View::new(text);
-            let mut found = Found::default();
-            find(&view, &mut found);
-            let got: Vec<_> = found.0.iter().map(|f| &view.text()[f.range.clone()]).collect();
-            assert_eq!(got, want, "{text}");
-        };
+        let check = |text: &str, want: &[&str]| check_scanner(find, text, want);
         check(
             "wohnt in der Goethestraße 12a, 80336 München.",
             &["Goethestraße 12a, 80336 München"],
