@@ -79,8 +79,20 @@ pub struct PropPlan {
 }
 
 impl Plan {
-    /// The plan of a site that has none: nothing is listed, everything is scrubbed.
+    /// The plan of a site that has none: everything is scrubbed. Listed are only the links of Plausible's own
+    /// events, of which the host or the extension says all that its reports show (contract a.3).
     pub fn unplanned() -> Self {
+        let event = |name: &str, description: &str, kind| EventPlan {
+            name: name.to_owned(),
+            category: "usage".to_owned(),
+            description: description.to_owned(),
+            props: vec![PropPlan {
+                key: "url".to_owned(),
+                kind,
+                required: false,
+                description: "Where the link leads, coarsened.".to_owned(),
+            }],
+        };
         Self {
             version: 1,
             categories: vec![Category {
@@ -88,7 +100,14 @@ impl Plan {
                 description: "How the site is used.".to_owned(),
             }],
             routes: Routes::default(),
-            events: Vec::new(),
+            events: vec![
+                event(
+                    "Outbound Link: Click",
+                    "A link to another site was followed.",
+                    PropKind::Link,
+                ),
+                event("File Download", "A file was downloaded.", PropKind::File),
+            ],
             unmatched: Unmatched::Scrub,
             campaigns: true,
         }

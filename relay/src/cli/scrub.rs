@@ -143,7 +143,12 @@ pub(super) fn run(args: &ScrubArgs) -> Outcome {
     }
     let tally = match &args.file {
         Some(path) => {
-            let file = File::open(path).with_context(|| format!("cannot read {}", path.display()))?;
+            let file = File::open(path).with_context(|| {
+                format!(
+                    "cannot read {}; name a file of JSON lines, or none to read standard input",
+                    path.display()
+                )
+            })?;
             scrubber.scrub_all(BufReader::with_capacity(BUFFER_BYTES, file))?
         }
         None => scrubber.scrub_all(BufReader::with_capacity(BUFFER_BYTES, io::stdin().lock()))?,

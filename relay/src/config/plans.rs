@@ -34,8 +34,12 @@ impl SitePlan {
     /// # Errors
     /// Every mistake of the plan, with its line.
     pub fn load(path: &Path) -> Result<Self, Mistakes> {
-        let text = std::fs::read_to_string(path)
-            .map_err(|error| Mistakes::of_file(path, format!("cannot be read: {error}")))?;
+        let text = std::fs::read_to_string(path).map_err(|error| {
+            Mistakes::of_file(
+                path,
+                format!("cannot be read: {error}. Name a tracking plan, such as a copy of relay/plan.toml"),
+            )
+        })?;
         Self::parse(&path.display().to_string(), &text)
     }
 

@@ -19,6 +19,14 @@ fn about() -> About {
     }
 }
 
+/// A plan that lists nothing and scrubs everything.
+fn bare() -> Plan {
+    Plan {
+        events: Vec::new(),
+        ..Plan::unplanned()
+    }
+}
+
 #[test]
 fn the_types_checked_in_are_those_of_the_plans() {
     let check = |plan: &Plan, file: &str, from: &str| {
@@ -44,7 +52,7 @@ fn a_plan_is_counted_by_what_it_holds() {
          1 text, 1 route, 1 link, 1 file",
     );
     check(
-        &Plan::unplanned(),
+        &bare(),
         "version 1: 1 categories, 0 events, 0 routes; properties: none",
     );
 }
@@ -70,7 +78,7 @@ fn advice_is_given_where_a_plan_could_be_better() {
     assert_eq!(given.len(), wants.len(), "{given:#?}");
     // The plan shipped is an example to follow, and a plan of nothing has nothing to be mended.
     assert_eq!(advice::advice(&default_plan().unwrap()), Vec::<String>::new());
-    assert_eq!(advice::advice(&Plan::unplanned()), Vec::<String>::new());
+    assert_eq!(advice::advice(&bare()), Vec::<String>::new());
     let pageless = Plan {
         routes: Vec::new().into(),
         ..default_plan().unwrap()
@@ -159,11 +167,7 @@ fn the_page_says_what_a_plan_that_scrubs_does() {
             "counted as `/other`",
         ],
     );
-    check(
-        &Plan::unplanned(),
-        &["Other events, properties and pages"],
-        &["| Event |"],
-    );
+    check(&bare(), &["Other events, properties and pages"], &["| Event |"]);
     check(
         &default_plan().unwrap(),
         &["Anything you type."],

@@ -234,6 +234,26 @@ fn without_a_plan_names_pages_and_referrers_are_scrubbed() {
 }
 
 #[test]
+fn without_a_plan_outbound_links_keep_the_host_and_downloads_the_extension() {
+    let check = |name: &str, url: &str, want: &str| {
+        let mut input = event("https://panel.example.com/", &[("url", Value::Text(url.into()))]);
+        input.name = name.into();
+        let out = scrub(&input, &Plan::unplanned()).unwrap();
+        assert!(out.props[0].value == Value::Text(want.into()), "{url}");
+    };
+    check(
+        "Outbound Link: Click",
+        "https://docs.example.org/jane?x=1",
+        "https://docs.example.org/",
+    );
+    check(
+        "File Download",
+        "https://files.example.org/jane/Invoice-Jane.PDF",
+        "pdf",
+    );
+}
+
+#[test]
 fn campaigns_leave_only_where_the_plan_says_so() {
     let url = "https://panel.example.com/#/w/a/p/b/tenants";
     let url = url.replace("/#", "/?utm_source=news#");

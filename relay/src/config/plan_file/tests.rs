@@ -218,6 +218,7 @@ fn a_plan_that_scrubs_needs_to_list_nothing() {
     assert!(
         bare == Plan {
             version: 4,
+            events: Vec::new(),
             ..Plan::unplanned()
         }
     );
