@@ -44,6 +44,10 @@ pub struct Metrics {
     pub policy_reloads: Family<ResultLabel, Counter>,
     /// How long a write to the spool took, in seconds, from its request to its fsync.
     pub spool_write_duration: Histogram,
+    /// Unreadable records that are kept in quarantine. They ended as `rejected` when they went in.
+    pub quarantined: Gauge,
+    /// Quarantined records that were dropped because there were too many of them, or too old.
+    pub quarantine_dropped: Counter,
     /// Whether collection is on, by site: 1 or 0.
     pub enabled: Family<SiteLabel, Gauge>,
 }
@@ -175,6 +179,18 @@ impl Metrics {
             Unit::Seconds,
             spool_write_duration.clone(),
         );
+        let quarantined = Gauge::default();
+        registry.register(
+            "spool_quarantined",
+            "Unreadable records kept in quarantine; they count as rejected",
+            quarantined.clone(),
+        );
+        let quarantine_dropped = Counter::default();
+        registry.register(
+            "spool_quarantine_dropped",
+            "Quarantined records dropped for want of room, or because of their age",
+            quarantine_dropped.clone(),
+        );
         let enabled = Family::default();
         registry.register(
             "collection_enabled",
@@ -212,6 +228,8 @@ impl Metrics {
             policy,
             policy_reloads,
             spool_write_duration,
+            quarantined,
+            quarantine_dropped,
             enabled,
         }
     }
@@ -271,7 +289,7 @@ impl Collector for LedgerCollector {
         )?;
         counter(
             "events_recovered",
-            "Events found in the spool at the start",
+            "Events found in the spool at the start, or replayed from quarantine",
             counts.recovered,
         )?;
         let mut gauge = |name: &str, help: &str, value: i64| {

@@ -234,7 +234,7 @@ impl Switches {
                 let removed = if on {
                     Removed::default()
                 } else {
-                    spool::delete(db, "site = ?1", &domain)?
+                    spool::purge_site(db, domain.as_bytes())?
                 };
                 write(db, &domain, on, now, &by, removed.events)?;
                 Ok(removed)
@@ -255,19 +255,25 @@ impl Switches {
 
     /// Purges what waits for sites that are off, locked or no longer configured.
     async fn purge_orphans(&self) -> Result<(), StoreError> {
-        let waiting: Vec<String> = self
+        // As bytes: a damaged record's site may be no text, and is no site's.
+        let waiting: Vec<Vec<u8>> = self
             .store
             .run(|db| {
-                db.prepare("SELECT DISTINCT site FROM spool")?
-                    .query_map([], |row| row.get(0))?
+                db.prepare("SELECT site FROM spool UNION SELECT site FROM quarantine WHERE site IS NOT NULL")?
+                    .query_map([], |row| {
+                        Ok(row.get_ref(0)?.as_bytes().unwrap_or_default().to_vec())
+                    })?
                     .collect()
             })
             .await?;
         for domain in waiting {
-            if !self.sites.get(&domain).is_some_and(|site| site.is_on()) {
+            let site = std::str::from_utf8(&domain)
+                .ok()
+                .and_then(|domain| self.sites.get(domain));
+            if !site.is_some_and(|site| site.is_on()) {
                 let purged = self
                     .spool
-                    .remove(Outcome::Purged, move |db| spool::delete(db, "site = ?1", &domain))
+                    .remove(Outcome::Purged, move |db| spool::purge_site(db, &domain))
                     .await?
                     .events;
                 tracing::info!(

@@ -89,6 +89,8 @@ outcomes! {
     InvalidForPlausible = "rejected" / "plausible_invalid",
     /// The spooled record could not be read back.
     Corrupt = "rejected" / "corrupt",
+    /// The spooled record was written by a newer relay; it is kept in quarantine.
+    Newer = "rejected" / "newer",
     /// The event waited longer than the spool keeps events.
     Expired = "expired" / "",
     /// The switch was turned off, or site or event left the configuration, while the event waited.

@@ -19,7 +19,7 @@ pub struct Ledger(Mutex<Counts>);
 pub struct Counts {
     /// Events that arrived.
     pub received: u64,
-    /// Events found in the spool at the start.
+    /// Events found in the spool at the start, or put back into it.
     pub recovered: u64,
     /// Events between arrival and spool.
     pub in_progress: u64,
@@ -73,7 +73,7 @@ impl Ledger {
             .collect()
     }
 
-    /// Books in what the spool held at the start.
+    /// Books in what the spool held at the start, or what came back into it.
     pub fn recover(&self, events: u64) {
         let mut counts = self.lock();
         counts.recovered += events;

@@ -1,6 +1,6 @@
 //! The spool's table: what goes into it and what leaves it, inside a transaction.
 
-use super::{BUCKETS, Incoming};
+use super::{BUCKETS, Incoming, Purge, record};
 use crate::clock::Moment;
 use relay_event::Outcome;
 use rusqlite::{Connection, OptionalExtension, params};
@@ -18,20 +18,29 @@ pub struct Removed {
     pub bytes: u64,
     /// The highest number among them; 0 when there were none.
     pub last: i64,
+    /// How many quarantined records, which count as events no more.
+    pub quarantined: u64,
+    /// How many quarantined records were too many or too old.
+    pub quarantine_dropped: u64,
 }
 
 /// Deletes the events that fit a condition with one parameter.
-///
-/// # Errors
-/// SQLite's.
-pub fn delete(
+pub(super) fn delete(
     db: &Connection,
     condition: &'static str,
     parameter: &dyn rusqlite::ToSql,
 ) -> rusqlite::Result<Removed> {
-    let sql = format!("DELETE FROM spool WHERE {condition} RETURNING length(record), seq");
+    remove(db, condition, &[parameter])
+}
+
+fn remove(
+    db: &Connection,
+    condition: &str,
+    parameters: &[&dyn rusqlite::ToSql],
+) -> rusqlite::Result<Removed> {
+    let sql = format!("DELETE FROM spool WHERE {condition} RETURNING coalesce(length(record), 0), seq");
     let mut statement = db.prepare_cached(&sql)?;
-    let mut rows = statement.query([parameter])?;
+    let mut rows = statement.query(parameters)?;
     let mut removed = Removed::default();
     while let Some(row) = rows.next()? {
         removed.events += 1;
@@ -39,6 +48,45 @@ pub fn delete(
         removed.last = removed.last.max(row.get(1)?);
     }
     Ok(removed)
+}
+
+/// Deletes all that is kept of a site's events, those in quarantine too. Takes the site as bytes, because a
+/// damaged one is no text.
+///
+/// # Errors
+/// SQLite's.
+pub fn purge_site(db: &Connection, site: &[u8]) -> rusqlite::Result<Removed> {
+    let quarantined = db
+        .prepare_cached("DELETE FROM quarantine WHERE site = CAST(?1 AS TEXT)")?
+        .execute([site])? as u64;
+    let removed = delete(db, "site = CAST(?1 AS TEXT)", &site)?;
+    Ok(Removed {
+        quarantined,
+        ..removed
+    })
+}
+
+/// Deletes what an operator wants gone.
+pub(super) fn purge(db: &Connection, purge: &Purge) -> rusqlite::Result<Removed> {
+    let site = purge.site.as_deref();
+    let before = purge.before.map(|before| before.0);
+    let fits = "(?1 IS NULL OR site = ?1) AND (?2 IS NULL OR stored_at < ?2)";
+    if purge.quarantine {
+        let sql = format!("DELETE FROM quarantine WHERE {fits}");
+        let quarantined = db.execute(&sql, params![site, before])? as u64;
+        return Ok(Removed {
+            quarantined,
+            ..Removed::default()
+        });
+    }
+    remove(db, fits, params![site, before])
+}
+
+/// The spool's events and their bytes.
+pub(super) fn total(db: &Connection) -> rusqlite::Result<(u64, u64)> {
+    let sql = "SELECT count(*), coalesce(sum(length(record)), 0) FROM spool";
+    let (events, bytes) = db.query_row(sql, [], |row| Ok((row.get::<_, u64>(0)?, row.get::<_, u64>(1)?)))?;
+    Ok((events, bytes + events * ROW_OVERHEAD))
 }
 
 /// When the event that waits longest was stored, in milliseconds since 1970; 0 when none waits.
@@ -53,12 +101,13 @@ pub(super) fn oldest(db: &Connection) -> rusqlite::Result<i64> {
 pub(super) struct Row {
     pub(super) bucket: u8,
     site: String,
+    stored_at: Moment,
     seen: Option<[u8; 16]>,
     record: Vec<u8>,
 }
 
 impl Row {
-    pub(super) fn of(incoming: &Incoming) -> Self {
+    pub(super) fn of(incoming: &Incoming, now: Moment) -> Self {
         let scrubbed = &incoming.scrubbed;
         let [.., last] = scrubbed.visitor().octets();
         // The id comes from the sender: only its hash, with the site, touches the disk.
@@ -71,11 +120,18 @@ impl Row {
             short.copy_from_slice(&hash[..16]);
             short
         });
+        let bucket = last % BUCKETS;
+        let columns = record::Row {
+            bucket: i64::from(bucket),
+            site: scrubbed.site().as_bytes(),
+            stored_at: now.0,
+        };
         Self {
-            bucket: last % BUCKETS,
-            site: scrubbed.site().to_owned(),
+            bucket,
             seen,
-            record: scrubbed.to_bytes(),
+            record: columns.seal(&scrubbed.to_bytes()),
+            site: scrubbed.site().to_owned(),
+            stored_at: now,
         }
     }
 
@@ -101,7 +157,7 @@ impl Stored {
     }
 }
 
-pub(super) fn insert(db: &Connection, rows: &[Row], now: Moment, room: u64) -> rusqlite::Result<Vec<Stored>> {
+pub(super) fn insert(db: &Connection, rows: &[Row], room: u64) -> rusqlite::Result<Vec<Stored>> {
     let mut remember = db.prepare_cached("INSERT OR IGNORE INTO seen (id, at) VALUES (?1, ?2)")?;
     let mut insert =
         db.prepare_cached("INSERT INTO spool (bucket, site, stored_at, record) VALUES (?1, ?2, ?3, ?4)")?;
@@ -114,12 +170,12 @@ pub(super) fn insert(db: &Connection, rows: &[Row], now: Moment, room: u64) -> r
             continue;
         }
         if let Some(id) = row.seen
-            && remember.execute(params![id, now.0])? == 0
+            && remember.execute(params![id, row.stored_at.0])? == 0
         {
             stored.push(Stored::Duplicate);
             continue;
         }
-        insert.execute(params![row.bucket, row.site, now.0, row.record])?;
+        insert.execute(params![row.bucket, row.site, row.stored_at.0, row.record])?;
         left -= bytes;
         stored.push(Stored::Yes(bytes));
     }

@@ -4,7 +4,7 @@ use rusqlite::{Connection, TransactionBehavior};
 
 /// What makes the tables. SQLite's `user_version` counts the steps that a file has had, so a step that was
 /// released is never changed; another follows it.
-pub(super) const STEPS: [&str; 3] = [
+pub(super) const STEPS: [&str; 4] = [
     "
     CREATE TABLE spool (
         seq INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -50,6 +50,15 @@ pub(super) const STEPS: [&str; 3] = [
     "
     ALTER TABLE spool ADD COLUMN not_before INTEGER;
     CREATE INDEX spool_parked ON spool (bucket, not_before) WHERE not_before IS NOT NULL;
+",
+    // Not strict: what is kept here may be damaged in any way.
+    "
+    CREATE TABLE quarantine (
+        id INTEGER PRIMARY KEY,
+        bucket, site, stored_at, record,
+        at INTEGER NOT NULL,
+        reason TEXT NOT NULL
+    );
 ",
 ];
 

@@ -1,0 +1,152 @@
+//! How events leave the spool: settled, expired or purged, each booked by the transaction that deletes it.
+
+use super::{ROW_OVERHEAD, Removed, Spool, millis, oldest, quarantine, rows};
+use crate::clock::Moment;
+use crate::store::StoreError;
+use relay_event::Outcome;
+use rusqlite::{Connection, OptionalExtension};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+/// How long an event id is remembered, so that a repeated batch is stored once.
+const SEEN_FOR: Duration = Duration::from_secs(3600);
+/// Most event ids remembered. Above it the oldest are forgotten early.
+const SEEN_MAX: u32 = 1_000_000;
+
+/// Which events to purge: those that fit all that is named.
+#[derive(Clone, Debug, Default)]
+pub struct Purge {
+    /// Of this site only.
+    pub site: Option<String>,
+    /// Stored before this moment only.
+    pub before: Option<Moment>,
+    /// Those in quarantine, instead of those that wait.
+    pub quarantine: bool,
+}
+
+impl Spool {
+    /// Takes one event out of the spool for good. Nothing happens when it is gone already.
+    ///
+    /// # Errors
+    /// When the change did not reach the disk; the event will then be delivered again.
+    pub async fn end(&self, seq: i64, outcome: Outcome) -> Result<(), StoreError> {
+        self.settle(vec![(seq, outcome)]).await
+    }
+
+    /// Takes events out of the spool for good, in one transaction, each booked with its outcome. One that is
+    /// gone already is not booked again.
+    ///
+    /// # Errors
+    /// When the change did not reach the disk; all of them still wait then.
+    pub async fn settle(&self, endings: Vec<(i64, Outcome)>) -> Result<(), StoreError> {
+        let work = move |db: &Connection| {
+            let mut statement =
+                db.prepare_cached("DELETE FROM spool WHERE seq = ?1 RETURNING coalesce(length(record), 0)")?;
+            let mut ended = Vec::with_capacity(endings.len());
+            let mut bytes = 0;
+            for (seq, outcome) in &endings {
+                let length: Option<u64> = statement.query_row([seq], |row| row.get(0)).optional()?;
+                if let Some(length) = length {
+                    bytes += length + ROW_OVERHEAD;
+                    ended.push(*outcome);
+                }
+            }
+            Ok((ended, bytes, oldest(db)?))
+        };
+        let spool = self.clone();
+        let after = move |result: Result<&(Vec<Outcome>, u64, i64), &StoreError>| {
+            if let Ok((ended, bytes, oldest)) = result {
+                for outcome in ended {
+                    spool.metrics.ledger.end_spooled(*outcome, 1);
+                }
+                spool.give_back(*bytes, *oldest);
+            }
+        };
+        self.store.write(work, after).await.map(drop)
+    }
+
+    /// Drops and counts what is too old, and forgets old event ids.
+    ///
+    /// # Errors
+    /// When the change did not reach the disk.
+    pub async fn sweep(&self) -> Result<u64, StoreError> {
+        let now = self.clock.now();
+        let too_old = now.0.saturating_sub(millis(self.limits.age_max));
+        let forget = now.0.saturating_sub(millis(SEEN_FOR));
+        self.remove(Outcome::Expired, move |db| {
+            db.prepare_cached("DELETE FROM seen WHERE at < ?1")?
+                .execute([forget])?;
+            db.prepare_cached(
+                "DELETE FROM seen WHERE at < (SELECT at FROM seen ORDER BY at DESC LIMIT 1 OFFSET ?1)",
+            )?
+            .execute([SEEN_MAX])?;
+            // Up to the first that is young enough, so that a long spool is not read through each time. One
+            // that a jump of the clock hides behind it is noticed when it is its turn to be sent.
+            let young = "SELECT seq FROM spool WHERE stored_at >= ?1 ORDER BY seq LIMIT 1";
+            let first_young: Option<i64> = db
+                .prepare_cached(young)?
+                .query_row([too_old], |row| row.get(0))
+                .optional()?;
+            let dropped = quarantine::trim(db, now)?;
+            let expired = rows::delete(db, "seq < ?1", &first_young.unwrap_or(i64::MAX))?;
+            Ok(Removed {
+                quarantine_dropped: dropped,
+                ..expired
+            })
+        })
+        .await
+        .map(|removed| removed.events)
+    }
+
+    /// Runs a transaction that deletes events, and books them under one outcome.
+    ///
+    /// # Errors
+    /// When the change did not reach the disk.
+    pub async fn remove(
+        &self,
+        outcome: Outcome,
+        mut work: impl FnMut(&Connection) -> rusqlite::Result<Removed> + Send + 'static,
+    ) -> Result<Removed, StoreError> {
+        let spool = self.clone();
+        let with_oldest = move |db: &Connection| {
+            let removed = work(db)?;
+            Ok((removed, oldest(db)?))
+        };
+        let after = move |result: Result<&(Removed, i64), &StoreError>| {
+            if let Ok((removed, oldest)) = result {
+                spool.metrics.ledger.end_spooled(outcome, removed.events);
+                let gone = removed.quarantined + removed.quarantine_dropped;
+                spool
+                    .metrics
+                    .quarantined
+                    .dec_by(i64::try_from(gone).unwrap_or(i64::MAX));
+                spool
+                    .metrics
+                    .quarantine_dropped
+                    .inc_by(removed.quarantine_dropped);
+                spool.give_back(removed.bytes, *oldest);
+            }
+        };
+        self.store
+            .write(with_oldest, after)
+            .await
+            .map(|(removed, _)| removed)
+    }
+
+    /// Deletes events on an operator's word. What is just being sent may still arrive.
+    ///
+    /// # Errors
+    /// When the change did not reach the disk; nothing is purged then.
+    pub async fn purge(&self, purge: Purge) -> Result<Removed, StoreError> {
+        self.remove(Outcome::Purged, move |db| rows::purge(db, &purge))
+            .await
+    }
+
+    /// Frees room, on the writer after a commit.
+    pub(super) fn give_back(&self, bytes: u64, oldest: i64) {
+        let before = self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.metrics
+            .ledger
+            .note_spool(before.saturating_sub(bytes), oldest);
+    }
+}
