@@ -36,7 +36,9 @@ impl DataFolder {
     /// [`InUse`](store::OpenError::InUse) when a running relay has it; otherwise what cannot be read.
     pub async fn open(config: &Config, clock: &Clock, metrics: &Arc<Metrics>) -> Result<Self, StartError> {
         let lock = FolderLock::take(&config.data_dir)?;
-        let (store, writer) = Store::start(store::open(&config.data_dir)?)?;
+        let (db, rebuilt) = store::open_or_rebuild(&config.data_dir, clock.now())?;
+        metrics.database_rebuilds.inc_by(u64::from(rebuilt.is_some()));
+        let (store, writer) = Store::start(db, clock.clone())?;
         let spool = Spool::open(
             store.clone(),
             Arc::clone(metrics),

@@ -48,6 +48,8 @@ pub struct Metrics {
     pub quarantined: Gauge,
     /// Quarantined records that were dropped because there were too many of them, or too old.
     pub quarantine_dropped: Counter,
+    /// Times the database was damaged, set aside and rebuilt.
+    pub database_rebuilds: Counter,
     /// Whether collection is on, by site: 1 or 0.
     pub enabled: Family<SiteLabel, Gauge>,
 }
@@ -191,6 +193,12 @@ impl Metrics {
             "Quarantined records dropped for want of room, or because of their age",
             quarantine_dropped.clone(),
         );
+        let database_rebuilds = Counter::default();
+        registry.register(
+            "database_rebuilds",
+            "Times the database was found damaged, set aside and rebuilt from what could be read",
+            database_rebuilds.clone(),
+        );
         let enabled = Family::default();
         registry.register(
             "collection_enabled",
@@ -230,6 +238,7 @@ impl Metrics {
             spool_write_duration,
             quarantined,
             quarantine_dropped,
+            database_rebuilds,
             enabled,
         }
     }

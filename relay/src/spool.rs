@@ -68,10 +68,13 @@ pub struct Spool {
     metrics: Arc<Metrics>,
     clock: Clock,
     limits: SpoolConfig,
+    /// Bytes that wait or are about to.
     bytes: Arc<AtomicU64>,
+    /// Bytes that wait; changed on the writer alone.
+    stored: Arc<AtomicU64>,
     lanes: Arc<[Lane]>,
-    /// When the database was last tried out, and whether it could be written.
-    probed: Arc<Mutex<Option<(Moment, bool)>>>,
+    /// When the database was last tried out, and what came of it.
+    probed: Arc<Mutex<Option<(Moment, Option<StoreError>)>>>,
 }
 
 impl Spool {
@@ -92,7 +95,6 @@ impl Spool {
                 Ok((events, bytes, quarantine::held(db)?))
             })
             .await?;
-        let bytes = Arc::new(AtomicU64::new(bytes));
         metrics.ledger.recover(events);
         metrics.quarantined.set(held);
         let spool = Self {
@@ -100,12 +102,19 @@ impl Spool {
             metrics,
             clock,
             limits,
-            bytes,
+            stored: Arc::new(AtomicU64::new(bytes)),
+            bytes: Arc::new(AtomicU64::new(bytes)),
             lanes: (0..lanes.clamp(1, usize::from(BUCKETS)))
                 .map(|_| Lane::default())
                 .collect(),
             probed: Arc::default(),
         };
+        // Not the spool itself: it would keep the store alive, and the store it.
+        let (metrics, bytes, stored) = (&spool.metrics, &spool.bytes, &spool.stored);
+        let (metrics, bytes, stored) = (Arc::clone(metrics), Arc::clone(bytes), Arc::clone(stored));
+        spool
+            .store
+            .after_rebuild(move |db| recount(db, &metrics, &bytes, &stored));
         spool.sweep().await?;
         Ok(spool)
     }
@@ -163,8 +172,10 @@ impl Spool {
                 Stored::Full => incoming.ticket.end(Outcome::SpoolFull),
             }
         }
-        let bytes = self.bytes.fetch_sub(unused, Ordering::Relaxed) - unused;
+        self.bytes.fetch_sub(unused, Ordering::Relaxed);
         if unused < reserved {
+            let added = reserved - unused;
+            let bytes = self.stored.fetch_add(added, Ordering::Relaxed) + added;
             let oldest = match self.metrics.ledger.counts().spool_oldest_ms {
                 0 => self.clock.now().0,
                 oldest => oldest,
@@ -179,25 +190,46 @@ impl Spool {
         }
     }
 
-    /// Whether the database can be written, tried out at most once a second: health is asked by
-    /// anybody, and each try costs an fsync.
-    pub async fn is_writable(&self) -> bool {
+    /// Why the database cannot be written; `None` when it can. Tried out at most once a second: health is
+    /// asked by anybody, and each try costs an fsync.
+    pub async fn trouble(&self) -> Option<StoreError> {
         let now = self.clock.now();
         let mut probed = self.probed.lock().await;
-        if let Some((at, writable)) = *probed
-            && now.since(at) < PROBE_EVERY
-            && now >= at
+        if let Some((at, trouble)) = &*probed
+            && now.since(*at) < PROBE_EVERY
+            && now >= *at
         {
-            return writable;
+            return trouble.clone();
         }
-        let writable = self
+        let tried = self
             .store
             .run(move |db| db.execute("UPDATE heartbeat SET at = ?1", [now.0]))
-            .await
-            .is_ok();
-        *probed = Some((now, writable));
-        writable
+            .await;
+        let trouble = tried.err();
+        *probed = Some((now, trouble.clone()));
+        trouble
     }
+
+    /// Whether the writer is there. Without it nothing can ever be stored again.
+    pub fn is_alive(&self) -> bool {
+        self.store.is_alive()
+    }
+}
+
+/// Books what a rebuild of the database has lost, on the writer.
+fn recount(db: &rusqlite::Connection, metrics: &Metrics, bytes: &AtomicU64, stored: &AtomicU64) {
+    let count = || Ok::<_, rusqlite::Error>((rows::total(db)?, oldest(db)?, quarantine::held(db)?));
+    // A new database can be read; where not, the next start counts again.
+    let Ok(((events, left), oldest, held)) = count() else {
+        return;
+    };
+    let lost = metrics.ledger.counts().spooled.saturating_sub(events);
+    metrics.ledger.end_spooled(Outcome::Corrupt, lost);
+    let before = stored.swap(left, Ordering::Relaxed);
+    bytes.fetch_sub(before.saturating_sub(left), Ordering::Relaxed);
+    metrics.ledger.note_spool(left, oldest);
+    metrics.quarantined.set(held);
+    metrics.database_rebuilds.inc();
 }
 
 fn millis(duration: Duration) -> i64 {

@@ -5,35 +5,34 @@
 //! this file knows nothing of spool, switch or accounts but their tables.
 
 mod lock;
+mod salvage;
 mod schema;
 #[cfg(test)]
 mod tests;
 mod writer;
 
-pub use lock::{FolderLock, make_folder};
+pub use lock::{FolderLock, Holder, make_folder};
+pub use salvage::{Rebuilt, open_or_rebuild};
 
-use rusqlite::{Connection, ErrorCode};
+use crate::clock::Clock;
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+use schema::Tables;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
-use writer::Job;
+use writer::{Database, Job};
 
 /// Jobs that may wait for the writer. When the queue is full, senders wait: that is back-pressure on
 /// requests, whose number is limited at the front door.
 const QUEUE_MAX: usize = 4096;
 /// How long a command (`user add`) waits for a relay that is committing, before it fails.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long the writer waits for a command that holds the database, before its jobs fail. Every request
-/// waits with it, so it is short; commands hold it for milliseconds.
-const WRITER_BUSY_TIMEOUT: Duration = Duration::from_secs(1);
-/// Prepared statements that are kept: more than the rooms have.
-const STATEMENTS_MAX: usize = 64;
-
 /// Why the database cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -41,13 +40,29 @@ pub enum OpenError {
     #[error("the data folder {0} cannot be used: {1}")]
     Folder(PathBuf, io::Error),
     /// Another relay has it.
-    #[error("another relay is using the data folder {0}; each relay needs a data_dir of its own")]
-    InUse(PathBuf),
+    #[error("another relay{1} is using the data folder {0}; each relay needs a data_dir of its own")]
+    InUse(PathBuf, Holder),
+    /// The file system has no locks, so nothing would keep two relays apart.
+    #[error(
+        "the data folder {0} cannot be locked: {1}; choose a data_dir on a local disk, or on a file system that has locks"
+    )]
+    NoLocks(PathBuf, io::Error),
+    /// There is nothing to look at, or it may not be looked at.
+    #[error("there is no database to look at in {0}: {1}; `data_dir` says where a relay keeps its own")]
+    Unreadable(PathBuf, io::Error),
     /// The file was written by a newer relay.
     #[error(
         "the database {0} was written by a newer relay (tables of version {1}); start that one, or give this one another data_dir"
     )]
     Newer(PathBuf, i64),
+    /// The file was written by an older relay, and is only looked at.
+    #[error("the database {0} was written by an older relay; `serve` brings it up to date at its start")]
+    Older(PathBuf),
+    /// The file is not what a relay wrote.
+    #[error(
+        "the database {0} is damaged; `serve` sets it aside at its start and saves what can still be read"
+    )]
+    Damaged(PathBuf),
     /// SQLite cannot open it.
     #[error("the database {0} cannot be opened: {1}")]
     Database(PathBuf, rusqlite::Error),
@@ -65,32 +80,59 @@ pub enum StoreError {
 }
 
 /// What SQLite stumbled over, from a closed list, so that it can be told to anybody.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Trouble {
     /// No room left on the disk.
-    #[error("disk full")]
     DiskFull,
     /// The file or its folder may not be written.
-    #[error("read-only")]
     ReadOnly,
     /// Another process holds the database.
-    #[error("locked by another process")]
     Busy,
     /// The file is not what SQLite wrote.
-    #[error("damaged")]
     Broken,
     /// The operating system could not read or write.
-    #[error("disk error")]
     Disk,
+    /// The file was removed or replaced while the relay runs.
+    Gone,
     /// The work itself stumbled: a defect of ours.
-    #[error("internal error")]
     Panicked,
-    /// Anything else, by SQLite's extended result code.
-    #[error("SQLite error {0}")]
+    /// Anything else, by SQLite's extended result code; 0 where a value could not be read.
     Other(i32),
 }
 
+impl std::fmt::Display for Trouble {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Other(code) => write!(f, "{} {code}", self.word()),
+            _ => f.write_str(self.word()),
+        }
+    }
+}
+
+impl StoreError {
+    /// What is wrong in a word or two, from a closed list.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Failed(trouble) => trouble.word(),
+            Self::Closed => "database closed",
+        }
+    }
+}
+
 impl Trouble {
+    fn word(self) -> &'static str {
+        match self {
+            Self::DiskFull => "disk full",
+            Self::ReadOnly => "read-only",
+            Self::Busy => "database locked",
+            Self::Broken => "database damaged",
+            Self::Disk => "disk error",
+            Self::Gone => "database file gone",
+            Self::Panicked => "internal error",
+            Self::Other(_) => "database error",
+        }
+    }
+
     /// Never takes over SQLite's text: it could quote a statement.
     fn of(error: &rusqlite::Error) -> Self {
         let Some(code) = error.sqlite_error() else {
@@ -107,13 +149,17 @@ impl Trouble {
     }
 }
 
+/// Where the database of a folder is.
+pub fn path(folder: &Path) -> PathBuf {
+    folder.join("relay.db")
+}
+
 /// Opens the database of a folder and brings its tables up to date.
 ///
 /// # Errors
-/// When the file is unusable or from a newer relay.
+/// When the file is unusable, damaged or from a newer relay.
 pub fn open(folder: &Path) -> Result<Connection, OpenError> {
-    let path = folder.join("relay.db");
-    let failed = |error| OpenError::Database(path.clone(), error);
+    let path = path(folder);
     // Made here, for its owner only; SQLite gives its other files the same rights.
     let made = File::options()
         .create(true)
@@ -122,14 +168,46 @@ pub fn open(folder: &Path) -> Result<Connection, OpenError> {
         .mode(0o600)
         .open(&path);
     made.map_err(|error| OpenError::Folder(folder.to_owned(), error))?;
-    let mut db = Connection::open(&path).map_err(failed)?;
-    db.busy_timeout(BUSY_TIMEOUT).map_err(failed)?;
-    // FULL makes a commit wait for the disk: 202 means on disk. secure_delete overwrites what is deleted.
-    db.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA secure_delete = ON;")
-        .map_err(failed)?;
-    match schema::bring_up_to_date(&mut db).map_err(failed)? {
-        Ok(()) => Ok(db),
-        Err(version) => Err(OpenError::Newer(path, version)),
+    let open = || {
+        let mut db = Connection::open(&path)?;
+        db.busy_timeout(BUSY_TIMEOUT)?;
+        // FULL makes a commit wait for the disk: 202 means on disk. secure_delete overwrites what is deleted.
+        db.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA secure_delete = ON;")?;
+        let tables = schema::bring_up_to_date(&mut db)?;
+        Ok((db, tables))
+    };
+    match open() {
+        Ok((db, Tables::Ready)) => Ok(db),
+        Ok((_, Tables::Newer(version))) => Err(OpenError::Newer(path, version)),
+        Ok((_, Tables::Older)) => Err(OpenError::Older(path)),
+        Ok((_, Tables::Damaged)) => Err(OpenError::Damaged(path)),
+        Err(error) if Trouble::of(&error) == Trouble::Broken => Err(OpenError::Damaged(path)),
+        Err(error) => Err(OpenError::Database(path, error)),
+    }
+}
+
+/// Opens the database of a folder to look at it, beside a relay that may be running. Nothing can be changed
+/// through it, and nothing is made where there is none.
+///
+/// # Errors
+/// When there is no database, or one that this relay cannot read.
+pub fn open_to_look(folder: &Path) -> Result<Connection, OpenError> {
+    let path = path(folder);
+    let file = File::open(&path);
+    file.map_err(|error| OpenError::Unreadable(path.clone(), error))?;
+    let open = || {
+        let db = Connection::open_with_flags(&path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+        db.busy_timeout(BUSY_TIMEOUT)?;
+        let tables = schema::look(&db)?;
+        Ok((db, tables))
+    };
+    match open() {
+        Ok((db, Tables::Ready)) => Ok(db),
+        Ok((_, Tables::Newer(version))) => Err(OpenError::Newer(path, version)),
+        Ok((_, Tables::Older)) => Err(OpenError::Older(path)),
+        Ok((_, Tables::Damaged)) => Err(OpenError::Damaged(path)),
+        Err(error) if Trouble::of(&error) == Trouble::Broken => Err(OpenError::Damaged(path)),
+        Err(error) => Err(OpenError::Database(path, error)),
     }
 }
 
@@ -140,13 +218,33 @@ pub fn open(folder: &Path) -> Result<Connection, OpenError> {
 pub fn open_in_memory() -> rusqlite::Result<Connection> {
     let mut db = Connection::open_in_memory()?;
     // A fresh database is never too new.
-    let _ = schema::bring_up_to_date(&mut db)?;
+    let _: Tables = schema::bring_up_to_date(&mut db)?;
     Ok(db)
 }
 
 /// A handle to the database. Clones share it.
 #[derive(Clone, Debug)]
-pub struct Store(Way);
+pub struct Store {
+    way: Way,
+    shared: Arc<Shared>,
+}
+
+/// What the rooms tell the writer beside their jobs.
+#[derive(Default)]
+struct Shared {
+    /// Whether what was deleted is to be taken out of the log as well.
+    tidy: AtomicBool,
+    /// What is to be done after the database was rebuilt.
+    rebuilt: OnceLock<Recount>,
+}
+
+type Recount = Box<dyn Fn(&Connection) + Send + Sync>;
+
+impl std::fmt::Debug for Shared {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Shared")
+    }
+}
 
 /// How jobs get to the database.
 #[derive(Clone, Debug)]
@@ -154,7 +252,7 @@ enum Way {
     /// To the writer thread, in groups.
     Thread(mpsc::Sender<Box<dyn Job>>),
     /// At once, in the caller's task, each in a transaction of its own.
-    Inline(Arc<Mutex<Connection>>),
+    Inline(Arc<Mutex<Database>>),
 }
 
 /// The writer thread, to be joined when the relay stops.
@@ -173,32 +271,48 @@ impl Writer {
 }
 
 impl Store {
-    /// Starts the writer thread on an open database.
+    /// Starts the writer thread on an open database. When SQLite finds the file damaged, the writer rebuilds
+    /// it and goes on; the clock names what it sets aside.
     ///
     /// # Errors
     /// When the operating system gives no thread.
-    pub fn start(db: Connection) -> io::Result<(Self, Writer)> {
+    pub fn start(db: Connection, clock: Clock) -> io::Result<(Self, Writer)> {
         let (jobs, queue) = mpsc::channel(QUEUE_MAX);
-        prepare(&db);
+        let shared = Arc::new(Shared::default());
+        let database = Database::new(db, clock, Arc::clone(&shared));
         let thread = std::thread::Builder::new()
             .name("store".into())
-            .spawn(move || writer::write_loop(db, queue))?;
-        Ok((Self(Way::Thread(jobs)), Writer(Mutex::new(Some(thread)))))
+            .spawn(move || database.serve(queue))?;
+        let way = Way::Thread(jobs);
+        Ok((Self { way, shared }, Writer(Mutex::new(Some(thread)))))
     }
 
     /// A store without a thread: each job runs at once where it is handed in. For simulations, whose paused
     /// clock must not run ahead of a thread it knows nothing of. All else is as with [`Store::start`].
     pub fn inline(db: Connection) -> Self {
-        prepare(&db);
-        Self(Way::Inline(Arc::new(Mutex::new(db))))
+        let shared = Arc::new(Shared::default());
+        let database = Database::new(db, Clock::system(), Arc::clone(&shared));
+        let way = Way::Inline(Arc::new(Mutex::new(database)));
+        Self { way, shared }
     }
 
     /// Whether jobs still get anywhere. Never `false` unless the writer thread is gone.
     pub fn is_alive(&self) -> bool {
-        match &self.0 {
+        match &self.way {
             Way::Thread(jobs) => !jobs.is_closed(),
             Way::Inline(_) => true,
         }
+    }
+
+    /// Asks the writer to empty SQLite's log after the next commit. What was deleted is overwritten in the
+    /// database at once, but stands in the log until then.
+    pub fn tidy_after_next_commit(&self) {
+        self.shared.tidy.store(true, Ordering::Relaxed);
+    }
+
+    /// Says what is to be done on the writer after it had to rebuild the database. Only the first one counts.
+    pub fn after_rebuild(&self, recount: impl Fn(&Connection) + Send + Sync + 'static) {
+        let _ = self.shared.rebuilt.set(Box::new(recount));
     }
 
     /// Runs `work` in the next transaction, then `after` once that is committed or failed. `after` runs
@@ -222,7 +336,7 @@ impl Store {
             after,
             reply,
         });
-        match &self.0 {
+        match &self.way {
             Way::Thread(jobs) => {
                 if let Err(refused) = jobs.send(job).await {
                     refused.0.finish(Err(StoreError::Closed));
@@ -231,7 +345,7 @@ impl Store {
             Way::Inline(db) => {
                 // A panic while it was held rolled its transaction back.
                 let mut db = db.lock().unwrap_or_else(PoisonError::into_inner);
-                writer::run_group(&mut db, &mut vec![job]);
+                db.run_group(&mut vec![job]);
             }
         }
         answer.await.unwrap_or(Err(StoreError::Closed))
@@ -247,13 +361,6 @@ impl Store {
     ) -> Result<T, StoreError> {
         self.write(work, |_| {}).await
     }
-}
-
-/// What the writer's connection has beyond a command's.
-fn prepare(db: &Connection) {
-    db.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
-    // Fails for a negative time only.
-    let _ = db.busy_timeout(WRITER_BUSY_TIMEOUT);
 }
 
 struct Write<T, W, A> {

@@ -66,7 +66,7 @@ pub(super) fn turn(path: &Path, site: &str, on: bool) -> Outcome {
                 folder.close().await;
                 turned?
             }
-            Err(StartError::Open(OpenError::InUse(_))) => turn_running(&config, site, on).await?,
+            Err(StartError::Open(OpenError::InUse(..))) => turn_running(&config, site, on).await?,
             Err(error) => return Err(error.into()),
         };
         let what = if on { "on" } else { "off" };

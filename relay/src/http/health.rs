@@ -1,6 +1,6 @@
 //! Health in the shape Spring's actuator has, which operators' tools know.
 //!
-//! Liveness says the process answers. Readiness says it can take events: it looks at the spool and the
+//! Liveness says the process answers and its writer is there. Readiness says it can take events: it looks at the spool and the
 //! policy, never at Plausible, because the spool takes over while Plausible is away. The root looks at
 //! everything, so it can be 503 while both groups are 200.
 
@@ -48,6 +48,8 @@ impl Status {
 struct Component {
     name: &'static str,
     status: Status,
+    /// Why it is not up: a word or two of a closed list, which anybody may read.
+    reason: Option<&'static str>,
     details: Value,
 }
 
@@ -64,7 +66,15 @@ pub(super) async fn detailed(State(app): State<Arc<App>>) -> Response {
 /// `GET /actuator/health/liveness` and `/readiness`.
 pub(super) async fn group(State(app): State<Arc<App>>, Path(name): Path<String>) -> Response {
     match name.as_str() {
-        "liveness" => answer(Status::Up, &json!({ "livenessState": { "status": "UP" } })),
+        "liveness" => {
+            let alive = if app.spool.is_alive() {
+                Status::Up
+            } else {
+                Status::Down
+            };
+            let shown = json!({ "livenessState": { "status": alive.name() } });
+            answer(alive, &shown, (alive == Status::Down).then_some("writer gone"))
+        }
         "readiness" => {
             let all = components(&app).await;
             let ready: Vec<_> = all.iter().filter(|c| READINESS.contains(&c.name)).collect();
@@ -84,7 +94,11 @@ pub(super) async fn group(State(app): State<Arc<App>>, Path(name): Path<String>)
                 .map(|c| (c.name.to_owned(), json!({ "status": c.status.name() })))
                 .collect();
             shown.insert("readinessState".into(), json!({ "status": stopping.name() }));
-            answer(worst, &Value::Object(shown))
+            let reason = match stopping {
+                Status::OutOfService => Some("stopping"),
+                _ => ready.iter().find_map(|c| c.reason),
+            };
+            answer(worst, &Value::Object(shown), reason)
         }
         _ => Problem::not_found().into_response(),
     }
@@ -114,24 +128,26 @@ fn root(components: &[Component], with_details: bool) -> Response {
     (worst.code(), Json(body)).into_response()
 }
 
-fn answer(status: Status, components: &Value) -> Response {
-    (
-        status.code(),
-        Json(json!({ "status": status.name(), "components": components })),
-    )
-        .into_response()
+fn answer(status: Status, components: &Value, reason: Option<&'static str>) -> Response {
+    let mut body = json!({ "status": status.name(), "components": components });
+    if let Some(reason) = reason {
+        body["reason"] = reason.into();
+    }
+    (status.code(), Json(body)).into_response()
 }
 
 async fn components(app: &App) -> Vec<Component> {
-    let writable = app.spool.is_writable().await;
+    let trouble = app.spool.trouble().await.map(|trouble| trouble.word());
+    let writable = trouble.is_none();
     let counts = app.metrics.ledger.counts();
     let limit = app.config.spool.bytes_max as u64;
     let db = if writable { Status::Up } else { Status::Down };
-    let spool = match writable {
-        false => Status::Down,
-        // The last bytes are hardly ever used up: an event that does not fit any more is refused.
-        true if counts.spool_bytes >= limit - limit / 100 => Status::OutOfService,
-        true => Status::Up,
+    // The last bytes are hardly ever used up: an event that does not fit any more is refused.
+    let full = counts.spool_bytes >= limit - limit / 100;
+    let (spool, spool_reason) = match writable {
+        false => (Status::Down, trouble),
+        true if full => (Status::OutOfService, Some("spool full")),
+        true => (Status::Up, None),
     };
     let oldest_age = (counts.spool_oldest_ms > 0).then(|| {
         app.clock
@@ -155,21 +171,43 @@ async fn components(app: &App) -> Vec<Component> {
         Component {
             name: "db",
             status: db,
-            details: json!({ "database": "SQLite", "result": i32::from(writable), "validationQuery": "UPDATE heartbeat" }),
+            reason: trouble,
+            details: with_reason(
+                json!({ "database": "SQLite", "result": i32::from(writable), "validationQuery": "UPDATE heartbeat" }),
+                trouble,
+            ),
         },
         Component {
             name: "spool",
             status: spool,
-            details: json!({ "events": counts.spooled, "bytes": counts.spool_bytes, "limit": limit, "oldestAgeSeconds": oldest_age }),
+            reason: spool_reason,
+            details: with_reason(
+                json!({
+                    "events": counts.spooled,
+                    "bytes": counts.spool_bytes,
+                    "limit": limit,
+                    "oldestAgeSeconds": oldest_age,
+                    "quarantined": app.metrics.quarantined.get(),
+                }),
+                spool_reason,
+            ),
         },
         Component {
             name: "plausible",
             status: plausible,
+            reason: None,
             details: json!({ "why": why }),
         },
         policy(app),
         disk_space(app),
     ]
+}
+
+fn with_reason(mut details: Value, reason: Option<&'static str>) -> Value {
+    if let Some(reason) = reason {
+        details["reason"] = reason.into();
+    }
+    details
 }
 
 /// The policy in use. A reload that failed is a warning: the policy before goes on serving.
@@ -187,6 +225,7 @@ fn policy(app: &App) -> Component {
     Component {
         name: "policy",
         status,
+        reason: None,
         details: json!({
             "plans": plans,
             "sha256": in_use.identity.sha256,
@@ -202,20 +241,22 @@ fn disk_space(app: &App) -> Component {
         Ok(disk) => {
             let free = disk.f_bavail.saturating_mul(disk.f_frsize);
             let total = disk.f_blocks.saturating_mul(disk.f_frsize);
-            let status = if free < DISK_FREE_MIN {
-                Status::Down
-            } else {
-                Status::Up
-            };
+            let low = free < DISK_FREE_MIN;
+            let reason = low.then_some("disk space low");
             Component {
                 name: "diskSpace",
-                status,
-                details: json!({ "total": total, "free": free, "threshold": DISK_FREE_MIN }),
+                status: if low { Status::Down } else { Status::Up },
+                reason,
+                details: with_reason(
+                    json!({ "total": total, "free": free, "threshold": DISK_FREE_MIN }),
+                    reason,
+                ),
             }
         }
         Err(_) => Component {
             name: "diskSpace",
             status: Status::Unknown,
+            reason: None,
             details: json!({}),
         },
     }

@@ -65,11 +65,13 @@ impl Spool {
         self.store.write(work, after).await.map(drop)
     }
 
-    /// Drops and counts what is too old, and forgets old event ids.
+    /// Drops and counts what is too old, forgets old event ids, and takes what was deleted since the last
+    /// time out of SQLite's log.
     ///
     /// # Errors
     /// When the change did not reach the disk.
     pub async fn sweep(&self) -> Result<u64, StoreError> {
+        self.store.tidy_after_next_commit();
         let now = self.clock.now();
         let too_old = now.0.saturating_sub(millis(self.limits.age_max));
         let forget = now.0.saturating_sub(millis(SEEN_FOR));
@@ -107,6 +109,10 @@ impl Spool {
         outcome: Outcome,
         mut work: impl FnMut(&Connection) -> rusqlite::Result<Removed> + Send + 'static,
     ) -> Result<Removed, StoreError> {
+        if outcome == Outcome::Purged {
+            // What was to be gone must not stay in SQLite's log.
+            self.store.tidy_after_next_commit();
+        }
         let spool = self.clone();
         let with_oldest = move |db: &Connection| {
             let removed = work(db)?;
@@ -144,7 +150,8 @@ impl Spool {
 
     /// Frees room, on the writer after a commit.
     pub(super) fn give_back(&self, bytes: u64, oldest: i64) {
-        let before = self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        let before = self.stored.fetch_sub(bytes, Ordering::Relaxed);
         self.metrics
             .ledger
             .note_spool(before.saturating_sub(bytes), oldest);

@@ -168,7 +168,8 @@ impl Spool {
                 return;
             };
             spool.metrics.ledger.recover(replayed.replayed);
-            let before = spool.bytes.fetch_add(*bytes, Ordering::Relaxed);
+            spool.bytes.fetch_add(*bytes, Ordering::Relaxed);
+            let before = spool.stored.fetch_add(*bytes, Ordering::Relaxed);
             spool.metrics.ledger.note_spool(before + bytes, *oldest);
             spool.metrics.quarantined.set(*held);
             for lane in spool.lanes.iter() {

@@ -62,24 +62,76 @@ pub(super) const STEPS: [&str; 4] = [
 ",
 ];
 
-/// Makes the tables that a database lacks, in one transaction. `Err` with the number of steps it has had
-/// when that is more than this relay knows.
-pub(super) fn bring_up_to_date(db: &mut Connection) -> rusqlite::Result<Result<(), i64>> {
+/// The upper half of SQLite's `application_id`; the lower one repeats `user_version`. When the two
+/// disagree, the header is damaged: a flipped bit must not look like a newer relay's database.
+const SIGNATURE: i64 = 0x4652_0000;
+/// The last version that was written without a signature.
+const UNSIGNED: i64 = 3;
+/// Reads a column of each table: fails where the tables' own table is damaged.
+const TOUCH: &str = "
+    SELECT seq, bucket, site, stored_at, record, not_before FROM spool NOT INDEXED WHERE 0 UNION ALL
+    SELECT id, bucket, site, stored_at, record, at || reason FROM quarantine WHERE 0 UNION ALL
+    SELECT id, at, 0, 0, 0, 0 FROM seen WHERE 0 UNION ALL
+    SELECT site, is_on, changed_at, changed_by, 0, 0 FROM switch WHERE 0 UNION ALL
+    SELECT id, site, is_on, at, by, purged FROM switch_log WHERE 0 UNION ALL
+    SELECT id, at, 0, 0, 0, 0 FROM heartbeat WHERE 0 UNION ALL
+    SELECT name, password_hash, created_at, 0, 0, 0 FROM account WHERE 0 UNION ALL
+    SELECT id, at, sha256, source, 0, 0 FROM policy_log WHERE 0";
+
+/// What became of the tables.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Tables {
+    /// They are all there.
+    Ready,
+    /// They have had this number of steps, more than this relay knows.
+    Newer(i64),
+    /// An earlier relay made them, and some are missing.
+    Older,
+    /// They are not what a relay wrote.
+    Damaged,
+}
+
+/// Judges the tables of a database without changing anything. Those of an earlier relay are not ready.
+pub(super) fn look(db: &Connection) -> rusqlite::Result<Tables> {
+    let pragma = |name: &str| db.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+    let (version, signature) = (pragma("user_version")?, pragma("application_id")?);
+    Ok(match usize::try_from(version) {
+        _ if !is_signed(version, signature) => Tables::Damaged,
+        Ok(had) if had > STEPS.len() => Tables::Newer(version),
+        Ok(had) if had < STEPS.len() => Tables::Older,
+        Ok(_) if db.prepare(TOUCH).is_ok() => Tables::Ready,
+        _ => Tables::Damaged,
+    })
+}
+
+fn is_signed(version: i64, signature: i64) -> bool {
+    (signature == 0 && version <= UNSIGNED) || signature == SIGNATURE | version
+}
+
+/// Makes the tables that a database lacks, in one transaction.
+pub(super) fn bring_up_to_date(db: &mut Connection) -> rusqlite::Result<Tables> {
     // Immediate, so that two commands that meet on a new file do not both make its tables.
     let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let version: i64 = tx.pragma_query_value(None, "user_version", |row| row.get(0))?;
+    let pragma = |name: &str| tx.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
+    let (version, signature) = (pragma("user_version")?, pragma("application_id")?);
+    if !is_signed(version, signature) {
+        return Ok(Tables::Damaged);
+    }
     let missing = usize::try_from(version).ok().and_then(|had| STEPS.get(had..));
     let Some(missing) = missing else {
-        return Ok(Err(version));
+        return Ok(Tables::Newer(version));
     };
     for step in missing {
         tx.execute_batch(step)?;
     }
     if !missing.is_empty() {
-        tx.pragma_update(None, "user_version", STEPS.len() as i64)?;
+        let steps = STEPS.len() as i64;
+        tx.pragma_update(None, "user_version", steps)?;
+        tx.pragma_update(None, "application_id", SIGNATURE | steps)?;
     }
     tx.commit()?;
-    Ok(Ok(()))
+    let whole = db.prepare(TOUCH).is_ok();
+    Ok(if whole { Tables::Ready } else { Tables::Damaged })
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ fn insert(db: &Connection, name: &str) -> rusqlite::Result<usize> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_job_that_fails_or_stumbles_takes_no_other_with_it() {
     let folder = tempfile::tempdir().unwrap();
-    let (threaded, writer) = Store::start(open(folder.path()).unwrap()).unwrap();
+    let (threaded, writer) = Store::start(open(folder.path()).unwrap(), Clock::system()).unwrap();
     let inline = Store::inline(open_in_memory().unwrap());
     for store in [threaded.clone(), inline] {
         let (good, twice, stumbled, last) = tokio::join!(
@@ -36,4 +36,170 @@ async fn a_job_that_fails_or_stumbles_takes_no_other_with_it() {
     }
     drop(threaded);
     tokio::task::spawn_blocking(move || writer.join()).await.unwrap();
+}
+
+/// A database with a site that is on, an account and events, closed in good order.
+fn furnish(folder: &Path, events: u8) {
+    let mut db = open(folder).unwrap();
+    db.execute_batch(
+        "INSERT INTO account VALUES ('alice', 'hash', 1);
+         INSERT INTO switch VALUES ('s', 1, 5, 'alice'), ('off', 0, 6, 'alice');
+         INSERT INTO switch_log VALUES (1, 's', 1, 5, 'alice', 0), (2, 'off', 0, 6, 'alice', 0);
+         INSERT INTO policy_log VALUES (1, 7, 'ab', 'builtin');
+         INSERT INTO seen VALUES (x'01', 8);",
+    )
+    .unwrap();
+    let tx = db.transaction().unwrap();
+    for n in 0..events {
+        tx.execute(
+            "INSERT INTO spool (bucket, site, stored_at, record) VALUES (?1 % 64, 's', ?1, zeroblob(400))",
+            [n],
+        )
+        .unwrap();
+    }
+    tx.commit().unwrap();
+    db.execute_batch("PRAGMA wal_checkpoint(TRUNCATE);").unwrap();
+}
+
+fn one(db: &Connection, sql: &str) -> i64 {
+    db.query_row(sql, [], |row| row.get(0)).unwrap()
+}
+
+/// The page of the file that a table begins on, counted from 1.
+fn root(folder: &Path, table: &str) -> usize {
+    let db = open(folder).unwrap();
+    let sql = format!("SELECT rootpage FROM sqlite_schema WHERE name = '{table}'");
+    usize::try_from(one(&db, &sql)).unwrap()
+}
+
+const PAGE: usize = 4096;
+
+#[test]
+fn a_damaged_database_is_set_aside_and_what_can_be_read_is_saved() {
+    type Harm = fn(&mut Vec<u8>, &dyn Fn(&str) -> usize);
+    // How it is harmed, whether that is noticed, how many of 200 events are saved at least, and whether the
+    // site is still on.
+    let rows: &[(&str, Harm, bool, i64, bool)] = &[
+        ("nothing", |_, _| {}, false, 200, true),
+        (
+            "a leaf of the events",
+            |bytes, page| {
+                let at = (page("spool_parked") + 4) * PAGE;
+                bytes[at..at + PAGE].fill(0xa5);
+            },
+            true,
+            150,
+            true,
+        ),
+        (
+            "the root of the events",
+            |bytes, page| bytes[(page("spool") - 1) * PAGE..][..100].fill(0xff),
+            true,
+            0,
+            true,
+        ),
+        (
+            "the switch",
+            |bytes, page| bytes[(page("switch") - 1) * PAGE..][..8].fill(0xff),
+            true,
+            200,
+            false,
+        ),
+        (
+            "the switch's history",
+            |bytes, page| bytes[(page("switch_log") - 1) * PAGE..][..8].fill(0xff),
+            true,
+            200,
+            false,
+        ),
+        (
+            "the last pages",
+            |bytes, _| bytes.truncate(bytes.len() - 2 * PAGE),
+            true,
+            100,
+            true,
+        ),
+        ("half a page", |bytes, _| bytes.truncate(PAGE / 2), true, 0, false),
+        ("the first bytes", |bytes, _| bytes[..16].fill(0), true, 0, false),
+        ("the version", |bytes, _| bytes[63] ^= 0x40, true, 200, true),
+        ("all of it", |bytes, _| bytes.fill(b'x'), true, 0, false),
+    ];
+    for (what, harm, noticed, saved, is_on) in rows {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        furnish(folder, 200);
+        let mut bytes = std::fs::read(path(folder)).unwrap();
+        harm(&mut bytes, &|table| root(folder, table));
+        std::fs::write(path(folder), &bytes).unwrap();
+        let (db, rebuilt) = open_or_rebuild(folder, crate::clock::Moment(1_800_000_000_000)).unwrap();
+        assert_eq!(rebuilt.is_some(), *noticed, "{what}");
+        assert_eq!(
+            db.query_row("PRAGMA integrity_check", [], |row| row.get::<_, String>(0))
+                .unwrap(),
+            "ok"
+        );
+        let events = one(&db, "SELECT count(*) FROM spool");
+        assert!(events >= *saved, "{what}: {events} events");
+        assert_eq!(
+            one(&db, "SELECT count(*) FROM switch WHERE is_on") == 1,
+            *is_on,
+            "{what}"
+        );
+        if let Some(rebuilt) = rebuilt {
+            assert_eq!(rebuilt.events, u64::try_from(events).unwrap(), "{what}");
+            let lost = rebuilt.events < 200 || one(&db, "SELECT count(*) FROM account") == 0;
+            assert!(
+                rebuilt.some_lost || !lost || *what == "all of it",
+                "{what}: {rebuilt:?}"
+            );
+            let mode = std::fs::metadata(&rebuilt.set_aside).unwrap();
+            assert_eq!(
+                std::os::unix::fs::PermissionsExt::mode(&mode.permissions()) & 0o777,
+                0o600,
+                "{what}"
+            );
+            assert!(
+                rebuilt.set_aside.ends_with("relay.db.broken-1800000000000"),
+                "{what}"
+            );
+            db.execute(
+                "INSERT INTO spool (bucket, site, stored_at, record) VALUES (1, 's', 1, x'')",
+                [],
+            )
+            .unwrap();
+            assert!(
+                one(&db, "SELECT max(seq) FROM spool") > 1_000_000,
+                "{what}: numbers go on"
+            );
+        }
+    }
+}
+
+#[test]
+fn only_the_newest_damaged_files_are_kept_and_a_clean_end_needs_no_check() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    for now in 1..=5 {
+        std::fs::write(path(folder), vec![b'x'; 5000]).unwrap();
+        let (_, rebuilt) = open_or_rebuild(folder, crate::clock::Moment(now)).unwrap();
+        assert!(rebuilt.is_some());
+    }
+    let mut names: Vec<String> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|name| name.contains("broken"))
+        .collect();
+    names.sort_unstable();
+    assert_eq!(
+        names,
+        ["relay.db.broken-3", "relay.db.broken-4", "relay.db.broken-5"]
+    );
+
+    let (store, writer) = Store::start(open(folder).unwrap(), Clock::system()).unwrap();
+    drop(store);
+    writer.join();
+    let marker = folder.join("relay.clean");
+    assert!(marker.exists());
+    drop(open_or_rebuild(folder, crate::clock::Moment(6)).unwrap());
+    assert!(!marker.exists(), "it stands for one start only");
 }

@@ -3,9 +3,15 @@
 //! Nothing is paid for the case that a job fails. When one does, the whole group is rolled back and each
 //! job runs again in a transaction of its own, so that it fails alone.
 
-use super::{StoreError, Trouble};
+use super::{Shared, StoreError, Trouble, salvage};
+use crate::clock::Clock;
 use rusqlite::{Connection, TransactionBehavior};
+use std::os::unix::fs::MetadataExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 use tokio::sync::mpsc;
 
 /// Most jobs of one transaction, so that the first of them does not wait for ever.
@@ -18,68 +24,200 @@ pub(super) trait Job: Send {
     fn finish(self: Box<Self>, committed: Result<(), StoreError>);
 }
 
-/// Commits what is queued until all senders are gone.
-pub(super) fn write_loop(mut db: Connection, mut queue: mpsc::Receiver<Box<dyn Job>>) {
-    let mut group = Vec::with_capacity(GROUP_MAX);
-    while queue.blocking_recv_many(&mut group, GROUP_MAX) > 0 {
-        run_group(&mut db, &mut group);
-    }
-    // Leaves one tidy file behind; a failure costs nothing but that.
-    let _ = db.execute_batch("PRAGMA wal_checkpoint(TRUNCATE);");
+/// How long the writer waits for a command that holds the database, before its jobs fail. Every request
+/// waits with it, so it is short; commands hold it for milliseconds.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
+/// Prepared statements that are kept: more than the rooms have.
+const STATEMENTS_MAX: usize = 64;
+/// Most times the writer rebuilds a damaged database while it runs. Then the disk itself must be failing:
+/// jobs fail until somebody looks after it.
+const REBUILDS_MAX: u32 = 3;
+
+/// The writer's end of the database.
+#[derive(Debug)]
+pub(super) struct Database {
+    db: Connection,
+    clock: Clock,
+    shared: Arc<Shared>,
+    /// The file and what tells it from another at its place; `None` for one in memory.
+    file: Option<(PathBuf, FileId)>,
+    /// What the last group stumbled over, so that a change is logged and not each job.
+    trouble: Option<Trouble>,
+    rebuilds: u32,
 }
 
-/// Runs a group to its end and empties it. A panic inside a job is its failure, not the writer's end.
-pub(super) fn run_group(db: &mut Connection, group: &mut Vec<Box<dyn Job>>) {
-    let together = attempt(db, group);
-    let alone = matches!(together, Err(Fault::Job(_))) && group.len() > 1;
-    // What keeps a transaction from beginning keeps all of them: no use in waiting for it job by job.
-    let mut unavailable = None;
-    for mut job in group.drain(..) {
-        let result = match (&together, &unavailable) {
-            (_, Some(error)) => Err(StoreError::clone(error)),
-            (_, None) if alone => attempt(db, std::slice::from_mut(&mut job)).map_err(|fault| {
-                if let Fault::Begin(error) = &fault {
-                    unavailable = Some(error.clone());
-                }
-                fault.error()
-            }),
-            (Ok(()), None) => Ok(()),
-            (Err(fault), None) => Err(fault.error()),
+/// Device and inode.
+type FileId = (u64, u64);
+
+impl Database {
+    pub(super) fn new(db: Connection, clock: Clock, shared: Arc<Shared>) -> Self {
+        let mut database = Self {
+            db,
+            clock,
+            shared,
+            file: None,
+            trouble: None,
+            rebuilds: 0,
         };
-        // The bookkeeping is as able to stumble as the work; the next job's must still be done.
-        let _ = catch_unwind(AssertUnwindSafe(|| job.finish(result)));
+        database.prepare();
+        database
     }
+
+    /// What the writer's connection has beyond a command's.
+    fn prepare(&mut self) {
+        self.db.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
+        // Fails for a negative time only.
+        let _ = self.db.busy_timeout(BUSY_TIMEOUT);
+        let path = self.db.path().filter(|path| !path.is_empty()).map(PathBuf::from);
+        self.file = path.and_then(|path| {
+            let id = id_of(&path)?;
+            Some((path, id))
+        });
+    }
+
+    /// Commits what is queued until all senders are gone.
+    pub(super) fn serve(mut self, mut queue: mpsc::Receiver<Box<dyn Job>>) {
+        let mut group = Vec::with_capacity(GROUP_MAX);
+        while queue.blocking_recv_many(&mut group, GROUP_MAX) > 0 {
+            self.run_group(&mut group);
+        }
+        // Leaves one tidy file behind; a failure costs nothing but a check at the next start.
+        let folded = self.db.execute_batch("PRAGMA wal_checkpoint(TRUNCATE);").is_ok();
+        let closed = self.db.close().is_ok();
+        if folded && closed && self.trouble.is_none() {
+            if let Some((path, _)) = self.file {
+                salvage::mark_clean(&path);
+            }
+        }
+    }
+
+    /// Runs a group to its end and empties it. A panic inside a job is its failure, not the writer's end.
+    pub(super) fn run_group(&mut self, group: &mut Vec<Box<dyn Job>>) {
+        let together = self.attempt(group);
+        self.note(together.as_ref().err());
+        let alone = group.len() > 1 && together.as_ref().is_err_and(|fault| !fault.is_hopeless());
+        // What keeps a transaction from beginning keeps all of them: no use in waiting for it job by job.
+        let mut hopeless = None;
+        for mut job in group.drain(..) {
+            let result = match (&together, &hopeless) {
+                (_, Some(error)) => Err(StoreError::clone(error)),
+                (_, None) if alone => self.attempt(std::slice::from_mut(&mut job)).map_err(|fault| {
+                    if fault.is_hopeless() {
+                        hopeless = Some(fault.error());
+                    }
+                    fault.error()
+                }),
+                (Ok(()), None) => Ok(()),
+                (Err(fault), None) => Err(fault.error()),
+            };
+            // The bookkeeping is as able to stumble as the work; the next job's must still be done.
+            let _ = catch_unwind(AssertUnwindSafe(|| job.finish(result)));
+        }
+        if self.trouble == Some(Trouble::Broken) {
+            self.rebuild();
+        }
+        if self.shared.tidy.swap(false, Ordering::Relaxed) {
+            self.tidy();
+        }
+    }
+
+    /// Runs jobs in one transaction. It is rolled back where it does not get to its end.
+    fn attempt(&mut self, jobs: &mut [Box<dyn Job>]) -> Result<(), Fault> {
+        if !self.is_in_place() {
+            return Err(Fault::Begin(Trouble::Gone));
+        }
+        let tx = self
+            .db
+            .transaction_with_behavior(TransactionBehavior::Immediate)
+            .map_err(|error| Fault::Begin(Trouble::of(&error)))?;
+        let ran = catch_unwind(AssertUnwindSafe(|| {
+            jobs.iter_mut().try_for_each(|job| job.run(&tx))
+        }));
+        let ran = ran.map_err(|_| Fault::Job(Trouble::Panicked))?;
+        ran.and_then(|()| tx.commit())
+            .map_err(|error| Fault::Job(Trouble::of(&error)))
+    }
+
+    /// Whether the open file is still the one at its place. What is written into a file that was unlinked
+    /// is lost with this process, so it must not be called stored.
+    fn is_in_place(&self) -> bool {
+        self.file
+            .as_ref()
+            .is_none_or(|(path, id)| id_of(path).as_ref() == Some(id))
+    }
+
+    /// Logs what went wrong, and that it is over, once each.
+    fn note(&mut self, fault: Option<&Fault>) {
+        let trouble = fault.map(Fault::trouble);
+        if trouble != self.trouble {
+            match trouble {
+                Some(trouble) => tracing::error!(%trouble, "the database cannot be used"),
+                None => tracing::info!("the database can be used again"),
+            }
+            self.trouble = trouble;
+        }
+    }
+
+    /// Empties SQLite's log. Somebody who reads meanwhile is not waited for; the next time comes soon.
+    fn tidy(&mut self) {
+        let _ = self.db.busy_timeout(Duration::ZERO);
+        let _ = self.db.execute_batch("PRAGMA wal_checkpoint(TRUNCATE);");
+        let _ = self.db.busy_timeout(BUSY_TIMEOUT);
+    }
+
+    /// Sets a damaged file aside and goes on with what can be read of it.
+    fn rebuild(&mut self) {
+        let Some((path, _)) = self.file.clone() else {
+            return;
+        };
+        let (Some(folder), Ok(nothing)) = (path.parent(), Connection::open_in_memory()) else {
+            return;
+        };
+        if self.rebuilds >= REBUILDS_MAX {
+            return;
+        }
+        self.rebuilds += 1;
+        drop(std::mem::replace(&mut self.db, nothing));
+        match salvage::rebuild(folder, self.clock.now()) {
+            Ok((db, _)) => {
+                self.db = db;
+                self.prepare();
+                self.trouble = None;
+                if let Some(recount) = self.shared.rebuilt.get() {
+                    recount(&self.db);
+                }
+            }
+            // The connection that knows no table makes every job fail, as it should.
+            Err(error) => tracing::error!(%error, "the damaged database could not be rebuilt"),
+        }
+    }
+}
+
+fn id_of(path: &Path) -> Option<FileId> {
+    let found = std::fs::metadata(path).ok()?;
+    Some((found.dev(), found.ino()))
 }
 
 /// Why a transaction left nothing behind.
 enum Fault {
     /// It did not begin.
-    Begin(StoreError),
+    Begin(Trouble),
     /// A job, or the commit.
-    Job(StoreError),
+    Job(Trouble),
 }
 
 impl Fault {
-    fn error(&self) -> StoreError {
-        match self {
-            Self::Begin(error) | Self::Job(error) => error.clone(),
-        }
+    fn trouble(&self) -> Trouble {
+        let (Self::Begin(trouble) | Self::Job(trouble)) = self;
+        *trouble
     }
-}
 
-/// Runs jobs in one transaction. It is rolled back where it does not get to its end.
-fn attempt(db: &mut Connection, jobs: &mut [Box<dyn Job>]) -> Result<(), Fault> {
-    let failed = |error: rusqlite::Error| StoreError::Failed(Trouble::of(&error));
-    let tx = db
-        .transaction_with_behavior(TransactionBehavior::Immediate)
-        .map_err(|error| Fault::Begin(failed(error)))?;
-    let ran = catch_unwind(AssertUnwindSafe(|| {
-        jobs.iter_mut().try_for_each(|job| job.run(&tx))
-    }));
-    let ran = ran.map_err(|_| Fault::Job(StoreError::Failed(Trouble::Panicked)))?;
-    let ended = ran.and_then(|()| tx.commit()).map_err(failed);
-    if let Err(error) = &ended {
-        tracing::error!(%error, jobs = jobs.len(), "a transaction failed");
+    fn error(&self) -> StoreError {
+        StoreError::Failed(self.trouble())
     }
-    ended.map_err(Fault::Job)
+
+    /// Whether the next job would meet the same.
+    fn is_hopeless(&self) -> bool {
+        matches!(self, Self::Begin(_) | Self::Job(Trouble::Broken))
+    }
 }
