@@ -6,6 +6,8 @@
 
 mod lanes;
 mod leave;
+#[cfg(test)]
+mod model;
 mod quarantine;
 mod record;
 mod rows;

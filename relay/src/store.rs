@@ -279,7 +279,7 @@ impl Store {
     pub fn start(db: Connection, clock: Clock) -> io::Result<(Self, Writer)> {
         let (jobs, queue) = mpsc::channel(QUEUE_MAX);
         let shared = Arc::new(Shared::default());
-        let database = Database::new(db, clock, Arc::clone(&shared));
+        let database = Database::new(db, clock, Arc::clone(&shared), writer::BUSY_TIMEOUT);
         let thread = std::thread::Builder::new()
             .name("store".into())
             .spawn(move || database.serve(queue))?;
@@ -288,10 +288,11 @@ impl Store {
     }
 
     /// A store without a thread: each job runs at once where it is handed in. For simulations, whose paused
-    /// clock must not run ahead of a thread it knows nothing of. All else is as with [`Store::start`].
+    /// clock must not run ahead of a thread it knows nothing of. It does not wait for a busy database either. All
+    /// else is as with [`Store::start`].
     pub fn inline(db: Connection) -> Self {
         let shared = Arc::new(Shared::default());
-        let database = Database::new(db, Clock::system(), Arc::clone(&shared));
+        let database = Database::new(db, Clock::system(), Arc::clone(&shared), Duration::ZERO);
         let way = Way::Inline(Arc::new(Mutex::new(database)));
         Self { way, shared }
     }

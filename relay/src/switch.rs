@@ -293,7 +293,11 @@ impl Switches {
 pub fn read(db: &Connection, domain: &str) -> rusqlite::Result<(bool, Option<Change>)> {
     let row = db
         .query_row(
-            "SELECT is_on, changed_at, changed_by FROM switch WHERE site = ?1",
+            // On only where the log's last word says so too: one flipped bit must not switch collection on.
+            "SELECT is_on = 1 AND coalesce((
+                SELECT is_on = 1 AND at = changed_at FROM switch_log
+                WHERE switch_log.site = switch.site ORDER BY id DESC LIMIT 1
+             ), 0), changed_at, changed_by FROM switch WHERE site = ?1",
             [domain],
             |row| {
                 Ok((

@@ -22,10 +22,13 @@ pub(super) struct Desk {
 
 pub(super) fn config(bytes_max: usize) -> Config {
     let text = format!(
-        "[upstream]\nurl = \"http://127.0.0.1:9\"\n[spool]\nbytes_max = {bytes_max}\nage_max_s = {}\n[[site]]\ndomain = \"{SITE}\"\n",
+        "[upstream]\nurl = \"http://127.0.0.1:9\"\n[spool]\nage_max_s = {}\n[[site]]\ndomain = \"{SITE}\"\n",
         AGE_MAX / 1000
     );
-    Config::parse("relay.toml", &text, std::path::Path::new("/"), &|_| None).unwrap()
+    let mut config = Config::parse("relay.toml", &text, std::path::Path::new("/"), &|_| None).unwrap();
+    // Less than a relay may be given, so that a few events fill it.
+    config.spool.bytes_max = bytes_max;
+    config
 }
 
 impl Desk {

@@ -63,10 +63,12 @@ pub struct Rebuilt {
 pub fn open_or_rebuild(folder: &Path, now: Moment) -> Result<(Connection, Option<Rebuilt>), OpenError> {
     finish_interrupted(folder)?;
     let clean = fs::remove_file(marker(&path(folder))).is_ok();
-    match open(folder) {
-        Ok(db) if clean || is_sound(&db) => return Ok((db, None)),
-        Ok(_) | Err(OpenError::Damaged(_)) => {}
-        Err(error) => return Err(error),
+    if is_header_sound(&path(folder)) {
+        match open(folder) {
+            Ok(db) if clean || is_sound(&db) => return Ok((db, None)),
+            Ok(_) | Err(OpenError::Damaged(_)) => {}
+            Err(error) => return Err(error),
+        }
     }
     rebuild(folder, now).map(|(db, rebuilt)| (db, Some(rebuilt)))
 }
@@ -203,24 +205,44 @@ fn keep_newest(folder: &Path) {
     }
 }
 
-/// Gives a file that was cut off its length back: SQLite reads nothing at all of one that is shorter than its
-/// header says. Zeros are no page, so nothing is made up.
-fn lengthen(database: &Path) -> io::Result<()> {
+/// What the header of each of our databases has at fixed places: SQLite's name, pages of 4096 bytes, a log
+/// beside it, no reserved bytes; the format of the tables; no automatic vacuum and UTF-8.
+const HEADER: [(u64, &[u8]); 4] = [
+    (0, b"SQLite format 3\0\x10\0\x02\x02\0\x40\x20\x20"),
+    (44, &[0, 0, 0, 4]),
+    (52, &[0, 0, 0, 0, 0, 0, 0, 1]),
+    (64, &[0, 0, 0, 0]),
+];
+const PAGE_BYTES: u64 = 4096;
+
+/// Whether the header is one of ours, or there is none yet. SQLite takes some damage to it for a wish, such
+/// as another text encoding or not to be written.
+fn is_header_sound(database: &Path) -> bool {
+    let Ok(file) = File::open(database) else {
+        return true;
+    };
+    if file.metadata().is_ok_and(|file| file.len() == 0) {
+        return true;
+    }
+    HEADER.iter().all(|(at, want)| {
+        let mut found = vec![0; want.len()];
+        file.read_exact_at(&mut found, *at).is_ok() && found == *want
+    })
+}
+
+/// Writes the header as it has to be, and gives a file that was cut off its length back: SQLite reads nothing
+/// at all of one that is shorter than its header says. Zeros are no page, so nothing is made up.
+fn mend(database: &Path) -> io::Result<()> {
     let file = File::options().read(true).write(true).open(database)?;
-    let mut header = [0; 32];
-    file.read_exact_at(&mut header, 0)?;
-    let number = |from: usize, bytes: usize| {
-        let digits = &header[from..from + bytes];
-        digits
-            .iter()
-            .fold(0_u64, |number, byte| number << 8 | u64::from(*byte))
-    };
-    // In the file format's words, 1 is 65536.
-    let page = match number(16, 2) {
-        1 => 65_536,
-        page => page,
-    };
-    let (is, was) = (file.metadata()?.len(), page * number(28, 4));
+    for (at, bytes) in HEADER {
+        file.write_all_at(bytes, at)?;
+    }
+    let mut pages = [0; 4];
+    file.read_exact_at(&mut pages, 28)?;
+    let (is, was) = (
+        file.metadata()?.len(),
+        PAGE_BYTES * u64::from(u32::from_be_bytes(pages)),
+    );
     if is < was && was / CUT_MAX <= is {
         file.set_len(was)?;
     }
@@ -229,8 +251,8 @@ fn lengthen(database: &Path) -> io::Result<()> {
 
 /// Copies all that can be read: events, other rows, and whether some were lost.
 fn save(database: &Path, new: &Connection) -> rusqlite::Result<(u64, u64, bool)> {
-    // What cannot be lengthened is read as it is.
-    let _ = lengthen(database);
+    // What cannot be mended is read as it is.
+    let _ = mend(database);
     let old = Connection::open_with_flags(database, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     let tx = new.unchecked_transaction()?;
     let (mut events, mut others, mut some_lost, mut log_whole) = (0, 0, false, false);

@@ -120,7 +120,9 @@ fn a_damaged_database_is_set_aside_and_what_can_be_read_is_saved() {
             true,
         ),
         ("half a page", |bytes, _| bytes.truncate(PAGE / 2), true, 0, false),
-        ("the first bytes", |bytes, _| bytes[..16].fill(0), true, 0, false),
+        ("the first bytes", |bytes, _| bytes[..16].fill(0), true, 200, true),
+        ("the text's encoding", |bytes, _| bytes[59] ^= 2, true, 200, true),
+        ("the leave to write", |bytes, _| bytes[18] ^= 4, true, 200, true),
         ("the version", |bytes, _| bytes[63] ^= 0x40, true, 200, true),
         ("all of it", |bytes, _| bytes.fill(b'x'), true, 0, false),
     ];

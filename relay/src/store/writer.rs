@@ -26,7 +26,7 @@ pub(super) trait Job: Send {
 
 /// How long the writer waits for a command that holds the database, before its jobs fail. Every request
 /// waits with it, so it is short; commands hold it for milliseconds.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
 /// Prepared statements that are kept: more than the rooms have.
 const STATEMENTS_MAX: usize = 64;
 /// Most times the writer rebuilds a damaged database while it runs. Then the disk itself must be failing:
@@ -44,13 +44,14 @@ pub(super) struct Database {
     /// What the last group stumbled over, so that a change is logged and not each job.
     trouble: Option<Trouble>,
     rebuilds: u32,
+    busy: Duration,
 }
 
 /// Device and inode.
 type FileId = (u64, u64);
 
 impl Database {
-    pub(super) fn new(db: Connection, clock: Clock, shared: Arc<Shared>) -> Self {
+    pub(super) fn new(db: Connection, clock: Clock, shared: Arc<Shared>, busy: Duration) -> Self {
         let mut database = Self {
             db,
             clock,
@@ -58,6 +59,7 @@ impl Database {
             file: None,
             trouble: None,
             rebuilds: 0,
+            busy,
         };
         database.prepare();
         database
@@ -67,7 +69,7 @@ impl Database {
     fn prepare(&mut self) {
         self.db.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
         // Fails for a negative time only.
-        let _ = self.db.busy_timeout(BUSY_TIMEOUT);
+        let _ = self.db.busy_timeout(self.busy);
         let path = self.db.path().filter(|path| !path.is_empty()).map(PathBuf::from);
         self.file = path.and_then(|path| {
             let id = id_of(&path)?;
@@ -162,7 +164,7 @@ impl Database {
     fn tidy(&mut self) {
         let _ = self.db.busy_timeout(Duration::ZERO);
         let _ = self.db.execute_batch("PRAGMA wal_checkpoint(TRUNCATE);");
-        let _ = self.db.busy_timeout(BUSY_TIMEOUT);
+        let _ = self.db.busy_timeout(self.busy);
     }
 
     /// Sets a damaged file aside and goes on with what can be read of it.
