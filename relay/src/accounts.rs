@@ -120,7 +120,7 @@ impl Accounts {
             .run(move |db| {
                 db.query_row(
                     "SELECT password_hash FROM account WHERE name = ?1",
-                    [account],
+                    [&account],
                     |row| row.get::<_, String>(0),
                 )
                 .optional()

@@ -4,6 +4,12 @@
 //! until Plausible answered, or until it expires, is purged or cannot be read any more; each of these
 //! is booked in the ledger by the transaction that deletes it, so nothing is counted twice.
 
+mod rows;
+#[cfg(test)]
+mod tests;
+
+pub use rows::{Removed, delete};
+
 use crate::clock::{Clock, Moment};
 use crate::config::SpoolConfig;
 use crate::guard::Scrubbed;
@@ -12,10 +18,10 @@ use crate::metrics::ledger::Ticket;
 use crate::store::{Store, StoreError};
 use crate::switch::Permit;
 use relay_event::{EventId, Outcome};
+use rows::{ROW_OVERHEAD, Row, Stored, insert, oldest};
 use rusqlite::{Connection, OptionalExtension, params};
-use sha2::{Digest, Sha256};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::{Mutex, Notify};
 
@@ -27,8 +33,9 @@ const SEEN_FOR: Duration = Duration::from_secs(3600);
 const SEEN_MAX: u32 = 1_000_000;
 /// How often the database is tried out at most.
 const PROBE_EVERY: Duration = Duration::from_secs(1);
-/// Bytes of a row besides its record, roughly.
-const ROW_OVERHEAD: u64 = 64;
+/// Longest an event is parked. A longer time is cut to it, and one further away than it was written by a
+/// clock that ran ahead: the event is due then.
+const PARK_MAX: Duration = Duration::from_secs(3600);
 
 /// An event on its way onto the disk. The permit keeps the switch from being answered "off" while the
 /// event is in the writer's hands.
@@ -55,6 +62,16 @@ pub struct Waiting {
     pub scrubbed: Option<Scrubbed>,
 }
 
+/// What is kept of a lane.
+#[derive(Debug)]
+struct Lane {
+    /// Rung when something arrived.
+    bell: Notify,
+    /// When it was last looked into, in milliseconds since 1970: parked events that came due since then are
+    /// news to whoever takes from it.
+    looked: AtomicI64,
+}
+
 /// A handle to the spool. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Spool {
@@ -63,14 +80,13 @@ pub struct Spool {
     clock: Clock,
     limits: SpoolConfig,
     bytes: Arc<AtomicU64>,
-    /// One bell per lane, rung when something arrived for it.
-    bells: Arc<[Notify]>,
+    lanes: Arc<[Lane]>,
     /// When the database was last tried out, and whether it could be written.
     probed: Arc<Mutex<Option<(Moment, bool)>>>,
 }
 
 impl Spool {
-    /// Opens the spool and books in what it holds.
+    /// Opens the spool and books in what it holds. The buckets are shared out among 1 to [`BUCKETS`] lanes.
     ///
     /// # Errors
     /// When the database cannot be read.
@@ -98,7 +114,12 @@ impl Spool {
             clock,
             limits,
             bytes,
-            bells: (0..lanes).map(|_| Notify::new()).collect(),
+            lanes: (0..lanes.clamp(1, usize::from(BUCKETS)))
+                .map(|_| Lane {
+                    bell: Notify::new(),
+                    looked: AtomicI64::new(i64::MIN),
+                })
+                .collect(),
             probed: Arc::default(),
         };
         spool.sweep().await?;
@@ -107,12 +128,12 @@ impl Spool {
 
     /// Waits until something arrived for a lane since the last time it waited.
     pub async fn arrival(&self, lane: usize) {
-        self.bells[lane].notified().await;
+        self.lanes[lane].bell.notified().await;
     }
 
     /// How many lanes share the buckets.
     pub fn lanes(&self) -> usize {
-        self.bells.len()
+        self.lanes.len()
     }
 
     /// Stores a batch in one transaction and answers after its fsync: for each event `None` when it is
@@ -179,45 +200,113 @@ impl Spool {
             };
             self.metrics.ledger.note_spool(bytes, oldest);
             // A bell that was rung stays rung until its lane has heard it.
-            buckets
-                .iter()
-                .for_each(|bucket| self.bells[usize::from(*bucket) % self.bells.len()].notify_one());
+            buckets.iter().for_each(|bucket| {
+                self.lanes[usize::from(*bucket) % self.lanes.len()]
+                    .bell
+                    .notify_one()
+            });
         }
     }
 
     /// The oldest events of a lane after a number, in order. Lane `i` of `n` has the buckets that leave
     /// `i` when divided by `n`.
     ///
+    /// Parked events are left out until their time has come. Those whose time came since the lane was last
+    /// looked into are given whatever their number, and first, because they are older; from number 0 on, all
+    /// that are due are.
+    ///
     /// # Errors
     /// When the database cannot be read.
     pub async fn take(&self, lane: usize, after: i64, count: usize) -> Result<Vec<Waiting>, StoreError> {
-        let lanes = self.lanes();
-        let buckets = (0..BUCKETS).filter(move |bucket| usize::from(*bucket) % lanes == lane);
-        self.store
+        let now = self.clock.now();
+        let looked = self.lanes[lane].looked.load(Ordering::Relaxed);
+        let far = now.0.saturating_add(millis(PARK_MAX));
+        let buckets: Vec<u8> = self.buckets(lane).collect();
+        let (waiting, all) = self
+            .store
             .run(move |db| {
-                let mut statement = db.prepare_cached(
-                    "SELECT seq, stored_at, record FROM spool WHERE bucket = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3",
+                let mut due = db.prepare_cached(
+                    "SELECT seq, stored_at, record FROM spool
+                     WHERE bucket = ?1 AND seq <= ?2 AND not_before > ?3 AND not_before <= ?4
+                     ORDER BY seq LIMIT ?5",
                 )?;
+                let mut next = db.prepare_cached(
+                    "SELECT seq, stored_at, record FROM spool
+                     WHERE bucket = ?1 AND seq > ?2
+                     AND (not_before IS NULL OR not_before <= ?3 OR not_before > ?4)
+                     ORDER BY seq LIMIT ?5",
+                )?;
+                let read = |row: &rusqlite::Row<'_>| {
+                    let record: Vec<u8> = row.get(2)?;
+                    Ok(Waiting {
+                        seq: row.get(0)?,
+                        stored_at: Moment(row.get(1)?),
+                        scrubbed: Scrubbed::from_bytes(&record),
+                    })
+                };
                 let mut waiting = Vec::new();
                 // One indexed look per bucket: a backlog in one does not slow the others down.
-                for bucket in buckets {
-                    let rows = statement.query_map(params![bucket, after, count], |row| {
-                        let record: Vec<u8> = row.get(2)?;
-                        Ok(Waiting {
-                            seq: row.get(0)?,
-                            stored_at: Moment(row.get(1)?),
-                            scrubbed: Scrubbed::from_bytes(&record),
-                        })
-                    })?;
-                    for row in rows {
+                for bucket in &buckets {
+                    for row in due.query_map(params![bucket, after, looked, now.0, count], read)? {
+                        waiting.push(row?);
+                    }
+                    for row in next.query_map(params![bucket, after, now.0, far, count], read)? {
                         waiting.push(row?);
                     }
                 }
                 waiting.sort_unstable_by_key(|event: &Waiting| event.seq);
+                let all = waiting.len() <= count;
                 waiting.truncate(count);
-                Ok(waiting)
+                Ok((waiting, all))
+            })
+            .await?;
+        if all {
+            // What did not fit is still news.
+            self.lanes[lane].looked.store(now.0, Ordering::Relaxed);
+        }
+        Ok(waiting)
+    }
+
+    fn buckets(&self, lane: usize) -> impl Iterator<Item = u8> + use<> {
+        let lanes = self.lanes();
+        (0..BUCKETS).filter(move |bucket| usize::from(*bucket) % lanes == lane)
+    }
+
+    /// Sets an event aside until a moment, an hour ahead at most, so that the later ones of its lane go on.
+    /// It goes on counting, and expires by age as all others. Nothing happens when it is gone already.
+    ///
+    /// # Errors
+    /// When the change did not reach the disk; the event is not parked then.
+    pub async fn park(&self, seq: i64, until: Moment) -> Result<(), StoreError> {
+        let until = until.0.min(self.clock.now().0.saturating_add(millis(PARK_MAX)));
+        self.store
+            .run(move |db| {
+                db.prepare_cached("UPDATE spool SET not_before = ?2 WHERE seq = ?1")?
+                    .execute([seq, until])
+                    .map(drop)
             })
             .await
+    }
+
+    /// When the next parked event of a lane comes due; `None` when none is parked. It may lie in the past
+    /// while an event that was due has not been settled.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn next_parked(&self, lane: usize) -> Result<Option<Moment>, StoreError> {
+        let buckets: Vec<u8> = self.buckets(lane).collect();
+        let next = move |db: &Connection| {
+            let mut first = db.prepare_cached(
+                "SELECT min(not_before) FROM spool WHERE bucket = ?1 AND not_before IS NOT NULL",
+            )?;
+            let mut next: Option<i64> = None;
+            for bucket in &buckets {
+                let first: Option<i64> = first.query_row([bucket], |row| row.get(0))?;
+                next = [next, first].into_iter().flatten().min();
+            }
+            Ok(next.map(Moment))
+        };
+        self.store.run(next).await
     }
 
     /// Takes one event out of the spool for good. Nothing happens when it is gone already.
@@ -225,9 +314,39 @@ impl Spool {
     /// # Errors
     /// When the change did not reach the disk; the event will then be delivered again.
     pub async fn end(&self, seq: i64, outcome: Outcome) -> Result<(), StoreError> {
-        self.remove(outcome, move |db| delete(db, "seq = ?1", &seq))
-            .await
-            .map(drop)
+        self.settle(vec![(seq, outcome)]).await
+    }
+
+    /// Takes events out of the spool for good, in one transaction, each booked with its outcome. One that is
+    /// gone already is not booked again.
+    ///
+    /// # Errors
+    /// When the change did not reach the disk; all of them still wait then.
+    pub async fn settle(&self, endings: Vec<(i64, Outcome)>) -> Result<(), StoreError> {
+        let work = move |db: &Connection| {
+            let mut statement =
+                db.prepare_cached("DELETE FROM spool WHERE seq = ?1 RETURNING length(record)")?;
+            let mut ended = Vec::with_capacity(endings.len());
+            let mut bytes = 0;
+            for (seq, outcome) in &endings {
+                let length: Option<u64> = statement.query_row([seq], |row| row.get(0)).optional()?;
+                if let Some(length) = length {
+                    bytes += length + ROW_OVERHEAD;
+                    ended.push(*outcome);
+                }
+            }
+            Ok((ended, bytes, oldest(db)?))
+        };
+        let spool = self.clone();
+        let after = move |result: Result<&(Vec<Outcome>, u64, i64), &StoreError>| {
+            if let Ok((ended, bytes, oldest)) = result {
+                for outcome in ended {
+                    spool.metrics.ledger.end_spooled(*outcome, 1);
+                }
+                spool.give_back(*bytes, *oldest);
+            }
+        };
+        self.store.write(work, after).await.map(drop)
     }
 
     /// Drops and counts what is too old, and forgets old event ids.
@@ -236,8 +355,8 @@ impl Spool {
     /// When the change did not reach the disk.
     pub async fn sweep(&self) -> Result<u64, StoreError> {
         let now = self.clock.now();
-        let too_old = now.0 - i64::try_from(self.limits.age_max.as_millis()).unwrap_or(i64::MAX);
-        let forget = now.0 - i64::try_from(SEEN_FOR.as_millis()).unwrap_or(i64::MAX);
+        let too_old = now.0.saturating_sub(millis(self.limits.age_max));
+        let forget = now.0.saturating_sub(millis(SEEN_FOR));
         self.remove(Outcome::Expired, move |db| {
             db.prepare_cached("DELETE FROM seen WHERE at < ?1")?
                 .execute([forget])?;
@@ -265,31 +384,31 @@ impl Spool {
     pub async fn remove(
         &self,
         outcome: Outcome,
-        work: impl FnOnce(&Connection) -> rusqlite::Result<Removed> + Send + 'static,
+        mut work: impl FnMut(&Connection) -> rusqlite::Result<Removed> + Send + 'static,
     ) -> Result<Removed, StoreError> {
         let spool = self.clone();
         let with_oldest = move |db: &Connection| {
             let removed = work(db)?;
-            let oldest: Option<i64> = db
-                .prepare_cached("SELECT stored_at FROM spool ORDER BY seq LIMIT 1")?
-                .query_row([], |row| row.get(0))
-                .optional()?;
-            Ok((removed, oldest.unwrap_or(0)))
+            Ok((removed, oldest(db)?))
         };
         let after = move |result: Result<&(Removed, i64), &StoreError>| {
             if let Ok((removed, oldest)) = result {
-                let before = spool.bytes.fetch_sub(removed.bytes, Ordering::Relaxed);
                 spool.metrics.ledger.end_spooled(outcome, removed.events);
-                spool
-                    .metrics
-                    .ledger
-                    .note_spool(before.saturating_sub(removed.bytes), *oldest);
+                spool.give_back(removed.bytes, *oldest);
             }
         };
         self.store
             .write(with_oldest, after)
             .await
             .map(|(removed, _)| removed)
+    }
+
+    /// Frees room, on the writer after a commit.
+    fn give_back(&self, bytes: u64, oldest: i64) {
+        let before = self.bytes.fetch_sub(bytes, Ordering::Relaxed);
+        self.metrics
+            .ledger
+            .note_spool(before.saturating_sub(bytes), oldest);
     }
 
     /// Whether the database can be written, tried out at most once a second: health is asked by
@@ -313,110 +432,6 @@ impl Spool {
     }
 }
 
-/// What a transaction took out of the spool.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Removed {
-    /// How many events.
-    pub events: u64,
-    /// How many bytes.
-    pub bytes: u64,
-    /// The highest number among them; 0 when there were none.
-    pub last: i64,
-}
-
-/// Deletes the events that fit a condition with one parameter.
-///
-/// # Errors
-/// SQLite's.
-pub fn delete(
-    db: &Connection,
-    condition: &'static str,
-    parameter: &dyn rusqlite::ToSql,
-) -> rusqlite::Result<Removed> {
-    let sql = format!("DELETE FROM spool WHERE {condition} RETURNING length(record), seq");
-    let mut statement = db.prepare_cached(&sql)?;
-    let mut rows = statement.query([parameter])?;
-    let mut removed = Removed::default();
-    while let Some(row) = rows.next()? {
-        removed.events += 1;
-        removed.bytes += row.get::<_, u64>(0)? + ROW_OVERHEAD;
-        removed.last = removed.last.max(row.get(1)?);
-    }
-    Ok(removed)
-}
-
-struct Row {
-    bucket: u8,
-    site: String,
-    seen: Option<[u8; 16]>,
-    record: Vec<u8>,
-}
-
-impl Row {
-    fn of(incoming: &Incoming) -> Self {
-        let scrubbed = &incoming.scrubbed;
-        let [.., last] = scrubbed.visitor().octets();
-        // The id comes from the sender: only its hash, with the site, touches the disk.
-        let seen = incoming.id.map(|id| {
-            let hash = Sha256::new()
-                .chain_update(id.0)
-                .chain_update(scrubbed.site())
-                .finalize();
-            let mut short = [0; 16];
-            short.copy_from_slice(&hash[..16]);
-            short
-        });
-        Self {
-            bucket: last % BUCKETS,
-            site: scrubbed.site().to_owned(),
-            seen,
-            record: scrubbed.to_bytes(),
-        }
-    }
-
-    /// What the row counts against `spool.bytes_max`.
-    fn bytes(&self) -> u64 {
-        self.record.len() as u64 + ROW_OVERHEAD
-    }
-}
-
-enum Stored {
-    Yes(u64),
-    Duplicate,
-    Full,
-}
-
-impl Stored {
-    fn outcome(&self) -> Option<Outcome> {
-        match self {
-            Self::Yes(_) => None,
-            Self::Duplicate => Some(Outcome::Duplicate),
-            Self::Full => Some(Outcome::SpoolFull),
-        }
-    }
-}
-
-fn insert(db: &Connection, rows: &[Row], now: Moment, room: u64) -> rusqlite::Result<Vec<Stored>> {
-    let mut remember = db.prepare_cached("INSERT OR IGNORE INTO seen (id, at) VALUES (?1, ?2)")?;
-    let mut insert =
-        db.prepare_cached("INSERT INTO spool (bucket, site, stored_at, record) VALUES (?1, ?2, ?3, ?4)")?;
-    let mut left = room;
-    let mut stored = Vec::with_capacity(rows.len());
-    for row in rows {
-        let bytes = row.bytes();
-        if bytes > left {
-            stored.push(Stored::Full);
-            continue;
-        }
-        if let Some(id) = row.seen
-            && remember.execute(params![id, now.0])? == 0
-        {
-            stored.push(Stored::Duplicate);
-            continue;
-        }
-        insert.execute(params![row.bucket, row.site, now.0, row.record])?;
-        left -= bytes;
-        stored.push(Stored::Yes(bytes));
-    }
-    Ok(stored)
+fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }

@@ -1,0 +1,194 @@
+//! The spool on an inline store and a standing clock.
+
+use super::*;
+use crate::config::Config;
+use crate::store;
+use crate::switch::Switches;
+use serde_json::json;
+
+pub(super) const SITE: &str = "panel.example.com";
+/// When the tests begin.
+pub(super) const START: i64 = 1_800_000_000_000;
+/// How long an event may wait in these tests, in milliseconds.
+pub(super) const AGE_MAX: i64 = 60_000;
+
+/// A spool, and a site that is on.
+pub(super) struct Desk {
+    pub(super) spool: Spool,
+    pub(super) clock: Clock,
+    pub(super) metrics: Arc<Metrics>,
+    pub(super) switches: Switches,
+}
+
+pub(super) fn config(bytes_max: usize) -> Config {
+    let text = format!(
+        "[upstream]\nurl = \"http://127.0.0.1:9\"\n[spool]\nbytes_max = {bytes_max}\nage_max_s = {}\n[[site]]\ndomain = \"{SITE}\"\n",
+        AGE_MAX / 1000
+    );
+    Config::parse("relay.toml", &text, std::path::Path::new("/"), &|_| None).unwrap()
+}
+
+impl Desk {
+    pub(super) async fn open(store: Store, clock: &Clock, bytes_max: usize, lanes: usize) -> Self {
+        let config = config(bytes_max);
+        let metrics = Arc::new(Metrics::new(&config));
+        let (clock, limits) = (clock.clone(), config.spool.clone());
+        let spool = Spool::open(store.clone(), Arc::clone(&metrics), clock.clone(), limits, lanes)
+            .await
+            .unwrap();
+        let switches = Switches::open(&config, store, spool.clone(), clock.clone(), Arc::clone(&metrics))
+            .await
+            .unwrap();
+        Self {
+            spool,
+            clock,
+            metrics,
+            switches,
+        }
+    }
+
+    async fn in_memory(lanes: usize) -> Self {
+        let store = Store::inline(store::open_in_memory().unwrap());
+        let clock = Clock::standing_at(Moment(START));
+        let desk = Self::open(store, &clock, 1 << 20, lanes).await;
+        desk.switches.turn(SITE, true, "test").await.unwrap();
+        desk
+    }
+
+    /// Appends one event; the last byte of the visitor's address is the bucket.
+    pub(super) async fn append(&self, name: &str, bucket: u8) -> Option<Outcome> {
+        let ticket = self.metrics.ledger.receive(1).remove(0);
+        let permit = self.switches.site(SITE).unwrap().permit().await.unwrap();
+        let incoming = Incoming {
+            scrubbed: event(name, bucket),
+            id: None,
+            ticket,
+            permit: Arc::new(permit),
+        };
+        self.spool.append(vec![incoming]).await[0]
+    }
+
+    async fn names(&self, lane: usize, after: i64, count: usize) -> Vec<(i64, String)> {
+        let taken = self.spool.take(lane, after, count).await.unwrap();
+        taken
+            .into_iter()
+            .map(|event| (event.seq, event.scrubbed.unwrap().name().to_owned()))
+            .collect()
+    }
+}
+
+pub(super) fn event(name: &str, bucket: u8) -> Scrubbed {
+    let record = json!({
+        "v": 1, "site": SITE, "name": name, "page": "/", "props": [], "interactive": true,
+        "visitor": format!("2001:db8::{bucket:x}"),
+    });
+    Scrubbed::from_bytes(record.to_string().as_bytes()).unwrap()
+}
+
+fn numbered(events: &[(i64, &str)]) -> Vec<(i64, String)> {
+    events
+        .iter()
+        .map(|(seq, name)| (*seq, (*name).to_owned()))
+        .collect()
+}
+
+#[tokio::test]
+async fn each_bucket_can_be_a_lane_of_its_own() {
+    for lanes in [1, 7, 64] {
+        let desk = Desk::in_memory(lanes).await;
+        for bucket in 0..BUCKETS {
+            assert_eq!(desk.append("e", bucket).await, None);
+        }
+        let mut seen = Vec::new();
+        for lane in 0..desk.spool.lanes() {
+            let taken = desk.names(lane, 0, 100).await;
+            assert!(taken.len() >= 64 / lanes, "{lanes} lanes");
+            seen.extend(taken.iter().map(|(seq, _)| *seq));
+        }
+        seen.sort_unstable();
+        assert_eq!(seen, (1..=64).collect::<Vec<_>>(), "{lanes} lanes");
+    }
+    assert_eq!(Desk::in_memory(0).await.spool.lanes(), 1);
+    assert_eq!(Desk::in_memory(65).await.spool.lanes(), 64);
+}
+
+#[tokio::test]
+async fn many_events_are_settled_at_once_and_each_only_once() {
+    let desk = Desk::in_memory(1).await;
+    for _ in 0..4 {
+        desk.append("e", 1).await;
+    }
+    let before = desk.metrics.ledger.counts();
+    assert!(before.spool_bytes > 0);
+    let endings = vec![
+        (1, Outcome::Delivered),
+        (3, Outcome::InvalidForPlausible),
+        (1, Outcome::Delivered),
+        (99, Outcome::Delivered),
+    ];
+    desk.spool.settle(endings.clone()).await.unwrap();
+    desk.spool.settle(endings).await.unwrap();
+    desk.spool.settle(Vec::new()).await.unwrap();
+    let counts = desk.metrics.ledger.counts();
+    assert_eq!(counts.ended(Outcome::Delivered), 1);
+    assert_eq!(counts.ended(Outcome::InvalidForPlausible), 1);
+    assert_eq!((counts.spooled, counts.difference()), (2, 0));
+    assert_eq!(counts.spool_bytes * 2, before.spool_bytes);
+    assert_eq!(desk.names(0, 0, 9).await, numbered(&[(2, "e"), (4, "e")]));
+}
+
+#[tokio::test]
+async fn a_parked_event_lets_the_later_ones_pass_and_comes_back_first() {
+    let desk = Desk::in_memory(1).await;
+    for name in ["a", "b", "c"] {
+        desk.append(name, 5).await;
+    }
+    let spool = &desk.spool;
+    assert_eq!(spool.next_parked(0).await, Ok(None));
+    spool.park(1, Moment(START + 10_000)).await.unwrap();
+    spool.park(99, Moment(START)).await.unwrap();
+    assert_eq!(spool.next_parked(0).await, Ok(Some(Moment(START + 10_000))));
+    assert_eq!(desk.names(0, 0, 9).await, numbered(&[(2, "b"), (3, "c")]));
+    assert_eq!(desk.names(0, 3, 9).await, numbered(&[]));
+
+    desk.clock.set(Moment(START + 9_999));
+    assert_eq!(desk.names(0, 2, 9).await, numbered(&[(3, "c")]));
+    desk.clock.set(Moment(START + 10_000));
+    assert_eq!(
+        desk.names(0, 2, 1).await,
+        numbered(&[(1, "a")]),
+        "first, though it has a lower number"
+    );
+    assert_eq!(
+        desk.names(0, 2, 9).await,
+        numbered(&[(1, "a"), (3, "c")]),
+        "it was not all that had come due"
+    );
+    assert_eq!(
+        desk.names(0, 2, 9).await,
+        numbered(&[(3, "c")]),
+        "and it is told once"
+    );
+    assert_eq!(
+        desk.names(0, 0, 9).await,
+        numbered(&[(1, "a"), (2, "b"), (3, "c")]),
+        "from the beginning everything is"
+    );
+
+    // A clock that ran ahead cannot park an event for ever.
+    spool.park(2, Moment(i64::MAX)).await.unwrap();
+    assert_eq!(
+        spool.next_parked(0).await,
+        Ok(Some(Moment(START + 10_000))),
+        "the one that is due is still there"
+    );
+    assert_eq!(desk.names(0, 0, 9).await, numbered(&[(1, "a"), (3, "c")]));
+    desk.clock.set(Moment(START - 3_600_000));
+    assert_eq!(desk.names(0, 1, 9).await, numbered(&[(2, "b"), (3, "c")]));
+    // And it expires as all others do.
+    desk.clock.set(Moment(START + AGE_MAX + 1));
+    assert_eq!(spool.sweep().await, Ok(3));
+    let counts = desk.metrics.ledger.counts();
+    assert_eq!((counts.ended(Outcome::Expired), counts.difference()), (3, 0));
+    assert_eq!(counts.spool_bytes, 0);
+}
