@@ -151,7 +151,7 @@ async fn components(app: &App) -> Vec<Component> {
             "the answers are not Plausible's: check `upstream.url`",
         ),
     };
-    vec![
+    let mut components = vec![
         Component {
             name: "db",
             status: db,
@@ -169,7 +169,35 @@ async fn components(app: &App) -> Vec<Component> {
         },
         policy(app),
         disk_space(app),
-    ]
+    ];
+    components.extend(tls(app));
+    components
+}
+
+/// The certificates, where a listener has one. A reload that failed is a warning: the certificate before
+/// goes on serving. One that has expired keeps browsers out.
+fn tls(app: &App) -> Option<Component> {
+    let now = app.clock.now();
+    let mut status = Status::Up;
+    let mut details = serde_json::Map::new();
+    for tls in app.tls.iter() {
+        let (days, trouble) = (tls.current().days_left(now), tls.trouble());
+        status = status.min(if days < 0 {
+            Status::OutOfService
+        } else {
+            Status::Up
+        });
+        if trouble.is_some() && status == Status::Up {
+            status = Status::Unknown;
+        }
+        let shown = json!({ "expiresInDays": days, "failedReload": trouble });
+        details.insert(tls.listener().to_owned(), shown);
+    }
+    (!details.is_empty()).then(|| Component {
+        name: "tls",
+        status,
+        details: Value::Object(details),
+    })
 }
 
 /// The policy in use. A reload that failed is a warning: the policy before goes on serving.
