@@ -178,21 +178,20 @@ async fn components(app: &App) -> Vec<Component> {
 /// goes on serving. One that has expired keeps browsers out.
 fn tls(app: &App) -> Option<Component> {
     let now = app.clock.now();
-    let mut status = Status::Up;
+    let (mut expired, mut troubled) = (false, false);
     let mut details = serde_json::Map::new();
     for tls in app.tls.iter() {
-        let (days, trouble) = (tls.current().days_left(now), tls.trouble());
-        status = status.min(if days < 0 {
-            Status::OutOfService
-        } else {
-            Status::Up
-        });
-        if trouble.is_some() && status == Status::Up {
-            status = Status::Unknown;
-        }
-        let shown = json!({ "expiresInDays": days, "failedReload": trouble });
+        let (pair, trouble) = (tls.current(), tls.trouble());
+        expired |= pair.is_expired(now);
+        troubled |= trouble.is_some();
+        let shown = json!({ "expiresInDays": pair.days_left(now), "failedReload": trouble });
         details.insert(tls.listener().to_owned(), shown);
     }
+    let status = match (expired, troubled) {
+        (true, _) => Status::OutOfService,
+        (false, true) => Status::Unknown,
+        (false, false) => Status::Up,
+    };
     (!details.is_empty()).then(|| Component {
         name: "tls",
         status,
