@@ -2,13 +2,18 @@
 
 use crate::accounts::Accounts;
 use crate::clock::Clock;
-use crate::config::Config;
+use crate::config::{Config, TlsFiles};
 use crate::control;
 use crate::data_folder::{DataFolder, Keeper};
 use crate::forward::transport::http::{Http, TransportError};
 use crate::forward::{Forwarder, Traffic};
-use crate::http::{self, serve};
+use crate::http::rate::Rates;
+use crate::http::serve::{ConnectionLimits, Front};
+use crate::http::shed::Admission;
+use crate::http::tls::Tls;
+use crate::http::{self, tls};
 use crate::metrics::Metrics;
+use crate::open_files;
 use crate::policy::{self, Policy};
 use crate::sandbox::LoadError;
 use crate::spool::Spool;
@@ -48,6 +53,12 @@ pub struct App {
     pub visitors: Visitors,
     /// Places for requests that bring events; `public.requests_max` says how many.
     pub room: Arc<Semaphore>,
+    /// How many of them are worked on at once.
+    pub admission: Arc<Admission>,
+    /// How many requests and events there may be.
+    pub rates: Rates,
+    /// The listeners' certificates.
+    pub tls: tls::Listeners,
     /// The pages that tell users what is collected.
     pub privacy: http::privacy::Pages,
     /// Local accounts and sessions.
@@ -73,6 +84,9 @@ pub enum StartError {
     /// The way to Plausible.
     #[error(transparent)]
     Transport(#[from] TransportError),
+    /// A listener's certificate.
+    #[error("`{0}.tls`: {1}")]
+    Tls(&'static str, tls::PairError),
     /// A listener.
     #[error("cannot listen on {0}: {1}")]
     Listen(String, std::io::Error),
@@ -91,6 +105,7 @@ pub struct Relay {
     control: UnixListener,
     keeper: Keeper,
     reload: Arc<Notify>,
+    reload_tls: Vec<(Arc<Tls>, Arc<Notify>)>,
 }
 
 impl Relay {
@@ -116,11 +131,22 @@ impl Relay {
             Arc::clone(&metrics),
             clock.clone(),
         )?);
+        let tls = tls::Listeners {
+            public: certificate("public", config.public.tls.as_ref(), &metrics, &clock)?,
+            admin: certificate("admin", config.admin.tls.as_ref(), &metrics, &clock)?,
+        };
         let public = listen(config.public.listen).await?;
         let admin = listen(config.admin.listen).await?;
         let control = control::listen(&config.data_dir)?;
         let app = Arc::new(App {
             room: Arc::new(Semaphore::new(config.public.requests_max)),
+            admission: Arc::new(Admission::new(
+                config.public.answer_within,
+                config.public.requests_max,
+                &metrics.door,
+            )),
+            rates: Rates::new(config.public.rate_per_client, config.public.rate_per_site),
+            tls,
             visitors: Visitors::new(clock.now()),
             privacy: http::privacy::Pages::new(&config),
             accounts: Accounts::new(store, clock.clone(), config.admin.session),
@@ -133,6 +159,11 @@ impl Relay {
             switches,
             spool,
         });
+        let reload_tls = app
+            .tls
+            .iter()
+            .map(|tls| (Arc::clone(tls), Arc::default()))
+            .collect();
         Ok(Self {
             app,
             forwarder,
@@ -141,6 +172,7 @@ impl Relay {
             control,
             keeper,
             reload: Arc::new(Notify::new()),
+            reload_tls,
         })
     }
 
@@ -160,14 +192,24 @@ impl Relay {
         self.admin.local_addr()
     }
 
+    /// The scheme of a listener's addresses.
+    pub fn scheme(tls: Option<&Arc<Tls>>) -> &'static str {
+        match tls {
+            Some(_) => "https",
+            None => "http",
+        }
+    }
+
     /// The rooms, for tests.
     pub fn app(&self) -> Arc<App> {
         Arc::clone(&self.app)
     }
 
-    /// Asks a running relay to read its policy again, as SIGHUP does.
-    pub fn reload(&self) -> Arc<Notify> {
-        Arc::clone(&self.reload)
+    /// Ask a running relay to read again what can change while it runs, as SIGHUP does: its policy and its
+    /// certificates.
+    pub fn reloads(&self) -> Vec<Arc<Notify>> {
+        let tls = self.reload_tls.iter().map(|(_, asked)| Arc::clone(asked));
+        tls.chain([Arc::clone(&self.reload)]).collect()
     }
 
     /// Serves until `stop`, then: takes no more requests, finishes those under way, finishes the
@@ -181,21 +223,14 @@ impl Relay {
             control,
             keeper,
             reload,
+            reload_tls,
         } = self;
         let tasks = TaskTracker::new();
-        let limits = &app.config.public;
-        tasks.spawn(serve::run(
-            public,
-            http::public_router(&app),
-            limits.connections_max,
-            app.stop.clone(),
-        ));
-        tasks.spawn(serve::run(
-            admin,
-            http::admin_router(&app),
-            ADMIN_CONNECTIONS_MAX,
-            app.stop.clone(),
-        ));
+        tasks.spawn(public_front(&app, public).run(app.stop.clone()));
+        tasks.spawn(admin_front(&app, admin).run(app.stop.clone()));
+        for (tls, asked) in reload_tls {
+            tasks.spawn(tls::watch(tls, app.clock.clone(), asked, app.stop.clone()));
+        }
         tasks.spawn(control::run(control, Arc::clone(&app)));
         tasks.spawn(sweep(Arc::clone(&app)));
         tasks.spawn(policy::watch(Arc::clone(&app), reload));
@@ -230,8 +265,49 @@ impl Relay {
     }
 }
 
-/// Most connections to the admin listener. Above it new ones wait.
+/// Most connections to the admin listener. Above it the one that was silent longest is closed for a new one.
 const ADMIN_CONNECTIONS_MAX: usize = 64;
+
+fn public_front(app: &Arc<App>, listener: TcpListener) -> Front {
+    let limits = &app.config.public;
+    Front {
+        listener,
+        router: http::public_router(app),
+        limits: ConnectionLimits {
+            open_max: open_files::connections_max(limits.connections_max),
+            per_client_max: limits.connections_per_client_max,
+            exempt: limits.trusted_proxies.clone(),
+        },
+        tls: app.tls.public.clone(),
+        metrics: app.metrics.door.connections("public"),
+    }
+}
+
+fn admin_front(app: &Arc<App>, listener: TcpListener) -> Front {
+    Front {
+        listener,
+        router: http::admin_router(app),
+        limits: ConnectionLimits {
+            open_max: ADMIN_CONNECTIONS_MAX,
+            per_client_max: 0,
+            exempt: Vec::new(),
+        },
+        tls: app.tls.admin.clone(),
+        metrics: app.metrics.door.connections("admin"),
+    }
+}
+
+fn certificate(
+    listener: &'static str,
+    files: Option<&TlsFiles>,
+    metrics: &Metrics,
+    clock: &Clock,
+) -> Result<Option<Arc<Tls>>, StartError> {
+    let open = |files| Tls::open(listener, files, &metrics.door, clock);
+    let tls = files.map(open).transpose();
+    tls.map(|tls| tls.map(Arc::new))
+        .map_err(|error| StartError::Tls(listener, error))
+}
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, StartError> {
     TcpListener::bind(address)

@@ -8,17 +8,21 @@ mod plan_file;
 mod plans;
 mod policy;
 mod privacy;
+mod rate;
 mod secret;
 mod site;
 mod spool;
+mod tls;
 mod upstream;
 
 pub use listen::{Admin, Metrics, Public};
 pub use plans::{DEFAULT_PLAN, Plans, SitePlan, default_plan, read_plan};
 pub use policy::PolicyConfig;
+pub use rate::Rate;
 pub use secret::Secret;
 pub use site::SiteConfig;
 pub use spool::SpoolConfig;
+pub use tls::TlsFiles;
 pub use upstream::{Upstream, WhenUnknown};
 
 use crate::document::{self, Mistakes};
@@ -92,8 +96,8 @@ impl Config {
             Some(Self {
                 data_dir: folder.join(root.text("data_dir").unwrap_or_else(|| "data".into())),
                 operator_lock: root.boolean("operator_lock").unwrap_or(false),
-                public: root.section("public", Public::read),
-                admin: root.section("admin", Admin::read),
+                public: root.section("public", |s| Public::read(s, folder)),
+                admin: root.section("admin", |s| Admin::read(s, folder)),
                 metrics: root.section("metrics", |s| Metrics::read(s, folder, env)),
                 plans: Plans::in_use(sites.iter().map(|site| &site.plan)),
                 sites,

@@ -83,9 +83,14 @@ pub async fn walk(app: &App, signals: &Signals, batch: Batch) -> Walk {
 
 /// Counts a request whose body never became events.
 pub fn refuse_unread(app: &App, outcome: Outcome) {
+    refuse(app, 1, outcome);
+}
+
+/// Counts events that are refused together before the gate.
+pub fn refuse(app: &App, events: usize, outcome: Outcome) {
     app.metrics
         .ledger
-        .receive(1)
+        .receive(events)
         .into_iter()
         .for_each(|ticket: Ticket| ticket.end(outcome));
 }

@@ -2,7 +2,7 @@
 //! relay, as a customer's own would.
 
 use crate::http::assets;
-use crate::http::serve::{self, Peer};
+use crate::http::serve::{Front, Peer};
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, StatusCode, Uri, header};
@@ -61,7 +61,7 @@ pub async fn run(
         .route("/feedback/{*rest}", any(pass_on))
         .fallback(get(page))
         .with_state(panel);
-    serve::run(listener, router, CONNECTIONS_MAX, stop).await;
+    Front::plain(listener, router, CONNECTIONS_MAX).run(stop).await;
     Ok(())
 }
 

@@ -5,6 +5,7 @@
 
 mod admin;
 pub mod assets;
+mod body;
 mod browser_config;
 mod client_address;
 mod cors;
@@ -12,8 +13,11 @@ mod health;
 mod ingest;
 pub mod privacy;
 pub(crate) mod problem;
+pub mod rate;
 mod scrape;
 pub mod serve;
+pub mod shed;
+pub mod tls;
 pub(crate) mod turn;
 
 use crate::app::App;

@@ -1,10 +1,12 @@
 //! Every metric, declared once. Labels come from closed lists: outcomes, the plan's events, the sites.
 
+pub mod door;
 pub mod ledger;
 
 use crate::config::Config;
 use crate::forward::plausible::Reply;
 use crate::policy::Identity;
+use door::DoorMetrics;
 use ledger::{Counts, Ledger};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
@@ -65,6 +67,8 @@ pub struct Metrics {
     pub database_rebuilds: Counter,
     /// Whether collection is on, by site: 1 or 0.
     pub enabled: Family<SiteLabel, Gauge>,
+    /// Connections, admission and certificates.
+    pub door: DoorMetrics,
 }
 
 /// An event's name. Only names that a plan lists become labels; all others are one, [`EventLabel::other`].
@@ -284,6 +288,7 @@ impl Metrics {
                 .get_or_create(&label)
                 .set(i64::from(site.plan.version));
         }
+        let door = DoorMetrics::new(&mut registry);
         Self {
             registry,
             ledger,
@@ -306,6 +311,7 @@ impl Metrics {
             quarantine_dropped,
             database_rebuilds,
             enabled,
+            door,
         }
     }
 

@@ -9,7 +9,7 @@ mod event;
 mod memory;
 
 use crate::http::assets;
-use crate::http::serve::{self, Peer};
+use crate::http::serve::{Front, Peer};
 use axum::body::{Body, to_bytes};
 use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
@@ -53,7 +53,9 @@ impl Receiver {
 
 /// Serves a receiver until `stop`.
 pub async fn run(listener: TcpListener, receiver: Arc<Receiver>, stop: CancellationToken) {
-    serve::run(listener, router(receiver), CONNECTIONS_MAX, stop).await;
+    Front::plain(listener, router(receiver), CONNECTIONS_MAX)
+        .run(stop)
+        .await;
 }
 
 /// The receiver's routes.

@@ -11,7 +11,11 @@ mod corpora;
 mod delivery;
 mod door;
 mod guest;
+mod hostile;
+mod http2;
+mod idempotence;
 mod ingest;
+mod limits;
 mod monitoring;
 mod plans;
 mod policy;
@@ -20,6 +24,7 @@ mod refusals;
 mod restart;
 mod scrub;
 mod switch;
+mod tls;
 mod waiting;
 
 /// The relay's binary.

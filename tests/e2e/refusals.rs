@@ -70,8 +70,10 @@ async fn every_refusal_says_what_is_wrong_to_pages_of_the_origin_and_is_counted(
     check("a wrong type", html, 415, "malformed/unsupported_type").await;
     let untyped = one().without("content-type");
     check("no type", untyped, 415, "malformed/unsupported_type").await;
-    let zipped = one().with("content-encoding", "gzip");
-    check("compressed", zipped, 415, "malformed/unsupported_type").await;
+    let packed = one().with("content-encoding", "br");
+    check("packed otherwise", packed, 415, "malformed/unsupported_type").await;
+    let plain = one().with("content-encoding", "gzip");
+    check("called packed", plain, 400, "malformed/invalid").await;
     let large = good(1).body("x".repeat(4097));
     check("a large body", large, 413, "malformed/too_large").await;
 

@@ -40,9 +40,18 @@ impl Relay {
             .unwrap_or_else(|error| panic!("{error}"));
         let app = relay.app();
         let stop = CancellationToken::new();
+        let scheme = app::Relay::scheme;
         Self {
-            public: format!("http://{}", relay.public_address().unwrap()),
-            admin: format!("http://{}", relay.admin_address().unwrap()),
+            public: format!(
+                "{}://{}",
+                scheme(app.tls.public.as_ref()),
+                relay.public_address().unwrap()
+            ),
+            admin: format!(
+                "{}://{}",
+                scheme(app.tls.admin.as_ref()),
+                relay.admin_address().unwrap()
+            ),
             client: http_client(),
             metrics: Arc::clone(&app.metrics),
             app: Some(app),

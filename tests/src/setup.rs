@@ -42,6 +42,9 @@ impl Setup {
             .with("", "plan = \"plan.toml\"")
             .with("public", "listen = \"127.0.0.1:0\"")
             .with("public", "trusted_proxies = [\"127.0.0.1\"]")
+            // A test sends as fast as it can; those of the limits set their own.
+            .with("public", "rate_per_client = 0")
+            .with("public", "rate_per_site = 0")
             .with("admin", "listen = \"127.0.0.1:0\"")
             .with("metrics", &format!("password = \"{METRICS_PASSWORD}\""))
             .with("upstream", &format!("url = \"{upstream}\""))

@@ -34,6 +34,11 @@ outcomes! {
     /// The body did not arrive whole, or not in time.
     Incomplete = "malformed" / "incomplete",
 
+    /// The client brought more requests than it may; the sender was told to come back.
+    LimitedClient = "limited" / "client",
+    /// The site brought more events than it may; the sender was told to come back.
+    LimitedSite = "limited" / "site",
+
     /// The site is not configured.
     UnknownSite = "denied" / "unknown_site",
     /// The request came from a page of another origin.

@@ -4,10 +4,12 @@ use crate::accounts;
 use crate::app::StartError;
 use crate::cli::run::block_on;
 use crate::cli::{Outcome, complain, say};
-use crate::clock::Clock;
-use crate::config::{self, Config};
+use crate::clock::{Clock, Moment};
+use crate::config::{self, Config, TlsFiles};
 use crate::control;
 use crate::data_folder::DataFolder;
+use crate::document::Mistakes;
+use crate::http::tls::Pair;
 use crate::metrics::Metrics;
 use crate::policy;
 use crate::store::{self, OpenError};
@@ -25,7 +27,10 @@ const TURN_TIMEOUT: Duration = Duration::from_secs(60);
 /// Most changes that `policy log` lists. Older ones stay in the database.
 const LOG_LINES_MAX: u32 = 1000;
 
-fn load(path: &Path) -> Result<Config, crate::document::Mistakes> {
+/// Fewer days than this before a certificate expires are worth a note.
+const EXPIRY_NOTE_DAYS: i64 = 14;
+
+fn load(path: &Path) -> Result<Config, Mistakes> {
     Config::load(path, &config::process_env)
 }
 
@@ -49,8 +54,35 @@ pub(super) fn check_config(path: &Path) -> Outcome {
             plan.routes.iter().count(),
         ));
     }
+    for (listener, files) in [("public", &config.public.tls), ("admin", &config.admin.tls)] {
+        if let Some(files) = files {
+            check_certificate(listener, files)?;
+        }
+    }
     if config.metrics.password.is_none() {
         say("note: without metrics.password nobody can read /metrics");
+    }
+    Ok(())
+}
+
+/// Reads a certificate as the relay will.
+fn check_certificate(listener: &str, files: &TlsFiles) -> Outcome {
+    let pair = Pair::read(files)
+        .map_err(|error| Mistakes::of_file(&files.cert_file, format!("`{listener}.tls`: {error}")))?;
+    let (now, expires) = (Clock::system().now(), Moment(pair.expires_s.saturating_mul(1000)));
+    say(&format!(
+        "{listener}: TLS with {}, which expires at {}",
+        files.cert_file.display(),
+        expires.rfc3339()
+    ));
+    match pair.days_left(now) {
+        days if days < 0 => say(&format!(
+            "note: the certificate of {listener} has expired; browsers refuse it"
+        )),
+        days if days < EXPIRY_NOTE_DAYS => say(&format!(
+            "note: the certificate of {listener} expires in {days} days"
+        )),
+        _ => {}
     }
     Ok(())
 }

@@ -5,6 +5,7 @@ use crate::cli::{Outcome, say};
 use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::demo_panel::{self, Places};
+use crate::open_files;
 use crate::receiver::{self, Receiver};
 use anyhow::{Context, bail};
 use std::future::Future;
@@ -24,6 +25,7 @@ pub(super) fn serve(path: &Path) -> Outcome {
     let config = Config::load(path, &config::process_env)?;
     log_to_stderr(config.log_json);
     panic_without_content();
+    open_files::raise();
     let switched_on_is_possible = !config.operator_lock;
     until_stopped(async move |stop| {
         let relay = Relay::build(config, Clock::system()).await?;
@@ -45,21 +47,28 @@ pub(super) fn serve(path: &Path) -> Outcome {
             );
         }
         // Before anybody is told that the relay is ready, and may send one.
-        reload_at_hangup(relay.reload())?;
-        say(&format!("ready relay public http://{}", relay.public_address()?));
-        say(&format!("ready relay admin http://{}", relay.admin_address()?));
+        reload_at_hangup(relay.reloads())?;
+        let (public, admin) = (
+            Relay::scheme(app.tls.public.as_ref()),
+            Relay::scheme(app.tls.admin.as_ref()),
+        );
+        say(&format!(
+            "ready relay public {public}://{}",
+            relay.public_address()?
+        ));
+        say(&format!("ready relay admin {admin}://{}", relay.admin_address()?));
         drop(app);
         relay.run(stop).await;
         Ok(())
     })
 }
 
-/// SIGHUP reads the policy again. Without a handler it would end the process.
-fn reload_at_hangup(reload: Arc<Notify>) -> std::io::Result<()> {
+/// SIGHUP reads the policy and the certificates again. Without a handler it would end the process.
+fn reload_at_hangup(reloads: Vec<Arc<Notify>>) -> std::io::Result<()> {
     let mut hangup = signal(SignalKind::hangup())?;
     tokio::spawn(async move {
         while hangup.recv().await.is_some() {
-            reload.notify_one();
+            reloads.iter().for_each(|reload| reload.notify_one());
         }
     });
     Ok(())
@@ -98,11 +107,19 @@ pub(super) fn health(path: &Path) -> Outcome {
         });
     }
     block_on(async move {
+        // The certificate names the host browsers know, not this address. It is not checked, as kubelet's
+        // probes do not check it: what is asked is whether the process answers, and nothing secret is said.
         let client = reqwest::Client::builder()
             .no_proxy()
+            .tls_danger_accept_invalid_certs(true)
             .timeout(Duration::from_secs(5))
             .build()?;
-        let url = format!("http://{address}/actuator/health/readiness");
+        let scheme = if config.public.tls.is_some() {
+            "https"
+        } else {
+            "http"
+        };
+        let url = format!("{scheme}://{address}/actuator/health/readiness");
         let answer = client
             .get(&url)
             .send()

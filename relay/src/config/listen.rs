@@ -1,6 +1,6 @@
 //! `[public]`, `[admin]` and `[metrics]`: who listens where, and the limits at the front door.
 
-use crate::config::{Env, Secret};
+use crate::config::{Env, Rate, Secret, TlsFiles};
 use crate::document::Section;
 use ipnet::IpNet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -20,14 +20,27 @@ pub struct Public {
     pub body_bytes_max: usize,
     /// Longest wait for a whole body. Above it: 408.
     pub body_timeout: Duration,
-    /// Most open connections. Above it new ones wait in the kernel's queue.
+    /// Most open connections. Above it the one that was silent longest is closed for a new one. The operating
+    /// system's limit on open files may lower it; the log says so then.
     pub connections_max: usize,
-    /// Most requests worked on at once. Above it: 503 with Retry-After.
+    /// Most open connections of one address (IPv6: of one /64) that is not a trusted proxy. Above it a new one
+    /// is closed at once. 0 is no limit.
+    pub connections_per_client_max: usize,
+    /// Most requests taken in at once. Above it: 503 with Retry-After.
     pub requests_max: usize,
+    /// How soon after its last byte a request should be answered. While answers take longer, fewer requests
+    /// are worked on at once, and the others get 503 with Retry-After.
+    pub answer_within: Duration,
+    /// Requests of one client (IPv6: one /64). Above it: 429 with Retry-After.
+    pub rate_per_client: Rate,
+    /// Events of one site. Above it: 429 with Retry-After.
+    pub rate_per_site: Rate,
+    /// The certificate; plain HTTP without one.
+    pub tls: Option<TlsFiles>,
 }
 
 impl Public {
-    pub(super) fn read(section: &Section<'_>) -> Self {
+    pub(super) fn read(section: &Section<'_>, folder: &Path) -> Self {
         Self {
             listen: address(section, 8080),
             base_path: section
@@ -38,8 +51,13 @@ impl Public {
                 .unwrap_or_default(),
             body_bytes_max: size(section, "body_bytes_max", 1024..=1024 * 1024, 64 * 1024),
             body_timeout: seconds(section, "body_timeout_s", 1..=300, 10),
-            connections_max: size(section, "connections_max", 1..=1_000_000, 8192),
+            connections_max: size(section, "connections_max", 1..=1_000_000, 16_384),
+            connections_per_client_max: size(section, "connections_per_client_max", 0..=1_000_000, 256),
             requests_max: size(section, "requests_max", 1..=100_000, 1024),
+            answer_within: milliseconds(section, "answer_within_ms", 10..=60_000, 500),
+            rate_per_client: Rate::read(section, "rate_per_client", 200, 2_000),
+            rate_per_site: Rate::read(section, "rate_per_site", 5_000, 50_000),
+            tls: TlsFiles::read(section, folder),
         }
     }
 }
@@ -51,13 +69,16 @@ pub struct Admin {
     pub listen: SocketAddr,
     /// How long a login lasts without use.
     pub session: Duration,
+    /// The certificate; plain HTTP without one.
+    pub tls: Option<TlsFiles>,
 }
 
 impl Admin {
-    pub(super) fn read(section: &Section<'_>) -> Self {
+    pub(super) fn read(section: &Section<'_>, folder: &Path) -> Self {
         Self {
             listen: address(section, 8081),
             session: seconds(section, "session_s", 60..=86_400, 1800),
+            tls: TlsFiles::read(section, folder),
         }
     }
 }
@@ -128,6 +149,21 @@ pub(super) fn seconds(
     default: u64,
 ) -> Duration {
     Duration::from_secs(
+        section
+            .integer(key, range)
+            .and_then(|n| u64::try_from(n).ok())
+            .unwrap_or(default),
+    )
+}
+
+/// A duration in whole milliseconds.
+fn milliseconds(
+    section: &Section<'_>,
+    key: &str,
+    range: std::ops::RangeInclusive<i64>,
+    default: u64,
+) -> Duration {
+    Duration::from_millis(
         section
             .integer(key, range)
             .and_then(|n| u64::try_from(n).ok())

@@ -25,11 +25,14 @@ fn every_key_of_the_example_is_explained_and_known_when_uncommented() {
     let uncommented: Vec<String> = EXAMPLE
         .lines()
         .map(|line| match line.strip_prefix('#') {
+            Some(rest) if rest.starts_with('[') => rest.to_owned(),
             Some(rest) if !rest.starts_with(' ') && rest.contains(" = ") => rest.to_owned(),
             _ => line.to_owned(),
         })
         .filter(|line| {
-            !line.contains("_file = ") && !line.starts_with("plan = ") && !line.starts_with("file = ")
+            !line.starts_with("password_file = ")
+                && !line.starts_with("plan = ")
+                && !line.starts_with("file = ")
         })
         .collect();
     parse(&uncommented.join("\n"), &no_env).unwrap();

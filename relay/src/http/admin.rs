@@ -64,7 +64,7 @@ pub(super) async fn login(
     match app.accounts.login(&login.user, login.password).await {
         Ok(token) => {
             // Without an age: the session's own decides, and the browser forgets it when it is closed.
-            let cookie = format!("{COOKIE}={token}; HttpOnly; SameSite=Strict; Path=/");
+            let cookie = format!("{COOKIE}={token}; {}", cookie_attributes(&app));
             (StatusCode::NO_CONTENT, [(header::SET_COOKIE, cookie)]).into_response()
         }
         Err(error @ LoginError::Wrong) => Problem::new(
@@ -87,10 +87,18 @@ pub(super) async fn login(
     }
 }
 
+/// Only this server's own pages send it, no script reads it, and where there is TLS it never goes without.
+fn cookie_attributes(app: &App) -> &'static str {
+    match app.tls.admin {
+        Some(_) => "HttpOnly; SameSite=Strict; Path=/; Secure",
+        None => "HttpOnly; SameSite=Strict; Path=/",
+    }
+}
+
 /// `POST /admin/api/logout`.
 pub(super) async fn logout(State(app): State<Arc<App>>, admin: Admin) -> Response {
     app.accounts.logout(&admin.token);
-    let gone = format!("{COOKIE}=; HttpOnly; SameSite=Strict; Path=/; Max-Age=0");
+    let gone = format!("{COOKIE}=; {}; Max-Age=0", cookie_attributes(&app));
     (StatusCode::NO_CONTENT, [(header::SET_COOKIE, gone)]).into_response()
 }
 

@@ -2,7 +2,7 @@
 
 use axum::http::HeaderMap;
 use ipnet::IpNet;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 /// Most entries of `X-Forwarded-For` that are walked. A longer chain is not a chain of trusted proxies.
 const HOPS_MAX: usize = 16;
@@ -29,6 +29,15 @@ pub(super) fn client_address(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet
         client = next;
     }
     client
+}
+
+/// What counts as one client: an IPv4 address, or the /64 an IPv6 address is in, within which a client can
+/// choose its addresses freely.
+pub(super) fn network_of(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX)).into(),
+        v4 => v4,
+    }
 }
 
 /// An address, with or without port and brackets.

@@ -34,7 +34,7 @@ pub(super) async fn preflight() -> (StatusCode, HeaderMap) {
     );
     headers.insert(
         header::ACCESS_CONTROL_ALLOW_HEADERS,
-        HeaderValue::from_static("content-type"),
+        HeaderValue::from_static("content-type, content-encoding"),
     );
     headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("3600"));
     (StatusCode::NO_CONTENT, headers)

@@ -155,7 +155,7 @@ async fn components(app: &App) -> Vec<Component> {
             .since(crate::clock::Moment(counts.spool_oldest_ms))
             .as_secs()
     });
-    vec![
+    let mut components = vec![
         Component {
             name: "db",
             status: db,
@@ -183,7 +183,35 @@ async fn components(app: &App) -> Vec<Component> {
         plausible(app),
         policy(app),
         disk_space(app),
-    ]
+    ];
+    components.extend(tls(app));
+    components
+}
+
+/// The certificates, where a listener has one. A reload that failed is a warning: the certificate before
+/// goes on serving. One that has expired keeps browsers out.
+fn tls(app: &App) -> Option<Component> {
+    let now = app.clock.now();
+    let (mut expired, mut troubled) = (false, false);
+    let mut details = serde_json::Map::new();
+    for tls in app.tls.iter() {
+        let (pair, trouble) = (tls.current(), tls.trouble());
+        expired |= pair.is_expired(now);
+        troubled |= trouble.is_some();
+        let shown = json!({ "expiresInDays": pair.days_left(now), "failedReload": trouble });
+        details.insert(tls.listener().to_owned(), shown);
+    }
+    let status = match (expired, troubled) {
+        (true, _) => Status::OutOfService,
+        (false, true) => Status::Unknown,
+        (false, false) => Status::Up,
+    };
+    (!details.is_empty()).then(|| Component {
+        name: "tls",
+        status,
+        reason: None,
+        details: Value::Object(details),
+    })
 }
 
 fn with_reason(mut details: Value, reason: Option<&'static str>) -> Value {

@@ -3,27 +3,23 @@
 use crate::app::App;
 use crate::corridor::{self, Ending, Walk};
 use crate::gate::Signals;
+use crate::http::body::{self, Encoding};
 use crate::http::client_address::client_address;
 use crate::http::problem::Problem;
 use crate::http::serve::Peer;
-use axum::body::{Body, Bytes};
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::{Extension, Json};
-use http_body_util::{BodyExt, LengthLimitError, Limited};
 use relay_event::wire::{self, Batch};
 use relay_event::{Consent, Malformed, Outcome};
 use serde::Deserialize;
 use serde_json::json;
+use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Duration;
-
-/// Most bytes of a body that is too large that are read and thrown away.
-const DRAIN_BYTES_MAX: usize = 1024 * 1024;
-/// Longest time that is spent on it.
-const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
+use std::time::{Duration, Instant};
+use tokio::sync::OwnedSemaphorePermit;
 
 /// Consent as a page states it in the address of Plausible's endpoint.
 #[derive(Deserialize)]
@@ -110,7 +106,8 @@ fn answer(endings: &[Ending]) -> Response {
         .into_response()
 }
 
-/// Reads a request within its limits and sends it down the corridor.
+/// Reads a request within its limits and sends it down the corridor. What is refused before its body is
+/// read costs as little as it can: size, rate, room, type, in this order.
 async fn take(
     app: Arc<App>,
     peer: std::net::SocketAddr,
@@ -118,43 +115,56 @@ async fn take(
     read: impl FnOnce(&[u8]) -> Result<Batch, Malformed>,
 ) -> Result<Walk, Problem> {
     let (parts, body) = request.into_parts();
-    let refuse = |outcome| {
-        corridor::refuse_unread(&app, outcome);
-        Problem::of(outcome)
+    let limits = &app.config.public;
+    let client = client_address(peer.ip(), &parts.headers, &limits.trusted_proxies);
+    let admitted = admit(&app, client, &parts.headers);
+    let (room, encoding) = match admitted {
+        Ok(admitted) => admitted,
+        Err(problem) => {
+            body::throw_away(body);
+            return Err(problem);
+        }
     };
-    // Too much work at once is refused before a body is read. The place is kept until the events are
-    // stored, even when the sender has gone by then.
-    let place = match Arc::clone(&app.room).try_acquire_owned() {
-        Ok(place) if !app.stop.is_cancelled() => place,
-        _ => return Err(refuse(Outcome::Overloaded)),
-    };
-    if !is_supported(&parts.headers) {
-        return Err(refuse(Outcome::UnsupportedType));
-    }
-    let body = read_body(&app, body).await.map_err(refuse)?;
+    let body = body::read(body, encoding, limits)
+        .await
+        .map_err(|outcome| refuse(&app, outcome))?;
     let batch = read(&body).map_err(|why| {
         corridor::refuse_unread(&app, Outcome::Malformed);
         Problem::malformed(&why)
     })?;
-    let header = |name: &str| {
-        parts
-            .headers
-            .get(name)
-            .map(|v| String::from_utf8_lossy(v.as_bytes()).into_owned())
+    if let Some(site) = app.switches.site(&batch.site)
+        && let Err(wait) = app.rates.take_events(&site.domain, batch.events.len())
+    {
+        corridor::refuse(&app, batch.events.len(), Outcome::LimitedSite);
+        return Err(Problem::of(Outcome::LimitedSite).retry_after(whole_seconds(wait)));
+    }
+    let Some(place) = app.admission.begin(Instant::now()) else {
+        corridor::refuse(&app, batch.events.len(), Outcome::Overloaded);
+        return Err(Problem::of(Outcome::Overloaded));
+    };
+    let header = |name: HeaderName| {
+        let value = parts.headers.get(name)?;
+        Some(String::from_utf8_lossy(value.as_bytes()).into_owned())
+    };
+    let says = |name: &str| {
+        let value = parts.headers.get(name);
+        value.is_some_and(|v| v.as_bytes().trim_ascii() == b"1")
     };
     let signals = Signals {
-        client: client_address(peer.ip(), &parts.headers, &app.config.public.trusted_proxies),
-        user_agent: header("user-agent").unwrap_or_default(),
-        origin: header("origin"),
-        privacy_signal: ["sec-gpc", "dnt"]
-            .iter()
-            .any(|name| header(name).is_some_and(|v| v.trim() == "1")),
+        client,
+        user_agent: header(header::USER_AGENT).unwrap_or_default(),
+        origin: header(header::ORIGIN),
+        privacy_signal: says("sec-gpc") || says("dnt"),
     };
-    // A task of its own: a browser that goes away must not leave its events half way.
+    // A task of its own: a browser that goes away must not leave its events half way. Its places are kept
+    // until the events are stored.
     let walking = Arc::clone(&app);
     let walk = tokio::spawn(async move {
         let walked = corridor::walk(&walking, &signals, batch).await;
-        drop(place);
+        if has_stored(&walked) {
+            place.stored(Instant::now());
+        }
+        drop((place, room));
         walked
     });
     walk.await.map_err(|_| {
@@ -167,45 +177,53 @@ async fn take(
     })
 }
 
-/// Text or JSON, as trackers send it. Compressed bodies are refused: Plausible takes none either.
+/// What can be said of a request by its head alone.
+fn admit(
+    app: &App,
+    client: IpAddr,
+    headers: &HeaderMap,
+) -> Result<(OwnedSemaphorePermit, Encoding), Problem> {
+    if body::is_announced_too_large(headers, &app.config.public) {
+        return Err(refuse(app, Outcome::TooLarge));
+    }
+    if let Err(wait) = app.rates.take_request(client) {
+        return Err(refuse(app, Outcome::LimitedClient).retry_after(whole_seconds(wait)));
+    }
+    let room = match Arc::clone(&app.room).try_acquire_owned() {
+        Ok(room) if !app.stop.is_cancelled() && !app.admission.is_full(Instant::now()) => room,
+        _ => return Err(refuse(app, Outcome::Overloaded)),
+    };
+    match Encoding::of(headers) {
+        Some(encoding) if is_supported(headers) => Ok((room, encoding)),
+        _ => Err(refuse(app, Outcome::UnsupportedType)),
+    }
+}
+
+/// Counts a request that is refused before it became events.
+fn refuse(app: &App, outcome: Outcome) -> Problem {
+    corridor::refuse_unread(app, outcome);
+    Problem::of(outcome)
+}
+
+/// Whether anything of a request was written to disk, or would have been had it not been there already.
+fn has_stored(walk: &Walk) -> bool {
+    let Walk::Events(endings) = walk else { return false };
+    let stored = |ending: &Ending| matches!(ending, Ending::Stored | Ending::Ended(Outcome::Duplicate, _));
+    endings.iter().any(stored)
+}
+
+/// A wait as Retry-After says it: never too short, never nothing.
+fn whole_seconds(wait: Duration) -> u64 {
+    wait.as_secs() + u64::from(wait.subsec_nanos() > 0)
+}
+
+/// Text or JSON, as trackers send it.
 fn is_supported(headers: &HeaderMap) -> bool {
     let Some(media_type) = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()) else {
         return false;
     };
-    let essence = media_type
-        .split(';')
-        .next()
-        .unwrap_or("")
-        .trim()
-        .to_ascii_lowercase();
-    let plain = headers
-        .get(header::CONTENT_ENCODING)
-        .is_none_or(|v| v.as_bytes() == b"identity");
-    plain && (essence == "text/plain" || essence == "application/json")
-}
-
-async fn read_body(app: &App, mut body: Body) -> Result<Bytes, Outcome> {
-    let limits = &app.config.public;
-    let limited = Limited::new(&mut body, limits.body_bytes_max);
-    match tokio::time::timeout(limits.body_timeout, limited.collect()).await {
-        Ok(Ok(collected)) => Ok(collected.to_bytes()),
-        Ok(Err(error)) if error.downcast_ref::<LengthLimitError>().is_some() => {
-            // Whoever has sent more by then sees a broken connection, as before any server.
-            let _ = tokio::time::timeout(DRAIN_TIMEOUT, drain(body)).await;
-            Err(Outcome::TooLarge)
-        }
-        Ok(Err(_)) | Err(_) => Err(Outcome::Incomplete),
-    }
-}
-
-/// Reads what is left of a body and throws it away. A connection that is closed on unread bytes is
-/// reset, and the sender would see that instead of the answer, and try again for ever.
-async fn drain(mut body: Body) {
-    let mut left = DRAIN_BYTES_MAX;
-    while let Some(Ok(frame)) = body.frame().await {
-        left = left.saturating_sub(frame.data_ref().map_or(0, Bytes::len));
-        if left == 0 {
-            return;
-        }
-    }
+    let essence = media_type.split(';').next().unwrap_or("").trim();
+    ["text/plain", "application/json"]
+        .iter()
+        .any(|known| essence.eq_ignore_ascii_case(known))
 }

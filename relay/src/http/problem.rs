@@ -85,7 +85,7 @@ impl Problem {
             O::UnsupportedType => (
                 415,
                 "Unsupported media type",
-                "Send text/plain or application/json, without Content-Encoding.",
+                "Send text/plain or application/json, as it is or with Content-Encoding gzip.",
                 None,
             ),
             O::Incomplete => (
@@ -93,6 +93,18 @@ impl Problem {
                 "Incomplete",
                 "The body did not arrive whole within `public.body_timeout_s`.",
                 None,
+            ),
+            O::LimitedClient => (
+                429,
+                "Too many requests",
+                "More requests from this address than `public.rate_per_client` allows. Come back later.",
+                Some(1),
+            ),
+            O::LimitedSite => (
+                429,
+                "Too many events",
+                "More events of this site than `public.rate_per_site` allows. Come back later.",
+                Some(1),
             ),
             O::UnknownSite => (
                 403,

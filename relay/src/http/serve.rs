@@ -1,30 +1,39 @@
-//! Serves a router on a listener, with limits on what a connection may do and an orderly end.
+//! Serves a router on a listener: HTTP/1.1 and HTTP/2, with or without TLS, with limits on what a
+//! connection may do and an orderly end.
 
+mod connections;
+mod protocol;
+
+use crate::http::tls::Tls;
+use crate::metrics::door::ConnectionMetrics;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
+use connections::{Connection, Connections, Refused};
 use hyper::body::Incoming;
-use hyper::server::conn::http1::Builder;
 use hyper::service::service_fn;
-use hyper_util::rt::{TokioIo, TokioTimer};
-use hyper_util::server::graceful::GracefulShutdown;
+use hyper_util::rt::TokioIo;
+use hyper_util::server::graceful::{GracefulShutdown, Watcher};
+use ipnet::IpNet;
+use protocol::Http;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
-use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use std::time::{Duration, Instant};
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
-use tower::ServiceExt;
+use tower::Service;
 
-/// Longest wait for a whole request head, also for the first byte of it and between two requests. Then
-/// the connection is closed.
-const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-/// Most headers of a request. Above it: 431.
-const HEADERS_MAX: usize = 64;
-/// Largest request head, in bytes. Above it: 431. Twice what Plausible takes for one value.
-const HEAD_BYTES_MAX: usize = 16 * 1024;
-/// Pause after the operating system refuses a connection (no file descriptors left).
+/// Pause after the operating system refuses a connection (no file descriptors left), and between two
+/// looks for a connection to close when all of them are busy.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+/// How often connections that were silent for too long are looked for.
+const TEND_EVERY: Duration = Duration::from_secs(1);
+/// The first byte of a TLS connection: a record of the handshake.
+const TLS_HANDSHAKE: u8 = 0x16;
+/// What somebody reads who speaks plain HTTP to a listener with TLS.
+const SPEAK_TLS: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\ncontent-length: 39\r\n\
+    connection: close\r\n\r\nThis listener speaks TLS: use https://\n";
 
 /// The address at the other end of the connection, as a request extension.
 #[derive(Clone, Copy)]
@@ -36,50 +45,193 @@ impl std::fmt::Debug for Peer {
     }
 }
 
-/// Accepts until `stop`, then waits for requests under way.
-pub async fn run(listener: TcpListener, router: Router, connections_max: usize, stop: CancellationToken) {
-    // HTTP/1 only: what stands in front speaks it, and a connection that never says a word is closed.
-    let mut server = Builder::new();
-    server
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEAD_TIMEOUT)
-        .max_headers(HEADERS_MAX)
-        .max_buf_size(HEAD_BYTES_MAX);
-    let places = Arc::new(Semaphore::new(connections_max));
-    let graceful = GracefulShutdown::new();
-    loop {
-        // Waiting for a place before accepting leaves further connections in the kernel's queue.
-        let place = tokio::select! {
-            place = Arc::clone(&places).acquire_owned() => place,
-            () = stop.cancelled() => break,
-        };
-        let (stream, peer) = tokio::select! {
-            accepted = listener.accept() => match accepted {
-                Ok(accepted) => accepted,
-                Err(error) => {
-                    tracing::warn!(kind = ?error.kind(), "a connection could not be accepted");
-                    tokio::time::sleep(ACCEPT_PAUSE).await;
-                    continue;
-                }
+/// What one listener allows.
+#[derive(Clone, Debug)]
+pub struct ConnectionLimits {
+    /// Most open connections. Above it the one that was silent longest is closed for a new one; while a
+    /// request is under way on every one of them, new ones wait in the kernel's queue.
+    pub open_max: usize,
+    /// Most open connections of one address (IPv6: of one /64). Above it a new one is closed at once.
+    /// 0 is no limit.
+    pub per_client_max: usize,
+    /// Addresses `per_client_max` does not hold for: proxies that bring many clients.
+    pub exempt: Vec<IpNet>,
+}
+
+/// A listener and what it serves.
+#[derive(Debug)]
+pub struct Front {
+    /// Where connections come in.
+    pub listener: TcpListener,
+    /// What answers their requests.
+    pub router: Router,
+    /// How many there may be.
+    pub limits: ConnectionLimits,
+    /// TLS, unless the listener speaks plain HTTP.
+    pub tls: Option<Arc<Tls>>,
+    /// Where connections are counted.
+    pub metrics: ConnectionMetrics,
+}
+
+impl Front {
+    /// A listener of plain HTTP that counts for itself, as the demonstration's servers need it.
+    pub fn plain(listener: TcpListener, router: Router, open_max: usize) -> Self {
+        Self {
+            listener,
+            router,
+            limits: ConnectionLimits {
+                open_max,
+                per_client_max: 0,
+                exempt: Vec::new(),
             },
-            () = stop.cancelled() => break,
-        };
-        // Answers are small and must not wait for more to be sent.
-        let _ = stream.set_nodelay(true);
-        let router = router.clone();
-        let service = service_fn(move |request: Request<Incoming>| {
-            let mut request = request.map(Body::new);
-            request.extensions_mut().insert(Peer(peer));
-            router.clone().oneshot(request)
-        });
-        let connection = server.serve_connection(TokioIo::new(stream), service);
-        let connection = graceful.watch(connection);
-        tokio::spawn(async move {
-            // What goes wrong on a connection is the other end's affair; events are counted elsewhere.
-            let _ = connection.await;
-            drop(place);
-        });
+            tls: None,
+            metrics: ConnectionMetrics::default(),
+        }
     }
-    drop(listener);
-    graceful.shutdown().await;
+
+    /// Accepts until `stop`, then waits for requests under way.
+    pub async fn run(self, stop: CancellationToken) {
+        let Self {
+            listener,
+            router,
+            limits,
+            tls,
+            metrics,
+        } = self;
+        let http = Arc::new(protocol::http());
+        let connections = Arc::new(Connections::new(limits, metrics));
+        let tending = tokio::spawn(tend(Arc::clone(&connections)));
+        let graceful = GracefulShutdown::new();
+        loop {
+            let accepted = tokio::select! {
+                accepted = accept(&listener, &connections) => accepted,
+                () = stop.cancelled() => break,
+            };
+            let Some((stream, peer, connection)) = accepted else {
+                continue;
+            };
+            let talk = Talk {
+                http: Arc::clone(&http),
+                router: router.clone(),
+                peer: Peer(peer),
+                connection: Arc::new(connection),
+                watcher: graceful.watcher(),
+            };
+            tokio::spawn(talk.over(stream, tls.clone(), stop.clone()));
+        }
+        drop(listener);
+        graceful.shutdown().await;
+        tending.abort();
+    }
+}
+
+/// The next connection that may stay; `None` for one that may not.
+async fn accept(
+    listener: &TcpListener,
+    connections: &Arc<Connections>,
+) -> Option<(TcpStream, SocketAddr, Connection)> {
+    let (stream, peer) = match listener.accept().await {
+        Ok(accepted) => accepted,
+        Err(error) => {
+            tracing::warn!(kind = ?error.kind(), "a connection could not be accepted");
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+            return None;
+        }
+    };
+    loop {
+        match connections.admit(peer.ip(), Instant::now()) {
+            Ok(connection) => {
+                // Answers are small and must not wait for more to be sent.
+                let _ = stream.set_nodelay(true);
+                return Some((stream, peer, connection));
+            }
+            Err(Refused::TooManyOfClient) => return None,
+            // The one that was told to go needs a moment to do so.
+            Err(Refused::Closing) => tokio::task::yield_now().await,
+            Err(Refused::AllBusy) => tokio::time::sleep(ACCEPT_PAUSE).await,
+        }
+    }
+}
+
+async fn tend(connections: Arc<Connections>) {
+    loop {
+        tokio::time::sleep(TEND_EVERY).await;
+        connections.close_silent(Instant::now());
+    }
+}
+
+/// One connection and what it needs to be served.
+struct Talk {
+    http: Arc<Http>,
+    router: Router,
+    peer: Peer,
+    connection: Arc<Connection>,
+    watcher: Watcher,
+}
+
+impl Talk {
+    /// Serves a connection until either end closes it, or it is told to go. What goes wrong on it is the
+    /// other end's affair; events are counted elsewhere.
+    async fn over(self, stream: TcpStream, tls: Option<Arc<Tls>>, stop: CancellationToken) {
+        let connection = Arc::clone(&self.connection);
+        let served = async move {
+            let Some(tls) = tls else {
+                return self.serve(stream).await;
+            };
+            let handshake = shake_hands(stream, &tls);
+            let stream = tokio::select! {
+                stream = handshake => stream,
+                () = stop.cancelled() => None,
+            };
+            match stream {
+                Some(stream) => self.serve(stream).await,
+                None => self.connection.count_failed_handshake(),
+            }
+        };
+        tokio::select! {
+            () = served => {}
+            () = connection.told_to_go() => {}
+        }
+    }
+
+    async fn serve(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
+        let Self {
+            http,
+            router,
+            peer,
+            connection,
+            watcher,
+        } = self;
+        let service = service_fn(move |request: Request<Incoming>| {
+            let busy = connection.begin();
+            let mut request = request.map(Body::new);
+            request.extensions_mut().insert(peer);
+            let answer = router.clone().call(request);
+            async move {
+                let answer = answer.await;
+                drop(busy);
+                answer
+            }
+        });
+        let _ = watcher
+            .watch(http.serve_connection(TokioIo::new(stream), service))
+            .await;
+    }
+}
+
+/// The handshake. It has no time limit of its own: a connection without a request is closed as silent.
+async fn shake_hands(mut stream: TcpStream, tls: &Tls) -> Option<tokio_rustls::server::TlsStream<TcpStream>> {
+    let mut first = [0];
+    if stream.peek(&mut first).await.ok()? == 0 {
+        return None;
+    }
+    if first[0] != TLS_HANDSHAKE {
+        // A word for whoever mixed up the scheme. What was sent is taken first, or closing would reset the
+        // connection and take the answer with it.
+        let _ = stream.try_read(&mut [0; 1024]);
+        let _ = stream.write_all(SPEAK_TLS).await;
+        let _ = stream.shutdown().await;
+        return None;
+    }
+    tls.acceptor().accept(stream).await.ok()
 }

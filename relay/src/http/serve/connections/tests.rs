@@ -1,0 +1,101 @@
+//! The table of connections: who is taken in, who has to go, and that nothing is left behind.
+
+use super::*;
+use std::time::Duration;
+
+fn connections(open_max: usize, per_client_max: usize) -> Arc<Connections> {
+    let limits = ConnectionLimits {
+        open_max,
+        per_client_max,
+        exempt: vec!["10.0.0.0/8".parse().unwrap()],
+    };
+    Arc::new(Connections::new(limits, ConnectionMetrics::default()))
+}
+
+fn admit(all: &Arc<Connections>, peer: &str, now: Instant) -> Result<Arc<Connection>, Refused> {
+    all.admit(peer.parse().unwrap(), now).map(Arc::new)
+}
+
+fn has_to_go(connection: &Connection) -> bool {
+    connection.go.is_cancelled()
+}
+
+#[test]
+fn the_connection_silent_longest_makes_room() {
+    let (all, now) = (connections(3, 0), Instant::now());
+    let open = [1, 2, 3].map(|n| admit(&all, &format!("192.0.2.{n}"), now).unwrap());
+    // The first has a request under way, the third had one.
+    let busy = open[0].begin();
+    drop(open[2].begin());
+    drop(open[1].begin());
+    assert_eq!(admit(&all, "192.0.2.4", now).unwrap_err(), Refused::Closing);
+    assert_eq!(open.each_ref().map(|c| has_to_go(c)), [false, false, true]);
+    // One is enough, however often the new one asks.
+    assert_eq!(admit(&all, "192.0.2.4", now).unwrap_err(), Refused::Closing);
+    assert_eq!(open.each_ref().map(|c| has_to_go(c)), [false, false, true]);
+    let [first, second, third] = open;
+    drop(third);
+    let fourth = admit(&all, "192.0.2.4", now).unwrap();
+    assert_eq!(admit(&all, "192.0.2.5", now).unwrap_err(), Refused::Closing);
+    assert!(has_to_go(&second) && !has_to_go(&fourth));
+    drop(second);
+    let fifth = admit(&all, "192.0.2.5", now).unwrap();
+    let under_way = [fourth.begin(), fifth.begin()];
+    assert_eq!(admit(&all, "192.0.2.6", now).unwrap_err(), Refused::AllBusy);
+    drop((busy, under_way, first, fourth, fifth));
+    let table = all.lock();
+    assert!(table.open.is_empty() && table.silent.is_empty() && table.closing == 0);
+}
+
+#[test]
+fn silence_ends_a_connection_later_when_it_had_requests() {
+    // Whether a connection of this age has to go that brought nothing, that had one request, and
+    // that has one under way.
+    let check = |age: Duration, want: [bool; 3]| {
+        let (all, now) = (connections(9, 0), Instant::now());
+        let open = [1, 2, 3].map(|n| admit(&all, &format!("192.0.2.{n}"), now).unwrap());
+        drop(open[1].begin());
+        let busy = open[2].begin();
+        let since = all.lock().open[&open[1].id].since;
+        all.close_silent(since.max(now) + age);
+        assert_eq!(open.each_ref().map(|c| has_to_go(c)), want, "{age:?}");
+        drop(busy);
+    };
+    let s = Duration::from_secs;
+    check(s(9), [false, false, false]);
+    check(HEAD_TIMEOUT, [true, false, false]);
+    check(KEEP_ALIVE - s(1), [true, false, false]);
+    check(KEEP_ALIVE, [true, true, false]);
+    check(s(9999), [true, true, false]);
+}
+
+#[test]
+fn a_client_has_as_many_as_it_may_and_a_proxy_more() {
+    let check = |peers: &[(&str, bool)]| {
+        let (all, now) = (connections(99, 2), Instant::now());
+        let open: Vec<_> = peers
+            .iter()
+            .map(|(peer, taken)| {
+                let admitted = admit(&all, peer, now);
+                assert_eq!(admitted.is_ok(), *taken, "{peer} of {peers:?}");
+                admitted
+            })
+            .collect();
+        drop(open);
+        assert!(all.lock().per_client.is_empty());
+    };
+    check(&[
+        ("192.0.2.1", true),
+        ("192.0.2.1", true),
+        ("192.0.2.1", false),
+        ("192.0.2.2", true),
+        ("::ffff:192.0.2.1", false),
+    ]);
+    check(&[
+        ("2001:db8::1", true),
+        ("2001:db8::2", true),
+        ("2001:db8::3", false),
+        ("2001:db8:0:1::3", true),
+    ]);
+    check(&[("10.1.2.3", true), ("10.1.2.3", true), ("10.1.2.3", true)]);
+}

@@ -1,0 +1,67 @@
+//! What HTTP/1.1 and HTTP/2 may cost: one builder with every limit, made once per listener.
+
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+use hyper_util::server::conn::auto::Builder;
+use std::time::Duration;
+
+/// Longest wait for the first request head, from the connection's first moment on, TLS handshake
+/// included. Then the connection is closed.
+pub(super) const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
+/// Longest silence between two requests, until the next head has arrived whole. Then the connection is
+/// closed. Longer than what web servers keep a connection to us for (nginx: 60 s), so that it is they who
+/// close, and no request meets a connection that is just being closed.
+pub(super) const KEEP_ALIVE: Duration = Duration::from_secs(75);
+
+/// Most headers of an HTTP/1 request. Above it: 431. HTTP/2 has its bound in bytes alone.
+const HEADERS_MAX: usize = 64;
+/// Largest request head, in bytes; in HTTP/2 with 32 bytes more per header. Above it: 431. Twice what
+/// Plausible takes for one value. It bounds what is read ahead of pipelined requests, too.
+const HEAD_BYTES_MAX: usize = 16 * 1024;
+const H2_HEAD_BYTES_MAX: u32 = 16 * 1024;
+
+/// Most requests at once on one HTTP/2 connection. Further ones are refused by the protocol
+/// (REFUSED_STREAM), and a browser sends them again.
+const H2_STREAMS_MAX: u32 = 64;
+/// Most bytes of one body, and of all bodies of a connection, that may be on their way unread. Then the
+/// sender has to wait.
+const H2_STREAM_WINDOW: u32 = 64 * 1024;
+const H2_CONNECTION_WINDOW: u32 = 256 * 1024;
+/// Largest frame, in bytes: the smallest maximum that the protocol allows. A larger one ends the connection.
+const H2_FRAME_BYTES_MAX: u32 = 16 * 1024;
+/// Most bytes of answers buffered for one stream.
+const H2_SEND_BYTES_MAX: usize = 64 * 1024;
+/// Most streams that were reset before they were accepted, and that we reset for errors. Above it the
+/// connection is closed (GOAWAY): it is a flood of resets.
+const H2_PENDING_RESETS_MAX: usize = 20;
+const H2_ERROR_RESETS_MAX: usize = 256;
+/// How often a quiet HTTP/2 connection is asked whether it is still there, and how long its answer may
+/// take. Then it is closed.
+const H2_PING_EVERY: Duration = Duration::from_secs(20);
+const H2_PING_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Serves either version: HTTP/2 to whoever begins with its preface, as agreed in the TLS handshake or
+/// known before, else HTTP/1.
+pub(super) type Http = Builder<TokioExecutor>;
+
+/// The builder with every limit set.
+pub(super) fn http() -> Http {
+    let mut http = Builder::new(TokioExecutor::new());
+    http.http1()
+        .timer(TokioTimer::new())
+        .header_read_timeout(KEEP_ALIVE)
+        .max_headers(HEADERS_MAX)
+        .max_buf_size(HEAD_BYTES_MAX);
+    http.http2()
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(H2_STREAMS_MAX)
+        .max_header_list_size(H2_HEAD_BYTES_MAX)
+        .initial_stream_window_size(H2_STREAM_WINDOW)
+        .initial_connection_window_size(H2_CONNECTION_WINDOW)
+        .max_frame_size(H2_FRAME_BYTES_MAX)
+        .max_send_buf_size(H2_SEND_BYTES_MAX)
+        .max_pending_accept_reset_streams(H2_PENDING_RESETS_MAX)
+        .max_local_error_reset_streams(H2_ERROR_RESETS_MAX)
+        .keep_alive_interval(H2_PING_EVERY)
+        .keep_alive_timeout(H2_PING_TIMEOUT);
+    http
+}

@@ -1,0 +1,55 @@
+//! How many files the operating system lets the process open, and what that leaves for connections.
+
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+/// Files kept for everything but browsers' connections: the database, Plausible, admins, the policy, logs.
+const RESERVED: u64 = 256;
+
+/// Raises the limit on open files to what the process may raise it to. Many systems start a process at
+/// 1024, for the sake of programs that break above it; this is none of them.
+pub fn raise() {
+    let limit = getrlimit(Resource::Nofile);
+    let wanted = Rlimit {
+        current: limit.maximum,
+        maximum: limit.maximum,
+    };
+    // Without it fewer connections fit; `connections_max` says how many.
+    let _ = setrlimit(Resource::Nofile, wanted);
+}
+
+/// How many of the connections asked for fit into the limit on open files, at least one.
+pub fn connections_max(asked: usize) -> usize {
+    let limit = getrlimit(Resource::Nofile).current;
+    let fit = fitting(asked, limit);
+    if fit < asked {
+        tracing::warn!(
+            asked,
+            fit,
+            open_files = limit,
+            "`public.connections_max` is lowered: the operating system allows too few open files (`ulimit -Hn`, LimitNOFILE)"
+        );
+    }
+    fit
+}
+
+/// `None` is no limit.
+fn fitting(asked: usize, limit: Option<u64>) -> usize {
+    let room = limit.map_or(u64::MAX, |limit| limit.saturating_sub(RESERVED));
+    asked.min(usize::try_from(room).unwrap_or(usize::MAX)).max(1)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn connections_fit_into_the_limit_on_open_files() {
+        let check = |asked, limit, want| assert_eq!(fitting(asked, limit), want, "{asked} of {limit:?}");
+        check(16_384, None, 16_384);
+        check(16_384, Some(1_048_576), 16_384);
+        check(16_384, Some(16_640), 16_384);
+        check(16_384, Some(16_639), 16_383);
+        check(16_384, Some(1024), 768);
+        check(10, Some(100), 1);
+    }
+}
