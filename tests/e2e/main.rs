@@ -12,6 +12,7 @@ mod delivery;
 mod door;
 mod guest;
 mod ingest;
+mod kill;
 mod monitoring;
 mod plans;
 mod policy;
@@ -19,6 +20,7 @@ mod privacy;
 mod refusals;
 mod restart;
 mod scrub;
+mod stop;
 mod switch;
 mod waiting;
 
