@@ -5,7 +5,9 @@
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod admin;
+mod broken_answers;
 mod canaries;
+mod chaos;
 mod cli;
 mod corpora;
 mod delivery;
@@ -17,6 +19,7 @@ mod monitoring;
 mod plans;
 mod policy;
 mod privacy;
+mod recovery;
 mod refusals;
 mod restart;
 mod scrub;

@@ -53,9 +53,6 @@ impl Arrival {
     }
 }
 
-/// What a Plausible that is well says of itself.
-const HEALTHY: &str = r#"{"postgres":"ok","clickhouse":"ok","sites_cache":"ok","sessions":"ok"}"#;
-
 type Rule = Box<dyn Fn(&Arrival) -> Answer + Send>;
 
 #[derive(Default)]
@@ -109,11 +106,7 @@ impl MiniPlausible {
             connections: AtomicUsize::new(0),
             queue: Mutex::default(),
             rule: Mutex::new(Box::new(|_| Answer::Accept)),
-            health: Mutex::new(Answer::Status(
-                200,
-                &[("content-type", "application/json")],
-                HEALTHY,
-            )),
+            health: Mutex::new(Answer::healthy()),
             latency: Mutex::default(),
         };
         Self {

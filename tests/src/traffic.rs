@@ -123,7 +123,7 @@ async fn visit(shared: Arc<Shared>, visitor: usize, pause: Duration, stop: Cance
             match sent {
                 Ok(Ok(sent)) if sent.status == 202 => break,
                 Ok(Ok(sent)) => {
-                    let asked = (sent.status, sent.header("retry-after") != "");
+                    let asked = (sent.status, !sent.header("retry-after").is_empty());
                     assert_eq!(asked, (503, true), "{sent:?}");
                     shared.refused.fetch_add(1, Ordering::SeqCst);
                 }

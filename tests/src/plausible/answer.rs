@@ -53,6 +53,12 @@ pub enum Answer {
 }
 
 impl Answer {
+    /// What a Plausible that is well says of itself.
+    pub fn healthy() -> Self {
+        let json = r#"{"postgres":"ok","clickhouse":"ok","sites_cache":"ok","sessions":"ok"}"#;
+        Self::Status(200, &[("content-type", "application/json")], json)
+    }
+
     /// Whether a Plausible that answered so may have counted the event: it had all of it, and did not say
     /// that it refused it.
     pub fn may_have_counted(&self) -> bool {
