@@ -15,6 +15,7 @@ mod door;
 mod guest;
 mod ingest;
 mod kill;
+mod lost;
 mod monitoring;
 mod plans;
 mod policy;
