@@ -13,6 +13,7 @@ mod corpora;
 mod delivery;
 mod door;
 mod guest;
+mod harness;
 mod ingest;
 mod kill;
 mod lost;
