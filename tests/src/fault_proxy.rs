@@ -54,7 +54,6 @@ enum Direction {
 pub struct FaultProxy {
     address: SocketAddr,
     faults: watch::Sender<Fault>,
-    target: watch::Sender<SocketAddr>,
     connections: Arc<AtomicUsize>,
     _serving: JoinSet<()>,
 }
@@ -76,10 +75,11 @@ impl FaultProxy {
         let listener = std::net::TcpListener::bind(address).unwrap();
         listener.set_nonblocking(true).unwrap();
         let listener = TcpListener::from_std(listener).unwrap();
-        let (faults, target) = (watch::Sender::default(), watch::Sender::new(socket(server)));
+        let target = server.strip_prefix("http://").unwrap().parse().unwrap();
+        let faults = watch::Sender::default();
         let connections = Arc::new(AtomicUsize::new(0));
         let line = Line {
-            target: target.subscribe(),
+            target,
             faults: faults.subscribe(),
             dice: Arc::new(Mutex::new(dice.another())),
         };
@@ -88,7 +88,6 @@ impl FaultProxy {
         Self {
             address,
             faults,
-            target,
             connections,
             _serving: serving,
         }
@@ -104,25 +103,16 @@ impl FaultProxy {
         self.faults.send_replace(fault);
     }
 
-    /// Connects to another server from now on; open connections stay where they are.
-    pub fn aim(&self, server: &str) {
-        self.target.send_replace(socket(server));
-    }
-
     /// How many connections were made so far.
     pub fn connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)
     }
 }
 
-fn socket(url: &str) -> SocketAddr {
-    url.strip_prefix("http://").unwrap().parse().unwrap()
-}
-
 /// What a connection needs to know.
 #[derive(Clone)]
 struct Line {
-    target: watch::Receiver<SocketAddr>,
+    target: SocketAddr,
     faults: watch::Receiver<Fault>,
     dice: Arc<Mutex<Dice>>,
 }
@@ -160,8 +150,7 @@ async fn serve(mut listener: TcpListener, line: Line, connections: Arc<AtomicUsi
 }
 
 async fn converse(mut client: TcpStream, line: Line) {
-    let target = *line.target.borrow();
-    let Ok(mut server) = TcpStream::connect(target).await else {
+    let Ok(mut server) = TcpStream::connect(line.target).await else {
         return reset([&client]);
     };
     // What is late is so by the dice, not by the kernel.

@@ -58,7 +58,7 @@ type Rule = Box<dyn Fn(&Arrival) -> Answer + Send>;
 #[derive(Default)]
 struct Requests {
     events: Vec<Arrival>,
-    probes: Vec<Arrival>,
+    probes: usize,
     under_way: usize,
     most_under_way: usize,
 }
@@ -159,8 +159,8 @@ impl MiniPlausible {
     ///
     /// # Panics
     /// When a connection has panicked.
-    pub fn health(&self, answer: Answer) {
-        *self.state.health.lock().unwrap() = answer;
+    pub fn health(&self, answer: impl Into<Answer>) {
+        *self.state.health.lock().unwrap() = answer.into();
     }
 
     /// Lets every request be on its way for a while before it arrives.
@@ -200,12 +200,12 @@ impl MiniPlausible {
         self.state.requests.lock().unwrap().events.len()
     }
 
-    /// Every question after its health so far.
+    /// How many questions after its health so far. They are no arrivals.
     ///
     /// # Panics
     /// When a connection has panicked.
-    pub fn probes(&self) -> Vec<Arrival> {
-        self.state.requests.lock().unwrap().probes.clone()
+    pub fn probes(&self) -> usize {
+        self.state.requests.lock().unwrap().probes
     }
 
     /// The most events that were under way at once, read and not yet answered.
@@ -274,8 +274,7 @@ async fn converse(mut stream: TcpStream, connection: usize, state: Arc<State>) {
         }
         if !arrival.is_event() {
             let health = state.health.lock().unwrap().clone();
-            arrival.answer = health.clone();
-            state.requests.lock().unwrap().probes.push(arrival);
+            state.requests.lock().unwrap().probes += 1;
             if !health.give(&mut stream).await {
                 return;
             }

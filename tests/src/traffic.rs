@@ -86,7 +86,7 @@ impl Traffic {
         self.shared.next.load(Ordering::SeqCst)
     }
 
-    /// How many batches were answered 503.
+    /// How many batches were answered that they are to be sent again.
     pub fn refused(&self) -> usize {
         self.shared.refused.load(Ordering::SeqCst)
     }
@@ -123,8 +123,9 @@ async fn visit(shared: Arc<Shared>, visitor: usize, pause: Duration, stop: Cance
             match sent {
                 Ok(Ok(sent)) if sent.status == 202 => break,
                 Ok(Ok(sent)) => {
-                    let asked = (sent.status, !sent.header("retry-after").is_empty());
-                    assert_eq!(asked, (503, true), "{sent:?}");
+                    let to_come_back =
+                        matches!(sent.status, 429 | 503) && !sent.header("retry-after").is_empty();
+                    assert!(to_come_back, "{sent:?}");
                     shared.refused.fetch_add(1, Ordering::SeqCst);
                 }
                 Ok(Err(_)) | Err(_) => drop(shared.failed.fetch_add(1, Ordering::SeqCst)),

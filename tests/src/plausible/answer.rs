@@ -128,6 +128,13 @@ impl Answer {
     }
 }
 
+/// A status and nothing else.
+impl From<u16> for Answer {
+    fn from(status: u16) -> Self {
+        Self::Status(status, &[], "")
+    }
+}
+
 /// What becomes of the connection after an answer.
 enum Then {
     Keep,
