@@ -5,24 +5,31 @@
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod admin;
+mod broken_answers;
 mod canaries;
+mod chaos;
 mod cli;
 mod corpora;
 mod delivery;
 mod door;
 mod guest;
+mod harness;
 mod hostile;
 mod http2;
 mod idempotence;
 mod ingest;
+mod kill;
 mod limits;
+mod lost;
 mod monitoring;
 mod plans;
 mod policy;
 mod privacy;
+mod recovery;
 mod refusals;
 mod restart;
 mod scrub;
+mod stop;
 mod switch;
 mod tls;
 mod waiting;

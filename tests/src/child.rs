@@ -2,7 +2,7 @@
 
 use crate::post::{Post, Sent, http_client};
 use crate::{METRICS_PASSWORD, Scrape, eventually, within};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -19,13 +19,22 @@ pub struct ChildRelay {
     /// A client of its own.
     pub client: reqwest::Client,
     child: Child,
+    said: Arc<Mutex<String>>,
     log: Arc<Mutex<String>>,
 }
 
 impl ChildRelay {
     pub(crate) async fn start(exe: &str, config: &Path) -> Self {
-        let mut child = Command::new(exe)
-            .args(["serve", "--config"])
+        let mut relay = Self::launch(exe, config);
+        relay.ready().await;
+        relay
+    }
+
+    /// Starts it without waiting until it is ready.
+    pub(crate) fn launch(exe: &str, config: &Path) -> Self {
+        // A write beyond a file size limit is to fail, as on a full disk, and not to end the process.
+        let mut child = Command::new("sh")
+            .args(["-c", "trap '' XFSZ; exec \"$0\" serve --config \"$1\"", exe])
             .arg(config)
             .env("RUST_LOG", "info,feedback_relay=trace,hyper=debug,reqwest=trace")
             .stdin(Stdio::null())
@@ -36,26 +45,34 @@ impl ChildRelay {
         let (said, log) = (Arc::new(Mutex::default()), Arc::new(Mutex::default()));
         collect(child.stdout.take().unwrap(), Arc::clone(&said));
         collect(child.stderr.take().unwrap(), Arc::clone(&log));
-        let mut relay = Self {
+        Self {
             public: String::new(),
             admin: String::new(),
             client: http_client(),
             child,
+            said,
             log,
-        };
+        }
+    }
+
+    /// Waits until it says that it is ready, and where.
+    ///
+    /// # Panics
+    /// When it ends instead, or takes too long.
+    pub async fn ready(&mut self) {
+        let said = Arc::clone(&self.said);
         let address = |name: &str| {
             let text: String = said.lock().unwrap().clone();
             let start = format!("ready relay {name} ");
             text.lines()
                 .find_map(|line| line.strip_prefix(&start).map(str::to_owned))
         };
-        (relay.public, relay.admin) = eventually("the relay says that it is ready", async || {
-            let ended = relay.child.try_wait().unwrap();
-            assert!(ended.is_none(), "the relay ended with {ended:?}: {}", relay.log());
+        (self.public, self.admin) = eventually("the relay says that it is ready", async || {
+            let ended = self.child.try_wait().unwrap();
+            assert!(ended.is_none(), "the relay ended with {ended:?}: {}", self.log());
             Some((address("public")?, address("admin")?))
         })
         .await;
-        relay
     }
 
     /// What it has logged so far.
@@ -103,6 +120,39 @@ impl ChildRelay {
         kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
     }
 
+    /// Asks it to stop, as Ctrl-C does.
+    ///
+    /// # Panics
+    /// When the signal cannot be sent.
+    pub fn interrupt(&self) {
+        kill_process(Pid::from_child(&self.child), Signal::INT).unwrap();
+    }
+
+    /// Lets no file it writes grow beyond so many bytes, as on a disk that is full; `None` takes it back.
+    ///
+    /// # Panics
+    /// When the limit cannot be set.
+    pub fn limit_files(&self, bytes: Option<u64>) {
+        let pid = Some(Pid::from_child(&self.child));
+        let maximum = getrlimit(Resource::Fsize).maximum;
+        let current = bytes.or(maximum);
+        prlimit(pid, Resource::Fsize, Rlimit { current, maximum }).unwrap();
+    }
+
+    /// The memory it has at the moment, in bytes.
+    ///
+    /// # Panics
+    /// When the kernel does not tell.
+    pub fn memory(&self) -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let line = status
+            .lines()
+            .find_map(|line| line.strip_prefix("VmRSS:"))
+            .unwrap();
+        let kib: u64 = line.trim().trim_end_matches(" kB").parse().unwrap();
+        kib * 1024
+    }
+
     /// Asks it to read its policy again.
     ///
     /// # Panics
@@ -117,6 +167,26 @@ impl ChildRelay {
     /// When it does not end in time.
     pub async fn ended(&mut self, bound: Duration) -> ExitStatus {
         within(bound, "the relay ends", async || self.child.try_wait().unwrap()).await
+    }
+
+    /// Waits until nothing waits for delivery any more.
+    ///
+    /// # Panics
+    /// When something still waits by then.
+    pub async fn drained_within(&self, bound: Duration) {
+        within(bound, "the spool is empty", async || {
+            (self.metrics().await.count("spool_events") == 0).then_some(())
+        })
+        .await;
+    }
+
+    /// Gets a page of the public listener.
+    ///
+    /// # Panics
+    /// When nobody answers.
+    pub async fn get(&self, path: &str) -> Sent {
+        let request = self.client.get(format!("{}{path}", self.public));
+        Sent::read(request.send().await.unwrap()).await.unwrap()
     }
 
     /// Checks that events are conserved, and stops it.

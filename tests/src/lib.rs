@@ -10,20 +10,29 @@
     reason = "a panic is how a test fails"
 )]
 
+mod address;
 mod child;
+mod dice;
+mod fault_proxy;
 pub mod fuzz;
 mod plausible;
 mod post;
 mod relay;
 mod scrape;
 mod setup;
+mod small_policy;
+mod traffic;
 
+pub(crate) use address::address_of_its_own;
 pub use child::{ChildRelay, Done};
+pub use dice::Dice;
+pub use fault_proxy::{Fault, FaultProxy};
 pub use plausible::{Answer, Arrival, MiniPlausible};
 pub use post::{BROWSER, ORIGIN, Post, SITE, Sent, fresh_id, http_client, load, pageview, raw};
 pub use relay::Relay;
 pub use scrape::Scrape;
 pub use setup::{METRICS_PASSWORD, PLAN_VERSION, Setup};
+pub use traffic::{Pouring, Traffic, assert_in_order, counted_twice};
 
 use std::time::{Duration, Instant};
 

@@ -1,40 +1,20 @@
 //! A Plausible that answers as it is told, breaks connections, goes away and comes back, and remembers
 //! every byte it was sent.
 
+mod answer;
 mod wire;
 
+pub use answer::Answer;
+
+use crate::address_of_its_own;
 use serde_json::Value;
 use std::collections::VecDeque;
-use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::atomic::{AtomicU8, AtomicU16, AtomicUsize, Ordering};
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
-
-/// What is answered to one request.
-#[derive(Clone, Debug)]
-pub enum Answer {
-    /// 202 `ok`.
-    Accept,
-    /// 202 with a header more.
-    AcceptWith(&'static str, &'static str),
-    /// A status with headers and a body.
-    Status(u16, &'static [(&'static str, &'static str)], &'static str),
-    /// A redirect to an address.
-    Redirect(u16, String),
-    /// 202 after a while.
-    Slow(Duration),
-    /// Nothing, ever.
-    Hang,
-    /// The connection is reset as soon as it is made. Only as the first answer to a connection.
-    ResetBeforeReading,
-    /// The connection is reset when the request was read.
-    ResetAfterReading,
-    /// Bytes that are no HTTP.
-    Garbage,
-}
 
 /// One request as it arrived.
 #[derive(Clone, Debug)]
@@ -49,9 +29,16 @@ pub struct Arrival {
     pub headers: Vec<(String, String)>,
     /// The body.
     pub body: Value,
+    /// What it was answered.
+    pub answer: Answer,
 }
 
 impl Arrival {
+    /// Whether it brings an event. Everything else is a question after Plausible's health.
+    fn is_event(&self) -> bool {
+        self.line.starts_with("POST ")
+    }
+
     /// The number of a `Load` event.
     pub fn n(&self) -> Option<usize> {
         usize::try_from(self.body["props"]["n"].as_u64()?).ok()
@@ -68,16 +55,22 @@ impl Arrival {
 
 type Rule = Box<dyn Fn(&Arrival) -> Answer + Send>;
 
+#[derive(Default)]
+struct Requests {
+    events: Vec<Arrival>,
+    probes: usize,
+    under_way: usize,
+    most_under_way: usize,
+}
+
 struct State {
-    arrivals: Mutex<Vec<Arrival>>,
+    requests: Mutex<Requests>,
     bytes: Mutex<Vec<u8>>,
     connections: AtomicUsize,
     queue: Mutex<VecDeque<Answer>>,
     rule: Mutex<Rule>,
+    health: Mutex<Answer>,
     latency: Mutex<Duration>,
-    /// The status that health probes are answered with, and how many there were.
-    health: AtomicU16,
-    probes: AtomicUsize,
 }
 
 /// The fake server. It has an address of its own in 127/8, so that it finds its port free again after
@@ -107,23 +100,17 @@ impl MiniPlausible {
     /// # Panics
     /// When no address is free.
     pub fn away() -> Self {
-        static NEXT: AtomicU8 = AtomicU8::new(1);
-        let process = u8::try_from(std::process::id() % 200).unwrap();
-        let ip = Ipv4Addr::new(127, 77, process + 1, NEXT.fetch_add(1, Ordering::Relaxed));
-        // Bound once to learn a free port, and let go again.
-        let probe = std::net::TcpListener::bind((ip, 0)).unwrap();
         let state = State {
-            arrivals: Mutex::default(),
+            requests: Mutex::default(),
             bytes: Mutex::default(),
             connections: AtomicUsize::new(0),
             queue: Mutex::default(),
             rule: Mutex::new(Box::new(|_| Answer::Accept)),
+            health: Mutex::new(Answer::healthy()),
             latency: Mutex::default(),
-            health: AtomicU16::new(200),
-            probes: AtomicUsize::new(0),
         };
         Self {
-            address: probe.local_addr().unwrap(),
+            address: address_of_its_own(),
             state: Arc::new(state),
             serving: None,
         }
@@ -152,7 +139,7 @@ impl MiniPlausible {
         self.serving = Some(serving);
     }
 
-    /// Answers the next requests so, one each.
+    /// Answers the next events so, one each.
     ///
     /// # Panics
     /// When a connection has panicked.
@@ -160,12 +147,20 @@ impl MiniPlausible {
         self.state.queue.lock().unwrap().extend(answers);
     }
 
-    /// Answers every request that nothing is queued for by this rule.
+    /// Answers every event that nothing is queued for by this rule.
     ///
     /// # Panics
     /// When a connection has panicked.
     pub fn rule(&self, rule: impl Fn(&Arrival) -> Answer + Send + 'static) {
         *self.state.rule.lock().unwrap() = Box::new(rule);
+    }
+
+    /// Answers questions after its health so, whatever becomes of events. At first it is well.
+    ///
+    /// # Panics
+    /// When a connection has panicked.
+    pub fn health(&self, answer: impl Into<Answer>) {
+        *self.state.health.lock().unwrap() = answer.into();
     }
 
     /// Lets every request be on its way for a while before it arrives.
@@ -176,30 +171,49 @@ impl MiniPlausible {
         *self.state.latency.lock().unwrap() = latency;
     }
 
-    /// Answers health probes with this status; 200 at first.
-    pub fn health(&self, status: u16) {
-        self.state.health.store(status, Ordering::SeqCst);
-    }
-
-    /// How many health probes there were so far. They are no arrivals.
-    pub fn probes(&self) -> usize {
-        self.state.probes.load(Ordering::SeqCst)
-    }
-
-    /// Every request so far, but health probes.
+    /// Every request with an event so far.
     ///
     /// # Panics
     /// When a connection has panicked.
     pub fn arrivals(&self) -> Vec<Arrival> {
-        self.state.arrivals.lock().unwrap().clone()
+        self.state.requests.lock().unwrap().events.clone()
     }
 
-    /// How many requests so far.
+    /// How many events it may have counted without being able to say so.
+    ///
+    /// # Panics
+    /// When a connection has panicked.
+    pub fn unsure(&self) -> usize {
+        let requests = self.state.requests.lock().unwrap();
+        requests
+            .events
+            .iter()
+            .filter(|a| a.answer.leaves_unsure())
+            .count()
+    }
+
+    /// How many requests with an event so far.
     ///
     /// # Panics
     /// When a connection has panicked.
     pub fn count(&self) -> usize {
-        self.state.arrivals.lock().unwrap().len()
+        self.state.requests.lock().unwrap().events.len()
+    }
+
+    /// How many questions after its health so far. They are no arrivals.
+    ///
+    /// # Panics
+    /// When a connection has panicked.
+    pub fn probes(&self) -> usize {
+        self.state.requests.lock().unwrap().probes
+    }
+
+    /// The most events that were under way at once, read and not yet answered.
+    ///
+    /// # Panics
+    /// When a connection has panicked.
+    pub fn most_at_once(&self) -> usize {
+        self.state.requests.lock().unwrap().most_under_way
     }
 
     /// The numbers of the `Load` events so far.
@@ -227,63 +241,84 @@ async fn accept(listener: TcpListener, state: Arc<State>) {
     loop {
         let (stream, _) = listener.accept().await.unwrap();
         let number = state.connections.fetch_add(1, Ordering::SeqCst);
-        let resets = {
-            let mut queue = state.queue.lock().unwrap();
-            let resets = matches!(queue.front(), Some(Answer::ResetBeforeReading));
-            if resets {
-                queue.pop_front();
-            }
-            resets
-        };
-        if resets {
-            stream.set_zero_linger().unwrap();
-        } else {
-            open.spawn(converse(stream, number, Arc::clone(&state)));
+        match state.pop(|next| matches!(next, Answer::ResetBeforeReading | Answer::HalfOpen)) {
+            Some(Answer::HalfOpen) => drop(open.spawn(async move {
+                let _kept = stream;
+                std::future::pending::<()>().await;
+            })),
+            Some(_) => stream.set_zero_linger().unwrap(),
+            None => drop(open.spawn(converse(stream, number, Arc::clone(&state)))),
         }
     }
 }
 
 async fn converse(mut stream: TcpStream, connection: usize, state: Arc<State>) {
     let mut buffer = Vec::new();
-    while let Some(mut arrival) = wire::read(&mut stream, &mut buffer, connection, &state.bytes).await {
-        if arrival.line.starts_with("GET ") {
-            state.probes.fetch_add(1, Ordering::SeqCst);
-            let text = wire::response(state.health.load(Ordering::SeqCst), &[], "{}");
-            if stream.write_all(text.as_bytes()).await.is_err() {
-                return;
-            }
-            continue;
+    loop {
+        // Before it is read whole, so that it can be broken in the middle.
+        if buffer.is_empty() && stream.peek(&mut [0]).await.is_err() {
+            return;
         }
+        if state.pop(|next| matches!(next, Answer::ResetHalfRead)).is_some() {
+            wire::read_half(&mut stream, &state.bytes).await;
+            stream.set_zero_linger().unwrap();
+            return;
+        }
+        let Some(mut arrival) = wire::read(&mut stream, &mut buffer, connection, &state.bytes).await else {
+            return;
+        };
         let latency = *state.latency.lock().unwrap();
         if !latency.is_zero() {
             tokio::time::sleep(latency).await;
             arrival.at = Instant::now();
         }
-        let queued = state.queue.lock().unwrap().pop_front();
+        if !arrival.is_event() {
+            let health = state.health.lock().unwrap().clone();
+            state.requests.lock().unwrap().probes += 1;
+            if !health.give(&mut stream).await {
+                return;
+            }
+            continue;
+        }
+        let queued = state.pop(|_| true);
         let answer = queued.unwrap_or_else(|| (state.rule.lock().unwrap())(&arrival));
-        state.arrivals.lock().unwrap().push(arrival);
-        let text = match answer {
-            Answer::Accept => wire::response(202, &[], "ok"),
-            Answer::AcceptWith(name, value) => wire::response(202, &[(name, value)], "ok"),
-            Answer::Status(status, headers, body) => wire::response(status, headers, body),
-            Answer::Redirect(status, location) => wire::response(status, &[("location", &location)], ""),
-            Answer::Slow(delay) => {
-                tokio::time::sleep(delay).await;
-                wire::response(202, &[], "ok")
-            }
-            Answer::Hang => {
-                // Until the other end gives up.
-                let _ = stream.read(&mut [0; 64]).await;
-                return;
-            }
-            Answer::ResetBeforeReading | Answer::ResetAfterReading => {
-                stream.set_zero_linger().unwrap();
-                return;
-            }
-            Answer::Garbage => "\u{1}\u{2} this is not HTTP \r\n\r\n".to_owned(),
-        };
-        if stream.write_all(text.as_bytes()).await.is_err() {
+        arrival.answer = answer.clone();
+        let under_way = UnderWay::new(&state, arrival);
+        let goes_on = answer.give(&mut stream).await;
+        drop(under_way);
+        if !goes_on {
             return;
         }
+    }
+}
+
+impl State {
+    /// The next queued answer, where it is of a kind.
+    fn pop(&self, kind: impl Fn(&Answer) -> bool) -> Option<Answer> {
+        let mut queue = self.queue.lock().unwrap();
+        if queue.front().is_some_and(kind) {
+            queue.pop_front()
+        } else {
+            None
+        }
+    }
+}
+
+/// An event that is being answered, until it was or its connection ended.
+struct UnderWay<'s>(&'s State);
+
+impl<'s> UnderWay<'s> {
+    fn new(state: &'s State, arrival: Arrival) -> Self {
+        let mut requests = state.requests.lock().unwrap();
+        requests.events.push(arrival);
+        requests.under_way += 1;
+        requests.most_under_way = requests.most_under_way.max(requests.under_way);
+        Self(state)
+    }
+}
+
+impl Drop for UnderWay<'_> {
+    fn drop(&mut self) {
+        self.0.requests.lock().unwrap().under_way -= 1;
     }
 }

@@ -66,6 +66,14 @@ impl Scrape {
         self.count(&format!("upstream_requests_total{{result=\"{result}\"}}"))
     }
 
+    /// Requests to Plausible that it did not accept.
+    pub fn upstream_failures(&self) -> i64 {
+        let requests = "feedback_relay_upstream_requests_total{";
+        let failed = |series: &str| series.starts_with(requests) && !series.contains("\"accepted\"");
+        let values = self.series.iter().filter(|(series, _)| failed(series));
+        values.filter_map(|(_, value)| value.parse::<i64>().ok()).sum()
+    }
+
     /// Whether a site is on, as the metrics tell it.
     pub fn enabled(&self, site: &str) -> bool {
         self.count(&format!("collection_enabled{{site=\"{site}\"}}")) == 1

@@ -1,6 +1,6 @@
 //! The configuration of a relay under test, as the TOML text an operator would write.
 
-use crate::{ChildRelay, Done, Relay, SITE};
+use crate::{ChildRelay, Done, Relay, SITE, address_of_its_own, small_policy};
 use feedback_relay::clock::Clock;
 use feedback_relay::config::Config;
 use std::collections::BTreeMap;
@@ -90,6 +90,35 @@ impl Setup {
         self.without("", "plan")
     }
 
+    /// With an address of its own, which no other relay is given while this one is away, and its URL.
+    #[must_use]
+    pub fn at_an_address(self) -> (Self, String) {
+        let address = address_of_its_own();
+        let listen = format!("listen = \"{address}\"");
+        let setup = self.without("public", "listen").with("public", &listen);
+        (setup, format!("http://{address}"))
+    }
+
+    /// With the site switched on before the first start.
+    ///
+    /// # Panics
+    /// When it cannot be.
+    pub async fn switched_on(self, exe: &str) -> Self {
+        let done = self.command(exe, &["switch", "on", "--site", SITE], "").await;
+        assert_eq!(done.code, Some(0), "{done:?}");
+        self
+    }
+
+    /// With a policy that takes a hundredth of a second to start, instead of one or two seconds.
+    ///
+    /// # Panics
+    /// When it cannot be written.
+    #[must_use]
+    pub fn with_a_small_policy(self) -> Self {
+        std::fs::write(self.folder().join("small-policy.wasm"), small_policy::wasm()).unwrap();
+        self.with("policy", "file = \"small-policy.wasm\"")
+    }
+
     /// The text of the configuration file.
     pub fn text(&self) -> String {
         let mut text = String::new();
@@ -155,6 +184,11 @@ impl Setup {
     /// Starts a relay in a process of its own, its switches as they were.
     pub async fn spawn(&self, exe: &str) -> ChildRelay {
         ChildRelay::start(exe, &self.write()).await
+    }
+
+    /// Starts a relay in a process of its own without waiting until it is ready.
+    pub fn launch(&self, exe: &str) -> ChildRelay {
+        ChildRelay::launch(exe, &self.write())
     }
 
     /// Runs one command of the command line to its end.

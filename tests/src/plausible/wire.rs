@@ -1,6 +1,6 @@
 //! As much of HTTP/1.1 as the relay needs of a server, by hand, so that it can be broken at will.
 
-use super::Arrival;
+use super::{Answer, Arrival};
 use serde_json::Value;
 use std::sync::Mutex;
 use std::time::Instant;
@@ -44,6 +44,7 @@ pub(super) async fn read(
                     line: line.clone(),
                     headers: headers.clone(),
                     body,
+                    answer: Answer::Accept,
                 };
                 buffer.drain(..end);
                 return Some(arrival);
@@ -54,6 +55,14 @@ pub(super) async fn read(
             return None;
         }
         bytes.lock().unwrap().extend_from_slice(&buffer[before..]);
+    }
+}
+
+/// Reads the beginning of a request, and leaves the rest of it in the socket.
+pub(super) async fn read_half(stream: &mut TcpStream, bytes: &Mutex<Vec<u8>>) {
+    let mut some = [0; 64];
+    if let Ok(n) = stream.read(&mut some).await {
+        bytes.lock().unwrap().extend_from_slice(&some[..n]);
     }
 }
 

@@ -1,0 +1,102 @@
+//! Answers of Plausible that are broken in ways of HTTP and TCP: each event is settled or brought again, and
+//! the next one of its visitor is not held up.
+
+use feedback_tests::{Answer, MiniPlausible, Setup, load, within};
+use std::time::Duration;
+
+const LONG: Duration = Duration::from_secs(60);
+
+/// How often an event reaches Plausible, by what the first try of it was answered.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_is_broken_is_understood_or_asked_for_again() {
+    let plausible = MiniPlausible::start().await;
+    let relay = Setup::new(&plausible.url())
+        .with("upstream", "timeout_s = 3")
+        .with_a_small_policy()
+        .start_on()
+        .await;
+    let mut next = 0;
+    let mut check = async |answer: Answer, times: usize| {
+        let what = format!("{answer:?}");
+        let (delivered, seen) = (relay.metrics().await.ended("delivered", ""), plausible.count());
+        plausible.queue([answer]);
+        relay.accept(&[load(next), load(next + 1)]).await;
+        relay.drained_within(LONG).await;
+        assert_eq!(
+            relay.metrics().await.ended("delivered", ""),
+            delivered + 2,
+            "{what}"
+        );
+        let mut want = vec![next; times];
+        want.push(next + 1);
+        assert_eq!(plausible.numbers()[seen..], want, "{what}");
+        next += 2;
+    };
+    let ms = Duration::from_millis;
+    // These need a connection that is new.
+    check(Answer::HalfOpen, 1).await;
+    check(Answer::ResetHalfRead, 1).await;
+    // The status was understood, so the event is not sent again, whatever follows.
+    check(Answer::Accept, 1).await;
+    check(Answer::Drip(ms(1)), 1).await;
+    check(Answer::Interim, 1).await;
+    check(Answer::Close, 1).await;
+    check(Answer::CloseSilently, 1).await;
+    check(Answer::HeadThenNothing, 1).await;
+    check(Answer::Endless, 1).await;
+    check(Answer::LongHeader(8 * 1024), 1).await;
+    check(Answer::ManyHeaders(50), 1).await;
+    // No status was understood, or not in time.
+    check(Answer::Drip(ms(500)), 2).await;
+    check(Answer::LongHeader(4 * 1024 * 1024), 2).await;
+    check(Answer::ManyHeaders(5000), 2).await;
+    check(Answer::ResetHalfRead, 1).await;
+    relay.stop().await;
+}
+
+/// A server, or something before it, that closes idle connections without a word: no event is lost or
+/// counted twice for it.
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_closed_between_requests_cost_nothing_but_a_new_one() {
+    let plausible = MiniPlausible::start().await;
+    plausible.rule(|arrival| match arrival.n() {
+        Some(n) if n % 2 == 0 => Answer::CloseSilently,
+        _ => Answer::Close,
+    });
+    let relay = Setup::new(&plausible.url())
+        .with_a_small_policy()
+        .start_on()
+        .await;
+    for n in 0..40 {
+        relay.accept(&[load(n)]).await;
+        // One after the other, so that a connection has ended before the next event.
+        within(LONG, "it is delivered", async || {
+            (relay.metrics().await.ended("delivered", "") > i64::try_from(n).unwrap()).then_some(())
+        })
+        .await;
+    }
+    let all: Vec<usize> = (0..40).collect();
+    assert_eq!(plausible.numbers(), all);
+    assert_eq!(relay.stop().await.endings(), ["delivered/ 40"]);
+}
+
+/// The receiver counts what is under way, so that tests of limits can rely on it.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_more_than_the_allowed_requests_are_under_way_at_once() {
+    let plausible = MiniPlausible::start().await;
+    plausible.rule(|_| Answer::Slow(Duration::from_millis(20)));
+    let relay = Setup::new(&plausible.url())
+        .with("upstream", "concurrency = 3")
+        .with_a_small_policy()
+        .start_on()
+        .await;
+    for visitor in 0..30 {
+        let post = feedback_tests::Post::batch(&[load(visitor), load(visitor + 100)]);
+        let sent = relay.send(&post.from(&format!("198.51.100.{visitor}"))).await;
+        assert_eq!(sent.status, 202);
+    }
+    relay.drained_within(LONG).await;
+    let most = plausible.most_at_once();
+    assert!((2..=3).contains(&most), "{most} at once");
+    assert_eq!(relay.stop().await.endings(), ["delivered/ 60"]);
+}

@@ -1,0 +1,100 @@
+//! Everything at once: a relay between two bad networks, before a Plausible that stumbles.
+
+use feedback_tests::{
+    Answer, Dice, Fault, FaultProxy, MiniPlausible, Setup, Traffic, assert_in_order, counted_twice, within,
+};
+use std::num::NonZeroU32;
+use std::sync::Mutex;
+use std::time::Duration;
+
+const LONG: Duration = Duration::from_secs(60);
+/// How often the faults change, and how long each of them lasts.
+const CHANGES: usize = 40;
+const EACH_FOR: Duration = Duration::from_millis(250);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_ten_seconds_of_chaos_every_event_is_delivered_in_order_and_doubles_were_announced() {
+    let mut dice = Dice::new();
+    let plausible = MiniPlausible::start().await;
+    let behind = FaultProxy::to(&plausible.url(), &mut dice);
+    let relay = Setup::new(&behind.url())
+        .with("upstream", "timeout_s = 1")
+        .with_a_small_policy()
+        .start_on()
+        .await;
+    let before = FaultProxy::to(&relay.public, &mut dice);
+    stumbling(&plausible, dice.another());
+    let traffic = Traffic::to(&before.url());
+    let pouring = traffic.pour(8, Duration::from_millis(5));
+    for _ in 0..CHANGES {
+        before.set(fault(&mut dice));
+        behind.set(fault(&mut dice));
+        tokio::time::sleep(EACH_FOR).await;
+    }
+    before.set(Fault::None);
+    behind.set(Fault::None);
+    plausible.rule(|_| Answer::Accept);
+    pouring.finish().await;
+    relay.drained_within(LONG).await;
+
+    assert_eq!(
+        traffic.missing(&plausible),
+        [0; 0],
+        "acknowledged and never delivered"
+    );
+    assert_eq!(traffic.acknowledged(), traffic.given_out());
+    let arrivals = plausible.arrivals();
+    assert_in_order(&arrivals);
+    within(LONG, "health is up", async || {
+        let health = relay.get("/actuator/health").await;
+        (health.status == 200 && health.json()["status"] == "UP").then_some(())
+    })
+    .await;
+    let scrape = relay.stop().await;
+    let (twice, unknown) = (counted_twice(&arrivals), scrape.count("upstream_unknown_total"));
+    eprintln!(
+        "{} events, {} batches sent in vain, {twice} counted twice, {unknown} announced as possible",
+        traffic.acknowledged(),
+        traffic.failed()
+    );
+    assert!(
+        i64::try_from(twice).unwrap() <= unknown,
+        "{twice} counted twice, {unknown} announced"
+    );
+    let events = i64::try_from(traffic.given_out()).unwrap();
+    assert_eq!(
+        scrape.ended("delivered", ""),
+        events,
+        "each is stored once, however often it was sent"
+    );
+}
+
+/// Nothing every other time, so that something gets through.
+fn fault(dice: &mut Dice) -> Fault {
+    let (ms, few) = (Duration::from_millis, dice.below(400));
+    match dice.below(16) {
+        0 => Fault::Late(ms(20), ms(60)),
+        1 => Fault::Narrow(NonZeroU32::new(5_000).unwrap()),
+        2 => Fault::CutRequest(few),
+        3 => Fault::CutAnswer(few / 4),
+        4 => Fault::BlackHole,
+        5 => Fault::NoAnswers,
+        6 => Fault::Refuse,
+        7 => Fault::Reset,
+        _ => Fault::None,
+    }
+}
+
+fn stumbling(plausible: &MiniPlausible, dice: Dice) {
+    let dice = Mutex::new(dice);
+    plausible.rule(move |_| match dice.lock().unwrap().below(60) {
+        0 => Answer::Status(500, &[], ""),
+        1 => Answer::ResetAfterReading,
+        2 => Answer::Garbage,
+        3 => Answer::Close,
+        4 => Answer::CloseSilently,
+        5 => Answer::Interim,
+        6 => Answer::Drip(Duration::from_millis(1)),
+        _ => Answer::Accept,
+    });
+}

@@ -1,0 +1,156 @@
+//! What is answered to one request, and how badly.
+
+use super::wire;
+use std::time::Duration;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+
+/// A piece of an answer without end.
+const ENDLESS_CHUNK: usize = 16 * 1024;
+
+/// What is answered to one request.
+#[derive(Clone, Debug)]
+pub enum Answer {
+    /// 202 `ok`.
+    Accept,
+    /// 202 with a header more.
+    AcceptWith(&'static str, &'static str),
+    /// A status with headers and a body.
+    Status(u16, &'static [(&'static str, &'static str)], &'static str),
+    /// A redirect to an address.
+    Redirect(u16, String),
+    /// 202 after a while.
+    Slow(Duration),
+    /// 202 byte by byte, with this much time between two of them.
+    Drip(Duration),
+    /// 202 after two interim answers.
+    Interim,
+    /// 202, says that the connection ends, and ends it.
+    Close,
+    /// 202 as if the connection were kept, and then it ends without a word.
+    CloseSilently,
+    /// The head of a 202, and its body never.
+    HeadThenNothing,
+    /// 202 with a body that never ends, as fast as it is read.
+    Endless,
+    /// 202 with one header of this many bytes.
+    LongHeader(usize),
+    /// 202 with this many headers.
+    ManyHeaders(usize),
+    /// Nothing, ever.
+    Hang,
+    /// Nothing is read and nothing answered, and the connection stays. Only as the first answer to a
+    /// connection.
+    HalfOpen,
+    /// The connection is reset as soon as it is made. Only as the first answer to a connection.
+    ResetBeforeReading,
+    /// The connection is reset when half of the request was read. Only where it is queued.
+    ResetHalfRead,
+    /// The connection is reset when the request was read.
+    ResetAfterReading,
+    /// Bytes that are no HTTP.
+    Garbage,
+}
+
+impl Answer {
+    /// What a Plausible that is well says of itself.
+    pub fn healthy() -> Self {
+        let json = r#"{"postgres":"ok","clickhouse":"ok","sites_cache":"ok","sessions":"ok"}"#;
+        Self::Status(200, &[("content-type", "application/json")], json)
+    }
+
+    /// Whether a Plausible that answered so may have counted the event: it had all of it, and did not say
+    /// that it refused it.
+    pub fn may_have_counted(&self) -> bool {
+        match self {
+            Self::Status(status, ..) => *status == 202,
+            Self::Redirect(..) | Self::HalfOpen | Self::ResetBeforeReading | Self::ResetHalfRead => false,
+            _ => true,
+        }
+    }
+
+    /// Whether the one who asked cannot tell that the event was counted, though it may have been.
+    pub fn leaves_unsure(&self) -> bool {
+        use Answer::{Garbage, Hang, LongHeader, ManyHeaders, ResetAfterReading};
+        matches!(
+            self,
+            Hang | ResetAfterReading | Garbage | LongHeader(_) | ManyHeaders(_)
+        )
+    }
+
+    /// Gives the answer. `false` when the connection ends with it.
+    pub(super) async fn give(self, stream: &mut TcpStream) -> bool {
+        let ok = |headers: &[(&str, &str)]| wire::response(202, headers, "ok");
+        let (text, then) = match self {
+            Self::Accept => (ok(&[]), Then::Keep),
+            Self::AcceptWith(name, value) => (ok(&[(name, value)]), Then::Keep),
+            Self::Status(status, headers, body) => (wire::response(status, headers, body), Then::Keep),
+            Self::Redirect(status, to) => (wire::response(status, &[("location", &to)], ""), Then::Keep),
+            Self::Slow(delay) => {
+                tokio::time::sleep(delay).await;
+                (ok(&[]), Then::Keep)
+            }
+            Self::Drip(pause) => return drip(stream, ok(&[]).as_bytes(), pause).await,
+            Self::Interim => {
+                let hints = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: </>\r\n\r\n";
+                (hints.to_owned() + &ok(&[]), Then::Keep)
+            }
+            Self::Close => (ok(&[("connection", "close")]), Then::Close),
+            Self::CloseSilently => (ok(&[]), Then::Close),
+            Self::HeadThenNothing => (
+                "HTTP/1.1 202 Accepted\r\ncontent-length: 2\r\n\r\n".into(),
+                Then::Wait,
+            ),
+            Self::Endless => {
+                let head = "HTTP/1.1 202 Accepted\r\ncontent-length: 999999999999\r\n\r\n";
+                (head.to_owned(), Then::Flood)
+            }
+            Self::LongHeader(bytes) => (ok(&[("x-long", &"x".repeat(bytes))]), Then::Keep),
+            Self::ManyHeaders(count) => (ok(&vec![("x-one-more", "x"); count]), Then::Keep),
+            Self::Hang | Self::HalfOpen => (String::new(), Then::Wait),
+            Self::ResetBeforeReading | Self::ResetHalfRead | Self::ResetAfterReading => {
+                stream.set_zero_linger().unwrap();
+                return false;
+            }
+            Self::Garbage => ("\u{1}\u{2} this is not HTTP \r\n\r\n".to_owned(), Then::Keep),
+        };
+        if stream.write_all(text.as_bytes()).await.is_err() {
+            return false;
+        }
+        match then {
+            Then::Keep => return true,
+            Then::Close => {}
+            // Until the other end gives up.
+            Then::Wait => drop(stream.read(&mut [0; 64]).await),
+            Then::Flood => while stream.write_all(&[b'x'; ENDLESS_CHUNK]).await.is_ok() {},
+        }
+        false
+    }
+}
+
+/// A status and nothing else.
+impl From<u16> for Answer {
+    fn from(status: u16) -> Self {
+        Self::Status(status, &[], "")
+    }
+}
+
+/// What becomes of the connection after an answer.
+enum Then {
+    Keep,
+    Close,
+    Wait,
+    Flood,
+}
+
+async fn drip(stream: &mut TcpStream, bytes: &[u8], pause: Duration) -> bool {
+    // Without it the drops would be collected on the way.
+    stream.set_nodelay(true).unwrap();
+    for byte in bytes {
+        if stream.write_all(&[*byte]).await.is_err() {
+            return false;
+        }
+        tokio::time::sleep(pause).await;
+    }
+    true
+}
