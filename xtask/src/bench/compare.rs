@@ -106,21 +106,22 @@ pub(super) fn run(compare: &Compare) -> Result<ExitCode> {
     );
     let folder = folder();
     std::fs::create_dir_all(&folder)?;
-    let relay = match &compare.relay {
-        Some(relay) => relay.clone(),
-        None => build_relay()?,
-    };
     let load = build_load()?;
-    if let Some(lasts) = compare.soak {
-        let programs = Programs::require(&folder, &relay, &[Middle::Relay])?;
-        return soak::run(&programs, &Sink::start(&load, &folder)?, lasts);
-    }
     let contenders = match compare.only.as_slice() {
+        _ if compare.soak.is_some() => &[Contender::Relay],
         [] => Contender::ALL.as_slice(),
         some => some,
     };
     let middles: Vec<Middle> = contenders.iter().map(|c| c.middle()).collect();
+    let relay = match &compare.relay {
+        Some(relay) => relay.clone(),
+        None if middles.contains(&Middle::Relay) => build_relay()?,
+        None => PathBuf::new(),
+    };
     let programs = Programs::require(&folder, &relay, &middles)?;
+    if let Some(lasts) = compare.soak {
+        return soak::run(&programs, &Sink::start(&load, &folder)?, lasts);
+    }
     let lengths = if compare.quick { QUICK } else { FULL };
     let results = measure(&programs, &load, contenders, lengths, compare.rounds)?;
     let aims = aims::judge(&results);

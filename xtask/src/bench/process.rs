@@ -1,15 +1,16 @@
-//! A process of the benchmark: started on a core, ready when it takes connections, stopped with its owner.
+//! A process of the benchmark: started on a core, ready when it answers, stopped with its owner.
 
+use crate::http;
 use anyhow::{Context as _, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
 use std::fs::{self, File};
-use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long a process may take until it takes connections.
+/// How long a process may take until it answers.
 const START_MAX: Duration = Duration::from_secs(30);
 /// How long a process may take to end, before it is killed.
 const STOP_MAX: Duration = Duration::from_secs(20);
@@ -41,7 +42,8 @@ pub(super) fn free_port() -> Result<SocketAddr> {
 }
 
 impl Process {
-    /// Starts a program and waits until it takes connections. What it says goes to a log.
+    /// Starts a program and waits until it answers a GET with 200, as the relay does itself and the sink for the
+    /// proxies: they may take connections before they know where to pass them. What it says goes to a log.
     pub(super) fn start(command: &mut Command, listens: SocketAddr, log: &Path) -> Result<Self> {
         let shown = crate::step::show(command);
         let file = File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
@@ -56,7 +58,8 @@ impl Process {
             log: log.to_owned(),
         };
         let deadline = Instant::now() + START_MAX;
-        while TcpStream::connect(listens).is_err() {
+        let question = format!("http://{listens}/version");
+        while !http::get(&question, &[]).is_ok_and(|answer| answer.status == 200) {
             process.check()?;
             if Instant::now() >= deadline {
                 bail!("`{shown}` was not ready in {} s", START_MAX.as_secs());
