@@ -138,6 +138,8 @@ fn sampled(
     let mut script = Command::new("perf");
     script.args(["script", "--no-inline", "--fields", "comm,ip,sym", "--input"]);
     let text = step::output(script.arg(&data))?;
+    // Hundreds of megabytes of stacks.
+    fs::remove_file(&data)?;
     let profiled = stacks::read(&text);
     for line in profiled.lines(us_per_event, profile.top) {
         say(&line);

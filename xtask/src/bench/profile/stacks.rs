@@ -24,9 +24,9 @@ const ROOMS: [(&str, &str); 24] = [
     ("hyper_util::client", "forwarding"),
     ("feedback_relay::corridor", "corridor, gate"),
     ("feedback_relay::gate", "corridor, gate"),
-    ("feedback_relay::http", "HTTP in"),
-    ("hyper", "HTTP in"),
-    ("axum", "HTTP in"),
+    ("feedback_relay::http", "HTTP: connections in and out"),
+    ("hyper", "HTTP: connections in and out"),
+    ("axum", "HTTP: connections in and out"),
     ("tokio::runtime", "tokio: scheduling, epoll, wake-ups"),
     ("mio::", "tokio: scheduling, epoll, wake-ups"),
 ];
