@@ -50,7 +50,7 @@ const FULL: Lengths = Lengths {
     warm_up: 1.0,
     busy: 3.0,
     half: 4.0,
-    steady: 20.0,
+    steady: 10.0,
 };
 const QUICK: Lengths = Lengths {
     rounds: 2,

@@ -10,8 +10,8 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long what was accepted may take to arrive. What has not arrived by then is missing.
-const DRAIN_MAX: Duration = Duration::from_secs(120);
+/// How long nothing may arrive while something is still to come. What has not arrived by then is missing.
+const SILENCE_MAX: Duration = Duration::from_secs(30);
 /// How often to ask the sink. Rarely enough to cost the core of the ends next to nothing.
 const ASK_EVERY: Duration = Duration::from_millis(5);
 
@@ -97,13 +97,16 @@ impl Sink {
         ensure!(sent == accepted, "not every request was accepted: {report}");
         let arriving = Instant::now();
         let wanted = before + accepted * events_each;
-        let mut arrived = self.count()?;
+        let (mut arrived, mut last) = (self.count()?, Instant::now());
         while arrived < wanted {
-            if arriving.elapsed() > DRAIN_MAX {
+            if last.elapsed() > SILENCE_MAX {
                 bail!("{} of {} events are missing", wanted - arrived, wanted - before);
             }
             thread::sleep(ASK_EVERY);
-            arrived = self.count()?;
+            let now_arrived = self.count()?;
+            if now_arrived != arrived {
+                (arrived, last) = (now_arrived, Instant::now());
+            }
         }
         ensure!(arrived == wanted, "{} events arrived twice", arrived - wanted);
         let drain_s = arriving.elapsed().as_secs_f64();
