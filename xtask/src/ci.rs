@@ -7,7 +7,7 @@ use anyhow::Result;
 use crate::{
     report::Report,
     step, test, tools,
-    workspace::{RELAY_PACKAGES, WASM_PACKAGES, WASM_TARGET, cargo},
+    workspace::{LOAD_PACKAGES, RELAY_PACKAGES, WASM_PACKAGES, WASM_TARGET, cargo},
 };
 
 /// Runs everything, goes on after a failure, and prints the closing line.
@@ -23,8 +23,9 @@ pub(crate) fn run() -> Result<ExitCode> {
     let Some(tools) = report.take("setting up", test::prepare(true)) else {
         return Ok(report.close());
     };
-    let groups: [(&str, &[&str], &[&str]); 3] = [
+    let groups: [(&str, &[&str], &[&str]); 4] = [
         ("the relay", RELAY_PACKAGES, &[]),
+        ("the load generator", LOAD_PACKAGES, &[]),
         ("xtask", &["--package", "xtask"], &[]),
         (
             "what becomes WebAssembly",

@@ -11,7 +11,7 @@ use crate::{
     report::{Report, Runner},
     step::run as run_command,
     tools,
-    workspace::{self, RELAY_PACKAGES},
+    workspace::{self, LOAD_PACKAGES, RELAY_PACKAGES},
 };
 
 /// Where the browser tests are.
@@ -62,6 +62,7 @@ pub(crate) fn all(tools: &Tools, report: &mut Report) {
     // The policy guest only exists as WebAssembly; the relay's tests run it there.
     for (what, packages) in [
         ("testing the relay", RELAY_PACKAGES),
+        ("testing the load generator", LOAD_PACKAGES),
         ("testing the browser module", &["--package", "feedback-client"]),
         ("testing xtask", &["--package", "xtask"]),
     ] {

@@ -78,6 +78,71 @@ pub(crate) fn clang() -> Result<()> {
     apt_install("clang with wasm-ld, for the policy in C,", &["clang", "lld"])
 }
 
+/// Finds nginx, or installs Debian's. It may be where only administrators look.
+pub(crate) fn nginx() -> Result<PathBuf> {
+    let search =
+        || find("nginx").or_else(|| Some(PathBuf::from("/usr/sbin/nginx")).filter(|f| is_program(f)));
+    if let Some(found) = search() {
+        return Ok(found);
+    }
+    apt_install("nginx, which the relay is measured beside,", &["nginx-light"])?;
+    search().context("nginx was installed, but is neither on the PATH nor in /usr/sbin.")
+}
+
+/// Makes sure that there is `taskset`, which holds a process on a core.
+pub(crate) fn taskset() -> Result<()> {
+    if find("taskset").is_some() {
+        return Ok(());
+    }
+    apt_install("taskset", &["util-linux"])
+}
+
+/// Finds a tool that Debian has a package for, or installs it.
+pub(crate) fn debian(program: &str, package: &str) -> Result<PathBuf> {
+    if let Some(found) = find(program) {
+        return Ok(found);
+    }
+    apt_install(&format!("`{program}`"), &[package])?;
+    find(program).with_context(|| format!("{package} was installed, but `{program}` is not on the PATH."))
+}
+
+/// Finds a program that comes as a Python package (`name==version`), or installs the package into `folder`.
+pub(crate) fn python_program(folder: &Path, package: &str, program: &str) -> Result<PathBuf> {
+    // A folder for each version, so that another version is installed and not taken for this one.
+    let folder = folder.join(package);
+    let path = folder.join("bin").join(program);
+    if is_program(&path) {
+        return Ok(path);
+    }
+    let target = folder.to_str().context("the target folder's name is not UTF-8")?;
+    let install = [
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--disable-pip-version-check",
+        "--target",
+        target,
+        package,
+    ];
+    if !succeeds(Command::new("python3").args(["-m", "pip", "--version"])) {
+        apt_install("pip", &["python3-pip"])?;
+    }
+    step(&format!("installing {package}"), || {
+        run(Command::new("python3").args(install))
+    })
+    .with_context(|| {
+        format!(
+            "{program} is missing; try yourself: python3 {}",
+            install.join(" ")
+        )
+    })?;
+    if !is_program(&path) {
+        bail!("{package} was installed, but has no bin/{program}.");
+    }
+    Ok(path)
+}
+
 /// Installs Debian packages as root or with a sudo that asks nothing; else names the command.
 pub(crate) fn apt_install(what: &str, packages: &[&str]) -> Result<()> {
     let packages_shown = packages.join(" ");

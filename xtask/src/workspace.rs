@@ -19,6 +19,9 @@ pub(crate) const RELAY_PACKAGES: &[&str] = &[
     "feedback-tests",
 ];
 
+/// What `cargo` is told to choose the benchmark's load generator, which asks for more of a crate than the relay does.
+pub(crate) const LOAD_PACKAGES: &[&str] = &["--package", "feedback-load"];
+
 /// What `cargo` is told to choose the packages that become WebAssembly.
 pub(crate) const WASM_PACKAGES: &[&str] = &[
     "--package",

@@ -9,6 +9,7 @@
 
 mod segment;
 
+use segment::Have;
 pub use segment::{Form, Segment};
 
 use serde::{Deserialize, Serialize};
@@ -89,7 +90,7 @@ impl Template {
         };
         let varies = |segment: &Segment| matches!(segment, Segment::Words { .. });
         if !template.segments.iter().any(varies) {
-            template.page = Some(template.show(std::iter::repeat("")));
+            template.page = Some(template.show(None));
         }
         Ok(template)
     }
@@ -104,24 +105,26 @@ impl Template {
         &self.segments
     }
 
-    /// Whether the template stands for a path.
-    fn fits(&self, path: &str) -> bool {
-        same_length(&self.segments, segment::of_path(path), Segment::fits)
+    /// Whether the template stands for a path, given by its segments.
+    fn fits(&self, path: &[Have<'_>]) -> bool {
+        let mut pairs = self.segments.iter().zip(path);
+        self.segments.len() == path.len() && pairs.all(|(segment, have)| segment.fits(*have))
     }
 
     /// The page of a path that fits.
-    fn page(&self, path: &str) -> Cow<'_, str> {
+    fn page(&self, path: &[Have<'_>]) -> Cow<'_, str> {
         match &self.page {
             Some(page) => Cow::Borrowed(page),
-            None => Cow::Owned(self.show(segment::of_path(path))),
+            None => Cow::Owned(self.show(Some(path))),
         }
     }
 
-    fn show<'s>(&self, path: impl Iterator<Item = &'s str>) -> String {
+    /// The page, of a path that fits where the template holds words to choose from.
+    fn show(&self, path: Option<&[Have<'_>]>) -> String {
         let mut page = String::with_capacity(self.text.len());
-        for (segment, have) in self.segments.iter().zip(path) {
+        for (n, segment) in self.segments.iter().enumerate() {
             page.push('/');
-            segment.show(have, &mut page);
+            segment.show(path.and_then(|path| path.get(n)).copied(), &mut page);
         }
         if page.is_empty() {
             page.push('/');
@@ -129,14 +132,10 @@ impl Template {
         page
     }
 
-    /// Whether a text is a page that the template can give.
-    fn can_give(&self, page: &str) -> bool {
-        let given = page.strip_prefix('/');
-        match given {
-            None => false,
-            Some("") => self.segments.is_empty(),
-            Some(given) => same_length(&self.segments, given.split('/'), Segment::can_show),
-        }
+    /// Whether a page, given by its segments, is one that the template can give.
+    fn can_give(&self, page: &[&str]) -> bool {
+        let mut pairs = self.segments.iter().zip(page);
+        self.segments.len() == page.len() && pairs.all(|(segment, shown)| segment.can_show(shown))
     }
 
     /// Whether every path that the other one fits is fitted by this one.
@@ -150,21 +149,6 @@ impl Template {
     fn specificity(&self) -> impl Ord + use<> {
         self.segments.iter().map(Segment::rank).collect::<Vec<_>>()
     }
-}
-
-/// Whether there are as many of both, and each pair is right.
-fn same_length<'s>(
-    want: &[Segment],
-    mut have: impl Iterator<Item = &'s str>,
-    right: impl Fn(&Segment, &str) -> bool,
-) -> bool {
-    if want.is_empty() {
-        // The root: one empty segment.
-        return have.next() == Some("") && have.next().is_none();
-    }
-    want.iter()
-        .all(|segment| have.next().is_some_and(|have| right(segment, have)))
-        && have.next().is_none()
 }
 
 impl TryFrom<String> for Template {
@@ -197,15 +181,15 @@ impl Routes {
         if path.contains("/:") && self.lists(path) {
             return Cow::Owned(path.to_owned());
         }
-        let path = if path.is_empty() { "/" } else { path };
-        let fitting = self.0.iter().find(|template| template.fits(path));
-        fitting.map_or(Cow::Borrowed(OTHER), |template| template.page(path))
+        let path = segment::of_path(path);
+        let fitting = self.0.iter().find(|template| template.fits(&path));
+        fitting.map_or(Cow::Borrowed(OTHER), |template| template.page(&path))
     }
 
     /// Whether a text is a page that one of the templates can give. [`OTHER`] is none of them, unless it
     /// is a route of the site.
     pub fn lists(&self, page: &str) -> bool {
-        self.0.iter().any(|template| template.can_give(page))
+        segment::of_page(page).is_some_and(|page| self.0.iter().any(|template| template.can_give(&page)))
     }
 
     /// The templates, the most specific first.

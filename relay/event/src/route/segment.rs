@@ -94,21 +94,21 @@ impl Segment {
     }
 
     /// Whether the segment stands for one of a path. Percent-escapes count as what they stand for.
-    pub(super) fn fits(&self, have: &str) -> bool {
+    pub(super) fn fits(&self, have: Have<'_>) -> bool {
         match self {
-            Self::Literal(text) => decodes_to(have, text),
-            Self::Words { words, .. } => words.iter().any(|word| decodes_to(have, word)),
-            Self::Typed { form, .. } => form.fits(have),
-            Self::Any { .. } => !have.is_empty(),
+            Self::Literal(text) => have.says(text),
+            Self::Words { words, .. } => words.iter().any(|word| have.says(word)),
+            Self::Typed { form, .. } => form.fits(have.text),
+            Self::Any { .. } => !have.text.is_empty(),
         }
     }
 
-    /// What the page shows in place of a segment that fits.
-    pub(super) fn show(&self, have: &str, page: &mut String) {
+    /// What the page shows in place of a segment that fits; only of words it has to be known which one that is.
+    pub(super) fn show(&self, have: Option<Have<'_>>, page: &mut String) {
         match self {
             Self::Literal(text) => page.push_str(text),
             Self::Words { words, .. } => {
-                let word = words.iter().find(|word| decodes_to(have, word));
+                let word = words.iter().find(|word| have.is_some_and(|have| have.says(word)));
                 page.push_str(word.map_or("", String::as_str));
             }
             Self::Typed { name, .. } | Self::Any { name } => {
@@ -145,8 +145,8 @@ impl Segment {
             (Self::Typed { form: a, .. }, Self::Typed { form: b, .. }) => {
                 a == b || (*a, *b) == (Form::Slug, Form::Int)
             }
-            (_, Self::Literal(text)) => self.fits(text),
-            (_, Self::Words { words, .. }) => words.iter().all(|word| self.fits(word)),
+            (_, Self::Literal(text)) => self.fits(Have::of(text)),
+            (_, Self::Words { words, .. }) => words.iter().all(|word| self.fits(Have::of(word))),
             _ => false,
         }
     }
@@ -191,8 +191,25 @@ fn is_plain(text: &str) -> bool {
             .all(|b| b.is_ascii_alphanumeric() || b"-_.~".contains(&b))
 }
 
-fn decodes_to(have: &str, want: &str) -> bool {
-    have == want || (have.contains('%') && decoded(have).eq(want.bytes()))
+/// One segment of a path, looked at once for all templates.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Have<'p> {
+    text: &'p str,
+    has_escapes: bool,
+}
+
+impl<'p> Have<'p> {
+    fn of(text: &'p str) -> Self {
+        Self {
+            text,
+            has_escapes: text.contains('%'),
+        }
+    }
+
+    /// Whether it is this text, written with or without escapes.
+    fn says(self, want: &str) -> bool {
+        self.text == want || (self.has_escapes && decoded(self.text).eq(want.bytes()))
+    }
 }
 
 /// A segment's bytes, percent-escapes decoded once. What is no escape stands for itself.
@@ -226,13 +243,25 @@ fn hex(digit: u8) -> Option<u8> {
     }
 }
 
-/// A path's segments without their matrix parameters (`acme;tab=1`). A trailing slash makes no difference.
-pub(super) fn of_path(path: &str) -> impl Iterator<Item = &str> {
-    plain(path).map(|segment| segment.split_once(';').map_or(segment, |(before, _)| before))
+/// A path's segments without their matrix parameters (`acme;tab=1`); none for the root. A trailing slash makes no
+/// difference.
+pub(super) fn of_path(path: &str) -> Vec<Have<'_>> {
+    let path = path.strip_prefix('/').unwrap_or(path);
+    let path = path.strip_suffix('/').unwrap_or(path);
+    let segments = path
+        .split('/')
+        .map(|segment| Have::of(segment.split_once(';').map_or(segment, |(before, _)| before)));
+    let segments: Vec<_> = segments.collect();
+    match segments.as_slice() {
+        [only] if only.text.is_empty() => Vec::new(),
+        _ => segments,
+    }
 }
 
-/// A page's or template's segments. A trailing slash makes no difference.
-pub(super) fn plain(path: &str) -> impl Iterator<Item = &str> {
-    let path = path.strip_prefix('/').unwrap_or(path);
-    path.strip_suffix('/').unwrap_or(path).split('/')
+/// A page's segments; none for the root, and nothing for what is no page.
+pub(super) fn of_page(page: &str) -> Option<Vec<&str>> {
+    match page.strip_prefix('/')? {
+        "" => Some(Vec::new()),
+        given => Some(given.split('/').collect()),
+    }
 }
