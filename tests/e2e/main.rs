@@ -19,6 +19,7 @@ mod privacy;
 mod refusals;
 mod restart;
 mod scrub;
+mod spool;
 mod switch;
 mod waiting;
 

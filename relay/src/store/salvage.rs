@@ -88,7 +88,8 @@ fn marker(database: &Path) -> PathBuf {
     database.with_extension("clean")
 }
 
-/// Whether SQLite finds nothing wrong, within [`CHECK_MAX`].
+/// Whether SQLite finds nothing wrong, within [`CHECK_MAX`]. The indices are checked as well: an event that is
+/// in none would never be sent.
 fn is_sound(db: &Connection) -> bool {
     let handle = db.get_interrupt_handle();
     let (done, waiting) = mpsc::channel::<()>();
@@ -98,7 +99,7 @@ fn is_sound(db: &Connection) -> bool {
                 handle.interrupt();
             }
         });
-        let verdict = db.query_row("PRAGMA quick_check(1)", [], |row| row.get(0));
+        let verdict = db.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0));
         drop(done);
         verdict
     });
