@@ -22,14 +22,9 @@ fn lines(done: &Done) -> Vec<Value> {
 async fn what_waits_is_listed_checked_exported_and_purged_beside_a_running_relay() {
     let mut plausible = MiniPlausible::away();
     let setup = Setup::new(&plausible.url());
-    let done = setup.command(EXE, &["switch", "on", "--site", SITE], "").await;
-    assert_eq!(done.code, Some(0), "{done:?}");
-    let relay = setup.spawn(EXE).await;
+    let relay = setup.start_on().await;
     for n in 0..5 {
-        assert_eq!(
-            relay.try_send(&Post::batch(&[load(n)])).await.unwrap().status,
-            202
-        );
+        assert_eq!(relay.send(&Post::batch(&[load(n)])).await.status, 202);
     }
     let ls = spool(&setup, &["ls", "--limit", "2"]).await;
     assert_eq!((ls.code, ls.out.lines().count()), (Some(0), 3), "{ls:?}");
@@ -99,10 +94,7 @@ async fn what_waits_is_listed_checked_exported_and_purged_beside_a_running_relay
 
     plausible.go_away().await;
     for n in 5..8 {
-        assert_eq!(
-            relay.try_send(&Post::batch(&[load(n)])).await.unwrap().status,
-            202
-        );
+        assert_eq!(relay.send(&Post::batch(&[load(n)])).await.status, 202);
     }
     let purged = spool(&setup, &["purge", "--site", SITE, "--older-than", "0s", "--yes"]).await;
     assert_eq!(purged.out, "3 waiting event(s) were purged", "{purged:?}");
@@ -199,7 +191,7 @@ async fn a_damaged_record_is_told_set_aside_and_counted() {
     assert_eq!(verify.out, "record 2: corrupt\n2 record(s) are sound");
 
     plausible.come_back().await;
-    let relay = setup.spawn(EXE).await;
+    let relay = setup.start().await;
     eventually("the others leave", async || {
         (plausible.count() == 2).then_some(())
     })

@@ -316,3 +316,44 @@ fn what_was_deleted_is_neither_in_the_file_nor_in_the_log() {
     run("UPDATE heartbeat SET at = 1");
     assert_eq!(found(), 0);
 }
+
+#[test]
+fn a_rebuild_that_a_crash_interrupted_is_finished_or_begun_again() {
+    let check = |what: &str, old_is_away: bool, events: i64| {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        furnish(folder, 3);
+        let workshop = tempfile::tempdir().unwrap();
+        furnish(workshop.path(), 2);
+        std::fs::copy(path(workshop.path()), folder.join("relay.db.new")).unwrap();
+        if old_is_away {
+            std::fs::rename(path(folder), folder.join("relay.db.broken-1")).unwrap();
+            std::fs::write(folder.join("relay.db-wal"), "of the old one").unwrap();
+        }
+        let (db, rebuilt) = open_or_rebuild(folder, crate::clock::Moment(2)).unwrap();
+        assert_eq!(
+            (one(&db, "SELECT count(*) FROM spool"), rebuilt),
+            (events, None),
+            "{what}"
+        );
+        assert!(!folder.join("relay.db.new").exists(), "{what}");
+    };
+    check("the old file is out of the way, so the new one is whole", true, 2);
+    check(
+        "the old file is still there, so the new one may be half",
+        false,
+        3,
+    );
+}
+
+#[test]
+fn a_relay_killed_before_its_first_checkpoint_has_a_sound_database() {
+    let (folder, killed) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let db = open(folder.path()).unwrap();
+    for name in ["relay.db", "relay.db-wal"] {
+        std::fs::copy(folder.path().join(name), killed.path().join(name)).unwrap();
+    }
+    drop(db);
+    let (_, rebuilt) = open_or_rebuild(killed.path(), crate::clock::Moment(1)).unwrap();
+    assert_eq!(rebuilt, None);
+}
