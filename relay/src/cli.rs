@@ -6,6 +6,7 @@ mod policy;
 mod rules;
 mod run;
 mod scrub;
+mod spool;
 
 use crate::document::Mistakes;
 use crate::version;
@@ -45,6 +46,9 @@ enum Command {
     /// more, and those that waited are purged.
     #[command(subcommand)]
     Switch(SwitchCommand),
+    /// Look at the events that wait for delivery, check, replay, purge or export them.
+    #[command(subcommand)]
+    Spool(spool::SpoolCommand),
     /// Judge a scrubbing policy, or see what one does to each field.
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
@@ -153,6 +157,7 @@ pub fn main() -> ExitCode {
         Command::Switch(SwitchCommand::Status { site, config }) => {
             manage::switch_status(&config.config, site.as_deref())
         }
+        Command::Spool(command) => spool::run(command),
         Command::Policy(command) => policy::run(command),
         Command::User(UserCommand::Add(args)) => {
             manage::user_add(&args.config.config, &args.name, args.password_stdin)

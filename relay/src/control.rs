@@ -1,15 +1,21 @@
-//! The control socket: how `feedback-relay switch` talks to a running relay.
+//! The control socket: how `feedback-relay switch` and `spool` talk to a running relay.
 //!
 //! A Unix socket in the data folder that only its owner can use: whoever may read the database may turn
 //! the switch. A switch turned this way is as linearizable as one turned on the admin page.
 
 use crate::app::{App, StartError};
+use crate::clock::Moment;
+use crate::http::problem::Problem;
 use crate::http::turn::{self, Turn};
+use crate::spool::Purge;
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path as UrlPath, State};
-use axum::response::Response;
-use axum::routing::put;
+use axum::response::{IntoResponse, Response};
+use axum::routing::{post, put};
 use axum::{Json, Router};
+use relay_event::Outcome;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -56,6 +62,8 @@ pub async fn run(listener: UnixListener, app: Arc<App>) {
     let stop = app.stop.clone();
     let router = Router::new()
         .route("/sites/{site}/switch", put(turn_site))
+        .route("/spool/purge", post(purge_spool))
+        .route("/spool/replay", post(replay_spool))
         .with_state(app);
     // An error here would be the operating system's; the relay goes on without the socket.
     let _ = axum::serve(listener, router)
@@ -69,4 +77,53 @@ async fn turn_site(
     turn: Result<Json<Turn>, JsonRejection>,
 ) -> Response {
     turn::turn(&app, &site, turn, "cli").await
+}
+
+/// The body of a purge: which events, as [`Purge`] has it.
+#[derive(Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct PurgeOrder {
+    pub(crate) site: Option<String>,
+    /// In milliseconds since 1970.
+    pub(crate) before: Option<i64>,
+    pub(crate) quarantine: bool,
+}
+
+impl From<PurgeOrder> for Purge {
+    fn from(order: PurgeOrder) -> Self {
+        Self {
+            site: order.site,
+            before: order.before.map(Moment),
+            quarantine: order.quarantine,
+        }
+    }
+}
+
+async fn purge_spool(
+    State(app): State<Arc<App>>,
+    order: Result<Json<PurgeOrder>, JsonRejection>,
+) -> Response {
+    let Ok(Json(order)) = order else {
+        let problem =
+            Problem::invalid("Send {\"site\": …, \"before\": …, \"quarantine\": …} as application/json.");
+        return problem.into_response();
+    };
+    match app.spool.purge(order.into()).await {
+        Ok(removed) => {
+            tracing::info!(
+                purged = removed.events,
+                quarantined = removed.quarantined,
+                "events were purged on an operator's word"
+            );
+            Json(json!({ "purged": removed.events, "quarantined": removed.quarantined })).into_response()
+        }
+        Err(_) => Problem::of(Outcome::SpoolUnavailable).into_response(),
+    }
+}
+
+async fn replay_spool(State(app): State<Arc<App>>) -> Response {
+    match app.spool.replay().await {
+        Ok(replayed) => Json(replayed).into_response(),
+        Err(_) => Problem::of(Outcome::SpoolUnavailable).into_response(),
+    }
 }

@@ -4,6 +4,7 @@
 //! until Plausible answered, or until it expires, is purged or cannot be read any more; each of these
 //! is booked in the ledger by the transaction that deletes it, so nothing is counted twice.
 
+pub mod inspect;
 mod lanes;
 mod leave;
 #[cfg(test)]
@@ -63,6 +64,9 @@ pub struct Waiting {
     pub scrubbed: Option<Scrubbed>,
 }
 
+/// A try of the database: when, and what was wrong.
+type Probe = (Moment, Option<StoreError>);
+
 /// A handle to the spool. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Spool {
@@ -76,7 +80,7 @@ pub struct Spool {
     stored: Arc<AtomicU64>,
     lanes: Arc<[Lane]>,
     /// When the database was last tried out, and what came of it.
-    probed: Arc<Mutex<Option<(Moment, Option<StoreError>)>>>,
+    probed: Arc<Mutex<Option<Probe>>>,
 }
 
 impl Spool {

@@ -40,7 +40,7 @@ pub enum OpenError {
     #[error("the data folder {0} cannot be used: {1}")]
     Folder(PathBuf, io::Error),
     /// Another relay has it.
-    #[error("another relay{1} is using the data folder {0}; each relay needs a data_dir of its own")]
+    #[error("another relay is using the data folder {0}{1}; each relay needs a data_dir of its own")]
     InUse(PathBuf, Holder),
     /// The file system has no locks, so nothing would keep two relays apart.
     #[error(

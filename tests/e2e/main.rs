@@ -29,6 +29,7 @@ mod recovery;
 mod refusals;
 mod restart;
 mod scrub;
+mod spool;
 mod stop;
 mod switch;
 mod tls;

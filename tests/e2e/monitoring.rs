@@ -36,6 +36,9 @@ async fn the_metrics_are_complete_and_for_those_who_know_the_password() {
         "build_info",
         "policy_info",
         "policy_reloads_total",
+        "spool_quarantined",
+        "spool_quarantine_dropped_total",
+        "database_rebuilds_total",
     ] {
         let series = format!("\nfeedback_relay_{name}");
         assert!(text.contains(&series), "{name} is missing");

@@ -15,13 +15,14 @@ use crate::policy;
 use crate::store::{self, OpenError};
 use crate::switch;
 use anyhow::{Context, bail};
+use axum::http::Method;
 use rusqlite::Connection;
 use std::io::{BufRead, IsTerminal};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Longest wait for a running relay to turn a switch: longer than it waits for Plausible.
+/// Longest wait for a running relay: longer than it waits for Plausible when it turns a switch.
 const TURN_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Most changes that `policy log` lists. Older ones stay in the database.
@@ -30,7 +31,7 @@ const LOG_LINES_MAX: u32 = 1000;
 /// Fewer days than this before a certificate expires are worth a note.
 const EXPIRY_NOTE_DAYS: i64 = 14;
 
-fn load(path: &Path) -> Result<Config, Mistakes> {
+pub(super) fn load(path: &Path) -> Result<Config, Mistakes> {
     Config::load(path, &config::process_env)
 }
 
@@ -113,17 +114,29 @@ pub(super) fn turn(path: &Path, site: &str, on: bool) -> Outcome {
 }
 
 async fn turn_running(config: &Config, site: &str, on: bool) -> anyhow::Result<u64> {
+    // A site may have a path, as in panel.example.com/sub; nothing else in it needs escaping.
+    let site = site.replace('/', "%2F");
+    let order = serde_json::json!({ "on": on });
+    let answer = ask_running(config, Method::PUT, &format!("/sites/{site}/switch"), &order).await?;
+    Ok(answer["purged"].as_u64().unwrap_or(0))
+}
+
+/// Has the running relay do something, over its control socket.
+pub(super) async fn ask_running(
+    config: &Config,
+    method: Method,
+    path: &str,
+    order: &serde_json::Value,
+) -> anyhow::Result<serde_json::Value> {
     let socket = control::path(&config.data_dir);
     let client = reqwest::Client::builder()
         .unix_socket(socket.clone())
         .no_proxy()
         .timeout(TURN_TIMEOUT)
         .build()?;
-    // A site may have a path, as in panel.example.com/sub; nothing else in it needs escaping.
-    let site = site.replace('/', "%2F");
     let answer = client
-        .put(format!("http://relay/sites/{site}/switch"))
-        .json(&serde_json::json!({ "on": on }))
+        .request(method, format!("http://relay{path}"))
+        .json(order)
         .send()
         .await
         .with_context(|| format!("the running relay does not answer on {}", socket.display()))?;
@@ -138,7 +151,7 @@ async fn turn_running(config: &Config, site: &str, on: bool) -> anyhow::Result<u
             body["detail"].as_str().unwrap_or("the running relay refused")
         );
     }
-    Ok(body["purged"].as_u64().unwrap_or(0))
+    Ok(body)
 }
 
 /// `switch status`.

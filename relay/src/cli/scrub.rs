@@ -91,7 +91,7 @@ struct Answer {
 }
 
 /// The request as Plausible would get it.
-struct Request(HeaderName, guard::Scrubbed);
+pub(super) struct Request(pub(super) HeaderName, pub(super) guard::Scrubbed);
 
 impl Serialize for Request {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {

@@ -58,7 +58,7 @@ impl Problem {
     }
 
     /// A body or query that is not what the route takes; `detail` says what it takes.
-    pub(super) fn invalid(detail: &str) -> Self {
+    pub(crate) fn invalid(detail: &str) -> Self {
         Self::new(StatusCode::BAD_REQUEST, "invalid", "Malformed", detail)
     }
 
@@ -73,7 +73,7 @@ impl Problem {
     }
 
     /// How an event ended, where that is no success.
-    pub(super) fn of(outcome: Outcome) -> Self {
+    pub(crate) fn of(outcome: Outcome) -> Self {
         use Outcome as O;
         let (status, title, detail, retry) = match outcome {
             O::TooLarge => (

@@ -8,6 +8,7 @@ use crate::clock::Moment;
 use crate::store::StoreError;
 use relay_event::Outcome;
 use rusqlite::{Connection, params};
+use serde::{Deserialize, Serialize};
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -27,7 +28,7 @@ pub(super) struct Moved {
 }
 
 /// What came of a replay.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Replayed {
     /// Quarantined records that are readable now and wait for delivery again.
     pub replayed: u64,
@@ -181,3 +182,6 @@ impl Spool {
         done.map(|(replayed, ..)| replayed)
     }
 }
+
+#[cfg(test)]
+mod tests;

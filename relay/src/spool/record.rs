@@ -43,13 +43,19 @@ impl Unreadable {
 
 impl Row<'_> {
     /// Bytes of a record besides its event.
+    #[cfg(test)]
     pub(super) const HEADER: usize = HEADER;
 
     /// The bytes to store.
     pub(super) fn seal(self, event: &[u8]) -> Vec<u8> {
+        self.seal_as(VERSION, event)
+    }
+
+    /// As a relay of another version would.
+    pub(super) fn seal_as(self, version: u8, event: &[u8]) -> Vec<u8> {
         let mut record = Vec::with_capacity(HEADER + event.len());
-        record.push(VERSION);
-        record.extend_from_slice(&self.checksum(VERSION, event).to_le_bytes());
+        record.push(version);
+        record.extend_from_slice(&self.checksum(version, event).to_le_bytes());
         record.extend_from_slice(event);
         record
     }
@@ -151,12 +157,6 @@ mod tests {
     #[test]
     fn records_of_earlier_relays_are_read_and_those_of_newer_ones_are_not_guessed_at() {
         let written = event("Used", 5).to_bytes();
-        let newer = |version: u8, event: &[u8]| {
-            let mut record = vec![version];
-            record.extend_from_slice(&ROW.checksum(version, event).to_le_bytes());
-            record.extend_from_slice(event);
-            record
-        };
         let check = |what: &str, record: &[u8], want: Option<Unreadable>| {
             assert_eq!(ROW.unseal(record).err(), want, "{what}");
         };
@@ -174,20 +174,20 @@ mod tests {
             &written[..written.len() / 2],
             Some(Unreadable::Corrupt),
         );
-        check("this version", &newer(1, &written), None);
+        check("this version", &ROW.seal_as(1, &written), None);
         check(
             "the next version",
-            &newer(2, b"who knows"),
+            &ROW.seal_as(2, b"who knows"),
             Some(Unreadable::Newer),
         );
         check(
             "this version, another event",
-            &newer(1, b"{\"v\":2}"),
+            &ROW.seal_as(1, b"{\"v\":2}"),
             Some(Unreadable::Newer),
         );
         check(
             "the next version, damaged",
-            &newer(2, b"who knows")[..9],
+            &ROW.seal_as(2, b"who knows")[..9],
             Some(Unreadable::Corrupt),
         );
     }

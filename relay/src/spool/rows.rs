@@ -66,20 +66,22 @@ pub fn purge_site(db: &Connection, site: &[u8]) -> rusqlite::Result<Removed> {
     })
 }
 
+/// The condition of a purge: 1 is the site, 2 the moment before which it was stored.
+pub(super) const FITS: &str = "(?1 IS NULL OR site = ?1) AND (?2 IS NULL OR stored_at < ?2)";
+
 /// Deletes what an operator wants gone.
 pub(super) fn purge(db: &Connection, purge: &Purge) -> rusqlite::Result<Removed> {
     let site = purge.site.as_deref();
     let before = purge.before.map(|before| before.0);
-    let fits = "(?1 IS NULL OR site = ?1) AND (?2 IS NULL OR stored_at < ?2)";
     if purge.quarantine {
-        let sql = format!("DELETE FROM quarantine WHERE {fits}");
+        let sql = format!("DELETE FROM quarantine WHERE {FITS}");
         let quarantined = db.execute(&sql, params![site, before])? as u64;
         return Ok(Removed {
             quarantined,
             ..Removed::default()
         });
     }
-    remove(db, fits, params![site, before])
+    remove(db, FITS, params![site, before])
 }
 
 /// The spool's events and their bytes.

@@ -50,7 +50,7 @@ impl Desk {
         }
     }
 
-    async fn in_memory(lanes: usize) -> Self {
+    pub(super) async fn in_memory(lanes: usize) -> Self {
         let store = Store::inline(store::open_in_memory().unwrap());
         let clock = Clock::standing_at(Moment(START));
         let desk = Self::open(store, &clock, 1 << 20, lanes).await;

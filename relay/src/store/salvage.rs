@@ -88,7 +88,8 @@ fn marker(database: &Path) -> PathBuf {
     database.with_extension("clean")
 }
 
-/// Whether SQLite finds nothing wrong, within [`CHECK_MAX`].
+/// Whether SQLite finds nothing wrong, within [`CHECK_MAX`]. The indices are checked as well: an event that is
+/// in none would never be sent.
 fn is_sound(db: &Connection) -> bool {
     let handle = db.get_interrupt_handle();
     let (done, waiting) = mpsc::channel::<()>();
@@ -98,7 +99,7 @@ fn is_sound(db: &Connection) -> bool {
                 handle.interrupt();
             }
         });
-        let verdict = db.query_row("PRAGMA quick_check(1)", [], |row| row.get(0));
+        let verdict = db.query_row("PRAGMA integrity_check(1)", [], |row| row.get(0));
         drop(done);
         verdict
     });
@@ -116,7 +117,13 @@ fn is_sound(db: &Connection) -> bool {
 fn finish_interrupted(folder: &Path) -> Result<(), OpenError> {
     let (database, fresh) = (path(folder), fresh(folder));
     let done = match (database.exists(), fresh.exists()) {
-        (false, true) => fs::rename(&fresh, &database),
+        (false, true) => {
+            // The old one's log, which must not be taken for the new one's. Mostly it is out of the way already.
+            for suffix in ["-wal", "-shm"] {
+                let _ = fs::remove_file(with_suffix(&database, suffix));
+            }
+            fs::rename(&fresh, &database)
+        }
         (true, true) => fs::remove_file(&fresh),
         _ => Ok(()),
     };
@@ -146,9 +153,10 @@ pub(super) fn rebuild(folder: &Path, now: Moment) -> Result<(Connection, Rebuilt
     sync(folder);
 
     let set_aside = folder.join(format!("relay.db.broken-{}", now.0));
+    // From here on the new file counts: see `finish_interrupted`.
+    fs::rename(&database, &set_aside).map_err(unusable)?;
     move_aside(&database, "-wal", &set_aside);
     let _ = fs::remove_file(with_suffix(&database, "-shm"));
-    fs::rename(&database, &set_aside).map_err(unusable)?;
     fs::rename(&fresh, &database).map_err(unusable)?;
     sync(folder);
     keep_newest(folder);
@@ -226,7 +234,10 @@ fn is_header_sound(database: &Path) -> bool {
     }
     HEADER.iter().all(|(at, want)| {
         let mut found = vec![0; want.len()];
-        file.read_exact_at(&mut found, *at).is_ok() && found == *want
+        let read = file.read_exact_at(&mut found, *at).is_ok();
+        // Before the first tables get from the log into the file, the later places are empty.
+        let unset = *at > 0 && found.iter().all(|byte| *byte == 0);
+        read && (found == *want || unset)
     })
 }
 

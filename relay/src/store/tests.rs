@@ -205,3 +205,155 @@ fn only_the_newest_damaged_files_are_kept_and_a_clean_end_needs_no_check() {
     drop(open_or_rebuild(folder, crate::clock::Moment(6)).unwrap());
     assert!(!marker.exists(), "it stands for one start only");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn damage_met_while_running_fails_one_job_and_is_repaired() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    furnish(folder, 200);
+    let at = (root(folder, "policy_log") - 1) * PAGE;
+    let (store, writer) = Store::start(open(folder).unwrap(), Clock::system()).unwrap();
+    let (told, mut recounted) = mpsc::channel(8);
+    store.after_rebuild(move |db| told.try_send(one(db, "SELECT count(*) FROM spool")).unwrap());
+    // Forgets the pages it knows, so that it meets the file as it is.
+    store.tidy_after_next_commit();
+    store
+        .run(|db| db.execute("UPDATE heartbeat SET at = 1", []))
+        .await
+        .unwrap();
+    store
+        .run(|db| db.execute_batch("PRAGMA shrink_memory"))
+        .await
+        .unwrap();
+    let file = File::options().write(true).open(path(folder)).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, &[0xff; 100], at as u64).unwrap();
+    let log = |db: &Connection| db.query_row("SELECT count(sha256) FROM policy_log", [], |row| row.get(0));
+    assert_eq!(
+        store.run(log).await,
+        Err::<i64, _>(StoreError::Failed(Trouble::Broken))
+    );
+    assert_eq!(
+        store.run(|db| Ok(one(db, "SELECT count(*) FROM spool"))).await,
+        Ok(200)
+    );
+    assert_eq!(recounted.recv().await, Some(200));
+    assert_eq!(store.run(log).await, Ok(0), "it was in the damaged page");
+    assert_eq!(store.run(count).await, Ok(1), "and the account was not");
+    drop(store);
+    writer.join();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_is_gone_or_held_fails_jobs_until_it_is_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let (store, writer) = Store::start(open(folder).unwrap(), Clock::system()).unwrap();
+    let write = async |name: &'static str| store.run(move |db| insert(db, name)).await;
+    let failed = |trouble| Err(StoreError::Failed(trouble));
+    assert_eq!(write("a").await, Ok(1));
+    let aside = folder.join("aside");
+    std::fs::rename(path(folder), &aside).unwrap();
+    assert_eq!(write("b").await, failed(Trouble::Gone));
+    std::fs::write(path(folder), "another").unwrap();
+    assert_eq!(write("b").await, failed(Trouble::Gone));
+    std::fs::rename(&aside, path(folder)).unwrap();
+    assert_eq!(write("b").await, Ok(1));
+
+    let other = Connection::open(path(folder)).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    // All that is queued fails together: nobody waits for one after the other.
+    let held = tokio::join!(write("c"), write("d"), write("e"));
+    assert_eq!(
+        held,
+        (
+            failed(Trouble::Busy),
+            failed(Trouble::Busy),
+            failed(Trouble::Busy)
+        )
+    );
+    other.execute_batch("COMMIT").unwrap();
+    assert_eq!(write("c").await, Ok(1));
+
+    let full = |pages: &'static str| {
+        store.run(move |db| db.query_row(&format!("PRAGMA max_page_count = {pages}"), [], |_| Ok(())))
+    };
+    full("1").await.unwrap();
+    let fill = async || {
+        let work = |db: &Connection| db.execute("INSERT INTO seen VALUES (zeroblob(100000), 1)", []);
+        store.run(work).await
+    };
+    assert_eq!(fill().await, failed(Trouble::DiskFull));
+    assert_eq!(store.run(count).await, Ok(3), "what is there can be read");
+    full("1000000").await.unwrap();
+    assert_eq!(fill().await, Ok(1));
+    drop(store);
+    writer.join();
+}
+
+#[test]
+fn what_was_deleted_is_neither_in_the_file_nor_in_the_log() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    let store = Store::inline(open(folder).unwrap());
+    let found = || {
+        let files = std::fs::read_dir(folder).unwrap();
+        let bytes = files.map(|file| std::fs::read(file.unwrap().path()).unwrap());
+        bytes
+            .filter(|bytes| bytes.windows(6).any(|six| six == b"CANARY"))
+            .count()
+    };
+    let run = |sql: &'static str| {
+        runtime
+            .block_on(store.run(move |db| db.execute(sql, [])))
+            .unwrap()
+    };
+    run("INSERT INTO account VALUES ('CANARY', 'hash', 1)");
+    assert_eq!(found(), 1, "it is in the log");
+    run("DELETE FROM account");
+    assert_eq!(found(), 1, "it still is, which is why the log has to be emptied");
+    store.tidy_after_next_commit();
+    run("UPDATE heartbeat SET at = 1");
+    assert_eq!(found(), 0);
+}
+
+#[test]
+fn a_rebuild_that_a_crash_interrupted_is_finished_or_begun_again() {
+    let check = |what: &str, old_is_away: bool, events: i64| {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        furnish(folder, 3);
+        let workshop = tempfile::tempdir().unwrap();
+        furnish(workshop.path(), 2);
+        std::fs::copy(path(workshop.path()), folder.join("relay.db.new")).unwrap();
+        if old_is_away {
+            std::fs::rename(path(folder), folder.join("relay.db.broken-1")).unwrap();
+            std::fs::write(folder.join("relay.db-wal"), "of the old one").unwrap();
+        }
+        let (db, rebuilt) = open_or_rebuild(folder, crate::clock::Moment(2)).unwrap();
+        assert_eq!(
+            (one(&db, "SELECT count(*) FROM spool"), rebuilt),
+            (events, None),
+            "{what}"
+        );
+        assert!(!folder.join("relay.db.new").exists(), "{what}");
+    };
+    check("the old file is out of the way, so the new one is whole", true, 2);
+    check(
+        "the old file is still there, so the new one may be half",
+        false,
+        3,
+    );
+}
+
+#[test]
+fn a_relay_killed_before_its_first_checkpoint_has_a_sound_database() {
+    let (folder, killed) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let db = open(folder.path()).unwrap();
+    for name in ["relay.db", "relay.db-wal"] {
+        std::fs::copy(folder.path().join(name), killed.path().join(name)).unwrap();
+    }
+    drop(db);
+    let (_, rebuilt) = open_or_rebuild(killed.path(), crate::clock::Moment(1)).unwrap();
+    assert_eq!(rebuilt, None);
+}

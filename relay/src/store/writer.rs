@@ -86,10 +86,12 @@ impl Database {
         // Leaves one tidy file behind; a failure costs nothing but a check at the next start.
         let folded = self.db.execute_batch("PRAGMA wal_checkpoint(TRUNCATE);").is_ok();
         let closed = self.db.close().is_ok();
-        if folded && closed && self.trouble.is_none() {
-            if let Some((path, _)) = self.file {
-                salvage::mark_clean(&path);
-            }
+        if let Some((path, _)) = self.file
+            && folded
+            && closed
+            && self.trouble.is_none()
+        {
+            salvage::mark_clean(&path);
         }
     }
 
