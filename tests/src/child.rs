@@ -1,13 +1,16 @@
 //! The real binary as a process of its own: to be killed, to be stopped, to have its log read.
 
 use crate::post::{Post, Sent, http_client};
-use crate::{METRICS_PASSWORD, Scrape, eventually, within};
+use crate::{METRICS_PASSWORD, Scrape, within};
 use rustix::process::{Pid, Signal, kill_process};
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+
+/// How long a relay may take to start. It compiles its policy, unoptimised, beside other tests.
+const START_MAX: Duration = Duration::from_secs(60);
 
 /// A relay in its own process. It is killed when dropped.
 #[derive(Debug)]
@@ -49,7 +52,7 @@ impl ChildRelay {
             text.lines()
                 .find_map(|line| line.strip_prefix(&start).map(str::to_owned))
         };
-        (relay.public, relay.admin) = eventually("the relay says that it is ready", async || {
+        (relay.public, relay.admin) = within(START_MAX, "the relay says that it is ready", async || {
             let ended = relay.child.try_wait().unwrap();
             assert!(ended.is_none(), "the relay ended with {ended:?}: {}", relay.log());
             Some((address("public")?, address("admin")?))
