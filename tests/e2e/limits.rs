@@ -183,13 +183,11 @@ async fn ten_thousand_silent_connections_keep_nobody_out() {
     let relay = setup.spawn(crate::EXE).await;
     let on = ["switch", "on", "--site", SITE];
     assert_eq!(setup.command(crate::EXE, &on, "").await.code, Some(0));
-    let began = std::time::Instant::now();
     let open = silent(&relay.public, count).await;
-    eprintln!("XX {count} open after {:?}, {}", began.elapsed(), relay.metrics().await.count("connections{listener=\"public\"}"));
-    let pid = std::process::Command::new("sh").arg("-c").arg("for p in /proc/[0-9]*; do grep -l relay-under $p/comm 2>/dev/null && grep VmRSS $p/status; done").output().unwrap();
-    eprintln!("XX {}", String::from_utf8_lossy(&pid.stdout));
-    let began = std::time::Instant::now();
-    // They are closed after ten seconds; until then events come in, on new connections.
+    // They are closed after ten seconds, the first of them while the last were opened on a slow machine.
+    let still = relay.metrics().await.count("connections{listener=\"public\"}");
+    assert!(still > 1000, "{still}");
+    // Until then events come in, on new connections.
     for n in 0..20 {
         let client = feedback_tests::http_client();
         let sent = Post::batch(&[load(n)])

@@ -237,6 +237,7 @@ async fn a_broken_certificate_changes_nothing_and_is_told() {
     check("no key", &good.cert, "", "holds no private key").await;
     check("two certificates", &good.cert, &good.cert, "holds no private key").await;
     check("a flood", &long, &good.key, "longer than").await;
+    good.write(folder);
     std::fs::remove_file(folder.join("relay.key")).unwrap();
     assert!(
         reload(&relay)

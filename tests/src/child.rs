@@ -1,13 +1,16 @@
 //! The real binary as a process of its own: to be killed, to be stopped, to have its log read.
 
 use crate::post::{Post, Sent, http_client};
-use crate::{METRICS_PASSWORD, Scrape, eventually, within};
+use crate::{METRICS_PASSWORD, Scrape, within};
 use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+
+/// How long a relay may take to start. It compiles its policy, unoptimised, beside other tests.
+const START_MAX: Duration = Duration::from_secs(60);
 
 /// A relay in its own process. It is killed when dropped.
 #[derive(Debug)]
@@ -67,7 +70,7 @@ impl ChildRelay {
             text.lines()
                 .find_map(|line| line.strip_prefix(&start).map(str::to_owned))
         };
-        (self.public, self.admin) = eventually("the relay says that it is ready", async || {
+        (self.public, self.admin) = within(START_MAX, "the relay says that it is ready", async || {
             let ended = self.child.try_wait().unwrap();
             assert!(ended.is_none(), "the relay ended with {ended:?}: {}", self.log());
             Some((address("public")?, address("admin")?))

@@ -179,3 +179,49 @@ fn the_plan_shipped_is_valid_and_lists_what_it_promises() {
         "/w/:workspace/access-management/api-keys"
     );
 }
+
+#[test]
+fn the_front_door_is_told_its_limits_and_its_certificates() {
+    let base = "[[site]]\ndomain = \"a\"\n[upstream]\nurl = \"http://127.0.0.1:9\"\n";
+    let config = parse(base, &no_env).unwrap();
+    assert_eq!((&config.public.tls, &config.admin.tls), (&None, &None));
+    let rate = |per_second, burst| Rate { per_second, burst };
+    assert_eq!(config.public.rate_per_client, rate(200, 2000));
+    assert_eq!(config.public.rate_per_site, rate(5000, 50_000));
+    let doors = "[public]\nrate_per_client = 0\nrate_per_site_burst = 7\n\
+        [admin.tls]\ncert_file = \"a.crt\"\nkey_file = \"/keys/a.key\"\n";
+    let config = parse(&format!("{base}{doors}"), &no_env).unwrap();
+    assert_eq!(config.public.rate_per_client, rate(0, 2000));
+    assert_eq!(config.public.rate_per_site, rate(5000, 7));
+    let tls = config.admin.tls.unwrap();
+    assert_eq!(tls.cert_file, Path::new("/etc/feedback-relay/a.crt"));
+    assert_eq!(tls.key_file, Path::new("/keys/a.key"));
+
+    let check = |doors: &str, want: &str| {
+        let error = parse(&format!("{doors}\n{base}"), &no_env).unwrap_err();
+        assert_eq!(error, want, "{doors}");
+    };
+    let missing = "is missing: TLS needs `cert_file` and `key_file`, both PEM";
+    check(
+        "[public.tls]\ncert_file = \"a\"",
+        &format!("relay.toml:1: `public.tls.key_file` {missing}"),
+    );
+    check(
+        "[public.tls]",
+        &format!(
+            "relay.toml:1: `public.tls.cert_file` {missing}\nrelay.toml:1: `public.tls.key_file` {missing}"
+        ),
+    );
+    check(
+        "[public]\nrate_per_site = -1",
+        "relay.toml:2: `public.rate_per_site` must be a whole number from 0 to 1000000",
+    );
+    check(
+        "[public]\nrate_per_site_burst = 0",
+        "relay.toml:2: `public.rate_per_site_burst` must be a whole number from 1 to 1000000",
+    );
+    check(
+        "[public]\nanswer_within_ms = 5",
+        "relay.toml:2: `public.answer_within_ms` must be a whole number from 10 to 60000",
+    );
+}

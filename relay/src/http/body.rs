@@ -141,7 +141,7 @@ mod tests {
         let mut wrong = whole.clone();
         *wrong.last_mut().unwrap() ^= 1;
         check("a wrong length", &wrong, Err(Outcome::Malformed));
-        let twice = [whole.clone(), whole.clone()].concat();
+        let twice = whole.repeat(2);
         check("something behind", &twice, Err(Outcome::Malformed));
         check("a bomb in a bomb", &pack(&pack(b"{}")), Ok(&pack(b"{}")));
     }

@@ -206,7 +206,7 @@ fn tls(app: &App) -> Option<Component> {
         (false, true) => Status::Unknown,
         (false, false) => Status::Up,
     };
-    (!details.is_empty()).then(|| Component {
+    (!details.is_empty()).then_some(Component {
         name: "tls",
         status,
         reason: None,

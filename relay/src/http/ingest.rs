@@ -227,3 +227,18 @@ fn is_supported(headers: &HeaderMap) -> bool {
         .iter()
         .any(|known| essence.eq_ignore_ascii_case(known))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_is_told_in_whole_seconds_and_never_too_short() {
+        let check = |ms, want| assert_eq!(whole_seconds(Duration::from_millis(ms)), want, "{ms} ms");
+        check(1, 1);
+        check(999, 1);
+        check(1000, 1);
+        check(1001, 2);
+        check(59_999, 60);
+    }
+}

@@ -24,8 +24,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tower::Service;
 
-/// Pause after the operating system refuses a connection (no file descriptors left), and between two
-/// looks for a connection to close when all of them are busy.
+/// Pause after the operating system refuses a connection (no file descriptors left), and longest pause
+/// between two looks for a connection to close when all of them are busy.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How often connections that were silent for too long are looked for.
 const TEND_EVERY: Duration = Duration::from_secs(1);
@@ -146,9 +146,10 @@ async fn accept(
                 return Some((stream, peer, connection));
             }
             Err(Refused::TooManyOfClient) => return None,
-            // The one that was told to go needs a moment to do so.
-            Err(Refused::Closing) => tokio::task::yield_now().await,
-            Err(Refused::AllBusy) => tokio::time::sleep(ACCEPT_PAUSE).await,
+            // One that is told to go is gone in a moment; one that is busy may fall silent without going.
+            Err(Refused::Full) => {
+                let _ = tokio::time::timeout(ACCEPT_PAUSE, connections.one_left()).await;
+            }
         }
     }
 }

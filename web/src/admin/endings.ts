@@ -7,6 +7,8 @@ const words: Record<string, string> = {
   "malformed/too_large": "It was too large",
   "malformed/unsupported_type": "It came as something else than text or JSON",
   "malformed/incomplete": "It did not arrive whole, or not in time",
+  "limited/client": "There were too many from one address; the browser tries again",
+  "limited/site": "There were too many of the site; the browser tries again",
   "denied/unknown_site": "The site is not one of ours",
   "denied/origin": "It came from a page of another origin",
   "denied/operator_lock": "The operator has locked collection",

@@ -11,6 +11,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 
 /// Why a connection is not admitted.
@@ -18,10 +19,8 @@ use tokio_util::sync::CancellationToken;
 pub(super) enum Refused {
     /// Its client has as many as it may.
     TooManyOfClient,
-    /// There is no room, but a silent one is on its way out.
-    Closing,
-    /// There is no room, and a request is under way on each.
-    AllBusy,
+    /// There is no room: a silent one was told to go, or a request is under way on each.
+    Full,
 }
 
 /// The open connections.
@@ -30,6 +29,8 @@ pub(super) struct Connections {
     limits: ConnectionLimits,
     metrics: ConnectionMetrics,
     table: Mutex<Table>,
+    /// Rung when a connection is gone.
+    left: Notify,
 }
 
 #[derive(Debug, Default)]
@@ -82,6 +83,7 @@ impl Connections {
             limits,
             metrics,
             table: Mutex::default(),
+            left: Notify::new(),
         }
     }
 
@@ -100,15 +102,14 @@ impl Connections {
             return Err(Refused::TooManyOfClient);
         }
         if table.open.len() >= self.limits.open_max {
-            if table.closing > 0 {
-                return Err(Refused::Closing);
+            // One at a time: it is only the accepting loop that asks.
+            if table.closing == 0
+                && let Some((_, id)) = table.silent.pop_first()
+            {
+                table.tell_to_go(id);
+                self.metrics.closed(Closed::Room);
             }
-            let Some((_, id)) = table.silent.pop_first() else {
-                return Err(Refused::AllBusy);
-            };
-            table.tell_to_go(id);
-            self.metrics.closed(Closed::Room);
-            return Err(Refused::Closing);
+            return Err(Refused::Full);
         }
         if let Some(client) = client {
             *table.per_client.entry(client).or_default() += 1;
@@ -133,6 +134,11 @@ impl Connections {
             all: Arc::clone(self),
             go,
         })
+    }
+
+    /// Returns when a connection has gone since the last time.
+    pub(super) async fn one_left(&self) {
+        self.left.notified().await;
     }
 
     /// Tells connections to go that were silent for too long.
@@ -239,6 +245,7 @@ impl Drop for Connection {
             }
         }
         self.all.metrics.open.set(signed(table.open.len()));
+        self.all.left.notify_one();
     }
 }
 

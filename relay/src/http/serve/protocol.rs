@@ -20,8 +20,8 @@ const HEAD_BYTES_MAX: usize = 16 * 1024;
 const H2_HEAD_BYTES_MAX: u32 = 16 * 1024;
 
 /// Most requests at once on one HTTP/2 connection. Further ones are refused by the protocol
-/// (REFUSED_STREAM), and a browser sends them again.
-const H2_STREAMS_MAX: u32 = 64;
+/// (REFUSED_STREAM), and a browser sends them again. Clients begin with 100 before they have heard the limit.
+const H2_STREAMS_MAX: u32 = 100;
 /// Most bytes of one body, and of all bodies of a connection, that may be on their way unread. Then the
 /// sender has to wait.
 const H2_STREAM_WINDOW: u32 = 64 * 1024;

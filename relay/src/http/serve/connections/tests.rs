@@ -28,20 +28,20 @@ fn the_connection_silent_longest_makes_room() {
     let busy = open[0].begin();
     drop(open[2].begin());
     drop(open[1].begin());
-    assert_eq!(admit(&all, "192.0.2.4", now).unwrap_err(), Refused::Closing);
+    assert_eq!(admit(&all, "192.0.2.4", now).unwrap_err(), Refused::Full);
     assert_eq!(open.each_ref().map(|c| has_to_go(c)), [false, false, true]);
     // One is enough, however often the new one asks.
-    assert_eq!(admit(&all, "192.0.2.4", now).unwrap_err(), Refused::Closing);
+    assert_eq!(admit(&all, "192.0.2.4", now).unwrap_err(), Refused::Full);
     assert_eq!(open.each_ref().map(|c| has_to_go(c)), [false, false, true]);
     let [first, second, third] = open;
     drop(third);
     let fourth = admit(&all, "192.0.2.4", now).unwrap();
-    assert_eq!(admit(&all, "192.0.2.5", now).unwrap_err(), Refused::Closing);
+    assert_eq!(admit(&all, "192.0.2.5", now).unwrap_err(), Refused::Full);
     assert!(has_to_go(&second) && !has_to_go(&fourth));
     drop(second);
     let fifth = admit(&all, "192.0.2.5", now).unwrap();
     let under_way = [fourth.begin(), fifth.begin()];
-    assert_eq!(admit(&all, "192.0.2.6", now).unwrap_err(), Refused::AllBusy);
+    assert_eq!(admit(&all, "192.0.2.6", now).unwrap_err(), Refused::Full);
     drop((busy, under_way, first, fourth, fifth));
     let table = all.lock();
     assert!(table.open.is_empty() && table.silent.is_empty() && table.closing == 0);
