@@ -4,7 +4,7 @@
 use feedback_tests::{Answer, MiniPlausible, Setup, load, within};
 use std::time::Duration;
 
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_secs(120);
 
 /// How often an event reaches Plausible, by what the first try of it was answered.
 #[tokio::test(flavor = "multi_thread")]

@@ -5,16 +5,17 @@ use feedback_tests::{
     Answer, ChildRelay, Dice, MiniPlausible, Post, Setup, Traffic, assert_in_order, counted_twice, load,
     within,
 };
+use std::collections::HashSet;
+use std::sync::Mutex;
 use std::time::Duration;
 
 /// How long a drain may take on a busy machine.
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_secs(120);
 /// How often the relay is killed.
 const ROUNDS: usize = 60;
-/// Lanes of the relay: requests to Plausible at once.
-const LANES: usize = 8;
-/// Events per lane that Plausible may have counted and a killed relay does not remember.
-const UNBOOKED_PER_LANE: usize = 1;
+/// Most events that Plausible has answered and a killed relay does not remember: not one for each of 64 lanes,
+/// because what was answered is noted one write to the disk later.
+const UNBOOKED: usize = 64;
 
 /// When a relay is killed.
 #[derive(Clone, Copy, Debug)]
@@ -32,11 +33,7 @@ async fn being_killed_sixty_times_at_any_moment_loses_nothing_acknowledged() {
     let plausible = MiniPlausible::start().await;
     unreliable(&plausible, dice.another());
     let (setup, base) = Setup::new(&plausible.url()).at_an_address();
-    let setup = setup
-        .with("upstream", &format!("concurrency = {LANES}"))
-        .with_a_small_policy()
-        .switched_on(EXE)
-        .await;
+    let setup = setup.with_a_small_policy().switched_on(EXE).await;
     let traffic = Traffic::to(&base);
     let pouring = traffic.pour(6, Duration::ZERO);
     for round in 0..ROUNDS {
@@ -77,9 +74,9 @@ async fn being_killed_sixty_times_at_any_moment_loses_nothing_acknowledged() {
         "what was not acknowledged was sent again"
     );
     let arrivals = plausible.arrivals();
-    assert_in_order(&arrivals);
+    assert_in_order(&arrivals, 0);
     let (twice, unsure) = (counted_twice(&arrivals), plausible.unsure());
-    let allowed = ROUNDS * LANES * UNBOOKED_PER_LANE + unsure;
+    let allowed = ROUNDS * UNBOOKED + unsure;
     assert!(
         twice <= allowed,
         "{twice} counted twice, {allowed} may be ({unsure} left unsure)"
@@ -110,11 +107,14 @@ async fn serve_a_while(relay: &mut ChildRelay, traffic: &Traffic, dice: &mut Dic
     tokio::time::sleep(dice.up_to(Duration::from_millis(50))).await;
 }
 
-/// Answers one event in five badly.
+/// Answers one event in five badly, and the same event only once, so that none looks as if it were at fault.
 fn unreliable(plausible: &MiniPlausible, dice: Dice) {
-    let dice = std::sync::Mutex::new(dice);
-    plausible.rule(move |_| {
-        let mut dice = dice.lock().unwrap();
+    let state = Mutex::new((dice, HashSet::new()));
+    plausible.rule(move |arrival| {
+        let (dice, tried) = &mut *state.lock().unwrap();
+        if !tried.insert(arrival.n()) {
+            return Answer::Accept;
+        }
         match dice.below(30) {
             0 => Answer::Status(500, &[], ""),
             1 => Answer::ResetAfterReading,
@@ -155,6 +155,14 @@ async fn a_thousand_acknowledged_events_survive_a_kill() {
     assert_eq!(relay.stop().await.endings(), ["delivered/ 1000"]);
 }
 
+/// Waits until it holds an event in its hands that it could not deliver.
+pub(crate) async fn has_tried(relay: &ChildRelay) {
+    within(LONG, "it tries in vain", async || {
+        (relay.metrics().await.upstream_failures() > 0).then_some(())
+    })
+    .await;
+}
+
 /// Between Plausible's answer and the deletion lies a moment in which nobody remembers the answer.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_kill_between_the_answer_and_its_booking_delivers_again_and_goes_on() {
@@ -170,6 +178,7 @@ async fn a_kill_between_the_answer_and_its_booking_delivers_again_and_goes_on() 
             202
         );
     }
+    has_tried(&relay).await;
     // While somebody else has the database, the answer cannot be booked.
     let db = rusqlite::Connection::open(setup.data_dir().join("relay.db")).unwrap();
     db.execute_batch("BEGIN IMMEDIATE").unwrap();
@@ -193,5 +202,5 @@ async fn a_kill_between_the_answer_and_its_booking_delivers_again_and_goes_on() 
         [1, 2, 3],
         "once more, in order, and never again"
     );
-    assert_in_order(&plausible.arrivals());
+    assert_in_order(&plausible.arrivals(), 0);
 }

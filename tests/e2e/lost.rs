@@ -16,7 +16,7 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 use std::time::Duration;
 
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_secs(120);
 
 fn events(numbers: Range<usize>) -> Vec<Value> {
     numbers.map(load).collect()
@@ -87,7 +87,7 @@ async fn after_a_long_outage_the_first_hours_are_there_and_arrive_first() {
         (6 * visitors..30 * visitors).collect(),
         "exactly the last 24 hours"
     );
-    assert_in_order(&plausible.arrivals());
+    assert_in_order(&plausible.arrivals(), 0);
     let scrape = relay.stop().await;
     assert_eq!(scrape.endings(), ["delivered/ 72", "expired/ 18"]);
 }

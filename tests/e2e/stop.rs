@@ -7,7 +7,7 @@ use feedback_tests::{
 };
 use std::time::{Duration, Instant};
 
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_secs(120);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sigterm_under_load_ends_in_time_and_keeps_every_202() {

@@ -32,7 +32,7 @@ pub use post::{BROWSER, ORIGIN, Post, SITE, Sent, fresh_id, http_client, load, p
 pub use relay::Relay;
 pub use scrape::Scrape;
 pub use setup::{METRICS_PASSWORD, PLAN_VERSION, Setup};
-pub use traffic::{Pouring, Traffic, assert_in_order, counted_twice};
+pub use traffic::{Pouring, Traffic, assert_in_order, counted_twice, out_of_order};
 
 use std::time::{Duration, Instant};
 

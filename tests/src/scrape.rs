@@ -74,6 +74,13 @@ impl Scrape {
         values.filter_map(|(_, value)| value.parse::<i64>().ok()).sum()
     }
 
+    /// Events that were set aside for a while, so that those behind them went first. None where the relay
+    /// does not know how to.
+    pub fn set_aside(&self) -> i64 {
+        let parked = self.series.get("feedback_relay_upstream_parked_total");
+        parked.map_or(0, |value| value.parse().unwrap())
+    }
+
     /// Whether a site is on, as the metrics tell it.
     pub fn enabled(&self, site: &str) -> bool {
         self.count(&format!("collection_enabled{{site=\"{site}\"}}")) == 1
