@@ -125,6 +125,7 @@ pub(super) mod tests {
             .iter()
             .map(|(contender, needed)| (*contender, needed.iter().map(sample).collect()));
         Results {
+            load_before: 0.25,
             rows: rows.collect(),
             steady,
         }

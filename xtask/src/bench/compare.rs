@@ -94,6 +94,8 @@ pub(super) struct Steady {
 /// All that was measured.
 #[derive(Debug)]
 pub(super) struct Results {
+    /// The machine's load average before the first round: what else went on.
+    pub(super) load_before: f64,
     pub(super) rows: Vec<(Contender, Vec<Sample>)>,
     pub(super) steady: Option<Steady>,
 }
@@ -157,6 +159,7 @@ fn measure(
     lengths: Lengths,
     rounds: Option<u16>,
 ) -> Result<Results> {
+    let load_before = procfs::load_average()?;
     let sink = Sink::start(load, &folder())?;
     let mut rows: Vec<(Contender, Vec<Sample>)> = contenders.iter().map(|c| (*c, Vec::new())).collect();
     let rounds = rounds.unwrap_or(lengths.rounds);
@@ -182,7 +185,11 @@ fn measure(
         true => Some(hold_steady(programs, &sink, lengths).context("the relay at a steady rate")?),
         false => None,
     };
-    Ok(Results { rows, steady })
+    Ok(Results {
+        load_before,
+        rows,
+        steady,
+    })
 }
 
 /// One contender's turn: started anew, warmed up, kept busy, then loaded by half.

@@ -1,6 +1,6 @@
 //! The two ends, on a core of their own: the load generator and the sink (`tests/load`).
 
-use super::process::{ENDS_CORE, Process, free_port, pinned};
+use super::process::{ENDS_CORE, Process, free_port, pinned, step_aside};
 use super::procfs;
 use crate::{http, step};
 use anyhow::{Context as _, Result, bail, ensure};
@@ -52,7 +52,9 @@ pub(super) struct Sent {
 }
 
 impl Sink {
+    /// Starts it. From here on this thread leaves the core of the middle alone.
     pub(super) fn start(load: &Path, folder: &Path) -> Result<Self> {
+        step_aside()?;
         let address = free_port()?;
         let mut command = pinned(ENDS_CORE, load);
         command.args(["sink", "--listen", &address.to_string()]);

@@ -3,6 +3,7 @@
 use crate::http;
 use anyhow::{Context as _, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
+use rustix::thread::{CpuSet, sched_setaffinity};
 use std::fs::{self, File};
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -18,9 +19,9 @@ const STOP_MAX: Duration = Duration::from_secs(20);
 const TICK: Duration = Duration::from_millis(5);
 
 /// The core of what is measured.
-pub(super) const MIDDLE_CORE: &str = "0";
+pub(super) const MIDDLE_CORE: usize = 0;
 /// The core of generator and sink.
-pub(super) const ENDS_CORE: &str = "1";
+pub(super) const ENDS_CORE: usize = 1;
 
 /// A running process. Dropping it stops it.
 #[derive(Debug)]
@@ -30,10 +31,17 @@ pub(super) struct Process {
 }
 
 /// A program that will run on one core only.
-pub(super) fn pinned(core: &str, program: &Path) -> Command {
+pub(super) fn pinned(core: usize, program: &Path) -> Command {
     let mut command = Command::new("taskset");
-    command.args(["--cpu-list", core]).arg(program);
+    command.args(["--cpu-list", &core.to_string()]).arg(program);
     command
+}
+
+/// Takes this thread, and those it starts, away from the core of what is measured.
+pub(super) fn step_aside() -> Result<()> {
+    let mut cores = CpuSet::new();
+    cores.set(ENDS_CORE);
+    sched_setaffinity(None, &cores).context("cannot choose a core")
 }
 
 /// A port of this machine that nobody listens on.

@@ -62,6 +62,13 @@ pub(super) fn reset_peak(pid: u32) -> Result<()> {
     Ok(())
 }
 
+/// Processes that ran or waited for a core in the last minute, on average.
+pub(super) fn load_average() -> Result<f64> {
+    let text = fs::read_to_string("/proc/loadavg")?;
+    let first = text.split(' ').next().and_then(|first| first.parse().ok());
+    first.context("/proc/loadavg is not as expected")
+}
+
 /// Processor time of a process with one thread, to the nanosecond.
 pub(super) fn thread_time(pid: u32) -> Result<Duration> {
     let text = fs::read_to_string(format!("/proc/{pid}/schedstat"))?;

@@ -54,7 +54,15 @@ pub(super) fn text(results: &Results, aims: &[Aim]) -> String {
         text.push('\n');
     }
     let rounds = results.rows.first().map_or(0, |(_, samples)| samples.len());
-    let _ = writeln!(text, "\nMedians of {rounds} rounds (least–most).");
+    let of_rounds = match rounds {
+        1 => "One round".to_owned(),
+        _ => format!("Medians of {rounds} rounds (least–most)"),
+    };
+    let _ = writeln!(
+        text,
+        "\n{of_rounds}. The machine's load average before: {:.1}.",
+        results.load_before
+    );
     if held_back {
         text.push_str("≥: generator and sink had no more to give, so the middle could do more.\n");
     }
@@ -134,7 +142,7 @@ mod tests {
         let results = results(&[(Contender::Relay, &[50.0])], Some(steady));
         let text = text(&results, &judge(&results));
         for part in [
-            "Medians of 1 rounds",
+            "One round. The machine's load average before: 0.2.",
             "9990 events/s delivered, the last 0.12 s after the last answer; 20.0 µs",
             "under 10 ms | 5.00 ms | met |",
             "under 64 MiB | 70.0 MiB at most | **missed** |",
