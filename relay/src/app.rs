@@ -5,7 +5,8 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::control;
 use crate::data_folder::{DataFolder, Keeper};
-use crate::forward::{ClientError, Forwarder, Reach};
+use crate::forward::transport::http::{Http, TransportError};
+use crate::forward::{Forwarder, Traffic};
 use crate::http::{self, serve};
 use crate::metrics::Metrics;
 use crate::policy::{self, Policy};
@@ -18,7 +19,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::net::{TcpListener, UnixListener};
-use tokio::sync::{Notify, Semaphore, watch};
+use tokio::sync::{Notify, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -51,8 +52,8 @@ pub struct App {
     pub privacy: http::privacy::Pages,
     /// Local accounts and sessions.
     pub accounts: Accounts,
-    /// What the last request to Plausible said.
-    pub reach: watch::Receiver<Reach>,
+    /// How delivery to Plausible stands.
+    pub traffic: Arc<Traffic>,
     /// Set when the relay is stopping.
     pub stop: CancellationToken,
 }
@@ -69,9 +70,9 @@ pub enum StartError {
     /// The policy.
     #[error(transparent)]
     Policy(#[from] LoadError),
-    /// The client for Plausible.
+    /// The way to Plausible.
     #[error(transparent)]
-    Client(#[from] ClientError),
+    Transport(#[from] TransportError),
     /// A listener.
     #[error("cannot listen on {0}: {1}")]
     Listen(String, std::io::Error),
@@ -84,7 +85,7 @@ pub enum StartError {
 #[derive(Debug)]
 pub struct Relay {
     app: Arc<App>,
-    forwarder: Arc<Forwarder>,
+    forwarder: Arc<Forwarder<Http>>,
     public: TcpListener,
     admin: TcpListener,
     control: UnixListener,
@@ -109,6 +110,7 @@ impl Relay {
         let policy = Policy::open(&config, store.clone(), clock.clone(), Arc::clone(&metrics)).await?;
         let forwarder = Arc::new(Forwarder::new(
             &config,
+            Http::new(&config.upstream)?,
             spool.clone(),
             switches.clone(),
             Arc::clone(&metrics),
@@ -122,7 +124,7 @@ impl Relay {
             visitors: Visitors::new(clock.now()),
             privacy: http::privacy::Pages::new(&config),
             accounts: Accounts::new(store, clock.clone(), config.admin.session),
-            reach: forwarder.reach(),
+            traffic: forwarder.traffic(),
             stop: CancellationToken::new(),
             config,
             clock,

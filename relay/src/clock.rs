@@ -13,6 +13,15 @@ impl Moment {
         std::time::Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
 
+    /// So much later.
+    #[must_use]
+    pub fn plus(self, wait: std::time::Duration) -> Self {
+        Self(
+            self.0
+                .saturating_add(i64::try_from(wait.as_millis()).unwrap_or(i64::MAX)),
+        )
+    }
+
     /// The UTC day, counted from 1970-01-01.
     pub fn utc_day(self) -> i64 {
         self.0.div_euclid(24 * 60 * 60 * 1000)

@@ -19,7 +19,7 @@ pub use policy::PolicyConfig;
 pub use secret::Secret;
 pub use site::SiteConfig;
 pub use spool::SpoolConfig;
-pub use upstream::Upstream;
+pub use upstream::{Upstream, WhenUnknown};
 
 use crate::document::{self, Mistakes};
 use crate::plan::page::About;
@@ -104,7 +104,7 @@ impl Config {
                     .section("log", |s| s.parsed("format", "\"text\" or \"json\"", log_json))
                     .unwrap_or(false),
                 // Last, so that a missing upstream does not hide the other mistakes.
-                upstream: root.section("upstream", Upstream::read)?,
+                upstream: root.section("upstream", |s| Upstream::read(s, folder))?,
             })
         });
         match config {

@@ -4,7 +4,7 @@ use crate::app::StartError;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::metrics::Metrics;
-use crate::spool::Spool;
+use crate::spool::{BUCKETS, Spool};
 use crate::store::{self, FolderLock, Store, Writer};
 use crate::switch::Switches;
 use std::sync::Arc;
@@ -42,7 +42,7 @@ impl DataFolder {
             Arc::clone(metrics),
             clock.clone(),
             config.spool.clone(),
-            config.upstream.concurrency,
+            usize::from(BUCKETS),
         )
         .await?;
         let switches = Switches::open(

@@ -9,7 +9,7 @@
 
 use relay_event::detect;
 use relay_event::event::{Engagement, Prop, VALUE_BYTES_MAX, Value};
-use relay_event::plan::{EventPlan, Plan, Unmatched};
+use relay_event::plan::{EventPlan, Plan, PropKind, Unmatched};
 use relay_event::route::OTHER;
 use relay_event::scrub::{self, Refusal, Visible};
 use relay_event::{Event, Outcome};
@@ -18,6 +18,9 @@ use std::net::Ipv6Addr;
 
 /// The version of the record written to disk. A record of another version is not guessed at.
 const RECORD_VERSION: u8 = 1;
+/// The property by which the relay itself marks an event that reached Plausible late, where the plan lists it
+/// as a boolean.
+pub const LATE: &str = "late";
 
 /// An event of which only what may leave is left: what the spool stores and Plausible gets.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
@@ -170,6 +173,18 @@ impl Scrubbed {
         let page_listed = page == OTHER || plan.routes.lists(page);
         let listed = |rules: &EventPlan| self.props.iter().all(|(key, _)| rules.prop(key).is_some());
         page_listed && plan.event(&self.name).is_some_and(listed)
+    }
+
+    /// Marks an event that waited long, by setting [`LATE`] to true: only when the plan lists a boolean of
+    /// that name for the event, so nothing leaves that the plan does not let leave. `false` when it does not.
+    pub fn mark_late(&mut self, plan: &Plan) -> bool {
+        let listed = plan.event(&self.name).and_then(|rules| rules.prop(LATE));
+        if !listed.is_some_and(|prop| prop.kind == PropKind::Bool) {
+            return false;
+        }
+        self.props.retain(|(key, _)| key != LATE);
+        self.props.push((LATE.to_owned(), Value::Boolean(true)));
+        true
     }
 
     /// The site the event belongs to.

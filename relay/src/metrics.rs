@@ -3,6 +3,7 @@
 pub mod ledger;
 
 use crate::config::Config;
+use crate::forward::plausible::Reply;
 use crate::policy::Identity;
 use ledger::{Counts, Ledger};
 use prometheus_client::collector::Collector;
@@ -30,12 +31,24 @@ pub struct Metrics {
     pub accepted: Family<EventLabel, Counter>,
     /// Properties that the policy left out.
     pub props_dropped: Counter,
-    /// Requests to Plausible by what came of them.
-    pub upstream_requests: Family<ResultLabel, Counter>,
+    /// Requests to Plausible by what came of them: one counter for each [`Reply`], by its number.
+    pub upstream_replies: [Counter; Reply::ALL.len()],
     /// How long Plausible took to answer, in seconds.
     pub upstream_duration: Histogram,
-    /// Requests whose answer never came: Plausible may have counted the event, and it is sent again.
+    /// Requests whose answer never came: Plausible may have counted the event.
     pub upstream_unknown: Counter,
+    /// What the circuit breaker does: 1 for its state, 0 for the others.
+    pub upstream_breaker: Family<StateLabel, Gauge>,
+    /// Most requests to Plausible at once, as fast as it answers now.
+    pub upstream_limit: Gauge,
+    /// Requests to Plausible under way.
+    pub upstream_under_way: Gauge,
+    /// Health probes of a Plausible that was away, by what came of them.
+    pub upstream_probes: Family<ResultLabel, Counter>,
+    /// Events set aside because Plausible fails at them while it takes others.
+    pub upstream_parked: Counter,
+    /// Events sent with the mark that they are late.
+    pub upstream_late: Counter,
     /// How long the policy took for one event, in seconds.
     pub policy_duration: Histogram,
     /// Which policy is in use.
@@ -60,11 +73,18 @@ pub struct SiteLabel {
     site: String,
 }
 
+/// A state of the circuit breaker: `closed`, `open` or `half_open`.
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+pub struct StateLabel {
+    /// The state's name.
+    pub state: &'static str,
+}
+
 /// What came of a request to Plausible, or of a reload.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub struct ResultLabel {
-    /// To Plausible: `accepted`, `dropped`, `invalid`, `retry`, `misconfigured` or `unreachable`. Of a reload:
-    /// `ok` or `failed`.
+    /// To Plausible: `accepted`, `dropped`, `invalid`, `retry`, `misconfigured`, `unreachable` or `unknown`. Of a
+    /// health probe: `ok`, `failed` or `no_endpoint`. Of a reload: `ok` or `failed`.
     pub result: &'static str,
 }
 
@@ -128,9 +148,10 @@ impl Metrics {
             "Requests to Plausible, by what came of them",
             upstream_requests.clone(),
         );
-        for result in crate::forward::plausible::RESULTS {
-            drop(upstream_requests.get_or_create(&ResultLabel { result }));
-        }
+        let upstream_replies = Reply::ALL.map(|reply| {
+            let result = reply.name();
+            upstream_requests.get_or_create(&ResultLabel { result }).clone()
+        });
         let upstream_duration = Histogram::new([
             0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
         ]);
@@ -143,8 +164,47 @@ impl Metrics {
         let upstream_unknown = Counter::default();
         registry.register(
             "upstream_unknown",
-            "Requests sent whose answer never came; the event is sent again and may count twice",
+            "Requests sent whose answer never came; the event may have been counted, and twice when it is sent again",
             upstream_unknown.clone(),
+        );
+        let upstream_breaker = Family::default();
+        registry.register(
+            "upstream_breaker",
+            "What the circuit breaker does: open while Plausible is away, half open while it is tried again",
+            upstream_breaker.clone(),
+        );
+        let upstream_limit = Gauge::default();
+        registry.register(
+            "upstream_concurrency_limit",
+            "Most requests to Plausible at once, as fast as it answers now",
+            upstream_limit.clone(),
+        );
+        let upstream_under_way = Gauge::default();
+        registry.register(
+            "upstream_requests_under_way",
+            "Requests to Plausible under way",
+            upstream_under_way.clone(),
+        );
+        let upstream_probes = Family::<ResultLabel, Counter>::default();
+        registry.register(
+            "upstream_probes",
+            "Health probes of a Plausible that was away, by what came of them",
+            upstream_probes.clone(),
+        );
+        for result in ["ok", "failed", "no_endpoint"] {
+            drop(upstream_probes.get_or_create(&ResultLabel { result }));
+        }
+        let upstream_parked = Counter::default();
+        registry.register(
+            "upstream_parked",
+            "Times an event was set aside because Plausible fails at it while it takes others",
+            upstream_parked.clone(),
+        );
+        let upstream_late = Counter::default();
+        registry.register(
+            "upstream_late",
+            "Requests with an event that waited so long that it was marked as late",
+            upstream_late.clone(),
         );
         let policy_duration = Histogram::new([
             0.000_002, 0.000_005, 0.000_01, 0.000_025, 0.000_05, 0.000_1, 0.000_25, 0.001, 0.01,
@@ -205,9 +265,15 @@ impl Metrics {
             ledger,
             accepted,
             props_dropped,
-            upstream_requests,
+            upstream_replies,
             upstream_duration,
             upstream_unknown,
+            upstream_breaker,
+            upstream_limit,
+            upstream_under_way,
+            upstream_probes,
+            upstream_parked,
+            upstream_late,
             policy_duration,
             policy,
             policy_reloads,

@@ -61,6 +61,11 @@ impl Permit {
     pub async fn cut(&self) {
         self.cut.cancelled().await;
     }
+
+    /// Whether the holder has to stop at once.
+    pub fn is_cut(&self) -> bool {
+        self.cut.is_cancelled()
+    }
 }
 
 impl Site {

@@ -6,7 +6,7 @@ mod wire;
 use serde_json::Value;
 use std::collections::VecDeque;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::sync::atomic::{AtomicU8, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU16, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -75,6 +75,9 @@ struct State {
     queue: Mutex<VecDeque<Answer>>,
     rule: Mutex<Rule>,
     latency: Mutex<Duration>,
+    /// The status that health probes are answered with, and how many there were.
+    health: AtomicU16,
+    probes: AtomicUsize,
 }
 
 /// The fake server. It has an address of its own in 127/8, so that it finds its port free again after
@@ -116,6 +119,8 @@ impl MiniPlausible {
             queue: Mutex::default(),
             rule: Mutex::new(Box::new(|_| Answer::Accept)),
             latency: Mutex::default(),
+            health: AtomicU16::new(200),
+            probes: AtomicUsize::new(0),
         };
         Self {
             address: probe.local_addr().unwrap(),
@@ -171,7 +176,17 @@ impl MiniPlausible {
         *self.state.latency.lock().unwrap() = latency;
     }
 
-    /// Every request so far.
+    /// Answers health probes with this status; 200 at first.
+    pub fn health(&self, status: u16) {
+        self.state.health.store(status, Ordering::SeqCst);
+    }
+
+    /// How many health probes there were so far. They are no arrivals.
+    pub fn probes(&self) -> usize {
+        self.state.probes.load(Ordering::SeqCst)
+    }
+
+    /// Every request so far, but health probes.
     ///
     /// # Panics
     /// When a connection has panicked.
@@ -231,6 +246,14 @@ async fn accept(listener: TcpListener, state: Arc<State>) {
 async fn converse(mut stream: TcpStream, connection: usize, state: Arc<State>) {
     let mut buffer = Vec::new();
     while let Some(mut arrival) = wire::read(&mut stream, &mut buffer, connection, &state.bytes).await {
+        if arrival.line.starts_with("GET ") {
+            state.probes.fetch_add(1, Ordering::SeqCst);
+            let text = wire::response(state.health.load(Ordering::SeqCst), &[], "{}");
+            if stream.write_all(text.as_bytes()).await.is_err() {
+                return;
+            }
+            continue;
+        }
         let latency = *state.latency.lock().unwrap();
         if !latency.is_zero() {
             tokio::time::sleep(latency).await;

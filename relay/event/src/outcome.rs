@@ -87,10 +87,15 @@ outcomes! {
     DroppedByPlausible = "rejected" / "plausible_dropped",
     /// Plausible called the event invalid; it is never sent again.
     InvalidForPlausible = "rejected" / "plausible_invalid",
+    /// Sent, and Plausible's answer never came; by the operator's choice (`upstream.when_unknown`) it is not
+    /// sent again. Plausible may have counted it.
+    Unanswered = "rejected" / "unknown",
     /// The spooled record could not be read back.
     Corrupt = "rejected" / "corrupt",
     /// The event waited longer than the spool keeps events.
     Expired = "expired" / "",
+    /// The engagement waited until its session had ended; Plausible would have thrown it away.
+    EngagementExpired = "expired" / "engagement",
     /// The switch was turned off, or site or event left the configuration, while the event waited.
     Purged = "purged" / "",
     /// The relay lost track of the event: a defect of ours, alerted on.

@@ -1,38 +1,20 @@
 //! How long to wait before the next try: exponential, with full jitter.
 
-use crate::clock;
 use std::time::Duration;
 
-/// The bound of the first wait.
-pub(super) const FIRST: Duration = Duration::from_secs(1);
-const LONGEST: Duration = Duration::from_secs(300);
 /// Longest Retry-After that is believed; a mistake upstream must not hold events back for days.
-const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
+pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
+/// The bound of the first wait.
+const FIRST: Duration = Duration::from_secs(1);
+/// The bound of every wait: how long it takes at most until it is noticed that Plausible is back.
+const LONGEST: Duration = Duration::from_secs(60);
 /// Shortest wait, so that an unlucky draw does not hammer a server that is down.
 const SHORTEST: Duration = Duration::from_millis(100);
 
-/// Counts tries.
-#[derive(Debug, Default)]
-pub struct Backoff {
-    tries: u32,
-}
-
-impl Backoff {
-    /// How many tries have failed.
-    pub fn tries(&self) -> u32 {
-        self.tries
-    }
-
-    /// The next wait, at least as long as the server asked for.
-    pub fn next(&mut self, retry_after: Option<Duration>) -> Duration {
-        self.tries = self.tries.saturating_add(1);
-        wait(self.tries, retry_after, u32::from_be_bytes(clock::random()))
-    }
-}
-
-/// The wait before a try, from a random number. Full jitter: anything up to the exponential bound, so
-/// that lanes that failed together do not come back together.
-fn wait(tries: u32, retry_after: Option<Duration>, random: u32) -> Duration {
+/// The wait after so many failed tries, from a random number. Full jitter: anything up to the exponential
+/// bound, so that relays that failed together do not come back together. At least as long as the server
+/// asked for.
+pub fn wait(tries: u32, retry_after: Option<Duration>, random: u32) -> Duration {
     let bound = FIRST
         .saturating_mul(1 << tries.saturating_sub(1).min(16))
         .min(LONGEST);
@@ -56,8 +38,8 @@ mod tests {
         check(1, None, u32::MAX, seconds(1));
         check(2, None, u32::MAX, seconds(2));
         check(5, None, u32::MAX, seconds(16));
-        check(40, None, u32::MAX, seconds(300));
-        check(u32::MAX, None, u32::MAX, seconds(300));
+        check(40, None, u32::MAX, seconds(60));
+        check(u32::MAX, None, u32::MAX, seconds(60));
         check(5, None, 0, SHORTEST);
         check(1, Some(seconds(7)), u32::MAX, seconds(8));
         check(9, Some(seconds(7)), u32::MAX, seconds(8));

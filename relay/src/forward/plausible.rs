@@ -4,9 +4,12 @@
 //! passed on (contract g.1 to g.3).
 
 use crate::config::Upstream;
+use crate::forward::breaker::Sign;
+use crate::forward::traffic::Reach;
 use crate::guard::Scrubbed;
-use axum::http::StatusCode;
-use axum::http::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, USER_AGENT};
+use axum::http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, USER_AGENT};
+use axum::http::{Method, Request, StatusCode, Uri};
+use bytes::{BufMut, Bytes, BytesMut};
 use relay_event::Outcome;
 use relay_event::event::SCROLL_DEPTH_UNKNOWN;
 use relay_event::event::Value;
@@ -18,19 +21,59 @@ use std::time::Duration;
 /// The path of Plausible's events API.
 pub const PATH: &str = "/api/event";
 
-/// The values of the metric label `result`.
-pub const RESULTS: [&str; 6] = [
-    "accepted",
-    "dropped",
-    "invalid",
-    "retry",
-    "misconfigured",
-    "unreachable",
-];
+/// What came of a request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// Plausible took the event.
+    Accepted,
+    /// Plausible answered 202 and threw the event away.
+    Dropped,
+    /// Plausible called the event invalid.
+    Invalid,
+    /// Plausible cannot now.
+    Retry,
+    /// Not an answer of Plausible's events API.
+    Misconfigured,
+    /// The request did not get there.
+    Unreachable,
+    /// It was sent, and there was no answer.
+    Unknown,
+}
 
-/// Most bytes of an answer that are read, so that the connection can be used again. Plausible answers
-/// two bytes; a longer body costs the connection.
-const ANSWER_BYTES_MAX: usize = 16 * 1024;
+impl Reply {
+    /// All of them; the order is that of their numbers.
+    pub const ALL: [Self; 7] = [
+        Self::Accepted,
+        Self::Dropped,
+        Self::Invalid,
+        Self::Retry,
+        Self::Misconfigured,
+        Self::Unreachable,
+        Self::Unknown,
+    ];
+
+    /// The metric label `result`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Accepted => "accepted",
+            Self::Dropped => "dropped",
+            Self::Invalid => "invalid",
+            Self::Retry => "retry",
+            Self::Misconfigured => "misconfigured",
+            Self::Unreachable => "unreachable",
+            Self::Unknown => "unknown",
+        }
+    }
+
+    /// What it says about Plausible.
+    pub(super) fn reach(self) -> Reach {
+        match self {
+            Self::Accepted | Self::Dropped | Self::Invalid => Reach::Up,
+            Self::Retry | Self::Unreachable | Self::Unknown => Reach::Down,
+            Self::Misconfigured => Reach::Misconfigured,
+        }
+    }
+}
 
 /// What becomes of an event after a try.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,12 +100,6 @@ struct Body<'s> {
     e: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     sd: Option<u8>,
-}
-
-/// The body of the request for an event, in bytes.
-pub fn body(scrubbed: &Scrubbed) -> Vec<u8> {
-    // Texts and numbers always serialise.
-    serde_json::to_vec(&document(scrubbed)).unwrap_or_default()
 }
 
 /// The body of the request for an event.
@@ -99,33 +136,54 @@ pub fn headers(address_header: &HeaderName, scrubbed: &Scrubbed) -> HeaderMap {
     headers
 }
 
-/// The request for an event.
-pub(super) fn request(
-    client: &reqwest::Client,
-    upstream: &Upstream,
-    scrubbed: &Scrubbed,
-) -> reqwest::RequestBuilder {
-    client
-        .post(format!("{}{PATH}", upstream.url))
-        .headers(headers(&upstream.address_header, scrubbed))
-        .body(body(scrubbed))
+/// Makes requests. What is the same in all of them is made once.
+#[derive(Debug)]
+pub(super) struct Requests {
+    event: Uri,
+    health: Option<Uri>,
+    address_header: HeaderName,
 }
 
-/// Reads an answer: the verdict, and the metric label.
-pub(super) async fn read(mut response: reqwest::Response) -> (Verdict, &'static str) {
-    let judged = judge(response.status(), response.headers());
-    let mut left = ANSWER_BYTES_MAX;
-    while let Ok(Some(chunk)) = response.chunk().await {
-        match left.checked_sub(chunk.len()) {
-            Some(rest) => left = rest,
-            None => break,
-        }
+impl Requests {
+    /// For the configured upstream. `None` for an address that the configuration does not let through.
+    pub(super) fn new(upstream: &Upstream) -> Option<Self> {
+        let base: Uri = upstream.url.parse().ok()?;
+        let prefix = base.path().trim_end_matches('/');
+        let uri = |path: &str| format!("{prefix}{path}").parse().ok();
+        Some(Self {
+            event: uri(PATH)?,
+            health: match &upstream.health_path {
+                Some(path) => Some(uri(path)?),
+                None => None,
+            },
+            address_header: upstream.address_header.clone(),
+        })
     }
-    judged
+
+    /// The request for an event, its body written into a buffer that is used again and again.
+    pub(super) fn event(&self, scrubbed: &Scrubbed, buffer: &mut BytesMut) -> Request<Bytes> {
+        // Texts and numbers always serialise, and memory takes them.
+        let _ = serde_json::to_writer(buffer.writer(), &document(scrubbed));
+        let mut request = Request::new(buffer.split().freeze());
+        *request.method_mut() = Method::POST;
+        *request.uri_mut() = self.event.clone();
+        *request.headers_mut() = headers(&self.address_header, scrubbed);
+        request
+    }
+
+    /// The request that asks whether Plausible is well, where it can be asked.
+    pub(super) fn health(&self) -> Option<Request<Bytes>> {
+        let mut request = Request::new(Bytes::new());
+        *request.uri_mut() = self.health.clone()?;
+        request
+            .headers_mut()
+            .insert(ACCEPT, HeaderValue::from_static("*/*"));
+        Some(request)
+    }
 }
 
 /// What a status and its headers mean (contract c.1, c.2).
-fn judge(status: StatusCode, headers: &HeaderMap) -> (Verdict, &'static str) {
+pub(super) fn judge(status: StatusCode, headers: &HeaderMap) -> (Verdict, Reply) {
     let retry_after = || {
         headers
             .get(RETRY_AFTER)?
@@ -140,13 +198,23 @@ fn judge(status: StatusCode, headers: &HeaderMap) -> (Verdict, &'static str) {
         .get("x-plausible-dropped")
         .is_some_and(|v| v.as_bytes() != b"0");
     match status.as_u16() {
-        202 if dropped => (Verdict::Settled(Outcome::DroppedByPlausible), "dropped"),
-        202 => (Verdict::Settled(Outcome::Delivered), "accepted"),
+        202 if dropped => (Verdict::Settled(Outcome::DroppedByPlausible), Reply::Dropped),
+        202 => (Verdict::Settled(Outcome::Delivered), Reply::Accepted),
         // The event itself is at fault; the same again would be answered the same.
-        400 | 413 | 422 | 431 => (Verdict::Settled(Outcome::InvalidForPlausible), "invalid"),
-        408 | 429 | 500..=599 => (Verdict::Retry(retry_after()), "retry"),
+        400 | 413 | 422 | 431 => (Verdict::Settled(Outcome::InvalidForPlausible), Reply::Invalid),
+        408 | 429 | 500..=599 => (Verdict::Retry(retry_after()), Reply::Retry),
         // A wrong address, a redirect, a login page that says 200: mending the configuration saves the events.
-        _ => (Verdict::Retry(retry_after()), "misconfigured"),
+        _ => (Verdict::Retry(retry_after()), Reply::Misconfigured),
+    }
+}
+
+/// What the answer to a health probe means, and its metric label. One that does not know the path has no
+/// health endpoint, as Vince: nothing is learnt, so an event may be tried.
+pub(super) fn judge_health(status: StatusCode, headers: &HeaderMap) -> (Sign, &'static str) {
+    match judge(status, headers) {
+        _ if status.is_success() => (Sign::Well, "ok"),
+        (Verdict::Retry(asked), Reply::Retry) => (Sign::Ill(asked), "failed"),
+        _ => (Sign::Well, "no_endpoint"),
     }
 }
 
@@ -168,38 +236,38 @@ mod tests {
             );
         };
         use Verdict::{Retry, Settled};
-        check(202, None, Settled(Outcome::Delivered), "accepted");
-        check(200, None, Retry(None), "misconfigured");
-        check(204, None, Retry(None), "misconfigured");
+        check(202, None, Settled(Outcome::Delivered), Reply::Accepted);
+        check(200, None, Retry(None), Reply::Misconfigured);
+        check(204, None, Retry(None), Reply::Misconfigured);
         check(
             202,
             Some(("x-plausible-dropped", "1")),
             Settled(Outcome::DroppedByPlausible),
-            "dropped",
+            Reply::Dropped,
         );
         check(
             202,
             Some(("x-plausible-dropped", "0")),
             Settled(Outcome::Delivered),
-            "accepted",
+            Reply::Accepted,
         );
-        check(400, None, Settled(Outcome::InvalidForPlausible), "invalid");
-        check(413, None, Settled(Outcome::InvalidForPlausible), "invalid");
-        check(301, None, Retry(None), "misconfigured");
-        check(401, None, Retry(None), "misconfigured");
-        check(404, None, Retry(None), "misconfigured");
+        check(400, None, Settled(Outcome::InvalidForPlausible), Reply::Invalid);
+        check(413, None, Settled(Outcome::InvalidForPlausible), Reply::Invalid);
+        check(301, None, Retry(None), Reply::Misconfigured);
+        check(401, None, Retry(None), Reply::Misconfigured);
+        check(404, None, Retry(None), Reply::Misconfigured);
         check(
             429,
             Some(("retry-after", "7")),
             Retry(Some(Duration::from_secs(7))),
-            "retry",
+            Reply::Retry,
         );
         check(
             503,
             Some(("retry-after", "Wed, 21 Oct 2026 07:28:00 GMT")),
             Retry(None),
-            "retry",
+            Reply::Retry,
         );
-        check(500, None, Retry(None), "retry");
+        check(500, None, Retry(None), Reply::Retry);
     }
 }

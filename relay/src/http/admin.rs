@@ -104,7 +104,7 @@ pub(super) async fn status(State(app): State<Arc<App>>, admin: Admin) -> Json<Va
         .collect();
     let oldest =
         (counts.spool_oldest_ms > 0).then(|| app.clock.now().since(Moment(counts.spool_oldest_ms)).as_secs());
-    let plausible = match *app.reach.borrow() {
+    let plausible = match app.traffic.standing().reach {
         Reach::Unknown => "UNKNOWN",
         Reach::Up => "UP",
         Reach::Down | Reach::Misconfigured => "DOWN",

@@ -5,7 +5,7 @@
 //! everything, so it can be 503 while both groups are 200.
 
 use crate::app::App;
-use crate::forward::Reach;
+use crate::forward::{Reach, breaker};
 use crate::http::problem::Problem;
 use axum::Json;
 use axum::extract::{Path, State};
@@ -139,18 +139,6 @@ async fn components(app: &App) -> Vec<Component> {
             .since(crate::clock::Moment(counts.spool_oldest_ms))
             .as_secs()
     });
-    let (plausible, why) = match *app.reach.borrow() {
-        Reach::Unknown => (Status::Unknown, "nothing was sent yet"),
-        Reach::Up => (Status::Up, "the last request was answered"),
-        Reach::Down => (
-            Status::OutOfService,
-            "the last request failed; events wait in the spool",
-        ),
-        Reach::Misconfigured => (
-            Status::OutOfService,
-            "the answers are not Plausible's: check `upstream.url`",
-        ),
-    };
     vec![
         Component {
             name: "db",
@@ -162,14 +150,43 @@ async fn components(app: &App) -> Vec<Component> {
             status: spool,
             details: json!({ "events": counts.spooled, "bytes": counts.spool_bytes, "limit": limit, "oldestAgeSeconds": oldest_age }),
         },
-        Component {
-            name: "plausible",
-            status: plausible,
-            details: json!({ "why": why }),
-        },
+        plausible(app),
         policy(app),
         disk_space(app),
     ]
+}
+
+/// How delivery stands. Nothing is asked of Plausible for this.
+fn plausible(app: &App) -> Component {
+    let standing = app.traffic.standing();
+    let (status, why) = match (standing.reach, standing.breaker) {
+        (Reach::Misconfigured, _) => (
+            Status::OutOfService,
+            "the answers are not Plausible's: check `upstream.url`",
+        ),
+        (_, breaker::State::Open | breaker::State::HalfOpen) => (
+            Status::OutOfService,
+            "Plausible is away: nothing is sent until it answers again; events wait in the spool",
+        ),
+        (Reach::Down, breaker::State::Closed) => (
+            Status::OutOfService,
+            "the last request failed; events wait in the spool",
+        ),
+        (Reach::Up, breaker::State::Closed) => (Status::Up, "the last request was answered"),
+        (Reach::Unknown, breaker::State::Closed) => (Status::Unknown, "nothing was sent yet"),
+    };
+    Component {
+        name: "plausible",
+        status,
+        details: json!({
+            "why": why,
+            "breaker": standing.breaker.name(),
+            "retryInSeconds": standing.retry_in.map(|wait| wait.as_secs()),
+            "failuresInARow": standing.failures_in_a_row,
+            "requestsUnderWay": standing.under_way,
+            "requestsLimit": standing.limit,
+        }),
+    }
 }
 
 /// The policy in use. A reload that failed is a warning: the policy before goes on serving.

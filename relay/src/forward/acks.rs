@@ -1,0 +1,139 @@
+//! Acknowledgements in groups: what Plausible answered is taken out of the spool by one task, everything
+//! that queued while the last fsync ran in one transaction. A lane sends its next event meanwhile.
+//!
+//! After a crash, the events whose answer came but whose deletion did not are delivered twice: at most
+//! [`UNACKED_MAX`] per lane.
+
+use crate::spool::{BUCKETS, Spool};
+use crate::switch::Permit;
+use relay_event::Outcome;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+/// Most events of one lane that are settled but not yet off the disk. At this many the lane waits.
+pub const UNACKED_MAX: u32 = 16;
+/// Room for all that all lanes may have, so that handing one over never waits.
+const QUEUE_MAX: usize = BUCKETS as usize * UNACKED_MAX as usize;
+/// Most events of one transaction, so that the first does not wait for ever.
+const GROUP_MAX: usize = 256;
+/// How long to wait when the disk refuses.
+const TRY_AGAIN: Duration = Duration::from_secs(1);
+
+/// An event that is settled.
+#[derive(Debug)]
+struct Ack {
+    seq: i64,
+    outcome: Outcome,
+    /// Held until the outcome is booked, so that an event that was delivered is not purged in between.
+    permit: Option<Permit>,
+    _slot: Slot,
+}
+
+/// Room for one more settled event of a lane.
+#[derive(Debug)]
+pub(super) struct Slot(#[expect(dead_code, reason = "held for its permit")] OwnedSemaphorePermit);
+
+/// What all lanes hand their acknowledgements to.
+#[derive(Clone, Debug)]
+pub(super) struct Acks {
+    queue: mpsc::Sender<Ack>,
+    refused: watch::Receiver<bool>,
+}
+
+/// One lane's side of it.
+#[derive(Debug)]
+pub(super) struct LaneAcks {
+    acks: Acks,
+    slots: Arc<Semaphore>,
+}
+
+/// The task that books them.
+#[derive(Debug)]
+pub(super) struct Acker {
+    queue: mpsc::Receiver<Ack>,
+    refused: watch::Sender<bool>,
+    spool: Spool,
+}
+
+/// The queue, and who works it off.
+pub(super) fn acks(spool: Spool) -> (Acks, Acker) {
+    let (sender, receiver) = mpsc::channel(QUEUE_MAX);
+    let (refused, is_refused) = watch::channel(false);
+    let acks = Acks {
+        queue: sender,
+        refused: is_refused,
+    };
+    let acker = Acker {
+        queue: receiver,
+        refused,
+        spool,
+    };
+    (acks, acker)
+}
+
+impl Acks {
+    /// For one more lane.
+    pub(super) fn lane(&self) -> LaneAcks {
+        LaneAcks {
+            acks: self.clone(),
+            slots: Arc::new(Semaphore::new(UNACKED_MAX as usize)),
+        }
+    }
+}
+
+impl LaneAcks {
+    /// Waits until one more event may be settled: the lane has room, and the disk takes what was settled.
+    /// `None` when nobody books any more.
+    pub(super) async fn slot(&mut self) -> Option<Slot> {
+        self.acks.refused.wait_for(|refused| !refused).await.ok()?;
+        let slot = Arc::clone(&self.slots).acquire_owned().await.ok()?;
+        Some(Slot(slot))
+    }
+
+    /// Hands over a settled event.
+    pub(super) async fn settle(&self, seq: i64, outcome: Outcome, permit: Option<Permit>, slot: Slot) {
+        let ack = Ack {
+            seq,
+            outcome,
+            permit,
+            _slot: slot,
+        };
+        // Nobody books any more when the relay stops with a disk that refuses; it is sent again then.
+        let _ = self.acks.queue.send(ack).await;
+    }
+
+    /// Waits until everything this lane settled is booked.
+    pub(super) async fn all_booked(&self) {
+        let _ = self.slots.acquire_many(UNACKED_MAX).await;
+    }
+}
+
+impl Acker {
+    /// Books until every lane has ended. While the disk refuses it tries again and again, and no lane
+    /// sends: going on would deliver events that nothing remembers as delivered.
+    pub(super) async fn run(mut self, stop: CancellationToken) {
+        let mut group = Vec::with_capacity(GROUP_MAX);
+        while self.queue.recv_many(&mut group, GROUP_MAX).await > 0 {
+            while !self.book(&group).await {
+                self.refused
+                    .send_if_modified(|refused| !std::mem::replace(refused, true));
+                tokio::select! {
+                    () = tokio::time::sleep(TRY_AGAIN) => {}
+                    () = stop.cancelled() => return,
+                }
+                // The switch is being turned off and will purge these.
+                group.retain(|ack| !ack.permit.as_ref().is_some_and(Permit::is_cut));
+            }
+            self.refused
+                .send_if_modified(|refused| std::mem::replace(refused, false));
+            group.clear();
+        }
+    }
+
+    async fn book(&self, group: &[Ack]) -> bool {
+        let settled = group.iter().map(|ack| (ack.seq, ack.outcome)).collect();
+        self.spool.settle(settled).await.is_ok()
+    }
+}

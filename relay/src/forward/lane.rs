@@ -1,0 +1,306 @@
+//! A lane: one bucket of visitors, one request under way, each visitor's events in their order.
+
+use super::acks::LaneAcks;
+use super::backoff;
+use super::breaker::Sign;
+use super::plausible::{self, Reply, Verdict};
+use super::traffic::{Errand, Turn};
+use super::transport::{Connection, Failure, Transport};
+use super::{Forwarder, LOOK_AGAIN};
+use crate::clock::{self, Moment};
+use crate::config::WhenUnknown;
+use crate::guard::Scrubbed;
+use crate::metrics::ResultLabel;
+use crate::spool::Waiting;
+use crate::switch::{Permit, Site};
+use bytes::BytesMut;
+use relay_event::Outcome;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+use std::time::Duration;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+/// Events a lane reads ahead.
+const READ_AHEAD: usize = 32;
+/// How old an engagement may be. Plausible throws one away whose session of 30 minutes has ended
+/// (contract c.3), and it takes a moment to arrive.
+const ENGAGEMENT_MAX: Duration = Duration::from_secs(25 * 60);
+/// Failed tries after which an event is set aside, when Plausible took something else meanwhile.
+const TRIES_MAX: u32 = 3;
+/// Failed tries after which it is set aside in any case: it may be the only event there is.
+const TRIES_ALONE_MAX: u32 = 8;
+/// Shortest time an event is set aside. It grows with the event's age; the spool bounds it.
+const PARK_MIN: Duration = Duration::from_secs(60);
+/// The failed try from which the wait of a lane no longer grows: from there on it is the breaker that waits.
+const REST_TRIES_MAX: u32 = 3;
+
+/// The relay is stopping, or nobody books any more.
+#[derive(Debug)]
+struct Stopped;
+
+pub(super) struct Lane<T: Transport> {
+    forwarder: Arc<Forwarder<T>>,
+    number: usize,
+    connection: T::Connection,
+    /// Where bodies are written, one after the other.
+    buffer: BytesMut,
+    acks: LaneAcks,
+    stop: CancellationToken,
+}
+
+/// The tries of one event.
+#[derive(Debug, Default)]
+struct Tries {
+    /// All that failed.
+    failed: u32,
+    /// Those that reached Plausible, so that the event itself may be at fault.
+    arrived: u32,
+    /// How often Plausible had answered well when the first of them failed.
+    successes_before: u64,
+}
+
+impl<T: Transport> Lane<T> {
+    pub(super) fn new(
+        forwarder: Arc<Forwarder<T>>,
+        number: usize,
+        acks: LaneAcks,
+        stop: CancellationToken,
+    ) -> Self {
+        Self {
+            connection: forwarder.transport.connection(),
+            forwarder,
+            number,
+            buffer: BytesMut::new(),
+            acks,
+            stop,
+        }
+    }
+
+    /// Delivers until the relay stops. A request under way is finished.
+    pub(super) async fn run(mut self) {
+        let mut done = 0;
+        let stop = self.stop.clone();
+        while !stop.is_cancelled() {
+            let waiting = self.forwarder.spool.take(self.number, done, READ_AHEAD).await;
+            match waiting {
+                Ok(waiting) if !waiting.is_empty() => {
+                    for event in waiting {
+                        let seq = event.seq;
+                        if self.deliver(event).await.is_err() {
+                            return;
+                        }
+                        // One that was set aside and came back has a lower number.
+                        done = done.max(seq);
+                    }
+                }
+                // Nothing there, or unreadable: wait for an arrival, or look again after a while.
+                nothing => tokio::select! {
+                    () = self.forwarder.spool.arrival(self.number), if nothing.is_ok() => {}
+                    () = tokio::time::sleep(LOOK_AGAIN) => {
+                        self.connection.tidy();
+                        // From the beginning, in case something was skipped while a switch was turned; but
+                        // nothing that is settled already.
+                        self.acks.all_booked().await;
+                        done = 0;
+                    }
+                    () = stop.cancelled() => {}
+                },
+            }
+        }
+    }
+
+    /// Sends one event until it is settled, set aside, or no longer ours to send.
+    async fn deliver(&mut self, event: Waiting) -> Result<(), Stopped> {
+        let forwarder = Arc::clone(&self.forwarder);
+        let stop = self.stop.clone();
+        let Waiting {
+            seq,
+            stored_at,
+            mut scrubbed,
+        } = event;
+        let mut tries = Tries::default();
+        loop {
+            let slot = tokio::select! {
+                slot = self.acks.slot() => slot.ok_or(Stopped)?,
+                () = stop.cancelled() => return Err(Stopped),
+            };
+            let (site, scrubbed) = match self.look_at(stored_at, &mut scrubbed) {
+                ControlFlow::Continue(sendable) => sendable,
+                ControlFlow::Break(None) => return Ok(()),
+                ControlFlow::Break(Some(outcome)) => {
+                    self.acks.settle(seq, outcome, None, slot).await;
+                    return Ok(());
+                }
+            };
+            let turn = tokio::select! {
+                turn = forwarder.traffic.enter() => turn,
+                () = stop.cancelled() => return Err(Stopped),
+            };
+            // Without leave the event has been purged, or is about to be.
+            let Some(permit) = site.permit().await else {
+                return Ok(());
+            };
+            if site.has_purged(seq, &permit) {
+                return Ok(());
+            }
+            if turn.errand == Errand::Probe {
+                self.probe(turn, &permit).await;
+                continue;
+            }
+            // It may have waited long for its turn.
+            if forwarder.is_too_old(stored_at, scrubbed) {
+                continue;
+            }
+            if forwarder.is_late(stored_at) && scrubbed.mark_late(&site.plan) {
+                self.forwarder.metrics.upstream_late.inc();
+            }
+            let (verdict, reply) = tokio::select! {
+                sent = self.send(scrubbed, turn) => sent,
+                () = permit.cut() => {
+                    // Sent or half sent when the switch was turned off: Plausible may have counted it.
+                    self.forwarder.metrics.upstream_unknown.inc();
+                    return Ok(());
+                }
+            };
+            if let Verdict::Settled(outcome) = verdict {
+                self.acks.settle(seq, outcome, Some(permit), slot).await;
+                return Ok(());
+            }
+            drop((permit, slot));
+            tries.note(reply, forwarder.traffic.successes());
+            if tries.blame_the_event(forwarder.traffic.successes()) && forwarder.park(seq, stored_at).await {
+                return Ok(());
+            }
+            let tried = tries.failed.min(REST_TRIES_MAX);
+            let rest = backoff::wait(tried, None, u32::from_be_bytes(clock::random()));
+            tokio::select! {
+                () = tokio::time::sleep(rest) => {}
+                () = stop.cancelled() => return Err(Stopped),
+            }
+        }
+    }
+
+    /// What can be told without sending: how the event ends, that it is not ours to send any more, or where
+    /// it belongs.
+    fn look_at<'e>(
+        &self,
+        stored_at: Moment,
+        scrubbed: &'e mut Option<Scrubbed>,
+    ) -> ControlFlow<Option<Outcome>, (Arc<Site>, &'e mut Scrubbed)> {
+        let Some(scrubbed) = scrubbed else {
+            return ControlFlow::Break(Some(Outcome::Corrupt));
+        };
+        if let Some(outcome) = self.forwarder.too_old(stored_at, scrubbed) {
+            return ControlFlow::Break(Some(outcome));
+        }
+        // A site that is not configured any more was purged at the start.
+        let Some(site) = self.forwarder.switches.site(scrubbed.site()) else {
+            return ControlFlow::Break(None);
+        };
+        if !scrubbed.is_within(&site.plan) {
+            return ControlFlow::Break(Some(Outcome::Purged));
+        }
+        ControlFlow::Continue((Arc::clone(site), scrubbed))
+    }
+
+    /// Sends one request and reads what its answer means.
+    async fn send(&mut self, scrubbed: &Scrubbed, turn: Turn<'_>) -> (Verdict, Reply) {
+        let forwarder = &self.forwarder;
+        let started = Instant::now();
+        let request = forwarder.requests.event(scrubbed, &mut self.buffer);
+        let answer = self.connection.send(request).await;
+        let took = started.elapsed();
+        let (verdict, reply) = match &answer {
+            Ok(answer) => plausible::judge(answer.status(), answer.headers()),
+            Err(failure) => forwarder.judge_failure(*failure),
+        };
+        let sign = match verdict {
+            Verdict::Retry(asked) => Sign::Ill(asked),
+            Verdict::Settled(Outcome::Unanswered) => Sign::Ill(None),
+            Verdict::Settled(_) => Sign::Well,
+        };
+        forwarder.metrics.upstream_duration.observe(took.as_secs_f64());
+        forwarder.metrics.upstream_replies[reply as usize].inc();
+        turn.came_back(sign, Some(reply), took);
+        (verdict, reply)
+    }
+
+    /// Asks whether Plausible is well. Where nothing there answers that, an event is tried next.
+    async fn probe(&mut self, turn: Turn<'_>, permit: &Permit) {
+        let Some(request) = self.forwarder.requests.health() else {
+            return turn.came_back(Sign::Well, None, Duration::ZERO);
+        };
+        let answer = tokio::select! {
+            answer = self.connection.send(request) => answer,
+            () = permit.cut() => return,
+        };
+        let (sign, result) = match answer {
+            Err(_) => (Sign::Ill(None), "failed"),
+            Ok(answer) => plausible::judge_health(answer.status(), answer.headers()),
+        };
+        let label = ResultLabel { result };
+        self.forwarder.metrics.upstream_probes.get_or_create(&label).inc();
+        turn.came_back(sign, None, Duration::ZERO);
+    }
+}
+
+impl Tries {
+    fn note(&mut self, reply: Reply, successes: u64) {
+        if self.failed == 0 {
+            self.successes_before = successes;
+        }
+        self.failed = self.failed.saturating_add(1);
+        self.arrived += u32::from(reply != Reply::Unreachable);
+    }
+
+    /// Whether it is the event that is at fault, and not Plausible that is away.
+    fn blame_the_event(&self, successes: u64) -> bool {
+        let others_succeed = successes > self.successes_before;
+        self.arrived >= TRIES_ALONE_MAX || (others_succeed && self.arrived >= TRIES_MAX)
+    }
+}
+
+impl<T: Transport> Forwarder<T> {
+    /// How an event that waited too long ends.
+    fn too_old(&self, stored_at: Moment, scrubbed: &Scrubbed) -> Option<Outcome> {
+        let age = self.clock.now().since(stored_at);
+        if age > self.age_max {
+            return Some(Outcome::Expired);
+        }
+        (scrubbed.engagement().is_some() && age > ENGAGEMENT_MAX).then_some(Outcome::EngagementExpired)
+    }
+
+    fn is_too_old(&self, stored_at: Moment, scrubbed: &Scrubbed) -> bool {
+        self.too_old(stored_at, scrubbed).is_some()
+    }
+
+    fn is_late(&self, stored_at: Moment) -> bool {
+        self.clock.now().since(stored_at) > self.upstream.late_after
+    }
+
+    /// Sets an event aside that Plausible fails at, so that it does not hold up its lane. It is tried again
+    /// after a time that grows with its age, until it is too old. `false` when the disk refuses.
+    async fn park(&self, seq: i64, stored_at: Moment) -> bool {
+        let now = self.clock.now();
+        let wait = PARK_MIN.max(now.since(stored_at) / 2);
+        let is_parked = self.spool.park(seq, now.plus(wait)).await.is_ok();
+        if is_parked {
+            self.metrics.upstream_parked.inc();
+        }
+        is_parked
+    }
+
+    /// What a request without an answer means.
+    fn judge_failure(&self, failure: Failure) -> (Verdict, Reply) {
+        if !failure.may_have_arrived() {
+            return (Verdict::Retry(None), Reply::Unreachable);
+        }
+        self.metrics.upstream_unknown.inc();
+        let verdict = match self.upstream.when_unknown {
+            WhenUnknown::Retry => Verdict::Retry(None),
+            WhenUnknown::Drop => Verdict::Settled(Outcome::Unanswered),
+        };
+        (verdict, Reply::Unknown)
+    }
+}

@@ -1,0 +1,260 @@
+//! Who may send, and when: the breaker, the limit of requests under way, and a fair queue in front of them.
+//!
+//! Lanes that want to send stand in one queue and are let in one after the other, so a lane with a long
+//! backlog does not push the others aside.
+
+use super::breaker::{Breaker, Leave, Pass, Sign, State};
+use super::limiter::Limiter;
+use super::plausible::Reply;
+use crate::clock;
+use crate::metrics::{Metrics, StateLabel};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::{Notify, Semaphore};
+use tokio::time::Instant;
+
+/// How often a change is logged at most, so that a Plausible that comes and goes does not fill the log.
+const LOG_EVERY: Duration = Duration::from_secs(10);
+
+/// What the last request to Plausible said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    /// Nothing was sent yet.
+    Unknown,
+    /// Plausible answered.
+    Up,
+    /// Plausible did not answer, or said that it cannot.
+    Down,
+    /// Plausible answered in a way that waiting does not mend: a wrong address, a redirect, a login.
+    Misconfigured,
+}
+
+/// How delivery stands, for health.
+#[derive(Clone, Copy, Debug)]
+pub struct Standing {
+    /// What the last request said.
+    pub reach: Reach,
+    /// What the breaker does.
+    pub breaker: State,
+    /// When it tries again, while it is open.
+    pub retry_in: Option<Duration>,
+    /// Failures since the last success.
+    pub failures_in_a_row: u32,
+    /// Most requests under way at once, as things are.
+    pub limit: usize,
+    /// Requests under way.
+    pub under_way: usize,
+}
+
+/// Lets requests go. One for all lanes.
+#[derive(Debug)]
+pub struct Traffic {
+    inner: Mutex<Inner>,
+    /// One permit: its holder is the first of the queue.
+    queue: Semaphore,
+    /// Rung when something came back.
+    freed: Notify,
+    started: Instant,
+    successes: AtomicU64,
+    metrics: Arc<Metrics>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    breaker: Breaker,
+    limiter: Limiter,
+    under_way: usize,
+    reach: Reach,
+    /// What was logged last, and when.
+    logged: (Reach, bool),
+    logged_at: Option<Instant>,
+}
+
+/// What a turn is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Errand {
+    /// An event may be sent.
+    Event,
+    /// Only the health probe may be sent.
+    Probe,
+}
+
+/// Leave to send one request. Dropped without a report it was not used.
+#[derive(Debug)]
+pub(super) struct Turn<'t> {
+    traffic: &'t Traffic,
+    pub(super) errand: Errand,
+    pass: Option<Pass>,
+}
+
+impl Traffic {
+    /// With a breaker that is closed and a limit that may grow to `concurrency`.
+    pub(super) fn new(concurrency: usize, has_health_probe: bool, metrics: Arc<Metrics>) -> Self {
+        let traffic = Self {
+            inner: Mutex::new(Inner {
+                breaker: Breaker::new(has_health_probe),
+                limiter: Limiter::new(concurrency),
+                under_way: 0,
+                reach: Reach::Unknown,
+                logged: (Reach::Unknown, true),
+                logged_at: None,
+            }),
+            queue: Semaphore::new(1),
+            freed: Notify::new(),
+            started: Instant::now(),
+            successes: AtomicU64::new(0),
+            metrics,
+        };
+        traffic.show(&traffic.lock());
+        traffic
+    }
+
+    /// How delivery stands.
+    pub fn standing(&self) -> Standing {
+        let now = self.started.elapsed();
+        let inner = self.lock();
+        Standing {
+            reach: inner.reach,
+            breaker: inner.breaker.state(),
+            retry_in: inner.breaker.until().map(|until| until.saturating_sub(now)),
+            failures_in_a_row: inner.breaker.failures_in_a_row(),
+            limit: inner.limiter.limit(),
+            under_way: inner.under_way,
+        }
+    }
+
+    /// How often Plausible answered well so far. An event that fails while this grows is itself at fault.
+    pub(super) fn successes(&self) -> u64 {
+        self.successes.load(Ordering::Relaxed)
+    }
+
+    /// Waits for leave to send one request.
+    pub(super) async fn enter(&self) -> Turn<'_> {
+        // The semaphore is never closed; an error could only mean that nobody queues.
+        let _first = self.queue.acquire().await;
+        loop {
+            match self.try_enter() {
+                Ok(turn) => return turn,
+                Err(Some(at)) => tokio::select! {
+                    () = tokio::time::sleep_until(self.started + at) => {}
+                    () = self.freed.notified() => {}
+                },
+                Err(None) => self.freed.notified().await,
+            }
+        }
+    }
+
+    /// A turn, or when to ask again, or nothing: when something comes back.
+    fn try_enter(&self) -> Result<Turn<'_>, Option<Duration>> {
+        let mut inner = self.lock();
+        if inner.under_way >= inner.limiter.limit() {
+            return Err(None);
+        }
+        let before = inner.breaker.state();
+        let (errand, pass) = match inner.breaker.ask(self.started.elapsed()) {
+            Leave::Event(pass) => (Errand::Event, pass),
+            Leave::Probe(pass) => (Errand::Probe, pass),
+            Leave::At(at) => return Err(Some(at)),
+            Leave::Later => return Err(None),
+        };
+        inner.under_way += 1;
+        self.metrics.upstream_under_way.inc();
+        if inner.breaker.state() != before {
+            self.show(&inner);
+        }
+        Ok(Turn {
+            traffic: self,
+            errand,
+            pass: Some(pass),
+        })
+    }
+
+    fn show(&self, inner: &Inner) {
+        for state in State::ALL {
+            self.metrics
+                .upstream_breaker
+                .get_or_create(&StateLabel { state: state.name() })
+                .set(i64::from(state == inner.breaker.state()));
+        }
+        self.metrics
+            .upstream_limit
+            .set(i64::try_from(inner.limiter.limit()).unwrap_or(i64::MAX));
+    }
+
+    /// Says that Plausible went away or came back, but not over and over.
+    fn log_change(inner: &mut Inner, reply: Option<Reply>) {
+        let is_closed = inner.breaker.state() == State::Closed;
+        let now = (inner.reach, is_closed);
+        let is_due = inner.logged_at.is_none_or(|at| at.elapsed() >= LOG_EVERY);
+        if now == inner.logged || !is_due {
+            return;
+        }
+        inner.logged = now;
+        inner.logged_at = Some(Instant::now());
+        let (reach, result) = (inner.reach, reply.map(Reply::name));
+        let failures = inner.breaker.failures_in_a_row();
+        if is_closed {
+            tracing::warn!(?reach, result, "Plausible's answers changed");
+        } else {
+            tracing::warn!(
+                ?reach,
+                result,
+                failures,
+                "Plausible is away: nothing is sent until it answers again, and events wait"
+            );
+        }
+    }
+
+    /// Plain values, which a panic elsewhere leaves usable.
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Turn<'_> {
+    /// Notes what came of the request.
+    pub(super) fn came_back(mut self, sign: Sign, reply: Option<Reply>, took: Duration) {
+        let Some(pass) = self.pass.take() else { return };
+        let traffic = self.traffic;
+        let now = traffic.started.elapsed();
+        let random = u32::from_be_bytes(clock::random());
+        let mut inner = traffic.lock();
+        let before = (inner.breaker.state(), inner.limiter.limit());
+        inner.breaker.report(pass, sign, now, random);
+        let after = inner.breaker.state();
+        if sign == Sign::Well {
+            traffic.successes.fetch_add(1, Ordering::Relaxed);
+        }
+        if self.errand == Errand::Event {
+            let under_way = inner.under_way;
+            match sign {
+                Sign::Well => inner.limiter.answered(took, under_way, now),
+                Sign::Ill(_) => inner.limiter.failed(now),
+            }
+        }
+        if before.0 != State::Closed && after == State::Closed {
+            inner.limiter.start_slowly();
+        }
+        if let Some(reply) = reply {
+            inner.reach = reply.reach();
+        }
+        if before != (after, inner.limiter.limit()) {
+            traffic.show(&inner);
+        }
+        Traffic::log_change(&mut inner, reply);
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let mut inner = self.traffic.lock();
+        if let Some(pass) = self.pass.take() {
+            inner.breaker.give_back(pass);
+        }
+        inner.under_way -= 1;
+        drop(inner);
+        self.traffic.metrics.upstream_under_way.dec();
+        self.traffic.freed.notify_one();
+    }
+}
