@@ -1,7 +1,7 @@
 //! Builds a relay out of its rooms and runs it until it is told to stop.
 
 use crate::accounts::Accounts;
-use crate::clock::Clock;
+use crate::clock::{self, Clock};
 use crate::config::Config;
 use crate::control;
 use crate::data_folder::{DataFolder, Keeper};
@@ -115,6 +115,7 @@ impl Relay {
             switches.clone(),
             Arc::clone(&metrics),
             clock.clone(),
+            clock::random_number,
         )?);
         let public = listen(config.public.listen).await?;
         let admin = listen(config.admin.listen).await?;

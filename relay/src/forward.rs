@@ -12,6 +12,8 @@ pub mod breaker;
 mod lane;
 pub mod limiter;
 pub mod plausible;
+#[cfg(test)]
+mod simulation;
 mod traffic;
 pub mod transport;
 
@@ -31,10 +33,6 @@ use tokio_util::sync::CancellationToken;
 use transport::Transport;
 use transport::http::TransportError;
 
-/// How often a lane looks again when nothing tells it to, and how long it waits when the database
-/// cannot be read.
-const LOOK_AGAIN: Duration = Duration::from_secs(5);
-
 /// Delivers until told to stop.
 #[derive(Debug)]
 pub struct Forwarder<T> {
@@ -47,10 +45,12 @@ pub struct Forwarder<T> {
     upstream: Upstream,
     age_max: Duration,
     traffic: Arc<Traffic>,
+    /// For jitter.
+    random: fn() -> u32,
 }
 
 impl<T: Transport> Forwarder<T> {
-    /// Over this transport. Nothing is sent yet.
+    /// Over this transport; `random` draws the jitter of waits. Nothing is sent yet.
     ///
     /// # Errors
     /// When the upstream's address is none.
@@ -61,12 +61,14 @@ impl<T: Transport> Forwarder<T> {
         switches: Switches,
         metrics: Arc<Metrics>,
         clock: Clock,
+        random: fn() -> u32,
     ) -> Result<Self, TransportError> {
         let upstream = config.upstream.clone();
         let traffic = Traffic::new(
             upstream.concurrency,
             upstream.health_path.is_some(),
             Arc::clone(&metrics),
+            random,
         );
         Ok(Self {
             spool,
@@ -78,6 +80,7 @@ impl<T: Transport> Forwarder<T> {
             upstream,
             age_max: config.spool.age_max,
             traffic: Arc::new(traffic),
+            random,
         })
     }
 
@@ -89,7 +92,9 @@ impl<T: Transport> Forwarder<T> {
     /// Runs all lanes until `stop`. Requests under way are finished, and what they settled is booked.
     pub async fn run(self: Arc<Self>, stop: CancellationToken) {
         let (acks, acker) = acks::acks(self.spool.clone());
-        let acker = tokio::spawn(acker.run(stop.clone()));
+        // Sets, so that all of it ends when this is dropped.
+        let mut booking = JoinSet::new();
+        booking.spawn(acker.run(stop.clone()));
         let mut lanes = JoinSet::new();
         for lane in 0..self.spool.lanes() {
             let lane = Lane::new(Arc::clone(&self), lane, acks.lane(), stop.clone());
@@ -98,7 +103,6 @@ impl<T: Transport> Forwarder<T> {
         // The acker ends when no lane can hand it anything any more.
         drop(acks);
         lanes.join_all().await;
-        // A panic has been reported by the panic hook.
-        let _ = acker.await;
+        booking.join_all().await;
     }
 }

@@ -6,7 +6,6 @@
 use super::breaker::{Breaker, Leave, Pass, Sign, State};
 use super::limiter::Limiter;
 use super::plausible::Reply;
-use crate::clock;
 use crate::metrics::{Metrics, StateLabel};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -58,6 +57,7 @@ pub struct Traffic {
     started: Instant,
     successes: AtomicU64,
     metrics: Arc<Metrics>,
+    random: fn() -> u32,
 }
 
 #[derive(Debug)]
@@ -90,7 +90,12 @@ pub(super) struct Turn<'t> {
 
 impl Traffic {
     /// With a breaker that is closed and a limit that may grow to `concurrency`.
-    pub(super) fn new(concurrency: usize, has_health_probe: bool, metrics: Arc<Metrics>) -> Self {
+    pub(super) fn new(
+        concurrency: usize,
+        has_health_probe: bool,
+        metrics: Arc<Metrics>,
+        random: fn() -> u32,
+    ) -> Self {
         let traffic = Self {
             inner: Mutex::new(Inner {
                 breaker: Breaker::new(has_health_probe),
@@ -105,6 +110,7 @@ impl Traffic {
             started: Instant::now(),
             successes: AtomicU64::new(0),
             metrics,
+            random,
         };
         traffic.show(&traffic.lock());
         traffic
@@ -213,12 +219,18 @@ impl Traffic {
 }
 
 impl Turn<'_> {
+    /// Whether it may still be used: the breaker may have opened since.
+    pub(super) fn stands(&self) -> bool {
+        let inner = self.traffic.lock();
+        self.pass.as_ref().is_some_and(|pass| inner.breaker.stands(pass))
+    }
+
     /// Notes what came of the request.
     pub(super) fn came_back(mut self, sign: Sign, reply: Option<Reply>, took: Duration) {
         let Some(pass) = self.pass.take() else { return };
         let traffic = self.traffic;
         let now = traffic.started.elapsed();
-        let random = u32::from_be_bytes(clock::random());
+        let random = (traffic.random)();
         let mut inner = traffic.lock();
         let before = (inner.breaker.state(), inner.limiter.limit());
         inner.breaker.report(pass, sign, now, random);
