@@ -12,6 +12,7 @@ pub mod breaker;
 mod lane;
 pub mod limiter;
 pub mod plausible;
+pub mod self_test;
 #[cfg(test)]
 mod simulation;
 mod traffic;
@@ -26,6 +27,7 @@ use crate::spool::Spool;
 use crate::switch::Switches;
 use lane::Lane;
 use plausible::Requests;
+use self_test::Grade;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinSet;
@@ -100,9 +102,37 @@ impl<T: Transport> Forwarder<T> {
             let lane = Lane::new(Arc::clone(&self), lane, acks.lane(), stop.clone());
             lanes.spawn(lane.run());
         }
+        let testing = stop.clone();
+        let this = Arc::clone(&self);
+        booking.spawn(async move {
+            tokio::select! {
+                () = this.test_itself() => {}
+                () = testing.cancelled() => {}
+            }
+        });
         // The acker ends when no lane can hand it anything any more.
         drop(acks);
         lanes.join_all().await;
         booking.join_all().await;
+    }
+
+    /// Asks Plausible once whether all is as it should be, for each site that is on: off means that
+    /// nothing is sent.
+    async fn test_itself(&self) {
+        let mut connection = self.transport.connection();
+        for site in self.switches.sites() {
+            let Some(permit) = site.permit().await else {
+                continue;
+            };
+            let (findings, _) = tokio::select! {
+                asked = self_test::ask(&mut connection, &self.upstream, &site.domain) => asked,
+                () = permit.cut() => continue,
+            };
+            for finding in findings.iter().filter(|finding| finding.grade >= Grade::Warning) {
+                let advice = finding.advice.unwrap_or_default();
+                tracing::warn!(site = site.domain, "{}: {}; {advice}", finding.what, finding.says);
+            }
+            self.traffic.note_self_test(&site.domain, findings);
+        }
     }
 }

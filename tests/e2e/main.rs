@@ -9,6 +9,7 @@ mod canaries;
 mod cli;
 mod corpora;
 mod delivery;
+mod doctor;
 mod door;
 mod guest;
 mod ingest;

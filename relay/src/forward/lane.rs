@@ -161,7 +161,7 @@ impl<T: Transport> Lane<T> {
             };
             let (site, scrubbed) = match self.look_at(stored_at, &mut scrubbed) {
                 ControlFlow::Continue(sendable) => sendable,
-                ControlFlow::Break(None) => return Ok(self.skip()),
+                ControlFlow::Break(None) => return self.skip(),
                 ControlFlow::Break(Some(outcome)) => {
                     self.acks.settle(seq, outcome, None, slot).await;
                     return Ok(());
@@ -173,7 +173,7 @@ impl<T: Transport> Lane<T> {
             };
             // Without leave the event has been purged, or is about to be.
             let Some(permit) = site.permit().await else {
-                return Ok(self.skip());
+                return self.skip();
             };
             if site.has_purged(seq, &permit) {
                 return Ok(());
@@ -198,7 +198,7 @@ impl<T: Transport> Lane<T> {
                 () = permit.cut() => {
                     // Sent or half sent when the switch was turned off: Plausible may have counted it.
                     self.forwarder.metrics.upstream_unknown.inc();
-                    return Ok(self.skip());
+                    return self.skip();
                 }
             };
             if let Verdict::Settled(outcome) = verdict {
@@ -222,9 +222,10 @@ impl<T: Transport> Lane<T> {
         }
     }
 
-    /// Notes that something was left out.
-    fn skip(&mut self) {
+    /// Leaves an event out and notes that something was.
+    fn skip(&mut self) -> Result<(), Stopped> {
         self.has_skipped = true;
+        Ok(())
     }
 
     /// What can be told without sending: how the event ends, that it is not ours to send any more, or where

@@ -48,8 +48,8 @@ fn run(seed: u32, ops: &[Op]) -> Result<(), TestCaseError> {
 
 fn op() -> impl Strategy<Value = Op> {
     prop_oneof![
-        6 => (0_u8..6, 1_u8..40).prop_map(|(visitor, events)| Op::Append { visitor, events }),
-        1 => (0_u8..6).prop_map(|visitor| Op::Poison { visitor }),
+        6 => (0_u8..12, 1_u8..40).prop_map(|(visitor, events)| Op::Append { visitor, events }),
+        1 => (0_u8..12).prop_map(|visitor| Op::Poison { visitor }),
         5 => mood().prop_map(Op::Plausible),
         4 => prop_oneof![3 => 0_u32..120, 1 => 0_u32..40_000].prop_map(Op::Wait),
         1 => any::<bool>().prop_map(Op::Turn),

@@ -6,7 +6,9 @@
 use super::breaker::{Breaker, Leave, Pass, Sign, State};
 use super::limiter::Limiter;
 use super::plausible::Reply;
+use super::self_test::Finding;
 use crate::metrics::{Metrics, StateLabel};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -69,6 +71,8 @@ struct Inner {
     /// What was logged last, and when.
     logged: (Reach, bool),
     logged_at: Option<Instant>,
+    /// What the self-test at the start found, by site.
+    self_test: BTreeMap<String, Vec<Finding>>,
 }
 
 /// What a turn is for.
@@ -104,6 +108,7 @@ impl Traffic {
                 reach: Reach::Unknown,
                 logged: (Reach::Unknown, true),
                 logged_at: None,
+                self_test: BTreeMap::new(),
             }),
             queue: Semaphore::new(1),
             freed: Notify::new(),
@@ -128,6 +133,15 @@ impl Traffic {
             limit: inner.limiter.limit(),
             under_way: inner.under_way,
         }
+    }
+
+    /// What the self-test at the start found, for each site that was on then.
+    pub fn self_test(&self) -> BTreeMap<String, Vec<Finding>> {
+        self.lock().self_test.clone()
+    }
+
+    pub(super) fn note_self_test(&self, site: &str, findings: Vec<Finding>) {
+        self.lock().self_test.insert(site.to_owned(), findings);
     }
 
     /// How often Plausible answered well so far. An event that fails while this grows is itself at fault.

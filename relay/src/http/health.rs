@@ -11,6 +11,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use relay_event::Outcome;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -159,6 +160,7 @@ async fn components(app: &App) -> Vec<Component> {
 /// How delivery stands. Nothing is asked of Plausible for this.
 fn plausible(app: &App) -> Component {
     let standing = app.traffic.standing();
+    let counts = app.metrics.ledger.counts();
     let (status, why) = match (standing.reach, standing.breaker) {
         (Reach::Misconfigured, _) => (
             Status::OutOfService,
@@ -185,6 +187,9 @@ fn plausible(app: &App) -> Component {
             "failuresInARow": standing.failures_in_a_row,
             "requestsUnderWay": standing.under_way,
             "requestsLimit": standing.limit,
+            "delivered": counts.ended(Outcome::Delivered),
+            "droppedByPlausible": counts.ended(Outcome::DroppedByPlausible),
+            "selfTest": app.traffic.self_test(),
         }),
     }
 }

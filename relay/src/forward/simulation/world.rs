@@ -22,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 
 const SITE: &str = "panel.example.com";
 /// Fewer than there are buckets, so that visitors share lanes.
-const LANES: usize = 4;
+const LANES: usize = 8;
 /// How long everything that waits may take to be settled once Plausible is well and nothing is poison: the
 /// longest Retry-After that the scripts have, the longest an event is set aside, twice, and some breath.
 const DRAIN_MAX: Duration = Duration::from_secs(300 + 2 * 3600 + 600);
