@@ -200,6 +200,7 @@ impl Relay {
         tasks.spawn(control::run(control, Arc::clone(&app)));
         tasks.spawn(sweep(Arc::clone(&app)));
         tasks.spawn(policy::watch(Arc::clone(&app), reload));
+        tasks.spawn(Arc::clone(&forwarder).test_itself(app.stop.clone()));
         let front = tasks.clone();
         let draining = CancellationToken::new();
         let delivery = tokio::spawn(forwarder.run(draining.clone()));

@@ -102,14 +102,6 @@ impl<T: Transport> Forwarder<T> {
             let lane = Lane::new(Arc::clone(&self), lane, acks.lane(), stop.clone());
             lanes.spawn(lane.run());
         }
-        let testing = stop.clone();
-        let this = Arc::clone(&self);
-        booking.spawn(async move {
-            tokio::select! {
-                () = this.test_itself() => {}
-                () = testing.cancelled() => {}
-            }
-        });
         // The acker ends when no lane can hand it anything any more.
         drop(acks);
         lanes.join_all().await;
@@ -117,22 +109,28 @@ impl<T: Transport> Forwarder<T> {
     }
 
     /// Asks Plausible once whether all is as it should be, for each site that is on: off means that
-    /// nothing is sent.
-    async fn test_itself(&self) {
-        let mut connection = self.transport.connection();
-        for site in self.switches.sites() {
-            let Some(permit) = site.permit().await else {
-                continue;
-            };
-            let (findings, _) = tokio::select! {
-                asked = self_test::ask(&mut connection, &self.upstream, &site.domain) => asked,
-                () = permit.cut() => continue,
-            };
-            for finding in findings.iter().filter(|finding| finding.grade >= Grade::Warning) {
-                let advice = finding.advice.unwrap_or_default();
-                tracing::warn!(site = site.domain, "{}: {}; {advice}", finding.what, finding.says);
+    /// nothing is sent. Ends early at `stop`. Beside the lanes: one more request at once than they make.
+    pub async fn test_itself(self: Arc<Self>, stop: CancellationToken) {
+        let asking = async {
+            let mut connection = self.transport.connection();
+            for site in self.switches.sites() {
+                let Some(permit) = site.permit().await else {
+                    continue;
+                };
+                let (findings, _) = tokio::select! {
+                    asked = self_test::ask(&mut connection, &self.upstream, &site.domain) => asked,
+                    () = permit.cut() => continue,
+                };
+                for finding in findings.iter().filter(|finding| finding.grade >= Grade::Warning) {
+                    let advice = finding.advice.unwrap_or_default();
+                    tracing::warn!(site = site.domain, "{}: {}; {advice}", finding.what, finding.says);
+                }
+                self.traffic.note_self_test(&site.domain, findings);
             }
-            self.traffic.note_self_test(&site.domain, findings);
+        };
+        tokio::select! {
+            () = asking => {}
+            () = stop.cancelled() => {}
         }
     }
 }

@@ -41,7 +41,7 @@ async fn the_doctor_looks_at_everything_and_asks_plausible_only_for_what_is_on()
         ("trusted_proxies", "ok"),
         ("clock", "ok"),
         ("data folder", "ok"),
-        ("relay", "note"),
+        ("running relay", "note"),
         ("database", "ok"),
         ("upstream.url", "note"),
         ("health", "ok"),
@@ -50,7 +50,7 @@ async fn the_doctor_looks_at_everything_and_asks_plausible_only_for_what_is_on()
         assert_eq!(grade(&setup, &[], 0, about).await, want, "{about}");
     }
     let relay = setup.spawn(EXE).await;
-    assert_eq!(grade(&setup, &[], 0, "relay").await, "ok", "it runs");
+    assert_eq!(grade(&setup, &[], 0, "running relay").await, "ok", "it runs");
     assert_eq!(
         grade(&setup, &[], 0, "database").await,
         "ok",

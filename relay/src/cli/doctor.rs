@@ -131,9 +131,15 @@ fn data(config: &Config, findings: &mut Vec<Finding>) -> Vec<String> {
         Ok(_) => findings.push(Finding::new(what, Grade::Ok, "it is its owner's only")),
     }
     findings.push(match FolderLock::take(folder) {
-        Ok(_) => Finding::new("relay", Grade::Note, "none is running on this data folder"),
-        Err(OpenError::InUse(..)) => Finding::new("relay", Grade::Ok, "one is running on this data folder"),
-        Err(error) => Finding::new("relay", Grade::Wrong, error.to_string())
+        Ok(_) => Finding::new(
+            "running relay",
+            Grade::Note,
+            "none is running on this data folder",
+        ),
+        Err(OpenError::InUse(..)) => {
+            Finding::new("running relay", Grade::Ok, "one is running on this data folder")
+        }
+        Err(error) => Finding::new("running relay", Grade::Wrong, error.to_string())
             .advise("the relay's user has to own the data folder"),
     });
     disk(config, findings);
