@@ -1,7 +1,7 @@
 //! Builds a relay out of its rooms and runs it until it is told to stop.
 
 use crate::accounts::Accounts;
-use crate::clock::Clock;
+use crate::clock::{self, Clock};
 use crate::config::{Config, TlsFiles};
 use crate::control;
 use crate::data_folder::{DataFolder, Keeper};
@@ -130,6 +130,7 @@ impl Relay {
             switches.clone(),
             Arc::clone(&metrics),
             clock.clone(),
+            clock::random_number,
         )?);
         let tls = tls::Listeners {
             public: certificate("public", config.public.tls.as_ref(), &metrics, &clock)?,
@@ -234,6 +235,7 @@ impl Relay {
         tasks.spawn(control::run(control, Arc::clone(&app)));
         tasks.spawn(sweep(Arc::clone(&app)));
         tasks.spawn(policy::watch(Arc::clone(&app), reload));
+        tasks.spawn(Arc::clone(&forwarder).test_itself(app.stop.clone()));
         let front = tasks.clone();
         let draining = CancellationToken::new();
         let delivery = tokio::spawn(forwarder.run(draining.clone()));

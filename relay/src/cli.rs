@@ -1,5 +1,6 @@
 //! The command line: one subcommand per question an operator has.
 
+mod doctor;
 mod manage;
 mod plan;
 mod policy;
@@ -57,6 +58,11 @@ enum Command {
     User(UserCommand),
     /// Ask a running relay whether it is ready; exits 0 or 1. For container health checks.
     Health(ConfigArg),
+    /// Look at everything the relay needs, from the configuration to Plausible, and say what to do about what
+    /// is not as it should be.
+    ///
+    /// Exits 1 when something is wrong. Changes nothing, and counts nothing in Plausible unless told to.
+    Doctor(DoctorArgs),
     /// Run a receiver that speaks Plausible's events API and shows what arrives on a live page.
     ///
     /// For a first look and for tests. It keeps everything in memory.
@@ -117,6 +123,22 @@ struct SwitchArgs {
     config: ConfigArg,
 }
 
+#[derive(Debug, Args)]
+struct DoctorArgs {
+    /// Ask Plausible for sites that are off as well; otherwise off means that nothing is sent.
+    #[arg(long)]
+    even_if_off: bool,
+    /// Send one event per site that counts, named "Relay Test": nothing else tells whether Plausible keeps
+    /// the site's events.
+    #[arg(long)]
+    send_test_event: bool,
+    /// Print the findings as JSON.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    config: ConfigArg,
+}
+
 #[derive(Debug, Subcommand)]
 enum UserCommand {
     /// Make an account. Asks for the password.
@@ -167,6 +189,7 @@ pub fn main() -> ExitCode {
         }
         Command::User(UserCommand::List(config)) => manage::user_list(&config.config),
         Command::Health(config) => run::health(&config.config),
+        Command::Doctor(args) => doctor::run(&args),
         Command::Receiver { listen, sites } => run::receiver(listen, sites),
         Command::DemoPanel {
             listen,

@@ -42,6 +42,9 @@ pub struct Clock(Source);
 enum Source {
     System,
     Set(Arc<AtomicI64>),
+    /// Goes with tokio's clock, from this much after its beginning.
+    #[cfg(test)]
+    Tokio(Arc<AtomicI64>, tokio::time::Instant),
 }
 
 impl Clock {
@@ -55,10 +58,25 @@ impl Clock {
         Self(Source::Set(Arc::new(AtomicI64::new(moment.0))))
     }
 
+    /// A clock that goes with tokio's, which a test can pause; it can be set as a wall clock can.
+    #[cfg(test)]
+    pub fn going_from(moment: Moment) -> Self {
+        Self(Source::Tokio(
+            Arc::new(AtomicI64::new(moment.0)),
+            tokio::time::Instant::now(),
+        ))
+    }
+
     /// Moves a standing clock. The machine's clock is not moved.
     pub fn set(&self, moment: Moment) {
-        if let Source::Set(now) = &self.0 {
-            now.store(moment.0, Ordering::SeqCst);
+        match &self.0 {
+            Source::System => {}
+            Source::Set(now) => now.store(moment.0, Ordering::SeqCst),
+            #[cfg(test)]
+            Source::Tokio(beginning, since) => {
+                let gone = Moment(0).plus(since.elapsed());
+                beginning.store(moment.0 - gone.0, Ordering::SeqCst);
+            }
         }
     }
 
@@ -67,8 +85,15 @@ impl Clock {
         match &self.0 {
             Source::System => Moment(jiff::Timestamp::now().as_millisecond()),
             Source::Set(now) => Moment(now.load(Ordering::SeqCst)),
+            #[cfg(test)]
+            Source::Tokio(beginning, since) => Moment(beginning.load(Ordering::SeqCst)).plus(since.elapsed()),
         }
     }
+}
+
+/// A random number, every one as likely as any other.
+pub fn random_number() -> u32 {
+    u32::from_be_bytes(random())
 }
 
 /// Random bytes from the operating system.

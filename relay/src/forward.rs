@@ -12,6 +12,9 @@ pub mod breaker;
 mod lane;
 pub mod limiter;
 pub mod plausible;
+pub mod self_test;
+#[cfg(test)]
+mod simulation;
 mod traffic;
 pub mod transport;
 
@@ -24,16 +27,13 @@ use crate::spool::Spool;
 use crate::switch::Switches;
 use lane::Lane;
 use plausible::Requests;
+use self_test::Grade;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use transport::Transport;
 use transport::http::TransportError;
-
-/// How often a lane looks again when nothing tells it to, and how long it waits when the database
-/// cannot be read.
-const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 /// Delivers until told to stop.
 #[derive(Debug)]
@@ -47,10 +47,12 @@ pub struct Forwarder<T> {
     upstream: Upstream,
     age_max: Duration,
     traffic: Arc<Traffic>,
+    /// For jitter.
+    random: fn() -> u32,
 }
 
 impl<T: Transport> Forwarder<T> {
-    /// Over this transport. Nothing is sent yet.
+    /// Over this transport; `random` draws the jitter of waits. Nothing is sent yet.
     ///
     /// # Errors
     /// When the upstream's address is none.
@@ -61,12 +63,14 @@ impl<T: Transport> Forwarder<T> {
         switches: Switches,
         metrics: Arc<Metrics>,
         clock: Clock,
+        random: fn() -> u32,
     ) -> Result<Self, TransportError> {
         let upstream = config.upstream.clone();
         let traffic = Traffic::new(
             upstream.concurrency,
             upstream.health_path.is_some(),
             Arc::clone(&metrics),
+            random,
         );
         Ok(Self {
             spool,
@@ -78,6 +82,7 @@ impl<T: Transport> Forwarder<T> {
             upstream,
             age_max: config.spool.age_max,
             traffic: Arc::new(traffic),
+            random,
         })
     }
 
@@ -89,7 +94,9 @@ impl<T: Transport> Forwarder<T> {
     /// Runs all lanes until `stop`. Requests under way are finished, and what they settled is booked.
     pub async fn run(self: Arc<Self>, stop: CancellationToken) {
         let (acks, acker) = acks::acks(self.spool.clone());
-        let acker = tokio::spawn(acker.run(stop.clone()));
+        // Sets, so that all of it ends when this is dropped.
+        let mut booking = JoinSet::new();
+        booking.spawn(acker.run(stop.clone()));
         let mut lanes = JoinSet::new();
         for lane in 0..self.spool.lanes() {
             let lane = Lane::new(Arc::clone(&self), lane, acks.lane(), stop.clone());
@@ -98,7 +105,32 @@ impl<T: Transport> Forwarder<T> {
         // The acker ends when no lane can hand it anything any more.
         drop(acks);
         lanes.join_all().await;
-        // A panic has been reported by the panic hook.
-        let _ = acker.await;
+        booking.join_all().await;
+    }
+
+    /// Asks Plausible once whether all is as it should be, for each site that is on: off means that
+    /// nothing is sent. Ends early at `stop`. Beside the lanes: one more request at once than they make.
+    pub async fn test_itself(self: Arc<Self>, stop: CancellationToken) {
+        let asking = async {
+            let mut connection = self.transport.connection();
+            for site in self.switches.sites() {
+                let Some(permit) = site.permit().await else {
+                    continue;
+                };
+                let (findings, _) = tokio::select! {
+                    asked = self_test::ask(&mut connection, &self.upstream, &site.domain) => asked,
+                    () = permit.cut() => continue,
+                };
+                for finding in findings.iter().filter(|finding| finding.grade >= Grade::Warning) {
+                    let advice = finding.advice.unwrap_or_default();
+                    tracing::warn!(site = site.domain, "{}: {}; {advice}", finding.what, finding.says);
+                }
+                self.traffic.note_self_test(&site.domain, findings);
+            }
+        };
+        tokio::select! {
+            () = asking => {}
+            () = stop.cancelled() => {}
+        }
     }
 }

@@ -99,6 +99,13 @@ async fn take(
         _ => return errors(&json!({ "request": ["Unable to parse request body as JSON"] })),
     };
     let address = visitor_address(&headers, peer.ip());
+    // As Plausible Cloud's load balancer does: the address it would use, and nothing is counted.
+    if headers
+        .get("x-debug-request")
+        .is_some_and(|value| value == "true")
+    {
+        return (StatusCode::OK, Json(json!({ "ip": address }))).into_response();
+    }
     let agent = headers
         .get(header::USER_AGENT)
         .and_then(|v| v.to_str().ok())

@@ -1,8 +1,14 @@
 //! What Plausible's answers do: each settles an event, or brings it again, not too soon.
 
-use feedback_tests::{Answer, MiniPlausible, Post, Setup, eventually, load};
+use feedback_relay::clock::{Clock, Moment};
+use feedback_tests::{
+    Answer, Arrival, MiniPlausible, Post, Setup, eventually, fresh_id, load, pageview, within,
+};
 use serde_json::json;
 use std::time::{Duration, Instant};
+
+/// How long something may take that the relay waits for with care.
+const LONG: Duration = Duration::from_secs(60);
 
 /// One try and its consequence: the event's ending, the label of the answer, and how often it is sent.
 #[tokio::test(flavor = "multi_thread")]
@@ -126,6 +132,128 @@ async fn an_event_plausible_cannot_take_is_not_retried_whenever_another_one_is_t
     );
     relay.turn(false).await;
     relay.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_plausible_cannot_take_does_not_hold_up_its_visitor() {
+    let plausible = MiniPlausible::start().await;
+    plausible.rule(|arrival| match arrival.n() {
+        Some(666) => Answer::Status(500, &[], ""),
+        _ => Answer::Accept,
+    });
+    let relay = Setup::new(&plausible.url()).start_on().await;
+    relay.accept(&[load(1), load(666), load(2), load(3)]).await;
+    within(LONG, "the later ones arrive", async || {
+        // Others' events are taken meanwhile: it is the event that is at fault.
+        let other = relay.send(&Post::batch(&[load(9)]).from("203.0.113.9")).await;
+        assert_eq!(other.status, 202);
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        plausible.numbers().contains(&3).then_some(())
+    })
+    .await;
+    let scrape = relay.metrics().await;
+    assert_eq!(scrape.count("upstream_parked_total"), 1);
+    let mut first = plausible.numbers();
+    first.retain(|n| *n != 9);
+    first.dedup();
+    assert_eq!(first, [1, 666, 2, 3]);
+    assert_eq!(
+        relay.turn(false).await,
+        1,
+        "it waits until it is too old, or purged"
+    );
+    relay.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_event_without_an_answer_is_sent_again_or_given_up_as_the_operator_wishes() {
+    let check = async |setting: &str, numbers: &[usize], endings: &[&str]| {
+        let plausible = MiniPlausible::start().await;
+        plausible.queue([Answer::ResetAfterReading]);
+        let relay = Setup::new(&plausible.url())
+            .with("upstream", setting)
+            .start_on()
+            .await;
+        relay.accept(&[load(1), load(2)]).await;
+        relay.drained().await;
+        assert_eq!(plausible.numbers(), numbers, "{setting}");
+        let scrape = relay.stop().await;
+        assert_eq!(scrape.count("upstream_unknown_total"), 1);
+        assert_eq!(scrape.endings(), endings, "{setting}");
+    };
+    check("when_unknown = \"retry\"", &[1, 1, 2], &["delivered/ 2"]).await;
+    check(
+        "when_unknown = \"drop\"",
+        &[1, 2],
+        &["delivered/ 1", "rejected/unknown 1"],
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn while_plausible_is_away_one_probe_then_one_event_finds_out_that_it_is_back() {
+    let plausible = MiniPlausible::start().await;
+    plausible.rule(|_| Answer::Status(503, &[], ""));
+    plausible.health(503);
+    let relay = Setup::new(&plausible.url()).start_on().await;
+    for visitor in 0..20 {
+        let sent = relay
+            .send(&Post::batch(&[load(visitor)]).from(&format!("203.0.113.{visitor}")))
+            .await;
+        assert_eq!(sent.status, 202);
+    }
+    let breaker = async |state: &str| {
+        let series = format!("upstream_breaker{{state=\"{state}\"}}");
+        relay.metrics().await.count(&series) == 1
+    };
+    eventually("it stops sending", async || breaker("open").await.then_some(())).await;
+    eventually("it asks", async || (plausible.probes() > 1).then_some(())).await;
+    let details =
+        relay.get_admin("/actuator/health").await.json()["components"]["plausible"]["details"].clone();
+    assert_ne!(details["breaker"], "closed");
+    assert!(details["failuresInARow"].as_u64().unwrap() >= 5, "{details}");
+    let tried = plausible.count();
+    plausible.health(200);
+    plausible.rule(|_| Answer::Accept);
+    within(LONG, "it is back", async || breaker("closed").await.then_some(())).await;
+    relay.drained_within(LONG).await;
+    assert!(
+        tried < 30,
+        "{tried} events were sent to a Plausible that is not well"
+    );
+    assert_eq!(plausible.count() - tried, 20);
+    relay.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_waited_long_says_so_where_the_plan_has_a_property_for_it() {
+    let mut plausible = MiniPlausible::away();
+    let clock = Clock::standing_at(Moment(1_800_000_000_000));
+    let relay = Setup::new(&plausible.url()).with_clock(&clock).start_on().await;
+    let engagement = json!({ "id": fresh_id(), "name": "engagement", "url": "https://panel.example.com/#/home", "scroll_depth": 10, "engagement_ms": 1000 });
+    relay
+        .accept(&[load(1), pageview("https://panel.example.com/#/home"), engagement])
+        .await;
+    clock.set(Moment(1_800_000_000_000 + 26 * 60 * 1000));
+    relay.accept(&[load(2)]).await;
+    plausible.come_back().await;
+    relay.drained_within(LONG).await;
+    let late = |arrival: &Arrival| arrival.body["props"]["late"].clone();
+    let arrivals = plausible.arrivals();
+    let seen: Vec<_> = arrivals
+        .iter()
+        .map(|a| (a.body["name"].as_str().unwrap(), late(a)))
+        .collect();
+    // The plan has none for a pageview; an engagement so old would only be thrown away.
+    let want = [
+        ("Load", json!(true)),
+        ("pageview", json!(null)),
+        ("Load", json!(null)),
+    ];
+    assert_eq!(seen, want);
+    let scrape = relay.stop().await;
+    assert_eq!(scrape.count("upstream_late_total"), 1);
+    assert_eq!(scrape.endings(), ["delivered/ 3", "expired/engagement 1"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

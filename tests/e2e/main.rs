@@ -11,6 +11,7 @@ mod chaos;
 mod cli;
 mod corpora;
 mod delivery;
+mod doctor;
 mod door;
 mod guest;
 mod harness;

@@ -92,6 +92,29 @@ async fn what_was_purged_does_not_come_back_when_it_is_switched_on_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_plausible_that_was_away_is_not_asked_whether_it_is_back_once_it_is_off() {
+    let mut plausible = MiniPlausible::away();
+    let relay = Setup::new(&plausible.url()).start_on().await;
+    relay.accept(&(0..20).map(load).collect::<Vec<_>>()).await;
+    eventually("it is noticed", async || {
+        let open = relay.metrics().await.count("upstream_breaker{state=\"open\"}");
+        (open == 1).then_some(())
+    })
+    .await;
+    relay.turn(false).await;
+    plausible.come_back().await;
+    stays(Duration::from_secs(3), "no connection is made", async || {
+        plausible.connections() == 0
+    })
+    .await;
+    relay.turn(true).await;
+    relay.accept(&[load(20)]).await;
+    relay.drained_within(Duration::from_secs(60)).await;
+    assert_eq!(plausible.numbers(), [20]);
+    relay.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn once_off_has_been_answered_nothing_is_taken_and_nothing_arrives() {
     let plausible = MiniPlausible::start().await;
     // On its way for longer than it takes to record the switch: what was sent without leave arrives late.

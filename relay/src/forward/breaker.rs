@@ -160,6 +160,11 @@ impl Breaker {
         }
     }
 
+    /// Whether a pass may still be used: it has neither opened nor closed since.
+    pub fn stands(&self, pass: &Pass) -> bool {
+        pass.era == self.era
+    }
+
     /// Takes back a pass that was not used.
     #[expect(clippy::needless_pass_by_value, reason = "a pass is used up")]
     pub fn give_back(&mut self, pass: Pass) {

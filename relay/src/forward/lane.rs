@@ -1,13 +1,13 @@
 //! A lane: one bucket of visitors, one request under way, each visitor's events in their order.
 
+use super::Forwarder;
 use super::acks::LaneAcks;
 use super::backoff;
 use super::breaker::Sign;
 use super::plausible::{self, Reply, Verdict};
 use super::traffic::{Errand, Turn};
 use super::transport::{Connection, Failure, Transport};
-use super::{Forwarder, LOOK_AGAIN};
-use crate::clock::{self, Moment};
+use crate::clock::Moment;
 use crate::config::WhenUnknown;
 use crate::guard::Scrubbed;
 use crate::metrics::ResultLabel;
@@ -21,6 +21,10 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+/// How soon a lane looks again when it left something out, or when the database cannot be read.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
+/// How soon it looks again when nothing tells it to.
+const LOOK_AGAIN_IDLE: Duration = Duration::from_secs(600);
 /// Events a lane reads ahead.
 const READ_AHEAD: usize = 32;
 /// How old an engagement may be. Plausible throws one away whose session of 30 minutes has ended
@@ -46,6 +50,10 @@ pub(super) struct Lane<T: Transport> {
     /// Where bodies are written, one after the other.
     buffer: BytesMut,
     acks: LaneAcks,
+    /// Something was left out because its site was off: it has been purged, or will be, or the disk refused.
+    has_skipped: bool,
+    /// When the first event that was set aside comes due, as far as is known.
+    next_parked: Option<Moment>,
     stop: CancellationToken,
 }
 
@@ -73,6 +81,9 @@ impl<T: Transport> Lane<T> {
             number,
             buffer: BytesMut::new(),
             acks,
+            has_skipped: false,
+            // Perhaps there are some from before: asked at the first occasion.
+            next_parked: Some(Moment(i64::MIN)),
             stop,
         }
     }
@@ -95,19 +106,42 @@ impl<T: Transport> Lane<T> {
                     }
                 }
                 // Nothing there, or unreadable: wait for an arrival, or look again after a while.
-                nothing => tokio::select! {
-                    () = self.forwarder.spool.arrival(self.number), if nothing.is_ok() => {}
-                    () = tokio::time::sleep(LOOK_AGAIN) => {
-                        self.connection.tidy();
-                        // From the beginning, in case something was skipped while a switch was turned; but
-                        // nothing that is settled already.
-                        self.acks.all_booked().await;
-                        done = 0;
+                nothing => {
+                    let idle = self.idle_for(nothing.is_ok()).await;
+                    tokio::select! {
+                        () = self.forwarder.spool.arrival(self.number), if nothing.is_ok() => {}
+                        () = tokio::time::sleep(idle) => {
+                            // From the beginning, with what was set aside or left out; but with nothing
+                            // that is settled already.
+                            self.acks.all_booked().await;
+                            self.has_skipped = false;
+                            done = 0;
+                        }
+                        () = stop.cancelled() => {}
                     }
-                    () = stop.cancelled() => {}
-                },
+                }
             }
         }
+    }
+
+    /// How long to wait when nobody rings.
+    async fn idle_for(&mut self, is_readable: bool) -> Duration {
+        let now = self.forwarder.clock.now();
+        if self.next_parked.is_some_and(|due| due <= now) {
+            // When it cannot be read, it is asked again the next time.
+            if let Ok(next) = self.forwarder.spool.next_parked(self.number).await {
+                self.next_parked = next;
+            }
+        }
+        let mut idle = match self.has_skipped || !is_readable {
+            true => LOOK_AGAIN,
+            false => LOOK_AGAIN_IDLE,
+        };
+        if let Some(due) = self.next_parked {
+            // A little more, so that it is due then; and not at once for one that cannot be read.
+            idle = idle.min(due.since(now) + LOOK_AGAIN);
+        }
+        self.connection.tidy().map_or(idle, |left| idle.min(left))
     }
 
     /// Sends one event until it is settled, set aside, or no longer ours to send.
@@ -127,7 +161,7 @@ impl<T: Transport> Lane<T> {
             };
             let (site, scrubbed) = match self.look_at(stored_at, &mut scrubbed) {
                 ControlFlow::Continue(sendable) => sendable,
-                ControlFlow::Break(None) => return Ok(()),
+                ControlFlow::Break(None) => return self.skip(),
                 ControlFlow::Break(Some(outcome)) => {
                     self.acks.settle(seq, outcome, None, slot).await;
                     return Ok(());
@@ -139,10 +173,14 @@ impl<T: Transport> Lane<T> {
             };
             // Without leave the event has been purged, or is about to be.
             let Some(permit) = site.permit().await else {
-                return Ok(());
+                return self.skip();
             };
             if site.has_purged(seq, &permit) {
                 return Ok(());
+            }
+            // That may have waited for the switch.
+            if !turn.stands() {
+                continue;
             }
             if turn.errand == Errand::Probe {
                 self.probe(turn, &permit).await;
@@ -160,7 +198,7 @@ impl<T: Transport> Lane<T> {
                 () = permit.cut() => {
                     // Sent or half sent when the switch was turned off: Plausible may have counted it.
                     self.forwarder.metrics.upstream_unknown.inc();
-                    return Ok(());
+                    return self.skip();
                 }
             };
             if let Verdict::Settled(outcome) = verdict {
@@ -169,16 +207,25 @@ impl<T: Transport> Lane<T> {
             }
             drop((permit, slot));
             tries.note(reply, forwarder.traffic.successes());
-            if tries.blame_the_event(forwarder.traffic.successes()) && forwarder.park(seq, stored_at).await {
+            if tries.blame_the_event(forwarder.traffic.successes())
+                && let Some(due) = forwarder.park(seq, stored_at).await
+            {
+                self.next_parked = Some(self.next_parked.map_or(due, |next| next.min(due)));
                 return Ok(());
             }
             let tried = tries.failed.min(REST_TRIES_MAX);
-            let rest = backoff::wait(tried, None, u32::from_be_bytes(clock::random()));
+            let rest = backoff::wait(tried, None, (forwarder.random)());
             tokio::select! {
                 () = tokio::time::sleep(rest) => {}
                 () = stop.cancelled() => return Err(Stopped),
             }
         }
+    }
+
+    /// Leaves an event out and notes that something was.
+    fn skip(&mut self) -> Result<(), Stopped> {
+        self.has_skipped = true;
+        Ok(())
     }
 
     /// What can be told without sending: how the event ends, that it is not ours to send any more, or where
@@ -280,15 +327,14 @@ impl<T: Transport> Forwarder<T> {
     }
 
     /// Sets an event aside that Plausible fails at, so that it does not hold up its lane. It is tried again
-    /// after a time that grows with its age, until it is too old. `false` when the disk refuses.
-    async fn park(&self, seq: i64, stored_at: Moment) -> bool {
+    /// after a time that grows with its age, until it is too old. Gives back when; nothing when the disk
+    /// refuses.
+    async fn park(&self, seq: i64, stored_at: Moment) -> Option<Moment> {
         let now = self.clock.now();
-        let wait = PARK_MIN.max(now.since(stored_at) / 2);
-        let is_parked = self.spool.park(seq, now.plus(wait)).await.is_ok();
-        if is_parked {
-            self.metrics.upstream_parked.inc();
-        }
-        is_parked
+        let due = now.plus(PARK_MIN.max(now.since(stored_at) / 2));
+        self.spool.park(seq, due).await.ok()?;
+        self.metrics.upstream_parked.inc();
+        Some(due)
     }
 
     /// What a request without an answer means.

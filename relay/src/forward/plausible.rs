@@ -160,6 +160,11 @@ impl Requests {
         })
     }
 
+    /// Where events go.
+    pub(super) fn event_uri(&self) -> Uri {
+        self.event.clone()
+    }
+
     /// The request for an event, its body written into a buffer that is used again and again.
     pub(super) fn event(&self, scrubbed: &Scrubbed, buffer: &mut BytesMut) -> Request<Bytes> {
         // Texts and numbers always serialise, and memory takes them.

@@ -6,8 +6,9 @@
 use super::breaker::{Breaker, Leave, Pass, Sign, State};
 use super::limiter::Limiter;
 use super::plausible::Reply;
-use crate::clock;
+use super::self_test::Finding;
 use crate::metrics::{Metrics, StateLabel};
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -58,6 +59,7 @@ pub struct Traffic {
     started: Instant,
     successes: AtomicU64,
     metrics: Arc<Metrics>,
+    random: fn() -> u32,
 }
 
 #[derive(Debug)]
@@ -69,6 +71,8 @@ struct Inner {
     /// What was logged last, and when.
     logged: (Reach, bool),
     logged_at: Option<Instant>,
+    /// What the self-test at the start found, by site.
+    self_test: BTreeMap<String, Vec<Finding>>,
 }
 
 /// What a turn is for.
@@ -90,7 +94,12 @@ pub(super) struct Turn<'t> {
 
 impl Traffic {
     /// With a breaker that is closed and a limit that may grow to `concurrency`.
-    pub(super) fn new(concurrency: usize, has_health_probe: bool, metrics: Arc<Metrics>) -> Self {
+    pub(super) fn new(
+        concurrency: usize,
+        has_health_probe: bool,
+        metrics: Arc<Metrics>,
+        random: fn() -> u32,
+    ) -> Self {
         let traffic = Self {
             inner: Mutex::new(Inner {
                 breaker: Breaker::new(has_health_probe),
@@ -99,12 +108,14 @@ impl Traffic {
                 reach: Reach::Unknown,
                 logged: (Reach::Unknown, true),
                 logged_at: None,
+                self_test: BTreeMap::new(),
             }),
             queue: Semaphore::new(1),
             freed: Notify::new(),
             started: Instant::now(),
             successes: AtomicU64::new(0),
             metrics,
+            random,
         };
         traffic.show(&traffic.lock());
         traffic
@@ -122,6 +133,15 @@ impl Traffic {
             limit: inner.limiter.limit(),
             under_way: inner.under_way,
         }
+    }
+
+    /// What the self-test at the start found, for each site that was on then.
+    pub fn self_test(&self) -> BTreeMap<String, Vec<Finding>> {
+        self.lock().self_test.clone()
+    }
+
+    pub(super) fn note_self_test(&self, site: &str, findings: Vec<Finding>) {
+        self.lock().self_test.insert(site.to_owned(), findings);
     }
 
     /// How often Plausible answered well so far. An event that fails while this grows is itself at fault.
@@ -213,12 +233,18 @@ impl Traffic {
 }
 
 impl Turn<'_> {
+    /// Whether it may still be used: the breaker may have opened since.
+    pub(super) fn stands(&self) -> bool {
+        let inner = self.traffic.lock();
+        self.pass.as_ref().is_some_and(|pass| inner.breaker.stands(pass))
+    }
+
     /// Notes what came of the request.
     pub(super) fn came_back(mut self, sign: Sign, reply: Option<Reply>, took: Duration) {
         let Some(pass) = self.pass.take() else { return };
         let traffic = self.traffic;
         let now = traffic.started.elapsed();
-        let random = u32::from_be_bytes(clock::random());
+        let random = (traffic.random)();
         let mut inner = traffic.lock();
         let before = (inner.breaker.state(), inner.limiter.limit());
         inner.breaker.report(pass, sign, now, random);

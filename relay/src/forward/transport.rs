@@ -5,6 +5,7 @@ pub mod http;
 
 use axum::http::{Request, Response};
 use bytes::Bytes;
+use std::time::Duration;
 
 /// Most bytes of an answer's body that are read. Plausible answers two; what is longer is cut here and
 /// costs the connection.
@@ -31,8 +32,8 @@ pub trait Connection: Send + 'static {
         request: Request<Bytes>,
     ) -> impl Future<Output = Result<Response<Bytes>, Failure>> + Send;
 
-    /// Closes what has been idle for too long.
-    fn tidy(&mut self) {}
+    /// Closes what has been idle for too long. Gives back how long what is open may still be idle.
+    fn tidy(&mut self) -> Option<Duration>;
 }
 
 /// Why a request has no answer.

@@ -11,6 +11,7 @@ use axum::Json;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
+use relay_event::Outcome;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -224,6 +225,7 @@ fn with_reason(mut details: Value, reason: Option<&'static str>) -> Value {
 /// How delivery stands. Nothing is asked of Plausible for this.
 fn plausible(app: &App) -> Component {
     let standing = app.traffic.standing();
+    let counts = app.metrics.ledger.counts();
     let (status, why) = match (standing.reach, standing.breaker) {
         (Reach::Misconfigured, _) => (
             Status::OutOfService,
@@ -251,6 +253,9 @@ fn plausible(app: &App) -> Component {
             "failuresInARow": standing.failures_in_a_row,
             "requestsUnderWay": standing.under_way,
             "requestsLimit": standing.limit,
+            "delivered": counts.ended(Outcome::Delivered),
+            "droppedByPlausible": counts.ended(Outcome::DroppedByPlausible),
+            "selfTest": app.traffic.self_test(),
         }),
     }
 }

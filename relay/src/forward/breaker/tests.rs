@@ -175,7 +175,7 @@ proptest! {
     #[test]
     fn it_never_sends_while_open_and_is_never_stuck(
         has_health_probe: bool,
-        steps in prop::collection::vec((0_u8..6, 0_u64..90, any::<u32>()), 0..200),
+        steps in prop::collection::vec((0_u8..6, 0_u16..90, any::<u32>()), 0..200),
     ) {
         let mut breaker = Breaker::new(has_health_probe);
         let mut now = Duration::ZERO;
@@ -196,12 +196,12 @@ proptest! {
                     Leave::At(at) => prop_assert!(now < at && before == State::Open),
                     Leave::Later => prop_assert!(out.iter().any(|pass| pass.era == breaker.era)),
                 },
-                2 => now += Duration::from_secs(number),
+                2 => now += Duration::from_secs(number.into()),
                 _ if out.is_empty() => {}
-                3 => breaker.give_back(out.swap_remove(number as usize % out.len())),
+                3 => breaker.give_back(out.swap_remove(usize::from(number) % out.len())),
                 sign => {
-                    let pass = out.swap_remove(number as usize % out.len());
-                    let sign = if sign == 4 { Sign::Well } else { Sign::Ill((number % 5 == 0).then(|| Duration::from_secs(number))) };
+                    let pass = out.swap_remove(usize::from(number) % out.len());
+                    let sign = if sign == 4 { Sign::Well } else { Sign::Ill((number % 5 == 0).then(|| Duration::from_secs(number.into()))) };
                     let is_current = pass.era == breaker.era;
                     breaker.report(pass, sign, now, random);
                     if before != State::Closed && breaker.state() == State::Closed {

@@ -155,14 +155,13 @@ impl Connection for HttpConnection {
         }
     }
 
-    fn tidy(&mut self) {
-        if self
-            .open
-            .as_ref()
-            .is_some_and(|o| o.idle_since.elapsed() >= IDLE_MAX)
-        {
+    fn tidy(&mut self) -> Option<Duration> {
+        let left = IDLE_MAX.saturating_sub(self.open.as_ref()?.idle_since.elapsed());
+        if left.is_zero() {
             self.open = None;
+            return None;
         }
+        Some(left)
     }
 }
 

@@ -1,0 +1,295 @@
+//! `doctor`: looks at everything a relay needs, and says what to do about what is not as it should be.
+
+use crate::cli::run::block_on;
+use crate::cli::{DoctorArgs, say};
+use crate::clock::{Clock, Moment};
+use crate::config::{self, Config, Public};
+use crate::forward::self_test::{self, Finding, Grade};
+use crate::forward::transport::Transport;
+use crate::forward::transport::http::Http;
+use crate::store::{FolderLock, OpenError};
+use crate::switch;
+use anyhow::bail;
+use rusqlite::{Connection, OpenFlags};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+/// When this was written, in milliseconds since 1970: 2026-01-01. A clock before it is wrong.
+const WRITTEN_AT: Moment = Moment(1_767_225_600_000);
+/// How far the clock may be from Plausible's, in seconds, before it is worth a word.
+const CLOCK_OFF_MAX: i64 = 300;
+/// Free disk below which the relay calls itself out of service, in bytes.
+const DISK_FREE_MIN: u64 = 10 * 1024 * 1024;
+
+/// `doctor`. Fails when anything is wrong.
+pub(super) fn run(args: &DoctorArgs) -> super::Outcome {
+    let mut findings = Vec::new();
+    match Config::load(&args.config.config, &config::process_env) {
+        Err(mistakes) => findings.push(
+            Finding::new("configuration", Grade::Wrong, mistakes.to_string().trim())
+                .advise("mend these; nothing else was looked at"),
+        ),
+        Ok(config) => {
+            findings.push(Finding::new("configuration", Grade::Ok, "it is valid"));
+            front_door(&config.public, &mut findings);
+            clock(&mut findings);
+            let on = data(&config, &mut findings);
+            block_on(async {
+                upstream(&config, args, &on, &mut findings).await;
+                Ok(())
+            })?;
+        }
+    }
+    show(&findings, args.json)?;
+    match findings.iter().filter(|f| f.grade == Grade::Wrong).count() {
+        0 => Ok(()),
+        n => bail!("{n} thing(s) are wrong"),
+    }
+}
+
+fn show(findings: &[Finding], json: bool) -> anyhow::Result<()> {
+    if json {
+        say(&serde_json::to_string_pretty(findings)?);
+        return Ok(());
+    }
+    for finding in findings {
+        let mark = match finding.grade {
+            Grade::Ok => "ok     ",
+            Grade::Note => "note   ",
+            Grade::Warning => "warning",
+            Grade::Wrong => "WRONG  ",
+        };
+        say(&format!("{mark} {}: {}", finding.what, finding.says));
+        if let Some(advice) = finding.advice.filter(|_| finding.grade > Grade::Ok) {
+            say(&format!("        {advice}"));
+        }
+    }
+    Ok(())
+}
+
+/// Whose address the relay takes for the client's.
+fn front_door(public: &Public, findings: &mut Vec<Finding>) {
+    const WHAT: &str = "public.trusted_proxies";
+    let everybody = public.trusted_proxies.iter().any(|net| net.prefix_len() == 0);
+    findings.push(if everybody {
+        Finding::new(
+            WHAT,
+            Grade::Wrong,
+            "everybody is trusted, so everybody can choose the address they seem to have",
+        )
+        .advise("list only the addresses of your own proxies")
+    } else if public.trusted_proxies.is_empty() && public.listen.ip().is_loopback() {
+        Finding::new(
+            WHAT,
+            Grade::Warning,
+            "the relay listens on loopback and trusts no proxy, so all visitors count as one",
+        )
+        .advise("list the proxy in front of the relay, such as \"127.0.0.1\"")
+    } else if public.trusted_proxies.is_empty() {
+        Finding::new(
+            WHAT,
+            Grade::Note,
+            "no proxy is trusted: right when browsers connect to the relay itself",
+        )
+        .advise("behind a proxy all visitors count as one until it is listed")
+    } else {
+        Finding::new(WHAT, Grade::Ok, "only what is listed is trusted")
+    });
+}
+
+fn clock(findings: &mut Vec<Finding>) {
+    let now = Clock::system().now();
+    findings.push(match now >= WRITTEN_AT {
+        true => Finding::new("clock", Grade::Ok, now.rfc3339()),
+        false => Finding::new("clock", Grade::Wrong, format!("{} is in the past", now.rfc3339()))
+            .advise("set the clock: pseudonyms change and events expire by it"),
+    });
+}
+
+/// Folder, disk and database; gives back the sites that are on. Changes nothing.
+fn data(config: &Config, findings: &mut Vec<Finding>) -> Vec<String> {
+    let folder = config.data_dir.as_path();
+    let what = format!("data folder {}", folder.display());
+    match std::fs::metadata(folder) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+            findings.push(Finding::new(
+                what,
+                Grade::Note,
+                "it is not there yet; the first start makes it",
+            ));
+            return Vec::new();
+        }
+        Err(error) => {
+            findings.push(
+                Finding::new(what, Grade::Wrong, error.to_string()).advise("the relay's user has to own it"),
+            );
+            return Vec::new();
+        }
+        Ok(about) if about.permissions().mode() & 0o077 != 0 => findings.push(
+            Finding::new(what, Grade::Warning, "others on this machine may look into it").advise("chmod 700"),
+        ),
+        Ok(_) => findings.push(Finding::new(what, Grade::Ok, "it is its owner's only")),
+    }
+    findings.push(match FolderLock::take(folder) {
+        Ok(_) => Finding::new(
+            "running relay",
+            Grade::Note,
+            "none is running on this data folder",
+        ),
+        Err(OpenError::InUse(..)) => {
+            Finding::new("running relay", Grade::Ok, "one is running on this data folder")
+        }
+        Err(error) => Finding::new("running relay", Grade::Wrong, error.to_string())
+            .advise("the relay's user has to own the data folder"),
+    });
+    disk(config, findings);
+    let path = folder.join("relay.db");
+    if !path.exists() {
+        findings.push(Finding::new(
+            "database",
+            Grade::Note,
+            "there is none yet; the first start makes it",
+        ));
+        return Vec::new();
+    }
+    match read_database(&path, config) {
+        Ok((verdict, on)) if verdict == "ok" => {
+            findings.push(Finding::new("database", Grade::Ok, "it is whole"));
+            on
+        }
+        Ok((verdict, on)) => {
+            findings.push(
+                Finding::new("database", Grade::Wrong, format!("it is damaged: {verdict}")).advise(
+                    "stop the relay, keep a copy of the file, and start it with an empty data folder",
+                ),
+            );
+            on
+        }
+        Err(error) => {
+            findings.push(
+                Finding::new("database", Grade::Wrong, format!("it cannot be read: {error}"))
+                    .advise("is it the relay's, and may the user you are read it?"),
+            );
+            Vec::new()
+        }
+    }
+}
+
+fn disk(config: &Config, findings: &mut Vec<Finding>) {
+    let Ok(disk) = rustix::fs::statvfs(&config.data_dir) else {
+        return;
+    };
+    let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+    let says = format!("{} MiB are free", free / (1024 * 1024));
+    findings.push(if free < DISK_FREE_MIN {
+        Finding::new("disk", Grade::Wrong, says).advise("make room: the relay takes no events without")
+    } else if free < config.spool.bytes_max as u64 * 2 {
+        Finding::new("disk", Grade::Warning, says)
+            .advise("it may fill before `spool.bytes_max` is reached; make room or lower that")
+    } else {
+        Finding::new("disk", Grade::Ok, says)
+    });
+}
+
+/// The first complaint of SQLite's quick check, or `ok`, and the sites that are on.
+fn read_database(path: &Path, config: &Config) -> rusqlite::Result<(String, Vec<String>)> {
+    let db = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+    let verdict = db.query_row("PRAGMA quick_check(1)", (), |row| row.get(0))?;
+    let mut on = Vec::new();
+    for site in &config.sites {
+        let locked = config.operator_lock || site.operator_lock;
+        if !locked && switch::read(&db, &site.domain)?.0 {
+            on.push(site.domain.clone());
+        }
+    }
+    Ok((verdict, on))
+}
+
+/// Plausible, for the sites that are on: off means that nothing is sent.
+async fn upstream(config: &Config, args: &DoctorArgs, on: &[String], findings: &mut Vec<Finding>) {
+    let url = &config.upstream.url;
+    if url.starts_with("http://") {
+        findings.push(
+            Finding::new("upstream.url", Grade::Note, format!("{url} is not encrypted"))
+                .advise("right on one machine or a network of your own; else use https"),
+        );
+    }
+    let http = match Http::new(&config.upstream) {
+        Ok(http) => http,
+        Err(error) => {
+            findings.push(
+                Finding::new("upstream.url", Grade::Wrong, error.to_string())
+                    .advise("does this machine have CA certificates?"),
+            );
+            return;
+        }
+    };
+    let mut connection = http.connection();
+    for site in &config.sites {
+        let site = site.domain.as_str();
+        if !args.even_if_off && !on.iter().any(|on| on == site) {
+            findings.push(
+                Finding::new(site, Grade::Note, "it is off, so Plausible was not asked")
+                    .advise("`--even-if-off` asks all the same"),
+            );
+            continue;
+        }
+        let (asked, date) = self_test::ask(&mut connection, &config.upstream, site).await;
+        findings.extend(asked.into_iter().map(|finding| Finding {
+            what: format!("{site}: {}", finding.what),
+            ..finding
+        }));
+        if let Some(off) = date.and_then(|date| clock_off(&date))
+            && off.abs() > CLOCK_OFF_MAX
+        {
+            findings.push(
+                Finding::new(
+                    "clock",
+                    Grade::Warning,
+                    format!("it is {off} s ahead of Plausible's"),
+                )
+                .advise("set the clock of the one that is wrong"),
+            );
+        }
+        if args.send_test_event {
+            findings.push(self_test::count_an_event(&mut connection, &config.upstream, site).await);
+        }
+    }
+}
+
+/// How many seconds this machine's clock is ahead of an HTTP date.
+fn clock_off(date: &str) -> Option<i64> {
+    let theirs = jiff::fmt::rfc2822::parse(date).ok()?.timestamp().as_second();
+    Some(Clock::system().now().0 / 1000 - theirs)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whom_the_front_door_trusts_is_judged() {
+        let check = |listen: &str, proxies: &str, want: Grade| {
+            let text = format!(
+                "[public]\nlisten = \"{listen}\"\ntrusted_proxies = {proxies}\n[upstream]\nurl = \"http://127.0.0.1:9\"\n[[site]]\ndomain = \"a.example\"\n"
+            );
+            let config = Config::parse("relay.toml", &text, Path::new(""), &|_| None).unwrap();
+            let mut findings = Vec::new();
+            front_door(&config.public, &mut findings);
+            assert_eq!(findings[0].grade, want, "{listen} {proxies}");
+        };
+        check("127.0.0.1:1", "[]", Grade::Warning);
+        check("0.0.0.0:1", "[]", Grade::Note);
+        check("0.0.0.0:1", "[\"10.0.0.0/8\"]", Grade::Ok);
+        check("127.0.0.1:1", "[\"127.0.0.1\"]", Grade::Ok);
+        check("127.0.0.1:1", "[\"0.0.0.0/0\"]", Grade::Wrong);
+        check("127.0.0.1:1", "[\"10.0.0.1\", \"::/0\"]", Grade::Wrong);
+    }
+
+    #[test]
+    fn a_date_of_plausibles_tells_how_far_the_clock_is_off() {
+        let off = clock_off("Thu, 01 Jan 2026 00:00:00 GMT").unwrap();
+        assert!(off > 0);
+        assert_eq!(clock_off("yesterday"), None);
+    }
+}

@@ -1,0 +1,103 @@
+//! `doctor`: what it finds, what it says about it, and that it asks Plausible only for sites that are on.
+
+use crate::EXE;
+use feedback_tests::{Answer, MiniPlausible, SITE, Setup};
+use serde_json::Value;
+
+/// The grade of the first finding about something, of a run that ended with this code.
+async fn grade(setup: &Setup, arguments: &[&str], code: i32, about: &str) -> String {
+    let done = setup
+        .command(EXE, &[&["doctor", "--json"], arguments].concat(), "")
+        .await;
+    assert_eq!(done.code, Some(code), "{done:?}");
+    let findings: Vec<Value> = serde_json::from_str(&done.out).unwrap();
+    let found = findings
+        .iter()
+        .find(|finding| finding["what"].as_str().unwrap().contains(about));
+    found.unwrap_or_else(|| panic!("nothing about {about}: {done:?}"))["grade"]
+        .as_str()
+        .unwrap()
+        .to_owned()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_doctor_looks_at_everything_and_asks_plausible_only_for_what_is_on() {
+    let mut plausible = MiniPlausible::start().await;
+    let setup = Setup::new(&plausible.url());
+    assert_eq!(
+        grade(&setup, &[], 0, "data folder").await,
+        "note",
+        "not there yet"
+    );
+    assert_eq!(grade(&setup, &[], 0, SITE).await, "note", "off");
+    assert_eq!(plausible.connections(), 0, "off means that nothing is sent");
+    assert_eq!(grade(&setup, &["--even-if-off"], 0, "events API").await, "ok");
+    assert!(plausible.connections() > 0);
+
+    let on = setup.command(EXE, &["switch", "on", "--site", SITE], "").await;
+    assert_eq!(on.code, Some(0), "{on:?}");
+    for (about, want) in [
+        ("configuration", "ok"),
+        ("trusted_proxies", "ok"),
+        ("clock", "ok"),
+        ("data folder", "ok"),
+        ("running relay", "note"),
+        ("database", "ok"),
+        ("upstream.url", "note"),
+        ("health", "ok"),
+        ("events API", "ok"),
+    ] {
+        assert_eq!(grade(&setup, &[], 0, about).await, want, "{about}");
+    }
+    let relay = setup.spawn(EXE).await;
+    assert_eq!(grade(&setup, &[], 0, "running relay").await, "ok", "it runs");
+    assert_eq!(
+        grade(&setup, &[], 0, "database").await,
+        "ok",
+        "and may be looked into"
+    );
+    relay.stop().await;
+    assert_eq!(plausible.count(), 0, "nothing of this counts");
+
+    assert_eq!(grade(&setup, &["--send-test-event"], 0, "test event").await, "ok");
+    plausible.queue([Answer::AcceptWith("x-plausible-dropped", "1")]);
+    assert_eq!(
+        grade(&setup, &["--send-test-event"], 1, "test event").await,
+        "wrong"
+    );
+    let sent = &plausible.arrivals()[0];
+    assert_eq!(
+        (sent.body["name"].as_str(), plausible.count()),
+        (Some("Relay Test"), 2)
+    );
+
+    plausible.health(500);
+    assert_eq!(grade(&setup, &[], 1, "health").await, "wrong");
+    plausible.health(404);
+    assert_eq!(grade(&setup, &[], 0, "health").await, "note");
+    plausible.go_away().await;
+    assert_eq!(grade(&setup, &[], 1, "events API").await, "wrong");
+    let broken = setup.with("upstream", "concurrency = 0");
+    assert_eq!(grade(&broken, &[], 1, "configuration").await, "wrong");
+    let told = broken.command(EXE, &["doctor"], "").await;
+    assert!(told.out.starts_with("WRONG   configuration:"), "{told:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_relay_asks_at_the_start_for_what_is_on_and_health_tells() {
+    let plausible = MiniPlausible::start().await;
+    let setup = Setup::new(&plausible.url());
+    setup.start_on().await.stop().await;
+    assert_eq!(plausible.connections(), 0, "it was off at the start");
+    let relay = setup.start().await;
+    let found = feedback_tests::eventually("it has asked", async || {
+        let health = relay.get_admin("/actuator/health").await.json();
+        let found = health["components"]["plausible"]["details"]["selfTest"][SITE].clone();
+        found.is_array().then_some(found)
+    })
+    .await;
+    let grades: Vec<_> = found.as_array().unwrap().iter().map(|f| &f["grade"]).collect();
+    assert_eq!(grades, ["ok", "ok"], "{found}");
+    assert_eq!(plausible.count(), 0, "nothing of this counts");
+    relay.stop().await;
+}
