@@ -77,8 +77,14 @@ pub(super) fn judge(results: &Results) -> Vec<Aim> {
             });
         }
     }
-    if let Some(steady) = results.steady {
-        aims.extend(steadiness(&steady));
+    match &results.steady {
+        Some(Ok(steady)) => aims.extend(steadiness(steady)),
+        Some(Err(why)) => aims.push(Aim {
+            aim: format!("{STEADY_RATE:.0} events/s taken and delivered on one core"),
+            found: why.replace('|', "/"),
+            met: false,
+        }),
+        None => {}
     }
     aims
 }
@@ -127,7 +133,7 @@ pub(super) mod tests {
         Results {
             load_before: 0.25,
             rows: rows.collect(),
-            steady,
+            steady: steady.map(Ok),
         }
     }
 
@@ -161,6 +167,14 @@ pub(super) mod tests {
         let aims = judge(&results(&[(Contender::Relay, &[50.0])], None));
         assert_eq!(aims.len(), 1);
         assert!(judge(&results(&[], None)).is_empty());
+    }
+
+    #[test]
+    fn a_rate_that_could_not_be_held_is_a_missed_aim() {
+        let mut results = results(&[], None);
+        results.steady = Some(Err("3 of 9 events are missing".to_owned()));
+        let aims = judge(&results);
+        assert!(aims.len() == 1 && !aims[0].is_met(), "{aims:?}");
     }
 
     #[test]

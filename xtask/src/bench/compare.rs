@@ -97,7 +97,8 @@ pub(super) struct Results {
     /// The machine's load average before the first round: what else went on.
     pub(super) load_before: f64,
     pub(super) rows: Vec<(Contender, Vec<Sample>)>,
-    pub(super) steady: Option<Steady>,
+    /// The steady rate, or why it could not be held: one core may not be enough, and the rows stand without it.
+    pub(super) steady: Option<Result<Steady, String>>,
 }
 
 pub(super) fn run(compare: &Compare) -> Result<ExitCode> {
@@ -182,7 +183,7 @@ fn measure(
         }
     }
     let steady = match contenders.iter().any(|c| c.middle() == Middle::Relay) {
-        true => Some(hold_steady(programs, &sink, lengths).context("the relay at a steady rate")?),
+        true => Some(hold_steady(programs, &sink, lengths).map_err(|error| format!("{error:#}"))),
         false => None,
     };
     Ok(Results {

@@ -66,7 +66,7 @@ pub(super) fn text(results: &Results, aims: &[Aim]) -> String {
     if held_back {
         text.push_str("≥: generator and sink had no more to give, so the middle could do more.\n");
     }
-    if let Some(steady) = results.steady {
+    if let Some(Ok(steady)) = &results.steady {
         let _ = writeln!(
             text,
             "\nThe relay offered {STEADY_RATE:.0} events/s in batches of ten: {:.0} events/s delivered, the last {:.2} s \
