@@ -10,7 +10,7 @@ use std::time::Duration;
 
 /// How long the relay may take to trust network and Plausible again, at its longest pause between two tries.
 const LONG: Duration = Duration::from_secs(180);
-/// How often the faults change, and how long each of them lasts.
+/// How often the faults change, and how long each lasts.
 const CHANGES: usize = 40;
 const EACH_FOR: Duration = Duration::from_millis(250);
 

@@ -184,12 +184,12 @@ async fn a_kill_between_the_answer_and_its_booking_delivers_again_and_goes_on() 
     db.execute_batch("BEGIN IMMEDIATE").unwrap();
     plausible.come_back().await;
     within(LONG, "the first was answered", async || {
-        (plausible.count() > 0).then_some(())
+        (!plausible.numbers().is_empty()).then_some(())
     })
     .await;
     relay.kill();
     db.execute_batch("ROLLBACK").unwrap();
-    let answered = plausible.count();
+    let answered = plausible.numbers().len();
 
     for _ in 0..2 {
         let relay = setup.spawn(EXE).await;

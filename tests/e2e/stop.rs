@@ -108,7 +108,10 @@ async fn a_second_signal_ends_at_once_and_keeps_what_was_acknowledged() {
         relay.try_send(&Post::batch(&[load(1)])).await.unwrap().status,
         202
     );
-    eventually("it is under way", async || (plausible.count() == 1).then_some(())).await;
+    eventually("it is under way", async || {
+        (plausible.numbers() == [1]).then_some(())
+    })
+    .await;
     relay.terminate();
     eventually("it is stopping", async || {
         relay.log().contains("stopping").then_some(())

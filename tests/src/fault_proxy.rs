@@ -166,8 +166,10 @@ async fn converse(mut client: TcpStream, line: Line) {
         )
     };
     let ended_well = tokio::select! {
-        both = both => both.is_ok(),
+        // First, so that nothing slips through a connection that is to be reset.
+        biased;
         _ = faults.wait_for(|fault| matches!(fault, Fault::Refuse | Fault::Reset)) => false,
+        both = both => both.is_ok(),
     };
     if !ended_well {
         reset([&client, &server]);

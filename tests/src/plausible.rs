@@ -282,7 +282,7 @@ async fn converse(mut stream: TcpStream, connection: usize, state: Arc<State>) {
         if !arrival.is_event() {
             let health = state.health.lock().unwrap().clone();
             state.requests.lock().unwrap().probes += 1;
-            if !health.give(&mut stream).await {
+            if !health.give(&mut stream, ()).await {
                 return;
             }
             continue;
@@ -291,9 +291,7 @@ async fn converse(mut stream: TcpStream, connection: usize, state: Arc<State>) {
         let answer = queued.unwrap_or_else(|| (state.rule.lock().unwrap())(&arrival));
         arrival.answer = answer.clone();
         let under_way = UnderWay::new(&state, arrival);
-        let goes_on = answer.give(&mut stream).await;
-        drop(under_way);
-        if !goes_on {
+        if !answer.give(&mut stream, under_way).await {
             return;
         }
     }

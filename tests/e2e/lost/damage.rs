@@ -61,7 +61,7 @@ async fn a_torn_write_ahead_log_costs_its_end_and_not_the_start() {
     let mut recovered_before = 0;
     for percent in [0, 1, 10, 50, 90, 100] {
         plausible.go_away().await;
-        let seen = plausible.count();
+        let seen = plausible.numbers().len();
         let setup = Setup::new(&plausible.url())
             .with_a_small_policy()
             .switched_on(EXE)

@@ -78,8 +78,9 @@ impl Answer {
         )
     }
 
-    /// Gives the answer. `false` when the connection ends with it.
-    pub(super) async fn give(self, stream: &mut TcpStream) -> bool {
+    /// Gives the answer. `false` when the connection ends with it. What is given to be held is held until
+    /// the first byte of the answer is about to be written.
+    pub(super) async fn give<T>(self, stream: &mut TcpStream, held: T) -> bool {
         let ok = |headers: &[(&str, &str)]| wire::response(202, headers, "ok");
         let (text, then) = match self {
             Self::Accept => (ok(&[]), Then::Keep),
@@ -90,7 +91,10 @@ impl Answer {
                 tokio::time::sleep(delay).await;
                 (ok(&[]), Then::Keep)
             }
-            Self::Drip(pause) => return drip(stream, ok(&[]).as_bytes(), pause).await,
+            Self::Drip(pause) => {
+                drop(held);
+                return drip(stream, ok(&[]).as_bytes(), pause).await;
+            }
             Self::Interim => {
                 let hints = "HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: </>\r\n\r\n";
                 (hints.to_owned() + &ok(&[]), Then::Keep)
@@ -114,6 +118,8 @@ impl Answer {
             }
             Self::Garbage => ("\u{1}\u{2} this is not HTTP \r\n\r\n".to_owned(), Then::Keep),
         };
+        // Where there is no answer it is held until the other end gives up.
+        let _held = text.is_empty().then_some(held);
         if stream.write_all(text.as_bytes()).await.is_err() {
             return false;
         }
