@@ -1,6 +1,6 @@
 //! The forwarder: takes what the spool holds to Plausible, oldest first, each visitor's events in order.
 //!
-//! Each of the spool's buckets is a [lane](lane) with one request under way at a time and a connection of
+//! Each of the spool's buckets is a lane with one request under way at a time and a connection of
 //! its own, and a visitor is always in the same lane, so order is kept without looking at visitors. How
 //! many lanes send at once follows how fast Plausible answers ([`limiter`]); while it is away nothing is
 //! sent ([`breaker`]). An event leaves the spool only when Plausible answered, or when it is too old; one

@@ -78,6 +78,17 @@ fn all_mistakes_are_reported_together_with_key_and_line() {
         &["relay.toml:3: `site.origins`", "relay.toml:5: `upstream.url`"],
     );
     check(
+        &format!(
+            "{site}[upstream]\nurl = \"https://p.example\"\nca_file = \"nowhere.pem\"\nhealth_path = \"health\"\nwhen_unknown = \"maybe\"\nlate_after_s = 0\n"
+        ),
+        &[
+            "relay.toml:5: `upstream.ca_file`",
+            "relay.toml:6: `upstream.health_path`",
+            "relay.toml:7: `upstream.when_unknown`",
+            "relay.toml:8: `upstream.late_after_s`",
+        ],
+    );
+    check(
         &format!("plan = \"nowhere.toml\"\n{site}[upstream]\nurl = \"https://p.example\""),
         &["relay.toml:1: `plan` names a file that cannot be read"],
     );
