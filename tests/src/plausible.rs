@@ -269,7 +269,10 @@ async fn converse(mut stream: TcpStream, connection: usize, state: Arc<State>) {
         };
         if !arrival.header("x-debug-request").is_empty() {
             // The self-test, which has no event Plausible would take.
-            if !Answer::Status(400, &[], r#"{"errors":{}}"#).give(&mut stream).await {
+            if !Answer::Status(400, &[], r#"{"errors":{}}"#)
+                .give(&mut stream, ())
+                .await
+            {
                 return;
             }
             continue;
