@@ -15,6 +15,7 @@ pub use lock::{FolderLock, Holder, make_folder};
 pub use salvage::{Rebuilt, open_or_rebuild};
 
 use crate::clock::Clock;
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, ErrorCode, OpenFlags};
 use schema::Tables;
 use std::fs::File;
@@ -171,6 +172,9 @@ pub fn open(folder: &Path) -> Result<Connection, OpenError> {
     let open = || {
         let mut db = Connection::open(&path)?;
         db.busy_timeout(BUSY_TIMEOUT)?;
+        // Otherwise a statement is planned anew whenever what is bound to it changes, which costs more than
+        // running it.
+        db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
         // FULL makes a commit wait for the disk: 202 means on disk. secure_delete overwrites what is deleted.
         db.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA secure_delete = ON;")?;
         let tables = schema::bring_up_to_date(&mut db)?;
