@@ -4,6 +4,7 @@
 //! until Plausible answered, or until it expires, is purged or cannot be read any more; each of these
 //! is booked in the ledger by the transaction that deletes it, so nothing is counted twice.
 
+mod fresh;
 pub mod inspect;
 mod lanes;
 mod leave;
@@ -28,7 +29,7 @@ use crate::store::{Store, StoreError};
 use crate::switch::Permit;
 use lanes::Lane;
 use relay_event::{EventId, Outcome};
-use rows::{ROW_OVERHEAD, Row, Stored, insert, oldest};
+use rows::{Place, ROW_OVERHEAD, Row, Stored, insert, oldest};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -118,9 +119,11 @@ impl Spool {
         // Not the spool itself: it would keep the store alive, and the store it.
         let (metrics, bytes, stored) = (&spool.metrics, &spool.bytes, &spool.stored);
         let (metrics, bytes, stored) = (Arc::clone(metrics), Arc::clone(bytes), Arc::clone(stored));
-        spool
-            .store
-            .after_rebuild(move |db| recount(db, &metrics, &bytes, &stored));
+        let lanes = Arc::clone(&spool.lanes);
+        spool.store.after_rebuild(move |db| {
+            recount(db, &metrics, &bytes, &stored);
+            lanes.iter().for_each(|lane| lane.fresh.forget());
+        });
         spool.sweep().await?;
         Ok(spool)
     }
@@ -136,11 +139,11 @@ impl Spool {
         let reserved: u64 = rows.iter().map(Row::bytes).sum();
         let taken = self.bytes.fetch_add(reserved, Ordering::Relaxed);
         let room = (self.limits.bytes_max as u64).saturating_sub(taken);
-        let buckets: Vec<u8> = rows.iter().map(|row| row.bucket).collect();
+        let places: Vec<Place> = rows.iter().map(Row::place).collect();
         let count = batch.len();
         let after = {
             let spool = self.clone();
-            move |result: Result<&Vec<Stored>, &StoreError>| spool.book(batch, &buckets, reserved, result)
+            move |result: Result<&Vec<Stored>, &StoreError>| spool.book(batch, &places, reserved, result)
         };
         let written = self.store.write(move |db| insert(db, &rows, room), after).await;
         self.metrics
@@ -156,7 +159,7 @@ impl Spool {
     fn book(
         &self,
         batch: Vec<Incoming>,
-        buckets: &[u8],
+        places: &[Place],
         reserved: u64,
         result: Result<&Vec<Stored>, &StoreError>,
     ) {
@@ -168,11 +171,19 @@ impl Spool {
             }
             return;
         };
-        for (incoming, stored) in batch.into_iter().zip(stored) {
+        for ((incoming, stored), row) in batch.into_iter().zip(stored).zip(places) {
             match stored {
-                Stored::Yes(bytes) => {
+                Stored::Yes { seq, bytes } => {
                     unused -= bytes;
                     incoming.ticket.spooled();
+                    let lane = &self.lanes[usize::from(row.bucket) % self.lanes.len()];
+                    lane.fresh.arrived(Waiting {
+                        seq: *seq,
+                        stored_at: row.stored_at,
+                        scrubbed: Some(incoming.scrubbed),
+                    });
+                    // A bell that was rung stays rung until its lane has heard it.
+                    lane.bell.notify_one();
                 }
                 Stored::Duplicate => incoming.ticket.end(Outcome::Duplicate),
                 Stored::Full => incoming.ticket.end(Outcome::SpoolFull),
@@ -187,12 +198,6 @@ impl Spool {
                 oldest => oldest,
             };
             self.metrics.ledger.note_spool(bytes, oldest);
-            // A bell that was rung stays rung until its lane has heard it.
-            buckets.iter().for_each(|bucket| {
-                self.lanes[usize::from(*bucket) % self.lanes.len()]
-                    .bell
-                    .notify_one()
-            });
         }
     }
 

@@ -1,10 +1,12 @@
 //! The lanes: how what waits is read for delivery, oldest first, each visitor's events in order.
 
+use super::fresh::Fresh;
 use super::{BUCKETS, Spool, Waiting, millis, record};
 use crate::clock::Moment;
 use crate::store::StoreError;
 use relay_event::Outcome;
-use rusqlite::{Connection, params};
+use rusqlite::{Connection, OptionalExtension, params};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 use tokio::sync::Notify;
@@ -21,6 +23,8 @@ pub(super) struct Lane {
     /// When it was last looked into, in milliseconds since 1970: parked events that came due since then are
     /// news to whoever takes from it.
     pub(super) looked: AtomicI64,
+    /// What it is given without a look at the disk.
+    pub(super) fresh: Fresh,
 }
 
 impl Default for Lane {
@@ -28,6 +32,7 @@ impl Default for Lane {
         Self {
             bell: Notify::new(),
             looked: AtomicI64::new(i64::MIN),
+            fresh: Fresh::default(),
         }
     }
 }
@@ -38,6 +43,12 @@ struct Look {
     unreadable: Vec<(i64, Outcome)>,
     /// The highest number seen, where there may be more behind it.
     up_to: Option<i64>,
+    /// Nothing else waits.
+    has_all: bool,
+    /// There was more than was asked for.
+    more: bool,
+    /// When the next parked event comes due.
+    next_due: Option<Moment>,
 }
 
 impl Spool {
@@ -61,6 +72,9 @@ impl Spool {
     /// # Errors
     /// When the database cannot be read.
     pub async fn take(&self, lane: usize, after: i64, count: usize) -> Result<Vec<Waiting>, StoreError> {
+        if let Some(fresh) = self.lanes[lane].fresh.take(after, count, self.clock.now()) {
+            return Ok(fresh);
+        }
         let mut after = after;
         loop {
             let look = self.look(lane, after, count).await?;
@@ -111,8 +125,9 @@ impl Spool {
                     found.push(row?);
                 }
             }
+            let next_due = next_due(db, &buckets, now)?;
             found.sort_unstable_by_key(|(seq, _)| *seq);
-            let more = found.len() > count;
+            let (has_all, more) = (found.len() < count, found.len() > count);
             found.truncate(count);
             let (mut waiting, mut unreadable) = (Vec::new(), Vec::new());
             let up_to = found.last().map(|(seq, _)| *seq);
@@ -122,17 +137,28 @@ impl Spool {
                     Err(why) => unreadable.push((seq, why.outcome())),
                 }
             }
-            Ok((
-                Look {
-                    waiting,
-                    unreadable,
-                    up_to,
-                },
+            Ok(Look {
+                waiting,
+                unreadable,
+                up_to,
+                has_all,
                 more,
-            ))
+                next_due,
+            })
         };
-        let (look, more) = self.store.run(work).await?;
-        if !more {
+        // On the writer, so that nothing is stored between the look and what is noted of it.
+        let lanes = Arc::clone(&self.lanes);
+        let booked = move |look: Result<&Look, &StoreError>| {
+            if let Ok(look) = look {
+                lanes[lane].fresh.looked(
+                    look.up_to.map_or(after, |up_to| up_to.max(after)),
+                    look.has_all,
+                    look.next_due,
+                );
+            }
+        };
+        let look = self.store.write(work, booked).await?;
+        if !look.more {
             // What did not fit is still news.
             self.lanes[lane].looked.store(now.0, Ordering::Relaxed);
         }
@@ -151,13 +177,20 @@ impl Spool {
     /// When the change did not reach the disk; the event is not parked then.
     pub async fn park(&self, seq: i64, until: Moment) -> Result<(), StoreError> {
         let until = until.0.min(self.clock.now().0.saturating_add(millis(PARK_MAX)));
-        self.store
-            .run(move |db| {
-                db.prepare_cached("UPDATE spool SET not_before = ?2 WHERE seq = ?1")?
-                    .execute([seq, until])
-                    .map(drop)
-            })
-            .await
+        let lanes = Arc::clone(&self.lanes);
+        let work = move |db: &Connection| {
+            let sql = "UPDATE spool SET not_before = ?2 WHERE seq = ?1 RETURNING bucket";
+            let mut set = db.prepare_cached(sql)?;
+            set.query_row([seq, until], |row| row.get::<_, u8>(0)).optional()
+        };
+        let after = move |bucket: Result<&Option<u8>, &StoreError>| {
+            if let Ok(Some(bucket)) = bucket {
+                lanes[usize::from(*bucket) % lanes.len()]
+                    .fresh
+                    .parked(Moment(until));
+            }
+        };
+        self.store.write(work, after).await.map(drop)
     }
 
     /// When the next parked event of a lane comes due; `None` when none is parked. It may lie in the past
@@ -167,17 +200,20 @@ impl Spool {
     /// When the database cannot be read.
     pub async fn next_parked(&self, lane: usize) -> Result<Option<Moment>, StoreError> {
         let buckets: Vec<u8> = self.buckets(lane).collect();
-        let next = move |db: &Connection| {
-            let mut first = db.prepare_cached(
-                "SELECT min(not_before) FROM spool WHERE bucket = ?1 AND not_before IS NOT NULL",
-            )?;
-            let mut next: Option<i64> = None;
-            for bucket in &buckets {
-                let first: Option<i64> = first.query_row([bucket], |row| row.get(0))?;
-                next = [next, first].into_iter().flatten().min();
-            }
-            Ok(next.map(Moment))
-        };
-        self.store.run(next).await
+        self.store
+            .run(move |db| next_due(db, &buckets, Moment(i64::MIN)))
+            .await
     }
+}
+
+/// When the next event that is parked beyond a moment comes due.
+fn next_due(db: &Connection, buckets: &[u8], beyond: Moment) -> rusqlite::Result<Option<Moment>> {
+    let mut first =
+        db.prepare_cached("SELECT min(not_before) FROM spool WHERE bucket = ?1 AND not_before > ?2")?;
+    let mut next: Option<i64> = None;
+    for bucket in buckets {
+        let first: Option<i64> = first.query_row(params![bucket, beyond.0], |row| row.get(0))?;
+        next = [next, first].into_iter().flatten().min();
+    }
+    Ok(next.map(Moment))
 }

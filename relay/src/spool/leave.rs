@@ -120,6 +120,10 @@ impl Spool {
         };
         let after = move |result: Result<&(Removed, i64), &StoreError>| {
             if let Ok((removed, oldest)) = result {
+                if outcome == Outcome::Purged {
+                    // Nor may it be handed to a lane from memory.
+                    spool.lanes.iter().for_each(|lane| lane.fresh.forget());
+                }
                 spool.metrics.ledger.end_spooled(outcome, removed.events);
                 let gone = removed.quarantined + removed.quarantine_dropped;
                 spool

@@ -175,6 +175,7 @@ impl Spool {
             spool.metrics.quarantined.set(*held);
             for lane in spool.lanes.iter() {
                 lane.looked.store(i64::MIN, Ordering::Relaxed);
+                lane.fresh.forget();
                 lane.bell.notify_one();
             }
         };

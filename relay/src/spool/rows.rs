@@ -100,8 +100,15 @@ pub(super) fn oldest(db: &Connection) -> rusqlite::Result<i64> {
     Ok(oldest.unwrap_or(0))
 }
 
-pub(super) struct Row {
+/// Where a row belongs: its lane, and when it was stored.
+#[derive(Clone, Copy)]
+pub(super) struct Place {
     pub(super) bucket: u8,
+    pub(super) stored_at: Moment,
+}
+
+pub(super) struct Row {
+    bucket: u8,
     site: String,
     stored_at: Moment,
     seen: Option<[u8; 16]>,
@@ -137,6 +144,13 @@ impl Row {
         }
     }
 
+    pub(super) fn place(&self) -> Place {
+        Place {
+            bucket: self.bucket,
+            stored_at: self.stored_at,
+        }
+    }
+
     /// What the row counts against `spool.bytes_max`.
     pub(super) fn bytes(&self) -> u64 {
         self.record.len() as u64 + ROW_OVERHEAD
@@ -144,7 +158,11 @@ impl Row {
 }
 
 pub(super) enum Stored {
-    Yes(u64),
+    /// On disk, under this number and with this many bytes.
+    Yes {
+        seq: i64,
+        bytes: u64,
+    },
     Duplicate,
     Full,
 }
@@ -152,7 +170,7 @@ pub(super) enum Stored {
 impl Stored {
     pub(super) fn outcome(&self) -> Option<Outcome> {
         match self {
-            Self::Yes(_) => None,
+            Self::Yes { .. } => None,
             Self::Duplicate => Some(Outcome::Duplicate),
             Self::Full => Some(Outcome::SpoolFull),
         }
@@ -179,7 +197,10 @@ pub(super) fn insert(db: &Connection, rows: &[Row], room: u64) -> rusqlite::Resu
         }
         insert.execute(params![row.bucket, row.site, row.stored_at.0, row.record])?;
         left -= bytes;
-        stored.push(Stored::Yes(bytes));
+        stored.push(Stored::Yes {
+            seq: db.last_insert_rowid(),
+            bytes,
+        });
     }
     Ok(stored)
 }
