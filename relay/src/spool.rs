@@ -13,6 +13,7 @@ mod model;
 mod quarantine;
 mod record;
 mod rows;
+mod seen;
 #[cfg(test)]
 mod tests;
 
@@ -30,6 +31,7 @@ use crate::switch::Permit;
 use lanes::Lane;
 use relay_event::{EventId, Outcome};
 use rows::{Place, ROW_OVERHEAD, Row, Stored, insert, oldest};
+use seen::Seen;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -80,6 +82,7 @@ pub struct Spool {
     /// Bytes that wait; changed on the writer alone.
     stored: Arc<AtomicU64>,
     lanes: Arc<[Lane]>,
+    seen: Seen,
     /// When the database was last tried out, and what came of it.
     probed: Arc<Mutex<Option<Probe>>>,
 }
@@ -96,8 +99,11 @@ impl Spool {
         limits: SpoolConfig,
         lanes: usize,
     ) -> Result<Self, StoreError> {
+        let seen = Seen::default();
+        let remembered = seen.clone();
         let (events, bytes, held) = store
-            .run(|db| {
+            .run(move |db| {
+                remembered.read(db)?;
                 let (events, bytes) = rows::total(db)?;
                 Ok((events, bytes, quarantine::held(db)?))
             })
@@ -114,6 +120,7 @@ impl Spool {
             lanes: (0..lanes.clamp(1, usize::from(BUCKETS)))
                 .map(|_| Lane::default())
                 .collect(),
+            seen,
             probed: Arc::default(),
         };
         // Not the spool itself: it would keep the store alive, and the store it.
@@ -141,11 +148,18 @@ impl Spool {
         let room = (self.limits.bytes_max as u64).saturating_sub(taken);
         let places: Vec<Place> = rows.iter().map(Row::place).collect();
         let count = batch.len();
+        let claim = self.seen.claim();
         let after = {
-            let spool = self.clone();
-            move |result: Result<&Vec<Stored>, &StoreError>| spool.book(batch, &places, reserved, result)
+            let (spool, claim) = (self.clone(), claim.clone());
+            move |result: Result<&Vec<Stored>, &StoreError>| {
+                if result.is_err() {
+                    claim.take_back();
+                }
+                spool.book(batch, &places, reserved, result);
+            }
         };
-        let written = self.store.write(move |db| insert(db, &rows, room), after).await;
+        let work = move |db: &rusqlite::Connection| insert(db, &rows, room, &claim);
+        let written = self.store.write(work, after).await;
         self.metrics
             .spool_write_duration
             .observe(started.elapsed().as_secs_f64());

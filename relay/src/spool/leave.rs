@@ -6,12 +6,6 @@ use crate::store::StoreError;
 use relay_event::Outcome;
 use rusqlite::{Connection, OptionalExtension};
 use std::sync::atomic::Ordering;
-use std::time::Duration;
-
-/// How long an event id is remembered, so that a repeated batch is stored once.
-const SEEN_FOR: Duration = Duration::from_secs(3600);
-/// Most event ids remembered. Above it the oldest are forgotten early.
-const SEEN_MAX: u32 = 1_000_000;
 
 /// Which events to purge: those that fit all that is named.
 #[derive(Clone, Debug, Default)]
@@ -74,14 +68,18 @@ impl Spool {
         self.store.tidy_after_next_commit();
         let now = self.clock.now();
         let too_old = now.0.saturating_sub(millis(self.limits.age_max));
-        let forget = now.0.saturating_sub(millis(SEEN_FOR));
+        let seen = self.seen.clone();
+        self.store
+            .write(move |db| seen.trim(db, now), {
+                let seen = self.seen.clone();
+                move |trimmed: Result<&Vec<_>, &StoreError>| {
+                    if let Ok(trimmed) = trimmed {
+                        seen.forget(trimmed);
+                    }
+                }
+            })
+            .await?;
         self.remove(Outcome::Expired, move |db| {
-            db.prepare_cached("DELETE FROM seen WHERE at < ?1")?
-                .execute([forget])?;
-            db.prepare_cached(
-                "DELETE FROM seen WHERE at < (SELECT at FROM seen ORDER BY at DESC LIMIT 1 OFFSET ?1)",
-            )?
-            .execute([SEEN_MAX])?;
             // Up to the first that is young enough, so that a long spool is not read through each time. One
             // that a jump of the clock hides behind it is noticed when it is its turn to be sent.
             let young = "SELECT seq FROM spool WHERE stored_at >= ?1 ORDER BY seq LIMIT 1";

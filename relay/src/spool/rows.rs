@@ -1,5 +1,6 @@
 //! The spool's table: what goes into it and what leaves it, inside a transaction.
 
+use super::seen::{Claim, Id};
 use super::{BUCKETS, Incoming, Purge, record};
 use crate::clock::Moment;
 use relay_event::Outcome;
@@ -111,7 +112,7 @@ pub(super) struct Row {
     bucket: u8,
     site: String,
     stored_at: Moment,
-    seen: Option<[u8; 16]>,
+    seen: Option<Id>,
     record: Vec<u8>,
 }
 
@@ -125,9 +126,9 @@ impl Row {
                 .chain_update(id.0)
                 .chain_update(scrubbed.site())
                 .finalize();
-            let mut short = [0; 16];
-            short.copy_from_slice(&hash[..16]);
-            short
+            let mut short = [0; size_of::<Id>()];
+            short.copy_from_slice(&hash[..size_of::<Id>()]);
+            Id::from_be_bytes(short)
         });
         let bucket = last % BUCKETS;
         let columns = record::Row {
@@ -177,8 +178,13 @@ impl Stored {
     }
 }
 
-pub(super) fn insert(db: &Connection, rows: &[Row], room: u64) -> rusqlite::Result<Vec<Stored>> {
-    let mut remember = db.prepare_cached("INSERT OR IGNORE INTO seen (id, at) VALUES (?1, ?2)")?;
+pub(super) fn insert(
+    db: &Connection,
+    rows: &[Row],
+    room: u64,
+    claim: &Claim,
+) -> rusqlite::Result<Vec<Stored>> {
+    claim.take_back();
     let mut insert =
         db.prepare_cached("INSERT INTO spool (bucket, site, stored_at, record) VALUES (?1, ?2, ?3, ?4)")?;
     let mut left = room;
@@ -189,9 +195,7 @@ pub(super) fn insert(db: &Connection, rows: &[Row], room: u64) -> rusqlite::Resu
             stored.push(Stored::Full);
             continue;
         }
-        if let Some(id) = row.seen
-            && remember.execute(params![id, row.stored_at.0])? == 0
-        {
+        if row.seen.is_some_and(|id| !claim.add(id)) {
             stored.push(Stored::Duplicate);
             continue;
         }
@@ -201,6 +205,9 @@ pub(super) fn insert(db: &Connection, rows: &[Row], room: u64) -> rusqlite::Resu
             seq: db.last_insert_rowid(),
             bytes,
         });
+    }
+    if let Some(first) = rows.first() {
+        claim.write(db, first.stored_at)?;
     }
     Ok(stored)
 }

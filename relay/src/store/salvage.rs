@@ -374,8 +374,8 @@ fn copy(old: &Connection, new: &Connection, table: &str, columns: &[&str]) -> ru
 /// repeated just now is stored twice.
 fn copy_seen(old: &Connection, new: &Connection) {
     let copied = || -> rusqlite::Result<()> {
-        let mut insert = new.prepare("INSERT OR IGNORE INTO seen (id, at) VALUES (?1, ?2)")?;
-        let mut select = old.prepare("SELECT id, at FROM seen")?;
+        let mut insert = new.prepare("INSERT OR IGNORE INTO seen_ids (at, ids) VALUES (?1, ?2)")?;
+        let mut select = old.prepare("SELECT at, ids FROM seen_ids ORDER BY id")?;
         let mut rows = select.query([])?;
         while let Some(row) = rows.next()? {
             insert.execute((row.get::<_, Value>(0)?, row.get::<_, Value>(1)?))?;

@@ -4,7 +4,7 @@ use rusqlite::{Connection, TransactionBehavior};
 
 /// What makes the tables. SQLite's `user_version` counts the steps that a file has had, so a step that was
 /// released is never changed; another follows it.
-pub(super) const STEPS: [&str; 4] = [
+pub(super) const STEPS: [&str; 5] = [
     "
     CREATE TABLE spool (
         seq INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -60,6 +60,13 @@ pub(super) const STEPS: [&str; 4] = [
         reason TEXT NOT NULL
     );
 ",
+    // A row for each batch, not for each id: random ids would have a page of their own to write each.
+    "
+    CREATE TABLE seen_ids (id INTEGER PRIMARY KEY, at INTEGER NOT NULL, ids BLOB NOT NULL) STRICT;
+    CREATE INDEX seen_ids_at ON seen_ids (at);
+    INSERT INTO seen_ids (at, ids) SELECT at, substr(id, 1, 8) FROM seen ORDER BY at;
+    DROP TABLE seen;
+",
 ];
 
 /// The upper half of SQLite's `application_id`; the lower one repeats `user_version`. When the two
@@ -71,7 +78,7 @@ const UNSIGNED: i64 = 3;
 const TOUCH: &str = "
     SELECT seq, bucket, site, stored_at, record, not_before FROM spool NOT INDEXED WHERE 0 UNION ALL
     SELECT id, bucket, site, stored_at, record, at || reason FROM quarantine WHERE 0 UNION ALL
-    SELECT id, at, 0, 0, 0, 0 FROM seen WHERE 0 UNION ALL
+    SELECT id, at, ids, 0, 0, 0 FROM seen_ids WHERE 0 UNION ALL
     SELECT site, is_on, changed_at, changed_by, 0, 0 FROM switch WHERE 0 UNION ALL
     SELECT id, site, is_on, at, by, purged FROM switch_log WHERE 0 UNION ALL
     SELECT id, at, 0, 0, 0, 0 FROM heartbeat WHERE 0 UNION ALL
@@ -153,6 +160,10 @@ mod tests {
             )
             .unwrap();
             old.pragma_update(None, "user_version", had).unwrap();
+            if had as i64 > UNSIGNED {
+                let signature = SIGNATURE | had as i64;
+                old.pragma_update(None, "application_id", signature).unwrap();
+            }
             drop(old);
             // The second time there is nothing left to do.
             for _ in 0..2 {

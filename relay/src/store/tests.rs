@@ -46,7 +46,7 @@ fn furnish(folder: &Path, events: u8) {
          INSERT INTO switch VALUES ('s', 1, 5, 'alice'), ('off', 0, 6, 'alice');
          INSERT INTO switch_log VALUES (1, 's', 1, 5, 'alice', 0), (2, 'off', 0, 6, 'alice', 0);
          INSERT INTO policy_log VALUES (1, 7, 'ab', 'builtin');
-         INSERT INTO seen VALUES (x'01', 8);",
+         INSERT INTO seen_ids VALUES (1, 8, x'0000000000000001');",
     )
     .unwrap();
     let tx = db.transaction().unwrap();
@@ -279,7 +279,8 @@ async fn a_database_that_is_gone_or_held_fails_jobs_until_it_is_back() {
     };
     full("1").await.unwrap();
     let fill = async || {
-        let work = |db: &Connection| db.execute("INSERT INTO seen VALUES (zeroblob(100000), 1)", []);
+        let work =
+            |db: &Connection| db.execute("INSERT INTO seen_ids (at, ids) VALUES (1, zeroblob(100000))", []);
         store.run(work).await
     };
     assert_eq!(fill().await, failed(Trouble::DiskFull));

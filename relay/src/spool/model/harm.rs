@@ -103,10 +103,13 @@ impl World {
         self.store
             .as_ref()
             .unwrap()
-            .run(|db| db.execute("DELETE FROM seen", []))
+            .run(|db| db.execute("DELETE FROM seen_ids", []))
             .await
             .unwrap();
         self.seen.clear();
+        // They are remembered in memory, too.
+        self.close().await;
+        self.open().await;
     }
 
     pub(super) async fn flip_record(&mut self, n: usize, bit: usize) {
@@ -128,5 +131,8 @@ impl World {
             db.execute("UPDATE spool SET record = ?2 WHERE seq = ?1", (seq, record))
         };
         self.store.as_ref().unwrap().run(flip).await.unwrap();
+        // One that a lane has in memory already would be delivered from there.
+        let lanes = &self.desk().spool.lanes;
+        lanes.iter().for_each(|lane| lane.fresh.forget());
     }
 }

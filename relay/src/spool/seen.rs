@@ -1,0 +1,141 @@
+//! The ids of events that were stored, so that a batch that is sent again is stored once.
+//!
+//! They are looked up in memory and kept on disk, a row for each batch, for the next start. A table with a
+//! row for each id would have a page of its own to write for each event, because ids are random.
+
+use super::millis;
+use crate::clock::Moment;
+use rusqlite::{Connection, params};
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+/// How long an id is remembered.
+const KEPT_FOR: Duration = Duration::from_secs(3600);
+/// Most ids remembered, at 9 to 18 bytes of memory each. Above it the oldest are forgotten early.
+const IDS_MAX: usize = 500_000;
+/// Most ids there may be until the next sweep. Above it further ones are not remembered.
+const IDS_BEFORE_SWEEP_MAX: usize = IDS_MAX + IDS_MAX / 2;
+/// Bytes of an id on disk.
+const BYTES: usize = size_of::<Id>();
+
+/// The beginning of a hash of the sender's id and the site: two in a million ids are the same once in
+/// thirty million times, and only the hash touches the disk.
+pub(super) type Id = u64;
+
+/// The ids that are remembered. Changed on the writer alone.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Seen(Arc<Mutex<HashSet<Id>>>);
+
+/// What one job adds. A job may run twice, and may not be committed in the end.
+#[derive(Clone, Debug)]
+pub(super) struct Claim {
+    seen: Seen,
+    added: Arc<Mutex<Vec<Id>>>,
+}
+
+impl Seen {
+    /// Reads what was remembered before the start.
+    pub(super) fn read(&self, db: &Connection) -> rusqlite::Result<()> {
+        let mut select = db.prepare("SELECT ids FROM seen_ids ORDER BY id DESC")?;
+        let mut rows = select.query([])?;
+        let mut ids = HashSet::new();
+        while let Some(row) = rows.next()?
+            && ids.len() < IDS_MAX
+        {
+            ids.extend(unpack(row.get_ref(0)?.as_blob().unwrap_or_default()));
+        }
+        *lock(&self.0) = ids;
+        Ok(())
+    }
+
+    /// For one job.
+    pub(super) fn claim(&self) -> Claim {
+        Claim {
+            seen: self.clone(),
+            added: Arc::default(),
+        }
+    }
+
+    /// Deletes what is too old or too much, and gives back what that was, to be forgotten once it is
+    /// committed.
+    pub(super) fn trim(&self, db: &Connection, now: Moment) -> rusqlite::Result<Vec<Id>> {
+        let too_old = now.0.saturating_sub(millis(KEPT_FOR));
+        let too_many = lock(&self.0).len().saturating_sub(IDS_MAX) * BYTES;
+        let mut old = db.prepare_cached("DELETE FROM seen_ids WHERE at < ?1 RETURNING ids")?;
+        let mut trimmed = Vec::new();
+        let mut rows = old.query([too_old])?;
+        while let Some(row) = rows.next()? {
+            trimmed.extend(unpack(row.get_ref(0)?.as_blob().unwrap_or_default()));
+        }
+        let too_many = too_many.saturating_sub(trimmed.len() * BYTES);
+        if too_many > 0 {
+            let mut oldest = db.prepare_cached(
+                "DELETE FROM seen_ids WHERE id IN (
+                    SELECT id FROM (SELECT id, sum(length(ids)) OVER (ORDER BY id) - length(ids) AS before
+                                    FROM seen_ids) WHERE before < ?1)
+                 RETURNING ids",
+            )?;
+            let mut rows = oldest.query([too_many])?;
+            while let Some(row) = rows.next()? {
+                trimmed.extend(unpack(row.get_ref(0)?.as_blob().unwrap_or_default()));
+            }
+        }
+        Ok(trimmed)
+    }
+
+    /// Forgets ids whose deletion is committed.
+    pub(super) fn forget(&self, ids: &[Id]) {
+        let mut seen = lock(&self.0);
+        for id in ids {
+            seen.remove(id);
+        }
+        let fits = seen.len().max(1024) * 4;
+        if seen.capacity() > fits {
+            seen.shrink_to(fits / 2);
+        }
+    }
+}
+
+impl Claim {
+    /// Takes back what an earlier run added, or what will not be committed.
+    pub(super) fn take_back(&self) {
+        let mut seen = lock(&self.seen.0);
+        for id in lock(&self.added).drain(..) {
+            seen.remove(&id);
+        }
+    }
+
+    /// Remembers an id. `false` when it is remembered already.
+    pub(super) fn add(&self, id: Id) -> bool {
+        let mut seen = lock(&self.seen.0);
+        if seen.len() >= IDS_BEFORE_SWEEP_MAX {
+            return !seen.contains(&id);
+        }
+        let is_new = seen.insert(id);
+        if is_new {
+            lock(&self.added).push(id);
+        }
+        is_new
+    }
+
+    /// Writes down what was added.
+    pub(super) fn write(&self, db: &Connection, now: Moment) -> rusqlite::Result<()> {
+        let packed: Vec<u8> = lock(&self.added).iter().flat_map(|id| id.to_be_bytes()).collect();
+        if !packed.is_empty() {
+            db.prepare_cached("INSERT INTO seen_ids (at, ids) VALUES (?1, ?2)")?
+                .execute(params![now.0, packed])?;
+        }
+        Ok(())
+    }
+}
+
+fn unpack(ids: &[u8]) -> impl Iterator<Item = Id> + '_ {
+    ids.chunks_exact(BYTES)
+        .filter_map(|id| id.try_into().ok().map(Id::from_be_bytes))
+}
+
+/// These are plain numbers, which a panic elsewhere leaves usable.
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
