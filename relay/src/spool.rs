@@ -95,7 +95,12 @@ impl Spool {
         limits: SpoolConfig,
         lanes: usize,
     ) -> Result<Self, StoreError> {
-        let (events, bytes, held) = store
+        let (bytes, stored) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+        // First, because the first look may meet damage already. Not with the spool itself: it would keep the
+        // store alive, and the store it.
+        let rebuilt = (Arc::clone(&metrics), Arc::clone(&bytes), Arc::clone(&stored));
+        store.after_rebuild(move |db| recount(db, &rebuilt.0, &rebuilt.1, &rebuilt.2));
+        let (events, found, held) = store
             .run(|db| {
                 let (events, bytes) = rows::total(db)?;
                 Ok((events, bytes, quarantine::held(db)?))
@@ -103,24 +108,20 @@ impl Spool {
             .await?;
         metrics.ledger.recover(events);
         metrics.quarantined.set(held);
+        bytes.store(found, Ordering::Relaxed);
+        stored.store(found, Ordering::Relaxed);
         let spool = Self {
             store,
             metrics,
             clock,
             limits,
-            stored: Arc::new(AtomicU64::new(bytes)),
-            bytes: Arc::new(AtomicU64::new(bytes)),
+            stored,
+            bytes,
             lanes: (0..lanes.clamp(1, usize::from(BUCKETS)))
                 .map(|_| Lane::default())
                 .collect(),
             probed: Arc::default(),
         };
-        // Not the spool itself: it would keep the store alive, and the store it.
-        let (metrics, bytes, stored) = (&spool.metrics, &spool.bytes, &spool.stored);
-        let (metrics, bytes, stored) = (Arc::clone(metrics), Arc::clone(bytes), Arc::clone(stored));
-        spool
-            .store
-            .after_rebuild(move |db| recount(db, &metrics, &bytes, &stored));
         spool.sweep().await?;
         Ok(spool)
     }

@@ -242,6 +242,30 @@ async fn a_damaged_database_does_not_keep_a_relay_from_starting() {
     assert_eq!(scrape.count("database_rebuilds_total"), 1);
     assert_eq!(scrape.endings(), ["delivered/ 2"]);
 
+    // A page within: after an orderly stop nobody looks for damage, so the start runs into it.
+    let root: i64 = Connection::open(&database)
+        .unwrap()
+        .query_row(
+            "SELECT rootpage FROM sqlite_schema WHERE name = 'quarantine'",
+            [],
+            |row| row.get(0),
+        )
+        .unwrap();
+    let at = u64::try_from(root - 1).unwrap() * 4096;
+    let file = std::fs::File::options().write(true).open(&database).unwrap();
+    file.write_all_at(&[0; 64], at).unwrap();
+    let verify = spool(&setup, &["verify"]).await;
+    assert_eq!(verify.code, Some(1), "{verify:?}");
+    assert!(
+        verify.err.contains("is damaged; `serve` sets it aside"),
+        "{verify:?}"
+    );
+    let relay = setup.start().await;
+    relay.accept(&[load(5)]).await;
+    relay.drained().await;
+    let scrape = relay.stop().await;
+    assert_eq!(scrape.count("database_rebuilds_total"), 1);
+
     std::fs::write(&database, "garbage".repeat(1000)).unwrap();
     let relay = setup.start().await;
     let sent = relay.send(&Post::batch(&[load(3)])).await;
@@ -259,7 +283,7 @@ async fn a_damaged_database_does_not_keep_a_relay_from_starting() {
         let name = entry.as_ref().unwrap().file_name();
         name.to_string_lossy().starts_with("relay.db.broken-")
     });
-    assert_eq!(aside.count(), 2);
+    assert_eq!(aside.count(), 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]
