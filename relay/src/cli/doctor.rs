@@ -271,7 +271,7 @@ async fn upstream(config: &Config, args: &DoctorArgs, on: &[String], findings: &
         let site = site.domain.as_str();
         if !args.even_if_off && !on.iter().any(|on| on == site) {
             findings.push(
-                Finding::new(site, Grade::Note, "it is off, so Plausible was not asked")
+                Finding::new(site, Grade::Note, "it is not on, so Plausible was not asked")
                     .advise("`--even-if-off` asks all the same"),
             );
             continue;

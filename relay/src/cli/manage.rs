@@ -108,6 +108,7 @@ pub(super) fn turn(path: &Path, site: &str, on: bool) -> Outcome {
             Ok(folder) => {
                 let turned = folder.switches.turn(site, on, "cli").await;
                 folder.close().await;
+                tell_of_rebuild(&metrics);
                 turned?
             }
             Err(StartError::Open(OpenError::InUse(..))) => turn_running(&config, site, on).await?,
@@ -122,6 +123,15 @@ pub(super) fn turn(path: &Path, site: &str, on: bool) -> Outcome {
         }
         Ok(())
     })
+}
+
+/// A command that met damage has repaired it, as a start does; without a log nobody would know.
+pub(super) fn tell_of_rebuild(metrics: &Metrics) {
+    if metrics.database_rebuilds.get() > 0 {
+        complain(
+            "the database was damaged: it was set aside as relay.db.broken-…, and what could be read was saved into a new one; check `switch status`",
+        );
+    }
 }
 
 async fn turn_running(config: &Config, site: &str, on: bool) -> anyhow::Result<u64> {
