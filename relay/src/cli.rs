@@ -10,6 +10,7 @@ mod scrub;
 mod spool;
 
 use crate::document::Mistakes;
+use crate::store;
 use crate::version;
 use clap::{Args, Parser, Subcommand};
 use std::io::Write;
@@ -226,7 +227,10 @@ pub fn main() -> ExitCode {
                 ExitCode::from(78)
             }
             None => {
-                complain(&format!("error: {error:#}"));
+                match error.chain().any(store::is_damage) {
+                    true => complain(&format!("error: {DAMAGED}")),
+                    false => complain(&format!("error: {error:#}")),
+                }
                 ExitCode::FAILURE
             }
         },
@@ -234,6 +238,10 @@ pub fn main() -> ExitCode {
 }
 
 type Outcome = anyhow::Result<()>;
+
+/// Instead of SQLite's own words, which do not say what to do.
+const DAMAGED: &str =
+    "the database is damaged; `serve` sets it aside at its start and saves what can still be read";
 
 /// A command's result, for people and scripts.
 fn say(text: &str) {

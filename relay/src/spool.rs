@@ -99,9 +99,21 @@ impl Spool {
         limits: SpoolConfig,
         lanes: usize,
     ) -> Result<Self, StoreError> {
+        let (bytes, stored) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+        let lanes: Arc<[Lane]> = (0..lanes.clamp(1, usize::from(BUCKETS)))
+            .map(|_| Lane::default())
+            .collect();
+        // First, because the first look may meet damage already. Not with the spool itself: it would keep the
+        // store alive, and the store it.
+        let rebuilt = (Arc::clone(&metrics), Arc::clone(&bytes), Arc::clone(&stored));
+        let told = Arc::clone(&lanes);
+        store.after_rebuild(move |db| {
+            recount(db, &rebuilt.0, &rebuilt.1, &rebuilt.2);
+            told.iter().for_each(|lane| lane.fresh.forget());
+        });
         let seen = Seen::default();
         let remembered = seen.clone();
-        let (events, bytes, held) = store
+        let (events, found, held) = store
             .run(move |db| {
                 remembered.read(db)?;
                 let (events, bytes) = rows::total(db)?;
@@ -110,27 +122,19 @@ impl Spool {
             .await?;
         metrics.ledger.recover(events);
         metrics.quarantined.set(held);
+        bytes.store(found, Ordering::Relaxed);
+        stored.store(found, Ordering::Relaxed);
         let spool = Self {
             store,
             metrics,
             clock,
             limits,
-            stored: Arc::new(AtomicU64::new(bytes)),
-            bytes: Arc::new(AtomicU64::new(bytes)),
-            lanes: (0..lanes.clamp(1, usize::from(BUCKETS)))
-                .map(|_| Lane::default())
-                .collect(),
+            stored,
+            bytes,
+            lanes,
             seen,
             probed: Arc::default(),
         };
-        // Not the spool itself: it would keep the store alive, and the store it.
-        let (metrics, bytes, stored) = (&spool.metrics, &spool.bytes, &spool.stored);
-        let (metrics, bytes, stored) = (Arc::clone(metrics), Arc::clone(bytes), Arc::clone(stored));
-        let lanes = Arc::clone(&spool.lanes);
-        spool.store.after_rebuild(move |db| {
-            recount(db, &metrics, &bytes, &stored);
-            lanes.iter().for_each(|lane| lane.fresh.forget());
-        });
         spool.sweep().await?;
         Ok(spool)
     }

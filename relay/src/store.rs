@@ -150,6 +150,12 @@ impl Trouble {
     }
 }
 
+/// Whether an error is SQLite's that the file is damaged.
+pub fn is_damage(error: &(dyn std::error::Error + 'static)) -> bool {
+    let error = error.downcast_ref::<rusqlite::Error>();
+    error.is_some_and(|error| Trouble::of(error) == Trouble::Broken)
+}
+
 /// Where the database of a folder is.
 pub fn path(folder: &Path) -> PathBuf {
     folder.join("relay.db")

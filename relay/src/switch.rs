@@ -118,7 +118,9 @@ pub enum TurnError {
     )]
     Locked,
     /// It could not be recorded. When it was to be turned off, it is off as long as this relay runs.
-    #[error("the switch could not be recorded: {0}")]
+    #[error(
+        "the switch could not be recorded: {0}; a running relay keeps it off until it is restarted, so turn it again once the disk takes it"
+    )]
     Store(#[from] StoreError),
 }
 

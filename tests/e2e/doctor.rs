@@ -71,6 +71,13 @@ async fn the_doctor_looks_at_everything_and_asks_plausible_only_for_what_is_on()
         (Some("Relay Test"), 2)
     );
 
+    let database = setup.data_dir().join("relay.db");
+    let whole = std::fs::read(&database).unwrap();
+    std::fs::write(&database, "x".repeat(5000)).unwrap();
+    assert_eq!(grade(&setup, &[], 1, "database").await, "wrong");
+    let told = setup.command(EXE, &["doctor"], "").await;
+    assert!(told.out.contains("restart the relay"), "{told:?}");
+    std::fs::write(&database, whole).unwrap();
     plausible.health(500);
     assert_eq!(grade(&setup, &[], 1, "health").await, "wrong");
     plausible.health(404);

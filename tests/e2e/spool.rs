@@ -242,6 +242,32 @@ async fn a_damaged_database_does_not_keep_a_relay_from_starting() {
     assert_eq!(scrape.count("database_rebuilds_total"), 1);
     assert_eq!(scrape.endings(), ["delivered/ 2"]);
 
+    // A page within: after an orderly stop nobody looks for damage, so the start runs into it.
+    let spoil = || {
+        let db = Connection::open(&database).unwrap();
+        let root = "SELECT rootpage FROM sqlite_schema WHERE name = 'quarantine'";
+        let page: u64 = db.query_row(root, [], |row| row.get(0)).unwrap();
+        drop(db);
+        let file = std::fs::File::options().write(true).open(&database).unwrap();
+        file.write_all_at(&[0; 64], (page - 1) * 4096).unwrap();
+    };
+    spoil();
+    let verify = spool(&setup, &["verify"]).await;
+    assert_eq!(verify.code, Some(1), "{verify:?}");
+    assert!(
+        verify.err.contains("is damaged; `serve` sets it aside"),
+        "{verify:?}"
+    );
+    let replay = spool(&setup, &["replay"]).await;
+    assert!(replay.err.contains("set aside as relay.db.broken-"), "{replay:?}");
+    assert_eq!(replay.code, Some(0), "{replay:?}");
+    spoil();
+    let relay = setup.start().await;
+    relay.accept(&[load(5)]).await;
+    relay.drained().await;
+    let scrape = relay.stop().await;
+    assert_eq!(scrape.count("database_rebuilds_total"), 1);
+
     std::fs::write(&database, "garbage".repeat(1000)).unwrap();
     let relay = setup.start().await;
     let sent = relay.send(&Post::batch(&[load(3)])).await;
@@ -259,7 +285,7 @@ async fn a_damaged_database_does_not_keep_a_relay_from_starting() {
         let name = entry.as_ref().unwrap().file_name();
         name.to_string_lossy().starts_with("relay.db.broken-")
     });
-    assert_eq!(aside.count(), 2);
+    assert_eq!(aside.count(), 3);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -306,8 +332,14 @@ async fn a_spool_that_cannot_be_written_says_why_and_recovers_by_itself() {
     let aside = setup.data_dir().join("aside");
     std::fs::rename(&database, &aside).unwrap();
     blocked("database file gone", 3).await;
+    let off = setup.command(EXE, &["switch", "off", "--site", SITE], "").await;
+    assert!(
+        off.err.contains("keeps it off until it is restarted"),
+        "an \"off\" that cannot be recorded counts all the same: {off:?}"
+    );
     std::fs::rename(&aside, &database).unwrap();
     over().await;
+    relay.turn(true).await;
     relay.accept(&[load(4)]).await;
     plausible.come_back().await;
     relay.drained().await;

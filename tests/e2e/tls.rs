@@ -345,7 +345,24 @@ async fn the_command_line_knows_tls() {
     let checked = setup.command(crate::EXE, &["check-config"], "").await;
     assert_eq!(checked.code, Some(78), "{checked:?}");
     assert!(checked.err.contains("`public.tls`: the key in "), "{checked:?}");
+    assert!(
+        checked.err.contains("`admin.tls`: the key in "),
+        "both are told: {checked:?}"
+    );
+    assert_eq!(checked.out, "", "it is not called valid");
+    let doctor = setup.command(crate::EXE, &["doctor"], "").await;
+    assert!(
+        doctor.out.contains("WRONG   public.tls: the key in "),
+        "{doctor:?}"
+    );
     Made::until(2020).write(setup.folder());
+    let doctor = setup.command(crate::EXE, &["doctor"], "").await;
+    assert!(
+        doctor
+            .out
+            .contains("WRONG   admin.tls: the certificate has expired"),
+        "{doctor:?}"
+    );
     let checked = setup.command(crate::EXE, &["check-config"], "").await;
     assert_eq!(checked.code, Some(0), "{checked:?}");
     assert!(

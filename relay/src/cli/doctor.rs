@@ -1,5 +1,6 @@
 //! `doctor`: looks at everything a relay needs, and says what to do about what is not as it should be.
 
+use crate::cli::manage::EXPIRY_NOTE_DAYS;
 use crate::cli::run::block_on;
 use crate::cli::{DoctorArgs, say};
 use crate::clock::{Clock, Moment};
@@ -7,12 +8,12 @@ use crate::config::{self, Config, Public};
 use crate::forward::self_test::{self, Finding, Grade};
 use crate::forward::transport::Transport;
 use crate::forward::transport::http::Http;
-use crate::store::{FolderLock, OpenError};
+use crate::http::tls::Pair;
+use crate::store::{self, FolderLock, OpenError};
 use crate::switch;
 use anyhow::bail;
-use rusqlite::{Connection, OpenFlags};
+use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 
 /// When this was written, in milliseconds since 1970: 2026-01-01. A clock before it is wrong.
 const WRITTEN_AT: Moment = Moment(1_767_225_600_000);
@@ -32,6 +33,7 @@ pub(super) fn run(args: &DoctorArgs) -> super::Outcome {
         Ok(config) => {
             findings.push(Finding::new("configuration", Grade::Ok, "it is valid"));
             front_door(&config.public, &mut findings);
+            certificates(&config, Clock::system().now(), &mut findings);
             clock(&mut findings);
             let on = data(&config, &mut findings);
             block_on(async {
@@ -43,7 +45,8 @@ pub(super) fn run(args: &DoctorArgs) -> super::Outcome {
     show(&findings, args.json)?;
     match findings.iter().filter(|f| f.grade == Grade::Wrong).count() {
         0 => Ok(()),
-        n => bail!("{n} thing(s) are wrong"),
+        1 => bail!("one thing is wrong"),
+        n => bail!("{n} things are wrong"),
     }
 }
 
@@ -97,6 +100,31 @@ fn front_door(public: &Public, findings: &mut Vec<Finding>) {
     });
 }
 
+/// What the listeners with TLS show.
+fn certificates(config: &Config, now: Moment, findings: &mut Vec<Finding>) {
+    for (listener, files) in [("public", &config.public.tls), ("admin", &config.admin.tls)] {
+        let Some(files) = files else { continue };
+        let what = format!("{listener}.tls");
+        findings.push(match Pair::read(files).map(|pair| pair.days_left(now)) {
+            Err(error) => Finding::new(what, Grade::Wrong, error.to_string())
+                .advise("a running relay goes on with the pair it has, but the next start fails"),
+            Ok(days) if days < 0 => Finding::new(what, Grade::Wrong, "the certificate has expired")
+                .advise("browsers refuse it: put a new pair in its place; no restart is needed"),
+            Ok(days) if days < EXPIRY_NOTE_DAYS => Finding::new(
+                what,
+                Grade::Warning,
+                format!("the certificate expires in {days} days"),
+            )
+            .advise("put a new pair in its place; no restart is needed"),
+            Ok(days) => Finding::new(
+                what,
+                Grade::Ok,
+                format!("the certificate is good for {days} days"),
+            ),
+        });
+    }
+}
+
 fn clock(findings: &mut Vec<Finding>) {
     let now = Clock::system().now();
     findings.push(match now >= WRITTEN_AT {
@@ -111,7 +139,7 @@ fn data(config: &Config, findings: &mut Vec<Finding>) -> Vec<String> {
     let folder = config.data_dir.as_path();
     let what = format!("data folder {}", folder.display());
     match std::fs::metadata(folder) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+        Err(error) if error.kind() == ErrorKind::NotFound => {
             findings.push(Finding::new(
                 what,
                 Grade::Note,
@@ -143,36 +171,41 @@ fn data(config: &Config, findings: &mut Vec<Finding>) -> Vec<String> {
             .advise("the relay's user has to own the data folder"),
     });
     disk(config, findings);
-    let path = folder.join("relay.db");
-    if !path.exists() {
-        findings.push(Finding::new(
-            "database",
-            Grade::Note,
-            "there is none yet; the first start makes it",
-        ));
-        return Vec::new();
-    }
-    match read_database(&path, config) {
+    match read_database(config) {
         Ok((verdict, on)) if verdict == "ok" => {
             findings.push(Finding::new("database", Grade::Ok, "it is whole"));
             on
         }
-        Ok((verdict, on)) => {
-            findings.push(
-                Finding::new("database", Grade::Wrong, format!("it is damaged: {verdict}")).advise(
-                    "stop the relay, keep a copy of the file, and start it with an empty data folder",
-                ),
-            );
+        Ok((_, on)) => {
+            findings.push(damaged());
             on
         }
         Err(error) => {
-            findings.push(
-                Finding::new("database", Grade::Wrong, format!("it cannot be read: {error}"))
+            findings.push(match error {
+                LookError::Database(error) if store::is_damage(&error) => damaged(),
+                LookError::Open(OpenError::Damaged(_)) => damaged(),
+                LookError::Open(OpenError::Unreadable(_, why)) if why.kind() == ErrorKind::NotFound => {
+                    Finding::new(
+                        "database",
+                        Grade::Note,
+                        "there is none yet; the first start makes it",
+                    )
+                }
+                LookError::Open(error @ OpenError::Older(_)) => {
+                    Finding::new("database", Grade::Note, error.to_string())
+                }
+                error => Finding::new("database", Grade::Wrong, error.to_string())
                     .advise("is it the relay's, and may the user you are read it?"),
-            );
+            });
             Vec::new()
         }
     }
+}
+
+fn damaged() -> Finding {
+    Finding::new("database", Grade::Wrong, "it is damaged").advise(
+        "restart the relay: it sets the file aside as relay.db.broken-… and saves what can be read into a new one",
+    )
 }
 
 fn disk(config: &Config, findings: &mut Vec<Finding>) {
@@ -191,9 +224,18 @@ fn disk(config: &Config, findings: &mut Vec<Finding>) {
     });
 }
 
+/// Why the database could not be looked at.
+#[derive(Debug, thiserror::Error)]
+enum LookError {
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    #[error("it cannot be read: {0}")]
+    Database(#[from] rusqlite::Error),
+}
+
 /// The first complaint of SQLite's quick check, or `ok`, and the sites that are on.
-fn read_database(path: &Path, config: &Config) -> rusqlite::Result<(String, Vec<String>)> {
-    let db = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
+fn read_database(config: &Config) -> Result<(String, Vec<String>), LookError> {
+    let db = store::open_to_look(&config.data_dir)?;
     let verdict = db.query_row("PRAGMA quick_check(1)", (), |row| row.get(0))?;
     let mut on = Vec::new();
     for site in &config.sites {
@@ -229,7 +271,7 @@ async fn upstream(config: &Config, args: &DoctorArgs, on: &[String], findings: &
         let site = site.domain.as_str();
         if !args.even_if_off && !on.iter().any(|on| on == site) {
             findings.push(
-                Finding::new(site, Grade::Note, "it is off, so Plausible was not asked")
+                Finding::new(site, Grade::Note, "it is not on, so Plausible was not asked")
                     .advise("`--even-if-off` asks all the same"),
             );
             continue;
@@ -246,7 +288,10 @@ async fn upstream(config: &Config, args: &DoctorArgs, on: &[String], findings: &
                 Finding::new(
                     "clock",
                     Grade::Warning,
-                    format!("it is {off} s ahead of Plausible's"),
+                    match off > 0 {
+                        true => format!("it is {off} s ahead of Plausible's"),
+                        false => format!("it is {} s behind Plausible's", -off),
+                    },
                 )
                 .advise("set the clock of the one that is wrong"),
             );
@@ -266,6 +311,7 @@ fn clock_off(date: &str) -> Option<i64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::path::Path;
 
     #[test]
     fn whom_the_front_door_trusts_is_judged() {

@@ -5,7 +5,7 @@ use crate::app::StartError;
 use crate::cli::run::block_on;
 use crate::cli::{Outcome, complain, say};
 use crate::clock::{Clock, Moment};
-use crate::config::{self, Config, TlsFiles};
+use crate::config::{self, Config};
 use crate::control;
 use crate::data_folder::DataFolder;
 use crate::document::Mistakes;
@@ -29,7 +29,7 @@ const TURN_TIMEOUT: Duration = Duration::from_secs(60);
 const LOG_LINES_MAX: u32 = 1000;
 
 /// Fewer days than this before a certificate expires are worth a note.
-const EXPIRY_NOTE_DAYS: i64 = 14;
+pub(super) const EXPIRY_NOTE_DAYS: i64 = 14;
 
 pub(super) fn load(path: &Path) -> Result<Config, Mistakes> {
     Config::load(path, &config::process_env)
@@ -38,6 +38,7 @@ pub(super) fn load(path: &Path) -> Result<Config, Mistakes> {
 /// `check-config`.
 pub(super) fn check_config(path: &Path) -> Outcome {
     let config = load(path)?;
+    let certificates = certificates(path, &config)?;
     say(&format!(
         "{} is valid: {} site(s), delivering to {}",
         path.display(),
@@ -55,10 +56,8 @@ pub(super) fn check_config(path: &Path) -> Outcome {
             plan.routes.iter().count(),
         ));
     }
-    for (listener, files) in [("public", &config.public.tls), ("admin", &config.admin.tls)] {
-        if let Some(files) = files {
-            check_certificate(listener, files)?;
-        }
+    for (listener, file, pair) in certificates {
+        show_certificate(listener, file, &pair);
     }
     if config.metrics.password.is_none() {
         say("note: without metrics.password nobody can read /metrics");
@@ -66,14 +65,27 @@ pub(super) fn check_config(path: &Path) -> Outcome {
     Ok(())
 }
 
-/// Reads a certificate as the relay will.
-fn check_certificate(listener: &str, files: &TlsFiles) -> Outcome {
-    let pair = Pair::read(files)
-        .map_err(|error| Mistakes::of_file(&files.cert_file, format!("`{listener}.tls`: {error}")))?;
+/// Reads the certificates as the relay will.
+fn certificates<'c>(
+    path: &Path,
+    config: &'c Config,
+) -> Result<Vec<(&'static str, &'c Path, Pair)>, Mistakes> {
+    let (mut pairs, mut mistakes) = (Vec::new(), Mistakes::default());
+    for (listener, files) in [("public", &config.public.tls), ("admin", &config.admin.tls)] {
+        let Some(files) = files else { continue };
+        match Pair::read(files) {
+            Ok(pair) => pairs.push((listener, files.cert_file.as_path(), pair)),
+            Err(error) => mistakes.merge(Mistakes::of_file(path, format!("`{listener}.tls`: {error}"))),
+        }
+    }
+    mistakes.into_result().map(|()| pairs)
+}
+
+fn show_certificate(listener: &str, file: &Path, pair: &Pair) {
     let (now, expires) = (Clock::system().now(), Moment(pair.expires_s.saturating_mul(1000)));
     say(&format!(
         "{listener}: TLS with {}, which expires at {}",
-        files.cert_file.display(),
+        file.display(),
         expires.rfc3339()
     ));
     match pair.days_left(now) {
@@ -85,7 +97,6 @@ fn check_certificate(listener: &str, files: &TlsFiles) -> Outcome {
         )),
         _ => {}
     }
-    Ok(())
 }
 
 /// `switch on` and `switch off`: by the running relay where there is one, else in the database.
@@ -97,6 +108,7 @@ pub(super) fn turn(path: &Path, site: &str, on: bool) -> Outcome {
             Ok(folder) => {
                 let turned = folder.switches.turn(site, on, "cli").await;
                 folder.close().await;
+                tell_of_rebuild(&metrics);
                 turned?
             }
             Err(StartError::Open(OpenError::InUse(..))) => turn_running(&config, site, on).await?,
@@ -111,6 +123,15 @@ pub(super) fn turn(path: &Path, site: &str, on: bool) -> Outcome {
         }
         Ok(())
     })
+}
+
+/// A command that met damage has repaired it, as a start does; without a log nobody would know.
+pub(super) fn tell_of_rebuild(metrics: &Metrics) {
+    if metrics.database_rebuilds.get() > 0 {
+        complain(
+            "the database was damaged: it was set aside as relay.db.broken-…, and what could be read was saved into a new one; check `switch status`",
+        );
+    }
 }
 
 async fn turn_running(config: &Config, site: &str, on: bool) -> anyhow::Result<u64> {
@@ -139,7 +160,12 @@ pub(super) async fn ask_running(
         .json(order)
         .send()
         .await
-        .with_context(|| format!("the running relay does not answer on {}", socket.display()))?;
+        .with_context(|| {
+            format!(
+                "the relay on this data folder does not answer on {}; it may be starting or stopping",
+                socket.display()
+            )
+        })?;
     let ok = answer.status().is_success();
     let body: serde_json::Value = answer
         .json()

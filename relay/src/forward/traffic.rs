@@ -212,17 +212,29 @@ impl Traffic {
         }
         inner.logged = now;
         inner.logged_at = Some(Instant::now());
-        let (reach, result) = (inner.reach, reply.map(Reply::name));
+        let result = reply.map(Reply::name);
         let failures = inner.breaker.failures_in_a_row();
-        if is_closed {
-            tracing::warn!(?reach, result, "Plausible's answers changed");
-        } else {
-            tracing::warn!(
-                ?reach,
+        match (inner.reach, is_closed) {
+            (Reach::Misconfigured, _) => tracing::warn!(
+                result,
+                failures,
+                "what answers is not Plausible's events API: check `upstream.url`; events wait"
+            ),
+            (_, false) => tracing::warn!(
                 result,
                 failures,
                 "Plausible is away: nothing is sent until it answers again, and events wait"
-            );
+            ),
+            (Reach::Down, true) => {
+                tracing::warn!(
+                    result,
+                    failures,
+                    "Plausible failed at a request, which is tried again"
+                );
+            }
+            (Reach::Up | Reach::Unknown, true) => {
+                tracing::info!("Plausible answers; what waits is delivered")
+            }
         }
     }
 

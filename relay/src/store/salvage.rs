@@ -116,6 +116,8 @@ fn is_sound(db: &Connection) -> bool {
 /// Ends a rebuild that a crash interrupted: the new file is whole once the old one is out of the way.
 fn finish_interrupted(folder: &Path) -> Result<(), OpenError> {
     let (database, fresh) = (path(folder), fresh(folder));
+    // What a rebuild had saved so far; it is begun anew.
+    let _ = fs::remove_dir_all(workshop(folder));
     let done = match (database.exists(), fresh.exists()) {
         (false, true) => {
             // The old one's log, which must not be taken for the new one's. Mostly it is out of the way already.
@@ -134,12 +136,16 @@ fn fresh(folder: &Path) -> PathBuf {
     folder.join("relay.db.new")
 }
 
+fn workshop(folder: &Path) -> PathBuf {
+    folder.join("rebuild")
+}
+
 /// Saves what can be read into a new database and puts it in the place of the old one.
 pub(super) fn rebuild(folder: &Path, now: Moment) -> Result<(Connection, Rebuilt), OpenError> {
     let unusable = |error| OpenError::Folder(folder.to_owned(), error);
     let (database, fresh) = (path(folder), fresh(folder));
     // Made in a folder of its own, so that it is opened as every other is.
-    let workshop = folder.join("rebuild");
+    let workshop = workshop(folder);
     let _ = fs::remove_dir_all(&workshop);
     super::make_folder(&workshop)?;
     let new = open(&workshop)?;

@@ -97,8 +97,13 @@ impl Database {
 
     /// Runs a group to its end and empties it. A panic inside a job is its failure, not the writer's end.
     pub(super) fn run_group(&mut self, group: &mut Vec<Box<dyn Job>>) {
-        let together = self.attempt(group);
+        let mut together = self.attempt(group);
         self.note(together.as_ref().err());
+        // Nothing of the group is in the new file, so it may run there as if nothing had happened.
+        if self.trouble == Some(Trouble::Broken) && self.rebuild() {
+            together = self.attempt(group);
+            self.note(together.as_ref().err());
+        }
         let alone = group.len() > 1 && together.as_ref().is_err_and(|fault| !fault.is_hopeless());
         // What keeps a transaction from beginning keeps all of them: no use in waiting for it job by job.
         let mut hopeless = None;
@@ -116,9 +121,6 @@ impl Database {
             };
             // The bookkeeping is as able to stumble as the work; the next job's must still be done.
             let _ = catch_unwind(AssertUnwindSafe(|| job.finish(result)));
-        }
-        if self.trouble == Some(Trouble::Broken) {
-            self.rebuild();
         }
         if self.shared.tidy.swap(false, Ordering::Relaxed) {
             self.tidy();
@@ -169,16 +171,16 @@ impl Database {
         let _ = self.db.busy_timeout(self.busy);
     }
 
-    /// Sets a damaged file aside and goes on with what can be read of it.
-    fn rebuild(&mut self) {
+    /// Sets a damaged file aside and goes on with what can be read of it. Says whether it could.
+    fn rebuild(&mut self) -> bool {
         let Some((path, _)) = self.file.clone() else {
-            return;
+            return false;
         };
         let (Some(folder), Ok(nothing)) = (path.parent(), Connection::open_in_memory()) else {
-            return;
+            return false;
         };
         if self.rebuilds >= REBUILDS_MAX {
-            return;
+            return false;
         }
         self.rebuilds += 1;
         drop(std::mem::replace(&mut self.db, nothing));
@@ -190,9 +192,13 @@ impl Database {
                 if let Some(recount) = self.shared.rebuilt.get() {
                     recount(&self.db);
                 }
+                true
             }
             // The connection that knows no table makes every job fail, as it should.
-            Err(error) => tracing::error!(%error, "the damaged database could not be rebuilt"),
+            Err(error) => {
+                tracing::error!(%error, "the damaged database could not be rebuilt");
+                false
+            }
         }
     }
 }

@@ -32,6 +32,7 @@ async fn change<T>(
         Ok(folder) => {
             let done = here(&folder).await;
             folder.close().await;
+            manage::tell_of_rebuild(&metrics);
             done
         }
         Err(StartError::Open(OpenError::InUse(..))) => there().await,

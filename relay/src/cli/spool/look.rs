@@ -2,7 +2,7 @@
 
 use super::{ExportArgs, LsArgs, ago, load};
 use crate::cli::scrub::Request;
-use crate::cli::{Outcome, complain, say};
+use crate::cli::{DAMAGED, Outcome, complain, say};
 use crate::clock::{Clock, Moment};
 use crate::config::Config;
 use crate::spool::inspect::{self, Entry};
@@ -124,7 +124,7 @@ fn show(config: &Config, now: Moment, entry: &Entry) -> Value {
 pub(super) fn verify(path: &Path) -> Outcome {
     let config = load(path, None)?;
     let db = store::open_to_look(&config.data_dir)?;
-    let verdict = inspect::verify(&db).context("the database cannot be read")?;
+    let verdict = inspect::verify(&db)?;
     for finding in &verdict.findings {
         say(&format!("database: {finding}"));
     }
@@ -141,7 +141,7 @@ pub(super) fn verify(path: &Path) -> Outcome {
         (0, records) => bail!(
             "{records} record(s) cannot be read; the relay puts them into quarantine when it meets them"
         ),
-        _ => bail!("the database is damaged; restart the relay, which saves what can be read at its start"),
+        _ => bail!(DAMAGED),
     }
 }
 
