@@ -21,7 +21,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsConnector;
 
 /// How long to establish a connection, TLS included.
@@ -138,8 +138,8 @@ impl Connection for HttpConnection {
                 Some(open) => open,
                 None => connect(&target).await?,
             };
-            let sent = timeout(target.answer_timeout, open.exchange(request)).await;
-            match sent.unwrap_or(Err(Broken::Sent(Failure::TimedOut))) {
+            let deadline = Instant::now() + target.answer_timeout;
+            match open.exchange(request, deadline).await {
                 Ok((answer, is_reusable)) => {
                     if is_reusable {
                         open.idle_since = Instant::now();
@@ -227,8 +227,25 @@ enum Broken {
 }
 
 impl Open {
-    /// One request and its answer, and whether the connection can take another.
-    async fn exchange(&mut self, request: Request<Full<Bytes>>) -> Result<(Response<Bytes>, bool), Broken> {
+    /// One request and its answer, and whether the connection can take another. The deadline is for both head
+    /// and body. Once there is a head, the status is answered: a body that stalls, breaks off or is too long
+    /// changes nothing but that the connection is not used again.
+    async fn exchange(
+        &mut self,
+        request: Request<Full<Bytes>>,
+        deadline: Instant,
+    ) -> Result<(Response<Bytes>, bool), Broken> {
+        let head = timeout_at(deadline, self.head(request)).await;
+        let (head, mut body) = head.unwrap_or(Err(Broken::Sent(Failure::TimedOut)))?.into_parts();
+        let mut whole = BytesMut::new();
+        let reading = driven(&mut self.driver, read(&mut body, &mut whole));
+        let is_whole = timeout_at(deadline, reading).await.unwrap_or(false);
+        let answer = Response::from_parts(head, whole.freeze());
+        Ok((answer, is_whole && self.driver.is_some()))
+    }
+
+    /// Sends a request and waits for the head of its answer.
+    async fn head(&mut self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, Broken> {
         let Self { sender, driver, .. } = self;
         // Sees that the server closed it meanwhile, before anything is written.
         if driven(driver, std::future::poll_fn(|cx| sender.poll_ready(cx)))
@@ -237,39 +254,28 @@ impl Open {
         {
             return Err(Broken::Unsent(Box::new(request)));
         }
-        let answer = match driven(driver, sender.try_send_request(request)).await {
-            Ok(answer) => answer,
-            Err(mut error) => {
-                // hyper hands a request back only when it never began to write it.
-                return Err(match error.take_message() {
-                    Some(request) => Broken::Unsent(Box::new(request)),
-                    None if error.error().is_parse() => Broken::Sent(Failure::NotHttp),
-                    None => Broken::Sent(Failure::Unknown),
-                });
-            }
-        };
-        let (head, mut body) = answer.into_parts();
-        let (read, is_whole) = driven(driver, read(&mut body)).await;
-        Ok((Response::from_parts(head, read), is_whole && driver.is_some()))
+        let sent = driven(driver, sender.try_send_request(request)).await;
+        // hyper hands a request back only when it never began to write it.
+        sent.map_err(|mut error| match error.take_message() {
+            Some(request) => Broken::Unsent(Box::new(request)),
+            None if error.error().is_parse() => Broken::Sent(Failure::NotHttp),
+            None => Broken::Sent(Failure::Unknown),
+        })
     }
 }
 
-/// A body up to the limit, and whether that was all of it. The status has been answered, so a body that
-/// breaks off changes nothing.
-async fn read(body: &mut Incoming) -> (Bytes, bool) {
-    let mut read = BytesMut::new();
+/// Reads a body up to the limit, and tells whether that was all of it.
+async fn read(body: &mut Incoming, into: &mut BytesMut) -> bool {
     while let Some(frame) = body.frame().await {
-        let Ok(frame) = frame else {
-            return (read.freeze(), false);
-        };
+        let Ok(frame) = frame else { return false };
         let Ok(data) = frame.into_data() else { continue };
-        let left = ANSWER_BYTES_MAX - read.len();
-        read.extend_from_slice(&data[..data.len().min(left)]);
+        let left = ANSWER_BYTES_MAX - into.len();
+        into.extend_from_slice(&data[..data.len().min(left)]);
         if data.len() > left {
-            return (read.freeze(), false);
+            return false;
         }
     }
-    (read.freeze(), true)
+    true
 }
 
 /// Waits for something that needs the connection to move.

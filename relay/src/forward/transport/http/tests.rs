@@ -148,6 +148,13 @@ async fn each_request_ends_with_an_answer_or_says_whether_it_may_have_arrived() 
         2,
     )
     .await;
+    check(
+        vec![vec![Answer(HALF), Hang], vec![Answer(OK)]],
+        &[Ok(202), Ok(202)],
+        2,
+        2,
+    )
+    .await;
 }
 
 #[tokio::test]
