@@ -17,6 +17,7 @@ pub mod self_test;
 mod simulation;
 mod traffic;
 pub mod transport;
+mod tries;
 
 pub use traffic::{Reach, Standing, Traffic};
 
