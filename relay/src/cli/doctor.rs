@@ -136,8 +136,9 @@ fn data(config: &Config, findings: &mut Vec<Finding>) -> Vec<String> {
             Grade::Note,
             "none is running on this data folder",
         ),
-        Err(OpenError::InUse(..)) => {
-            Finding::new("running relay", Grade::Ok, "one is running on this data folder")
+        Err(OpenError::InUse(_, holder)) => {
+            let says = format!("one is running on this data folder{holder}");
+            Finding::new("running relay", Grade::Ok, says)
         }
         Err(error) => Finding::new("running relay", Grade::Wrong, error.to_string())
             .advise("the relay's user has to own the data folder"),
@@ -259,8 +260,8 @@ async fn upstream(config: &Config, args: &DoctorArgs, on: &[String], findings: &
 
 /// How many seconds this machine's clock is ahead of an HTTP date.
 fn clock_off(date: &str) -> Option<i64> {
-    let theirs = jiff::fmt::rfc2822::parse(date).ok()?.timestamp().as_second();
-    Some(Clock::system().now().0 / 1000 - theirs)
+    let theirs = Moment::from_http_date(date)?;
+    Some((Clock::system().now().0 - theirs.0) / 1000)
 }
 
 #[cfg(test)]

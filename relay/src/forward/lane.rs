@@ -247,7 +247,7 @@ impl<T: Transport> Lane<T> {
         let answer = self.connection.send(request).await;
         let took = started.elapsed();
         let (verdict, reply) = match &answer {
-            Ok(answer) => plausible::judge(answer.status(), answer.headers()),
+            Ok(answer) => plausible::judge(answer.status(), answer.headers(), forwarder.clock.now()),
             Err(failure) => forwarder.judge_failure(*failure),
         };
         let sign = match verdict {
@@ -272,7 +272,10 @@ impl<T: Transport> Lane<T> {
         };
         let (sign, result) = match answer {
             Err(_) => (Sign::Ill(None), "failed"),
-            Ok(answer) => plausible::judge_health(answer.status(), answer.headers()),
+            Ok(answer) => {
+                let now = self.forwarder.clock.now();
+                plausible::judge_health(answer.status(), answer.headers(), now)
+            }
         };
         let label = ResultLabel { result };
         self.forwarder.metrics.upstream_probes.get_or_create(&label).inc();
