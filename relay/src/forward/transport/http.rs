@@ -4,6 +4,7 @@
 //! its own task. No proxy, no redirect, no compression, no cookie: what is answered is handed on as it is.
 
 use super::{ANSWER_BYTES_MAX, Connection, Failure, Transport};
+use crate::clock::Moment;
 use crate::config::Upstream;
 use axum::http::header::{HOST, HeaderValue};
 use axum::http::uri::{Authority, Scheme};
@@ -113,6 +114,7 @@ impl Transport for Http {
         HttpConnection {
             target: Arc::clone(&self.0),
             open: None,
+            certificate_until: None,
         }
     }
 }
@@ -122,6 +124,14 @@ impl Transport for Http {
 pub struct HttpConnection {
     target: Arc<Target>,
     open: Option<Open>,
+    certificate_until: Option<Moment>,
+}
+
+impl HttpConnection {
+    /// When the certificate expires that the upstream showed last; nothing without TLS.
+    pub fn certificate_until(&self) -> Option<Moment> {
+        self.certificate_until
+    }
 }
 
 impl Connection for HttpConnection {
@@ -136,7 +146,11 @@ impl Connection for HttpConnection {
             let is_fresh = kept.is_none();
             let mut open = match kept.take() {
                 Some(open) => open,
-                None => connect(&target).await?,
+                None => {
+                    let (open, certificate_until) = connect(&target).await?;
+                    self.certificate_until = certificate_until;
+                    open
+                }
             };
             let deadline = Instant::now() + target.answer_timeout;
             match open.exchange(request, deadline).await {
@@ -169,7 +183,15 @@ impl Connection for HttpConnection {
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
-async fn connect(target: &Target) -> Result<Open, Failure> {
+/// When a certificate expires; nothing for one that cannot be read, which TLS would not have let through.
+fn expires(certificate: &[u8]) -> Option<Moment> {
+    let (_, certificate) = x509_parser::parse_x509_certificate(certificate).ok()?;
+    let seconds = certificate.validity().not_after.timestamp();
+    Some(Moment(seconds.saturating_mul(1000)))
+}
+
+/// A connection, and when the certificate expires that was shown.
+async fn connect(target: &Target) -> Result<(Open, Option<Moment>), Failure> {
     let connecting = async {
         let tcp = TcpStream::connect((target.host.as_str(), target.port))
             .await
@@ -177,25 +199,28 @@ async fn connect(target: &Target) -> Result<Open, Failure> {
         // A request is one small write; waiting for more to send would only delay it. A socket that
         // refuses still works.
         let _ = tcp.set_nodelay(true);
+        let mut certificate_until = None;
         let stream: Box<dyn Stream> = match &target.tls {
             None => Box::new(tcp),
-            Some((connector, name)) => Box::new(
-                connector
-                    .connect(name.clone(), tcp)
-                    .await
-                    .map_err(|_| Failure::Tls)?,
-            ),
+            Some((connector, name)) => {
+                let stream = connector.connect(name.clone(), tcp).await;
+                let stream = stream.map_err(|_| Failure::Tls)?;
+                let shown = stream.get_ref().1.peer_certificates();
+                certificate_until = shown.and_then(|chain| expires(chain.first()?));
+                Box::new(stream)
+            }
         };
         let (sender, driver) = http1::Builder::new()
             .max_buf_size(HEAD_BYTES_MAX)
             .handshake(TokioIo::new(stream))
             .await
             .map_err(|_| Failure::NotSent)?;
-        Ok(Open {
+        let open = Open {
             sender,
             driver: Some(Box::pin(driver)),
             idle_since: Instant::now(),
-        })
+        };
+        Ok((open, certificate_until))
     };
     timeout(CONNECT_TIMEOUT, connecting)
         .await
