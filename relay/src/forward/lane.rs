@@ -165,8 +165,8 @@ impl<T: Transport> Lane<T> {
             if site.has_purged(seq, &permit) {
                 return Ok(());
             }
-            // That may have waited for the switch.
-            if !turn.stands() {
+            // That may have waited for the switch, and the disk refused meanwhile.
+            if !turn.stands() || self.acks.are_refused() {
                 continue;
             }
             if turn.errand == Errand::Probe {
