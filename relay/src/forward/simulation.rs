@@ -57,7 +57,7 @@ fn op() -> impl Strategy<Value = Op> {
         5 => mood().prop_map(Op::Plausible),
         4 => prop_oneof![3 => 0_u32..120, 1 => 0_u32..40_000].prop_map(Op::Wait),
         1 => any::<bool>().prop_map(Op::Turn),
-        2 => any::<bool>().prop_map(|takes| Op::Disk { takes }),
+        1 => any::<bool>().prop_map(|takes| Op::Disk { takes }),
         1 => any::<bool>().prop_map(|in_order| Op::Restart { in_order }),
         1 => (-7200_i32..7200).prop_map(Op::Jump),
     ]
