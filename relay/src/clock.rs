@@ -27,6 +27,13 @@ impl Moment {
         self.0.div_euclid(24 * 60 * 60 * 1000)
     }
 
+    /// Of a date as HTTP writes it, `Thu, 01 Jan 2026 00:00:00 GMT`. The two forms that nobody has written
+    /// since 1999 are not read.
+    pub fn from_http_date(text: &str) -> Option<Self> {
+        let date = jiff::fmt::rfc2822::parse(text).ok()?;
+        Some(Self(date.timestamp().as_millisecond()))
+    }
+
     /// RFC 3339 in UTC, in whole seconds.
     pub fn rfc3339(self) -> String {
         jiff::Timestamp::from_second(self.0.div_euclid(1000))

@@ -17,6 +17,7 @@ pub mod self_test;
 mod simulation;
 mod traffic;
 pub mod transport;
+mod tries;
 
 pub use traffic::{Reach, Standing, Traffic};
 
@@ -24,7 +25,7 @@ use crate::clock::Clock;
 use crate::config::{Config, Upstream};
 use crate::metrics::Metrics;
 use crate::spool::Spool;
-use crate::switch::Switches;
+use crate::switch::{Site, Switches};
 use lane::Lane;
 use plausible::Requests;
 use self_test::Grade;
@@ -108,29 +109,50 @@ impl<T: Transport> Forwarder<T> {
         booking.join_all().await;
     }
 
-    /// Asks Plausible once whether all is as it should be, for each site that is on: off means that
-    /// nothing is sent. Ends early at `stop`. Beside the lanes: one more request at once than they make.
+    /// Asks Plausible whether all is as it should be, once for each site: as soon as it is on, at the start or
+    /// later. Off means that nothing is sent. Ends when all were asked for, and early at `stop`. Beside the
+    /// lanes: one more request at once than they make.
     pub async fn test_itself(self: Arc<Self>, stop: CancellationToken) {
+        // Before the first look, so that no turn is missed.
+        let mut turned = self.switches.turned();
         let asking = async {
-            let mut connection = self.transport.connection();
-            for site in self.switches.sites() {
-                let Some(permit) = site.permit().await else {
-                    continue;
-                };
-                let (findings, _) = tokio::select! {
-                    asked = self_test::ask(&mut connection, &self.upstream, &site.domain) => asked,
-                    () = permit.cut() => continue,
-                };
-                for finding in findings.iter().filter(|finding| finding.grade >= Grade::Warning) {
-                    let advice = finding.advice.unwrap_or_default();
-                    tracing::warn!(site = site.domain, "{}: {}; {advice}", finding.what, finding.says);
+            let mut left: Vec<Arc<Site>> = self.switches.sites().cloned().collect();
+            while !left.is_empty() {
+                // Ends with this round: nothing is left open while a site is off.
+                let mut connection = self.transport.connection();
+                let mut still_left = Vec::new();
+                for site in left {
+                    if !self.test_site(&mut connection, &site).await {
+                        still_left.push(site);
+                    }
                 }
-                self.traffic.note_self_test(&site.domain, findings);
+                left = still_left;
+                drop(connection);
+                if !left.is_empty() && turned.changed().await.is_err() {
+                    return;
+                }
             }
         };
         tokio::select! {
             () = asking => {}
             () = stop.cancelled() => {}
         }
+    }
+
+    /// Asks for one site. `false` when it is off, or was turned off meanwhile.
+    async fn test_site(&self, connection: &mut T::Connection, site: &Site) -> bool {
+        let Some(permit) = site.permit().await else {
+            return false;
+        };
+        let (findings, _) = tokio::select! {
+            asked = self_test::ask(connection, &self.upstream, &site.domain) => asked,
+            () = permit.cut() => return false,
+        };
+        for finding in findings.iter().filter(|finding| finding.grade >= Grade::Warning) {
+            let advice = finding.advice.unwrap_or_default();
+            tracing::warn!(site = site.domain, "{}: {}; {advice}", finding.what, finding.says);
+        }
+        self.traffic.note_self_test(&site.domain, findings);
+        true
     }
 }

@@ -63,6 +63,8 @@ pub struct Waiting {
     pub seq: i64,
     /// When it was stored.
     pub stored_at: Moment,
+    /// Whether it was parked before, and its time has come.
+    pub was_parked: bool,
     /// The event. Never `None` any more: unreadable records go into quarantine.
     pub scrubbed: Option<Scrubbed>,
 }

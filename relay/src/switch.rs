@@ -15,7 +15,7 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
-use tokio::sync::{OwnedRwLockReadGuard, RwLock};
+use tokio::sync::{OwnedRwLockReadGuard, RwLock, watch};
 use tokio_util::sync::CancellationToken;
 
 /// How long turning off waits for requests under way before it cuts them.
@@ -132,6 +132,7 @@ pub struct Switches {
     spool: Spool,
     clock: Clock,
     metrics: Arc<Metrics>,
+    turned: Arc<watch::Sender<()>>,
 }
 
 impl Switches {
@@ -172,6 +173,7 @@ impl Switches {
             spool,
             clock,
             metrics,
+            turned: Arc::new(watch::Sender::new(())),
         };
         switches.purge_orphans().await?;
         Ok(switches)
@@ -185,6 +187,11 @@ impl Switches {
     /// All configured sites, by domain.
     pub fn sites(&self) -> impl Iterator<Item = &Arc<Site>> {
         self.sites.values()
+    }
+
+    /// Changes whenever a switch was turned, on or off.
+    pub fn turned(&self) -> watch::Receiver<()> {
+        self.turned.subscribe()
     }
 
     /// Turns a switch on or off and says how many waiting events were purged. When this has answered
@@ -256,6 +263,7 @@ impl Switches {
             .enabled
             .get_or_create(&SiteLabel::of(site))
             .set(i64::from(site.is_on()));
+        self.turned.send_replace(());
         tracing::info!(site = site.domain, on, purged, "the switch was turned");
         Ok(purged)
     }

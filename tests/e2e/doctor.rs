@@ -1,7 +1,7 @@
 //! `doctor`: what it finds, what it says about it, and that it asks Plausible only for sites that are on.
 
 use crate::EXE;
-use feedback_tests::{Answer, MiniPlausible, SITE, Setup};
+use feedback_tests::{Answer, MiniPlausible, Relay, SITE, Setup, eventually, load};
 use serde_json::Value;
 
 /// The grade of the first finding about something, of a run that ended with this code.
@@ -51,6 +51,9 @@ async fn the_doctor_looks_at_everything_and_asks_plausible_only_for_what_is_on()
     }
     let relay = setup.spawn(EXE).await;
     assert_eq!(grade(&setup, &[], 0, "running relay").await, "ok", "it runs");
+    let told = setup.command(EXE, &["doctor"], "").await;
+    let process = format!("(process {})", relay.pid());
+    assert!(told.out.contains(&process), "{told:?}");
     assert_eq!(
         grade(&setup, &[], 0, "database").await,
         "ok",
@@ -90,22 +93,35 @@ async fn the_doctor_looks_at_everything_and_asks_plausible_only_for_what_is_on()
     assert!(told.out.starts_with("WRONG   configuration:"), "{told:?}");
 }
 
+/// What the relay's own test found for the site, as health tells it; nothing when it has not asked.
+async fn self_test(relay: &Relay) -> Option<Value> {
+    let health = relay.get_admin("/actuator/health").await.json();
+    let found = health["components"]["plausible"]["details"]["selfTest"][SITE].clone();
+    found.is_array().then_some(found)
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn a_relay_asks_at_the_start_for_what_is_on_and_health_tells() {
+async fn a_relay_asks_once_for_each_site_as_soon_as_it_is_on_and_health_tells() {
     let plausible = MiniPlausible::start().await;
     let setup = Setup::new(&plausible.url());
-    setup.start().await.stop().await;
-    assert_eq!(plausible.connections(), 0, "off means that nothing is sent");
-    setup.start_on().await.stop().await;
     let relay = setup.start().await;
-    let found = feedback_tests::eventually("it has asked", async || {
-        let health = relay.get_admin("/actuator/health").await.json();
-        let found = health["components"]["plausible"]["details"]["selfTest"][SITE].clone();
-        found.is_array().then_some(found)
-    })
-    .await;
-    let grades: Vec<_> = found.as_array().unwrap().iter().map(|f| &f["grade"]).collect();
-    assert_eq!(grades, ["ok", "ok"], "{found}");
-    assert_eq!(plausible.count(), 0, "nothing of this counts");
+    assert_eq!(self_test(&relay).await, None);
+    assert_eq!(plausible.connections(), 0, "off means that nothing is sent");
+    let asked = async |relay: &Relay| {
+        let found = eventually("it has asked", async || self_test(relay).await).await;
+        let grades: Vec<_> = found.as_array().unwrap().iter().map(|f| &f["grade"]).collect();
+        assert_eq!(grades, ["ok", "ok"], "{found}");
+        (plausible.probes(), plausible.count())
+    };
+    relay.turn(true).await;
+    assert_eq!(asked(&relay).await, (1, 0), "nothing of this counts");
+    relay.turn(false).await;
+    relay.turn(true).await;
+    relay.accept(&[load(1)]).await;
+    relay.drained().await;
+    assert_eq!((plausible.probes(), plausible.count()), (1, 1), "not again");
+    relay.stop().await;
+    let relay = setup.start().await;
+    assert_eq!(asked(&relay).await, (2, 1), "a start asks for what is on");
     relay.stop().await;
 }

@@ -117,8 +117,8 @@ async fn every_refusal_says_what_is_wrong_to_pages_of_the_origin_and_is_counted(
     let allowed = sent.header("access-control-allow-origin");
     assert_eq!(allowed, "", "a page of another origin may not read it");
 
-    let nothing_left = (plausible.count(), plausible.connections());
-    assert_eq!(nothing_left, (0, 0));
+    let left = (plausible.count(), plausible.connections());
+    assert_eq!(left, (0, 1), "nothing but the self-test, which counts nothing");
     relay.stop().await;
 }
 

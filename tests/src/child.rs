@@ -123,6 +123,11 @@ impl ChildRelay {
         kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
     }
 
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
     /// Asks it to stop, as Ctrl-C does.
     ///
     /// # Panics

@@ -1,18 +1,21 @@
 //! The configuration of a relay under test, as the TOML text an operator would write.
 
-use crate::{ChildRelay, Done, Relay, SITE, address_of_its_own, small_policy};
+use crate::{ChildRelay, Done, Relay, SITE, address_of_its_own, small_policy, within};
 use feedback_relay::clock::Clock;
 use feedback_relay::config::Config;
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 use tempfile::TempDir;
 
 /// The version of the tests' tracking plan, which consent has to name.
 pub const PLAN_VERSION: u32 = 3;
 /// The password of `/metrics`.
 pub const METRICS_PASSWORD: &str = "a password for the metrics";
+/// How long a self-test may take: as long as it takes to give up two requests, and some breath.
+const SELF_TEST_MAX: Duration = Duration::from_secs(60);
 const PLAN: &str = include_str!("../plan.toml");
 
 /// A relay's configuration and data folder. It can be started again and again.
@@ -161,13 +164,18 @@ impl Setup {
         Relay::start(self.config(), self.clock.clone(), Arc::clone(&self.folder)).await
     }
 
-    /// Starts a relay in this process and turns the site on.
+    /// Starts a relay in this process and turns the site on. Its self-test is over, so that no test races
+    /// with it.
     ///
     /// # Panics
     /// When it does not start.
     pub async fn start_on(&self) -> Relay {
         let relay = self.start().await;
         relay.turn(true).await;
+        within(SELF_TEST_MAX, "the self-test is over", async || {
+            relay.app().traffic.self_test().contains_key(SITE).then_some(())
+        })
+        .await;
         relay
     }
 

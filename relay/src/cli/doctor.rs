@@ -21,6 +21,9 @@ const WRITTEN_AT: Moment = Moment(1_767_225_600_000);
 const CLOCK_OFF_MAX: i64 = 300;
 /// Free disk below which the relay calls itself out of service, in bytes.
 const DISK_FREE_MIN: u64 = 10 * 1024 * 1024;
+/// Days for which the upstream's certificate has to be valid. Most are renewed a month before they expire,
+/// so with fewer left that has failed.
+const CERTIFICATE_DAYS_MIN: i64 = 14;
 
 /// `doctor`. Fails when anything is wrong.
 pub(super) fn run(args: &DoctorArgs) -> super::Outcome {
@@ -164,8 +167,9 @@ fn data(config: &Config, findings: &mut Vec<Finding>) -> Vec<String> {
             Grade::Note,
             "none is running on this data folder",
         ),
-        Err(OpenError::InUse(..)) => {
-            Finding::new("running relay", Grade::Ok, "one is running on this data folder")
+        Err(OpenError::InUse(_, holder)) => {
+            let says = format!("one is running on this data folder{holder}");
+            Finding::new("running relay", Grade::Ok, says)
         }
         Err(error) => Finding::new("running relay", Grade::Wrong, error.to_string())
             .advise("the relay's user has to own the data folder"),
@@ -300,12 +304,27 @@ async fn upstream(config: &Config, args: &DoctorArgs, on: &[String], findings: &
             findings.push(self_test::count_an_event(&mut connection, &config.upstream, site).await);
         }
     }
+    if let Some(until) = connection.certificate_until() {
+        findings.push(certificate(until, Clock::system().now()));
+    }
+}
+
+/// How long the certificate is valid that Plausible, or what stands before it, has shown.
+fn certificate(until: Moment, now: Moment) -> Finding {
+    const WHAT: &str = "upstream certificate";
+    let days = (until.0 - now.0).div_euclid(24 * 60 * 60 * 1000);
+    let says = format!("it is valid for {days} more days");
+    if days < CERTIFICATE_DAYS_MIN {
+        return Finding::new(WHAT, Grade::Warning, says)
+            .advise("renew it: nothing is sent to a server whose certificate has expired");
+    }
+    Finding::new(WHAT, Grade::Ok, says)
 }
 
 /// How many seconds this machine's clock is ahead of an HTTP date.
 fn clock_off(date: &str) -> Option<i64> {
-    let theirs = jiff::fmt::rfc2822::parse(date).ok()?.timestamp().as_second();
-    Some(Clock::system().now().0 / 1000 - theirs)
+    let theirs = Moment::from_http_date(date)?;
+    Some((Clock::system().now().0 - theirs.0) / 1000)
 }
 
 #[cfg(test)]
@@ -330,6 +349,23 @@ mod tests {
         check("127.0.0.1:1", "[\"127.0.0.1\"]", Grade::Ok);
         check("127.0.0.1:1", "[\"0.0.0.0/0\"]", Grade::Wrong);
         check("127.0.0.1:1", "[\"10.0.0.1\", \"::/0\"]", Grade::Wrong);
+    }
+
+    #[test]
+    fn a_certificate_that_should_have_been_renewed_is_worth_a_warning() {
+        const DAY: i64 = 24 * 60 * 60 * 1000;
+        let check = |left: i64, says: &str, want: Grade| {
+            let found = certificate(Moment(WRITTEN_AT.0 + left), WRITTEN_AT);
+            assert_eq!(
+                (found.grade, found.says.contains(says)),
+                (want, true),
+                "{found:?}"
+            );
+        };
+        check(90 * DAY, "90 more days", Grade::Ok);
+        check(14 * DAY, "14 more days", Grade::Ok);
+        check(14 * DAY - 1, "13 more days", Grade::Warning);
+        check(DAY - 1, " 0 more days", Grade::Warning);
     }
 
     #[test]

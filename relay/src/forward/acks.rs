@@ -95,6 +95,11 @@ impl LaneAcks {
         Some(Slot(slot))
     }
 
+    /// Whether the disk refuses what was settled: what is sent now would be sent again after a crash.
+    pub(super) fn are_refused(&self) -> bool {
+        *self.acks.refused.borrow()
+    }
+
     /// Hands over a settled event.
     pub(super) async fn settle(&self, seq: i64, outcome: Outcome, permit: Option<Permit>, slot: Slot) {
         let ack = Ack {

@@ -7,6 +7,7 @@ use super::breaker::Sign;
 use super::plausible::{self, Reply, Verdict};
 use super::traffic::{Errand, Turn};
 use super::transport::{Connection, Failure, Transport};
+use super::tries::Tries;
 use crate::clock::Moment;
 use crate::config::WhenUnknown;
 use crate::guard::Scrubbed;
@@ -30,10 +31,6 @@ const READ_AHEAD: usize = 32;
 /// How old an engagement may be. Plausible throws one away whose session of 30 minutes has ended
 /// (contract c.3), and it takes a moment to arrive.
 const ENGAGEMENT_MAX: Duration = Duration::from_secs(25 * 60);
-/// Failed tries after which an event is set aside, when Plausible took something else meanwhile.
-const TRIES_MAX: u32 = 3;
-/// Failed tries after which it is set aside in any case: it may be the only event there is.
-const TRIES_ALONE_MAX: u32 = 8;
 /// Shortest time an event is set aside. It grows with the event's age; the spool bounds it.
 const PARK_MIN: Duration = Duration::from_secs(60);
 /// The failed try from which the wait of a lane no longer grows: from there on it is the breaker that waits.
@@ -55,17 +52,6 @@ pub(super) struct Lane<T: Transport> {
     /// When the first event that was set aside comes due, as far as is known.
     next_parked: Option<Moment>,
     stop: CancellationToken,
-}
-
-/// The tries of one event.
-#[derive(Debug, Default)]
-struct Tries {
-    /// All that failed.
-    failed: u32,
-    /// Those that reached Plausible, so that the event itself may be at fault.
-    arrived: u32,
-    /// How often Plausible had answered well when the first of them failed.
-    successes_before: u64,
 }
 
 impl<T: Transport> Lane<T> {
@@ -151,9 +137,10 @@ impl<T: Transport> Lane<T> {
         let Waiting {
             seq,
             stored_at,
+            was_parked,
             mut scrubbed,
         } = event;
-        let mut tries = Tries::default();
+        let mut tries = Tries::new(was_parked);
         loop {
             let slot = tokio::select! {
                 slot = self.acks.slot() => slot.ok_or(Stopped)?,
@@ -178,8 +165,8 @@ impl<T: Transport> Lane<T> {
             if site.has_purged(seq, &permit) {
                 return Ok(());
             }
-            // That may have waited for the switch.
-            if !turn.stands() {
+            // That may have waited for the switch, and the disk refused meanwhile.
+            if !turn.stands() || self.acks.are_refused() {
                 continue;
             }
             if turn.errand == Errand::Probe {
@@ -206,14 +193,15 @@ impl<T: Transport> Lane<T> {
                 return Ok(());
             }
             drop((permit, slot));
-            tries.note(reply, forwarder.traffic.successes());
-            if tries.blame_the_event(forwarder.traffic.successes())
+            let traffic = &forwarder.traffic;
+            tries.note(reply, traffic.taken());
+            if tries.blame_the_event(traffic.taken(), traffic.all_may_send())
                 && let Some(due) = forwarder.park(seq, stored_at).await
             {
                 self.next_parked = Some(self.next_parked.map_or(due, |next| next.min(due)));
                 return Ok(());
             }
-            let tried = tries.failed.min(REST_TRIES_MAX);
+            let tried = tries.failed().min(REST_TRIES_MAX);
             let rest = backoff::wait(tried, None, (forwarder.random)());
             tokio::select! {
                 () = tokio::time::sleep(rest) => {}
@@ -259,7 +247,7 @@ impl<T: Transport> Lane<T> {
         let answer = self.connection.send(request).await;
         let took = started.elapsed();
         let (verdict, reply) = match &answer {
-            Ok(answer) => plausible::judge(answer.status(), answer.headers()),
+            Ok(answer) => plausible::judge(answer.status(), answer.headers(), forwarder.clock.now()),
             Err(failure) => forwarder.judge_failure(*failure),
         };
         let sign = match verdict {
@@ -284,27 +272,14 @@ impl<T: Transport> Lane<T> {
         };
         let (sign, result) = match answer {
             Err(_) => (Sign::Ill(None), "failed"),
-            Ok(answer) => plausible::judge_health(answer.status(), answer.headers()),
+            Ok(answer) => {
+                let now = self.forwarder.clock.now();
+                plausible::judge_health(answer.status(), answer.headers(), now)
+            }
         };
         let label = ResultLabel { result };
         self.forwarder.metrics.upstream_probes.get_or_create(&label).inc();
         turn.came_back(sign, None, Duration::ZERO);
-    }
-}
-
-impl Tries {
-    fn note(&mut self, reply: Reply, successes: u64) {
-        if self.failed == 0 {
-            self.successes_before = successes;
-        }
-        self.failed = self.failed.saturating_add(1);
-        self.arrived += u32::from(reply != Reply::Unreachable);
-    }
-
-    /// Whether it is the event that is at fault, and not Plausible that is away.
-    fn blame_the_event(&self, successes: u64) -> bool {
-        let others_succeed = successes > self.successes_before;
-        self.arrived >= TRIES_ALONE_MAX || (others_succeed && self.arrived >= TRIES_MAX)
     }
 }
 

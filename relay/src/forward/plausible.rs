@@ -3,6 +3,7 @@
 //! The request is built from an empty header map and known fields only; nothing a browser sent is
 //! passed on (contract g.1 to g.3).
 
+use crate::clock::Moment;
 use crate::config::Upstream;
 use crate::forward::breaker::Sign;
 use crate::forward::traffic::Reach;
@@ -187,38 +188,50 @@ impl Requests {
     }
 }
 
-/// What a status and its headers mean (contract c.1, c.2).
-pub(super) fn judge(status: StatusCode, headers: &HeaderMap) -> (Verdict, Reply) {
-    let retry_after = || {
-        headers
-            .get(RETRY_AFTER)?
-            .to_str()
-            .ok()?
-            .trim()
-            .parse()
-            .ok()
-            .map(Duration::from_secs)
-    };
+/// What a status and its headers say (contract c.1, c.2).
+pub(super) fn read(status: StatusCode, headers: &HeaderMap) -> Reply {
     let dropped = headers
         .get("x-plausible-dropped")
         .is_some_and(|v| v.as_bytes() != b"0");
     match status.as_u16() {
-        202 if dropped => (Verdict::Settled(Outcome::DroppedByPlausible), Reply::Dropped),
-        202 => (Verdict::Settled(Outcome::Delivered), Reply::Accepted),
+        202 if dropped => Reply::Dropped,
+        202 => Reply::Accepted,
         // The event itself is at fault; the same again would be answered the same.
-        400 | 413 | 422 | 431 => (Verdict::Settled(Outcome::InvalidForPlausible), Reply::Invalid),
-        408 | 429 | 500..=599 => (Verdict::Retry(retry_after()), Reply::Retry),
+        400 | 413 | 422 | 431 => Reply::Invalid,
+        408 | 429 | 500..=599 => Reply::Retry,
         // A wrong address, a redirect, a login page that says 200: mending the configuration saves the events.
-        _ => (Verdict::Retry(retry_after()), Reply::Misconfigured),
+        _ => Reply::Misconfigured,
     }
+}
+
+/// What a status and its headers mean for the event.
+pub(super) fn judge(status: StatusCode, headers: &HeaderMap, now: Moment) -> (Verdict, Reply) {
+    let reply = read(status, headers);
+    let verdict = match reply {
+        Reply::Accepted => Verdict::Settled(Outcome::Delivered),
+        Reply::Dropped => Verdict::Settled(Outcome::DroppedByPlausible),
+        Reply::Invalid => Verdict::Settled(Outcome::InvalidForPlausible),
+        Reply::Retry | Reply::Misconfigured | Reply::Unreachable | Reply::Unknown => {
+            Verdict::Retry(retry_after(headers, now))
+        }
+    };
+    (verdict, reply)
+}
+
+/// What `Retry-After` asks for, in seconds or as a date. A date is read by this machine's clock; one that has
+/// passed asks for nothing more than the usual wait.
+fn retry_after(headers: &HeaderMap, now: Moment) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    let seconds = text.parse().ok().map(Duration::from_secs);
+    seconds.or_else(|| Some(Moment::from_http_date(text)?.since(now)))
 }
 
 /// What the answer to a health probe means, and its metric label. One that does not know the path has no
 /// health endpoint, as Vince: nothing is learnt, so an event may be tried.
-pub(super) fn judge_health(status: StatusCode, headers: &HeaderMap) -> (Sign, &'static str) {
-    match judge(status, headers) {
+pub(super) fn judge_health(status: StatusCode, headers: &HeaderMap, now: Moment) -> (Sign, &'static str) {
+    match read(status, headers) {
         _ if status.is_success() => (Sign::Well, "ok"),
-        (Verdict::Retry(asked), Reply::Retry) => (Sign::Ill(asked), "failed"),
+        Reply::Retry => (Sign::Ill(retry_after(headers, now)), "failed"),
         _ => (Sign::Well, "no_endpoint"),
     }
 }
@@ -226,6 +239,9 @@ pub(super) fn judge_health(status: StatusCode, headers: &HeaderMap) -> (Sign, &'
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// Wed, 21 Oct 2026 07:28:00 GMT.
+    const NOW: Moment = Moment(1_792_567_680_000);
 
     #[test]
     fn an_answer_settles_the_event_or_asks_for_another_try() {
@@ -235,7 +251,7 @@ mod tests {
                 headers.insert(name, HeaderValue::from_static(value));
             }
             assert_eq!(
-                judge(StatusCode::from_u16(status).unwrap(), &headers),
+                judge(StatusCode::from_u16(status).unwrap(), &headers, NOW),
                 (verdict, result),
                 "{status}"
             );
@@ -267,12 +283,20 @@ mod tests {
             Retry(Some(Duration::from_secs(7))),
             Reply::Retry,
         );
-        check(
-            503,
-            Some(("retry-after", "Wed, 21 Oct 2026 07:28:00 GMT")),
-            Retry(None),
-            Reply::Retry,
-        );
+        let check_wait = |text, want: Option<u64>| {
+            check(
+                503,
+                Some(("retry-after", text)),
+                Retry(want.map(Duration::from_secs)),
+                Reply::Retry,
+            );
+        };
+        check_wait(" 7 ", Some(7));
+        check_wait("Wed, 21 Oct 2026 07:30:05 GMT", Some(125));
+        check_wait("Wed, 21 Oct 2026 07:27:00 GMT", Some(0));
+        check_wait("soon", None);
+        check_wait("-7", None);
+        check_wait("99999999999999999999", None);
         check(500, None, Retry(None), Reply::Retry);
     }
 }

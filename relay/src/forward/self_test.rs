@@ -108,7 +108,7 @@ pub async fn count_an_event(connection: &mut impl Connection, upstream: &Upstrea
     let what = format!("test event of {site}");
     match connection.send(event(&requests, upstream, site, TEST_EVENT)).await {
         Err(failure) => unanswered(&what, failure),
-        Ok(answer) => match plausible::judge(answer.status(), answer.headers()).1 {
+        Ok(answer) => match plausible::read(answer.status(), answer.headers()) {
             Reply::Accepted => Finding::new(what, Grade::Ok, "Plausible took it and knows the site"),
             Reply::Dropped => Finding::new(what, Grade::Wrong, "Plausible answered 202 and threw it away")
                 .advise("does the site exist there, under exactly this domain? Do its shields keep the relay out?"),
@@ -135,12 +135,14 @@ fn health(answer: Result<Response<Bytes>, Failure>) -> Finding {
     let what = "Plausible's health";
     match answer {
         Err(failure) => unanswered(what, failure),
+        Ok(answer) if answer.status().is_success() => {
+            Finding::new(what, Grade::Ok, "it says that it is well")
+        }
         Ok(answer) => match (
             answer.status().as_u16(),
-            plausible::judge_health(answer.status(), answer.headers()),
+            plausible::read(answer.status(), answer.headers()),
         ) {
-            (_, (_, "ok")) => Finding::new(what, Grade::Ok, "it says that it is well"),
-            (status, (_, "failed")) => Finding::new(
+            (status, Reply::Retry) => Finding::new(
                 what,
                 Grade::Wrong,
                 format!("it says that it is not well ({status})"),

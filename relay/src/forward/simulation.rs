@@ -22,21 +22,25 @@ enum Op {
     Wait(u32),
     /// The switch is turned.
     Turn(bool),
+    /// The disk takes changes again, or refuses them all.
+    Disk { takes: bool },
     /// The relay stops, in order or not, and starts again.
     Restart { in_order: bool },
     /// The wall clock is set, by so many seconds.
     Jump(i32),
 }
 
-/// Runs a list and checks what must hold. A thread of its own runtime, whose clock is paused.
-fn run(seed: u32, ops: &[Op]) -> Result<(), TestCaseError> {
+/// Runs a simulation in a runtime of its own, whose clock is paused.
+fn simulate<T>(seed: u32, simulation: impl Future<Output = T>) -> T {
     script::seed(seed);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build()
-        .unwrap();
-    runtime.block_on(async {
+    let mut runtime = tokio::runtime::Builder::new_current_thread();
+    let runtime = runtime.enable_time().start_paused(true).build().unwrap();
+    runtime.block_on(simulation)
+}
+
+/// Runs a list and checks what must hold.
+fn run(seed: u32, ops: &[Op]) -> Result<(), TestCaseError> {
+    simulate(seed, async {
         let mut world = World::start().await;
         for op in ops {
             world.apply(*op).await;
@@ -53,6 +57,7 @@ fn op() -> impl Strategy<Value = Op> {
         5 => mood().prop_map(Op::Plausible),
         4 => prop_oneof![3 => 0_u32..120, 1 => 0_u32..40_000].prop_map(Op::Wait),
         1 => any::<bool>().prop_map(Op::Turn),
+        1 => any::<bool>().prop_map(|takes| Op::Disk { takes }),
         1 => any::<bool>().prop_map(|in_order| Op::Restart { in_order }),
         1 => (-7200_i32..7200).prop_map(Op::Jump),
     ]
@@ -87,7 +92,7 @@ proptest! {
 
 #[test]
 fn what_once_went_wrong_or_easily_could_stays_right() {
-    use Op::{Append, Jump, Plausible, Poison, Restart, Turn, Wait};
+    use Op::{Append, Disk, Jump, Plausible, Poison, Restart, Turn, Wait};
     let check = |ops: &[Op]| run(7, ops).unwrap_or_else(|error| panic!("{error}\n{ops:?}"));
     let many = Append {
         visitor: 1,
@@ -150,18 +155,40 @@ fn what_once_went_wrong_or_easily_could_stays_right() {
         Jump(7000),
     ]);
     check(&[Plausible(Mood::Refuses), many, Wait(90_000), few]);
+    // The disk refuses what was delivered, and then the switch, a stop or a crash comes.
+    let refused = [Plausible(Mood::Slow(300)), many, Disk { takes: false }, Wait(5)];
+    for then in [
+        Turn(false),
+        Restart { in_order: true },
+        Restart { in_order: false },
+        Wait(599),
+    ] {
+        check(&[&refused[..], &[then, Wait(5), Turn(true), few]].concat());
+    }
+    // The switch cannot be recorded, and has to be turned again.
+    check(&[few, Disk { takes: false }, Turn(false)]);
+    check(&[
+        Disk { takes: false },
+        many,
+        Poison { visitor: 1 },
+        Wait(9),
+        Disk { takes: true },
+        few,
+    ]);
+    check(&[
+        Poison { visitor: 1 },
+        few,
+        Disk { takes: false },
+        Wait(9000),
+        Disk { takes: true },
+        many,
+    ]);
 }
 
 #[test]
 fn an_outage_of_three_days_is_not_hammered_and_ends_soon_after_it() {
     let few = |visitor| Op::Append { visitor, events: 2 };
-    script::seed(3);
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_time()
-        .start_paused(true)
-        .build()
-        .unwrap();
-    runtime.block_on(async {
+    simulate(3, async {
         let mut world = World::start().await;
         for visitor in 0..6 {
             world.apply(few(visitor)).await;
@@ -179,5 +206,32 @@ fn an_outage_of_three_days_is_not_hammered_and_ends_soon_after_it() {
         assert_eq!(world.waiting(), 0, "{:?}", world.broken());
         let took = world.script.requests() - tried;
         assert!(took < 100, "{took} requests for what had not expired");
+    });
+}
+
+/// What is delivered and not noted is delivered again after a crash, so little of it may come together.
+#[test]
+fn while_the_disk_refuses_to_note_what_was_delivered_nothing_more_is() {
+    simulate(5, async {
+        let mut world = World::start().await;
+        world.apply(Op::Plausible(Mood::Refuses)).await;
+        for visitor in 0..12 {
+            world.apply(Op::Append { visitor, events: 30 }).await;
+        }
+        world.apply(Op::Disk { takes: false }).await;
+        world.apply(Op::Plausible(Mood::Well)).await;
+        world.apply(Op::Wait(180)).await;
+        let delivered = world.script.deliveries();
+        assert!(
+            (1..=script::CONCURRENCY as u64).contains(&delivered),
+            "{delivered} delivered and not noted"
+        );
+        world.apply(Op::Wait(599)).await;
+        assert_eq!(world.script.deliveries(), delivered, "no more since");
+        assert_eq!(world.waiting(), 12 * 30);
+        world.apply(Op::Disk { takes: true }).await;
+        world.apply(Op::Wait(180)).await;
+        assert_eq!((world.waiting(), world.broken()), (0, None));
+        assert_eq!(world.script.deliveries(), 12 * 30, "each once");
     });
 }

@@ -57,7 +57,7 @@ pub struct Traffic {
     /// Rung when something came back.
     freed: Notify,
     started: Instant,
-    successes: AtomicU64,
+    taken: AtomicU64,
     metrics: Arc<Metrics>,
     random: fn() -> u32,
 }
@@ -71,7 +71,7 @@ struct Inner {
     /// What was logged last, and when.
     logged: (Reach, bool),
     logged_at: Option<Instant>,
-    /// What the self-test at the start found, by site.
+    /// What the self-test found, by site.
     self_test: BTreeMap<String, Vec<Finding>>,
 }
 
@@ -113,7 +113,7 @@ impl Traffic {
             queue: Semaphore::new(1),
             freed: Notify::new(),
             started: Instant::now(),
-            successes: AtomicU64::new(0),
+            taken: AtomicU64::new(0),
             metrics,
             random,
         };
@@ -135,7 +135,7 @@ impl Traffic {
         }
     }
 
-    /// What the self-test at the start found, for each site that was on then.
+    /// What the self-test found, for each site that was on since the start.
     pub fn self_test(&self) -> BTreeMap<String, Vec<Finding>> {
         self.lock().self_test.clone()
     }
@@ -144,9 +144,14 @@ impl Traffic {
         self.lock().self_test.insert(site.to_owned(), findings);
     }
 
-    /// How often Plausible answered well so far. An event that fails while this grows is itself at fault.
-    pub(super) fn successes(&self) -> u64 {
-        self.successes.load(Ordering::Relaxed)
+    /// How many events Plausible answered well so far. One that fails while this grows is itself at fault.
+    pub(super) fn taken(&self) -> u64 {
+        self.taken.load(Ordering::Relaxed)
+    }
+
+    /// Whether all lanes may send: the breaker is closed.
+    pub(super) fn all_may_send(&self) -> bool {
+        self.lock().breaker.state() == State::Closed
     }
 
     /// Waits for leave to send one request.
@@ -261,13 +266,13 @@ impl Turn<'_> {
         let before = (inner.breaker.state(), inner.limiter.limit());
         inner.breaker.report(pass, sign, now, random);
         let after = inner.breaker.state();
-        if sign == Sign::Well {
-            traffic.successes.fetch_add(1, Ordering::Relaxed);
-        }
         if self.errand == Errand::Event {
             let under_way = inner.under_way;
             match sign {
-                Sign::Well => inner.limiter.answered(took, under_way, now),
+                Sign::Well => {
+                    traffic.taken.fetch_add(1, Ordering::Relaxed);
+                    inner.limiter.answered(took, under_way, now);
+                }
                 Sign::Ill(_) => inner.limiter.failed(now),
             }
         }

@@ -96,12 +96,12 @@ impl Spool {
         let buckets: Vec<u8> = self.buckets(lane).collect();
         let work = move |db: &Connection| {
             let mut due = db.prepare_cached(
-                "SELECT seq, bucket, site, stored_at, record FROM spool
+                "SELECT seq, bucket, site, stored_at, record, not_before IS NOT NULL FROM spool
                  WHERE bucket = ?1 AND seq <= ?2 AND not_before > ?3 AND not_before <= ?4
                  ORDER BY seq LIMIT ?5",
             )?;
             let mut next = db.prepare_cached(
-                "SELECT seq, bucket, site, stored_at, record FROM spool
+                "SELECT seq, bucket, site, stored_at, record, not_before IS NOT NULL FROM spool
                  WHERE bucket = ?1 AND seq > ?2
                  AND (not_before IS NULL OR not_before <= ?3 OR not_before > ?4)
                  ORDER BY seq LIMIT ?5",
@@ -111,6 +111,7 @@ impl Spool {
                     seq: 0,
                     // Readable, so it is a number.
                     stored_at: Moment(row.get(3).unwrap_or_default()),
+                    was_parked: row.get(5).unwrap_or_default(),
                     scrubbed: Some(scrubbed),
                 });
                 Ok((row.get::<_, i64>(0)?, event))

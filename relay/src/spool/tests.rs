@@ -177,6 +177,9 @@ async fn a_parked_event_lets_the_later_ones_pass_and_comes_back_first() {
         numbered(&[(1, "a"), (2, "b"), (3, "c")]),
         "from the beginning everything is"
     );
+    let taken = spool.take(0, 0, 9).await.unwrap();
+    let parked: Vec<bool> = taken.iter().map(|event| event.was_parked).collect();
+    assert_eq!(parked, [true, false, false]);
 
     // A clock that ran ahead cannot park an event for ever.
     spool.park(2, Moment(i64::MAX)).await.unwrap();

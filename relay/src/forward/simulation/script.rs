@@ -82,6 +82,8 @@ struct State {
     /// Numbers of events that arrived, in the order of their first arrival, by visitor.
     first: Vec<(String, u64)>,
     taken: BTreeSet<u64>,
+    /// Events that were taken, the same one again included.
+    deliveries: u64,
     broken: Option<String>,
 }
 
@@ -96,6 +98,7 @@ impl Default for State {
             poison: BTreeSet::new(),
             first: Vec::new(),
             taken: BTreeSet::new(),
+            deliveries: 0,
             broken: None,
         }
     }
@@ -136,6 +139,10 @@ impl Script {
 
     pub(super) fn taken(&self) -> BTreeSet<u64> {
         self.state().taken.clone()
+    }
+
+    pub(super) fn deliveries(&self) -> u64 {
+        self.state().deliveries
     }
 
     /// What must never have happened, if it has.
@@ -215,7 +222,9 @@ impl Connection for Script {
         };
         let take = || {
             if let Some(number) = number {
-                self.state().taken.insert(number);
+                let mut state = self.state();
+                state.taken.insert(number);
+                state.deliveries += 1;
             }
         };
         match mood {

@@ -4,6 +4,7 @@
 //! its own task. No proxy, no redirect, no compression, no cookie: what is answered is handed on as it is.
 
 use super::{ANSWER_BYTES_MAX, Connection, Failure, Transport};
+use crate::clock::Moment;
 use crate::config::Upstream;
 use axum::http::header::{HOST, HeaderValue};
 use axum::http::uri::{Authority, Scheme};
@@ -21,7 +22,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_rustls::TlsConnector;
 
 /// How long to establish a connection, TLS included.
@@ -113,6 +114,7 @@ impl Transport for Http {
         HttpConnection {
             target: Arc::clone(&self.0),
             open: None,
+            certificate_until: None,
         }
     }
 }
@@ -122,6 +124,14 @@ impl Transport for Http {
 pub struct HttpConnection {
     target: Arc<Target>,
     open: Option<Open>,
+    certificate_until: Option<Moment>,
+}
+
+impl HttpConnection {
+    /// When the certificate expires that the upstream showed last; nothing without TLS.
+    pub fn certificate_until(&self) -> Option<Moment> {
+        self.certificate_until
+    }
 }
 
 impl Connection for HttpConnection {
@@ -136,10 +146,14 @@ impl Connection for HttpConnection {
             let is_fresh = kept.is_none();
             let mut open = match kept.take() {
                 Some(open) => open,
-                None => connect(&target).await?,
+                None => {
+                    let (open, certificate_until) = connect(&target).await?;
+                    self.certificate_until = certificate_until;
+                    open
+                }
             };
-            let sent = timeout(target.answer_timeout, open.exchange(request)).await;
-            match sent.unwrap_or(Err(Broken::Sent(Failure::TimedOut))) {
+            let deadline = Instant::now() + target.answer_timeout;
+            match open.exchange(request, deadline).await {
                 Ok((answer, is_reusable)) => {
                     if is_reusable {
                         open.idle_since = Instant::now();
@@ -169,7 +183,15 @@ impl Connection for HttpConnection {
 trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
-async fn connect(target: &Target) -> Result<Open, Failure> {
+/// When a certificate expires; nothing for one that cannot be read, which TLS would not have let through.
+fn expires(certificate: &[u8]) -> Option<Moment> {
+    let (_, certificate) = x509_parser::parse_x509_certificate(certificate).ok()?;
+    let seconds = certificate.validity().not_after.timestamp();
+    Some(Moment(seconds.saturating_mul(1000)))
+}
+
+/// A connection, and when the certificate expires that was shown.
+async fn connect(target: &Target) -> Result<(Open, Option<Moment>), Failure> {
     let connecting = async {
         let tcp = TcpStream::connect((target.host.as_str(), target.port))
             .await
@@ -177,25 +199,28 @@ async fn connect(target: &Target) -> Result<Open, Failure> {
         // A request is one small write; waiting for more to send would only delay it. A socket that
         // refuses still works.
         let _ = tcp.set_nodelay(true);
+        let mut certificate_until = None;
         let stream: Box<dyn Stream> = match &target.tls {
             None => Box::new(tcp),
-            Some((connector, name)) => Box::new(
-                connector
-                    .connect(name.clone(), tcp)
-                    .await
-                    .map_err(|_| Failure::Tls)?,
-            ),
+            Some((connector, name)) => {
+                let stream = connector.connect(name.clone(), tcp).await;
+                let stream = stream.map_err(|_| Failure::Tls)?;
+                let shown = stream.get_ref().1.peer_certificates();
+                certificate_until = shown.and_then(|chain| expires(chain.first()?));
+                Box::new(stream)
+            }
         };
         let (sender, driver) = http1::Builder::new()
             .max_buf_size(HEAD_BYTES_MAX)
             .handshake(TokioIo::new(stream))
             .await
             .map_err(|_| Failure::NotSent)?;
-        Ok(Open {
+        let open = Open {
             sender,
             driver: Some(Box::pin(driver)),
             idle_since: Instant::now(),
-        })
+        };
+        Ok((open, certificate_until))
     };
     timeout(CONNECT_TIMEOUT, connecting)
         .await
@@ -227,8 +252,25 @@ enum Broken {
 }
 
 impl Open {
-    /// One request and its answer, and whether the connection can take another.
-    async fn exchange(&mut self, request: Request<Full<Bytes>>) -> Result<(Response<Bytes>, bool), Broken> {
+    /// One request and its answer, and whether the connection can take another. The deadline is for both head
+    /// and body. Once there is a head, the status is answered: a body that stalls, breaks off or is too long
+    /// changes nothing but that the connection is not used again.
+    async fn exchange(
+        &mut self,
+        request: Request<Full<Bytes>>,
+        deadline: Instant,
+    ) -> Result<(Response<Bytes>, bool), Broken> {
+        let head = timeout_at(deadline, self.head(request)).await;
+        let (head, mut body) = head.unwrap_or(Err(Broken::Sent(Failure::TimedOut)))?.into_parts();
+        let mut whole = BytesMut::new();
+        let reading = driven(&mut self.driver, read(&mut body, &mut whole));
+        let is_whole = timeout_at(deadline, reading).await.unwrap_or(false);
+        let answer = Response::from_parts(head, whole.freeze());
+        Ok((answer, is_whole && self.driver.is_some()))
+    }
+
+    /// Sends a request and waits for the head of its answer.
+    async fn head(&mut self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, Broken> {
         let Self { sender, driver, .. } = self;
         // Sees that the server closed it meanwhile, before anything is written.
         if driven(driver, std::future::poll_fn(|cx| sender.poll_ready(cx)))
@@ -237,39 +279,28 @@ impl Open {
         {
             return Err(Broken::Unsent(Box::new(request)));
         }
-        let answer = match driven(driver, sender.try_send_request(request)).await {
-            Ok(answer) => answer,
-            Err(mut error) => {
-                // hyper hands a request back only when it never began to write it.
-                return Err(match error.take_message() {
-                    Some(request) => Broken::Unsent(Box::new(request)),
-                    None if error.error().is_parse() => Broken::Sent(Failure::NotHttp),
-                    None => Broken::Sent(Failure::Unknown),
-                });
-            }
-        };
-        let (head, mut body) = answer.into_parts();
-        let (read, is_whole) = driven(driver, read(&mut body)).await;
-        Ok((Response::from_parts(head, read), is_whole && driver.is_some()))
+        let sent = driven(driver, sender.try_send_request(request)).await;
+        // hyper hands a request back only when it never began to write it.
+        sent.map_err(|mut error| match error.take_message() {
+            Some(request) => Broken::Unsent(Box::new(request)),
+            None if error.error().is_parse() => Broken::Sent(Failure::NotHttp),
+            None => Broken::Sent(Failure::Unknown),
+        })
     }
 }
 
-/// A body up to the limit, and whether that was all of it. The status has been answered, so a body that
-/// breaks off changes nothing.
-async fn read(body: &mut Incoming) -> (Bytes, bool) {
-    let mut read = BytesMut::new();
+/// Reads a body up to the limit, and tells whether that was all of it.
+async fn read(body: &mut Incoming, into: &mut BytesMut) -> bool {
     while let Some(frame) = body.frame().await {
-        let Ok(frame) = frame else {
-            return (read.freeze(), false);
-        };
+        let Ok(frame) = frame else { return false };
         let Ok(data) = frame.into_data() else { continue };
-        let left = ANSWER_BYTES_MAX - read.len();
-        read.extend_from_slice(&data[..data.len().min(left)]);
+        let left = ANSWER_BYTES_MAX - into.len();
+        into.extend_from_slice(&data[..data.len().min(left)]);
         if data.len() > left {
-            return (read.freeze(), false);
+            return false;
         }
     }
-    (read.freeze(), true)
+    true
 }
 
 /// Waits for something that needs the connection to move.

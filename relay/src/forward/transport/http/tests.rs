@@ -148,6 +148,13 @@ async fn each_request_ends_with_an_answer_or_says_whether_it_may_have_arrived() 
         2,
     )
     .await;
+    check(
+        vec![vec![Answer(HALF), Hang], vec![Answer(OK)]],
+        &[Ok(202), Ok(202)],
+        2,
+        2,
+    )
+    .await;
 }
 
 #[tokio::test]
@@ -219,7 +226,9 @@ async fn a_server_is_believed_only_when_its_certificate_is_signed_by_the_ca_and_
         });
         let ca = ca.iter().map(|ca| ca.cert.der().clone()).collect();
         let http = Http::new(&upstream(format!("https://localhost:{port}"), ca)).unwrap();
-        assert_eq!(send(&mut http.connection()).await, want);
+        let mut connection = http.connection();
+        assert_eq!(send(&mut connection).await, want);
+        assert_eq!(connection.certificate_until().is_some(), want.is_ok());
     };
     let (ours, other, misnamed) = (
         certified("localhost"),
