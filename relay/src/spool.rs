@@ -13,7 +13,7 @@ mod quarantine;
 mod record;
 mod rows;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use leave::Purge;
 pub use quarantine::Replayed;

@@ -6,21 +6,21 @@ use crate::store;
 use crate::switch::Switches;
 use serde_json::json;
 
-pub(super) const SITE: &str = "panel.example.com";
+pub(crate) const SITE: &str = "panel.example.com";
 /// When the tests begin.
-pub(super) const START: i64 = 1_800_000_000_000;
+pub(crate) const START: i64 = 1_800_000_000_000;
 /// How long an event may wait in these tests, in milliseconds.
-pub(super) const AGE_MAX: i64 = 60_000;
+pub(crate) const AGE_MAX: i64 = 60_000;
 
 /// A spool, and a site that is on.
-pub(super) struct Desk {
-    pub(super) spool: Spool,
-    pub(super) clock: Clock,
-    pub(super) metrics: Arc<Metrics>,
-    pub(super) switches: Switches,
+pub(crate) struct Desk {
+    pub(crate) spool: Spool,
+    pub(crate) clock: Clock,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) switches: Switches,
 }
 
-pub(super) fn config(bytes_max: usize) -> Config {
+pub(crate) fn config(bytes_max: usize) -> Config {
     let text = format!(
         "[upstream]\nurl = \"http://127.0.0.1:9\"\n[spool]\nage_max_s = {}\n[[site]]\ndomain = \"{SITE}\"\n",
         AGE_MAX / 1000
@@ -32,7 +32,7 @@ pub(super) fn config(bytes_max: usize) -> Config {
 }
 
 impl Desk {
-    pub(super) async fn open(store: Store, clock: &Clock, bytes_max: usize, lanes: usize) -> Self {
+    pub(crate) async fn open(store: Store, clock: &Clock, bytes_max: usize, lanes: usize) -> Self {
         let config = config(bytes_max);
         let metrics = Arc::new(Metrics::new(&config));
         let (clock, limits) = (clock.clone(), config.spool.clone());
@@ -50,7 +50,7 @@ impl Desk {
         }
     }
 
-    pub(super) async fn in_memory(lanes: usize) -> Self {
+    pub(crate) async fn in_memory(lanes: usize) -> Self {
         let store = Store::inline(store::open_in_memory().unwrap());
         let clock = Clock::standing_at(Moment(START));
         let desk = Self::open(store, &clock, 1 << 20, lanes).await;
@@ -59,7 +59,7 @@ impl Desk {
     }
 
     /// Appends one event; the last byte of the visitor's address is the bucket.
-    pub(super) async fn append(&self, name: &str, bucket: u8) -> Option<Outcome> {
+    pub(crate) async fn append(&self, name: &str, bucket: u8) -> Option<Outcome> {
         let ticket = self.metrics.ledger.receive(1).remove(0);
         let permit = self.switches.site(SITE).unwrap().permit().await.unwrap();
         let incoming = Incoming {
@@ -80,7 +80,7 @@ impl Desk {
     }
 }
 
-pub(super) fn event(name: &str, bucket: u8) -> Scrubbed {
+pub(crate) fn event(name: &str, bucket: u8) -> Scrubbed {
     let record = json!({
         "v": 1, "site": SITE, "name": name, "page": "/", "props": [], "interactive": true,
         "visitor": format!("2001:db8::{bucket:x}"),
