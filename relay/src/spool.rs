@@ -62,6 +62,8 @@ pub struct Waiting {
     pub stored_at: Moment,
     /// The event. Never `None` any more: unreadable records go into quarantine.
     pub scrubbed: Option<Scrubbed>,
+    /// How many purges there had been when it was read.
+    pub purges: u64,
 }
 
 /// A try of the database: when, and what was wrong.
@@ -79,6 +81,8 @@ pub struct Spool {
     /// Bytes that wait; changed on the writer alone.
     stored: Arc<AtomicU64>,
     lanes: Arc<[Lane]>,
+    /// How often an operator purged what waits.
+    purges: Arc<AtomicU64>,
     /// When the database was last tried out, and what came of it.
     probed: Arc<Mutex<Option<Probe>>>,
 }
@@ -113,6 +117,7 @@ impl Spool {
             lanes: (0..lanes.clamp(1, usize::from(BUCKETS)))
                 .map(|_| Lane::default())
                 .collect(),
+            purges: Arc::default(),
             probed: Arc::default(),
         };
         // Not the spool itself: it would keep the store alive, and the store it.

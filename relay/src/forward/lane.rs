@@ -152,6 +152,7 @@ impl<T: Transport> Lane<T> {
             seq,
             stored_at,
             mut scrubbed,
+            mut purges,
         } = event;
         let mut tries = Tries::default();
         loop {
@@ -178,7 +179,12 @@ impl<T: Transport> Lane<T> {
             if site.has_purged(seq, &permit) {
                 return Ok(());
             }
-            // That may have waited for the switch.
+            match forwarder.spool.has_purged(seq, &mut purges).await {
+                Ok(false) => {}
+                Ok(true) => return Ok(()),
+                Err(_) => return self.skip(),
+            }
+            // That may have waited for the switch or the disk.
             if !turn.stands() {
                 continue;
             }

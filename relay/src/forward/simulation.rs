@@ -22,6 +22,8 @@ enum Op {
     Wait(u32),
     /// The switch is turned.
     Turn(bool),
+    /// An operator purges what waits.
+    Purge,
     /// The relay stops, in order or not, and starts again.
     Restart { in_order: bool },
     /// The wall clock is set, by so many seconds.
@@ -53,6 +55,7 @@ fn op() -> impl Strategy<Value = Op> {
         5 => mood().prop_map(Op::Plausible),
         4 => prop_oneof![3 => 0_u32..120, 1 => 0_u32..40_000].prop_map(Op::Wait),
         1 => any::<bool>().prop_map(Op::Turn),
+        1 => Just(Op::Purge),
         1 => any::<bool>().prop_map(|in_order| Op::Restart { in_order }),
         1 => (-7200_i32..7200).prop_map(Op::Jump),
     ]
@@ -87,7 +90,7 @@ proptest! {
 
 #[test]
 fn what_once_went_wrong_or_easily_could_stays_right() {
-    use Op::{Append, Jump, Plausible, Poison, Restart, Turn, Wait};
+    use Op::{Append, Jump, Plausible, Poison, Purge, Restart, Turn, Wait};
     let check = |ops: &[Op]| run(7, ops).unwrap_or_else(|error| panic!("{error}\n{ops:?}"));
     let many = Append {
         visitor: 1,
@@ -150,6 +153,8 @@ fn what_once_went_wrong_or_easily_could_stays_right() {
         Jump(7000),
     ]);
     check(&[Plausible(Mood::Refuses), many, Wait(90_000), few]);
+    // What a lane has read ahead is purged as well.
+    check(&[Plausible(Mood::Refuses), many, Wait(60), Purge, few]);
 }
 
 #[test]

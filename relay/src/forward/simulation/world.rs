@@ -7,7 +7,7 @@ use crate::config::Config;
 use crate::forward::Forwarder;
 use crate::guard::Scrubbed;
 use crate::metrics::Metrics;
-use crate::spool::{Incoming, Spool};
+use crate::spool::{Incoming, Purge, Spool};
 use crate::store::{self, Store};
 use crate::switch::Switches;
 use proptest::prelude::*;
@@ -34,9 +34,9 @@ pub(super) struct World {
     store: Store,
     relay: Option<Running>,
     next: u64,
-    /// Events that were taken and are on the books, and how many times the switch had been turned off then.
+    /// Events that were taken and are on the books, and how many purges there had been then.
     taken: BTreeMap<u64, u32>,
-    turned_off: u32,
+    purges: u32,
     /// How events ended in relays that have stopped.
     ended: BTreeMap<(&'static str, &'static str), u64>,
 }
@@ -63,7 +63,7 @@ impl World {
             relay: None,
             next: 0,
             taken: BTreeMap::new(),
-            turned_off: 0,
+            purges: 0,
             ended: BTreeMap::new(),
         };
         world.start_relay().await;
@@ -155,8 +155,13 @@ impl World {
             }
             Op::Turn(false) => {
                 self.relay().switches.turn(SITE, false, "test").await.unwrap();
-                self.turned_off += 1;
+                self.purges += 1;
                 self.script.set_off(true);
+            }
+            Op::Purge => {
+                self.relay().spool.purge(Purge::default()).await.unwrap();
+                self.purges += 1;
+                self.script.forbid_before(self.next);
             }
             Op::Restart { in_order } => {
                 self.stop_relay(in_order).await;
@@ -207,7 +212,7 @@ impl World {
             permit: Arc::new(permit),
         };
         if relay.spool.append(vec![incoming]).await == [None] {
-            self.taken.insert(number, self.turned_off);
+            self.taken.insert(number, self.purges);
         }
         self.next += 1;
     }
@@ -245,10 +250,10 @@ impl World {
             group.map(|(_, count)| count).sum()
         };
         prop_assert_eq!(ended("lost"), 0);
-        // Purged at the latest when the switch was next turned off; other endings are counted one by one.
+        // Gone at the latest when the switch was next turned off or what waits was purged; other endings are counted one by one.
         let missing = self.taken.iter().filter(|(number, _)| !arrived.contains(number));
         let missing = missing
-            .filter(|(_, turned_off)| **turned_off == self.turned_off)
+            .filter(|(_, purges)| **purges == self.purges)
             .count();
         let counted = ended("expired") + ended("rejected");
         prop_assert!(
