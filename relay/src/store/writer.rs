@@ -3,8 +3,8 @@
 //! Nothing is paid for the case that a job fails. When one does, the whole group is rolled back and each
 //! job runs again in a transaction of its own, so that it fails alone.
 
-use super::{Shared, StoreError, Trouble, salvage};
-use crate::clock::Clock;
+use super::{OpenError, Rebuilt, Shared, StoreError, Trouble, salvage};
+use crate::clock::{Clock, Moment};
 use rusqlite::{Connection, TransactionBehavior};
 use std::os::unix::fs::MetadataExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -32,6 +32,8 @@ const STATEMENTS_MAX: usize = 64;
 /// Most times the writer rebuilds a damaged database while it runs. Then the disk itself must be failing:
 /// jobs fail until somebody looks after it.
 const REBUILDS_MAX: u32 = 3;
+/// How soon a rebuild is tried again that did not succeed, in milliseconds: the disk may have been full.
+const REBUILD_AGAIN_MS: u64 = 10_000;
 
 /// The writer's end of the database.
 #[derive(Debug)]
@@ -44,6 +46,8 @@ pub(super) struct Database {
     /// What the last group stumbled over, so that a change is logged and not each job.
     trouble: Option<Trouble>,
     rebuilds: u32,
+    /// When a rebuild last failed, while there is no database. All jobs fail then.
+    unmended: Option<Moment>,
     busy: Duration,
 }
 
@@ -59,6 +63,7 @@ impl Database {
             file: None,
             trouble: None,
             rebuilds: 0,
+            unmended: None,
             busy,
         };
         database.prepare();
@@ -97,6 +102,11 @@ impl Database {
 
     /// Runs a group to its end and empties it. A panic inside a job is its failure, not the writer's end.
     pub(super) fn run_group(&mut self, group: &mut Vec<Box<dyn Job>>) {
+        if let Some(failed) = self.unmended
+            && self.clock.now().0.abs_diff(failed.0) >= REBUILD_AGAIN_MS
+        {
+            self.mend(salvage::open_or_rebuild);
+        }
         let together = self.attempt(group);
         self.note(together.as_ref().err());
         let alone = group.len() > 1 && together.as_ref().is_err_and(|fault| !fault.is_hopeless());
@@ -117,7 +127,7 @@ impl Database {
             // The bookkeeping is as able to stumble as the work; the next job's must still be done.
             let _ = catch_unwind(AssertUnwindSafe(|| job.finish(result)));
         }
-        if self.trouble == Some(Trouble::Broken) {
+        if self.trouble == Some(Trouble::Broken) && self.unmended.is_none() {
             self.rebuild();
         }
         if self.shared.tidy.swap(false, Ordering::Relaxed) {
@@ -127,6 +137,9 @@ impl Database {
 
     /// Runs jobs in one transaction. It is rolled back where it does not get to its end.
     fn attempt(&mut self, jobs: &mut [Box<dyn Job>]) -> Result<(), Fault> {
+        if self.unmended.is_some() {
+            return Err(Fault::Begin(Trouble::Broken));
+        }
         if !self.is_in_place() {
             return Err(Fault::Begin(Trouble::Gone));
         }
@@ -171,28 +184,38 @@ impl Database {
 
     /// Sets a damaged file aside and goes on with what can be read of it.
     fn rebuild(&mut self) {
+        if self.rebuilds < REBUILDS_MAX {
+            self.mend(|folder, now| salvage::rebuild(folder, now).map(|(db, rebuilt)| (db, Some(rebuilt))));
+        }
+    }
+
+    /// Exchanges the database for a sound one. Where that fails it is tried again after a while.
+    fn mend(
+        &mut self,
+        mend: impl FnOnce(&Path, Moment) -> Result<(Connection, Option<Rebuilt>), OpenError>,
+    ) {
         let Some((path, _)) = self.file.clone() else {
             return;
         };
         let (Some(folder), Ok(nothing)) = (path.parent(), Connection::open_in_memory()) else {
             return;
         };
-        if self.rebuilds >= REBUILDS_MAX {
-            return;
-        }
-        self.rebuilds += 1;
         drop(std::mem::replace(&mut self.db, nothing));
-        match salvage::rebuild(folder, self.clock.now()) {
+        let now = self.clock.now();
+        match mend(folder, now) {
             Ok((db, _)) => {
                 self.db = db;
                 self.prepare();
-                self.trouble = None;
+                self.rebuilds += 1;
+                (self.trouble, self.unmended) = (None, None);
                 if let Some(recount) = self.shared.rebuilt.get() {
                     recount(&self.db);
                 }
             }
-            // The connection that knows no table makes every job fail, as it should.
-            Err(error) => tracing::error!(%error, "the damaged database could not be rebuilt"),
+            Err(error) => {
+                tracing::error!(%error, "the damaged database could not be rebuilt; it is tried again");
+                self.unmended = Some(now);
+            }
         }
     }
 }
