@@ -178,6 +178,22 @@ fn a_damaged_database_is_set_aside_and_what_can_be_read_is_saved() {
 }
 
 #[test]
+fn no_number_is_given_out_twice_though_nothing_tells_the_last_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    furnish(folder, 3);
+    let db = open(folder).unwrap();
+    db.execute("UPDATE sqlite_sequence SET seq = 5000000 WHERE name = 'spool'", [])
+        .unwrap();
+    drop(db);
+    std::fs::write(path(folder), vec![b'x'; 5000]).unwrap();
+    let (db, _) = open_or_rebuild(folder, crate::clock::Moment(1_800_000_000_000)).unwrap();
+    let insert = "INSERT INTO spool (bucket, site, stored_at, record) VALUES (1, 's', 1, x'')";
+    db.execute(insert, []).unwrap();
+    assert!(one(&db, "SELECT max(seq) FROM spool") > 5_000_000);
+}
+
+#[test]
 fn only_the_newest_damaged_files_are_kept_and_a_clean_end_needs_no_check() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
