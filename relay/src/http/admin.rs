@@ -19,6 +19,7 @@ use relay_event::Outcome;
 use serde::Deserialize;
 use serde_json::{Value, json};
 use std::sync::Arc;
+use std::time::Duration;
 
 const COOKIE: &str = "feedback_admin";
 /// A page of another site cannot send this header without a preflight, which is never granted.
@@ -161,6 +162,22 @@ pub(super) async fn turn(
     turn::turn(&app, &site, turn, &admin.name).await
 }
 
+/// Longest time a request may take, its body included; turning a switch takes three seconds at most. Then the
+/// answer is 408 and the connection counts as silent: whoever never sends a body would keep its place for
+/// ever, and monitoring out.
+const ANSWER_WITHIN: Duration = Duration::from_secs(20);
+
+/// Ends requests that take too long.
+pub(super) async fn in_time(request: Request, next: Next) -> Response {
+    match tokio::time::timeout(ANSWER_WITHIN, next.run(request)).await {
+        Ok(answer) => answer,
+        Err(_) => {
+            let detail = format!("It took longer than {} seconds.", ANSWER_WITHIN.as_secs());
+            Problem::new(StatusCode::REQUEST_TIMEOUT, "timeout", "Too slow", detail).into_response()
+        }
+    }
+}
+
 /// Refuses changes that do not come from the admin page itself.
 pub(super) async fn same_origin_only(request: Request, next: Next) -> Response {
     let changes = !matches!(*request.method(), Method::GET | Method::HEAD);
@@ -186,4 +203,63 @@ fn cookie(headers: &HeaderMap) -> Option<String> {
         .filter_map(|c| c.trim().split_once('='))
         .find(|(name, _)| *name == COOKIE)
         .map(|(_, token)| token.to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::Router;
+    use axum::body::{Body, Bytes};
+    use axum::middleware::from_fn;
+    use axum::routing::post;
+    use hyper::body::Frame;
+    use std::collections::BTreeSet;
+    use std::pin::Pin;
+    use std::task::{Context, Poll};
+    use tower::Service;
+
+    /// A body that was announced and does not come.
+    struct Never;
+
+    impl hyper::body::Body for Never {
+        type Data = Bytes;
+        type Error = std::io::Error;
+
+        fn poll_frame(
+            self: Pin<&mut Self>,
+            _: &mut Context<'_>,
+        ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+            Poll::Pending
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_body_that_never_comes_does_not_keep_its_place() {
+        let mut router = Router::new()
+            .route("/", post(|body: Bytes| async move { body }))
+            .layer(from_fn(in_time));
+        let mut answer = async |body| {
+            let request = Request::post("/").body(body).unwrap();
+            let answer = tokio::time::timeout(Duration::from_secs(60), router.call(request));
+            answer.await.expect("it is answered").unwrap().status()
+        };
+        assert_eq!(answer(Body::from("{}")).await, StatusCode::OK);
+        assert_eq!(answer(Body::new(Never)).await, StatusCode::REQUEST_TIMEOUT);
+    }
+
+    #[test]
+    fn the_page_has_words_for_each_way_an_event_can_end() {
+        let page = include_str!("../../../web/src/admin/endings.ts");
+        let told: BTreeSet<&str> = page
+            .lines()
+            .filter_map(|line| line.strip_prefix("  \"")?.split_once("\": "))
+            .map(|(key, _)| key)
+            .collect();
+        let keys: Vec<String> = Outcome::ALL
+            .iter()
+            .filter(|outcome| **outcome != Outcome::Delivered)
+            .map(|outcome| format!("{}/{}", outcome.label(), outcome.reason()))
+            .collect();
+        assert_eq!(told, keys.iter().map(String::as_str).collect());
+    }
 }
