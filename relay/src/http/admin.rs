@@ -57,6 +57,7 @@ pub(super) struct Login {
 /// `POST /admin/api/login`.
 pub(super) async fn login(
     State(app): State<Arc<App>>,
+    headers: HeaderMap,
     login: Result<Json<Login>, JsonRejection>,
 ) -> Response {
     let Ok(Json(login)) = login else {
@@ -65,7 +66,7 @@ pub(super) async fn login(
     match app.accounts.login(&login.user, login.password).await {
         Ok(token) => {
             // Without an age: the session's own decides, and the browser forgets it when it is closed.
-            let cookie = format!("{COOKIE}={token}; {}", cookie_attributes(&app));
+            let cookie = format!("{COOKIE}={token}; {}", cookie_attributes(has_tls(&app, &headers)));
             (StatusCode::NO_CONTENT, [(header::SET_COOKIE, cookie)]).into_response()
         }
         Err(error @ LoginError::Wrong) => Problem::new(
@@ -89,17 +90,31 @@ pub(super) async fn login(
 }
 
 /// Only this server's own pages send it, no script reads it, and where there is TLS it never goes without.
-fn cookie_attributes(app: &App) -> &'static str {
-    match app.tls.admin {
-        Some(_) => "HttpOnly; SameSite=Strict; Path=/; Secure",
-        None => "HttpOnly; SameSite=Strict; Path=/",
+fn cookie_attributes(has_tls: bool) -> &'static str {
+    match has_tls {
+        true => "HttpOnly; SameSite=Strict; Path=/; Secure",
+        false => "HttpOnly; SameSite=Strict; Path=/",
     }
 }
 
+/// Whether the browser speaks TLS: to this listener, or to a proxy that says so. Whoever makes that up keeps
+/// the cookie from nobody but themselves.
+fn has_tls(app: &App, headers: &HeaderMap) -> bool {
+    app.tls.admin.is_some() || is_forwarded_https(headers)
+}
+
+fn is_forwarded_https(headers: &HeaderMap) -> bool {
+    // The first of several is the browser's own.
+    let proto = headers.get("x-forwarded-proto").and_then(|v| v.to_str().ok());
+    let first = proto.and_then(|v| v.split(',').next());
+    first.is_some_and(|proto| proto.trim().eq_ignore_ascii_case("https"))
+}
+
 /// `POST /admin/api/logout`.
-pub(super) async fn logout(State(app): State<Arc<App>>, admin: Admin) -> Response {
+pub(super) async fn logout(State(app): State<Arc<App>>, headers: HeaderMap, admin: Admin) -> Response {
     app.accounts.logout(&admin.token);
-    let gone = format!("{COOKIE}=; {}; Max-Age=0", cookie_attributes(&app));
+    let attributes = cookie_attributes(has_tls(&app, &headers));
+    let gone = format!("{COOKIE}=; {attributes}; Max-Age=0");
     (StatusCode::NO_CONTENT, [(header::SET_COOKIE, gone)]).into_response()
 }
 
@@ -245,6 +260,24 @@ mod tests {
         };
         assert_eq!(answer(Body::from("{}")).await, StatusCode::OK);
         assert_eq!(answer(Body::new(Never)).await, StatusCode::REQUEST_TIMEOUT);
+    }
+
+    #[test]
+    fn a_proxy_that_speaks_tls_makes_the_cookie_secure() {
+        let check = |proto: &[&'static str], want: bool| {
+            let mut headers = HeaderMap::new();
+            for value in proto {
+                headers.append("x-forwarded-proto", axum::http::HeaderValue::from_static(value));
+            }
+            assert_eq!(is_forwarded_https(&headers), want, "{proto:?}");
+            assert_eq!(cookie_attributes(want).contains("; Secure"), want);
+        };
+        check(&[], false);
+        check(&["http"], false);
+        check(&["https"], true);
+        check(&["HTTPS"], true);
+        check(&["https, http"], true);
+        check(&["http, https"], false);
     }
 
     #[test]
