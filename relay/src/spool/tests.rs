@@ -238,8 +238,11 @@ async fn a_damaged_parked_event_brings_back_none_that_was_told() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_purged_leaves_the_log_though_another_transaction_ends_first() {
     let folder = tempfile::tempdir().unwrap();
-    let (store, writer) =
-        Store::start(store::open(folder.path()).unwrap(), Clock::standing_at(Moment(START))).unwrap();
+    let (store, writer) = Store::start(
+        store::open(folder.path()).unwrap(),
+        Clock::standing_at(Moment(START)),
+    )
+    .unwrap();
     let desk = Desk::open(store.clone(), &Clock::standing_at(Moment(START)), 1 << 20, 1).await;
     desk.switches.turn(SITE, true, "test").await.unwrap();
     desk.append("canary", 1).await;

@@ -183,8 +183,11 @@ fn no_number_is_given_out_twice_though_nothing_tells_the_last_one() {
     let folder = folder.path();
     furnish(folder, 3);
     let db = open(folder).unwrap();
-    db.execute("UPDATE sqlite_sequence SET seq = 5000000 WHERE name = 'spool'", [])
-        .unwrap();
+    db.execute(
+        "UPDATE sqlite_sequence SET seq = 5000000 WHERE name = 'spool'",
+        [],
+    )
+    .unwrap();
     drop(db);
     std::fs::write(path(folder), vec![b'x'; 5000]).unwrap();
     let (db, _) = open_or_rebuild(folder, crate::clock::Moment(1_800_000_000_000)).unwrap();
@@ -279,11 +282,18 @@ async fn a_repair_that_the_disk_refused_is_tried_again() {
         }
         let broken = Err(StoreError::Failed(Trouble::Broken));
         let meet = |_: &Connection| -> rusqlite::Result<()> {
-            Err(rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(11), None))
+            Err(rusqlite::Error::SqliteFailure(
+                rusqlite::ffi::Error::new(11),
+                None,
+            ))
         };
         assert_eq!(store.run(meet).await, broken, "{what}");
         let write = async |name: &'static str| store.run(move |db| insert(db, name).map(drop)).await;
-        assert_eq!(write("bob").await, broken, "{what}: there is no database to write into");
+        assert_eq!(
+            write("bob").await,
+            broken,
+            "{what}: there is no database to write into"
+        );
         if obstacle.is_dir() {
             std::fs::remove_dir_all(&obstacle).unwrap();
         } else {

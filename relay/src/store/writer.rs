@@ -190,10 +190,7 @@ impl Database {
     }
 
     /// Exchanges the database for a sound one. Where that fails it is tried again after a while.
-    fn mend(
-        &mut self,
-        mend: impl FnOnce(&Path, Moment) -> Result<(Connection, Option<Rebuilt>), OpenError>,
-    ) {
+    fn mend(&mut self, mend: impl FnOnce(&Path, Moment) -> Result<(Connection, Option<Rebuilt>), OpenError>) {
         let Some((path, _)) = self.file.clone() else {
             return;
         };

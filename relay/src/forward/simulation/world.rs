@@ -252,9 +252,7 @@ impl World {
         prop_assert_eq!(ended("lost"), 0);
         // Gone at the latest when the switch was next turned off or what waits was purged; other endings are counted one by one.
         let missing = self.taken.iter().filter(|(number, _)| !arrived.contains(number));
-        let missing = missing
-            .filter(|(_, purges)| **purges == self.purges)
-            .count();
+        let missing = missing.filter(|(_, purges)| **purges == self.purges).count();
         let counted = ended("expired") + ended("rejected");
         prop_assert!(
             missing as u64 <= counted,
