@@ -16,6 +16,7 @@ pub(crate) mod problem;
 pub mod rate;
 mod scrape;
 pub mod serve;
+pub mod share;
 pub mod shed;
 pub mod tls;
 pub(crate) mod turn;
