@@ -101,10 +101,7 @@ async fn a_secret_planted_anywhere_appears_nowhere() {
         assert!(!text.is_empty(), "{place} is empty");
         assert_clean(place, text.as_bytes());
     }
-    assert!(
-        relay.log().contains("DEBUG") || relay.log().contains("TRACE"),
-        "the log is as detailed as it gets"
-    );
+    assert!(relay.log().contains("WARN"), "there is a log that could tell");
     relay.stop().await;
     assert_clean_folder(&setup.data_dir());
 }
@@ -159,7 +156,6 @@ async fn a_request_to_plausible_holds_these_headers_and_fields_and_no_others() {
     assert_eq!(
         names(of_browser),
         [
-            "accept",
             "content-length",
             "content-type",
             "host",
@@ -169,13 +165,7 @@ async fn a_request_to_plausible_holds_these_headers_and_fields_and_no_others() {
     );
     assert_eq!(
         names(1 - of_browser),
-        [
-            "accept",
-            "content-length",
-            "content-type",
-            "host",
-            "x-plausible-ip"
-        ]
+        ["content-length", "content-type", "host", "x-plausible-ip"]
     );
     let arrival = &arrivals[of_browser];
     assert_eq!(arrival.line, "POST /api/event");
