@@ -9,6 +9,7 @@ use crate::forward::transport::http::{Http, TransportError};
 use crate::forward::{Forwarder, Traffic};
 use crate::http::rate::Rates;
 use crate::http::serve::{ConnectionLimits, Front};
+use crate::http::share::Shares;
 use crate::http::shed::Admission;
 use crate::http::tls::Tls;
 use crate::http::{self, tls};
@@ -53,6 +54,8 @@ pub struct App {
     pub visitors: Visitors,
     /// Places for requests that bring events; `public.requests_max` says how many.
     pub room: Arc<Semaphore>,
+    /// How many of them one client may have that wait for their bodies.
+    pub shares: Arc<Shares>,
     /// How many of them are worked on at once.
     pub admission: Arc<Admission>,
     /// How many requests and events there may be.
@@ -141,6 +144,7 @@ impl Relay {
         let control = control::listen(&config.data_dir)?;
         let app = Arc::new(App {
             room: Arc::new(Semaphore::new(config.public.requests_max)),
+            shares: Arc::new(Shares::new(config.public.requests_max)),
             admission: Arc::new(Admission::new(
                 config.public.answer_within,
                 config.public.requests_max,

@@ -16,6 +16,7 @@ pub(crate) mod problem;
 pub mod rate;
 mod scrape;
 pub mod serve;
+pub mod share;
 pub mod shed;
 pub mod tls;
 pub(crate) mod turn;
@@ -73,6 +74,7 @@ pub fn admin_router(app: &Arc<App>) -> Router {
         .method_not_allowed_fallback(|| async { Problem::method_not_allowed() })
         .layer(axum::extract::DefaultBodyLimit::max(ADMIN_BODY_BYTES_MAX))
         .layer(from_fn(admin::same_origin_only))
+        .layer(from_fn(admin::in_time))
         .layer(map_response(no_sniffing))
         .with_state(Arc::clone(app))
 }

@@ -15,7 +15,7 @@ mod record;
 mod rows;
 mod seen;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 pub use leave::Purge;
 pub use quarantine::Replayed;
@@ -67,6 +67,8 @@ pub struct Waiting {
     pub was_parked: bool,
     /// The event. Never `None` any more: unreadable records go into quarantine.
     pub scrubbed: Option<Scrubbed>,
+    /// How many purges there had been when it was read.
+    pub purges: u64,
 }
 
 /// A try of the database: when, and what was wrong.
@@ -85,6 +87,8 @@ pub struct Spool {
     stored: Arc<AtomicU64>,
     lanes: Arc<[Lane]>,
     seen: Seen,
+    /// How often an operator purged what waits.
+    purges: Arc<AtomicU64>,
     /// When the database was last tried out, and what came of it.
     probed: Arc<Mutex<Option<Probe>>>,
 }
@@ -135,6 +139,7 @@ impl Spool {
             bytes,
             lanes,
             seen,
+            purges: Arc::default(),
             probed: Arc::default(),
         };
         spool.sweep().await?;
@@ -155,13 +160,15 @@ impl Spool {
         let places: Vec<Place> = rows.iter().map(Row::place).collect();
         let count = batch.len();
         let claim = self.seen.claim();
+        // As of before it is stored, so that no purge that may take it goes unnoticed.
+        let purges = self.purges.load(Ordering::SeqCst);
         let after = {
             let (spool, claim) = (self.clone(), claim.clone());
             move |result: Result<&Vec<Stored>, &StoreError>| {
                 if result.is_err() {
                     claim.take_back();
                 }
-                spool.book(batch, &places, reserved, result);
+                spool.book(batch, &places, purges, reserved, result);
             }
         };
         let work = move |db: &rusqlite::Connection| insert(db, &rows, room, &claim);
@@ -180,6 +187,7 @@ impl Spool {
         &self,
         batch: Vec<Incoming>,
         places: &[Place],
+        purges: u64,
         reserved: u64,
         result: Result<&Vec<Stored>, &StoreError>,
     ) {
@@ -200,7 +208,9 @@ impl Spool {
                     lane.fresh.arrived(Waiting {
                         seq: *seq,
                         stored_at: row.stored_at,
+                        was_parked: false,
                         scrubbed: Some(incoming.scrubbed),
+                        purges,
                     });
                     // A bell that was rung stays rung until its lane has heard it.
                     lane.bell.notify_one();

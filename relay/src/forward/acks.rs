@@ -139,6 +139,11 @@ impl Acker {
                     () = tokio::time::sleep(TRY_AGAIN) => {}
                     () = stop.cancelled() => return,
                 }
+                // Those that queued meanwhile too, or their permits would keep the switch from being turned off. The
+                // lanes' slots bound how many there are.
+                while let Ok(ack) = self.queue.try_recv() {
+                    group.push(ack);
+                }
                 // The switch is being turned off and will purge these.
                 group.retain(|ack| !ack.permit.as_ref().is_some_and(Permit::is_cut));
             }
@@ -151,5 +156,44 @@ impl Acker {
     async fn book(&self, group: &[Ack]) -> bool {
         let settled = group.iter().map(|ack| (ack.seq, ack.outcome)).collect();
         self.spool.settle(settled).await.is_ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::{Clock, Moment};
+    use crate::spool::tests::{Desk, SITE, START};
+    use crate::store::{self, Store};
+
+    #[tokio::test(start_paused = true)]
+    async fn the_switch_can_be_turned_off_while_the_disk_refuses_what_was_settled() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::inline(store::open(folder.path()).unwrap());
+        let desk = Desk::open(store, &Clock::standing_at(Moment(START)), 1 << 20, 1).await;
+        desk.switches.turn(SITE, true, "test").await.unwrap();
+        let site = desk.switches.site(SITE).unwrap();
+        let (acks, acker) = acks(desk.spool.clone());
+        tokio::spawn(acker.run(CancellationToken::new()));
+        let mut lane = acks.lane();
+        let mut settled = Vec::new();
+        for seq in 1..=2 {
+            desk.append("e", 1).await;
+            settled.push((seq, site.permit().await, lane.slot().await.unwrap()));
+        }
+        let (database, aside) = (store::path(folder.path()), folder.path().join("aside"));
+        std::fs::rename(&database, &aside).unwrap();
+        for (seq, permit, slot) in settled {
+            lane.settle(seq, Outcome::Delivered, permit, slot).await;
+            // So that the second stands in the queue behind one that cannot be booked.
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        let off = desk.switches.turn(SITE, false, "test");
+        let off = tokio::time::timeout(Duration::from_secs(60), off).await;
+        assert!(off.expect("it is answered").is_err(), "it could not be recorded");
+        assert!(site.permit().await.is_none(), "and yet nothing leaves");
+        std::fs::rename(&aside, &database).unwrap();
+        assert_eq!(desk.switches.turn(SITE, false, "test").await.unwrap(), 2);
+        assert_eq!(desk.metrics.ledger.counts().difference(), 0);
     }
 }

@@ -139,6 +139,7 @@ impl<T: Transport> Lane<T> {
             stored_at,
             was_parked,
             mut scrubbed,
+            mut purges,
         } = event;
         let mut tries = Tries::new(was_parked);
         loop {
@@ -165,7 +166,12 @@ impl<T: Transport> Lane<T> {
             if site.has_purged(seq, &permit) {
                 return Ok(());
             }
-            // That may have waited for the switch, and the disk refused meanwhile.
+            match forwarder.spool.has_purged(seq, &mut purges).await {
+                Ok(false) => {}
+                Ok(true) => return Ok(()),
+                Err(_) => return self.skip(),
+            }
+            // That may have waited for the switch or the disk, and the disk refused meanwhile.
             if !turn.stands() || self.acks.are_refused() {
                 continue;
             }

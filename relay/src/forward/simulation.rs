@@ -24,6 +24,8 @@ enum Op {
     Turn(bool),
     /// The disk takes changes again, or refuses them all.
     Disk { takes: bool },
+    /// An operator purges what waits.
+    Purge,
     /// The relay stops, in order or not, and starts again.
     Restart { in_order: bool },
     /// The wall clock is set, by so many seconds.
@@ -58,6 +60,7 @@ fn op() -> impl Strategy<Value = Op> {
         4 => prop_oneof![3 => 0_u32..120, 1 => 0_u32..40_000].prop_map(Op::Wait),
         1 => any::<bool>().prop_map(Op::Turn),
         1 => any::<bool>().prop_map(|takes| Op::Disk { takes }),
+        1 => Just(Op::Purge),
         1 => any::<bool>().prop_map(|in_order| Op::Restart { in_order }),
         1 => (-7200_i32..7200).prop_map(Op::Jump),
     ]
@@ -92,7 +95,7 @@ proptest! {
 
 #[test]
 fn what_once_went_wrong_or_easily_could_stays_right() {
-    use Op::{Append, Disk, Jump, Plausible, Poison, Restart, Turn, Wait};
+    use Op::{Append, Disk, Jump, Plausible, Poison, Purge, Restart, Turn, Wait};
     let check = |ops: &[Op]| run(7, ops).unwrap_or_else(|error| panic!("{error}\n{ops:?}"));
     let many = Append {
         visitor: 1,
@@ -183,6 +186,8 @@ fn what_once_went_wrong_or_easily_could_stays_right() {
         Disk { takes: true },
         many,
     ]);
+    // What a lane has read ahead is purged as well.
+    check(&[Plausible(Mood::Refuses), many, Wait(60), Purge, few]);
 }
 
 #[test]

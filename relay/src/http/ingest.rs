@@ -7,6 +7,7 @@ use crate::http::body::{self, Encoding};
 use crate::http::client_address::client_address;
 use crate::http::problem::Problem;
 use crate::http::serve::Peer;
+use crate::http::share::Share;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, Request, State};
 use axum::http::{HeaderMap, HeaderName, StatusCode, header};
@@ -118,7 +119,7 @@ async fn take(
     let limits = &app.config.public;
     let client = client_address(peer.ip(), &parts.headers, &limits.trusted_proxies);
     let admitted = admit(&app, client, &parts.headers);
-    let (room, encoding) = match admitted {
+    let (room, share, encoding) = match admitted {
         Ok(admitted) => admitted,
         Err(problem) => {
             body::throw_away(body);
@@ -128,6 +129,7 @@ async fn take(
     let body = body::read(body, encoding, limits)
         .await
         .map_err(|outcome| refuse(&app, outcome))?;
+    drop(share);
     let batch = read(&body).map_err(|why| {
         corridor::refuse_unread(&app, Outcome::Malformed);
         Problem::malformed(&why)
@@ -182,7 +184,7 @@ fn admit(
     app: &App,
     client: IpAddr,
     headers: &HeaderMap,
-) -> Result<(OwnedSemaphorePermit, Encoding), Problem> {
+) -> Result<(OwnedSemaphorePermit, Share, Encoding), Problem> {
     if body::is_announced_too_large(headers, &app.config.public) {
         return Err(refuse(app, Outcome::TooLarge));
     }
@@ -193,8 +195,11 @@ fn admit(
         Ok(room) if !app.stop.is_cancelled() && !app.admission.is_full(Instant::now()) => room,
         _ => return Err(refuse(app, Outcome::Overloaded)),
     };
+    let Some(share) = app.shares.take(client) else {
+        return Err(refuse(app, Outcome::LimitedClient).retry_after(1));
+    };
     match Encoding::of(headers) {
-        Some(encoding) if is_supported(headers) => Ok((room, encoding)),
+        Some(encoding) if is_supported(headers) => Ok((room, share, encoding)),
         _ => Err(refuse(app, Outcome::UnsupportedType)),
     }
 }

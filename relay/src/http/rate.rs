@@ -99,9 +99,7 @@ impl<C: Clock> Limit<C> {
     }
 
     fn take(&self, key: &(impl Hash + ?Sized), cells: u32) -> Result<(), Duration> {
-        let mut hasher = DefaultHasher::new();
-        (self.seed, key).hash(&mut hasher);
-        let bucket = usize::try_from(hasher.finish() % self.buckets as u64).unwrap_or(0);
+        let bucket = place_of(self.seed, key, self.buckets);
         // A batch larger than the burst would never pass; it takes the whole burst instead.
         let cells = NonZeroU32::new(cells).unwrap_or(NonZeroU32::MIN).min(self.burst);
         match self.limiter.check_key_n(&bucket, cells) {
@@ -110,6 +108,13 @@ impl<C: Clock> Limit<C> {
             Err(_) => Err(Duration::from_secs(1)),
         }
     }
+}
+
+/// Where a key belongs, among so many places. Without the seed nobody can tell.
+pub(super) fn place_of(seed: [u8; 16], key: &(impl Hash + ?Sized), places: usize) -> usize {
+    let mut hasher = DefaultHasher::new();
+    (seed, key).hash(&mut hasher);
+    usize::try_from(hasher.finish() % places as u64).unwrap_or(0)
 }
 
 struct Buckets(Box<[InMemoryState]>);

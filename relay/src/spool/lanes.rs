@@ -6,8 +6,8 @@ use crate::clock::Moment;
 use crate::store::StoreError;
 use relay_event::Outcome;
 use rusqlite::{Connection, OptionalExtension, params};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::Notify;
 
@@ -20,9 +20,8 @@ const PARK_MAX: Duration = Duration::from_secs(3600);
 pub(super) struct Lane {
     /// Rung when something arrived.
     pub(super) bell: Notify,
-    /// When it was last looked into, in milliseconds since 1970: parked events that came due since then are
-    /// news to whoever takes from it.
-    pub(super) looked: AtomicI64,
+    /// Up to where parked events that came due were told.
+    told: Mutex<Told>,
     /// What it is given without a look at the disk.
     pub(super) fresh: Fresh,
 }
@@ -31,9 +30,32 @@ impl Default for Lane {
     fn default() -> Self {
         Self {
             bell: Notify::new(),
-            looked: AtomicI64::new(i64::MIN),
+            told: Mutex::new(Told::NOTHING),
             fresh: Fresh::default(),
         }
+    }
+}
+
+/// A place in the order in which parked events come due: by time in milliseconds since 1970, then by number.
+/// What comes behind it is news to whoever takes from the lane. Changed on the writer alone.
+#[derive(Clone, Copy, Debug)]
+struct Told(i64, i64);
+
+impl Told {
+    const NOTHING: Self = Self(i64::MIN, 0);
+}
+
+impl Lane {
+    /// Makes every parked event that is due news again, and tells.
+    pub(super) fn begin_again(&self) {
+        *self.told() = Told::NOTHING;
+        self.fresh.forget();
+        self.bell.notify_one();
+    }
+
+    /// A plain value, which a panic elsewhere leaves usable.
+    fn told(&self) -> MutexGuard<'_, Told> {
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -43,10 +65,10 @@ struct Look {
     unreadable: Vec<(i64, Outcome)>,
     /// The highest number seen, where there may be more behind it.
     up_to: Option<i64>,
+    /// Up to where the parked ones that came due are among them.
+    told: Told,
     /// Nothing else waits.
     has_all: bool,
-    /// There was more than was asked for.
-    more: bool,
     /// When the next parked event comes due.
     next_due: Option<Moment>,
 }
@@ -65,9 +87,8 @@ impl Spool {
     /// The oldest events of a lane after a number, in order. Lane `i` of `n` has the buckets that leave
     /// `i` when divided by `n`.
     ///
-    /// Parked events are left out until their time has come. Those whose time came since the lane was last
-    /// looked into are given whatever their number, and first, because they are older; from number 0 on, all
-    /// that are due are.
+    /// Parked events are left out until their time has come. Then they are given once whatever their number,
+    /// and first, because they are older; from number 0 on, all that are due are given again.
     ///
     /// # Errors
     /// When the database cannot be read.
@@ -91,17 +112,18 @@ impl Spool {
 
     async fn look(&self, lane: usize, after: i64, count: usize) -> Result<Look, StoreError> {
         let now = self.clock.now();
-        let looked = self.lanes[lane].looked.load(Ordering::Relaxed);
         let far = now.0.saturating_add(millis(PARK_MAX));
         let buckets: Vec<u8> = self.buckets(lane).collect();
+        let (lanes, purges) = (Arc::clone(&self.lanes), self.purges.load(Ordering::SeqCst));
         let work = move |db: &Connection| {
             let mut due = db.prepare_cached(
-                "SELECT seq, bucket, site, stored_at, record, not_before IS NOT NULL FROM spool
-                 WHERE bucket = ?1 AND seq <= ?2 AND not_before > ?3 AND not_before <= ?4
-                 ORDER BY seq LIMIT ?5",
+                "SELECT seq, bucket, site, stored_at, record, not_before, 1 FROM spool
+                 WHERE bucket = ?1 AND seq <= ?2 AND not_before >= ?3 AND not_before <= ?4
+                 AND (not_before > ?3 OR seq > ?6)
+                 ORDER BY not_before, seq LIMIT ?5",
             )?;
             let mut next = db.prepare_cached(
-                "SELECT seq, bucket, site, stored_at, record, not_before IS NOT NULL FROM spool
+                "SELECT seq, bucket, site, stored_at, record, 0, not_before IS NOT NULL FROM spool
                  WHERE bucket = ?1 AND seq > ?2
                  AND (not_before IS NULL OR not_before <= ?3 OR not_before > ?4)
                  ORDER BY seq LIMIT ?5",
@@ -111,28 +133,40 @@ impl Spool {
                     seq: 0,
                     // Readable, so it is a number.
                     stored_at: Moment(row.get(3).unwrap_or_default()),
-                    was_parked: row.get(5).unwrap_or_default(),
+                    was_parked: row.get(6).unwrap_or_default(),
                     scrubbed: Some(scrubbed),
+                    purges,
                 });
-                Ok((row.get::<_, i64>(0)?, event))
+                Ok((row.get::<_, i64>(5)?, row.get::<_, i64>(0)?, event))
             };
-            let mut found = Vec::new();
             // One indexed look per bucket: a backlog in one does not slow the others down.
+            let Told(time, number) = *lanes[lane].told();
+            let mut found = Vec::new();
             for bucket in &buckets {
-                for row in due.query_map(params![bucket, after, looked, now.0, count], read)? {
-                    found.push(row?);
-                }
-                for row in next.query_map(params![bucket, after, now.0, far, count], read)? {
+                for row in due.query_map(params![bucket, after, time, now.0, count, number], read)? {
                     found.push(row?);
                 }
             }
-            let next_due = next_due(db, &buckets, now)?;
-            found.sort_unstable_by_key(|(seq, _)| *seq);
-            let (has_all, more) = (found.len() < count, found.len() > count);
+            found.sort_unstable_by_key(|(due, seq, _)| (*due, *seq));
+            found.truncate(count);
+            // What did not fit is still news.
+            let told = match found.last() {
+                Some((due, seq, _)) if found.len() == count => Told(*due, *seq),
+                _ => Told(now.0, i64::MAX),
+            };
+            if found.len() < count {
+                for bucket in &buckets {
+                    for row in next.query_map(params![bucket, after, now.0, far, count], read)? {
+                        found.push(row?);
+                    }
+                }
+            }
+            let (has_all, next_due) = (found.len() < count, next_due(db, &buckets, now)?);
+            found.sort_unstable_by_key(|(_, seq, _)| *seq);
             found.truncate(count);
             let (mut waiting, mut unreadable) = (Vec::new(), Vec::new());
-            let up_to = found.last().map(|(seq, _)| *seq);
-            for (seq, event) in found {
+            let up_to = found.last().map(|(_, seq, _)| after.max(*seq));
+            for (_, seq, event) in found {
                 match event {
                     Ok(event) => waiting.push(Waiting { seq, ..event }),
                     Err(why) => unreadable.push((seq, why.outcome())),
@@ -142,28 +176,20 @@ impl Spool {
                 waiting,
                 unreadable,
                 up_to,
+                told,
                 has_all,
-                more,
                 next_due,
             })
         };
-        // On the writer, so that nothing is stored between the look and what is noted of it.
         let lanes = Arc::clone(&self.lanes);
-        let booked = move |look: Result<&Look, &StoreError>| {
+        let tell = move |look: Result<&Look, &StoreError>| {
             if let Ok(look) = look {
-                lanes[lane].fresh.looked(
-                    look.up_to.map_or(after, |up_to| up_to.max(after)),
-                    look.has_all,
-                    look.next_due,
-                );
+                *lanes[lane].told() = look.told;
+                let given = look.up_to.unwrap_or(after);
+                lanes[lane].fresh.looked(given, look.has_all, look.next_due);
             }
         };
-        let look = self.store.write(work, booked).await?;
-        if !look.more {
-            // What did not fit is still news.
-            self.lanes[lane].looked.store(now.0, Ordering::Relaxed);
-        }
-        Ok(look)
+        self.store.write(work, tell).await
     }
 
     fn buckets(&self, lane: usize) -> impl Iterator<Item = u8> + use<> {

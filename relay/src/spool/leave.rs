@@ -5,6 +5,7 @@ use crate::clock::Moment;
 use crate::store::StoreError;
 use relay_event::Outcome;
 use rusqlite::{Connection, OptionalExtension};
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 /// Which events to purge: those that fit all that is named.
@@ -65,7 +66,6 @@ impl Spool {
     /// # Errors
     /// When the change did not reach the disk.
     pub async fn sweep(&self) -> Result<u64, StoreError> {
-        self.store.tidy_after_next_commit();
         let now = self.clock.now();
         let too_old = now.0.saturating_sub(millis(self.limits.age_max));
         let seen = self.seen.clone();
@@ -107,13 +107,11 @@ impl Spool {
         outcome: Outcome,
         mut work: impl FnMut(&Connection) -> rusqlite::Result<Removed> + Send + 'static,
     ) -> Result<Removed, StoreError> {
-        if outcome == Outcome::Purged {
-            // What was to be gone must not stay in SQLite's log.
-            self.store.tidy_after_next_commit();
-        }
-        let spool = self.clone();
+        let (spool, store) = (self.clone(), self.store.clone());
         let with_oldest = move |db: &Connection| {
             let removed = work(db)?;
+            // What was to be gone must not stay in SQLite's log. Said here, so that it is this commit.
+            store.tidy_after_next_commit();
             Ok((removed, oldest(db)?))
         };
         let after = move |result: Result<&(Removed, i64), &StoreError>| {
@@ -141,13 +139,41 @@ impl Spool {
             .map(|(removed, _)| removed)
     }
 
-    /// Deletes events on an operator's word. What is just being sent may still arrive.
+    /// Deletes events on an operator's word. What is just being sent may still arrive; what was only read for
+    /// it is not sent any more.
     ///
     /// # Errors
     /// When the change did not reach the disk; nothing is purged then.
     pub async fn purge(&self, purge: Purge) -> Result<Removed, StoreError> {
-        self.remove(Outcome::Purged, move |db| rows::purge(db, &purge))
-            .await
+        let purges = Arc::clone(&self.purges);
+        let work = move |db: &Connection| {
+            let removed = rows::purge(db, &purge)?;
+            // Should it be rolled back, somebody asks for nothing.
+            purges.fetch_add(1, Ordering::SeqCst);
+            Ok(removed)
+        };
+        self.remove(Outcome::Purged, work).await
+    }
+
+    /// Whether an event was purged on an operator's word since it was read. The database is asked only when
+    /// there was a purge meanwhile; `read_at` is what [`Waiting::purges`] said.
+    ///
+    /// # Errors
+    /// When the database cannot be read: then nobody knows.
+    ///
+    /// [`Waiting::purges`]: super::Waiting::purges
+    pub async fn has_purged(&self, seq: i64, read_at: &mut u64) -> Result<bool, StoreError> {
+        let purges = self.purges.load(Ordering::SeqCst);
+        if *read_at == purges {
+            return Ok(false);
+        }
+        let waits = move |db: &Connection| {
+            db.prepare_cached("SELECT EXISTS (SELECT 1 FROM spool WHERE seq = ?1)")?
+                .query_row([seq], |row| row.get::<_, bool>(0))
+        };
+        let waits = self.store.run(waits).await?;
+        *read_at = purges;
+        Ok(!waits)
     }
 
     /// Frees room, on the writer after a commit.

@@ -174,9 +174,7 @@ impl Spool {
             spool.metrics.ledger.note_spool(before + bytes, *oldest);
             spool.metrics.quarantined.set(*held);
             for lane in spool.lanes.iter() {
-                lane.looked.store(i64::MIN, Ordering::Relaxed);
-                lane.fresh.forget();
-                lane.bell.notify_one();
+                lane.begin_again();
             }
         };
         let done = self.store.write(work, after).await;

@@ -150,7 +150,7 @@ pub(super) fn rebuild(folder: &Path, now: Moment) -> Result<(Connection, Rebuilt
     super::make_folder(&workshop)?;
     let new = open(&workshop)?;
     let failed = |error| OpenError::Database(database.clone(), error);
-    let (events, others, some_lost) = save(&database, &new).map_err(failed)?;
+    let (events, others, some_lost) = save(&database, &new, now).map_err(failed)?;
     new.execute_batch("PRAGMA wal_checkpoint(TRUNCATE);")
         .map_err(failed)?;
     new.close().map_err(|(_, error)| failed(error))?;
@@ -267,7 +267,7 @@ fn mend(database: &Path) -> io::Result<()> {
 }
 
 /// Copies all that can be read: events, other rows, and whether some were lost.
-fn save(database: &Path, new: &Connection) -> rusqlite::Result<(u64, u64, bool)> {
+fn save(database: &Path, new: &Connection, now: Moment) -> rusqlite::Result<(u64, u64, bool)> {
     // What cannot be mended is read as it is.
     let _ = mend(database);
     let old = Connection::open_with_flags(database, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
@@ -294,16 +294,16 @@ fn save(database: &Path, new: &Connection) -> rusqlite::Result<(u64, u64, bool)>
         )",
         [log_whole],
     )?;
-    let given: i64 = old
-        .query_row(
-            "SELECT seq FROM sqlite_sequence WHERE name = 'spool'",
-            [],
-            |row| row.get(0),
-        )
-        .unwrap_or(0);
+    let given: rusqlite::Result<i64> = old.query_row(
+        "SELECT seq FROM sqlite_sequence WHERE name = 'spool'",
+        [],
+        |row| row.get(0),
+    );
     let highest: i64 = tx.query_row("SELECT coalesce(max(seq), 0) FROM spool", [], |row| row.get(0))?;
-    // A damaged number must not bring the end of all numbers near.
-    let given = if (0..1 << 48).contains(&given) { given } else { 0 };
+    // A damaged number must not bring the end of all numbers near. Where nothing tells the last one, the
+    // milliseconds since 1970 are higher: nobody stores an event in each of them for long.
+    let known = given.ok().filter(|given| (0..1 << 48).contains(given));
+    let given = known.unwrap_or(now.0);
     tx.execute("DELETE FROM sqlite_sequence WHERE name = 'spool'", [])?;
     tx.execute(
         "INSERT INTO sqlite_sequence (name, seq) VALUES ('spool', ?1)",

@@ -178,6 +178,25 @@ fn a_damaged_database_is_set_aside_and_what_can_be_read_is_saved() {
 }
 
 #[test]
+fn no_number_is_given_out_twice_though_nothing_tells_the_last_one() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    furnish(folder, 3);
+    let db = open(folder).unwrap();
+    db.execute(
+        "UPDATE sqlite_sequence SET seq = 5000000 WHERE name = 'spool'",
+        [],
+    )
+    .unwrap();
+    drop(db);
+    std::fs::write(path(folder), vec![b'x'; 5000]).unwrap();
+    let (db, _) = open_or_rebuild(folder, crate::clock::Moment(1_800_000_000_000)).unwrap();
+    let insert = "INSERT INTO spool (bucket, site, stored_at, record) VALUES (1, 's', 1, x'')";
+    db.execute(insert, []).unwrap();
+    assert!(one(&db, "SELECT max(seq) FROM spool") > 5_000_000);
+}
+
+#[test]
 fn only_the_newest_damaged_files_are_kept_and_a_clean_end_needs_no_check() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
@@ -250,6 +269,56 @@ async fn damage_met_while_running_is_repaired_and_the_job_that_met_it_runs_again
     assert_eq!(store.run(count).await, Ok(1), "and the account was not");
     drop(store);
     writer.join();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_repair_that_the_disk_refused_is_tried_again() {
+    // What stands in its way, and how far it has come before.
+    let check = async |what: &str, obstacle: &str| {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        furnish(folder, 200);
+        let now = crate::clock::Moment(1_800_000_000_000);
+        let clock = Clock::standing_at(now);
+        let (store, writer) = Store::start(open(folder).unwrap(), clock.clone()).unwrap();
+        let (told, mut recounted) = mpsc::channel(8);
+        store.after_rebuild(move |db| told.try_send(one(db, "SELECT count(*) FROM spool")).unwrap());
+        let obstacle = folder.join(obstacle);
+        std::fs::create_dir_all(obstacle.join("full")).unwrap();
+        if what == "the workshop" {
+            std::fs::remove_dir_all(&obstacle).unwrap();
+            std::fs::write(&obstacle, "in the way").unwrap();
+        }
+        let broken = Err(StoreError::Failed(Trouble::Broken));
+        let meet = |_: &Connection| -> rusqlite::Result<()> {
+            Err(rusqlite::Error::SqliteFailure(
+                rusqlite::ffi::Error::new(11),
+                None,
+            ))
+        };
+        assert_eq!(store.run(meet).await, broken, "{what}");
+        let write = async |name: &'static str| store.run(move |db| insert(db, name).map(drop)).await;
+        assert_eq!(
+            write("bob").await,
+            broken,
+            "{what}: there is no database to write into"
+        );
+        if obstacle.is_dir() {
+            std::fs::remove_dir_all(&obstacle).unwrap();
+        } else {
+            std::fs::remove_file(&obstacle).unwrap();
+        }
+        assert_eq!(write("bob").await, broken, "{what}: it is not tried at each job");
+        clock.set(crate::clock::Moment(now.0 + 10_000));
+        assert_eq!(write("bob").await, Ok(()), "{what}");
+        assert_eq!(recounted.recv().await, Some(200), "{what}");
+        assert_eq!(store.run(count).await, Ok(2), "{what}");
+        drop(store);
+        writer.join();
+    };
+    check("the workshop", "rebuild").await;
+    check("the old file's new place", "relay.db.broken-1800000000000").await;
+    check("the new file's first place", "relay.db.new").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

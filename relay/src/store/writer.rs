@@ -3,8 +3,8 @@
 //! Nothing is paid for the case that a job fails. When one does, the whole group is rolled back and each
 //! job runs again in a transaction of its own, so that it fails alone.
 
-use super::{Shared, StoreError, Trouble, salvage};
-use crate::clock::Clock;
+use super::{OpenError, Rebuilt, Shared, StoreError, Trouble, salvage};
+use crate::clock::{Clock, Moment};
 use rusqlite::{Connection, TransactionBehavior};
 use std::os::unix::fs::MetadataExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -32,6 +32,8 @@ const STATEMENTS_MAX: usize = 64;
 /// Most times the writer rebuilds a damaged database while it runs. Then the disk itself must be failing:
 /// jobs fail until somebody looks after it.
 const REBUILDS_MAX: u32 = 3;
+/// How soon a rebuild is tried again that did not succeed, in milliseconds: the disk may have been full.
+const REBUILD_AGAIN_MS: u64 = 10_000;
 
 /// The writer's end of the database.
 #[derive(Debug)]
@@ -44,6 +46,8 @@ pub(super) struct Database {
     /// What the last group stumbled over, so that a change is logged and not each job.
     trouble: Option<Trouble>,
     rebuilds: u32,
+    /// When a rebuild last failed, while there is no database. All jobs fail then.
+    unmended: Option<Moment>,
     busy: Duration,
 }
 
@@ -59,6 +63,7 @@ impl Database {
             file: None,
             trouble: None,
             rebuilds: 0,
+            unmended: None,
             busy,
         };
         database.prepare();
@@ -97,10 +102,15 @@ impl Database {
 
     /// Runs a group to its end and empties it. A panic inside a job is its failure, not the writer's end.
     pub(super) fn run_group(&mut self, group: &mut Vec<Box<dyn Job>>) {
+        if let Some(failed) = self.unmended
+            && self.clock.now().0.abs_diff(failed.0) >= REBUILD_AGAIN_MS
+        {
+            self.mend(salvage::open_or_rebuild);
+        }
         let mut together = self.attempt(group);
         self.note(together.as_ref().err());
         // Nothing of the group is in the new file, so it may run there as if nothing had happened.
-        if self.trouble == Some(Trouble::Broken) && self.rebuild() {
+        if self.trouble == Some(Trouble::Broken) && self.unmended.is_none() && self.rebuild() {
             together = self.attempt(group);
             self.note(together.as_ref().err());
         }
@@ -129,6 +139,9 @@ impl Database {
 
     /// Runs jobs in one transaction. It is rolled back where it does not get to its end.
     fn attempt(&mut self, jobs: &mut [Box<dyn Job>]) -> Result<(), Fault> {
+        if self.unmended.is_some() {
+            return Err(Fault::Begin(Trouble::Broken));
+        }
         if !self.is_in_place() {
             return Err(Fault::Begin(Trouble::Gone));
         }
@@ -173,30 +186,37 @@ impl Database {
 
     /// Sets a damaged file aside and goes on with what can be read of it. Says whether it could.
     fn rebuild(&mut self) -> bool {
+        self.rebuilds < REBUILDS_MAX
+            && self.mend(|folder, now| salvage::rebuild(folder, now).map(|(db, rebuilt)| (db, Some(rebuilt))))
+    }
+
+    /// Exchanges the database for a sound one. Where that fails it is tried again after a while.
+    fn mend(
+        &mut self,
+        mend: impl FnOnce(&Path, Moment) -> Result<(Connection, Option<Rebuilt>), OpenError>,
+    ) -> bool {
         let Some((path, _)) = self.file.clone() else {
             return false;
         };
         let (Some(folder), Ok(nothing)) = (path.parent(), Connection::open_in_memory()) else {
             return false;
         };
-        if self.rebuilds >= REBUILDS_MAX {
-            return false;
-        }
-        self.rebuilds += 1;
         drop(std::mem::replace(&mut self.db, nothing));
-        match salvage::rebuild(folder, self.clock.now()) {
+        let now = self.clock.now();
+        match mend(folder, now) {
             Ok((db, _)) => {
                 self.db = db;
                 self.prepare();
-                self.trouble = None;
+                self.rebuilds += 1;
+                (self.trouble, self.unmended) = (None, None);
                 if let Some(recount) = self.shared.rebuilt.get() {
                     recount(&self.db);
                 }
                 true
             }
-            // The connection that knows no table makes every job fail, as it should.
             Err(error) => {
-                tracing::error!(%error, "the damaged database could not be rebuilt");
+                tracing::error!(%error, "the damaged database could not be rebuilt; it is tried again");
+                self.unmended = Some(now);
                 false
             }
         }

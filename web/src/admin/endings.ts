@@ -33,9 +33,12 @@ const words: Record<string, string> = {
   "spool_full/overloaded": "The relay was too busy; the browser tries again",
   "rejected/plausible_dropped": "Plausible threw it away",
   "rejected/plausible_invalid": "Plausible called it invalid",
+  "rejected/unknown": "Plausible did not answer, and it is not sent twice",
   "rejected/corrupt": "It could not be read back from disk",
+  "rejected/newer": "A newer relay wrote it to disk; it is kept in quarantine",
   "expired/": "It waited too long",
-  "purged/": "It was deleted when collection was switched off",
+  "expired/engagement": "It waited until the visit had ended",
+  "purged/": "It was deleted when collection was switched off, or by the operator",
   "lost/": "The relay lost track of it, which is a defect",
 };
 

@@ -79,6 +79,8 @@ struct State {
     under_way: usize,
     requests: u64,
     poison: BTreeSet<u64>,
+    /// Events with lower numbers were purged.
+    purged_before: u64,
     /// Numbers of events that arrived, in the order of their first arrival, by visitor.
     first: Vec<(String, u64)>,
     taken: BTreeSet<u64>,
@@ -96,6 +98,7 @@ impl Default for State {
             under_way: 0,
             requests: 0,
             poison: BTreeSet::new(),
+            purged_before: 0,
             first: Vec::new(),
             taken: BTreeSet::new(),
             deliveries: 0,
@@ -123,6 +126,10 @@ impl Script {
 
     pub(super) fn set_off(&self, is_off: bool) {
         self.state().is_off = is_off;
+    }
+
+    pub(super) fn forbid_before(&self, number: u64) {
+        self.state().purged_before = number;
     }
 
     pub(super) fn poison(&self, number: u64) {
@@ -164,6 +171,9 @@ impl Script {
             broken = Some("a request while the breaker is open".to_owned());
         }
         if let Some((visitor, number)) = event {
+            if number < state.purged_before {
+                broken = Some(format!("{number} was sent after it was purged"));
+            }
             let mut seen = state.first.iter().filter(|(other, _)| *other == visitor);
             if !seen.clone().any(|(_, other)| *other == number) {
                 if let Some((_, later)) = seen.find(|(_, other)| *other > number) {

@@ -7,7 +7,7 @@ use crate::config::Config;
 use crate::forward::Forwarder;
 use crate::guard::Scrubbed;
 use crate::metrics::Metrics;
-use crate::spool::{Incoming, Spool};
+use crate::spool::{Incoming, Purge, Spool};
 use crate::store::{self, Store};
 use crate::switch::Switches;
 use proptest::prelude::*;
@@ -45,9 +45,9 @@ pub(super) struct World {
     store: Store,
     relay: Option<Running>,
     next: u64,
-    /// Events that were taken and are on the books, and how many times the switch had been turned off then.
+    /// Events that were taken and are on the books, and how many purges there had been then.
     taken: BTreeMap<u64, u32>,
-    turned_off: u32,
+    purges: u32,
     /// Events that the disk refused.
     refused: u64,
     disk_refuses: bool,
@@ -77,7 +77,7 @@ impl World {
             relay: None,
             next: 0,
             taken: BTreeMap::new(),
-            turned_off: 0,
+            purges: 0,
             refused: 0,
             disk_refuses: false,
             ended: BTreeMap::new(),
@@ -175,10 +175,18 @@ impl World {
                 let turned = self.relay().switches.turn(SITE, false, "test").await;
                 // Off it is, but nothing is purged when the disk refuses.
                 assert!(turned.is_ok() || self.disk_refuses, "{turned:?}");
-                self.turned_off += u32::from(turned.is_ok());
+                self.purges += u32::from(turned.is_ok());
                 self.script.set_off(true);
             }
             Op::Disk { takes } => self.set_disk(takes).await,
+            Op::Purge => {
+                let purged = self.relay().spool.purge(Purge::default()).await;
+                assert!(purged.is_ok() || self.disk_refuses, "{purged:?}");
+                if purged.is_ok() {
+                    self.purges += 1;
+                    self.script.forbid_before(self.next);
+                }
+            }
             Op::Restart { in_order } => {
                 self.stop_relay(in_order).await;
                 // A relay does not start on a disk that takes nothing.
@@ -242,7 +250,7 @@ impl World {
             permit: Arc::new(permit),
         };
         if relay.spool.append(vec![incoming]).await == [None] {
-            self.taken.insert(number, self.turned_off);
+            self.taken.insert(number, self.purges);
         } else {
             assert!(self.disk_refuses);
             self.refused += 1;
@@ -288,11 +296,9 @@ impl World {
             group.map(|(_, count)| count).sum()
         };
         prop_assert_eq!(ended("lost"), 0);
-        // Purged at the latest when the switch was next turned off; other endings are counted one by one.
+        // Gone at the latest when the switch was next turned off or what waits was purged; other endings are counted one by one.
         let missing = self.taken.iter().filter(|(number, _)| !arrived.contains(number));
-        let missing = missing
-            .filter(|(_, turned_off)| **turned_off == self.turned_off)
-            .count();
+        let missing = missing.filter(|(_, purges)| **purges == self.purges).count();
         let counted = ended("expired") + ended("rejected");
         prop_assert!(
             missing as u64 <= counted,

@@ -1,0 +1,184 @@
+//! What health looks at, one component each.
+
+use super::{Component, Status};
+use crate::app::App;
+use crate::clock::Moment;
+use crate::forward::{Reach, breaker};
+use relay_event::Outcome;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+
+/// Free disk space below which the relay calls itself out of service, in bytes: Spring's own default.
+const DISK_FREE_MIN: u64 = 10 * 1024 * 1024;
+
+/// All of them.
+pub(super) async fn components(app: &App) -> Vec<Component> {
+    let trouble = app.spool.trouble().await.map(|trouble| trouble.word());
+    let writable = trouble.is_none();
+    let counts = app.metrics.ledger.counts();
+    let limit = app.config.spool.bytes_max as u64;
+    let db = if writable { Status::Up } else { Status::Down };
+    // The last bytes are hardly ever used up: an event that does not fit any more is refused.
+    let full = counts.spool_bytes >= limit - limit / 100;
+    let (spool, spool_reason) = match writable {
+        false => (Status::Down, trouble),
+        true if full => (Status::OutOfService, Some("spool full")),
+        true => (Status::Up, None),
+    };
+    let oldest_age =
+        (counts.spool_oldest_ms > 0).then(|| app.clock.now().since(Moment(counts.spool_oldest_ms)).as_secs());
+    let mut components = vec![
+        Component {
+            name: "db",
+            status: db,
+            reason: trouble,
+            details: with_reason(
+                json!({ "database": "SQLite", "result": i32::from(writable), "validationQuery": "UPDATE heartbeat" }),
+                trouble,
+            ),
+        },
+        Component {
+            name: "spool",
+            status: spool,
+            reason: spool_reason,
+            details: with_reason(
+                json!({
+                    "events": counts.spooled,
+                    "bytes": counts.spool_bytes,
+                    "limit": limit,
+                    "oldestAgeSeconds": oldest_age,
+                    "quarantined": app.metrics.quarantined.get(),
+                }),
+                spool_reason,
+            ),
+        },
+        plausible(app),
+        policy(app),
+        disk_space(app),
+    ];
+    components.extend(tls(app));
+    components
+}
+
+/// The certificates, where a listener has one. A reload that failed is a warning: the certificate before
+/// goes on serving. One that has expired keeps browsers out.
+fn tls(app: &App) -> Option<Component> {
+    let now = app.clock.now();
+    let (mut expired, mut troubled) = (false, false);
+    let mut details = serde_json::Map::new();
+    for tls in app.tls.iter() {
+        let (pair, trouble) = (tls.current(), tls.trouble());
+        expired |= pair.is_expired(now);
+        troubled |= trouble.is_some();
+        let shown = json!({ "expiresInDays": pair.days_left(now), "failedReload": trouble });
+        details.insert(tls.listener().to_owned(), shown);
+    }
+    let status = match (expired, troubled) {
+        (true, _) => Status::OutOfService,
+        (false, true) => Status::Unknown,
+        (false, false) => Status::Up,
+    };
+    (!details.is_empty()).then_some(Component {
+        name: "tls",
+        status,
+        reason: None,
+        details: Value::Object(details),
+    })
+}
+
+fn with_reason(mut details: Value, reason: Option<&'static str>) -> Value {
+    if let Some(reason) = reason {
+        details["reason"] = reason.into();
+    }
+    details
+}
+
+/// How delivery stands. Nothing is asked of Plausible for this.
+fn plausible(app: &App) -> Component {
+    let standing = app.traffic.standing();
+    let counts = app.metrics.ledger.counts();
+    let (status, why) = match (standing.reach, standing.breaker) {
+        (Reach::Misconfigured, _) => (
+            Status::OutOfService,
+            "the answers are not Plausible's: check `upstream.url`",
+        ),
+        (_, breaker::State::Open | breaker::State::HalfOpen) => (
+            Status::OutOfService,
+            "Plausible is away: nothing is sent until it answers again; events wait in the spool",
+        ),
+        (Reach::Down, breaker::State::Closed) => (
+            Status::OutOfService,
+            "the last request failed; events wait in the spool",
+        ),
+        (Reach::Up, breaker::State::Closed) => (Status::Up, "the last request was answered"),
+        (Reach::Unknown, breaker::State::Closed) => (Status::Unknown, "nothing was sent yet"),
+    };
+    Component {
+        name: "plausible",
+        status,
+        reason: None,
+        details: json!({
+            "why": why,
+            "breaker": standing.breaker.name(),
+            "retryInSeconds": standing.retry_in.map(|wait| wait.as_secs()),
+            "failuresInARow": standing.failures_in_a_row,
+            "requestsUnderWay": standing.under_way,
+            "requestsLimit": standing.limit,
+            "delivered": counts.ended(Outcome::Delivered),
+            "droppedByPlausible": counts.ended(Outcome::DroppedByPlausible),
+            "selfTest": app.traffic.self_test(),
+        }),
+    }
+}
+
+/// The policy in use. A reload that failed is a warning: the policy before goes on serving.
+fn policy(app: &App) -> Component {
+    let plans: BTreeMap<&str, u32> = app
+        .switches
+        .sites()
+        .map(|site| (site.domain.as_str(), site.plan.version))
+        .collect();
+    let (in_use, trouble) = (app.policy.current(), app.policy.trouble());
+    let status = match trouble {
+        None => Status::Up,
+        Some(_) => Status::Unknown,
+    };
+    Component {
+        name: "policy",
+        status,
+        reason: None,
+        details: json!({
+            "plans": plans,
+            "sha256": in_use.identity.sha256,
+            "source": in_use.identity.source,
+            "since": in_use.since.rfc3339(),
+            "failedReload": trouble,
+        }),
+    }
+}
+
+fn disk_space(app: &App) -> Component {
+    match rustix::fs::statvfs(&app.config.data_dir) {
+        Ok(disk) => {
+            let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+            let total = disk.f_blocks.saturating_mul(disk.f_frsize);
+            let low = free < DISK_FREE_MIN;
+            let reason = low.then_some("disk space low");
+            Component {
+                name: "diskSpace",
+                status: if low { Status::Down } else { Status::Up },
+                reason,
+                details: with_reason(
+                    json!({ "total": total, "free": free, "threshold": DISK_FREE_MIN }),
+                    reason,
+                ),
+            }
+        }
+        Err(_) => Component {
+            name: "diskSpace",
+            status: Status::Unknown,
+            reason: None,
+            details: json!({}),
+        },
+    }
+}
