@@ -18,9 +18,9 @@ pub const UNACKED_MAX: u32 = 16;
 const QUEUE_MAX: usize = BUCKETS as usize * UNACKED_MAX as usize;
 /// Most events of one transaction, so that the first does not wait for ever.
 const GROUP_MAX: usize = 256;
-/// How long to wait for more to book. Nobody waits for it but a lane that is out of slots and a switch that
-/// is being turned, and an fsync is paid for each group.
-const LINGER: Duration = Duration::from_millis(10);
+/// The pause between two groups. Nobody waits for it but a lane that is out of slots and a switch that is
+/// being turned, and each group costs an fsync.
+const PAUSE: Duration = Duration::from_millis(10);
 /// How long to wait when the disk refuses.
 const TRY_AGAIN: Duration = Duration::from_secs(1);
 
@@ -124,14 +124,6 @@ impl Acker {
     pub(super) async fn run(mut self, stop: CancellationToken) {
         let mut group = Vec::with_capacity(GROUP_MAX);
         while self.queue.recv_many(&mut group, GROUP_MAX).await > 0 {
-            if group.len() < GROUP_MAX {
-                tokio::time::sleep(LINGER).await;
-                while group.len() < GROUP_MAX
-                    && let Ok(ack) = self.queue.try_recv()
-                {
-                    group.push(ack);
-                }
-            }
             while !self.book(&group).await {
                 self.refused
                     .send_if_modified(|refused| !std::mem::replace(refused, true));
@@ -149,7 +141,11 @@ impl Acker {
             }
             self.refused
                 .send_if_modified(|refused| std::mem::replace(refused, false));
+            let is_full = group.len() >= GROUP_MAX;
             group.clear();
+            if !is_full {
+                tokio::time::sleep(PAUSE).await;
+            }
         }
     }
 
