@@ -27,6 +27,7 @@ pub mod gate;
 pub mod guard;
 pub mod http;
 pub mod metrics;
+pub mod one_arena;
 pub mod open_files;
 pub mod plan;
 pub mod policy;
