@@ -74,7 +74,7 @@ export default () => feature("The admin page", () => {
       await page.keyboard.press("Space");
       await page.getByText(`Collection for ${SITE} is off. 1 waiting event was deleted unsent.`).waitFor();
       assert.equal(await isOn(page, SITE), false);
-      await page.getByRole("row", { name: "It was deleted when collection was switched off purged 1" }).waitFor();
+      await page.getByRole("row", { name: "It was deleted when collection was switched off, or by the operator purged 1" }).waitFor();
       await search(panel);
       await toShow(page, page.getByRole("row", { name: "Collection was switched off denied / switched_off 1" }));
       await page.keyboard.press("Enter");
