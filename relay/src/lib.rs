@@ -25,9 +25,10 @@ pub mod document;
 pub mod forward;
 pub mod gate;
 pub mod guard;
+pub mod heap;
 pub mod http;
 pub mod metrics;
-pub mod one_arena;
+
 pub mod open_files;
 pub mod plan;
 pub mod policy;

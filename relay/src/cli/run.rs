@@ -6,7 +6,7 @@ use crate::clock::Clock;
 use crate::config::{self, Config};
 use crate::demo_panel::{self, Places};
 use crate::receiver::{self, Receiver};
-use crate::{one_arena, open_files};
+use crate::{heap, open_files};
 use anyhow::{Context, bail};
 use std::future::Future;
 use std::io::IsTerminal;
@@ -23,7 +23,7 @@ use tracing_subscriber::EnvFilter;
 /// `serve`.
 pub(super) fn serve(path: &Path) -> Outcome {
     let config = Config::load(path, &config::process_env)?;
-    one_arena::begin_again();
+    heap::begin_again();
     log_to_stderr(config.log_json);
     panic_without_content();
     open_files::raise();
