@@ -98,3 +98,68 @@ impl Fresh {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn event(seq: i64) -> Waiting {
+        Waiting {
+            seq,
+            stored_at: Moment(0),
+            was_parked: false,
+            scrubbed: None,
+            purges: 0,
+        }
+    }
+
+    fn take(fresh: &Fresh, after: i64, now: i64) -> Option<Vec<i64>> {
+        let taken = fresh.take(after, 3, Moment(now))?;
+        Some(taken.iter().map(|event| event.seq).collect())
+    }
+
+    #[test]
+    fn a_lane_that_has_all_is_handed_what_arrives_and_any_other_has_to_look() {
+        let fresh = Fresh::default();
+        fresh.arrived(event(1));
+        assert_eq!(take(&fresh, 0, 0), None, "nobody has looked yet");
+        fresh.looked(1, false, None);
+        fresh.arrived(event(2));
+        assert_eq!(take(&fresh, 1, 0), None, "there was more than was given");
+        fresh.looked(2, true, None);
+        assert_eq!(take(&fresh, 2, 0), Some(vec![]));
+        (3..8).for_each(|seq| fresh.arrived(event(seq)));
+        assert_eq!(take(&fresh, 0, 0), None, "it starts over");
+        assert_eq!(take(&fresh, 2, 0), Some(vec![3, 4, 5]));
+        assert_eq!(take(&fresh, 5, 0), Some(vec![6, 7]));
+        fresh.arrived(event(8));
+        fresh.forget();
+        fresh.arrived(event(9));
+        assert_eq!(take(&fresh, 7, 0), None, "something was taken away");
+    }
+
+    #[test]
+    fn a_lane_that_falls_behind_is_handed_what_it_has_and_looks_for_the_rest() {
+        let fresh = Fresh::default();
+        fresh.looked(0, true, None);
+        let count = i64::try_from(FRESH_MAX).unwrap();
+        (1..=count + 5).for_each(|seq| fresh.arrived(event(seq)));
+        let mut after = 0;
+        while let Some(taken) = take(&fresh, after, 0) {
+            after = *taken.last().unwrap();
+        }
+        assert_eq!(after, count);
+    }
+
+    #[test]
+    fn an_event_that_was_parked_makes_it_look_when_its_time_has_come() {
+        let fresh = Fresh::default();
+        fresh.looked(0, true, Some(Moment(20)));
+        assert_eq!(take(&fresh, 0, 19), Some(vec![]));
+        assert_eq!(take(&fresh, 0, 20), None);
+        fresh.parked(Moment(10));
+        assert_eq!((take(&fresh, 0, 9), take(&fresh, 0, 10)), (Some(vec![]), None));
+        fresh.looked(0, true, None);
+        assert_eq!(take(&fresh, 0, i64::MAX - 1), Some(vec![]));
+    }
+}

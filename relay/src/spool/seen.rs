@@ -139,3 +139,67 @@ fn unpack(ids: &[u8]) -> impl Iterator<Item = Id> + '_ {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store;
+
+    const NOW: Moment = Moment(10_000_000);
+
+    /// Adds and writes ids as one batch, and gives back which were new.
+    fn store_batch(seen: &Seen, db: &Connection, ids: &[Id], at: Moment) -> Vec<bool> {
+        let claim = seen.claim();
+        let new = ids.iter().map(|id| claim.add(*id)).collect();
+        claim.write(db, at).unwrap();
+        new
+    }
+
+    #[test]
+    fn an_id_is_known_once_it_is_stored_and_not_when_its_batch_was_taken_back() {
+        let db = store::open_in_memory().unwrap();
+        let seen = Seen::default();
+        let failed = seen.claim();
+        assert!(failed.add(1));
+        failed.take_back();
+        assert_eq!(store_batch(&seen, &db, &[1, 2, 1], NOW), [true, true, false]);
+        let repeated = seen.claim();
+        assert!(!repeated.add(2));
+        repeated.take_back();
+        assert_eq!(
+            store_batch(&seen, &db, &[2, 3], NOW),
+            [false, true],
+            "it was another's"
+        );
+
+        let restarted = Seen::default();
+        restarted.read(&db).unwrap();
+        assert_eq!(
+            store_batch(&restarted, &db, &[1, 2, 3, 4], NOW),
+            [false, false, false, true]
+        );
+    }
+
+    #[test]
+    fn the_oldest_are_forgotten_when_they_are_too_old_or_too_many() {
+        let db = store::open_in_memory().unwrap();
+        let seen = Seen::default();
+        let trim = |at: i64| {
+            let mut trimmed = seen.trim(&db, Moment(at)).unwrap();
+            seen.forget(&trimmed);
+            trimmed.sort_unstable();
+            trimmed
+        };
+        store_batch(&seen, &db, &[1, 2], NOW);
+        store_batch(&seen, &db, &[3], Moment(NOW.0 + 1));
+        store_batch(&seen, &db, &[4], Moment(NOW.0 + 2));
+        let kept_for = millis(KEPT_FOR);
+        assert_eq!(trim(NOW.0 + kept_for), [0; 0], "an hour is not too old");
+        assert_eq!(trim(NOW.0 + kept_for + 1), [1, 2]);
+        // One more than there may be: a whole batch goes, the oldest.
+        lock(&seen.0).extend((1000..).take(IDS_MAX - 1));
+        assert_eq!(trim(NOW.0), [3]);
+        assert_eq!(trim(NOW.0), [0; 0]);
+        assert_eq!(store_batch(&seen, &db, &[3, 4], NOW), [true, false]);
+    }
+}
