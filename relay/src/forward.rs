@@ -26,6 +26,7 @@ use crate::config::{Config, Upstream};
 use crate::metrics::Metrics;
 use crate::spool::Spool;
 use crate::switch::{Site, Switches};
+use breaker::Breaker;
 use lane::Lane;
 use plausible::Requests;
 use self_test::Grade;
@@ -67,12 +68,13 @@ impl<T: Transport> Forwarder<T> {
         random: fn() -> u32,
     ) -> Result<Self, TransportError> {
         let upstream = config.upstream.clone();
-        let traffic = Traffic::new(
-            upstream.concurrency,
-            upstream.health_path.is_some(),
-            Arc::clone(&metrics),
-            random,
-        );
+        let has_health_probe = upstream.health_path.is_some();
+        // A backlog is not sent at a Plausible that may be just what it waited for.
+        let breaker = match metrics.ledger.counts().spooled {
+            0 => Breaker::new(has_health_probe),
+            _ => Breaker::careful(has_health_probe),
+        };
+        let traffic = Traffic::new(upstream.concurrency, breaker, Arc::clone(&metrics), random);
         Ok(Self {
             spool,
             switches,

@@ -1,10 +1,9 @@
 //! Answers of Plausible that are broken in ways of HTTP and TCP: each event is settled or brought again, and
 //! the next one of its visitor is not held up.
 
+use crate::LONG;
 use feedback_tests::{Answer, MiniPlausible, Setup, load, within};
 use std::time::Duration;
-
-const LONG: Duration = Duration::from_secs(120);
 
 /// How often an event reaches Plausible, by what the first try of it was answered.
 #[tokio::test(flavor = "multi_thread")]

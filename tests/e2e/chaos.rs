@@ -3,9 +3,7 @@
 use feedback_tests::{
     Answer, Dice, Fault, FaultProxy, MiniPlausible, Setup, Traffic, assert_in_order, counted_twice, within,
 };
-use std::collections::HashSet;
 use std::num::NonZeroU32;
-use std::sync::Mutex;
 use std::time::Duration;
 
 /// How long the relay may take to trust network and Plausible again, at its longest pause between two tries.
@@ -89,22 +87,14 @@ fn fault(dice: &mut Dice, of: usize) -> Fault {
 }
 
 fn stumbling(plausible: &MiniPlausible, dice: Dice) {
-    let state = Mutex::new((dice, HashSet::new()));
-    plausible.rule(move |arrival| {
-        let (dice, tried) = &mut *state.lock().unwrap();
-        // The same event only once, so that none looks as if it were at fault.
-        if !tried.insert(arrival.n()) {
-            return Answer::Accept;
-        }
-        match dice.below(60) {
-            0 => Answer::Status(500, &[], ""),
-            1 => Answer::ResetAfterReading,
-            2 => Answer::Garbage,
-            3 => Answer::Close,
-            4 => Answer::CloseSilently,
-            5 => Answer::Interim,
-            6 => Answer::Drip(Duration::from_millis(1)),
-            _ => Answer::Accept,
-        }
+    plausible.rule_for_first_tries(dice, |dice| match dice.below(60) {
+        0 => Answer::Status(500, &[], ""),
+        1 => Answer::ResetAfterReading,
+        2 => Answer::Garbage,
+        3 => Answer::Close,
+        4 => Answer::CloseSilently,
+        5 => Answer::Interim,
+        6 => Answer::Drip(Duration::from_millis(1)),
+        _ => Answer::Accept,
     });
 }

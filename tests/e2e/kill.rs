@@ -1,16 +1,12 @@
 //! A relay that is killed at any moment: what it acknowledged arrives, and hardly anything twice.
 
-use crate::EXE;
+use crate::{EXE, LONG};
 use feedback_tests::{
     Answer, ChildRelay, Dice, MiniPlausible, Post, Setup, Traffic, assert_in_order, counted_twice, load,
     within,
 };
-use std::collections::HashSet;
-use std::sync::Mutex;
 use std::time::Duration;
 
-/// How long a drain may take on a busy machine.
-const LONG: Duration = Duration::from_secs(120);
 /// How often the relay is killed.
 const ROUNDS: usize = 60;
 /// Most events that Plausible has answered and a killed relay does not remember: not one for each of 64 lanes,
@@ -109,32 +105,20 @@ async fn serve_a_while(relay: &mut ChildRelay, traffic: &Traffic, dice: &mut Dic
 
 /// Answers one event in five badly, and the same event only once, so that none looks as if it were at fault.
 fn unreliable(plausible: &MiniPlausible, dice: Dice) {
-    let state = Mutex::new((dice, HashSet::new()));
-    plausible.rule(move |arrival| {
-        let (dice, tried) = &mut *state.lock().unwrap();
-        if !tried.insert(arrival.n()) {
-            return Answer::Accept;
-        }
-        match dice.below(30) {
-            0 => Answer::Status(500, &[], ""),
-            1 => Answer::ResetAfterReading,
-            2 => Answer::Garbage,
-            3 => Answer::Close,
-            4 => Answer::CloseSilently,
-            5 => Answer::Interim,
-            _ => Answer::Slow(dice.up_to(Duration::from_millis(4))),
-        }
+    plausible.rule_for_first_tries(dice, |dice| match dice.below(30) {
+        0 => Answer::Status(500, &[], ""),
+        1 => Answer::ResetAfterReading,
+        2 => Answer::Garbage,
+        3 => Answer::Close,
+        4 => Answer::CloseSilently,
+        5 => Answer::Interim,
+        _ => Answer::Slow(dice.up_to(Duration::from_millis(4))),
     });
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_acknowledged_events_survive_a_kill() {
-    let mut plausible = MiniPlausible::away();
-    let setup = Setup::new(&plausible.url())
-        .with_a_small_policy()
-        .switched_on(EXE)
-        .await;
-    let relay = setup.spawn(EXE).await;
+    let (mut plausible, setup, relay) = Setup::while_plausible_is_away(EXE).await;
     for batch in 0..20 {
         let events: Vec<_> = (batch * 50..batch * 50 + 50).map(load).collect();
         let post = Post::batch(&events).from(&format!("198.51.100.{batch}"));
@@ -166,12 +150,7 @@ pub(crate) async fn has_tried(relay: &ChildRelay) {
 /// Between Plausible's answer and the deletion lies a moment in which nobody remembers the answer.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_kill_between_the_answer_and_its_booking_delivers_again_and_goes_on() {
-    let mut plausible = MiniPlausible::away();
-    let setup = Setup::new(&plausible.url())
-        .with_a_small_policy()
-        .switched_on(EXE)
-        .await;
-    let relay = setup.spawn(EXE).await;
+    let (mut plausible, setup, relay) = Setup::while_plausible_is_away(EXE).await;
     for n in [1, 2, 3] {
         assert_eq!(
             relay.try_send(&Post::batch(&[load(n)])).await.unwrap().status,

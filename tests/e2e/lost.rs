@@ -6,7 +6,7 @@ mod damage;
 mod listed;
 mod upgrade;
 
-use crate::EXE;
+use crate::{EXE, LONG};
 use feedback_relay::clock::{Clock, Moment};
 use feedback_relay::store;
 use feedback_tests::{MiniPlausible, Post, Setup, assert_in_order, load};
@@ -14,9 +14,6 @@ use rusqlite::Connection;
 use serde_json::Value;
 use std::collections::BTreeSet;
 use std::ops::Range;
-use std::time::Duration;
-
-const LONG: Duration = Duration::from_secs(120);
 
 fn events(numbers: Range<usize>) -> Vec<Value> {
     numbers.map(load).collect()

@@ -36,5 +36,8 @@ mod switch;
 mod tls;
 mod waiting;
 
+/// How long what needs several restarts or an outage may take on a machine that is busy with other tests.
+const LONG: std::time::Duration = std::time::Duration::from_secs(120);
+
 /// The relay's binary.
 const EXE: &str = env!("CARGO_BIN_EXE_relay-under-test");

@@ -1,8 +1,8 @@
 //! Recovery needs no human: whatever was wrong, once it is over everything is delivered, oldest first, and
 //! health says so.
 
-use crate::EXE;
 use crate::kill::has_tried;
+use crate::{EXE, LONG};
 use feedback_tests::{
     Answer, ChildRelay, Dice, Fault, FaultProxy, MiniPlausible, Post, Relay, Setup, assert_in_order, load,
     within,
@@ -11,7 +11,6 @@ use serde_json::Value;
 use std::time::Duration;
 use tokio::task::{JoinSet, LocalSet};
 
-const LONG: Duration = Duration::from_secs(120);
 /// Visitors and events of each in one outage.
 const VISITORS: usize = 4;
 const EACH: usize = 5;
@@ -162,12 +161,7 @@ const DISK_TROUBLES: [DiskTrouble; 2] = [
 async fn a_disk_that_cannot_be_written_is_told_and_used_again_once_it_can() {
     for trouble in DISK_TROUBLES {
         let what = trouble.what;
-        let mut plausible = MiniPlausible::away();
-        let setup = Setup::new(&plausible.url())
-            .with_a_small_policy()
-            .switched_on(EXE)
-            .await;
-        let relay = setup.spawn(EXE).await;
+        let (mut plausible, setup, relay) = Setup::while_plausible_is_away(EXE).await;
         let send = async |post: &Post| relay.try_send(post).await.unwrap();
         assert_eq!(send(&Post::batch(&[load(1), load(2)])).await.status, 202);
         let db = rusqlite::Connection::open(setup.data_dir().join("relay.db")).unwrap();
@@ -218,12 +212,7 @@ async fn a_disk_that_cannot_be_written_is_told_and_used_again_once_it_can() {
 async fn deliveries_that_cannot_be_noted_wait_and_are_noted_once_the_disk_is_back() {
     for trouble in DISK_TROUBLES {
         let what = trouble.what;
-        let mut plausible = MiniPlausible::away();
-        let setup = Setup::new(&plausible.url())
-            .with_a_small_policy()
-            .switched_on(EXE)
-            .await;
-        let relay = setup.spawn(EXE).await;
+        let (mut plausible, setup, relay) = Setup::while_plausible_is_away(EXE).await;
         let events: Vec<_> = (0..50).map(load).collect();
         assert_eq!(relay.try_send(&Post::batch(&events)).await.unwrap().status, 202);
         let db = rusqlite::Connection::open(setup.data_dir().join("relay.db")).unwrap();

@@ -1,9 +1,9 @@
 //! What a relay finds when it starts: its data in use, from another time, or unusable.
 
-use crate::EXE;
+use crate::{EXE, LONG};
 use feedback_relay::app;
 use feedback_relay::clock::Clock;
-use feedback_tests::{MiniPlausible, Setup};
+use feedback_tests::{MiniPlausible, Post, Setup, load, within};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_relay_on_the_same_data_does_not_start() {
@@ -43,4 +43,26 @@ async fn data_that_cannot_be_used_is_named() {
         .unwrap();
     drop(db);
     check("was written by a newer relay (tables of version 99)").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backlog_waits_after_a_restart_until_plausible_says_that_it_is_well() {
+    let (mut plausible, setup, relay) = Setup::while_plausible_is_away(EXE).await;
+    let events: Vec<_> = (0..20).map(load).collect();
+    assert_eq!(relay.try_send(&Post::batch(&events)).await.unwrap().status, 202);
+    relay.stop().await;
+
+    plausible.health(500);
+    plausible.come_back().await;
+    let relay = setup.spawn(EXE).await;
+    // The self-test asks once, the breaker again and again.
+    within(LONG, "it is asked after its health", async || {
+        (plausible.probes() >= 3).then_some(())
+    })
+    .await;
+    assert_eq!(plausible.count(), 0, "it would take events, but is not well");
+    plausible.health(200);
+    relay.drained_within(LONG).await;
+    assert_eq!(plausible.numbers(), (0..20).collect::<Vec<_>>());
+    relay.stop().await;
 }

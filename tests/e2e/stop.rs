@@ -1,13 +1,11 @@
 //! A relay that is asked to stop: in time, and with everything it acknowledged on disk.
 
-use crate::EXE;
+use crate::{EXE, LONG};
 use feedback_tests::{
     Answer, ChildRelay, Dice, Fault, FaultProxy, MiniPlausible, Post, Setup, Traffic, counted_twice,
     eventually, load, within,
 };
 use std::time::{Duration, Instant};
-
-const LONG: Duration = Duration::from_secs(120);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sigterm_under_load_ends_in_time_and_keeps_every_202() {

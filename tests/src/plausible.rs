@@ -6,9 +6,9 @@ mod wire;
 
 pub use answer::Answer;
 
-use crate::address_of_its_own;
+use crate::{Dice, address_of_its_own};
 use serde_json::Value;
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -153,6 +153,22 @@ impl MiniPlausible {
     /// When a connection has panicked.
     pub fn rule(&self, rule: impl Fn(&Arrival) -> Answer + Send + 'static) {
         *self.state.rule.lock().unwrap() = Box::new(rule);
+    }
+
+    /// Answers the first try of each `Load` event as the dice say, and accepts every other: none looks as if it
+    /// were itself at fault.
+    ///
+    /// # Panics
+    /// When a connection has panicked.
+    pub fn rule_for_first_tries(&self, dice: Dice, answer: impl Fn(&mut Dice) -> Answer + Send + 'static) {
+        let state = Mutex::new((dice, HashSet::new()));
+        self.rule(move |arrival| {
+            let (dice, tried) = &mut *state.lock().unwrap();
+            match tried.insert(arrival.n()) {
+                true => answer(dice),
+                false => Answer::Accept,
+            }
+        });
     }
 
     /// Answers questions after its health so, whatever becomes of events. At first it is well.

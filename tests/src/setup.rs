@@ -1,6 +1,6 @@
 //! The configuration of a relay under test, as the TOML text an operator would write.
 
-use crate::{ChildRelay, Done, Relay, SITE, address_of_its_own, small_policy, within};
+use crate::{ChildRelay, Done, MiniPlausible, Relay, SITE, address_of_its_own, small_policy, within};
 use feedback_relay::clock::Clock;
 use feedback_relay::config::Config;
 use std::collections::BTreeMap;
@@ -110,6 +110,20 @@ impl Setup {
         let done = self.command(exe, &["switch", "on", "--site", SITE], "").await;
         assert_eq!(done.code, Some(0), "{done:?}");
         self
+    }
+
+    /// A relay in a process of its own that is on, starts in no time, and has nobody to deliver to yet.
+    ///
+    /// # Panics
+    /// When it does not start.
+    pub async fn while_plausible_is_away(exe: &str) -> (MiniPlausible, Self, ChildRelay) {
+        let plausible = MiniPlausible::away();
+        let setup = Self::new(&plausible.url())
+            .with_a_small_policy()
+            .switched_on(exe)
+            .await;
+        let relay = setup.spawn(exe).await;
+        (plausible, setup, relay)
     }
 
     /// With a policy that takes a hundredth of a second to start, instead of one or two seconds.

@@ -109,6 +109,27 @@ impl Breaker {
         }
     }
 
+    /// One that asks whether Plausible is well before the first event is sent: for a relay that begins with a
+    /// backlog.
+    pub fn careful(has_health_probe: bool) -> Self {
+        Self {
+            phase: Self::first_try(has_health_probe),
+            ..Self::new(has_health_probe)
+        }
+    }
+
+    fn first_try(has_health_probe: bool) -> Phase {
+        let step = if has_health_probe {
+            Step::Probe
+        } else {
+            Step::Event
+        };
+        Phase::HalfOpen {
+            step,
+            is_taken: false,
+        }
+    }
+
     /// What it does.
     pub fn state(&self) -> State {
         match self.phase {
@@ -137,14 +158,7 @@ impl Breaker {
             if now < until {
                 return Leave::At(until);
             }
-            self.phase = Phase::HalfOpen {
-                step: if self.has_health_probe {
-                    Step::Probe
-                } else {
-                    Step::Event
-                },
-                is_taken: false,
-            };
+            self.phase = Self::first_try(self.has_health_probe);
         }
         let pass = Pass { era: self.era };
         match &mut self.phase {

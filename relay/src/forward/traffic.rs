@@ -93,16 +93,16 @@ pub(super) struct Turn<'t> {
 }
 
 impl Traffic {
-    /// With a breaker that is closed and a limit that may grow to `concurrency`.
+    /// With this breaker, and a limit that may grow to `concurrency`.
     pub(super) fn new(
         concurrency: usize,
-        has_health_probe: bool,
+        breaker: Breaker,
         metrics: Arc<Metrics>,
         random: fn() -> u32,
     ) -> Self {
         let traffic = Self {
             inner: Mutex::new(Inner {
-                breaker: Breaker::new(has_health_probe),
+                breaker,
                 limiter: Limiter::new(concurrency),
                 under_way: 0,
                 reach: Reach::Unknown,

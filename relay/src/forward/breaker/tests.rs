@@ -169,15 +169,34 @@ fn it_opens_when_plausible_is_away_and_closes_one_careful_step_after_the_other()
     );
 }
 
+#[test]
+fn a_relay_with_a_backlog_asks_before_it_sends_and_one_without_does_not() {
+    let check = |mut breaker: Breaker, is_probe: bool, then: State| {
+        let pass = match breaker.ask(Duration::ZERO) {
+            Leave::Probe(pass) if is_probe => pass,
+            Leave::Event(pass) if !is_probe => pass,
+            other => panic!("{other:?}"),
+        };
+        let is_alone = breaker.ask(Duration::ZERO) == Leave::Later;
+        assert_eq!(is_alone, breaker.state() == State::HalfOpen);
+        breaker.report(pass, Sign::Well, Duration::ZERO, 0);
+        assert_eq!(breaker.state(), then);
+    };
+    check(Breaker::careful(true), true, State::HalfOpen);
+    check(Breaker::careful(false), false, State::Closed);
+    check(Breaker::new(true), false, State::Closed);
+}
+
 proptest! {
     /// Whatever happens: nothing may go while it is open, half open one thing at most is out, it is never
     /// stuck, and it closes only by an event that was taken.
     #[test]
     fn it_never_sends_while_open_and_is_never_stuck(
         has_health_probe: bool,
+        is_careful: bool,
         steps in prop::collection::vec((0_u8..6, 0_u16..90, any::<u32>()), 0..200),
     ) {
-        let mut breaker = Breaker::new(has_health_probe);
+        let mut breaker = if is_careful { Breaker::careful(has_health_probe) } else { Breaker::new(has_health_probe) };
         let mut now = Duration::ZERO;
         let mut out: Vec<Pass> = Vec::new();
         for (what, number, random) in steps {

@@ -102,6 +102,10 @@ fn plausible(app: &App) -> Component {
             Status::OutOfService,
             "the answers are not Plausible's: check `upstream.url`",
         ),
+        (Reach::Unknown, breaker::State::HalfOpen) => (
+            Status::Unknown,
+            "what waited is sent once Plausible has answered that it is well",
+        ),
         (_, breaker::State::Open | breaker::State::HalfOpen) => (
             Status::OutOfService,
             "Plausible is away: nothing is sent until it answers again; events wait in the spool",
