@@ -13,7 +13,7 @@ const SHORTEST: Duration = Duration::from_millis(100);
 
 /// The wait after so many failed tries, from a random number. Full jitter: anything up to the exponential
 /// bound, so that relays that failed together do not come back together. At least as long as the server
-/// asked for.
+/// asked for; longer after many tries, so that one that asks for no time at all is not hammered.
 pub fn wait(tries: u32, retry_after: Option<Duration>, random: u32) -> Duration {
     let bound = FIRST
         .saturating_mul(1 << tries.saturating_sub(1).min(16))
@@ -22,7 +22,7 @@ pub fn wait(tries: u32, retry_after: Option<Duration>, random: u32) -> Duration 
         .mul_f64(f64::from(random) / f64::from(u32::MAX))
         .max(SHORTEST);
     match retry_after {
-        Some(asked) => asked.min(RETRY_AFTER_MAX) + jittered.min(FIRST),
+        Some(asked) => jittered.max(asked.min(RETRY_AFTER_MAX) + jittered.min(FIRST)),
         None => jittered,
     }
 }
@@ -42,7 +42,10 @@ mod tests {
         check(u32::MAX, None, u32::MAX, seconds(60));
         check(5, None, 0, SHORTEST);
         check(1, Some(seconds(7)), u32::MAX, seconds(8));
-        check(9, Some(seconds(7)), u32::MAX, seconds(8));
+        check(9, Some(seconds(7)), u32::MAX, seconds(60));
+        check(9, Some(seconds(7)), 0, seconds(7) + SHORTEST);
+        check(9, Some(Duration::ZERO), u32::MAX, seconds(60));
+        check(1, Some(Duration::ZERO), 0, SHORTEST);
         check(1, Some(seconds(999_999)), u32::MAX, RETRY_AFTER_MAX + seconds(1));
     }
 }

@@ -124,6 +124,8 @@ fn what_once_went_wrong_or_easily_could_stays_right() {
             Wait(10),
         ]);
     }
+    // One that asks to be tried again at once, over and over.
+    check(&[few, Plausible(Mood::Busy(0)), Wait(73)]);
     check(&[Poison { visitor: 1 }, many, few, Wait(40_000)]);
     check(&[
         Poison { visitor: 1 },

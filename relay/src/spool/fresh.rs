@@ -4,6 +4,7 @@
 //! the truth: a lane that fell behind, or whose events were touched, reads from there again.
 
 use super::Waiting;
+use super::lanes::PARK_MAX;
 use crate::clock::Moment;
 use std::collections::VecDeque;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -33,6 +34,14 @@ const NEVER: Moment = Moment(i64::MAX);
 /// Nobody has looked yet.
 const UNKNOWN: Moment = Moment(i64::MIN);
 
+impl State {
+    /// Whether a parked event may be due: its time has come, or lies further away than anything is parked,
+    /// because the clock was set back.
+    fn may_be_due(&self, now: Moment) -> bool {
+        now >= self.next_due || (self.next_due != NEVER && self.next_due > now.plus(PARK_MAX))
+    }
+}
+
 impl Default for Fresh {
     /// A lane that knows nothing yet and has to look on disk.
     fn default() -> Self {
@@ -50,7 +59,7 @@ impl Fresh {
     pub(super) fn take(&self, after: i64, count: usize, now: Moment) -> Option<Vec<Waiting>> {
         let mut state = self.lock();
         let may_be_behind = state.queue.is_empty() && !state.has_all;
-        if after != state.given || now >= state.next_due || may_be_behind {
+        if after != state.given || state.may_be_due(now) || may_be_behind {
             return None;
         }
         let count = count.min(state.queue.len());
@@ -102,6 +111,7 @@ impl Fresh {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::spool::millis;
 
     fn event(seq: i64) -> Waiting {
         Waiting {
@@ -159,7 +169,12 @@ mod tests {
         assert_eq!(take(&fresh, 0, 20), None);
         fresh.parked(Moment(10));
         assert_eq!((take(&fresh, 0, 9), take(&fresh, 0, 10)), (Some(vec![]), None));
+        let hour = millis(PARK_MAX);
+        fresh.looked(0, true, Some(Moment(hour)));
+        assert_eq!(take(&fresh, 0, 0), Some(vec![]));
+        assert_eq!(take(&fresh, 0, -1), None, "the clock was set back");
         fresh.looked(0, true, None);
         assert_eq!(take(&fresh, 0, i64::MAX - 1), Some(vec![]));
+        assert_eq!(take(&fresh, 0, -hour), Some(vec![]));
     }
 }

@@ -13,7 +13,7 @@ use tokio::sync::Notify;
 
 /// Longest an event is parked. A longer time is cut to it, and one further away than it was written by a
 /// clock that ran ahead: the event is due then.
-const PARK_MAX: Duration = Duration::from_secs(3600);
+pub(super) const PARK_MAX: Duration = Duration::from_secs(3600);
 
 /// What is kept of a lane.
 #[derive(Debug)]

@@ -116,8 +116,8 @@ impl Spool {
         };
         let after = move |result: Result<&(Removed, i64), &StoreError>| {
             if let Ok((removed, oldest)) = result {
-                if outcome == Outcome::Purged {
-                    // Nor may it be handed to a lane from memory.
+                if removed.events > 0 {
+                    // Nor may they be handed to a lane from memory.
                     spool.lanes.iter().for_each(|lane| lane.fresh.forget());
                 }
                 spool.metrics.ledger.end_spooled(outcome, removed.events);

@@ -4,10 +4,11 @@
 mod harm;
 mod world;
 
+use super::tests::AGE_MAX;
 use proptest::collection::vec;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError};
-use world::World;
+use world::{HOUR, World};
 
 /// One thing that happens.
 #[derive(Clone, Debug)]
@@ -120,6 +121,34 @@ fn what_was_found_once_does_not_come_back() {
         true,
         &[two(), Act::Reopen(400), two(), Act::Reopen(65_536), two()],
     );
+    // The clock is set back while an event is parked, and by as much as nothing is parked ahead.
+    for back in [1, HOUR] {
+        let look = |park| Act::Deliver {
+            lane: 0,
+            count: 1,
+            park,
+        };
+        run(
+            false,
+            &[
+                Act::Append(vec![(0, None)]),
+                look(Some(1)),
+                look(None),
+                Act::Clock(-back),
+                look(None),
+            ],
+        );
+    }
+    // What a lane would be handed from memory expires, and the clock is set back.
+    let look = || Act::Deliver {
+        lane: 1,
+        count: 1,
+        park: None,
+    };
+    let later = AGE_MAX + 1;
+    let swept = [look(), two(), Act::Clock(later), Act::Sweep];
+    run(false, &[&swept[..], &[look()]].concat());
+    run(false, &[&swept[..], &[Act::Clock(-later), look()]].concat());
     // The clock runs ahead by more than an hour and back, with an event parked.
     run(
         true,

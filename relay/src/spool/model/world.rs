@@ -22,7 +22,7 @@ pub(super) struct Expected {
 }
 
 pub(super) const LANES: usize = 3;
-const HOUR: i64 = 3_600_000;
+pub(super) const HOUR: i64 = 3_600_000;
 
 pub(super) struct World {
     pub(super) folder: TempDir,
