@@ -102,7 +102,8 @@ impl Spool {
         self.lanes.len()
     }
 
-    /// The oldest events of a lane after a number, in order. Lane `i` of `n` has the buckets that leave
+    /// The oldest events of a lane after a number, in order: at most so many, and perhaps fewer than there are,
+    /// but nothing only when there is nothing. Lane `i` of `n` has the buckets that leave
     /// `i` when divided by `n`.
     ///
     /// Parked events are left out until their time has come. Then they are given once whatever their number,

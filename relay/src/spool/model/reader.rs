@@ -1,6 +1,6 @@
 //! What a reader of a lane does: takes, settles at once or late or twice, sets aside, asks.
 
-use super::reference::{Look, SITES};
+use super::reference::SITES;
 use super::world::{Gone, InHand, World, waiting};
 use crate::clock::Moment;
 use crate::spool::millis;
@@ -23,17 +23,14 @@ impl World {
                 return;
             }
         };
-        // Damaged ones are passed over, until there is something to give.
-        let (mut behind, mut damaged, mut given) = (after, Vec::new(), Vec::new());
-        while given.is_empty() {
-            let look: Look = self.reference.look(lane, behind, count);
-            (given, damaged) = (look.given, [damaged, look.damaged].concat());
-            match look.up_to {
-                Some(up_to) => behind = up_to,
-                None => break,
-            }
-        }
         let seqs: Vec<i64> = taken.iter().map(|event| event.seq).collect();
+        let before = self.reference.clone();
+        let (mut given, mut damaged) = self.expect(lane, after, count);
+        if !seqs.is_empty() && seqs.len() < given.len() {
+            // What a lane has in memory is given before the rest is read.
+            self.reference = before;
+            (given, damaged) = self.expect(lane, after, seqs.len());
+        }
         assert_eq!(seqs, given, "what is due comes, in order, and nothing else");
         for event in taken {
             let (expected, got) = (&self.reference.waiting[&event.seq], event.scrubbed.unwrap());
@@ -56,6 +53,20 @@ impl World {
             assert!(moved || self.full, "a damaged record stays in its lane");
             if moved {
                 self.reference.quarantine(seq);
+            }
+        }
+    }
+
+    /// What a lane should be given, and what cannot be read on the way: that is passed over, until there is
+    /// something to give.
+    fn expect(&mut self, lane: usize, mut after: i64, count: usize) -> (Vec<i64>, Vec<i64>) {
+        let mut damaged = Vec::new();
+        loop {
+            let look = self.reference.look(lane, after, count);
+            damaged.extend(look.damaged);
+            match look.up_to {
+                Some(up_to) if look.given.is_empty() => after = up_to,
+                _ => return (look.given, damaged),
             }
         }
     }
