@@ -236,6 +236,9 @@ fn what_once_went_wrong_or_easily_could_stays_right() {
     ] {
         check(&[&refused[..], &[then, Wait(5), Turn(0, true), few]].concat());
     }
+    // The disk takes again what was delivered just before an orderly stop.
+    let again = [Disk { takes: true }, Restart { in_order: true }];
+    check(&[&[few, Disk { takes: false }, few], &again[..]].concat());
     // The switch cannot be recorded, and has to be turned again.
     check(&[few, Disk { takes: false }, Turn(0, false)]);
     check(&[
