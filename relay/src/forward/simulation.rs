@@ -158,8 +158,10 @@ fn what_once_went_wrong_or_easily_could_stays_right() {
             drops_unknown,
         })
     });
-    // An outage of a day, of each kind.
-    for setup in setups.as_flattened() {
+    // An outage of a day, of each kind, and of some hours in each set-up.
+    let day = [(Setup::USUAL, 80_000)];
+    let hours = setups.as_flattened().iter().map(|setup| (*setup, 9_000));
+    for (setup, outage) in day.into_iter().chain(hours) {
         for mood in [
             Mood::Refuses,
             Mood::Fails,
@@ -170,13 +172,13 @@ fn what_once_went_wrong_or_easily_could_stays_right() {
             busy(RetryAfter::Date(500)),
         ] {
             check_with(
-                *setup,
+                setup,
                 &[
                     many,
                     Plausible(mood),
                     few,
                     Op::Engage { visitor: 1 },
-                    Wait(80_000),
+                    Wait(outage),
                     few,
                     Plausible(Mood::Well),
                     Wait(10),
@@ -193,6 +195,11 @@ fn what_once_went_wrong_or_easily_could_stays_right() {
         check(&[few, Plausible(busy(asked)), Wait(73)]);
     }
     check(&[Poison { visitor: 1 }, many, few, Wait(40_000)]);
+    // A replay while one that was set aside is tried again.
+    for seed in 1..=8 {
+        let ops = [Poison { visitor: 0 }, Wait(81), Op::Replay];
+        run(seed, Setup::USUAL, &ops).unwrap_or_else(|error| panic!("{error}\n{seed}"));
+    }
     check(&[
         Poison { visitor: 1 },
         Poison { visitor: 2 },
@@ -236,6 +243,16 @@ fn what_once_went_wrong_or_easily_could_stays_right() {
     ] {
         check(&[&refused[..], &[then, Wait(5), Turn(0, true), few]].concat());
     }
+    // A switch that could not be recorded as off is turned on again: what was left out meanwhile goes first.
+    let off_and_on = [
+        Turn(0, false),
+        Wait(1),
+        Disk { takes: true },
+        Turn(0, true),
+        many,
+        Wait(9),
+    ];
+    check(&[&refused[..], &off_and_on[..]].concat());
     // The disk takes again what was delivered just before an orderly stop.
     let again = [Disk { takes: true }, Restart { in_order: true }];
     check(&[&[few, Disk { takes: false }, few], &again[..]].concat());
