@@ -206,3 +206,118 @@ impl Watch {
         Some(format!("{number} was sent at an age of {age:?}: {wrong}"))
     }
 }
+
+/// A watch that sees nothing would let everything pass.
+#[test]
+fn what_plausible_must_never_see_is_told() {
+    let check = |what: &str, change: &dyn Fn(&mut Watch, &mut Sent), want: Option<&str>| {
+        let mut watch = Watch::new(Clock::standing_at(Moment(0)), true);
+        for number in 0..2 {
+            let event = Event::new(0, 1, Moment(0), false);
+            watch.events.insert(number, event);
+        }
+        let mut sent = Sent {
+            number: 0,
+            is_late: false,
+            site: Some(0),
+        };
+        change(&mut watch, &mut sent);
+        watch.arrive(Some(sent), false);
+        let told = watch.broken.as_deref();
+        let is_as_wanted = match (told, want) {
+            (Some(told), Some(want)) => told.contains(want),
+            (told, want) => told == want,
+        };
+        assert!(is_as_wanted, "{what}: {told:?}");
+    };
+    let at = |watch: &Watch, age: Duration| watch.clock.set(Moment(0).plus(age));
+    let more = Duration::from_millis(1);
+    let engage = |watch: &mut Watch| {
+        watch
+            .events
+            .entry(0)
+            .and_modify(|event| event.is_engagement = true);
+    };
+    let set = |watch: &mut Watch, set: fn(&mut Event)| {
+        watch.events.entry(0).and_modify(set);
+    };
+    check("as it should be", &|_, _| {}, None);
+    check(
+        "for another site",
+        &|_, sent| sent.site = Some(1),
+        Some("another site"),
+    );
+    check(
+        "off",
+        &|watch, _| watch.is_off = [true, false],
+        Some("switch is off"),
+    );
+    check("the other is off", &|watch, _| watch.is_off = [false, true], None);
+    check(
+        "purged",
+        &|watch, _| set(watch, |event| event.is_purged = true),
+        Some("purged"),
+    );
+    check(
+        "settled",
+        &|watch, _| set(watch, |event| event.is_over = true),
+        Some("settled"),
+    );
+    let forgotten = |watch: &mut Watch, _: &mut Sent| {
+        set(watch, |event| event.is_over = true);
+        watch.allow_again();
+    };
+    check("settled, and that is forgotten", &forgotten, None);
+    let aged = |age: Duration, is_late: bool| {
+        move |watch: &mut Watch, sent: &mut Sent| {
+            at(watch, age);
+            sent.is_late = is_late;
+        }
+    };
+    check("not late", &aged(LATE_AFTER, false), None);
+    check(
+        "marked too early",
+        &aged(LATE_AFTER, true),
+        Some("which it is not"),
+    );
+    check(
+        "late and not marked",
+        &aged(LATE_AFTER + more, false),
+        Some("not marked"),
+    );
+    check("late and marked", &aged(LATE_AFTER + more, true), None);
+    check("as old as may be", &aged(AGE_MAX, true), None);
+    check("too old", &aged(AGE_MAX + more, true), Some("too old"));
+    for (age, want) in [(ENGAGEMENT_MAX, None), (ENGAGEMENT_MAX + more, Some("too old"))] {
+        let engagement = |watch: &mut Watch, _: &mut Sent| {
+            engage(watch);
+            at(watch, age);
+        };
+        check("an engagement", &engagement, want);
+    }
+    let overtaken = |watch: &mut Watch, _: &mut Sent| {
+        watch.events.entry(1).and_modify(|event| event.has_arrived = true);
+    };
+    check("after a later one", &overtaken, Some("after a later one"));
+    check(
+        "too many",
+        &|watch, _| watch.under_way = CONCURRENCY,
+        Some("at once"),
+    );
+    let rest = Duration::from_secs(60);
+    check(
+        "too early",
+        &|watch, _| watch.leave_alone_for(rest),
+        Some("before Retry-After"),
+    );
+
+    let probe = |is_off, has_health_probe, want: bool| {
+        let mut watch = Watch::new(Clock::standing_at(Moment(0)), has_health_probe);
+        watch.is_off = is_off;
+        watch.arrive(None, false);
+        assert_eq!(watch.broken.is_none(), want, "{is_off:?} {has_health_probe}");
+    };
+    probe([true, false], true, true);
+    probe([true, true], true, false);
+    probe([false, false], false, false);
+}
