@@ -25,6 +25,12 @@ const MANY: usize = 36;
 #[derive(Clone, Debug)]
 enum Act {
     Append(Vec<New>),
+    /// The same, while a lane reads on.
+    AppendMeanwhile {
+        batch: Vec<New>,
+        lane: usize,
+        count: usize,
+    },
     /// A look into a lane: behind what it was given last, or from its beginning.
     Take {
         lane: usize,
@@ -165,6 +171,8 @@ fn act() -> impl Strategy<Value = Act> {
         21 => change(),
         12 => (0..LANES, proptest::bool::weighted(0.25), count)
             .prop_map(|(lane, again, count)| Act::Take { lane, again, count }),
+        4 => (batch(), 0..LANES, 1..6_usize)
+            .prop_map(|(batch, lane, count)| Act::AppendMeanwhile { batch, lane, count }),
         4 => (0..LANES).prop_map(|lane| Act::Ask { lane }),
         2 => Just(Act::Sweep),
         2 => purge(),
@@ -200,7 +208,7 @@ fn run(threaded: bool, acts: &[Act]) {
 
 #[test]
 fn whatever_happens_nothing_acknowledged_is_lost_and_all_comes_in_order() {
-    let acts = (proptest::bool::weighted(0.1), vec(act(), 1..40));
+    let acts = (proptest::bool::weighted(0.2), vec(act(), 1..40));
     // 256 cases, or as many as PROPTEST_CASES says.
     let config = Config {
         failure_persistence: None,

@@ -3,9 +3,10 @@
 use super::reference::SITES;
 use super::world::{Gone, InHand, World, waiting};
 use crate::clock::Moment;
-use crate::spool::millis;
-use crate::store;
+use crate::spool::{Waiting, millis};
+use crate::store::{self, StoreError};
 use relay_event::Outcome;
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 impl World {
@@ -16,7 +17,20 @@ impl World {
         }
         let after = self.readers[lane].done;
         let spool = &self.desk.as_ref().unwrap().spool;
-        let taken = match spool.take(lane, after, count).await {
+        let taken = spool.take(lane, after, count).await;
+        self.judge(lane, after, count, taken, i64::MAX);
+    }
+
+    /// What was taken is what should have been. What came behind a number came meanwhile, and may be missing.
+    pub(super) fn judge(
+        &mut self,
+        lane: usize,
+        after: i64,
+        count: usize,
+        taken: Result<Vec<Waiting>, StoreError>,
+        meanwhile: i64,
+    ) {
+        let taken = match taken {
             Ok(taken) => taken,
             Err(error) => {
                 assert!(self.busy.is_some(), "nothing is in the way: {error}");
@@ -25,7 +39,13 @@ impl World {
         };
         let seqs: Vec<i64> = taken.iter().map(|event| event.seq).collect();
         let before = self.reference.clone();
+        let has_new = seqs.last().is_some_and(|last| *last > meanwhile);
+        let mut new = BTreeMap::new();
+        if !has_new && meanwhile < i64::MAX {
+            new = self.reference.waiting.split_off(&(meanwhile + 1));
+        }
         let (mut given, mut damaged) = self.expect(lane, after, count);
+        self.reference.waiting.append(&mut new);
         if !seqs.is_empty() && seqs.len() < given.len() {
             // What a lane has in memory is given before the rest is read.
             self.reference = before;

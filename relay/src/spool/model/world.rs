@@ -33,6 +33,13 @@ pub(super) struct Reader {
     pub(super) hand: Vec<InHand>,
 }
 
+/// A batch that is about to be stored, and what it should be answered.
+struct Batch {
+    new: Vec<(New, Expected)>,
+    incoming: Vec<Incoming>,
+    foretold: Vec<Option<Outcome>>,
+}
+
 /// What it was given and has not settled, or means to settle again.
 #[derive(Debug)]
 pub(super) struct InHand {
@@ -125,7 +132,8 @@ impl World {
         result.ok()
     }
 
-    async fn append(&mut self, batch: &[New]) {
+    /// A batch, without what is for sites that are off: nobody has leave to store that.
+    async fn prepare(&mut self, batch: &[New]) -> Batch {
         let is_on = self.reference.is_on;
         let batch: Vec<New> = batch.iter().copied().filter(|new| is_on[new.site]).collect();
         let (mut events, mut incoming) = (Vec::new(), Vec::new());
@@ -143,16 +151,43 @@ impl World {
             events.push(event);
         }
         let foretold = self.reference.foretell(&batch, &events);
+        Batch {
+            new: batch.into_iter().zip(events).collect(),
+            incoming,
+            foretold,
+        }
+    }
+
+    async fn append(&mut self, batch: &[New]) {
+        let mut batch = self.prepare(batch).await;
+        let incoming = std::mem::take(&mut batch.incoming);
         let outcomes = self.desk().spool.append(incoming).await;
-        let refused = vec![Some(Outcome::SpoolUnavailable); batch.len()];
+        self.note(batch, &outcomes);
+    }
+
+    /// A batch is stored while a lane takes.
+    async fn append_meanwhile(&mut self, batch: &[New], lane: usize, count: usize) {
+        let mut batch = self.prepare(batch).await;
+        let incoming = std::mem::take(&mut batch.incoming);
+        let (spool, after) = (&self.desk().spool, self.readers[lane].done);
+        let (outcomes, taken) = tokio::join!(spool.append(incoming), spool.take(lane, after, count));
+        let before = self.reference.highest;
+        self.note(batch, &outcomes);
+        self.judge(lane, after, count, taken, before);
+    }
+
+    /// What was answered is as foretold, and what was stored is there.
+    fn note(&mut self, batch: Batch, outcomes: &[Option<Outcome>]) {
+        let Batch { new, foretold, .. } = batch;
+        let refused = vec![Some(Outcome::SpoolUnavailable); new.len()];
         assert!(
             outcomes == foretold || (self.is_hindered() && outcomes == refused),
             "{outcomes:?}, not {foretold:?}"
         );
         let numbers = numbers(self.folder.path());
-        for ((new, event), outcome) in batch.into_iter().zip(events).zip(outcomes) {
+        for ((new, event), outcome) in new.into_iter().zip(outcomes) {
             match outcome {
-                Some(outcome) => self.reference.count(outcome, 1),
+                Some(outcome) => self.reference.count(*outcome, 1),
                 None => {
                     let seq = number_of(&numbers, &event.name);
                     let seq =
@@ -246,6 +281,7 @@ impl World {
     pub(super) async fn act(&mut self, act: &Act) {
         match act {
             Act::Append(batch) => self.append(batch).await,
+            Act::AppendMeanwhile { batch, lane, count } => self.append_meanwhile(batch, *lane, *count).await,
             Act::Take { lane, again, count } => self.take(*lane, *again, *count).await,
             Act::Settle {
                 lane,
