@@ -238,6 +238,7 @@ impl Relay {
         }
         tasks.spawn(control::run(control, Arc::clone(&app)));
         tasks.spawn(sweep(Arc::clone(&app)));
+        tasks.spawn(app.switches.clone().keep(app.stop.clone()));
         tasks.spawn(policy::watch(Arc::clone(&app), reload));
         tasks.spawn(Arc::clone(&forwarder).test_itself(app.stop.clone()));
         let front = tasks.clone();

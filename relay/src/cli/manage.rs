@@ -194,7 +194,7 @@ pub(super) fn switch_status(path: &Path, site: Option<&str>) -> Outcome {
         .iter()
         .filter(|s| site.is_none_or(|site| s.domain == site))
     {
-        let (on, change) = switch::read(&db, &configured.domain)?;
+        let (on, change) = switch::look(&db, &config.data_dir, &configured.domain, Clock::system().now())?;
         let locked = config.operator_lock || configured.operator_lock;
         let state = match (on, locked) {
             (_, true) => "off (locked by the operator)",

@@ -162,6 +162,8 @@ fn show(site: &Site) -> Value {
         "site": site.domain,
         "on": site.is_on(),
         "locked": site.operator_lock,
+        // `database`; or `marker` or `nowhere` while it is off and could not be recorded.
+        "recorded": site.kept().name(),
         "changed_at": changed.as_ref().map(|c| c.at.rfc3339()),
         "changed_by": changed.map(|c| c.by),
     })

@@ -33,11 +33,12 @@ pub(crate) async fn turn(
             let (status, kind) = match &error {
                 TurnError::UnknownSite(_) => (StatusCode::NOT_FOUND, "unknown_site"),
                 TurnError::Locked => (StatusCode::CONFLICT, "operator_lock"),
-                TurnError::Store(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+                TurnError::Marked(_) => (StatusCode::CONFLICT, "marker"),
+                TurnError::Unrecorded { .. } => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
             };
             let problem = Problem::new(status, kind, title(&error), sentence(&error));
             match error {
-                TurnError::Store(_) => problem.retry_after(5).into_response(),
+                TurnError::Unrecorded { .. } => problem.retry_after(5).into_response(),
                 _ => problem.into_response(),
             }
         }
@@ -46,8 +47,8 @@ pub(crate) async fn turn(
 
 fn title(error: &TurnError) -> &'static str {
     match error {
-        TurnError::UnknownSite(_) | TurnError::Locked => "The switch was not turned",
-        // Turning off has happened as far as this relay goes; a restart would read the old state.
-        TurnError::Store(_) => "The switch was not recorded",
+        TurnError::UnknownSite(_) | TurnError::Locked | TurnError::Marked(_) => "The switch was not turned",
+        // Turning off has happened as far as this relay goes.
+        TurnError::Unrecorded { .. } => "The switch was not recorded",
     }
 }

@@ -61,6 +61,7 @@ struct Running {
     switches: Switches,
     stop: CancellationToken,
     forwarding: JoinHandle<()>,
+    keeping: JoinHandle<()>,
 }
 
 impl World {
@@ -130,6 +131,7 @@ impl World {
         self.relay = Some(Running {
             metrics,
             spool,
+            keeping: tokio::spawn(switches.clone().keep(stop.clone())),
             switches,
             forwarding: tokio::spawn(forwarder.run(stop.clone())),
             stop,
@@ -143,8 +145,9 @@ impl World {
             relay.stop.cancel();
         } else {
             relay.forwarding.abort();
+            relay.keeping.abort();
         }
-        let _ = relay.forwarding.await;
+        let _ = tokio::join!(relay.forwarding, relay.keeping);
         // What was aborted is dropped when it is next looked at.
         tokio::time::sleep(Duration::from_millis(1)).await;
         let counts = relay.metrics.ledger.counts();
@@ -169,13 +172,16 @@ impl World {
             Op::Wait(seconds) => self.wait(Duration::from_secs(seconds.into())).await,
             Op::Turn(true) => {
                 self.script.set_off(false);
-                self.relay().switches.turn(SITE, true, "test").await.unwrap();
+                let turned = self.relay().switches.turn(SITE, true, "test").await;
+                // Not before what waited when it was turned off is purged.
+                assert!(turned.is_ok() || self.disk_refuses, "{turned:?}");
+                self.script.set_off(turned.is_err());
             }
             Op::Turn(false) => {
                 let turned = self.relay().switches.turn(SITE, false, "test").await;
-                // Off it is, but nothing is purged when the disk refuses.
+                // Off it is; what waits is purged as soon as the disk takes that.
                 assert!(turned.is_ok() || self.disk_refuses, "{turned:?}");
-                self.purges += u32::from(turned.is_ok());
+                self.purges += 1;
                 self.script.set_off(true);
             }
             Op::Disk { takes } => self.set_disk(takes).await,
@@ -277,10 +283,6 @@ impl World {
         self.script.set(Mood::Well);
         self.script.heal();
         self.set_disk(true).await;
-        if !self.relay().switches.site(SITE).unwrap().is_on() {
-            // Whoever was told that it could not be recorded tries again.
-            self.apply(Op::Turn(false)).await;
-        }
         self.wait(DRAIN_MAX).await;
         prop_assert_eq!(
             self.waiting(),
