@@ -124,7 +124,7 @@ impl Relay {
             spool,
             switches,
             keeper,
-        } = DataFolder::open(&config, &clock, &metrics).await?;
+        } = DataFolder::open_once_free(&config, &clock, &metrics).await?;
         let policy = Policy::open(&config, store.clone(), clock.clone(), Arc::clone(&metrics)).await?;
         let forwarder = Arc::new(Forwarder::new(
             &config,

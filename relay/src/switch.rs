@@ -10,140 +10,32 @@
 mod keep;
 mod marker;
 mod record;
+mod site;
 #[cfg(test)]
 mod tests;
 
 pub use record::{Kept, look};
+pub use site::{Change, Permit, Site};
 
 use crate::clock::{Clock, Moment};
-use crate::config::{Config, SitePlan};
+use crate::config::{Config, SiteConfig};
 use crate::metrics::Metrics;
 use crate::spool::{self, Removed, Spool};
 use crate::store::{Store, StoreError};
 use marker::Marker;
 use relay_event::Outcome;
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::Path;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
-use tokio::sync::{Notify, OwnedRwLockReadGuard, RwLock, watch};
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 /// How long turning off waits for requests under way before it cuts them.
 const GRACE: Duration = Duration::from_secs(2);
 /// Who turned a switch that nobody turned: the relay, because a record was lost.
 const BY_RELAY: &str = "relay";
-
-/// One configured site and its switch.
-#[derive(Debug)]
-pub struct Site {
-    /// The domain, as in Plausible.
-    pub domain: String,
-    /// Origins whose pages may send events.
-    pub origins: Vec<String>,
-    /// The operator's lock, for this site or for all.
-    pub operator_lock: bool,
-    /// The tracking plan: all that may ever leave of this site's events.
-    pub plan: SitePlan,
-    on: Arc<RwLock<bool>>,
-    /// Held while the switch is turned or recorded: one at a time.
-    turning: tokio::sync::Mutex<()>,
-    /// How often that was.
-    turns: AtomicU64,
-    /// Set on the writer when a rebuilt database says no longer that the site is on: nothing is given leave
-    /// until memory has followed.
-    doubt: AtomicBool,
-    /// Cut when the switch is turned off and requests under way do not end by themselves.
-    cut: Mutex<CancellationToken>,
-    standing: Mutex<Standing>,
-    marker: Marker,
-    purged_up_to: AtomicI64,
-}
-
-/// What is told of a switch.
-#[derive(Clone, Debug)]
-struct Standing {
-    changed: Option<Change>,
-    kept: Kept,
-}
-
-/// Who turned a switch, and when.
-#[derive(Clone, Debug)]
-pub struct Change {
-    /// When.
-    pub at: Moment,
-    /// The account, `cli` or `relay`.
-    pub by: String,
-}
-
-/// Leave to store or send one site's events. While it is held, the site cannot be answered "off".
-#[derive(Debug)]
-pub struct Permit {
-    #[expect(dead_code, reason = "held for its lock")]
-    guard: OwnedRwLockReadGuard<bool>,
-    cut: CancellationToken,
-}
-
-impl Permit {
-    /// Ends when the holder has to stop at once.
-    pub async fn cut(&self) {
-        self.cut.cancelled().await;
-    }
-
-    /// Whether the holder has to stop at once.
-    pub fn is_cut(&self) -> bool {
-        self.cut.is_cancelled()
-    }
-}
-
-impl Site {
-    /// Asks for leave. `None` while the switch is off or locked. Waits while it is being turned off, but never
-    /// for the disk.
-    pub async fn permit(&self) -> Option<Permit> {
-        if self.operator_lock {
-            return None;
-        }
-        // The token is fetched after the lock, so that it belongs to this turn of the switch.
-        let guard = Arc::clone(&self.on).read_owned().await;
-        (*guard && !self.is_in_doubt()).then(|| Permit {
-            cut: self.cut_token(),
-            guard,
-        })
-    }
-
-    fn cut_token(&self) -> CancellationToken {
-        self.cut.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Whether collection is on, as far as can be told without waiting: while it is being turned, no.
-    pub fn is_on(&self) -> bool {
-        !self.operator_lock && !self.is_in_doubt() && self.on.try_read().is_ok_and(|on| *on)
-    }
-
-    fn is_in_doubt(&self) -> bool {
-        self.doubt.load(Ordering::SeqCst)
-    }
-
-    /// Whether an event that a lane still has in hand was purged since it was read. Asked with a permit
-    /// in hand, because the site may have been turned off and on again meanwhile.
-    pub fn has_purged(&self, seq: i64, _permit: &Permit) -> bool {
-        seq <= self.purged_up_to.load(Ordering::SeqCst)
-    }
-
-    /// Who turned the switch last.
-    pub fn changed(&self) -> Option<Change> {
-        self.standing().changed.clone()
-    }
-
-    /// Where it is written down how the switch stands. Anything but [`Kept::Database`] is a site that is off.
-    pub fn kept(&self) -> Kept {
-        self.standing().kept
-    }
-
-    fn standing(&self) -> std::sync::MutexGuard<'_, Standing> {
-        self.standing.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
 
 /// Why a switch was not turned.
 #[derive(Debug, thiserror::Error)]
@@ -196,28 +88,9 @@ impl Switches {
         clock: Clock,
         metrics: Arc<Metrics>,
     ) -> Result<Self, StoreError> {
-        let sites = config.sites.iter().map(|site| {
-            let site = Site {
-                domain: site.domain.clone(),
-                origins: site.origins.clone(),
-                operator_lock: config.operator_lock || site.operator_lock,
-                plan: site.plan.clone(),
-                on: Arc::new(RwLock::new(false)),
-                turning: tokio::sync::Mutex::default(),
-                turns: AtomicU64::new(0),
-                doubt: AtomicBool::new(false),
-                cut: Mutex::default(),
-                standing: Mutex::new(Standing {
-                    changed: None,
-                    kept: Kept::Database,
-                }),
-                marker: Marker::of(&config.data_dir, &site.domain),
-                purged_up_to: AtomicI64::new(0),
-            };
-            (site.domain.clone(), Arc::new(site))
-        });
+        let site = |site: &SiteConfig| (site.domain.clone(), Arc::new(Site::new(config, site)));
         let switches = Self {
-            sites: Arc::new(sites.collect()),
+            sites: Arc::new(config.sites.iter().map(site).collect()),
             store,
             spool,
             clock,
@@ -399,4 +272,13 @@ impl Switches {
         }
         Ok(())
     }
+}
+
+/// Leaves a marker that keeps a site off, for where the database cannot even be opened.
+///
+/// # Errors
+/// The operating system's.
+pub fn leave_marker(folder: &Path, domain: &str, at: Moment, by: &str) -> std::io::Result<()> {
+    let by = by.to_owned();
+    Marker::of(folder, domain).set(domain, &Change { at, by })
 }

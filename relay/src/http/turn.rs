@@ -1,19 +1,54 @@
-//! Turning a switch over HTTP, for the admin page and the control socket alike.
+//! Switches over HTTP, for the admin page and the control socket alike.
 
 use crate::app::App;
 use crate::http::problem::{Problem, sentence};
-use crate::switch::TurnError;
+use crate::switch::{Change, Kept, Site, TurnError};
 use axum::Json;
 use axum::extract::rejection::JsonRejection;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
+use std::sync::Arc;
 
 /// The body of a turn of a switch.
 #[derive(Deserialize)]
 pub(crate) struct Turn {
     on: bool,
+}
+
+/// How a site's switch stands.
+#[derive(Deserialize, Serialize)]
+pub(crate) struct Standing {
+    pub(crate) site: String,
+    pub(crate) on: bool,
+    pub(crate) locked: bool,
+    pub(crate) changed_at: Option<String>,
+    pub(crate) changed_by: Option<String>,
+    /// Where that is written down.
+    pub(crate) recorded: Kept,
+}
+
+impl Standing {
+    pub(crate) fn new(site: &str, on: bool, locked: bool, change: Option<Change>, recorded: Kept) -> Self {
+        Self {
+            site: site.to_owned(),
+            on,
+            locked,
+            changed_at: change.as_ref().map(|change| change.at.rfc3339()),
+            changed_by: change.map(|change| change.by),
+            recorded,
+        }
+    }
+
+    /// Of all sites.
+    pub(crate) fn of_all(app: &App) -> Vec<Self> {
+        let of = |site: &Arc<Site>| {
+            let (on, locked) = (site.is_on(), site.operator_lock);
+            Self::new(&site.domain, on, locked, site.changed(), site.kept())
+        };
+        app.switches.sites().map(of).collect()
+    }
 }
 
 /// Turns a switch for whoever may, and says how many waiting events were purged.

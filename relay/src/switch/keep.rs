@@ -3,7 +3,7 @@
 //! They differ when the disk refused a turn, when a rebuild of the database lost one, and when somebody changed
 //! the database by other means. Each is looked for every few seconds and settled, for as long as it takes.
 
-use super::{BY_RELAY, Change, Kept, Marker, Site, Standing, Switches, TurnError, record};
+use super::{BY_RELAY, Kept, Marker, Site, Switches, TurnError, record};
 use crate::store::StoreError;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -170,27 +170,5 @@ impl Switches {
             );
         }
         TurnError::Unrecorded { error, kept }
-    }
-}
-
-impl Site {
-    /// Notes who turned it off and where that is written down. Gives back where it was before.
-    fn note(&self, change: Change, kept: Kept) -> Kept {
-        let standing = Standing {
-            changed: Some(change),
-            kept,
-        };
-        std::mem::replace(&mut *self.standing(), standing).kept
-    }
-
-    /// Does something with the marker, and says whether that succeeded.
-    pub(super) async fn on_disk(
-        &self,
-        work: impl FnOnce(&Marker) -> std::io::Result<()> + Send + 'static,
-    ) -> bool {
-        let marker = self.marker.clone();
-        // The disk may take its time.
-        let done = tokio::task::spawn_blocking(move || work(&marker)).await;
-        done.is_ok_and(|done| done.is_ok())
     }
 }

@@ -4,10 +4,12 @@ use super::Change;
 use super::marker::Marker;
 use crate::clock::Moment;
 use rusqlite::{Connection, OptionalExtension, Row, params};
+use serde::{Deserialize, Serialize};
 use std::path::Path;
 
 /// Where it is written down how a switch stands, from best to worst.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Kept {
     /// In the database, as it should be.
     Database,
@@ -39,7 +41,8 @@ impl Kept {
     }
 }
 
-/// A site's recorded switch, for whoever looks at a data folder; off when there is none, or a marker.
+/// A site's recorded switch, for whoever looks at a data folder: whether it is on, who turned it, and where that
+/// stands. Off when there is none, or a marker.
 ///
 /// # Errors
 /// SQLite's.
@@ -48,11 +51,14 @@ pub fn look(
     folder: &Path,
     domain: &str,
     now: Moment,
-) -> rusqlite::Result<(bool, Option<Change>)> {
-    match Marker::of(folder, domain).find(now) {
-        Some(change) => Ok((false, Some(change))),
-        None => read(db, domain),
-    }
+) -> rusqlite::Result<(bool, Option<Change>, Kept)> {
+    Ok(match Marker::of(folder, domain).find(now) {
+        Some(change) => (false, Some(change), Kept::Marker),
+        None => {
+            let (on, change) = read(db, domain)?;
+            (on, change, Kept::Database)
+        }
+    })
 }
 
 /// What the database says of a site's switch; off when it says nothing, or nothing that can be understood.
