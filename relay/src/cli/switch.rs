@@ -58,7 +58,7 @@ async fn turn_wherever(config: &Config, site: &str, on: bool) -> anyhow::Result<
             }
             Err(StartError::Open(OpenError::InUse(..))) => {}
             Err(error) if on => return Err(error.into()),
-            Err(error) => return Err(leave_marker(config, site, error)),
+            Err(error) => return Err(leave_marker(config, site, error.into())),
         }
         match turn_running(config, site, on).await {
             Err(error) if is_gone(&error) && began.elapsed() < WAIT_MAX => {
@@ -67,6 +67,7 @@ async fn turn_wherever(config: &Config, site: &str, on: bool) -> anyhow::Result<
                 }
                 tokio::time::sleep(ASK_AGAIN).await;
             }
+            Err(error) if is_gone(&error) && !on => return Err(leave_marker(config, site, error)),
             done => return done,
         }
     }
@@ -78,12 +79,12 @@ fn is_gone(error: &anyhow::Error) -> bool {
     error.is_some_and(|error| !error.is_timeout() && !error.is_decode())
 }
 
-/// What can be done where no relay runs and the database cannot be opened: the next start finds it off.
-fn leave_marker(config: &Config, site: &str, error: StartError) -> anyhow::Error {
+/// What can be done for "off" where no relay answers and the database cannot be opened.
+fn leave_marker(config: &Config, site: &str, error: anyhow::Error) -> anyhow::Error {
     let now = Clock::system().now();
     match switch::leave_marker(&config.data_dir, site, now, "cli") {
-        Ok(()) => anyhow!("{error}; a file beside the database keeps {site} off until it is recorded"),
-        Err(_) => error.into(),
+        Ok(()) => anyhow!("{error}; a file beside the database has the next start find {site} off"),
+        Err(_) => error,
     }
 }
 

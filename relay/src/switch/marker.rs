@@ -55,13 +55,12 @@ impl Marker {
                 by: text.by,
             })
         };
-        match read() {
-            Ok(change) => Some(change),
+        match fs::symlink_metadata(&self.0) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            Err(_) => Some(Change {
+            _ => Some(read().unwrap_or_else(|_| Change {
                 at: now,
                 by: BY_RELAY.to_owned(),
-            }),
+            })),
         }
     }
 
@@ -139,6 +138,8 @@ mod tests {
         check("a folder", &folder, Some("relay"));
         let circle = |_: &Marker, path: &Path| std::os::unix::fs::symlink(path, path).unwrap();
         check("a link to itself", &circle, Some("relay"));
+        let dangling = |_: &Marker, path: &Path| std::os::unix::fs::symlink("gone", path).unwrap();
+        check("a link to nothing", &dangling, Some("relay"));
         let cleared = |marker: &Marker, path: &Path| {
             set(marker, path);
             marker.clear().unwrap();

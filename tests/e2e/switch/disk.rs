@@ -203,7 +203,10 @@ async fn off_is_off_where_no_relay_runs_and_the_database_cannot_be_opened() {
     assert_eq!(on.code, Some(1), "{on:?}");
     let off = setup.command(EXE, &OFF, "").await;
     assert_eq!(off.code, Some(1), "{off:?}");
-    assert!(off.err.contains("keeps panel.example.com off"), "{off:?}");
+    assert!(
+        off.err.contains("has the next start find panel.example.com off"),
+        "{off:?}"
+    );
     db.execute_batch("ROLLBACK").unwrap();
     let told = status(&setup).await;
     assert!(
