@@ -19,7 +19,7 @@ use crate::policy::{self, Policy};
 use crate::sandbox::LoadError;
 use crate::spool::Spool;
 use crate::store::{OpenError, StoreError};
-use crate::switch::Switches;
+use crate::switch::{LOOK_AGAIN, Switches};
 use crate::visitor::Visitors;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -124,7 +124,7 @@ impl Relay {
             spool,
             switches,
             keeper,
-        } = DataFolder::open(&config, &clock, &metrics).await?;
+        } = DataFolder::open_once_free(&config, &clock, &metrics).await?;
         let policy = Policy::open(&config, store.clone(), clock.clone(), Arc::clone(&metrics)).await?;
         let forwarder = Arc::new(Forwarder::new(
             &config,
@@ -238,6 +238,7 @@ impl Relay {
         }
         tasks.spawn(control::run(control, Arc::clone(&app)));
         tasks.spawn(sweep(Arc::clone(&app)));
+        tasks.spawn(app.switches.clone().keep(LOOK_AGAIN, app.stop.clone()));
         tasks.spawn(policy::watch(Arc::clone(&app), reload));
         tasks.spawn(Arc::clone(&forwarder).test_itself(app.stop.clone()));
         let front = tasks.clone();

@@ -8,6 +8,7 @@ mod rules;
 mod run;
 mod scrub;
 mod spool;
+mod switch;
 
 use crate::document::Mistakes;
 use crate::store;
@@ -175,10 +176,10 @@ pub fn main() -> ExitCode {
         Command::Serve(config) => run::serve(&config.config),
         Command::CheckConfig(config) => manage::check_config(&config.config),
         Command::Plan(command) => plan::run(command),
-        Command::Switch(SwitchCommand::On(args)) => manage::turn(&args.config.config, &args.site, true),
-        Command::Switch(SwitchCommand::Off(args)) => manage::turn(&args.config.config, &args.site, false),
+        Command::Switch(SwitchCommand::On(args)) => switch::turn(&args.config.config, &args.site, true),
+        Command::Switch(SwitchCommand::Off(args)) => switch::turn(&args.config.config, &args.site, false),
         Command::Switch(SwitchCommand::Status { site, config }) => {
-            manage::switch_status(&config.config, site.as_deref())
+            switch::status(&config.config, site.as_deref())
         }
         Command::Spool(command) => spool::run(command),
         Command::Policy(command) => policy::run(command),

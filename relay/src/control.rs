@@ -6,12 +6,12 @@
 use crate::app::{App, StartError};
 use crate::clock::Moment;
 use crate::http::problem::Problem;
-use crate::http::turn::{self, Turn};
+use crate::http::turn::{self, Standing, Turn};
 use crate::spool::Purge;
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path as UrlPath, State};
 use axum::response::{IntoResponse, Response};
-use axum::routing::{post, put};
+use axum::routing::{get, post, put};
 use axum::{Json, Router};
 use relay_event::Outcome;
 use serde::{Deserialize, Serialize};
@@ -61,6 +61,7 @@ pub fn forget(data_dir: &Path) {
 pub async fn run(listener: UnixListener, app: Arc<App>) {
     let stop = app.stop.clone();
     let router = Router::new()
+        .route("/sites", get(sites))
         .route("/sites/{site}/switch", put(turn_site))
         .route("/spool/purge", post(purge_spool))
         .route("/spool/replay", post(replay_spool))
@@ -69,6 +70,10 @@ pub async fn run(listener: UnixListener, app: Arc<App>) {
     let _ = axum::serve(listener, router)
         .with_graceful_shutdown(stop.cancelled_owned())
         .await;
+}
+
+async fn sites(State(app): State<Arc<App>>) -> Json<Vec<Standing>> {
+    Json(Standing::of_all(&app))
 }
 
 async fn turn_site(

@@ -5,9 +5,15 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::metrics::Metrics;
 use crate::spool::{BUCKETS, Spool};
-use crate::store::{self, FolderLock, Store, Writer};
+use crate::store::{self, FolderLock, OpenError, Store, Writer};
 use crate::switch::Switches;
 use std::sync::Arc;
+use std::time::Duration;
+
+/// How often `serve` tries to get the folder, five seconds in all. Then it does not start: another relay has it.
+const LOCK_TRIES: u32 = 50;
+/// How long it waits in between.
+const LOCK_PAUSE: Duration = Duration::from_millis(100);
 
 /// The open data folder. Nobody else has it open.
 #[derive(Debug)]
@@ -61,6 +67,34 @@ impl DataFolder {
             switches,
             keeper: Keeper { writer, lock },
         })
+    }
+
+    /// [`DataFolder::open`] for `serve`: a command may have the folder for a moment, or a relay that is
+    /// just stopping.
+    ///
+    /// # Errors
+    /// Those of [`DataFolder::open`].
+    pub async fn open_once_free(
+        config: &Config,
+        clock: &Clock,
+        metrics: &Arc<Metrics>,
+    ) -> Result<Self, StartError> {
+        let mut left = LOCK_TRIES;
+        loop {
+            match Self::open(config, clock, metrics).await {
+                Err(StartError::Open(OpenError::InUse(folder, holder))) if left > 0 => {
+                    if left == LOCK_TRIES {
+                        tracing::info!(
+                            "waiting for the data folder {}, which is in use{holder}",
+                            folder.display()
+                        );
+                    }
+                    left -= 1;
+                    tokio::time::sleep(LOCK_PAUSE).await;
+                }
+                opened => return opened,
+            }
+        }
     }
 
     /// Closes the folder: the last job is committed, then others may open it.

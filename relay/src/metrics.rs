@@ -2,6 +2,7 @@
 
 pub mod door;
 pub mod ledger;
+pub mod switch;
 
 use crate::config::Config;
 use crate::forward::plausible::Reply;
@@ -19,6 +20,7 @@ use prometheus_client::registry::{Registry, Unit};
 use relay_event::plan::Unmatched;
 use relay_event::{Outcome, Plan};
 use std::sync::{Arc, Mutex, PoisonError};
+use switch::{SiteLabel, SwitchMetrics};
 
 /// The media type of [`Metrics::text`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -65,8 +67,8 @@ pub struct Metrics {
     pub quarantine_dropped: Counter,
     /// Times the database was damaged, set aside and rebuilt.
     pub database_rebuilds: Counter,
-    /// Whether collection is on, by site: 1 or 0.
-    pub enabled: Family<SiteLabel, Gauge>,
+    /// How the switches stand.
+    pub switches: SwitchMetrics,
     /// Connections, admission and certificates.
     pub door: DoorMetrics,
 }
@@ -75,12 +77,6 @@ pub struct Metrics {
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub struct EventLabel {
     event: String,
-}
-
-/// A site's domain. Only configured sites become labels.
-#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
-pub struct SiteLabel {
-    site: String,
 }
 
 /// A state of the circuit breaker: `closed`, `open` or `half_open`.
@@ -113,15 +109,6 @@ impl EventLabel {
     pub fn other() -> Self {
         Self {
             event: "other".to_owned(),
-        }
-    }
-}
-
-impl SiteLabel {
-    /// The label of a configured site.
-    pub fn of(site: &crate::switch::Site) -> Self {
-        Self {
-            site: site.domain.clone(),
         }
     }
 }
@@ -263,12 +250,7 @@ impl Metrics {
             "Times the database was found damaged, set aside and rebuilt from what could be read",
             database_rebuilds.clone(),
         );
-        let enabled = Family::default();
-        registry.register(
-            "collection_enabled",
-            "Whether collection is on, by site",
-            enabled.clone(),
-        );
+        let switches = SwitchMetrics::new(&mut registry, config);
         let build = Info::new(vec![
             ("version", env!("CARGO_PKG_VERSION").to_owned()),
             ("commit", crate::version::COMMIT.to_owned()),
@@ -281,11 +263,8 @@ impl Metrics {
             plan_version.clone(),
         );
         for site in &config.sites {
-            let label = SiteLabel {
-                site: site.domain.clone(),
-            };
             plan_version
-                .get_or_create(&label)
+                .get_or_create(&SiteLabel::of(&site.domain))
                 .set(i64::from(site.plan.version));
         }
         let door = DoorMetrics::new(&mut registry);
@@ -310,7 +289,7 @@ impl Metrics {
             quarantined,
             quarantine_dropped,
             database_rebuilds,
-            enabled,
+            switches,
             door,
         }
     }

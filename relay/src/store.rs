@@ -23,7 +23,7 @@ use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
@@ -242,8 +242,16 @@ pub struct Store {
 struct Shared {
     /// Whether what was deleted is to be taken out of the log as well.
     tidy: AtomicBool,
-    /// What is to be done after the database was rebuilt.
-    rebuilt: OnceLock<Recount>,
+    /// What is to be done after the database was rebuilt, by each room that asked for it.
+    rebuilt: Mutex<Vec<Recount>>,
+}
+
+impl Shared {
+    /// Has the rooms look at a rebuilt database.
+    fn recount(&self, db: &Connection) {
+        let rooms = self.rebuilt.lock().unwrap_or_else(PoisonError::into_inner);
+        rooms.iter().for_each(|recount| recount(db));
+    }
 }
 
 type Recount = Box<dyn Fn(&Connection) + Send + Sync>;
@@ -319,9 +327,11 @@ impl Store {
         self.shared.tidy.store(true, Ordering::Relaxed);
     }
 
-    /// Says what is to be done on the writer after it had to rebuild the database. Only the first one counts.
+    /// Says what is to be done on the writer after it had to rebuild the database, before any job sees the new
+    /// one. Each room says so once.
     pub fn after_rebuild(&self, recount: impl Fn(&Connection) + Send + Sync + 'static) {
-        let _ = self.shared.rebuilt.set(Box::new(recount));
+        let mut rooms = self.shared.rebuilt.lock().unwrap_or_else(PoisonError::into_inner);
+        rooms.push(Box::new(recount));
     }
 
     /// Runs `work` in the next transaction, then `after` once that is committed or failed. `after` runs

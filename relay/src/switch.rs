@@ -3,108 +3,40 @@
 //! Storing and sending an event both need a [`Permit`], which only a site that is on gives out. Turning
 //! the switch off waits until every permit is back, so once "off" has been answered no event is stored
 //! and none leaves. What waited is purged in the same transaction that records the switch.
+//!
+//! Memory decides, and "off" wins: where memory and record differ, the site is off in both as soon as the
+//! disk takes it. `keep` sees to that, and a `marker` beside the database where that refuses.
+
+mod keep;
+mod marker;
+mod record;
+mod site;
+#[cfg(test)]
+mod tests;
+
+pub use keep::LOOK_AGAIN;
+pub use record::{Kept, look};
+pub use site::{Change, Permit, Site};
 
 use crate::clock::{Clock, Moment};
-use crate::config::{Config, SitePlan};
-use crate::metrics::{Metrics, SiteLabel};
+use crate::config::{Config, SiteConfig};
+use crate::metrics::Metrics;
 use crate::spool::{self, Removed, Spool};
 use crate::store::{Store, StoreError};
+use marker::Marker;
 use relay_event::Outcome;
-use rusqlite::{Connection, OptionalExtension, params};
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::path::Path;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
-use tokio::sync::{OwnedRwLockReadGuard, RwLock, watch};
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
 /// How long turning off waits for requests under way before it cuts them.
 const GRACE: Duration = Duration::from_secs(2);
-
-/// One configured site and its switch.
-#[derive(Debug)]
-pub struct Site {
-    /// The domain, as in Plausible.
-    pub domain: String,
-    /// Origins whose pages may send events.
-    pub origins: Vec<String>,
-    /// The operator's lock, for this site or for all.
-    pub operator_lock: bool,
-    /// The tracking plan: all that may ever leave of this site's events.
-    pub plan: SitePlan,
-    on: Arc<RwLock<bool>>,
-    /// Cut when the switch is turned off and requests under way do not end by themselves.
-    cut: Mutex<CancellationToken>,
-    changed: Mutex<Option<Change>>,
-    purged_up_to: AtomicI64,
-}
-
-/// Who turned a switch, and when.
-#[derive(Clone, Debug)]
-pub struct Change {
-    /// When.
-    pub at: Moment,
-    /// The account, or `cli`.
-    pub by: String,
-}
-
-/// Leave to store or send one site's events. While it is held, the site cannot be answered "off".
-#[derive(Debug)]
-pub struct Permit {
-    #[expect(dead_code, reason = "held for its lock")]
-    guard: OwnedRwLockReadGuard<bool>,
-    cut: CancellationToken,
-}
-
-impl Permit {
-    /// Ends when the holder has to stop at once.
-    pub async fn cut(&self) {
-        self.cut.cancelled().await;
-    }
-
-    /// Whether the holder has to stop at once.
-    pub fn is_cut(&self) -> bool {
-        self.cut.is_cancelled()
-    }
-}
-
-impl Site {
-    /// Asks for leave. `None` while the switch is off or locked. Waits while it is being turned.
-    pub async fn permit(&self) -> Option<Permit> {
-        if self.operator_lock {
-            return None;
-        }
-        // The token is fetched after the lock, so that it belongs to this turn of the switch.
-        let guard = Arc::clone(&self.on).read_owned().await;
-        guard.then(|| Permit {
-            cut: self.cut_token(),
-            guard,
-        })
-    }
-
-    fn cut_token(&self) -> CancellationToken {
-        self.cut.lock().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    /// Whether collection is on, as far as can be told without waiting: while it is being turned, no.
-    pub fn is_on(&self) -> bool {
-        !self.operator_lock && self.on.try_read().is_ok_and(|on| *on)
-    }
-
-    /// Whether an event that a lane still has in hand was purged since it was read. Asked with a permit
-    /// in hand, because the site may have been turned off and on again meanwhile.
-    pub fn has_purged(&self, seq: i64, _permit: &Permit) -> bool {
-        seq <= self.purged_up_to.load(Ordering::SeqCst)
-    }
-
-    /// Who turned the switch last.
-    pub fn changed(&self) -> Option<Change> {
-        self.changed
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
-    }
-}
+/// Who turned a switch that nobody turned: the relay, because a record was lost.
+const BY_RELAY: &str = "relay";
 
 /// Why a switch was not turned.
 #[derive(Debug, thiserror::Error)]
@@ -117,11 +49,19 @@ pub enum TurnError {
         "the operator's lock is set in the configuration (`operator_lock`); only the operator can lift it"
     )]
     Locked,
-    /// It could not be recorded. When it was to be turned off, it is off as long as this relay runs.
+    /// It could not be recorded. Whatever was asked, the site is off, and recording that is tried again.
+    #[error("collection is off, but that could not be recorded: {error}; {}", kept.prospect())]
+    Unrecorded {
+        /// What the database said.
+        error: StoreError,
+        /// What is left of it.
+        kept: Kept,
+    },
+    /// A file that keeps the site off cannot be removed, so a restart would find it off.
     #[error(
-        "the switch could not be recorded: {0}; a running relay keeps it off until it is restarted, so turn it again once the disk takes it"
+        "the file {0} in the data folder keeps collection off and cannot be removed; remove it, then turn the switch again"
     )]
-    Store(#[from] StoreError),
+    Marked(String),
 }
 
 /// All switches. Clones share them.
@@ -133,6 +73,8 @@ pub struct Switches {
     clock: Clock,
     metrics: Arc<Metrics>,
     turned: Arc<watch::Sender<()>>,
+    /// Memory and record are to be compared.
+    wake: Arc<Notify>,
 }
 
 impl Switches {
@@ -147,34 +89,20 @@ impl Switches {
         clock: Clock,
         metrics: Arc<Metrics>,
     ) -> Result<Self, StoreError> {
-        let mut sites = BTreeMap::new();
-        for site in &config.sites {
-            let domain = site.domain.clone();
-            let (on, changed) = store.run(move |db| read(db, &domain)).await?;
-            let site = Site {
-                domain: site.domain.clone(),
-                origins: site.origins.clone(),
-                operator_lock: config.operator_lock || site.operator_lock,
-                plan: site.plan.clone(),
-                on: Arc::new(RwLock::new(on)),
-                cut: Mutex::default(),
-                changed: Mutex::new(changed),
-                purged_up_to: AtomicI64::new(0),
-            };
-            metrics
-                .enabled
-                .get_or_create(&SiteLabel::of(&site))
-                .set(i64::from(site.is_on()));
-            sites.insert(site.domain.clone(), Arc::new(site));
-        }
+        let site = |site: &SiteConfig| (site.domain.clone(), Arc::new(Site::new(config, site)));
         let switches = Self {
-            sites: Arc::new(sites),
+            sites: Arc::new(config.sites.iter().map(site).collect()),
             store,
             spool,
             clock,
             metrics,
             turned: Arc::new(watch::Sender::new(())),
+            wake: Arc::default(),
         };
+        switches.watch_rebuilds();
+        for site in switches.sites.values() {
+            switches.read(site).await?;
+        }
         switches.purge_orphans().await?;
         Ok(switches)
     }
@@ -209,63 +137,109 @@ impl Switches {
         if site.operator_lock && on {
             return Err(TurnError::Locked);
         }
-        if on && *site.on.read().await {
-            // Nothing to turn, so nothing to interrupt.
-            return Ok(0);
-        }
-        let this = self.clone();
-        let (site, by) = (Arc::clone(site), by.to_owned());
-        let turning = tokio::spawn(async move { this.turn_site(&site, on, by).await });
-        turning.await.unwrap_or(Err(TurnError::Store(StoreError::Closed)))
+        let (this, site) = (self.clone(), Arc::clone(site));
+        let change = self.change(by);
+        let turning = tokio::spawn(async move {
+            let _turning = site.turning.lock().await;
+            let turned = match on {
+                true => this.turn_on(&site, change).await,
+                false => this.turn_off(&site, change).await,
+            };
+            site.turns.fetch_add(1, Ordering::SeqCst);
+            turned
+        });
+        let lost = TurnError::Unrecorded {
+            error: StoreError::Closed,
+            kept: Kept::Nowhere,
+        };
+        turning.await.unwrap_or(Err(lost))
     }
 
-    async fn turn_site(&self, site: &Site, on: bool, by: String) -> Result<u64, TurnError> {
-        let writing = Arc::clone(&site.on).write_owned();
+    async fn turn_on(&self, site: &Site, change: Change) -> Result<u64, TurnError> {
+        if *site.on.read().await {
+            if !site.is_in_doubt() {
+                // Nothing to turn, so nothing to interrupt.
+                return Ok(0);
+            }
+            self.turn_off(site, self.change(BY_RELAY)).await?;
+        }
+        if site.kept() != Kept::Database {
+            // What waited when it was turned off must not leave now.
+            self.record_off(site).await?;
+        }
+        if !site.on_disk(Marker::clear).await {
+            return Err(TurnError::Marked(site.marker.name()));
+        }
+        // What a rebuild loses from here on is in doubt again.
+        site.doubt.store(false, Ordering::SeqCst);
+        if let Err(error) = self.record(site, true, &change).await {
+            // Perhaps it was recorded all the same. What holds is off.
+            return Err(self.unrecorded(site, error).await);
+        }
+        site.standing().changed = Some(change);
+        *site.on.write().await = true;
+        self.tell(site);
+        self.turned.send_replace(());
+        tracing::info!(site = site.domain, on = true, "the switch was turned");
+        Ok(0)
+    }
+
+    async fn turn_off(&self, site: &Site, change: Change) -> Result<u64, TurnError> {
+        // In memory first: whatever the disk says, nothing leaves from here on.
+        self.close(site).await;
+        site.standing().changed = Some(change);
+        self.tell(site);
+        self.turned.send_replace(());
+        let purged = self.record_off(site).await?;
+        tracing::info!(site = site.domain, on = false, purged, "the switch was turned");
+        Ok(purged)
+    }
+
+    /// Takes all permits back.
+    async fn close(&self, site: &Site) {
+        let writing = site.on.write();
         tokio::pin!(writing);
-        let mut state = match tokio::time::timeout(GRACE, &mut writing).await {
-            Ok(state) => state,
+        let mut on = match tokio::time::timeout(GRACE, &mut writing).await {
+            Ok(on) => on,
             Err(_) => {
                 site.cut_token().cancel();
                 writing.await
             }
         };
+        *on = false;
         // Nobody holds a permit now, so nobody minds that the cut is mended.
         *site.cut.lock().unwrap_or_else(PoisonError::into_inner) = CancellationToken::new();
-        if !on {
-            // In memory first: whatever the disk says, nothing leaves from here on.
-            *state = false;
-            self.metrics.enabled.get_or_create(&SiteLabel::of(site)).set(0);
-        }
-        let now = self.clock.now();
-        let domain = site.domain.clone();
-        let change = Change {
-            at: now,
-            by: by.clone(),
-        };
+        site.doubt.store(false, Ordering::SeqCst);
+    }
+
+    /// Records how a site stands from now on, and purges what waits for one that is off.
+    async fn record(&self, site: &Site, on: bool, change: &Change) -> Result<u64, StoreError> {
+        let (domain, change) = (site.domain.clone(), change.clone());
         let removed = self
             .spool
             .remove(Outcome::Purged, move |db| {
-                let removed = if on {
-                    Removed::default()
-                } else {
-                    spool::purge_site(db, domain.as_bytes())?
+                let removed = match on {
+                    true => Removed::default(),
+                    false => spool::purge_site(db, domain.as_bytes())?,
                 };
-                write(db, &domain, on, now, &by, removed.events)?;
+                record::write(db, &domain, on, &change, removed.events)?;
                 Ok(removed)
             })
             .await?;
-        let purged = removed.events;
         site.purged_up_to.fetch_max(removed.last, Ordering::SeqCst);
-        *state = on;
-        *site.changed.lock().unwrap_or_else(PoisonError::into_inner) = Some(change);
-        drop(state);
-        self.metrics
-            .enabled
-            .get_or_create(&SiteLabel::of(site))
-            .set(i64::from(site.is_on()));
-        self.turned.send_replace(());
-        tracing::info!(site = site.domain, on, purged, "the switch was turned");
-        Ok(purged)
+        Ok(removed.events)
+    }
+
+    fn change(&self, by: &str) -> Change {
+        Change {
+            at: self.clock.now(),
+            by: by.to_owned(),
+        }
+    }
+
+    /// Notes in the metrics how a site stands.
+    fn tell(&self, site: &Site) {
+        self.metrics.switches.set(&site.domain, site.is_on(), site.kept());
     }
 
     /// Purges what waits for sites that are off, locked or no longer configured.
@@ -301,43 +275,11 @@ impl Switches {
     }
 }
 
-/// A site's recorded switch; off when there is none.
+/// Leaves a marker that keeps a site off, for where the database cannot even be opened.
 ///
 /// # Errors
-/// SQLite's.
-pub fn read(db: &Connection, domain: &str) -> rusqlite::Result<(bool, Option<Change>)> {
-    let row = db
-        .query_row(
-            // On only where the log's last word says so too: one flipped bit must not switch collection on.
-            "SELECT is_on = 1 AND coalesce((
-                SELECT is_on = 1 AND at = changed_at FROM switch_log
-                WHERE switch_log.site = switch.site ORDER BY id DESC LIMIT 1
-             ), 0), changed_at, changed_by FROM switch WHERE site = ?1",
-            [domain],
-            |row| {
-                Ok((
-                    row.get(0)?,
-                    Change {
-                        at: Moment(row.get(1)?),
-                        by: row.get(2)?,
-                    },
-                ))
-            },
-        )
-        .optional()?;
-    Ok(row.map_or((false, None), |(on, change)| (on, Some(change))))
-}
-
-/// Records a turn of a switch and who made it.
-fn write(db: &Connection, domain: &str, on: bool, at: Moment, by: &str, purged: u64) -> rusqlite::Result<()> {
-    db.execute(
-        "INSERT INTO switch (site, is_on, changed_at, changed_by) VALUES (?1, ?2, ?3, ?4)
-         ON CONFLICT (site) DO UPDATE SET is_on = ?2, changed_at = ?3, changed_by = ?4",
-        params![domain, on, at.0, by],
-    )?;
-    db.execute(
-        "INSERT INTO switch_log (site, is_on, at, by, purged) VALUES (?1, ?2, ?3, ?4, ?5)",
-        params![domain, on, at.0, by, purged],
-    )?;
-    Ok(())
+/// The operating system's.
+pub fn leave_marker(folder: &Path, domain: &str, at: Moment, by: &str) -> std::io::Result<()> {
+    let by = by.to_owned();
+    Marker::of(folder, domain).set(domain, &Change { at, by })
 }

@@ -3,7 +3,7 @@
 // out that must not?
 
 import assert from "node:assert/strict";
-import { mkdtemp, readFile, rm, writeFile } from "node:fs/promises";
+import { mkdtemp, readFile, rename, rm, writeFile } from "node:fs/promises";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, test } from "node:test";
@@ -38,7 +38,8 @@ export const together = (name, features) =>
  *
  * Options: `on`, whether collection is switched on at the start (it is); `door`, whether there is a
  * counting door before the receiver; `admin`, whether there is an admin's account; `locked`, a second
- * site that the operator has locked; `expected`, patterns of browser messages that belong to the test.
+ * site that the operator has locked; `expected`, patterns of browser messages that belong to the test;
+ * `troubled`, whether the relay has reason to log errors.
  */
 export function scenario(name, options, body) {
   test(name, async () => {
@@ -75,7 +76,7 @@ class World {
   #canaries = [...CANARIES];
 
   constructor(options) {
-    this.#options = { on: true, door: false, admin: false, locked: undefined, expected: [], ...options };
+    this.#options = { on: true, door: false, admin: false, locked: undefined, expected: [], troubled: false, ...options };
   }
 
   async start() {
@@ -168,6 +169,14 @@ url = ${text(this.door?.address ?? this.receiver)}
     return this.cli(["switch", state, "--site", SITE]);
   }
 
+  /** Takes the relay's database away, and gives it back in the end. */
+  async withoutDatabase(body) {
+    const [database, aside] = [join(this.#folder, "data", "relay.db"), join(this.#folder, "aside.db")];
+    await rename(database, aside);
+    await body();
+    await rename(aside, database);
+  }
+
   /** The built-in plan, under another version number. */
   async raisePlan(version) {
     const plan = await readFile(new URL("../../relay/plan.toml", import.meta.url), "utf8");
@@ -248,7 +257,7 @@ url = ${text(this.door?.address ?? this.receiver)}
     assert.deepEqual(complaints, [], "what browsers complained about");
     await this.stop("relay");
     assertNoCanary(this.#canaries, [["the relay's log", this.#log.join("")], ...(await filesOf(join(this.#folder, "data")))]);
-    assert.doesNotMatch(this.#log.join(""), /\bERROR\b|panicked/, "the relay's log");
+    assert.doesNotMatch(this.#log.join(""), this.#options.troubled ? /panicked/ : /\bERROR\b|panicked/, "the relay's log");
   }
 
   /** What to know when a test has failed. */

@@ -1,8 +1,8 @@
 //! The admin listener: who may log in, who may turn the switch, and from where.
 
-use crate::EXE;
+use crate::{EXE, LONG};
 use feedback_relay::clock::{Clock, Moment};
-use feedback_tests::{MiniPlausible, Post, Relay, SITE, Sent, Setup, load};
+use feedback_tests::{MiniPlausible, Post, Relay, SITE, Sent, Setup, load, within};
 use reqwest::{Method, RequestBuilder};
 use serde_json::json;
 
@@ -156,6 +156,7 @@ async fn the_switch_is_turned_with_a_session_from_the_page_itself_and_not_otherw
         shown["counters"]["ended"],
         json!([{ "outcome": "delivered", "reason": "", "count": 1 }])
     );
+    assert_eq!(site["recorded"], "database");
     assert_eq!(
         turn(false).await,
         json!({ "site": SITE, "on": false, "purged": 0 })
@@ -213,5 +214,63 @@ async fn the_public_listener_serves_nothing_of_the_admins() {
         send(events).await.status >= 400,
         "and the admin listener takes no events"
     );
+    relay.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn off_that_a_restart_would_lose_is_told_until_it_is_recorded() {
+    let setup = with_alice("http://127.0.0.1:9").await.with_a_small_policy();
+    let relay = setup.start_on().await;
+    let cookie = session(&relay).await;
+    let status = async || {
+        let status = request(&relay, Method::GET, "/admin/api/status").header("cookie", &cookie);
+        send(status).await.json()["sites"][0].clone()
+    };
+    let ready = async || relay.get("/actuator/health/readiness").await;
+    // Nothing can be written any more, no marker either.
+    let (data, aside) = (setup.data_dir(), setup.folder().join("aside"));
+    std::fs::rename(&data, &aside).unwrap();
+    let off = request(&relay, Method::PUT, SWITCH)
+        .json(&json!({ "on": false }))
+        .header("x-feedback-admin", "1")
+        .header("cookie", &cookie);
+    let refused = send(off).await;
+    assert_eq!((refused.status, refused.problem().as_str()), (503, "unavailable"));
+    let told = refused.json();
+    assert_eq!(told["title"], "The switch was not recorded", "{told}");
+    let detail = told["detail"].as_str().unwrap();
+    assert!(
+        detail.starts_with("Collection is off, but that could not be recorded: "),
+        "{told}"
+    );
+    let shown = status().await;
+    assert_eq!(
+        (&shown["on"], &shown["recorded"], &shown["changed_by"]),
+        (&json!(false), &json!("nowhere"), &json!("alice"))
+    );
+    let unready = ready().await;
+    assert_eq!(unready.status, 503);
+    assert_eq!(unready.json()["components"]["switch"]["status"], "OUT_OF_SERVICE");
+    let health = relay.get_admin("/actuator/health").await.json();
+    let details = &health["components"]["switch"]["details"];
+    assert_eq!(
+        details,
+        &json!({ "unrecorded": { SITE: "nowhere" }, "reason": "switch not recorded" })
+    );
+    let alive = relay.get("/actuator/health/liveness").await;
+    assert_eq!(alive.status, 200, "a restart would make it worse");
+
+    std::fs::rename(&aside, &data).unwrap();
+    within(LONG, "it is recorded", async || {
+        (status().await["recorded"] == "database").then_some(())
+    })
+    .await;
+    within(LONG, "it is ready", async || {
+        (ready().await.status == 200).then_some(())
+    })
+    .await;
+    relay.stop().await;
+    let relay = setup.start().await;
+    assert!(!relay.metrics().await.enabled(SITE));
     relay.stop().await;
 }

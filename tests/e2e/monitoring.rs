@@ -39,6 +39,7 @@ async fn the_metrics_are_complete_and_for_those_who_know_the_password() {
         "policy_duration_seconds_bucket",
         "spool_write_duration_seconds_bucket",
         "collection_enabled",
+        "switch_unrecorded",
         "build_info",
         "policy_info",
         "policy_reloads_total",
@@ -79,7 +80,7 @@ fn keys(json: &Value) -> Vec<&str> {
 async fn health_and_version_have_the_shape_operators_know() {
     let plausible = MiniPlausible::start().await;
     let relay = Setup::new(&plausible.url()).start().await;
-    let components = ["db", "diskSpace", "plausible", "policy", "spool"];
+    let components = ["db", "diskSpace", "plausible", "policy", "spool", "switch"];
     for path in ["/actuator/health", "/feedback/actuator/health"] {
         let public = relay.get(path).await;
         assert_eq!(public.status, 200);
@@ -124,7 +125,7 @@ async fn health_and_version_have_the_shape_operators_know() {
         assert_eq!((get.status, &get.json()["status"]), (200, &json!("UP")));
         assert_eq!(
             keys(&get.json()["components"]),
-            ["db", "diskSpace", "policy", "readinessState", "spool"]
+            ["db", "diskSpace", "policy", "readinessState", "spool", "switch"]
         );
     }
     assert_eq!(relay.get("/actuator/health/nothing").await.status, 404);

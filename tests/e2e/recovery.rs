@@ -138,13 +138,13 @@ async fn post_from_all(relay: &Relay, time: usize) {
 }
 
 /// What is wrong with the disk, and how it is mended.
-struct DiskTrouble {
-    what: &'static str,
-    begin: fn(&ChildRelay, &rusqlite::Connection),
-    end: fn(&ChildRelay, &rusqlite::Connection),
+pub(crate) struct DiskTrouble {
+    pub(crate) what: &'static str,
+    pub(crate) begin: fn(&ChildRelay, &rusqlite::Connection),
+    pub(crate) end: fn(&ChildRelay, &rusqlite::Connection),
 }
 
-const DISK_TROUBLES: [DiskTrouble; 2] = [
+pub(crate) const DISK_TROUBLES: [DiskTrouble; 2] = [
     DiskTrouble {
         what: "the database is locked by another process",
         begin: |_, db| db.execute_batch("BEGIN EXCLUSIVE").unwrap(),

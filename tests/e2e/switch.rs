@@ -1,5 +1,7 @@
 //! The switch: off means that nothing leaves, from the moment it has been answered.
 
+mod disk;
+
 use crate::EXE;
 use feedback_tests::{Answer, MiniPlausible, Post, SITE, Setup, eventually, load, stays};
 use std::sync::Arc;

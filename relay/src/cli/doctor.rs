@@ -244,7 +244,7 @@ fn read_database(config: &Config) -> Result<(String, Vec<String>), LookError> {
     let mut on = Vec::new();
     for site in &config.sites {
         let locked = config.operator_lock || site.operator_lock;
-        if !locked && switch::read(&db, &site.domain)?.0 {
+        if !locked && switch::look(&db, &config.data_dir, &site.domain, Clock::system().now())?.0 {
             on.push(site.domain.clone());
         }
     }

@@ -2,24 +2,20 @@
 
 use crate::accounts;
 use crate::app::StartError;
-use crate::cli::run::block_on;
 use crate::cli::{Outcome, complain, say};
 use crate::clock::{Clock, Moment};
 use crate::config::{self, Config};
 use crate::control;
-use crate::data_folder::DataFolder;
 use crate::document::Mistakes;
 use crate::http::tls::Pair;
 use crate::metrics::Metrics;
 use crate::policy;
-use crate::store::{self, OpenError};
-use crate::switch;
+use crate::store;
 use anyhow::{Context, bail};
 use axum::http::Method;
 use rusqlite::Connection;
 use std::io::{BufRead, IsTerminal};
 use std::path::Path;
-use std::sync::Arc;
 use std::time::Duration;
 
 /// Longest wait for a running relay: longer than it waits for Plausible when it turns a switch.
@@ -99,32 +95,6 @@ fn show_certificate(listener: &str, file: &Path, pair: &Pair) {
     }
 }
 
-/// `switch on` and `switch off`: by the running relay where there is one, else in the database.
-pub(super) fn turn(path: &Path, site: &str, on: bool) -> Outcome {
-    let config = load(path)?;
-    block_on(async {
-        let metrics = Arc::new(Metrics::new(&config));
-        let purged = match DataFolder::open(&config, &Clock::system(), &metrics).await {
-            Ok(folder) => {
-                let turned = folder.switches.turn(site, on, "cli").await;
-                folder.close().await;
-                tell_of_rebuild(&metrics);
-                turned?
-            }
-            Err(StartError::Open(OpenError::InUse(..))) => turn_running(&config, site, on).await?,
-            Err(error) => return Err(error.into()),
-        };
-        let what = if on { "on" } else { "off" };
-        match purged {
-            0 => say(&format!("{site}: collection is {what}")),
-            n => say(&format!(
-                "{site}: collection is {what}; {n} waiting event(s) were purged"
-            )),
-        }
-        Ok(())
-    })
-}
-
 /// A command that met damage has repaired it, as a start does; without a log nobody would know.
 pub(super) fn tell_of_rebuild(metrics: &Metrics) {
     if metrics.database_rebuilds.get() > 0 {
@@ -132,14 +102,6 @@ pub(super) fn tell_of_rebuild(metrics: &Metrics) {
             "the database was damaged: it was set aside as relay.db.broken-…, and what could be read was saved into a new one; check `switch status`",
         );
     }
-}
-
-async fn turn_running(config: &Config, site: &str, on: bool) -> anyhow::Result<u64> {
-    // A site may have a path, as in panel.example.com/sub; nothing else in it needs escaping.
-    let site = site.replace('/', "%2F");
-    let order = serde_json::json!({ "on": on });
-    let answer = ask_running(config, Method::PUT, &format!("/sites/{site}/switch"), &order).await?;
-    Ok(answer["purged"].as_u64().unwrap_or(0))
 }
 
 /// Has the running relay do something, over its control socket.
@@ -178,35 +140,6 @@ pub(super) async fn ask_running(
         );
     }
     Ok(body)
-}
-
-/// `switch status`.
-pub(super) fn switch_status(path: &Path, site: Option<&str>) -> Outcome {
-    let config = load(path)?;
-    if let Some(site) = site
-        && !config.sites.iter().any(|s| s.domain == site)
-    {
-        return Err(switch::TurnError::UnknownSite(site.to_owned()).into());
-    }
-    let db = open(&config)?;
-    for configured in config
-        .sites
-        .iter()
-        .filter(|s| site.is_none_or(|site| s.domain == site))
-    {
-        let (on, change) = switch::read(&db, &configured.domain)?;
-        let locked = config.operator_lock || configured.operator_lock;
-        let state = match (on, locked) {
-            (_, true) => "off (locked by the operator)",
-            (true, false) => "on",
-            (false, false) => "off",
-        };
-        let since = change.map_or(String::new(), |c| {
-            format!(", turned {} by {}", c.at.rfc3339(), c.by)
-        });
-        say(&format!("{}: {state}{since}", configured.domain));
-    }
-    Ok(())
 }
 
 /// `policy log`.
@@ -257,7 +190,7 @@ pub(super) fn user_list(path: &Path) -> Outcome {
 }
 
 /// Opens the database beside a relay that may be running: SQLite lets both in.
-fn open(config: &Config) -> Result<Connection, StartError> {
+pub(super) fn open(config: &Config) -> Result<Connection, StartError> {
     store::make_folder(&config.data_dir)?;
     Ok(store::open(&config.data_dir)?)
 }

@@ -5,8 +5,7 @@ use crate::app::App;
 use crate::clock::Moment;
 use crate::forward::Reach;
 use crate::http::problem::{Problem, sentence};
-use crate::http::turn::{self, Turn};
-use crate::switch::Site;
+use crate::http::turn::{self, Standing, Turn};
 use crate::version;
 use axum::Json;
 use axum::extract::rejection::JsonRejection;
@@ -137,7 +136,7 @@ pub(super) async fn status(State(app): State<Arc<App>>, admin: Admin) -> Json<Va
     Json(json!({
         "user": admin.name,
         "version": version::PACKAGE,
-        "sites": app.switches.sites().map(|site| show(site)).collect::<Vec<_>>(),
+        "sites": Standing::of_all(&app),
         "counters": {
             "received": counts.received,
             "recovered": counts.recovered,
@@ -154,17 +153,6 @@ pub(super) async fn status(State(app): State<Arc<App>>, admin: Admin) -> Json<Va
             "failed_reload": app.policy.trouble(),
         },
     }))
-}
-
-fn show(site: &Site) -> Value {
-    let changed = site.changed();
-    json!({
-        "site": site.domain,
-        "on": site.is_on(),
-        "locked": site.operator_lock,
-        "changed_at": changed.as_ref().map(|c| c.at.rfc3339()),
-        "changed_by": changed.map(|c| c.by),
-    })
 }
 
 /// `PUT /admin/api/sites/{site}/switch`.

@@ -103,7 +103,7 @@ pub(super) async fn group(State(app): State<Arc<App>>, Path(name): Path<String>)
 }
 
 /// The components readiness looks at.
-const READINESS: [&str; 4] = ["db", "spool", "policy", "diskSpace"];
+const READINESS: [&str; 5] = ["db", "spool", "policy", "diskSpace", "switch"];
 
 fn root(components: &[Component], with_details: bool) -> Response {
     // Unknown does not make anything better or worse.

@@ -1,19 +1,54 @@
-//! Turning a switch over HTTP, for the admin page and the control socket alike.
+//! Switches over HTTP, for the admin page and the control socket alike.
 
 use crate::app::App;
 use crate::http::problem::{Problem, sentence};
-use crate::switch::TurnError;
+use crate::switch::{Change, Kept, Site, TurnError};
 use axum::Json;
 use axum::extract::rejection::JsonRejection;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
+use std::sync::Arc;
 
 /// The body of a turn of a switch.
 #[derive(Deserialize)]
 pub(crate) struct Turn {
     on: bool,
+}
+
+/// How a site's switch stands.
+#[derive(Deserialize, Serialize)]
+pub(crate) struct Standing {
+    pub(crate) site: String,
+    pub(crate) on: bool,
+    pub(crate) locked: bool,
+    pub(crate) changed_at: Option<String>,
+    pub(crate) changed_by: Option<String>,
+    /// Where that is written down.
+    pub(crate) recorded: Kept,
+}
+
+impl Standing {
+    pub(crate) fn new(site: &str, on: bool, locked: bool, change: Option<Change>, recorded: Kept) -> Self {
+        Self {
+            site: site.to_owned(),
+            on,
+            locked,
+            changed_at: change.as_ref().map(|change| change.at.rfc3339()),
+            changed_by: change.map(|change| change.by),
+            recorded,
+        }
+    }
+
+    /// Of all sites.
+    pub(crate) fn of_all(app: &App) -> Vec<Self> {
+        let of = |site: &Arc<Site>| {
+            let (on, locked) = (site.is_on(), site.operator_lock);
+            Self::new(&site.domain, on, locked, site.changed(), site.kept())
+        };
+        app.switches.sites().map(of).collect()
+    }
 }
 
 /// Turns a switch for whoever may, and says how many waiting events were purged.
@@ -33,11 +68,12 @@ pub(crate) async fn turn(
             let (status, kind) = match &error {
                 TurnError::UnknownSite(_) => (StatusCode::NOT_FOUND, "unknown_site"),
                 TurnError::Locked => (StatusCode::CONFLICT, "operator_lock"),
-                TurnError::Store(_) => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
+                TurnError::Marked(_) => (StatusCode::CONFLICT, "marker"),
+                TurnError::Unrecorded { .. } => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
             };
             let problem = Problem::new(status, kind, title(&error), sentence(&error));
             match error {
-                TurnError::Store(_) => problem.retry_after(5).into_response(),
+                TurnError::Unrecorded { .. } => problem.retry_after(5).into_response(),
                 _ => problem.into_response(),
             }
         }
@@ -46,8 +82,8 @@ pub(crate) async fn turn(
 
 fn title(error: &TurnError) -> &'static str {
     match error {
-        TurnError::UnknownSite(_) | TurnError::Locked => "The switch was not turned",
-        // Turning off has happened as far as this relay goes; a restart would read the old state.
-        TurnError::Store(_) => "The switch was not recorded",
+        TurnError::UnknownSite(_) | TurnError::Locked | TurnError::Marked(_) => "The switch was not turned",
+        // Turning off has happened as far as this relay goes.
+        TurnError::Unrecorded { .. } => "The switch was not recorded",
     }
 }

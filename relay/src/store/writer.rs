@@ -217,9 +217,7 @@ impl Database {
                 self.prepare();
                 self.rebuilds += 1;
                 (self.trouble, self.unmended) = (None, None);
-                if let Some(recount) = self.shared.rebuilt.get() {
-                    recount(&self.db);
-                }
+                self.shared.recount(&self.db);
                 true
             }
             Err(error) => {

@@ -8,6 +8,7 @@ const LOCKED = "staging.panel.example.com";
 /** Who is not logged in, or no longer, is told so by a status, which the browser writes to its console. */
 const LOGIN = /^error: Failed to load resource: the server responded with a status of 401/;
 const AWAY = /^error: Failed to load resource: net::ERR_/;
+const UNAVAILABLE = /^error: Failed to load resource: the server responded with a status of 503/;
 const REFUSED = /^error: Failed to load resource: the server responded with a status of 403/;
 
 async function logIn(page, password = ADMIN.password) {
@@ -118,6 +119,32 @@ export default () => feature("The admin page", () => {
     await page.evaluate(() => new Promise((drawn) => requestAnimationFrame(() => drawn())));
     assert.equal(await isOn(page, SITE), true);
   });
+
+  scenario(
+    "Off that the disk refuses is off, and the page says so until it is recorded",
+    { admin: true, troubled: true, expected: [LOGIN, UNAVAILABLE] },
+    async (world) => {
+      const admin = await world.visitor();
+      await admin.context.clock.install();
+      const page = await admin.open(world.admin);
+      await logIn(page);
+      await page.getByText("Logged in as alice").waitFor();
+      const notice = page.getByText("stays off after a restart");
+      await world.withoutDatabase(async () => {
+        await switchOf(page, SITE).click();
+        await page.getByText(`${SITE}: Collection is off, but that could not be recorded: `).waitFor();
+        await toShow(page, notice);
+        await page.getByText("Switched off just now by alice").waitFor();
+        assert.equal(await isOn(page, SITE), false);
+        assert.match(await world.cli(["switch", "status"]), /: off, turned .* by alice; a file beside the database/);
+      });
+      await eventually("the notice goes", async () => {
+        await page.clock.fastForward(2000);
+        return notice.isHidden();
+      });
+      assert.match(await world.cli(["switch", "status"]), /: off, turned .* by alice$/m);
+    },
+  );
 
   scenario(
     "A relay that goes away is told, and after its return the admin logs in again",

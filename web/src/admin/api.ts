@@ -6,6 +6,8 @@ export interface Site {
   locked: boolean;
   changed_at: string | null;
   changed_by: string | null;
+  /** Where that is written down: anything but the database is a site that is off and could not be recorded. */
+  recorded: "database" | "marker" | "nowhere";
 }
 
 export interface Ending {

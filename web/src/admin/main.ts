@@ -95,6 +95,7 @@ function createSite(site: Site): HTMLElement {
       { class: "notice warn small", "data-part": "lock", hidden: true },
       "Locked by the operator. Nothing is collected here until the lock is lifted in the relay's configuration.",
     ),
+    h("p", { class: "notice warn small", "data-part": "recorded", role: "status", hidden: true }),
   );
 }
 
@@ -104,6 +105,9 @@ function updateSite(element: HTMLElement, site: Site): void {
   if (!turning.has(site.site)) setToggle(toggle, site.on);
   toggle.disabled = site.locked;
   part("[data-part=lock]").hidden = !site.locked;
+  const recorded = part("[data-part=recorded]");
+  recorded.hidden = site.recorded === "database";
+  say(recorded, unrecorded[site.recorded]);
   const changed = part("[data-part=changed]");
   if (site.changed_at) {
     say(changed, `Switched ${site.on ? "on" : "off"} ${ago(site.changed_at)}${site.changed_by ? ` by ${site.changed_by}` : ""}`);
@@ -112,6 +116,12 @@ function updateSite(element: HTMLElement, site: Site): void {
     say(changed, "Not changed yet");
   }
 }
+
+const unrecorded: Record<Site["recorded"], string> = {
+  database: "",
+  marker: "Collection is off, and stays off after a restart. The disk did not take it into the database yet, and what waits is not deleted yet: the relay goes on trying.",
+  nowhere: "Collection is off, but the disk did not take it: the relay goes on trying. Restarted before that succeeds, it would collect again.",
+};
 
 function setToggle(toggle: HTMLButtonElement, on: boolean): void {
   mark(toggle, "aria-checked", String(on));
@@ -130,7 +140,9 @@ async function turn(site: string, toggle: HTMLButtonElement): Promise<void> {
     notice("done", on ? `Collection for ${site} is on. Each user is asked first.` : `Collection for ${site} is off.${deleted}`);
   } catch (error) {
     notice("done", "");
-    notice("trouble", `The switch of ${site} was not turned. ${explain(error)}`);
+    // Where it could not be recorded, it is off all the same, and the relay says so itself.
+    const isOff = error instanceof Refused && error.status === 503;
+    notice("trouble", isOff ? `${site}: ${explain(error)}` : `The switch of ${site} was not turned. ${explain(error)}`);
     turning.delete(site);
     mark(toggle, "aria-busy", null);
     if (error instanceof Refused && error.status === 401) void refresh();

@@ -4,6 +4,7 @@ use super::{Component, Status};
 use crate::app::App;
 use crate::clock::Moment;
 use crate::forward::{Reach, breaker};
+use crate::switch::Kept;
 use relay_event::Outcome;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
@@ -55,6 +56,7 @@ pub(super) async fn components(app: &App) -> Vec<Component> {
         plausible(app),
         policy(app),
         disk_space(app),
+        switch(app),
     ];
     components.extend(tls(app));
     components
@@ -158,6 +160,29 @@ fn policy(app: &App) -> Component {
             "since": in_use.since.rfc3339(),
             "failedReload": trouble,
         }),
+    }
+}
+
+/// Whether it is on record which sites are off. Where nothing says so, a restart would find one on: events
+/// should go elsewhere, and nobody should restart this relay.
+fn switch(app: &App) -> Component {
+    let unrecorded: BTreeMap<&str, &str> = app
+        .switches
+        .sites()
+        .filter(|site| site.kept() != Kept::Database)
+        .map(|site| (site.domain.as_str(), site.kept().name()))
+        .collect();
+    let worst = app.switches.sites().map(|site| site.kept()).max();
+    let (status, reason) = match worst.unwrap_or(Kept::Database) {
+        Kept::Database => (Status::Up, None),
+        Kept::Marker => (Status::Unknown, Some("switch in a marker only")),
+        Kept::Nowhere => (Status::OutOfService, Some("switch not recorded")),
+    };
+    Component {
+        name: "switch",
+        status,
+        reason,
+        details: with_reason(json!({ "unrecorded": unrecorded }), reason),
     }
 }
 
