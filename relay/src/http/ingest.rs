@@ -8,7 +8,6 @@ use crate::http::client_address::client_address;
 use crate::http::problem::Problem;
 use crate::http::serve::Peer;
 use crate::http::share::Share;
-use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, Request, State};
 use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
@@ -22,6 +21,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::OwnedSemaphorePermit;
 
+/// Where events in Plausible's format come in.
+pub(super) const PLAUSIBLE: &str = "/api/event";
+/// Where batches come in.
+pub(super) const BATCH: &str = "/api/events";
+
 /// Consent as a page states it in the address of Plausible's endpoint.
 #[derive(Deserialize)]
 pub(super) struct ConsentQuery {
@@ -32,10 +36,9 @@ pub(super) struct ConsentQuery {
 pub(super) async fn plausible(
     State(app): State<Arc<App>>,
     Extension(Peer(peer)): Extension<Peer>,
-    query: Result<Query<ConsentQuery>, QueryRejection>,
     request: Request,
 ) -> Response {
-    let consent = query
+    let consent = Query::<ConsentQuery>::try_from_uri(request.uri())
         .ok()
         .and_then(|Query(query)| query.consent?.parse().ok())
         .map(|plan| Consent {
