@@ -29,9 +29,9 @@ impl Events {
     /// The route of a request, at the root or below the base path.
     fn of(method: &Method, path: &str, base: &str) -> Option<Self> {
         let is = |route| path == route || path.strip_prefix(base) == Some(route);
-        match method {
-            &Method::POST if is(ingest::PLAUSIBLE) => Some(Self::Plausible),
-            &Method::POST if is(ingest::BATCH) => Some(Self::Batch),
+        match *method {
+            Method::POST if is(ingest::PLAUSIBLE) => Some(Self::Plausible),
+            Method::POST if is(ingest::BATCH) => Some(Self::Batch),
             _ => None,
         }
     }
