@@ -21,6 +21,7 @@ use crate::spool::Spool;
 use crate::store::{OpenError, StoreError};
 use crate::switch::{LOOK_AGAIN, Switches};
 use crate::visitor::Visitors;
+use axum::Router;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -275,11 +276,11 @@ impl Relay {
 /// Most connections to the admin listener. Above it the one that was silent longest is closed for a new one.
 const ADMIN_CONNECTIONS_MAX: usize = 64;
 
-fn public_front(app: &Arc<App>, listener: TcpListener) -> Front {
+fn public_front(app: &Arc<App>, listener: TcpListener) -> Front<http::Public> {
     let limits = &app.config.public;
     Front {
         listener,
-        router: http::public_router(app),
+        answers: http::Public::new(app),
         limits: ConnectionLimits {
             open_max: open_files::connections_max(limits.connections_max),
             per_client_max: limits.connections_per_client_max,
@@ -290,10 +291,10 @@ fn public_front(app: &Arc<App>, listener: TcpListener) -> Front {
     }
 }
 
-fn admin_front(app: &Arc<App>, listener: TcpListener) -> Front {
+fn admin_front(app: &Arc<App>, listener: TcpListener) -> Front<Router> {
     Front {
         listener,
-        router: http::admin_router(app),
+        answers: http::admin_router(app),
         limits: ConnectionLimits {
             open_max: ADMIN_CONNECTIONS_MAX,
             per_client_max: 0,
