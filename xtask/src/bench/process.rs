@@ -11,8 +11,8 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long a process may take until it answers.
-const START_MAX: Duration = Duration::from_secs(30);
+/// How long a process may take until it answers: a tool that counts its instructions makes it fifty times slower.
+const START_MAX: Duration = Duration::from_secs(180);
 /// How long a process may take to end, before it is killed.
 const STOP_MAX: Duration = Duration::from_secs(20);
 /// How often to look.
