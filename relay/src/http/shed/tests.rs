@@ -79,6 +79,43 @@ fn an_answer_that_has_not_come_counts_as_late() {
 }
 
 #[test]
+fn what_a_request_waits_before_it_is_looked_at_counts_as_well() {
+    // A turn was due at 100 ms and came so late (ms), or has not come; a request began at 1000 ms and is
+    // stored so late (ms): whether that is in time.
+    let check = |came: Option<u64>, took: u64, in_time: bool| {
+        let zero = Instant::now();
+        let admission = admission(320);
+        let place = admission.begin(zero + ms(1000)).unwrap();
+        {
+            let turn = &mut admission.lock().turn;
+            turn.came(zero, zero + ms(100));
+            if let Some(late) = came {
+                turn.came(zero + ms(100 + late), zero + ms(2000));
+            }
+        }
+        place.stored(zero + ms(1000 + took));
+        let changed = admission.lock().limit.changed.map(|(_, change)| change);
+        assert_eq!(changed == Some(Change::Grew), in_time, "{came:?} {took}");
+    };
+    check(Some(0), 500, true);
+    check(Some(0), 501, false);
+    check(Some(300), 200, true);
+    check(Some(300), 201, false);
+    check(Some(501), 0, false);
+    check(None, 0, false);
+}
+
+#[test]
+fn while_turns_take_too_long_fewer_are_let_in_though_nothing_is_late_on_disk() {
+    let zero = Instant::now();
+    let admission = admission(1024);
+    let _places: Vec<_> = (0..90).map(|_| admission.begin(zero).unwrap()).collect();
+    admission.lock().turn.came(zero, zero);
+    assert!(!admission.is_full(zero + ms(250)), "250 ms twice");
+    assert!(admission.is_full(zero + ms(251)), "90 under way, 60 allowed");
+}
+
+#[test]
 fn a_request_that_stored_nothing_frees_its_place_and_changes_no_limit() {
     let zero = Instant::now();
     let admission = admission(20);
