@@ -14,8 +14,12 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// The limit never falls below this, so that there is always something to learn from.
+/// The limit never falls below so many, that there is always something to learn from.
 const FLOOR: usize = 16;
+/// Nor below the largest limit's share of one in so many. As shipped that is 128, about ten milliseconds of work, so
+/// fewer would hardly be answered sooner. And while the disk is slow all of them share the wait for it: fewer
+/// would only be refused.
+const FLOOR_ONE_IN: usize = 8;
 /// How often it is found out how long a turn takes.
 const TURN_EVERY: Duration = Duration::from_millis(50);
 /// In how many steps it grows from nothing to the largest limit.
@@ -42,7 +46,7 @@ impl Limit {
     fn new(target: Duration, ceiling: usize) -> Self {
         Self {
             target,
-            floor: FLOOR.min(ceiling),
+            floor: FLOOR.max(ceiling / FLOOR_ONE_IN).min(ceiling),
             ceiling,
             now: ceiling,
             changed: None,

@@ -58,13 +58,27 @@ fn the_limit_grows_a_step_and_falls_by_a_third_once_in_a_window() {
         &[(0, 5, 9, 110), (1, 600, 110, 74), (2, 5, 9, 74), (501, 5, 9, 84)],
     );
     // It falls from what is under way, down to the floor.
-    check(320, &[(0, 600, 30, 20), (500, 600, 20, 16), (1000, 600, 1, 16)]);
+    check(320, &[(0, 600, 90, 60), (500, 600, 60, 40), (1000, 600, 1, 40)]);
+}
+
+#[test]
+fn the_floor_is_a_share_of_all_places_and_leaves_something_to_learn_from() {
+    let check = |ceiling, want| {
+        let mut limit = Limit::new(TARGET, ceiling);
+        limit.late(Instant::now(), 1);
+        assert_eq!(limit.now, want, "{ceiling}");
+    };
+    check(1, 1);
+    check(16, 16);
+    check(64, 16);
+    check(320, 40);
+    check(1024, 128);
 }
 
 #[test]
 fn an_answer_that_has_not_come_counts_as_late() {
     let zero = Instant::now();
-    let admission = admission(1024);
+    let admission = admission(320);
     let places: Vec<_> = (0..90).map(|_| admission.begin(zero).unwrap()).collect();
     assert!(!admission.is_full(zero + ms(500)));
     assert!(admission.is_full(zero + ms(501)), "90 under way, 60 allowed");
@@ -108,7 +122,7 @@ fn what_a_request_waits_before_it_is_looked_at_counts_as_well() {
 #[test]
 fn while_turns_take_too_long_fewer_are_let_in_though_nothing_is_late_on_disk() {
     let zero = Instant::now();
-    let admission = admission(1024);
+    let admission = admission(320);
     let _places: Vec<_> = (0..90).map(|_| admission.begin(zero).unwrap()).collect();
     admission.lock().turn.came(zero, zero);
     assert!(!admission.is_full(zero + ms(250)), "250 ms twice");
@@ -155,7 +169,7 @@ proptest! {
             let state = admission.lock();
             prop_assert_eq!(state.under_way.len(), places.len());
             prop_assert!(places.len() <= ceiling);
-            prop_assert!((FLOOR.min(ceiling)..=ceiling).contains(&state.limit.now));
+            prop_assert!((state.limit.floor..=ceiling).contains(&state.limit.now));
         }
     }
 
