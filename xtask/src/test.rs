@@ -1,6 +1,6 @@
 //! `cargo xtask test`: every test there is, and one closing line that counts them.
 
-use std::{fs, path::PathBuf, process::ExitCode};
+use std::{env, fs, path::PathBuf, process::ExitCode};
 
 use anyhow::{Context as _, Result, ensure};
 use clap::Args;
@@ -16,6 +16,10 @@ use crate::{
 
 /// Where the browser tests are.
 const BROWSER_TESTS: &str = "tests/browser";
+
+/// Where proptest's random numbers begin, so that a result depends on the change alone. `cargo xtask fuzz
+/// properties` looks for what other seeds find.
+const PROPERTY_SEED: (&str, &str) = ("PROPTEST_RNG_SEED", "20261122");
 
 #[derive(Debug, Args)]
 pub(crate) struct Test {
@@ -66,15 +70,14 @@ pub(crate) fn all(tools: &Tools, report: &mut Report) {
         ("testing the browser module", &["--package", "feedback-client"]),
         ("testing xtask", &["--package", "xtask"]),
     ] {
-        report.suite(
-            what,
-            Runner::Cargo,
-            workspace::cargo()
-                .arg("test")
-                .args(packages)
-                .arg("--no-fail-fast")
-                .env("FEEDBACK_RELAY_BIN", workspace::relay_binary()),
-        );
+        let mut test = workspace::cargo();
+        test.arg("test").args(packages).arg("--no-fail-fast");
+        test.env("FEEDBACK_RELAY_BIN", workspace::relay_binary());
+        let (name, seed) = PROPERTY_SEED;
+        if env::var_os(name).is_none() {
+            test.env(name, seed);
+        }
+        report.suite(what, Runner::Cargo, &mut test);
     }
     report.check("checking the types of the pages", || {
         run_command(tools.node.npm("web").args(["run", "check"]))
