@@ -100,10 +100,13 @@ pub(super) fn text(rows: &[Row], slow_ms: u16, load_before: f64) -> String {
             let _ = write!(text, " {:.decimals$} |", row.median(of));
         }
     }
-    let rounds = rows.first().map_or(0, |row| row.samples.len());
+    let rounds = match rows.first().map_or(0, |row| row.samples.len()) {
+        1 => "One round".to_owned(),
+        many => format!("Medians of {many} rounds"),
+    };
     let _ = writeln!(
         text,
-        "\n\nMedians of {rounds} rounds. The machine's load average before: {load_before:.1}."
+        "\n\n{rounds}. The machine's load average before: {load_before:.1}."
     );
     if rows.iter().any(Row::is_doubtful) {
         text.push_str("†: the generator was short of time, so some of the latency may be its own.\n");
