@@ -165,6 +165,7 @@ impl Relay {
             switches,
             spool,
         });
+        app.admission.watch_turns();
         let reload_tls = app
             .tls
             .iter()
