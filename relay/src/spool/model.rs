@@ -252,6 +252,11 @@ fn what_was_found_once_does_not_come_back() {
     // An index without an entry for a row: only the check of the indices finds it before it is met.
     let flipped = Act::FlipFile(14_025_006_007_775_043_560, 3);
     check(false, &[two(), again(2), park(0), park(0), flipped]);
+    // The oldest event's time is no number any more, while others are too old.
+    let many = |bucket, count| Act::Append(vec![new(bucket); count]);
+    let old = Act::Clock(Jump::ToAgeMax { n: 0, by: 1 });
+    let flipped = Act::FlipFile(14_230_021_111_611_600_905, 0);
+    check(true, &[many(0, MANY), many(1, MANY), many(0, 1), old, flipped]);
     // A batch cut off in the log, and one whose end is garbage.
     for (kept, garbage) in [(128, false), (256, true), (256, false)] {
         let during = Box::new(Act::Append(vec![

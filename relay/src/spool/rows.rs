@@ -96,7 +96,8 @@ pub(super) fn total(db: &Connection) -> rusqlite::Result<(u64, u64)> {
 pub(super) fn oldest(db: &Connection) -> rusqlite::Result<i64> {
     let oldest: Option<i64> = db
         .prepare_cached("SELECT stored_at FROM spool ORDER BY seq LIMIT 1")?
-        .query_row([], |row| row.get(0))
+        // A damaged one is no number; its lane finds it, and nothing else waits for that.
+        .query_row([], |row| Ok(row.get(0).unwrap_or(0)))
         .optional()?;
     Ok(oldest.unwrap_or(0))
 }
