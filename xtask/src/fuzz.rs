@@ -1,13 +1,21 @@
-//! `cargo xtask fuzz`: the fuzz targets, one after the other, each for a while.
+//! `cargo xtask fuzz`: the fuzz targets, one after the other, each for a while; and the property tests of spool
+//! and delivery, which look for lists of events instead of bytes.
 
-use std::{env, fs, path::PathBuf, process::Command};
+use std::{
+    env, fs,
+    path::PathBuf,
+    process::Command,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use clap::Args;
 
 use crate::{
-    step::{output, run as run_command, step},
-    tools, workspace,
+    random::random_hex,
+    step::{output, run as run_command, show, step},
+    tools,
+    workspace::{self, RELAY_PACKAGES},
 };
 
 /// Where the targets and their corpora are.
@@ -15,16 +23,35 @@ const FOLDER: &str = "tests/fuzz";
 /// Longest time one input may take, in seconds. A slower one counts as found.
 const TIMEOUT_SECONDS: u32 = 10;
 
+/// The target that is none of bytes.
+const PROPERTIES: &str = "properties";
+/// Its tests, and the files they are in.
+const PROPERTY_TESTS: [(&str, &str); 2] = [
+    (
+        "spool::model::whatever_happens_nothing_acknowledged_is_lost_and_all_comes_in_order",
+        "relay/src/spool/model.rs",
+    ),
+    (
+        "forward::simulation::whatever_happens_what_was_taken_is_delivered_or_counted",
+        "relay/src/forward/simulation.rs",
+    ),
+];
+/// How many lists each of them tries with one seed: about half a minute's worth.
+const PROPERTY_CASES: &str = "200";
+/// Most steps in which a list that fails is made shorter: enough for a short one, in a few minutes.
+const PROPERTY_SHRINKS: &str = "4000";
+
 #[derive(Debug, Args)]
 pub(crate) struct Fuzz {
-    /// Run this target alone; without it, each in turn
+    /// Run this target alone, a file of tests/fuzz/fuzz_targets, or `properties`: the property tests of spool and
+    /// delivery, with new seeds; without it, each in turn
     target: Option<String>,
     /// How long each target runs
     #[arg(long, default_value_t = 60)]
     seconds: u64,
 }
 
-/// Runs the targets, goes on with the next one when one finds something, and names those that did.
+/// Runs the targets and the property tests, goes on with the next one when one finds something, and names those that did.
 pub(crate) fn run(fuzz: &Fuzz) -> Result<()> {
     let all = targets()?;
     let chosen = match &fuzz.target {
@@ -38,21 +65,14 @@ pub(crate) fn run(fuzz: &Fuzz) -> Result<()> {
         }
         None => all,
     };
-    let tools = Tools::prepare()?;
-    let mut found = Vec::new();
-    for target in chosen {
-        // Whatever a run finds interesting stays among the build's files; the corpora grow by hand.
-        let finds = workspace::target().join("fuzz-finds").join(&target);
-        fs::create_dir_all(&finds).with_context(|| format!("cannot make {}", finds.display()))?;
-        let seconds = fuzz.seconds;
-        let ran = step(&format!("fuzzing {target} for {seconds} s"), || {
-            run_command(&mut tools.fuzz(&target, &finds, seconds))
-        });
-        if ran.is_err() {
-            found.push(target);
-        }
-    }
+    let (properties, chosen): (Vec<_>, Vec<_>) = chosen.into_iter().partition(|target| target == PROPERTIES);
+    let mut found = fuzz_bytes(&chosen, fuzz.seconds)?;
+    let again = match properties.is_empty() {
+        true => Ok(()),
+        false => try_properties(fuzz.seconds),
+    };
     if !found.is_empty() {
+        found.extend(again.err().map(|error| format!("{PROPERTIES} ({error})")));
         bail!(
             "something was found by: {}. The input is in {FOLDER}/artifacts and runs again with \
              `cargo +nightly fuzz run --fuzz-dir {FOLDER} --sanitizer none TARGET INPUT`; \
@@ -60,10 +80,70 @@ pub(crate) fn run(fuzz: &Fuzz) -> Result<()> {
             found.join(", ")
         );
     }
+    again
+}
+
+/// Runs fuzz targets, and names those that found something.
+fn fuzz_bytes(targets: &[String], seconds: u64) -> Result<Vec<String>> {
+    let mut found = Vec::new();
+    if targets.is_empty() {
+        return Ok(found);
+    }
+    let tools = Tools::prepare()?;
+    for target in targets {
+        // Whatever a run finds interesting stays among the build's files; the corpora grow by hand.
+        let finds = workspace::target().join("fuzz-finds").join(target);
+        fs::create_dir_all(&finds).with_context(|| format!("cannot make {}", finds.display()))?;
+        let ran = step(&format!("fuzzing {target} for {seconds} s"), || {
+            run_command(&mut tools.fuzz(target, &finds, seconds))
+        });
+        if ran.is_err() {
+            found.push(target.clone());
+        }
+    }
+    Ok(found)
+}
+
+/// Runs the property tests with one new seed after the other until the time is over; a round that has begun is
+/// finished. The list that fails, made short, is in what the test prints.
+fn try_properties(seconds: u64) -> Result<()> {
+    run_command(property_tests().arg("--no-run"))?;
+    let end = Instant::now() + Duration::from_secs(seconds);
+    let mut rounds = 0;
+    while rounds == 0 || Instant::now() < end {
+        rounds += 1;
+        let seed = u64::from_str_radix(&random_hex(8)?, 16)?.to_string();
+        let mut tests = property_tests();
+        tests
+            .args(["--", "--exact"])
+            .args(PROPERTY_TESTS.map(|(test, _)| test));
+        let shown = show(&tests);
+        tests.env("PROPTEST_MAX_SHRINK_ITERS", PROPERTY_SHRINKS);
+        let ran = step(&format!("property tests, round {rounds}"), || {
+            run_command(
+                tests
+                    .env("PROPTEST_RNG_SEED", &seed)
+                    .env("PROPTEST_CASES", PROPERTY_CASES),
+            )
+        });
+        ensure!(
+            ran.is_ok(),
+            "a property test failed; the list is above. It fails again with\n  \
+             PROPTEST_RNG_SEED={seed} PROPTEST_CASES={PROPERTY_CASES} {shown}\n\
+             Once it is understood it belongs into the rows beside the test."
+        );
+    }
     Ok(())
 }
 
-/// The targets, by name.
+/// The command that builds them.
+fn property_tests() -> Command {
+    let mut tests = workspace::cargo();
+    tests.args(["test", "--quiet", "--lib"]).args(RELAY_PACKAGES);
+    tests
+}
+
+/// The targets, by name; the property tests are the last.
 fn targets() -> Result<Vec<String>> {
     let folder = workspace::root().join(FOLDER).join("fuzz_targets");
     let mut names = Vec::new();
@@ -72,6 +152,7 @@ fn targets() -> Result<Vec<String>> {
         names.extend(name.strip_suffix(".rs").map(str::to_owned));
     }
     names.sort();
+    names.push(PROPERTIES.to_owned());
     Ok(names)
 }
 
@@ -138,4 +219,20 @@ fn nightly(arguments: &[&str]) -> Command {
         }
     }
     command
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A name that fits no test would run none, and find nothing.
+    #[test]
+    fn the_property_tests_are_where_they_are_looked_for() {
+        for (test, file) in PROPERTY_TESTS {
+            let source = fs::read_to_string(workspace::root().join(file)).unwrap_or_default();
+            let name = test.rsplit("::").next().unwrap_or(test);
+            assert!(source.contains(&format!("fn {name}(")), "{test}");
+        }
+        assert!(targets().is_ok_and(|targets| targets.len() > 1 && targets.contains(&PROPERTIES.to_owned())));
+    }
 }

@@ -64,7 +64,8 @@ enum Command {
     Test(test::Test),
     /// Measure how fast events are scrubbed
     Bench(bench::Bench),
-    /// Feed the fuzz targets for a while, each from its corpus; needs a nightly compiler
+    /// Feed the fuzz targets for a while, each from its corpus, and try the property tests of spool and delivery
+    /// with new seeds (`fuzz properties`); all but those need a nightly compiler
     Fuzz(fuzz::Fuzz),
     /// Run what CI runs: formatting, lints, documentation, then every test
     Ci,

@@ -125,11 +125,15 @@ impl Acker {
         let mut group = Vec::with_capacity(GROUP_MAX);
         while self.queue.recv_many(&mut group, GROUP_MAX).await > 0 {
             while !self.book(&group).await {
+                // A stop is waited for by one try: the disk may take it by then.
+                if stop.is_cancelled() {
+                    return;
+                }
                 self.refused
                     .send_if_modified(|refused| !std::mem::replace(refused, true));
                 tokio::select! {
                     () = tokio::time::sleep(TRY_AGAIN) => {}
-                    () = stop.cancelled() => return,
+                    () = stop.cancelled() => {}
                 }
                 // Those that queued meanwhile too, or their permits would keep the switch from being turned off. The
                 // lanes' slots bound how many there are.

@@ -16,6 +16,7 @@ use crate::spool::Waiting;
 use crate::switch::{Permit, Site};
 use bytes::BytesMut;
 use relay_event::Outcome;
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
@@ -36,9 +37,14 @@ const PARK_MIN: Duration = Duration::from_secs(60);
 /// The failed try from which the wait of a lane no longer grows: from there on it is the breaker that waits.
 const REST_TRIES_MAX: u32 = 3;
 
-/// The relay is stopping, or nobody books any more.
+/// Why a lane does not go on to its next event.
 #[derive(Debug)]
-struct Stopped;
+enum Halt {
+    /// The relay is stopping, or nobody books any more.
+    Stopped,
+    /// An earlier event of the site was left out while its switch was off, and is first now that it is on.
+    Overtakes,
+}
 
 pub(super) struct Lane<T: Transport> {
     forwarder: Arc<Forwarder<T>>,
@@ -47,8 +53,9 @@ pub(super) struct Lane<T: Transport> {
     /// Where bodies are written, one after the other.
     buffer: BytesMut,
     acks: LaneAcks,
-    /// Something was left out because its site was off: it has been purged, or will be, or the disk refused.
-    has_skipped: bool,
+    /// Sites of which something was left out because they were off: it has been purged, or will be, or the disk
+    /// refused.
+    skipped: BTreeSet<String>,
     /// When the first event that was set aside comes due, as far as is known.
     next_parked: Option<Moment>,
     stop: CancellationToken,
@@ -67,7 +74,7 @@ impl<T: Transport> Lane<T> {
             number,
             buffer: BytesMut::new(),
             acks,
-            has_skipped: false,
+            skipped: BTreeSet::new(),
             // Perhaps there are some from before: asked at the first occasion.
             next_parked: Some(Moment(i64::MIN)),
             stop,
@@ -83,12 +90,20 @@ impl<T: Transport> Lane<T> {
             match waiting {
                 Ok(waiting) if !waiting.is_empty() => {
                     for event in waiting {
-                        let seq = event.seq;
-                        if self.deliver(event).await.is_err() {
-                            return;
+                        let (seq, was_parked) = (event.seq, event.was_parked);
+                        match self.deliver(event).await {
+                            // One that was set aside and came back has a lower number.
+                            Ok(()) => done = done.max(seq),
+                            Err(Halt::Stopped) => return,
+                            Err(Halt::Overtakes) => {
+                                done = self.begin_again().await;
+                                break;
+                            }
                         }
-                        // One that was set aside and came back has a lower number.
-                        done = done.max(seq);
+                        if was_parked {
+                            // A replay, or a clock that is set back, makes it news again while it waits.
+                            self.acks.all_booked().await;
+                        }
                     }
                 }
                 // Nothing there, or unreadable: wait for an arrival, or look again after a while.
@@ -96,18 +111,20 @@ impl<T: Transport> Lane<T> {
                     let idle = self.idle_for(nothing.is_ok()).await;
                     tokio::select! {
                         () = self.forwarder.spool.arrival(self.number), if nothing.is_ok() => {}
-                        () = tokio::time::sleep(idle) => {
-                            // From the beginning, with what was set aside or left out; but with nothing
-                            // that is settled already.
-                            self.acks.all_booked().await;
-                            self.has_skipped = false;
-                            done = 0;
-                        }
+                        () = tokio::time::sleep(idle) => done = self.begin_again().await,
                         () = stop.cancelled() => {}
                     }
                 }
             }
         }
+    }
+
+    /// From the beginning, with what was set aside or left out; but with nothing that is settled already.
+    /// Gives back where that is.
+    async fn begin_again(&mut self) -> i64 {
+        self.acks.all_booked().await;
+        self.skipped.clear();
+        0
     }
 
     /// How long to wait when nobody rings.
@@ -119,7 +136,7 @@ impl<T: Transport> Lane<T> {
                 self.next_parked = next;
             }
         }
-        let mut idle = match self.has_skipped || !is_readable {
+        let mut idle = match !self.skipped.is_empty() || !is_readable {
             true => LOOK_AGAIN,
             false => LOOK_AGAIN_IDLE,
         };
@@ -131,7 +148,7 @@ impl<T: Transport> Lane<T> {
     }
 
     /// Sends one event until it is settled, set aside, or no longer ours to send.
-    async fn deliver(&mut self, event: Waiting) -> Result<(), Stopped> {
+    async fn deliver(&mut self, event: Waiting) -> Result<(), Halt> {
         let forwarder = Arc::clone(&self.forwarder);
         let stop = self.stop.clone();
         let Waiting {
@@ -144,12 +161,12 @@ impl<T: Transport> Lane<T> {
         let mut tries = Tries::new(was_parked);
         loop {
             let slot = tokio::select! {
-                slot = self.acks.slot() => slot.ok_or(Stopped)?,
-                () = stop.cancelled() => return Err(Stopped),
+                slot = self.acks.slot() => slot.ok_or(Halt::Stopped)?,
+                () = stop.cancelled() => return Err(Halt::Stopped),
             };
             let (site, scrubbed) = match self.look_at(stored_at, &mut scrubbed) {
                 ControlFlow::Continue(sendable) => sendable,
-                ControlFlow::Break(None) => return self.skip(),
+                ControlFlow::Break(None) => return Ok(()),
                 ControlFlow::Break(Some(outcome)) => {
                     self.acks.settle(seq, outcome, None, slot).await;
                     return Ok(());
@@ -157,19 +174,29 @@ impl<T: Transport> Lane<T> {
             };
             let turn = tokio::select! {
                 turn = forwarder.traffic.enter() => turn,
-                () = stop.cancelled() => return Err(Stopped),
+                () = stop.cancelled() => return Err(Halt::Stopped),
             };
             // Without leave the event has been purged, or is about to be.
             let Some(permit) = site.permit().await else {
-                return self.skip();
+                return self.skip(&site);
             };
             if site.has_purged(seq, &permit) {
                 return Ok(());
             }
+            if self.skipped.contains(&site.domain) {
+                return Err(Halt::Overtakes);
+            }
             match forwarder.spool.has_purged(seq, &mut purges).await {
                 Ok(false) => {}
                 Ok(true) => return Ok(()),
-                Err(_) => return self.skip(),
+                Err(_) => {
+                    // Nobody knows. Nothing later goes before it meanwhile.
+                    drop((turn, permit, slot));
+                    tokio::select! {
+                        () = tokio::time::sleep(LOOK_AGAIN) => continue,
+                        () = stop.cancelled() => return Err(Halt::Stopped),
+                    }
+                }
             }
             // That may have waited for the switch or the disk, and the disk refused meanwhile.
             if !turn.stands() || self.acks.are_refused() {
@@ -191,7 +218,7 @@ impl<T: Transport> Lane<T> {
                 () = permit.cut() => {
                     // Sent or half sent when the switch was turned off: Plausible may have counted it.
                     self.forwarder.metrics.upstream_unknown.inc();
-                    return self.skip();
+                    return self.skip(&site);
                 }
             };
             if let Verdict::Settled(outcome) = verdict {
@@ -211,14 +238,14 @@ impl<T: Transport> Lane<T> {
             let rest = backoff::wait(tried, None, (forwarder.random)());
             tokio::select! {
                 () = tokio::time::sleep(rest) => {}
-                () = stop.cancelled() => return Err(Stopped),
+                () = stop.cancelled() => return Err(Halt::Stopped),
             }
         }
     }
 
-    /// Leaves an event out and notes that something was.
-    fn skip(&mut self) -> Result<(), Stopped> {
-        self.has_skipped = true;
+    /// Leaves an event out and notes of which site it is.
+    fn skip(&mut self, site: &Site) -> Result<(), Halt> {
+        self.skipped.insert(site.domain.clone());
         Ok(())
     }
 

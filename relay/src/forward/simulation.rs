@@ -3,10 +3,13 @@
 //! request and at the end. A list that fails shrinks; lists that once failed stay as rows.
 
 mod script;
+mod watch;
 mod world;
 
 use proptest::prelude::*;
-use script::Mood;
+use proptest::sample::select;
+use script::{Health, Mood, RetryAfter, Setup};
+use watch::SITES;
 use world::World;
 
 /// One thing that happens.
@@ -14,18 +17,24 @@ use world::World;
 enum Op {
     /// A visitor sends so many events.
     Append { visitor: u8, events: u8 },
+    /// A visitor sends an engagement.
+    Engage { visitor: u8 },
     /// A visitor sends an event that Plausible answers 500 to for as long as the simulation lasts.
     Poison { visitor: u8 },
     /// Plausible answers so from now on.
     Plausible(Mood),
     /// Time goes by, in seconds.
     Wait(u32),
-    /// The switch is turned.
-    Turn(bool),
+    /// A site's switch is turned.
+    Turn(usize, bool),
     /// The disk takes changes again, or refuses them all.
     Disk { takes: bool },
-    /// An operator purges what waits.
-    Purge,
+    /// An operator purges what waits: of a site, older than so many seconds.
+    Purge { site: Option<usize>, older: Option<u32> },
+    /// An operator wants what is set aside to be sent at once.
+    Replay,
+    /// What is too old is dropped, as it is now and then.
+    Sweep,
     /// The relay stops, in order or not, and starts again.
     Restart { in_order: bool },
     /// The wall clock is set, by so many seconds.
@@ -41,9 +50,9 @@ fn simulate<T>(seed: u32, simulation: impl Future<Output = T>) -> T {
 }
 
 /// Runs a list and checks what must hold.
-fn run(seed: u32, ops: &[Op]) -> Result<(), TestCaseError> {
+fn run(seed: u32, setup: Setup, ops: &[Op]) -> Result<(), TestCaseError> {
     simulate(seed, async {
-        let mut world = World::start().await;
+        let mut world = World::start(setup).await;
         for op in ops {
             world.apply(*op).await;
             prop_assert_eq!(world.broken(), None, "after {:?}", op);
@@ -52,21 +61,54 @@ fn run(seed: u32, ops: &[Op]) -> Result<(), TestCaseError> {
     })
 }
 
+fn setup() -> impl Strategy<Value = Setup> {
+    let health = prop_oneof![
+        3 => Just(Health::Answers),
+        1 => Just(Health::IsMissing),
+        1 => Just(Health::IsNotAsked),
+    ];
+    let setup = (health, proptest::bool::weighted(0.3));
+    setup.prop_map(|(health, drops_unknown)| Setup {
+        health,
+        drops_unknown,
+    })
+}
+
 fn op() -> impl Strategy<Value = Op> {
+    let visitor = || 0_u8..12;
+    // Beside the ages at which something changes: late, an engagement's end, the longest an event is set
+    // aside, an event's end.
+    let bound = (select(vec![300, 1500, 3600, 86_400]), -2_i32..=2).prop_map(|(bound, by)| bound + by);
+    let jump = prop_oneof![
+        1 => -7200_i32..7200,
+        1 => (bound.clone(), any::<bool>()).prop_map(|(to, back)| if back { -to } else { to }),
+    ];
+    let bound = bound.prop_map(i32::unsigned_abs);
+    let wait = prop_oneof![6 => 0_u32..120, 1 => bound.clone(), 1 => 0_u32..40_000];
+    let purge = (proptest::option::of(0..SITES.len()), proptest::option::of(bound));
     prop_oneof![
-        6 => (0_u8..12, 1_u8..40).prop_map(|(visitor, events)| Op::Append { visitor, events }),
-        1 => (0_u8..12).prop_map(|visitor| Op::Poison { visitor }),
-        5 => mood().prop_map(Op::Plausible),
-        4 => prop_oneof![3 => 0_u32..120, 1 => 0_u32..40_000].prop_map(Op::Wait),
-        1 => any::<bool>().prop_map(Op::Turn),
-        1 => any::<bool>().prop_map(|takes| Op::Disk { takes }),
-        1 => Just(Op::Purge),
-        1 => any::<bool>().prop_map(|in_order| Op::Restart { in_order }),
-        1 => (-7200_i32..7200).prop_map(Op::Jump),
+        12 => (visitor(), 1_u8..40).prop_map(|(visitor, events)| Op::Append { visitor, events }),
+        3 => visitor().prop_map(|visitor| Op::Engage { visitor }),
+        2 => visitor().prop_map(|visitor| Op::Poison { visitor }),
+        10 => mood().prop_map(Op::Plausible),
+        9 => wait.prop_map(Op::Wait),
+        3 => (0..SITES.len(), any::<bool>()).prop_map(|(site, on)| Op::Turn(site, on)),
+        2 => any::<bool>().prop_map(|takes| Op::Disk { takes }),
+        1 => purge.prop_map(|(site, older)| Op::Purge { site, older }),
+        1 => Just(Op::Replay),
+        1 => Just(Op::Sweep),
+        2 => any::<bool>().prop_map(|in_order| Op::Restart { in_order }),
+        3 => jump.prop_map(Op::Jump),
     ]
 }
 
 fn mood() -> impl Strategy<Value = Mood> {
+    let retry_after = prop_oneof![
+        2 => (0_u32..300).prop_map(RetryAfter::Seconds),
+        1 => select(vec![0, 3599, 3600, 3601, 99_999_999]).prop_map(RetryAfter::Seconds),
+        1 => (-100_i32..5000).prop_map(RetryAfter::Date),
+    ];
+    let busy = (retry_after, prop_oneof![2 => Just(0_u16), 1 => 0_u16..8000]);
     prop_oneof![
         4 => Just(Mood::Well),
         1 => (1_u16..8000).prop_map(Mood::Slow),
@@ -74,7 +116,7 @@ fn mood() -> impl Strategy<Value = Mood> {
         1 => Just(Mood::Invalid),
         1 => Just(Mood::Refuses),
         1 => Just(Mood::Fails),
-        1 => (0_u16..300).prop_map(Mood::Busy),
+        1 => busy.prop_map(|(retry_after, millis)| Mood::Busy(retry_after, millis)),
         1 => Just(Mood::Breaks),
         1 => Just(Mood::Hangs),
         1 => Just(Mood::Stumbles),
@@ -87,16 +129,20 @@ proptest! {
     #[test]
     fn whatever_happens_what_was_taken_is_delivered_or_counted(
         seed: u32,
+        setup in setup(),
         ops in prop::collection::vec(op(), 1..40),
     ) {
-        run(seed, &ops)?;
+        run(seed, setup, &ops)?;
     }
 }
 
 #[test]
 fn what_once_went_wrong_or_easily_could_stays_right() {
     use Op::{Append, Disk, Jump, Plausible, Poison, Purge, Restart, Turn, Wait};
-    let check = |ops: &[Op]| run(7, ops).unwrap_or_else(|error| panic!("{error}\n{ops:?}"));
+    let check_with = |setup: Setup, ops: &[Op]| {
+        run(7, setup, ops).unwrap_or_else(|error| panic!("{error}\n{setup:?} {ops:?}"));
+    };
+    let check = |ops: &[Op]| check_with(Setup::USUAL, ops);
     let many = Append {
         visitor: 1,
         events: 39,
@@ -105,28 +151,55 @@ fn what_once_went_wrong_or_easily_could_stays_right() {
         visitor: 2,
         events: 3,
     };
-    // An outage of a day, of each kind.
-    for mood in [
-        Mood::Refuses,
-        Mood::Fails,
-        Mood::Breaks,
-        Mood::Hangs,
-        Mood::AnotherServer,
-        Mood::Busy(30),
-    ] {
-        check(&[
-            many,
-            Plausible(mood),
-            few,
-            Wait(80_000),
-            few,
-            Plausible(Mood::Well),
-            Wait(10),
-        ]);
+    let busy = |retry_after| Mood::Busy(retry_after, 0);
+    let setups = [Health::Answers, Health::IsMissing, Health::IsNotAsked].map(|health| {
+        [false, true].map(|drops_unknown| Setup {
+            health,
+            drops_unknown,
+        })
+    });
+    // An outage of a day, of each kind, and of some hours in each set-up.
+    let day = [(Setup::USUAL, 80_000)];
+    let hours = setups.as_flattened().iter().map(|setup| (*setup, 9_000));
+    for (setup, outage) in day.into_iter().chain(hours) {
+        for mood in [
+            Mood::Refuses,
+            Mood::Fails,
+            Mood::Breaks,
+            Mood::Hangs,
+            Mood::AnotherServer,
+            busy(RetryAfter::Seconds(30)),
+            busy(RetryAfter::Date(500)),
+        ] {
+            check_with(
+                setup,
+                &[
+                    many,
+                    Plausible(mood),
+                    few,
+                    Op::Engage { visitor: 1 },
+                    Wait(outage),
+                    few,
+                    Plausible(Mood::Well),
+                    Wait(10),
+                ],
+            );
+        }
     }
-    // One that asks to be tried again at once, over and over.
-    check(&[few, Plausible(Mood::Busy(0)), Wait(73)]);
+    // One that asks to be tried again at once, over and over, or in three years.
+    for asked in [
+        RetryAfter::Seconds(0),
+        RetryAfter::Date(-9),
+        RetryAfter::Seconds(99_999_999),
+    ] {
+        check(&[few, Plausible(busy(asked)), Wait(73)]);
+    }
     check(&[Poison { visitor: 1 }, many, few, Wait(40_000)]);
+    // A replay while one that was set aside is tried again.
+    for seed in 1..=8 {
+        let ops = [Poison { visitor: 0 }, Wait(81), Op::Replay];
+        run(seed, Setup::USUAL, &ops).unwrap_or_else(|error| panic!("{error}\n{seed}"));
+    }
     check(&[
         Poison { visitor: 1 },
         Poison { visitor: 2 },
@@ -137,9 +210,9 @@ fn what_once_went_wrong_or_easily_could_stays_right() {
         Plausible(Mood::Hangs),
         many,
         Wait(3),
-        Turn(false),
+        Turn(0, false),
         Wait(60),
-        Turn(true),
+        Turn(0, true),
         few,
     ]);
     check(&[
@@ -163,15 +236,28 @@ fn what_once_went_wrong_or_easily_could_stays_right() {
     // The disk refuses what was delivered, and then the switch, a stop or a crash comes.
     let refused = [Plausible(Mood::Slow(300)), many, Disk { takes: false }, Wait(5)];
     for then in [
-        Turn(false),
+        Turn(0, false),
         Restart { in_order: true },
         Restart { in_order: false },
         Wait(599),
     ] {
-        check(&[&refused[..], &[then, Wait(5), Turn(true), few]].concat());
+        check(&[&refused[..], &[then, Wait(5), Turn(0, true), few]].concat());
     }
+    // A switch that could not be recorded as off is turned on again: what was left out meanwhile goes first.
+    let off_and_on = [
+        Turn(0, false),
+        Wait(1),
+        Disk { takes: true },
+        Turn(0, true),
+        many,
+        Wait(9),
+    ];
+    check(&[&refused[..], &off_and_on[..]].concat());
+    // The disk takes again what was delivered just before an orderly stop.
+    let again = [Disk { takes: true }, Restart { in_order: true }];
+    check(&[&[few, Disk { takes: false }, few], &again[..]].concat());
     // The switch cannot be recorded, and has to be turned again.
-    check(&[few, Disk { takes: false }, Turn(false)]);
+    check(&[few, Disk { takes: false }, Turn(0, false)]);
     check(&[
         Disk { takes: false },
         many,
@@ -188,15 +274,43 @@ fn what_once_went_wrong_or_easily_could_stays_right() {
         Disk { takes: true },
         many,
     ]);
-    // What a lane has read ahead is purged as well.
-    check(&[Plausible(Mood::Refuses), many, Wait(60), Purge, few]);
+    // What a lane has read ahead is purged as well: all of it, or a site's.
+    for site in [None, Some(0)] {
+        let purge = Purge { site, older: None };
+        let shares_the_lane = Append {
+            visitor: 9,
+            events: 9,
+        };
+        check(&[
+            Plausible(Mood::Refuses),
+            many,
+            shares_the_lane,
+            Wait(60),
+            purge,
+            few,
+        ]);
+    }
+    // A site is off while the other one, in the same lanes, goes on.
+    for visitor in 8..12 {
+        let other = Append { visitor, events: 9 };
+        check(&[
+            Plausible(Mood::Slow(90)),
+            many,
+            other,
+            Turn(0, false),
+            few,
+            other,
+            Turn(0, true),
+            many,
+        ]);
+    }
 }
 
 #[test]
 fn an_outage_of_three_days_is_not_hammered_and_ends_soon_after_it() {
     let few = |visitor| Op::Append { visitor, events: 2 };
     simulate(3, async {
-        let mut world = World::start().await;
+        let mut world = World::start(Setup::USUAL).await;
         for visitor in 0..6 {
             world.apply(few(visitor)).await;
         }
@@ -220,7 +334,7 @@ fn an_outage_of_three_days_is_not_hammered_and_ends_soon_after_it() {
 #[test]
 fn while_the_disk_refuses_to_note_what_was_delivered_nothing_more_is() {
     simulate(5, async {
-        let mut world = World::start().await;
+        let mut world = World::start(Setup::USUAL).await;
         world.apply(Op::Plausible(Mood::Refuses)).await;
         for visitor in 0..12 {
             world.apply(Op::Append { visitor, events: 30 }).await;

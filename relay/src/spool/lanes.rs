@@ -43,6 +43,11 @@ struct Told(i64, i64);
 
 impl Told {
     const NOTHING: Self = Self(i64::MIN, 0);
+
+    /// All that is due at a moment.
+    fn all_due(now: Moment) -> Self {
+        Self(now.0, i64::MAX)
+    }
 }
 
 impl Lane {
@@ -51,6 +56,19 @@ impl Lane {
         *self.told() = Told::NOTHING;
         self.fresh.forget();
         self.bell.notify_one();
+    }
+
+    /// Whether the clock was set back since it was last looked into.
+    fn is_ahead_of(&self, now: Moment) -> bool {
+        self.told().0 > now.0
+    }
+
+    /// What is not due any more by a clock that was set back is news again when it comes due.
+    fn follow(&self, now: Moment) {
+        if self.is_ahead_of(now) {
+            *self.told() = Told::all_due(now);
+            self.fresh.forget();
+        }
     }
 
     /// A plain value, which a panic elsewhere leaves usable.
@@ -84,7 +102,8 @@ impl Spool {
         self.lanes.len()
     }
 
-    /// The oldest events of a lane after a number, in order. Lane `i` of `n` has the buckets that leave
+    /// The oldest events of a lane after a number, in order: at most so many, and perhaps fewer than there are,
+    /// but nothing only when there is nothing. Lane `i` of `n` has the buckets that leave
     /// `i` when divided by `n`.
     ///
     /// Parked events are left out until their time has come. Then they are given once whatever their number,
@@ -93,7 +112,10 @@ impl Spool {
     /// # Errors
     /// When the database cannot be read.
     pub async fn take(&self, lane: usize, after: i64, count: usize) -> Result<Vec<Waiting>, StoreError> {
-        if let Some(fresh) = self.lanes[lane].fresh.take(after, count, self.clock.now()) {
+        let (now, from) = (self.clock.now(), &self.lanes[lane]);
+        if !from.is_ahead_of(now)
+            && let Some(fresh) = from.fresh.take(after, count, now)
+        {
             return Ok(fresh);
         }
         let mut after = after;
@@ -140,6 +162,7 @@ impl Spool {
                 Ok((row.get::<_, i64>(5)?, row.get::<_, i64>(0)?, event))
             };
             // One indexed look per bucket: a backlog in one does not slow the others down.
+            lanes[lane].follow(now);
             let Told(time, number) = *lanes[lane].told();
             let mut found = Vec::new();
             for bucket in &buckets {
@@ -152,7 +175,7 @@ impl Spool {
             // What did not fit is still news.
             let told = match found.last() {
                 Some((due, seq, _)) if found.len() == count => Told(*due, *seq),
-                _ => Told(now.0, i64::MAX),
+                _ => Told::all_due(now),
             };
             if found.len() < count {
                 for bucket in &buckets {
@@ -197,13 +220,16 @@ impl Spool {
         (0..BUCKETS).filter(move |bucket| usize::from(*bucket) % lanes == lane)
     }
 
-    /// Sets an event aside until a moment, an hour ahead at most, so that the later ones of its lane go on.
-    /// It goes on counting, and expires by age as all others. Nothing happens when it is gone already.
+    /// Sets an event aside until a moment, an hour ahead at most, so that the later ones of its lane go on. A
+    /// moment that has passed is the next one: what was due before has been told. The event goes on counting, and expires by age as all others. Nothing happens when it is gone already.
     ///
     /// # Errors
     /// When the change did not reach the disk; the event is not parked then.
     pub async fn park(&self, seq: i64, until: Moment) -> Result<(), StoreError> {
-        let until = until.0.min(self.clock.now().0.saturating_add(millis(PARK_MAX)));
+        let now = self.clock.now();
+        let until = until
+            .0
+            .clamp(now.0.saturating_add(1), now.0.saturating_add(millis(PARK_MAX)));
         let lanes = Arc::clone(&self.lanes);
         let work = move |db: &Connection| {
             let sql = "UPDATE spool SET not_before = ?2 WHERE seq = ?1 RETURNING bucket";
@@ -212,9 +238,9 @@ impl Spool {
         };
         let after = move |bucket: Result<&Option<u8>, &StoreError>| {
             if let Ok(Some(bucket)) = bucket {
-                lanes[usize::from(*bucket) % lanes.len()]
-                    .fresh
-                    .parked(Moment(until));
+                let lane = &lanes[usize::from(*bucket) % lanes.len()];
+                lane.follow(now);
+                lane.fresh.parked(Moment(until));
             }
         };
         self.store.write(work, after).await.map(drop)

@@ -2,32 +2,69 @@
 //! unless it is counted, nothing comes that was not stored, and all comes in order.
 
 mod harm;
+mod reader;
+mod reference;
 mod world;
 
+use super::Purge;
 use super::tests::AGE_MAX;
 use proptest::collection::vec;
 use proptest::prelude::*;
+use proptest::sample::select;
 use proptest::test_runner::{Config, TestCaseError};
-use world::{HOUR, World};
+use reference::{HOUR, LANES, New, QUARANTINE_AGE_MAX, SITES};
+use relay_event::Outcome;
+use world::World;
+
+/// Buckets in use, a few for each lane.
+const BUCKETS: u8 = 5;
+/// More events than a lane keeps in memory.
+const MANY: usize = 36;
 
 /// One thing that happens.
 #[derive(Clone, Debug)]
 enum Act {
-    /// A batch: the bucket and the sender's id of each event.
-    Append(Vec<(u8, Option<u8>)>),
-    /// A look into a lane from its beginning; what comes is settled, or parked for some milliseconds.
-    Deliver {
+    Append(Vec<New>),
+    /// The same, while a lane reads on.
+    AppendMeanwhile {
+        batch: Vec<New>,
         lane: usize,
         count: usize,
-        park: Option<i64>,
+    },
+    /// A look into a lane: behind what it was given last, or from its beginning.
+    Take {
+        lane: usize,
+        again: bool,
+        count: usize,
+    },
+    /// Those in a lane's hand whose bits are set are settled; kept in hand, they are settled again later.
+    Settle {
+        lane: usize,
+        which: u64,
+        outcome: Outcome,
+        keep: bool,
+    },
+    /// One in a lane's hand is set aside for some milliseconds.
+    Park {
+        lane: usize,
+        n: usize,
+        wait: i64,
+    },
+    /// A lane asks when a parked event comes due, whether its bell was rung, and what was purged of what it
+    /// has in hand.
+    Ask {
+        lane: usize,
     },
     Sweep,
     Replay,
-    Clock(i64),
-    /// The process dies. The batch was being written: so much of it, in 256ths, is in the log, whose end may
-    /// be garbage.
+    /// A purge, of what is older than so many milliseconds.
+    Purge(Purge, Option<i64>),
+    Turn(usize, bool),
+    Clock(Jump),
+    /// The process dies while it does something. So much of that, in 256ths, is in the log, whose end may be
+    /// garbage.
     Crash {
-        batch: Vec<(u8, Option<u8>)>,
+        during: Box<Act>,
         kept: u64,
         garbage: bool,
     },
@@ -36,29 +73,119 @@ enum Act {
     /// A bit of a record changes, or of anything in the file.
     FlipRecord(usize, usize),
     FlipFile(u64, u8),
+    /// What is in quarantine can be read again.
+    Mend,
     /// The disk is full from now on, or has room again.
     Full(bool),
     /// Another process holds the database from now on, or lets it go.
     Busy(bool),
 }
 
-fn batch() -> impl Strategy<Value = Vec<(u8, Option<u8>)>> {
-    vec((0..8_u8, proptest::option::of(0..12_u8)), 1..5)
+/// Where the clock is set.
+#[derive(Clone, Copy, Debug)]
+enum Jump {
+    /// By so much.
+    By(i64),
+    /// Beside the time to which an event is parked.
+    ToParked { n: usize, by: i64 },
+    /// Beside the time at which an event becomes too old.
+    ToAgeMax { n: usize, by: i64 },
+}
+
+fn batch() -> impl Strategy<Value = Vec<New>> {
+    let site = || proptest::bool::weighted(0.3).prop_map(usize::from);
+    let id = || proptest::option::of(0..6_u8);
+    let few = vec((site(), 0..BUCKETS, id()), 1..5);
+    let many = (site(), 0..BUCKETS, id()).prop_map(|new| vec![new; MANY]);
+    let without_id = many.prop_map(|mut many| {
+        many.iter_mut().skip(1).for_each(|(_, _, id)| *id = None);
+        many
+    });
+    let new = |(site, bucket, id)| New { site, bucket, id };
+    let batch = prop_oneof![9 => few, 1 => without_id];
+    batch.prop_map(move |batch| batch.into_iter().map(new).collect())
+}
+
+fn jump() -> impl Strategy<Value = Jump> {
+    let edge = || -1..=1_i64;
+    let far = select(vec![AGE_MAX, HOUR, QUARANTINE_AGE_MAX]);
+    prop_oneof![
+        3 => (-90_000..90_000_i64).prop_map(Jump::By),
+        1 => (far, any::<bool>(), edge())
+            .prop_map(|(far, back, by)| Jump::By(if back { -far } else { far } + by)),
+        3 => (any::<usize>(), edge()).prop_map(|(n, by)| Jump::ToParked { n, by }),
+        // Beyond it, an event cannot be parked for so long.
+        1 => (any::<usize>(), edge()).prop_map(|(n, by)| Jump::ToParked { n, by: by - HOUR }),
+        2 => (any::<usize>(), edge()).prop_map(|(n, by)| Jump::ToAgeMax { n, by }),
+    ]
+}
+
+/// What changes the disk in one transaction.
+fn change() -> impl Strategy<Value = Act> {
+    use Outcome::{
+        Delivered, DroppedByPlausible, EngagementExpired, Expired, InvalidForPlausible, Unanswered,
+    };
+    let lane = || 0..LANES;
+    let which = prop_oneof![2 => Just(u64::MAX), 1 => Just(1), 2 => any::<u64>()];
+    let other = vec![
+        DroppedByPlausible,
+        InvalidForPlausible,
+        Unanswered,
+        Expired,
+        EngagementExpired,
+    ];
+    let outcome = prop_oneof![3 => Just(Delivered), 1 => select(other)];
+    let wait = prop_oneof![
+        3 => 1..100_000_i64,
+        1 => select(vec![-5, 0, 1, HOUR - 1, HOUR, HOUR + 1, i64::MAX])
+    ];
+    prop_oneof![
+        9 => batch().prop_map(Act::Append),
+        6 => (lane(), which, outcome, proptest::bool::weighted(0.2))
+            .prop_map(|(lane, which, outcome, keep)| Act::Settle { lane, which, outcome, keep }),
+        5 => (lane(), any::<usize>(), wait).prop_map(|(lane, n, wait)| Act::Park { lane, n, wait }),
+        1 => Just(Act::Replay),
+    ]
+}
+
+fn purge() -> impl Strategy<Value = Act> {
+    let older = proptest::option::of(prop_oneof![0..AGE_MAX, -1..=1_i64]);
+    let purge = (
+        proptest::option::of(select(SITES.to_vec())),
+        older,
+        proptest::bool::weighted(0.3),
+    );
+    purge.prop_map(|(site, older, quarantine)| {
+        let purge = Purge {
+            site: site.map(str::to_owned),
+            before: None,
+            quarantine,
+        };
+        Act::Purge(purge, older)
+    })
 }
 
 fn act() -> impl Strategy<Value = Act> {
-    let park = proptest::option::weighted(0.3, 0..100_000_i64);
+    let count = prop_oneof![3 => 1..6_usize, 1 => Just(32_usize)];
     prop_oneof![
-        8 => batch().prop_map(Act::Append),
-        6 => (0..3_usize, 1..6_usize, park).prop_map(|(lane, count, park)| Act::Deliver { lane, count, park }),
-        1 => Just(Act::Sweep),
-        1 => Just(Act::Replay),
-        2 => prop_oneof![-90_000..90_000_i64, -10_000_000..10_000_000_i64].prop_map(Act::Clock),
-        2 => (batch(), 0..=256_u64, any::<bool>())
-            .prop_map(|(batch, kept, garbage)| Act::Crash { batch, kept, garbage }),
-        1 => (0..3_usize).prop_map(|n| Act::Reopen([65_536, 1_200, 400][n])),
-        1 => (any::<usize>(), any::<usize>()).prop_map(|(n, bit)| Act::FlipRecord(n, bit)),
+        21 => change(),
+        12 => (0..LANES, proptest::bool::weighted(0.25), count)
+            .prop_map(|(lane, again, count)| Act::Take { lane, again, count }),
+        4 => (batch(), 0..LANES, 1..6_usize)
+            .prop_map(|(batch, lane, count)| Act::AppendMeanwhile { batch, lane, count }),
+        4 => (0..LANES).prop_map(|lane| Act::Ask { lane }),
+        2 => Just(Act::Sweep),
+        2 => purge(),
+        2 => (0..SITES.len(), proptest::bool::weighted(0.7)).prop_map(|(site, on)| Act::Turn(site, on)),
+        8 => jump().prop_map(Act::Clock),
+        2 => (change(), 0..=256_u64, any::<bool>()).prop_map(|(during, kept, garbage)| {
+            let during = Box::new(during);
+            Act::Crash { during, kept, garbage }
+        }),
+        1 => select(vec![65_536, 2_000, 400]).prop_map(Act::Reopen),
+        2 => (any::<usize>(), any::<usize>()).prop_map(|(n, bit)| Act::FlipRecord(n, bit)),
         1 => (any::<u64>(), 0..8_u8).prop_map(|(at, bit)| Act::FlipFile(at, bit)),
+        1 => Just(Act::Mend),
         1 => any::<bool>().prop_map(Act::Full),
         1 => any::<bool>().prop_map(Act::Busy),
     ]
@@ -81,7 +208,7 @@ fn run(threaded: bool, acts: &[Act]) {
 
 #[test]
 fn whatever_happens_nothing_acknowledged_is_lost_and_all_comes_in_order() {
-    let acts = (proptest::bool::weighted(0.1), vec(act(), 1..30));
+    let acts = (proptest::bool::weighted(0.2), vec(act(), 1..40));
     // 256 cases, or as many as PROPTEST_CASES says.
     let config = Config {
         failure_persistence: None,
@@ -97,69 +224,104 @@ fn whatever_happens_nothing_acknowledged_is_lost_and_all_comes_in_order() {
 
 #[test]
 fn what_was_found_once_does_not_come_back() {
-    let parked = |park| Act::Deliver {
-        lane: 1,
-        count: 2,
-        park: Some(park),
+    let new = |bucket| New {
+        site: 0,
+        bucket,
+        id: None,
     };
-    let two = || Act::Append(vec![(4, None), (4, None)]);
+    let two = || Act::Append(vec![new(4), new(4)]);
+    let take = |count| Act::Take {
+        lane: 0,
+        again: false,
+        count,
+    };
+    let again = |count| Act::Take {
+        lane: 0,
+        again: true,
+        count,
+    };
+    let settle = || Act::Settle {
+        lane: 0,
+        which: u64::MAX,
+        outcome: Outcome::Delivered,
+        keep: false,
+    };
+    let park = |wait| Act::Park { lane: 0, n: 0, wait };
+    let clock = |by| Act::Clock(Jump::By(by));
+    let check = |threaded, acts: &[Act]| run(threaded, acts);
     // An index without an entry for a row: only the check of the indices finds it before it is met.
-    run(
-        false,
-        &[two(), parked(0), Act::FlipFile(14_025_006_007_775_043_560, 3)],
-    );
+    let flipped = Act::FlipFile(14_025_006_007_775_043_560, 3);
+    check(false, &[two(), again(2), park(0), park(0), flipped]);
     // A batch cut off in the log, and one whose end is garbage.
     for (kept, garbage) in [(128, false), (256, true), (256, false)] {
-        let batch = vec![(1, Some(1)), (2, None)];
-        run(
-            false,
-            &[two(), Act::Crash { batch, kept, garbage }, parked(5_000)],
-        );
+        let during = Box::new(Act::Append(vec![
+            New {
+                id: Some(1),
+                ..new(1)
+            },
+            new(2),
+        ]));
+        let crash = Act::Crash {
+            during,
+            kept,
+            garbage,
+        };
+        check(false, &[two(), crash, again(2), park(5_000), park(5_000)]);
     }
     // Less room than there is already: it starts, takes nothing more and drains.
-    run(
+    check(
         true,
         &[two(), Act::Reopen(400), two(), Act::Reopen(65_536), two()],
     );
     // The clock is set back while an event is parked, and by as much as nothing is parked ahead.
     for back in [1, HOUR] {
-        let look = |park| Act::Deliver {
-            lane: 0,
-            count: 1,
-            park,
-        };
-        run(
+        let one = Act::Append(vec![new(0)]);
+        check(
             false,
             &[
-                Act::Append(vec![(0, None)]),
-                look(Some(1)),
-                look(None),
-                Act::Clock(-back),
-                look(None),
+                one,
+                again(1),
+                park(1),
+                again(1),
+                settle(),
+                clock(-back),
+                again(1),
+                settle(),
             ],
         );
     }
     // What a lane would be handed from memory expires, and the clock is set back.
-    let look = || Act::Deliver {
-        lane: 1,
-        count: 1,
-        park: None,
-    };
     let later = AGE_MAX + 1;
-    let swept = [look(), two(), Act::Clock(later), Act::Sweep];
-    run(false, &[&swept[..], &[look()]].concat());
-    run(false, &[&swept[..], &[Act::Clock(-later), look()]].concat());
+    let swept = [again(1), two(), clock(later), Act::Sweep];
+    check(false, &[&swept[..], &[again(1)]].concat());
+    check(false, &[&swept[..], &[clock(-later), again(1)]].concat());
+    // An event is parked after the clock was set back, until a time up to which all was told once; and one
+    // that was told is to come again, by that clock.
+    let set_back = [clock(50_000), again(2), clock(-40_000), park(1)];
+    check(
+        false,
+        &[&[two()], &set_back[..], &[clock(30_000), take(2)]].concat(),
+    );
+    let twice = [
+        clock(10_000),
+        take(2),
+        park(20_000),
+        clock(30_000),
+        take(2),
+        clock(-25_000),
+    ];
+    for between in [take(2), park(1)] {
+        let then = [between, clock(30_000), take(2)];
+        check(
+            false,
+            &[&[two(), two()], &set_back[..], &twice[..], &then[..]].concat(),
+        );
+    }
     // The clock runs ahead by more than an hour and back, with an event parked.
-    run(
+    let ahead = 8_000_000;
+    let back = [clock(-ahead), two(), take(2), park(1)];
+    check(
         true,
-        &[
-            two(),
-            Act::Clock(8_000_000),
-            two(),
-            parked(90_000),
-            Act::Clock(-8_000_000),
-            two(),
-            parked(1),
-        ],
+        &[&[two(), clock(ahead), two(), again(2), park(90_000)], &back[..]].concat(),
     );
 }

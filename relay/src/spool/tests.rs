@@ -7,6 +7,8 @@ use crate::switch::Switches;
 use serde_json::json;
 
 pub(crate) const SITE: &str = "panel.example.com";
+/// Another one, off unless a test turns it on.
+pub(crate) const OTHER_SITE: &str = "shop.example.com";
 /// When the tests begin.
 pub(crate) const START: i64 = 1_800_000_000_000;
 /// How long an event may wait in these tests, in milliseconds.
@@ -22,7 +24,7 @@ pub(crate) struct Desk {
 
 pub(crate) fn config(bytes_max: usize) -> Config {
     let text = format!(
-        "[upstream]\nurl = \"http://127.0.0.1:9\"\n[spool]\nage_max_s = {}\n[[site]]\ndomain = \"{SITE}\"\n",
+        "[upstream]\nurl = \"http://127.0.0.1:9\"\n[spool]\nage_max_s = {}\n[[site]]\ndomain = \"{SITE}\"\n[[site]]\ndomain = \"{OTHER_SITE}\"\n",
         AGE_MAX / 1000
     );
     let mut config = Config::parse("relay.toml", &text, std::path::Path::new("/"), &|_| None).unwrap();
@@ -81,8 +83,12 @@ impl Desk {
 }
 
 pub(crate) fn event(name: &str, bucket: u8) -> Scrubbed {
+    event_of(SITE, name, bucket)
+}
+
+pub(crate) fn event_of(site: &str, name: &str, bucket: u8) -> Scrubbed {
     let record = json!({
-        "v": 1, "site": SITE, "name": name, "page": "/", "props": [], "interactive": true,
+        "v": 1, "site": site, "name": name, "page": "/", "props": [], "interactive": true,
         "visitor": format!("2001:db8::{bucket:x}"),
     });
     Scrubbed::from_bytes(record.to_string().as_bytes()).unwrap()

@@ -1,14 +1,15 @@
-//! A Plausible that answers as it is told, and watches what it must never see.
+//! A Plausible that answers as it is told.
 
-use crate::forward::breaker;
+use super::watch::{Event, Sent, Watch};
+use crate::clock::{Clock, Moment};
 use crate::forward::traffic::Traffic;
 use crate::forward::transport::{Connection, Failure, Transport};
-use axum::http::{Method, Request, Response, StatusCode};
+use crate::store::Store;
+use axum::http::{Request, Response, StatusCode};
 use bytes::Bytes;
-use serde_json::Value;
 use std::cell::Cell;
 use std::collections::BTreeSet;
-use std::sync::{Arc, Mutex, MutexGuard, Weak};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 /// Most requests at once, as configured.
@@ -46,8 +47,8 @@ pub(super) enum Mood {
     /// Nobody listens.
     Refuses,
     Fails,
-    /// 429, with a Retry-After of so many seconds.
-    Busy(u16),
+    /// 429 with a Retry-After, after so many milliseconds.
+    Busy(RetryAfter, u16),
     /// It takes the event and breaks the connection.
     Breaks,
     Hangs,
@@ -55,6 +56,30 @@ pub(super) enum Mood {
     Stumbles,
     /// Answers 404 to everything.
     AnotherServer,
+}
+
+/// How `Retry-After` is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum RetryAfter {
+    Seconds(u32),
+    /// A date, so many seconds ahead or behind.
+    Date(i32),
+}
+
+impl RetryAfter {
+    /// The header at a time, and how long a rest it asks for.
+    fn header(self, now: Moment) -> (String, Duration) {
+        match self {
+            Self::Seconds(seconds) => (seconds.to_string(), Duration::from_secs(seconds.into())),
+            Self::Date(ahead) => {
+                // Whole seconds are all that can be written.
+                let at = Moment((now.0.div_euclid(1000) + i64::from(ahead)) * 1000);
+                let date = jiff::Timestamp::from_millisecond(at.0).unwrap();
+                let date = date.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
+                (date, at.since(now))
+            }
+        }
+    }
 }
 
 impl Mood {
@@ -67,53 +92,79 @@ impl Mood {
     }
 }
 
+/// How Plausible is asked whether it is well.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Health {
+    Answers,
+    /// There is nothing at that path.
+    IsMissing,
+    /// The configuration says not to ask.
+    IsNotAsked,
+}
+
+/// How the relay is set up.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Setup {
+    pub(super) health: Health,
+    /// What was sent and not answered is given up.
+    pub(super) drops_unknown: bool,
+}
+
+impl Setup {
+    pub(super) const USUAL: Self = Self {
+        health: Health::Answers,
+        drops_unknown: false,
+    };
+}
+
 /// The scripted server.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Script(Arc<Mutex<State>>);
+#[derive(Clone, Debug)]
+pub(super) struct Script {
+    state: Arc<Mutex<State>>,
+    /// The relay's, to see what waits.
+    store: Store,
+    setup: Setup,
+}
 
 #[derive(Debug)]
 struct State {
     mood: Mood,
-    is_off: bool,
-    traffic: Weak<Traffic>,
-    under_way: usize,
-    requests: u64,
     poison: BTreeSet<u64>,
-    /// Events with lower numbers were purged.
-    purged_before: u64,
-    /// Numbers of events that arrived, in the order of their first arrival, by visitor.
-    first: Vec<(String, u64)>,
-    taken: BTreeSet<u64>,
     /// Events that were taken, the same one again included.
     deliveries: u64,
-    broken: Option<String>,
-}
-
-impl Default for State {
-    fn default() -> Self {
-        Self {
-            mood: Mood::Well,
-            is_off: false,
-            traffic: Weak::new(),
-            under_way: 0,
-            requests: 0,
-            poison: BTreeSet::new(),
-            purged_before: 0,
-            first: Vec::new(),
-            taken: BTreeSet::new(),
-            deliveries: 0,
-            broken: None,
-        }
-    }
+    watch: Watch,
 }
 
 impl Script {
-    fn state(&self) -> MutexGuard<'_, State> {
-        self.0.lock().unwrap()
+    pub(super) fn new(setup: Setup, clock: Clock, store: Store) -> Self {
+        let state = State {
+            mood: Mood::Well,
+            poison: BTreeSet::new(),
+            deliveries: 0,
+            watch: Watch::new(clock, setup.health != Health::IsNotAsked),
+        };
+        Self {
+            state: Arc::new(Mutex::new(state)),
+            store,
+            setup,
+        }
     }
 
-    pub(super) fn watch(&self, traffic: &Arc<Traffic>) {
-        self.state().traffic = Arc::downgrade(traffic);
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap()
+    }
+
+    /// Does something with what is watched.
+    pub(super) fn watch<T>(&self, with: impl FnOnce(&mut Watch) -> T) -> T {
+        with(&mut self.state().watch)
+    }
+
+    /// Another relay begins.
+    pub(super) fn begin(&self, traffic: &Arc<Traffic>) {
+        self.watch(|watch| {
+            watch.traffic = Arc::downgrade(traffic);
+            watch.forget_wishes();
+        });
     }
 
     pub(super) fn set(&self, mood: Mood) {
@@ -122,14 +173,6 @@ impl Script {
 
     pub(super) fn mood(&self) -> Mood {
         self.state().mood
-    }
-
-    pub(super) fn set_off(&self, is_off: bool) {
-        self.state().is_off = is_off;
-    }
-
-    pub(super) fn forbid_before(&self, number: u64) {
-        self.state().purged_before = number;
     }
 
     pub(super) fn poison(&self, number: u64) {
@@ -141,11 +184,7 @@ impl Script {
     }
 
     pub(super) fn requests(&self) -> u64 {
-        self.state().requests
-    }
-
-    pub(super) fn taken(&self) -> BTreeSet<u64> {
-        self.state().taken.clone()
+        self.watch(|watch| watch.requests)
     }
 
     pub(super) fn deliveries(&self) -> u64 {
@@ -154,41 +193,62 @@ impl Script {
 
     /// What must never have happened, if it has.
     pub(super) fn broken(&self) -> Option<String> {
-        self.state().broken.clone()
+        self.watch(|watch| watch.broken.clone())
     }
 
-    fn arrive(&self, event: Option<(String, u64)>) -> (Mood, UnderWay) {
+    /// Whether an earlier event of the same visitor waits and is not parked.
+    async fn is_waited_for(&self, sent: Option<Sent>) -> bool {
+        let earlier = sent.map(|sent| self.watch(|watch| watch.before(sent.number)));
+        for seq in earlier.unwrap_or_default() {
+            let waits = "SELECT EXISTS (SELECT 1 FROM spool WHERE seq = ?1 AND not_before IS NULL)";
+            let waits = move |db: &rusqlite::Connection| db.query_row(waits, [seq], |row| row.get(0));
+            if self.store.run(waits).await.unwrap() {
+                return true;
+            }
+        }
+        false
+    }
+
+    async fn arrive(&self, sent: Option<Sent>) -> (Mood, UnderWay) {
+        let waits = self.is_waited_for(sent).await;
         let mut state = self.state();
-        state.requests += 1;
-        state.under_way += 1;
-        let breaker = state.traffic.upgrade().map(|traffic| traffic.standing().breaker);
-        let mut broken = None;
-        if state.is_off {
-            broken = Some("a request while the switch is off".to_owned());
-        } else if state.under_way > CONCURRENCY {
-            broken = Some(format!("{} requests at once", state.under_way));
-        } else if breaker == Some(breaker::State::Open) {
-            broken = Some("a request while the breaker is open".to_owned());
-        }
-        if let Some((visitor, number)) = event {
-            if number < state.purged_before {
-                broken = Some(format!("{number} was sent after it was purged"));
-            }
-            let mut seen = state.first.iter().filter(|(other, _)| *other == visitor);
-            if !seen.clone().any(|(_, other)| *other == number) {
-                if let Some((_, later)) = seen.find(|(_, other)| *other > number) {
-                    broken = Some(format!("{number} came after {later}"));
-                }
-                state.first.push((visitor, number));
-            }
-        }
-        state.broken = state.broken.take().or(broken);
+        state.watch.arrive(sent, waits);
         let mood = match state.mood {
-            Mood::Stumbles if state.requests.is_multiple_of(3) => Mood::Fails,
+            Mood::Stumbles if state.watch.requests.is_multiple_of(3) => Mood::Fails,
             Mood::Stumbles => Mood::Well,
             mood => mood,
         };
         (mood, UnderWay(self.clone()))
+    }
+
+    /// Plausible counts the event.
+    fn take(&self, sent: Option<Sent>) {
+        if sent.is_some() {
+            self.state().deliveries += 1;
+        }
+        self.note(sent, |event| event.is_taken = true);
+    }
+
+    /// The answer says that the event need not come again.
+    fn settle(&self, sent: Option<Sent>) {
+        self.note(sent, |event| event.is_over = true);
+    }
+
+    fn note(&self, sent: Option<Sent>, note: impl FnOnce(&mut Event)) {
+        let event = sent.map(|sent| sent.number);
+        self.watch(|watch| {
+            event
+                .and_then(|number| watch.events.get_mut(&number))
+                .map(note)
+                .unwrap_or_default();
+        });
+    }
+
+    /// There will be no answer.
+    fn lose(&self, sent: Option<Sent>) {
+        if self.setup.drops_unknown {
+            self.settle(sent);
+        }
     }
 }
 
@@ -197,7 +257,7 @@ struct UnderWay(Script);
 
 impl Drop for UnderWay {
     fn drop(&mut self) {
-        self.0.state().under_way -= 1;
+        self.0.watch(|watch| watch.under_way -= 1);
     }
 }
 
@@ -211,18 +271,13 @@ impl Transport for Script {
 
 impl Connection for Script {
     async fn send(&mut self, request: Request<Bytes>) -> Result<Response<Bytes>, Failure> {
-        let event = (request.method() == Method::POST).then(|| {
-            let body: Value = serde_json::from_slice(request.body()).unwrap();
-            let visitor = request.headers()["x-plausible-ip"].to_str().unwrap().to_owned();
-            (visitor, body["props"]["n"].as_u64().unwrap())
-        });
-        let number = event.as_ref().map(|(_, number)| *number);
-        let (mood, _under_way) = self.arrive(event);
+        let sent = Sent::read(&request);
+        let (mood, _under_way) = self.arrive(sent).await;
         if mood == Mood::Refuses {
             return Err(Failure::Unreachable);
         }
         tokio::time::sleep(Duration::from_millis(2)).await;
-        let is_poison = number.is_some_and(|number| self.state().poison.contains(&number));
+        let is_poison = sent.is_some_and(|sent| self.state().poison.contains(&sent.number));
         let answer = |status: u16, header: Option<(&'static str, String)>| {
             let mut answer = Response::builder().status(StatusCode::from_u16(status).unwrap());
             if let Some((name, value)) = header {
@@ -230,36 +285,42 @@ impl Connection for Script {
             }
             Ok(answer.body(Bytes::new()).unwrap())
         };
-        let take = || {
-            if let Some(number) = number {
-                let mut state = self.state();
-                state.taken.insert(number);
-                state.deliveries += 1;
-            }
-        };
         match mood {
             Mood::Hangs => {
                 tokio::time::sleep(TIMEOUT).await;
+                self.lose(sent);
                 Err(Failure::TimedOut)
             }
             Mood::Fails => answer(500, None),
-            Mood::Busy(seconds) => answer(429, Some(("retry-after", seconds.to_string()))),
+            Mood::Busy(retry_after, millis) => {
+                tokio::time::sleep(Duration::from_millis(millis.into())).await;
+                let (header, asked) = self.watch(|watch| retry_after.header(watch.clock.now()));
+                self.watch(|watch| watch.leave_alone_for(asked));
+                answer(429, Some(("retry-after", header)))
+            }
             Mood::AnotherServer => answer(404, None),
-            _ if number.is_none() => answer(200, None),
+            _ if sent.is_none() && self.setup.health == Health::IsMissing => answer(404, None),
+            _ if sent.is_none() => answer(200, None),
             _ if is_poison => answer(500, None),
             Mood::Breaks => {
-                take();
+                self.take(sent);
+                self.lose(sent);
                 Err(Failure::Unknown)
             }
-            Mood::Dropped => answer(202, Some(("x-plausible-dropped", "1".into()))),
-            Mood::Invalid => answer(400, None),
-            Mood::Slow(millis) => {
-                tokio::time::sleep(Duration::from_millis(millis.into())).await;
-                take();
-                answer(202, None)
+            Mood::Dropped => {
+                self.settle(sent);
+                answer(202, Some(("x-plausible-dropped", "1".into())))
             }
-            Mood::Well | Mood::Refuses | Mood::Stumbles => {
-                take();
+            Mood::Invalid => {
+                self.settle(sent);
+                answer(400, None)
+            }
+            Mood::Slow(_) | Mood::Well | Mood::Refuses | Mood::Stumbles => {
+                if let Mood::Slow(millis) = mood {
+                    tokio::time::sleep(Duration::from_millis(millis.into())).await;
+                }
+                self.take(sent);
+                self.settle(sent);
                 answer(202, None)
             }
         }

@@ -1,10 +1,11 @@
 //! A relay's delivery, its disk and its clock, and the books of what was taken.
 
 use super::Op;
-use super::script::{CONCURRENCY, Mood, Script, random};
+use super::script::{CONCURRENCY, Health, Mood, Script, Setup, random};
+use super::watch::{Event, SITES, Watch};
 use crate::clock::{Clock, Moment};
 use crate::config::Config;
-use crate::forward::Forwarder;
+use crate::forward::{Forwarder, breaker};
 use crate::guard::Scrubbed;
 use crate::metrics::Metrics;
 use crate::spool::{Incoming, Purge, Spool};
@@ -13,19 +14,22 @@ use crate::switch::Switches;
 use proptest::prelude::*;
 use relay_event::Outcome;
 use serde_json::json;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-const SITE: &str = "panel.example.com";
 /// Fewer than there are buckets, so that visitors share lanes.
 const LANES: usize = 8;
-/// How long everything that waits may take to be settled once Plausible is well and nothing is poison: the
-/// longest Retry-After that the scripts have, the longest an event is set aside, twice, and some breath.
-const DRAIN_MAX: Duration = Duration::from_secs(300 + 2 * 3600 + 600);
+/// How long Plausible may be left alone after all is well: the longest Retry-After that is believed, the
+/// longest wait of the breaker, and some breath.
+const REST_MAX: Duration = Duration::from_secs(3600 + 60 + 60);
+/// How long what waits may take then, but for what is set aside.
+const SEND_MAX: Duration = Duration::from_secs(120);
+/// How long that may take: the longest an event is set aside, twice, and some breath.
+const DRAIN_MAX: Duration = Duration::from_secs(2 * 3600 + 600);
 
 /// Time goes by in such steps, and a disk that refused for a whole one takes again after it: the relay tries
 /// it every second, which costs the simulation most of its time and shows nothing new.
@@ -45,9 +49,8 @@ pub(super) struct World {
     store: Store,
     relay: Option<Running>,
     next: u64,
-    /// Events that were taken and are on the books, and how many purges there had been then.
-    taken: BTreeMap<u64, u32>,
-    purges: u32,
+    /// Events that are on the books, as far as they were stored.
+    stored: u64,
     /// Events that the disk refused.
     refused: u64,
     disk_refuses: bool,
@@ -65,26 +68,46 @@ struct Running {
 }
 
 impl World {
-    pub(super) async fn start() -> Self {
+    pub(super) async fn start(setup: Setup) -> Self {
+        let when_unknown = if setup.drops_unknown { "drop" } else { "retry" };
+        let health_path = match setup.health {
+            Health::IsNotAsked => "",
+            Health::Answers | Health::IsMissing => "/api/health",
+        };
+        let [first, second] = SITES;
         let text = format!(
-            "plan = \"plan.toml\"\n[upstream]\nurl = \"http://127.0.0.1:9\"\nconcurrency = {CONCURRENCY}\n[[site]]\ndomain = \"{SITE}\"\n"
+            r#"
+            plan = "plan.toml"
+            [upstream]
+            url = "http://127.0.0.1:9"
+            concurrency = {CONCURRENCY}
+            when_unknown = "{when_unknown}"
+            health_path = "{health_path}"
+            [[site]]
+            domain = "{first}"
+            [[site]]
+            domain = "{second}"
+            "#
         );
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests");
+        let clock = Clock::going_from(Moment(1_800_000_000_000));
+        let store = Store::inline(store::open_in_memory().unwrap());
         let mut world = Self {
-            script: Script::default(),
-            clock: Clock::going_from(Moment(1_800_000_000_000)),
+            script: Script::new(setup, clock.clone(), store.clone()),
+            clock,
             config: Config::parse("relay.toml", &text, &folder, &|_| None).unwrap(),
-            store: Store::inline(store::open_in_memory().unwrap()),
+            store,
             relay: None,
             next: 0,
-            taken: BTreeMap::new(),
-            purges: 0,
+            stored: 0,
             refused: 0,
             disk_refuses: false,
             ended: BTreeMap::new(),
         };
         world.start_relay().await;
-        world.apply(Op::Turn(true)).await;
+        for site in 0..SITES.len() {
+            world.apply(Op::Turn(site, true)).await;
+        }
         world
     }
 
@@ -115,7 +138,8 @@ impl World {
         .await
         .unwrap();
         // Off that could not be recorded lasts as long as its relay.
-        self.script.set_off(!switches.site(SITE).unwrap().is_on());
+        let is_off = SITES.map(|site| !switches.site(site).unwrap().is_on());
+        self.script.watch(|watch| watch.is_off = is_off);
         let forwarder = Forwarder::new(
             config,
             self.script.clone(),
@@ -126,7 +150,7 @@ impl World {
             random,
         );
         let forwarder = Arc::new(forwarder.unwrap());
-        self.script.watch(&forwarder.traffic());
+        self.script.begin(&forwarder.traffic());
         let stop = CancellationToken::new();
         self.relay = Some(Running {
             metrics,
@@ -150,6 +174,10 @@ impl World {
         let _ = tokio::join!(relay.forwarding, relay.keeping);
         // What was aborted is dropped when it is next looked at.
         tokio::time::sleep(Duration::from_millis(1)).await;
+        if !in_order || self.disk_refuses {
+            // What was answered and not noted comes again.
+            self.script.watch(Watch::allow_again);
+        }
         let counts = relay.metrics.ledger.counts();
         assert_eq!(counts.difference(), 0);
         for outcome in Outcome::ALL {
@@ -158,41 +186,43 @@ impl World {
     }
 
     pub(super) async fn apply(&mut self, op: Op) {
+        self.script.watch(Watch::let_expire);
         match op {
             Op::Append { visitor, events } => {
                 for _ in 0..events {
-                    self.append(visitor).await;
+                    self.append(visitor, false).await;
                 }
             }
+            Op::Engage { visitor } => self.append(visitor, true).await,
             Op::Poison { visitor } => {
                 self.script.poison(self.next);
-                self.append(visitor).await;
+                self.append(visitor, false).await;
             }
             Op::Plausible(mood) => self.script.set(mood),
             Op::Wait(seconds) => self.wait(Duration::from_secs(seconds.into())).await,
-            Op::Turn(true) => {
-                self.script.set_off(false);
-                let turned = self.relay().switches.turn(SITE, true, "test").await;
-                // Not before what waited when it was turned off is purged.
-                assert!(turned.is_ok() || self.disk_refuses, "{turned:?}");
-                self.script.set_off(turned.is_err());
-            }
-            Op::Turn(false) => {
-                let turned = self.relay().switches.turn(SITE, false, "test").await;
-                // Off it is; what waits is purged as soon as the disk takes that.
-                assert!(turned.is_ok() || self.disk_refuses, "{turned:?}");
-                self.purges += 1;
-                self.script.set_off(true);
-            }
+            Op::Turn(site, on) => self.turn(site, on).await,
             Op::Disk { takes } => self.set_disk(takes).await,
-            Op::Purge => {
-                let purged = self.relay().spool.purge(Purge::default()).await;
+            Op::Purge { site, older } => {
+                let before = older.map(|older| Moment(self.clock.now().0 - i64::from(older) * 1000));
+                let purge = Purge {
+                    site: site.map(|site| SITES[site].to_owned()),
+                    before,
+                    quarantine: false,
+                };
+                let purged = self.relay().spool.purge(purge).await;
                 assert!(purged.is_ok() || self.disk_refuses, "{purged:?}");
                 if purged.is_ok() {
-                    self.purges += 1;
-                    self.script.forbid_before(self.next);
+                    self.note_purge(|event| {
+                        site.is_none_or(|site| site == event.site)
+                            && before.is_none_or(|before| event.stored_at < before)
+                    });
                 }
             }
+            Op::Replay => {
+                let replayed = self.relay().spool.replay().await;
+                assert!(replayed.is_ok() || self.disk_refuses, "{replayed:?}");
+            }
+            Op::Sweep => self.sweep().await,
             Op::Restart { in_order } => {
                 self.stop_relay(in_order).await;
                 // A relay does not start on a disk that takes nothing.
@@ -202,10 +232,38 @@ impl World {
             Op::Jump(seconds) => {
                 let now = self.clock.now();
                 self.clock.set(Moment(now.0 + i64::from(seconds) * 1000));
+                self.script.watch(Watch::let_expire);
             }
         }
         // So that what was made possible begins.
         tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+
+    async fn turn(&mut self, site: usize, on: bool) {
+        let was_off = !self.relay().switches.site(SITES[site]).unwrap().is_on();
+        if on {
+            self.script.watch(|watch| watch.is_off[site] = false);
+        }
+        let turned = self.relay().switches.turn(SITES[site], on, "test").await;
+        // Off it is, but nothing is purged when the disk refuses.
+        assert!(turned.is_ok() || self.disk_refuses, "{turned:?}");
+        let is_off = !self.relay().switches.site(SITES[site]).unwrap().is_on();
+        self.script.watch(|watch| watch.is_off[site] = is_off);
+        match turned {
+            // On only once that is made up for which an "off" before it could not do.
+            Ok(_) if !on || was_off => self.note_purge(|event| event.site == site),
+            Ok(_) => {}
+            // What was answered and could not be noted was to be purged; it comes again if nobody does that.
+            Err(_) => self.script.watch(Watch::allow_again),
+        }
+    }
+
+    /// Those that fit must not be sent any more.
+    fn note_purge(&self, fits: impl Fn(&Event) -> bool) {
+        self.script.watch(|watch| {
+            let purged = watch.events.values_mut().filter(|event| fits(event));
+            purged.for_each(|event| event.is_purged = true);
+        });
     }
 
     async fn set_disk(&mut self, takes: bool) {
@@ -231,34 +289,59 @@ impl World {
                 !mood.is_outage() || requests <= most,
                 "{requests} requests in {step:?} of {mood:?}, after {fresh} events"
             );
-            let swept = self.relay().spool.sweep().await;
-            assert!(swept.is_ok() || self.disk_refuses, "{swept:?}");
+            self.sweep().await;
             if step == STEP {
                 self.set_disk(true).await;
             }
         }
     }
 
-    async fn append(&mut self, visitor: u8) {
+    async fn sweep(&self) {
+        let swept = self.relay().spool.sweep().await;
+        assert!(swept.is_ok() || self.disk_refuses, "{swept:?}");
+    }
+
+    async fn append(&mut self, visitor: u8, is_engagement: bool) {
         let relay = self.relay();
-        let number = self.next;
-        let Some(permit) = relay.switches.site(SITE).unwrap().permit().await else {
+        let (number, site) = (self.next, site_of(visitor));
+        let Some(permit) = relay.switches.site(SITES[site]).unwrap().permit().await else {
             return;
         };
-        let record = json!({
-            "v": 1, "site": SITE, "name": "Load", "page": "/home", "props": [["n", number]],
+        let mut record = json!({
+            "v": 1, "site": SITES[site], "name": "Load", "page": "/home", "props": [["n", number]],
             "interactive": true, "visitor": format!("2001:db8::{visitor:x}"),
         });
+        if is_engagement {
+            // Its time on the page is its number, since it has no properties.
+            record["name"] = "engagement".into();
+            record["props"] = json!([]);
+            record["engagement"] = json!({ "ms": number, "scroll_depth": 50 });
+        }
         let incoming = Incoming {
             scrubbed: Scrubbed::from_bytes(record.to_string().as_bytes()).unwrap(),
             id: None,
             ticket: relay.metrics.ledger.receive(1).remove(0),
             permit: Arc::new(permit),
         };
+        let event = Event::new(site, visitor, self.clock.now(), is_engagement);
+        // Before it is stored: it may be sent before that is known here.
+        self.script.watch(|watch| watch.events.insert(number, event));
         if relay.spool.append(vec![incoming]).await == [None] {
-            self.taken.insert(number, self.purges);
+            let newest = |db: &rusqlite::Connection| {
+                let sequence = "SELECT seq FROM sqlite_sequence WHERE name = 'spool'";
+                db.query_row(sequence, [], |row| row.get(0))
+            };
+            let seq = self.store.run(newest).await.unwrap();
+            self.script.watch(|watch| {
+                watch
+                    .events
+                    .entry(number)
+                    .and_modify(|event| event.seq = Some(seq));
+            });
+            self.stored += 1;
         } else {
             assert!(self.disk_refuses);
+            self.script.watch(|watch| watch.events.remove(&number));
             self.refused += 1;
         }
         self.next += 1;
@@ -283,34 +366,72 @@ impl World {
         self.script.set(Mood::Well);
         self.script.heal();
         self.set_disk(true).await;
+        for (site, domain) in SITES.iter().enumerate() {
+            if !self.relay().switches.site(domain).unwrap().is_on() {
+                // Whoever was told that it could not be recorded tries again.
+                self.apply(Op::Turn(site, false)).await;
+            }
+        }
+        let rested = tokio::time::Instant::now() + REST_MAX;
+        // What is under way comes back first, and may bring a Retry-After.
+        self.wait(Duration::from_secs(20)).await;
+        while tokio::time::Instant::now() < rested && !self.may_send() {
+            self.wait(Duration::from_secs(20)).await;
+        }
+        self.wait(SEND_MAX).await;
+        prop_assert_eq!(self.unsent().await, 0, "of {} that wait", self.waiting());
         self.wait(DRAIN_MAX).await;
-        prop_assert_eq!(
-            self.waiting(),
-            0,
-            "events still wait {:?} after all was well",
-            DRAIN_MAX
-        );
+        prop_assert_eq!(self.waiting(), 0, "{:?} after all was well", DRAIN_MAX);
         prop_assert_eq!(self.broken(), None);
         self.stop_relay(true).await;
-        let arrived = self.script.taken();
         let ended = |label: &str| -> u64 {
             let group = self.ended.iter().filter(|((outcome, _), _)| *outcome == label);
             group.map(|(_, count)| count).sum()
         };
         prop_assert_eq!(ended("lost"), 0);
-        // Gone at the latest when the switch was next turned off or what waits was purged; other endings are counted one by one.
-        let missing = self.taken.iter().filter(|(number, _)| !arrived.contains(number));
-        let missing = missing.filter(|(_, purges)| **purges == self.purges).count();
+        // Delivered or purged; other endings are counted one by one.
+        let missing = self.script.watch(|watch| {
+            let missing = watch
+                .events
+                .values()
+                .filter(|event| !event.is_taken && !event.is_purged);
+            missing.count() as u64
+        });
         let counted = ended("expired") + ended("rejected");
-        prop_assert!(
-            missing as u64 <= counted,
-            "{} missing, {} counted",
-            missing,
-            counted
-        );
+        prop_assert!(missing <= counted, "{} missing, {} counted", missing, counted);
         // Each event on the books ended exactly once.
         let all: u64 = self.ended.values().sum();
-        prop_assert_eq!(all, self.taken.len() as u64 + self.refused, "{:?}", self.ended);
+        prop_assert_eq!(all, self.stored + self.refused, "{:?}", self.ended);
         Ok(())
     }
+
+    /// How many events wait to be sent for the first time, or again, and are not set aside. One that was settled
+    /// and could not be noted has time until its lane looks again by itself.
+    async fn unsent(&self) -> usize {
+        let waiting = |db: &rusqlite::Connection| {
+            let mut waiting = db.prepare("SELECT seq FROM spool WHERE not_before IS NULL")?;
+            let rows = waiting.query_map([], |row| row.get(0))?;
+            rows.collect::<rusqlite::Result<BTreeSet<i64>>>()
+        };
+        let waiting = self.store.run(waiting).await.unwrap();
+        self.script.watch(|watch| {
+            let open = watch.events.values().filter(|event| !event.is_over);
+            open.filter(|event| event.seq.is_some_and(|seq| waiting.contains(&seq)))
+                .count()
+        })
+    }
+
+    /// Plausible is known to be well, or there is nothing to ask it for.
+    fn may_send(&self) -> bool {
+        let is_closed = self.script.watch(|watch| {
+            let traffic = watch.traffic.upgrade();
+            traffic.is_some_and(|traffic| traffic.standing().breaker == breaker::State::Closed)
+        });
+        is_closed || self.waiting() == 0
+    }
+}
+
+/// The later visitors are the second site's. Some of them share a lane with the first one's.
+fn site_of(visitor: u8) -> usize {
+    usize::from(usize::from(visitor) >= LANES)
 }

@@ -1,28 +1,15 @@
-//! A spool on a disk, and what should be in it.
+//! A spool on a disk, somebody who reads it lane by lane, and what should be in it.
 
-use super::Act;
+use super::reference::{Expected, HOUR, LANES, New, Reference, SITES};
+use super::{Act, Jump};
 use crate::clock::{Clock, Moment};
-use crate::spool::tests::{AGE_MAX, Desk, SITE, START, event};
-use crate::spool::{Incoming, ROW_OVERHEAD, record, rows};
+use crate::spool::tests::{AGE_MAX, Desk, START};
+use crate::spool::{Incoming, Purge, record, rows};
 use crate::store::{self, Store, Writer};
 use relay_event::{EventId, Outcome};
-use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use tempfile::TempDir;
-
-/// An event that should wait.
-#[derive(Clone, Debug)]
-pub(super) struct Expected {
-    pub(super) name: String,
-    pub(super) bucket: u8,
-    pub(super) stored_at: i64,
-    pub(super) not_before: Option<i64>,
-    pub(super) flipped: bool,
-}
-
-pub(super) const LANES: usize = 3;
-pub(super) const HOUR: i64 = 3_600_000;
 
 pub(super) struct World {
     pub(super) folder: TempDir,
@@ -31,13 +18,43 @@ pub(super) struct World {
     pub(super) writer: Option<Writer>,
     pub(super) threaded: bool,
     pub(super) clock: Clock,
-    pub(super) bytes_max: usize,
-    /// What waits, by number.
-    pub(super) waiting: BTreeMap<i64, Expected>,
-    pub(super) seen: BTreeMap<u8, i64>,
+    pub(super) reference: Reference,
+    pub(super) readers: [Reader; LANES],
     pub(super) busy: Option<rusqlite::Connection>,
     pub(super) full: bool,
     pub(super) next: usize,
+}
+
+/// Who reads a lane, as a forwarder's lane does.
+#[derive(Debug, Default)]
+pub(super) struct Reader {
+    /// The highest number it was given.
+    pub(super) done: i64,
+    pub(super) hand: Vec<InHand>,
+}
+
+/// A batch that is about to be stored, and what it should be answered.
+struct Batch {
+    new: Vec<(New, Expected)>,
+    incoming: Vec<Incoming>,
+    foretold: Vec<Option<Outcome>>,
+}
+
+/// What it was given and has not settled, or means to settle again.
+#[derive(Debug)]
+pub(super) struct InHand {
+    pub(super) seq: i64,
+    pub(super) site: usize,
+    /// What was read with it; `None` after a restart, when nothing may be asked with it any more.
+    pub(super) purges: Option<u64>,
+    /// Who deleted it since then.
+    pub(super) gone: Option<Gone>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Gone {
+    Operator,
+    Switch,
 }
 
 pub(super) fn temporary() -> TempDir {
@@ -56,19 +73,26 @@ impl World {
             writer: None,
             threaded,
             clock: Clock::standing_at(Moment(START)),
-            bytes_max: 65_536,
-            waiting: BTreeMap::new(),
-            seen: BTreeMap::new(),
+            reference: Reference::empty(START),
+            readers: Default::default(),
             busy: None,
             full: false,
             next: 0,
         };
         world.open().await;
+        for site in 0..SITES.len() {
+            world.turn(site, true).await;
+        }
         world
     }
 
     pub(super) fn desk(&self) -> &Desk {
         self.desk.as_ref().unwrap()
+    }
+
+    /// Whether something is in the way of a change.
+    pub(super) fn is_hindered(&self) -> bool {
+        self.full || self.busy.is_some()
     }
 
     /// Starts on the folder as `serve` does.
@@ -82,10 +106,14 @@ impl World {
         } else {
             Store::inline(db)
         };
-        let desk = Desk::open(store.clone(), &self.clock, self.bytes_max, LANES).await;
-        desk.switches.turn(SITE, true, "test").await.unwrap();
+        let bytes_max = self.reference.bytes_max;
+        let desk = Desk::open(store.clone(), &self.clock, bytes_max, LANES).await;
         (self.desk, self.store, self.full) = (Some(desk), Some(store), false);
-        self.sweep();
+        self.reference.start();
+        for reader in &mut self.readers {
+            reader.done = 0;
+            reader.hand.iter_mut().for_each(|event| event.purges = None);
+        }
     }
 
     pub(super) async fn close(&mut self) {
@@ -95,216 +123,200 @@ impl World {
         }
     }
 
-    /// What a sweep takes: from the oldest up to the first that is young enough.
-    fn sweep(&mut self) {
-        let now = self.clock.now().0;
-        let young = self
-            .waiting
-            .iter()
-            .find(|(_, event)| event.stored_at >= now - AGE_MAX);
-        let first = young.map_or(i64::MAX, |(seq, _)| *seq);
-        self.waiting = self.waiting.split_off(&first);
-        self.seen.retain(|_, at| *at >= now - HOUR);
+    /// An act that changes the disk went as it should, or something was in its way.
+    fn is_done<T: std::fmt::Debug, E: std::fmt::Debug>(&self, result: Result<T, E>) -> Option<T> {
+        assert!(
+            result.is_ok() || self.is_hindered(),
+            "nothing is in the way: {result:?}"
+        );
+        result.ok()
     }
 
-    pub(super) async fn append(
-        &mut self,
-        batch: &[(u8, Option<u8>)],
-    ) -> (Vec<Expected>, Vec<Option<Outcome>>) {
-        let desk = self.desk();
-        let permit = Arc::new(desk.switches.site(SITE).unwrap().permit().await.unwrap());
-        let mut expected = Vec::new();
-        let mut incoming = Vec::new();
-        for (n, (bucket, id)) in batch.iter().enumerate() {
-            let name = format!("E{}", self.next + n);
+    /// A batch, without what is for sites that are off: nobody has leave to store that.
+    async fn prepare(&mut self, batch: &[New]) -> Batch {
+        let is_on = self.reference.is_on;
+        let batch: Vec<New> = batch.iter().copied().filter(|new| is_on[new.site]).collect();
+        let (mut events, mut incoming) = (Vec::new(), Vec::new());
+        for new in &batch {
+            let event = Expected::new(format!("E{}", self.next), *new, self.clock.now().0);
+            self.next += 1;
+            let desk = self.desk();
+            let permit = desk.switches.site(SITES[new.site]).unwrap().permit().await;
             incoming.push(Incoming {
-                scrubbed: event(&name, *bucket),
-                id: id.map(|id| EventId([id; 16])),
+                scrubbed: event.event(),
+                id: new.id.map(|id| EventId([id; 16])),
                 ticket: desk.metrics.ledger.receive(1).remove(0),
-                permit: Arc::clone(&permit),
+                permit: Arc::new(permit.expect("it is on")),
             });
-            expected.push(Expected {
-                name,
-                bucket: *bucket,
-                stored_at: self.clock.now().0,
-                not_before: None,
-                flipped: false,
-            });
+            events.push(event);
         }
-        let outcomes = desk.spool.append(incoming).await;
-        self.next += batch.len();
-        (expected, outcomes)
+        let foretold = self.reference.foretell(&batch, &events);
+        Batch {
+            new: batch.into_iter().zip(events).collect(),
+            incoming,
+            foretold,
+        }
     }
 
-    /// What an append should have answered where nothing is in its way.
-    fn foretell(&self, batch: &[(u8, Option<u8>)], events: &[Expected]) -> Vec<Option<Outcome>> {
-        let stored = self.desk().metrics.ledger.counts().spool_bytes;
-        let mut left = (self.bytes_max as u64).saturating_sub(stored);
-        let mut seen: Vec<u8> = self.seen.keys().copied().collect();
-        let mut answers = Vec::new();
-        for ((bucket, id), expected) in batch.iter().zip(events) {
-            let record = event(&expected.name, *bucket).to_bytes().len() + record::Row::HEADER;
-            let bytes = record as u64 + ROW_OVERHEAD;
-            answers.push(match id {
-                _ if bytes > left => Some(Outcome::SpoolFull),
-                Some(id) if seen.contains(id) => Some(Outcome::Duplicate),
-                id => {
-                    seen.extend(id);
-                    left -= bytes;
-                    None
-                }
-            });
-        }
-        answers
+    async fn append(&mut self, batch: &[New]) {
+        let mut batch = self.prepare(batch).await;
+        let incoming = std::mem::take(&mut batch.incoming);
+        let outcomes = self.desk().spool.append(incoming).await;
+        self.note(batch, &outcomes);
     }
 
-    /// Notes what was stored under the numbers it got.
-    pub(super) fn note(
-        &mut self,
-        batch: &[(u8, Option<u8>)],
-        events: Vec<Expected>,
-        outcomes: &[Option<Outcome>],
-    ) {
+    /// A batch is stored while a lane takes.
+    async fn append_meanwhile(&mut self, batch: &[New], lane: usize, count: usize) {
+        let mut batch = self.prepare(batch).await;
+        let incoming = std::mem::take(&mut batch.incoming);
+        let (spool, after) = (&self.desk().spool, self.readers[lane].done);
+        let (outcomes, taken) = tokio::join!(spool.append(incoming), spool.take(lane, after, count));
+        let before = self.reference.highest;
+        self.note(batch, &outcomes);
+        self.judge(lane, after, count, taken, before);
+    }
+
+    /// What was answered is as foretold, and what was stored is there.
+    fn note(&mut self, batch: Batch, outcomes: &[Option<Outcome>]) {
+        let Batch { new, foretold, .. } = batch;
+        let refused = vec![Some(Outcome::SpoolUnavailable); new.len()];
+        assert!(
+            outcomes == foretold || (self.is_hindered() && outcomes == refused),
+            "{outcomes:?}, not {foretold:?}"
+        );
         let numbers = numbers(self.folder.path());
-        for ((event, (_, id)), outcome) in events.into_iter().zip(batch).zip(outcomes) {
-            if outcome.is_none() {
-                let seq = numbers
-                    .iter()
-                    .find(|(_, name)| name.as_ref() == Some(&event.name));
-                let (seq, _) =
-                    seq.unwrap_or_else(|| panic!("{} was acknowledged and is not there", event.name));
-                if let Some(id) = id {
-                    self.seen.insert(*id, event.stored_at);
+        for ((new, event), outcome) in new.into_iter().zip(outcomes) {
+            match outcome {
+                Some(outcome) => self.reference.count(*outcome, 1),
+                None => {
+                    let seq = number_of(&numbers, &event.name);
+                    let seq =
+                        seq.unwrap_or_else(|| panic!("{} was acknowledged and is not there", event.name));
+                    self.reference.store(seq, new, event);
                 }
-                self.waiting.insert(*seq, event);
             }
         }
     }
 
-    /// What a look into a lane from its beginning gives, and what it finds unreadable.
-    fn due(&self, lane: usize, count: usize) -> (Vec<i64>, Vec<i64>) {
+    async fn sweep(&mut self) {
+        let swept = self.desk().spool.sweep().await;
+        if self.is_done(swept).is_some() {
+            self.reference.sweep();
+        } else if self.busy.is_none() {
+            // On a full disk the one may be taken and the other not.
+            let old = self.clock.now().0 - HOUR;
+            let db = store::open_to_look(self.folder.path()).unwrap();
+            let sql = "SELECT EXISTS (SELECT 1 FROM seen_ids WHERE at < ?1)";
+            if !db.query_row(sql, [old], |row| row.get::<_, bool>(0)).unwrap() {
+                self.reference.forget_ids();
+            }
+        }
+    }
+
+    async fn replay(&mut self) {
+        let replayed = self.desk().spool.replay().await;
+        if let Some(replayed) = self.is_done(replayed) {
+            let numbers = numbers(self.folder.path());
+            let want = self.reference.replay(|name| number_of(&numbers, name));
+            let got = [
+                replayed.replayed,
+                replayed.too_old,
+                replayed.no_room,
+                replayed.unreadable,
+            ];
+            assert_eq!(got, want, "what came of those in quarantine");
+        }
+    }
+
+    async fn purge(&mut self, purge: Purge) {
+        let purged = self.desk().spool.purge(purge.clone()).await;
+        if let Some(purged) = self.is_done(purged) {
+            let gone = self.reference.purge(&purge);
+            assert_eq!(purged.events, gone.len() as u64);
+            self.mark_gone(&gone, Gone::Operator);
+        }
+    }
+
+    pub(super) async fn turn(&mut self, site: usize, on: bool) {
+        let was_on = self.reference.is_on[site];
+        let turned = self.desk().switches.turn(SITES[site], on, "test").await;
+        self.reference.is_on[site] = on && (was_on || turned.is_ok());
+        if self.is_done(turned).is_some() && (!on || !was_on) {
+            self.reference.recorded[site] = on;
+            if !on {
+                let gone = self.reference.purge_site(site);
+                self.mark_gone(&gone, Gone::Switch);
+            }
+        }
+    }
+
+    fn mark_gone(&mut self, gone: &[i64], why: Gone) {
+        for event in self.readers.iter_mut().flat_map(|reader| &mut reader.hand) {
+            if gone.contains(&event.seq) {
+                event.gone = Some(why);
+            }
+        }
+    }
+
+    /// Sets the clock by so much, or to where something changes.
+    fn set_clock(&mut self, jump: Jump) {
         let now = self.clock.now().0;
-        let due = |at: i64| at <= now || at > now + HOUR;
-        let mut lane = self
-            .waiting
-            .iter()
-            .filter(|(_, event)| usize::from(event.bucket) % LANES == lane)
-            .filter(|(_, event)| event.not_before.is_none_or(due));
-        let mut flipped = Vec::new();
-        loop {
-            let look: Vec<_> = lane.by_ref().take(count).collect();
-            let (bad, good): (Vec<_>, Vec<_>) = look.iter().partition(|(_, event)| event.flipped);
-            flipped.extend(bad.iter().map(|(seq, _)| **seq));
-            if !good.is_empty() || look.is_empty() {
-                return (good.into_iter().map(|(seq, _)| *seq).collect(), flipped);
+        let waiting = &self.reference.waiting;
+        let nth = |times: Vec<i64>, n: usize| times.get(n % times.len().max(1)).copied();
+        let to = match jump {
+            Jump::By(by) => Some(now + by),
+            Jump::ToParked { n, by } => {
+                let parked = waiting.values().filter_map(|event| event.not_before);
+                nth(parked.collect(), n).map(|at| at + by)
             }
-        }
-    }
-
-    async fn deliver(&mut self, lane: usize, count: usize, park: Option<i64>) {
-        let blocked = self.busy.is_some();
-        let spool = &self.desk.as_ref().unwrap().spool;
-        let taken = spool.take(lane, 0, count).await;
-        let Ok(taken) = taken else {
-            assert!(blocked, "nothing is in the way: {taken:?}");
-            return;
+            Jump::ToAgeMax { n, by } => {
+                let stored = waiting.values().map(|event| event.stored_at);
+                nth(stored.collect(), n).map(|at| at + AGE_MAX + by)
+            }
         };
-        let (due, flipped) = self.due(lane, count);
-        let seqs: Vec<i64> = taken.iter().map(|event| event.seq).collect();
-        assert_eq!(seqs, due, "what is due comes, in order, and nothing else");
-        for event in &taken {
-            let (expected, got) = (&self.waiting[&event.seq], event.scrubbed.as_ref().unwrap());
-            assert_eq!(got.name(), expected.name);
-            assert_eq!(event.stored_at.0, expected.stored_at);
-        }
-        let there = numbers(self.folder.path());
-        for seq in flipped {
-            let moved = !there.iter().any(|(number, _)| *number == seq);
-            assert!(moved || self.full, "a damaged record stays in its lane");
-            if moved {
-                self.waiting.remove(&seq);
-            }
-        }
-        if let Some(wait) = park {
-            let until = self.clock.now().0 + wait;
-            for seq in seqs {
-                if spool.park(seq, Moment(until)).await.is_ok() {
-                    self.waiting.get_mut(&seq).unwrap().not_before =
-                        Some(until.min(self.clock.now().0 + HOUR));
-                } else {
-                    assert!(self.full || blocked);
-                }
-            }
-            return;
-        }
-        let endings = seqs.iter().map(|seq| (*seq, Outcome::Delivered)).collect();
-        match spool.settle(endings).await {
-            Ok(()) => self.waiting.retain(|seq, _| !seqs.contains(seq)),
-            Err(error) => assert!(self.full || blocked, "{error}"),
-        }
+        self.reference.now = to.unwrap_or(now);
+        self.clock.set(Moment(self.reference.now));
     }
 
     pub(super) async fn act(&mut self, act: &Act) {
         match act {
-            Act::Append(batch) => {
-                let free = self.busy.is_none() && !self.full;
-                let before = self.foretell(
-                    batch,
-                    &(0..batch.len())
-                        .map(|n| Expected {
-                            name: format!("E{}", self.next + n),
-                            bucket: 0,
-                            stored_at: 0,
-                            not_before: None,
-                            flipped: false,
-                        })
-                        .collect::<Vec<_>>(),
-                );
-                let (events, outcomes) = self.append(batch).await;
-                let refused = vec![Some(Outcome::SpoolUnavailable); batch.len()];
-                assert!(
-                    outcomes == before || (!free && outcomes == refused),
-                    "{outcomes:?}, not {before:?}"
-                );
-                self.note(batch, events, &outcomes);
+            Act::Append(batch) => self.append(batch).await,
+            Act::AppendMeanwhile { batch, lane, count } => self.append_meanwhile(batch, *lane, *count).await,
+            Act::Take { lane, again, count } => self.take(*lane, *again, *count).await,
+            Act::Settle {
+                lane,
+                which,
+                outcome,
+                keep,
+            } => self.settle(*lane, *which, *outcome, *keep).await,
+            Act::Park { lane, n, wait } => self.park(*lane, *n, *wait).await,
+            Act::Ask { lane } => self.ask(*lane).await,
+            Act::Sweep => self.sweep().await,
+            Act::Replay => self.replay().await,
+            Act::Purge(purge, older) => {
+                let before = older.map(|older| Moment(self.clock.now().0 - older));
+                self.purge(Purge {
+                    before,
+                    ..purge.clone()
+                })
+                .await;
             }
-            Act::Deliver { lane, count, park } => self.deliver(*lane, *count, *park).await,
-            Act::Sweep => match self.desk().spool.sweep().await {
-                Ok(_) => self.sweep(),
-                Err(error) => assert!(self.full || self.busy.is_some(), "{error}"),
-            },
-            Act::Replay => match self.desk().spool.replay().await {
-                // Damage does not heal.
-                Ok(replayed) => {
-                    assert_eq!(replayed.replayed, 0);
-                    let now = self.clock.now().0;
-                    self.waiting
-                        .values_mut()
-                        .for_each(|event| event.not_before = event.not_before.map(|_| now));
-                }
-                Err(error) => assert!(self.full || self.busy.is_some(), "{error}"),
-            },
-            Act::Clock(by) => self.clock.set(Moment(self.clock.now().0 + by)),
-            Act::Crash { batch, kept, garbage } => self.crash(batch, *kept, *garbage).await,
+            Act::Turn(site, on) => self.turn(*site, *on).await,
+            Act::Clock(jump) => self.set_clock(*jump),
+            Act::Crash {
+                during,
+                kept,
+                garbage,
+            } => self.crash(during, *kept, *garbage).await,
             Act::Reopen(bytes_max) => {
                 self.close().await;
-                self.bytes_max = *bytes_max;
+                self.reference.bytes_max = *bytes_max;
                 self.open().await;
             }
             Act::FlipRecord(n, bit) => self.flip_record(*n, *bit).await,
+            Act::Mend => self.mend().await,
             Act::FlipFile(at, bit) => self.flip_file(*at, *bit).await,
-            Act::Full(full) => {
-                if self.busy.is_none() {
-                    let pages = |full: bool| if full { "1" } else { "1000000" };
-                    let sql = format!("PRAGMA max_page_count = {}", pages(*full));
-                    let store = self.store.as_ref().unwrap();
-                    store
-                        .run(move |db| db.query_row(&sql, [], |_| Ok(())))
-                        .await
-                        .unwrap();
-                    self.full = *full;
-                }
-            }
+            Act::Full(full) => self.fill(*full).await,
             // A writer of its own would wait for its second each time.
             Act::Busy(true) if !self.threaded && self.busy.is_none() => {
                 let other = rusqlite::Connection::open(store::path(self.folder.path())).unwrap();
@@ -324,59 +336,84 @@ impl World {
             (0, 0),
             "events are conserved"
         );
-        assert_eq!(counts.ended(Outcome::Lost), 0);
-        let there: Vec<i64> = numbers(self.folder.path())
-            .into_iter()
-            .map(|(seq, _)| seq)
-            .collect();
-        let want: Vec<i64> = self.waiting.keys().copied().collect();
-        assert_eq!(there, want, "what waits is what should wait");
+        let reference = &self.reference;
+        for outcome in Outcome::ALL {
+            let want = reference.ended.get(&(*outcome as usize)).copied();
+            assert_eq!(counts.ended(*outcome), want.unwrap_or(0), "{outcome:?}");
+        }
         let db = store::open_to_look(self.folder.path()).unwrap();
+        let there = waiting(&db);
+        let want = reference.waiting.iter();
+        let want: Vec<_> = want.map(|(seq, event)| (*seq, event.not_before)).collect();
+        assert_eq!(there, want, "what waits is what should wait");
         assert_eq!(
             (counts.spooled, counts.spool_bytes),
             rows::total(&db).unwrap(),
             "the gauges are true"
         );
+        let oldest = reference.waiting.values().next();
+        assert_eq!(
+            counts.spool_oldest_ms,
+            oldest.map_or(0, |event| event.stored_at),
+            "the oldest"
+        );
+        let held: usize = db
+            .query_row("SELECT count(*) FROM quarantine", [], |row| row.get(0))
+            .unwrap();
+        let told = usize::try_from(self.desk().metrics.quarantined.get()).unwrap();
+        assert_eq!((held, told), (reference.quarantined.len(), held), "in quarantine");
+        for (site, is_on) in SITES.iter().zip(reference.is_on) {
+            let site = self.desk().switches.site(site).unwrap();
+            assert_eq!(site.is_on(), is_on, "{}", site.domain);
+        }
     }
 
     /// Delivers all that is left, with everything in order again.
     pub(super) async fn drain(&mut self) {
-        self.act(&Act::Full(false)).await;
         self.act(&Act::Busy(false)).await;
         self.act(&Act::Full(false)).await;
         self.act(&Act::Replay).await;
         for lane in 0..LANES {
-            while self
-                .waiting
-                .values()
-                .any(|event| usize::from(event.bucket) % LANES == lane)
-            {
-                self.deliver(lane, 50, None).await;
+            while self.reference.waiting.values().any(|event| event.lane() == lane) {
+                self.take(lane, true, 50).await;
+                self.settle(lane, u64::MAX, Outcome::Delivered, false).await;
             }
         }
         self.check();
         // Its bucket was damaged without its page: it waits for its age to end it.
-        self.clock.set(Moment(self.clock.now().0 + 10 * HOUR));
+        self.set_clock(Jump::By(10 * HOUR));
         self.act(&Act::Sweep).await;
-        assert!(self.waiting.is_empty(), "{:?}", self.waiting);
+        let left = &self.reference.waiting;
+        assert!(left.is_empty(), "{left:?}");
         self.check();
         self.close().await;
     }
 }
 
+/// The numbers of what waits, and until when it is parked.
+pub(super) fn waiting(db: &rusqlite::Connection) -> Vec<(i64, Option<i64>)> {
+    let mut select = db
+        .prepare("SELECT seq, not_before FROM spool ORDER BY seq")
+        .unwrap();
+    let rows = select.query_map([], |row| Ok((row.get(0)?, row.get(1).ok().flatten())));
+    rows.unwrap().collect::<Result<_, _>>().unwrap()
+}
+
 /// The numbers of what waits, with the names of what can be read.
-pub(super) fn numbers(folder: &Path) -> Vec<(i64, Option<String>)> {
+fn numbers(folder: &Path) -> Vec<(i64, Option<String>)> {
     let db = rusqlite::Connection::open(store::path(folder)).unwrap();
     let mut select = db
-        .prepare("SELECT seq, bucket, site, stored_at, record FROM spool ORDER BY seq")
+        .prepare("SELECT seq, bucket, site, stored_at, record FROM spool ORDER BY seq DESC")
         .unwrap();
     let name = |row: &rusqlite::Row<'_>| {
         let event = record::read(row, 1).ok();
         Ok((row.get(0)?, event.map(|event| event.name().to_owned())))
     };
-    select
-        .query_map([], name)
-        .unwrap()
-        .collect::<Result<_, _>>()
-        .unwrap()
+    let rows = select.query_map([], name).unwrap();
+    rows.collect::<Result<_, _>>().unwrap()
+}
+
+fn number_of(numbers: &[(i64, Option<String>)], name: &str) -> Option<i64> {
+    let found = numbers.iter().find(|(_, found)| found.as_deref() == Some(name));
+    found.map(|(seq, _)| *seq)
 }

@@ -1,0 +1,186 @@
+//! What a reader of a lane does: takes, settles at once or late or twice, sets aside, asks.
+
+use super::reference::SITES;
+use super::world::{Gone, InHand, World, waiting};
+use crate::clock::Moment;
+use crate::spool::{Waiting, millis};
+use crate::store::{self, StoreError};
+use relay_event::Outcome;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+impl World {
+    /// Takes what comes behind what was given last, or everything again.
+    pub(super) async fn take(&mut self, lane: usize, again: bool, count: usize) {
+        if again {
+            self.readers[lane].done = 0;
+        }
+        let after = self.readers[lane].done;
+        let spool = &self.desk.as_ref().unwrap().spool;
+        let taken = spool.take(lane, after, count).await;
+        self.judge(lane, after, count, taken, i64::MAX);
+    }
+
+    /// What was taken is what should have been. What came behind a number came meanwhile, and may be missing.
+    pub(super) fn judge(
+        &mut self,
+        lane: usize,
+        after: i64,
+        count: usize,
+        taken: Result<Vec<Waiting>, StoreError>,
+        meanwhile: i64,
+    ) {
+        let taken = match taken {
+            Ok(taken) => taken,
+            Err(error) => {
+                assert!(self.busy.is_some(), "nothing is in the way: {error}");
+                return;
+            }
+        };
+        let seqs: Vec<i64> = taken.iter().map(|event| event.seq).collect();
+        let before = self.reference.clone();
+        let has_new = seqs.last().is_some_and(|last| *last > meanwhile);
+        let mut new = BTreeMap::new();
+        if !has_new && meanwhile < i64::MAX {
+            new = self.reference.waiting.split_off(&(meanwhile + 1));
+        }
+        let (mut given, mut damaged) = self.expect(lane, after, count);
+        self.reference.waiting.append(&mut new);
+        if !seqs.is_empty() && seqs.len() < given.len() {
+            // What a lane has in memory is given before the rest is read.
+            self.reference = before;
+            (given, damaged) = self.expect(lane, after, seqs.len());
+        }
+        assert_eq!(seqs, given, "what is due comes, in order, and nothing else");
+        for event in taken {
+            let (expected, got) = (&self.reference.waiting[&event.seq], event.scrubbed.unwrap());
+            assert!(got == expected.event(), "it is what was stored");
+            assert_eq!(event.stored_at.0, expected.stored_at);
+            assert_eq!(event.was_parked, expected.not_before.is_some());
+            let reader = &mut self.readers[lane];
+            reader.done = reader.done.max(event.seq);
+            reader.hand.retain(|known| known.seq != event.seq);
+            reader.hand.push(InHand {
+                seq: event.seq,
+                site: expected.site,
+                purges: Some(event.purges),
+                gone: None,
+            });
+        }
+        let there = waiting(&store::open_to_look(self.folder.path()).unwrap());
+        for seq in damaged {
+            let moved = there.iter().all(|(number, _)| *number != seq);
+            assert!(moved || self.full, "a damaged record stays in its lane");
+            if moved {
+                self.reference.quarantine(seq);
+            }
+        }
+    }
+
+    /// What a lane should be given, and what cannot be read on the way: that is passed over, until there is
+    /// something to give.
+    fn expect(&mut self, lane: usize, mut after: i64, count: usize) -> (Vec<i64>, Vec<i64>) {
+        let mut damaged = Vec::new();
+        loop {
+            let look = self.reference.look(lane, after, count);
+            damaged.extend(look.damaged);
+            match look.up_to {
+                Some(up_to) if look.given.is_empty() => after = up_to,
+                _ => return (look.given, damaged),
+            }
+        }
+    }
+
+    /// Settles those in hand whose bits are set; keeps them in hand, to be settled again.
+    pub(super) async fn settle(&mut self, lane: usize, which: u64, outcome: Outcome, keep: bool) {
+        let hand = &mut self.readers[lane].hand;
+        let mut bits = (0..).map(|n| which >> (n % 64) & 1 == 1);
+        let chosen: Vec<i64> = hand
+            .iter()
+            .filter(|_| bits.next() == Some(true))
+            .map(|event| event.seq)
+            .collect();
+        let spool = &self.desk.as_ref().unwrap().spool;
+        let settled = match *chosen {
+            [one] => spool.end(one, outcome).await,
+            _ => {
+                let endings = chosen.iter().map(|seq| (*seq, outcome));
+                // Twice in one transaction is once.
+                let twice = endings.clone().take(usize::from(keep));
+                spool.settle(endings.clone().chain(twice).collect()).await
+            }
+        };
+        if let Err(error) = settled {
+            assert!(self.is_hindered(), "nothing is in the way: {error}");
+            return;
+        }
+        self.reference.remove(outcome, |seq, _| chosen.contains(&seq));
+        if !keep {
+            let hand = &mut self.readers[lane].hand;
+            hand.retain(|event| !chosen.contains(&event.seq));
+        }
+    }
+
+    /// Sets one of those in hand aside.
+    pub(super) async fn park(&mut self, lane: usize, n: usize, wait: i64) {
+        let hand = &mut self.readers[lane].hand;
+        if hand.is_empty() {
+            return;
+        }
+        let seq = hand.remove(n % hand.len()).seq;
+        let now = self.clock.now().0;
+        let parked = self
+            .desk()
+            .spool
+            .park(seq, Moment(now.saturating_add(wait)))
+            .await;
+        if let Err(error) = parked {
+            assert!(self.is_hindered(), "nothing is in the way: {error}");
+            return;
+        }
+        // A moment at least, an hour at most.
+        let until = now + wait.clamp(1, millis(Duration::from_secs(3600)));
+        if let Some(event) = self.reference.waiting.get_mut(&seq) {
+            (event.not_before, event.is_told) = (Some(until), false);
+            self.reference.tell_anew_what_is_not_due(lane);
+        }
+    }
+
+    /// Asks all that a lane asks beside taking.
+    pub(super) async fn ask(&mut self, lane: usize) {
+        let desk = self.desk.as_ref().unwrap();
+        match desk.spool.next_parked(lane).await {
+            Ok(next) => assert_eq!(next.map(|at| at.0), self.reference.next_parked(lane)),
+            Err(error) => assert!(self.busy.is_some(), "nothing is in the way: {error}"),
+        }
+        let bell = tokio::time::timeout(Duration::ZERO, desk.spool.arrival(lane)).await;
+        let was_rung = std::mem::take(&mut self.reference.bells[lane]);
+        assert_eq!(bell.is_ok(), was_rung, "the bell");
+        for event in &mut self.readers[lane].hand {
+            let Some(read_at) = &mut event.purges else {
+                continue;
+            };
+            let known = self.reference.waiting.get(&event.seq);
+            let mut asked = *read_at;
+            match desk.spool.has_purged(event.seq, &mut asked).await {
+                Ok(purged) => {
+                    assert!(!purged || known.is_none(), "{event:?} still waits");
+                    assert!(
+                        purged || event.gone != Some(Gone::Operator),
+                        "{event:?} is purged"
+                    );
+                    if !purged {
+                        *read_at = asked;
+                    }
+                }
+                Err(error) => assert!(self.busy.is_some(), "nothing is in the way: {error}"),
+            }
+            let site = desk.switches.site(SITES[event.site]).unwrap();
+            if let Some(permit) = site.permit().await {
+                let purged = site.has_purged(event.seq, &permit);
+                assert!(!purged || known.is_none(), "{event:?} still waits");
+                assert!(purged || event.gone != Some(Gone::Switch), "{event:?} is purged");
+            }
+        }
+    }
+}

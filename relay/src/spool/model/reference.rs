@@ -1,0 +1,321 @@
+//! What should be in a spool: everything in one map, without a disk, a memory of lanes or an index.
+
+use crate::guard::Scrubbed;
+use crate::spool::tests::{AGE_MAX, OTHER_SITE, SITE, event_of};
+use crate::spool::{Purge, ROW_OVERHEAD, record};
+use relay_event::Outcome;
+use std::collections::{BTreeMap, BTreeSet};
+
+pub(super) const SITES: [&str; 2] = [SITE, OTHER_SITE];
+/// Fewer than there are buckets in use, so that they share lanes.
+pub(super) const LANES: usize = 2;
+pub(super) const HOUR: i64 = 3_600_000;
+pub(super) const QUARANTINE_AGE_MAX: i64 = 30 * 24 * HOUR;
+
+/// An event that somebody wants to store: the number of its site, its bucket, the sender's id.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct New {
+    pub(super) site: usize,
+    pub(super) bucket: u8,
+    pub(super) id: Option<u8>,
+}
+
+/// An event that should be there.
+#[derive(Clone, Debug)]
+pub(super) struct Expected {
+    pub(super) name: String,
+    pub(super) site: usize,
+    pub(super) bucket: u8,
+    pub(super) stored_at: i64,
+    pub(super) not_before: Option<i64>,
+    /// Whether its lane was given it since it came due.
+    pub(super) is_told: bool,
+    pub(super) is_damaged: bool,
+    /// What it counts against the room.
+    pub(super) bytes: u64,
+}
+
+impl Expected {
+    pub(super) fn new(name: String, new: New, stored_at: i64) -> Self {
+        let mut event = Self {
+            name,
+            site: new.site,
+            bucket: new.bucket,
+            stored_at,
+            not_before: None,
+            is_told: false,
+            is_damaged: false,
+            bytes: 0,
+        };
+        event.bytes = (event.event().to_bytes().len() + record::Row::HEADER) as u64 + ROW_OVERHEAD;
+        event
+    }
+
+    pub(super) fn event(&self) -> Scrubbed {
+        event_of(SITES[self.site], &self.name, self.bucket)
+    }
+
+    pub(super) fn lane(&self) -> usize {
+        usize::from(self.bucket) % LANES
+    }
+
+    /// Not parked, or its time has come, or a clock that ran ahead wrote that time.
+    fn is_due(&self, now: i64) -> bool {
+        self.not_before.is_none_or(|at| at <= now || at > now + HOUR)
+    }
+}
+
+/// What one look into a lane finds: what it gives, what it cannot read, and how far it came.
+pub(super) struct Look {
+    pub(super) given: Vec<i64>,
+    pub(super) damaged: Vec<i64>,
+    pub(super) up_to: Option<i64>,
+}
+
+#[derive(Clone, Debug)]
+pub(super) struct Reference {
+    pub(super) now: i64,
+    pub(super) bytes_max: usize,
+    /// What waits, by number.
+    pub(super) waiting: BTreeMap<i64, Expected>,
+    /// What is in quarantine, since when.
+    pub(super) quarantined: Vec<(i64, Expected)>,
+    /// Ids of sites, and when they were stored.
+    pub(super) seen: BTreeMap<(usize, u8), i64>,
+    /// The switches as they are, and as they are recorded.
+    pub(super) is_on: [bool; SITES.len()],
+    pub(super) recorded: [bool; SITES.len()],
+    /// Whether a lane was rung for and has not heard it.
+    pub(super) bells: [bool; LANES],
+    /// How events ended since the start, by the outcome's number.
+    pub(super) ended: BTreeMap<usize, u64>,
+    /// The highest number there ever was.
+    pub(super) highest: i64,
+}
+
+impl Reference {
+    pub(super) fn empty(now: i64) -> Self {
+        Self {
+            now,
+            bytes_max: 65_536,
+            waiting: BTreeMap::new(),
+            quarantined: Vec::new(),
+            seen: BTreeMap::new(),
+            is_on: [false; SITES.len()],
+            recorded: [false; SITES.len()],
+            bells: [false; LANES],
+            ended: BTreeMap::new(),
+            highest: 0,
+        }
+    }
+
+    pub(super) fn bytes(&self) -> u64 {
+        self.waiting.values().map(|event| event.bytes).sum()
+    }
+
+    fn room(&self) -> u64 {
+        (self.bytes_max as u64).saturating_sub(self.bytes())
+    }
+
+    pub(super) fn count(&mut self, outcome: Outcome, events: usize) {
+        *self.ended.entry(outcome as usize).or_default() += events as u64;
+    }
+
+    /// What an append is answered where nothing is in its way.
+    pub(super) fn foretell(&self, batch: &[New], events: &[Expected]) -> Vec<Option<Outcome>> {
+        let mut room = self.room();
+        let mut seen: BTreeSet<(usize, u8)> = self.seen.keys().copied().collect();
+        let mut answer = |(new, event): (&New, &Expected)| {
+            if event.bytes > room {
+                return Some(Outcome::SpoolFull);
+            }
+            if new.id.is_some_and(|id| !seen.insert((new.site, id))) {
+                return Some(Outcome::Duplicate);
+            }
+            room -= event.bytes;
+            None
+        };
+        batch.iter().zip(events).map(&mut answer).collect()
+    }
+
+    /// One is stored under a number, which is higher than all before it.
+    pub(super) fn store(&mut self, seq: i64, new: New, event: Expected) {
+        assert!(seq > self.highest, "{seq} comes behind {}", self.highest);
+        self.highest = seq;
+        self.bells[event.lane()] = true;
+        if let Some(id) = new.id {
+            self.seen.insert((new.site, id), event.stored_at);
+        }
+        self.waiting.insert(seq, event);
+    }
+
+    /// What is parked in a lane and not due now is told anew when it comes due.
+    pub(super) fn tell_anew_what_is_not_due(&mut self, lane: usize) {
+        let now = self.now;
+        for event in self.waiting.values_mut().filter(|event| event.lane() == lane) {
+            event.is_told &= event.not_before.is_none_or(|at| at <= now);
+        }
+    }
+
+    /// A look into a lane after a number: first what was parked and came due, however low its number, then
+    /// what is due and comes behind that number.
+    pub(super) fn look(&mut self, lane: usize, after: i64, count: usize) -> Look {
+        self.tell_anew_what_is_not_due(lane);
+        let now = self.now;
+        let in_lane = self.waiting.iter().filter(|(_, event)| event.lane() == lane);
+        let news = |(seq, event): &(&i64, &Expected)| {
+            let came_due = event.not_before.is_some_and(|at| at <= now) && !event.is_told;
+            **seq <= after && came_due
+        };
+        let mut came_due: Vec<(Option<i64>, i64)> = in_lane
+            .clone()
+            .filter(news)
+            .map(|(seq, event)| (event.not_before, *seq))
+            .collect();
+        came_due.sort_unstable();
+        let behind = in_lane.filter(|(seq, event)| **seq > after && event.is_due(now));
+        let mut found: Vec<i64> = came_due.into_iter().map(|(_, seq)| seq).collect();
+        found.extend(behind.map(|(seq, _)| *seq));
+        found.truncate(count);
+        found.sort_unstable();
+        for seq in &found {
+            self.waiting.entry(*seq).and_modify(|event| event.is_told = true);
+        }
+        let up_to = found.last().map(|last| after.max(*last));
+        let (damaged, given) = found.into_iter().partition(|seq| self.waiting[seq].is_damaged);
+        Look {
+            given,
+            damaged,
+            up_to,
+        }
+    }
+
+    /// When the first parked event of a lane comes due.
+    pub(super) fn next_parked(&self, lane: usize) -> Option<i64> {
+        let in_lane = self.waiting.values().filter(|event| event.lane() == lane);
+        in_lane.filter_map(|event| event.not_before).min()
+    }
+
+    /// A damaged event is moved out of its lane.
+    pub(super) fn quarantine(&mut self, seq: i64) {
+        let event = self.waiting.remove(&seq).unwrap();
+        self.quarantined.push((self.now, event));
+        self.forget_old_quarantine();
+        self.count(Outcome::Corrupt, 1);
+    }
+
+    fn forget_old_quarantine(&mut self) {
+        let now = self.now;
+        self.quarantined.retain(|(at, _)| *at >= now - QUARANTINE_AGE_MAX);
+    }
+
+    /// Takes out what a condition fits, and gives back its numbers.
+    pub(super) fn remove(
+        &mut self,
+        outcome: Outcome,
+        mut fits: impl FnMut(i64, &Expected) -> bool,
+    ) -> Vec<i64> {
+        let fitting = self.waiting.iter().filter(|(seq, event)| fits(**seq, event));
+        let gone: Vec<i64> = fitting.map(|(seq, _)| *seq).collect();
+        for seq in &gone {
+            self.waiting.remove(seq);
+        }
+        self.count(outcome, gone.len());
+        gone
+    }
+
+    /// What a sweep takes: from the oldest up to the first that is young enough.
+    pub(super) fn sweep(&mut self) {
+        let now = self.now;
+        self.forget_ids();
+        self.forget_old_quarantine();
+        let mut is_behind_a_young_one = false;
+        self.remove(Outcome::Expired, |_, event| {
+            is_behind_a_young_one |= event.stored_at >= now - AGE_MAX;
+            !is_behind_a_young_one
+        });
+    }
+
+    pub(super) fn forget_ids(&mut self) {
+        let now = self.now;
+        self.seen.retain(|_, at| *at >= now - HOUR);
+    }
+
+    pub(super) fn purge(&mut self, purge: &Purge) -> Vec<i64> {
+        let fits = |event: &Expected| {
+            let is_of_site = purge
+                .site
+                .as_ref()
+                .is_none_or(|site| Some(&site.as_str()) == SITES.get(event.site));
+            is_of_site && purge.before.is_none_or(|before| event.stored_at < before.0)
+        };
+        if purge.quarantine {
+            self.quarantined.retain(|(_, event)| !fits(event));
+            return Vec::new();
+        }
+        self.remove(Outcome::Purged, |_, event| fits(event))
+    }
+
+    /// A site's switch is turned off, or it is off at the start.
+    pub(super) fn purge_site(&mut self, site: usize) -> Vec<i64> {
+        self.quarantined.retain(|(_, event)| event.site != site);
+        self.remove(Outcome::Purged, |_, event| event.site == site)
+    }
+
+    /// What is parked is due, and told again; what can be read again comes back under numbers that are looked
+    /// up by name. Says what came of those in quarantine: back, too old, without room, damaged.
+    pub(super) fn replay(&mut self, number: impl Fn(&str) -> Option<i64>) -> [u64; 4] {
+        let now = self.now;
+        for event in self
+            .waiting
+            .values_mut()
+            .filter(|event| event.not_before.is_some())
+        {
+            (event.not_before, event.is_told) = (Some(now), false);
+        }
+        let (mut counts, mut room) = ([0; 4], self.room());
+        let mut stay = Vec::new();
+        for (at, event) in std::mem::take(&mut self.quarantined) {
+            let what = match () {
+                () if event.is_damaged => 3,
+                () if event.stored_at < now - AGE_MAX => 1,
+                () if event.bytes > room => 2,
+                () => 0,
+            };
+            counts[what] += 1;
+            if what > 0 {
+                stay.push((at, event));
+                continue;
+            }
+            room -= event.bytes;
+            let seq = number(&event.name).unwrap_or_else(|| panic!("{} is not back", event.name));
+            assert!(seq > self.highest, "{seq} is no number of its own");
+            self.highest = seq;
+            let event = Expected {
+                not_before: None,
+                is_told: false,
+                ..event
+            };
+            self.waiting.insert(seq, event);
+        }
+        self.quarantined = stay;
+        self.bells = [true; LANES];
+        counts
+    }
+
+    /// What a start does before anything is asked of it.
+    pub(super) fn start(&mut self) {
+        self.ended.clear();
+        self.bells = [false; LANES];
+        self.is_on = self.recorded;
+        self.sweep();
+        // What damage says that it is of no site is of none that is on.
+        for site in 0..=SITES.len() {
+            if self.is_on.get(site) != Some(&true) {
+                self.purge_site(site);
+            }
+        }
+        let parked = self.waiting.values_mut();
+        parked.for_each(|event| event.is_told = false);
+    }
+}
