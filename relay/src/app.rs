@@ -19,8 +19,9 @@ use crate::policy::{self, Policy};
 use crate::sandbox::LoadError;
 use crate::spool::Spool;
 use crate::store::{OpenError, StoreError};
-use crate::switch::Switches;
+use crate::switch::{LOOK_AGAIN, Switches};
 use crate::visitor::Visitors;
+use axum::Router;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -164,6 +165,7 @@ impl Relay {
             switches,
             spool,
         });
+        app.admission.watch_turns();
         let reload_tls = app
             .tls
             .iter()
@@ -238,7 +240,7 @@ impl Relay {
         }
         tasks.spawn(control::run(control, Arc::clone(&app)));
         tasks.spawn(sweep(Arc::clone(&app)));
-        tasks.spawn(app.switches.clone().keep(app.stop.clone()));
+        tasks.spawn(app.switches.clone().keep(LOOK_AGAIN, app.stop.clone()));
         tasks.spawn(policy::watch(Arc::clone(&app), reload));
         tasks.spawn(Arc::clone(&forwarder).test_itself(app.stop.clone()));
         let front = tasks.clone();
@@ -275,11 +277,11 @@ impl Relay {
 /// Most connections to the admin listener. Above it the one that was silent longest is closed for a new one.
 const ADMIN_CONNECTIONS_MAX: usize = 64;
 
-fn public_front(app: &Arc<App>, listener: TcpListener) -> Front {
+fn public_front(app: &Arc<App>, listener: TcpListener) -> Front<http::Public> {
     let limits = &app.config.public;
     Front {
         listener,
-        router: http::public_router(app),
+        answers: http::Public::new(app),
         limits: ConnectionLimits {
             open_max: open_files::connections_max(limits.connections_max),
             per_client_max: limits.connections_per_client_max,
@@ -290,10 +292,10 @@ fn public_front(app: &Arc<App>, listener: TcpListener) -> Front {
     }
 }
 
-fn admin_front(app: &Arc<App>, listener: TcpListener) -> Front {
+fn admin_front(app: &Arc<App>, listener: TcpListener) -> Front<Router> {
     Front {
         listener,
-        router: http::admin_router(app),
+        answers: http::admin_router(app),
         limits: ConnectionLimits {
             open_max: ADMIN_CONNECTIONS_MAX,
             per_client_max: 0,

@@ -13,6 +13,7 @@ mod health;
 mod ingest;
 pub mod privacy;
 pub(crate) mod problem;
+mod public;
 pub mod rate;
 mod scrape;
 pub mod serve;
@@ -23,20 +24,24 @@ pub(crate) mod turn;
 
 use crate::app::App;
 use crate::version;
-use axum::http::{HeaderValue, header};
-use axum::middleware::{from_fn, from_fn_with_state, map_response};
+use axum::http::{HeaderMap, HeaderValue, header};
+use axum::middleware::{from_fn, map_response};
 use axum::response::Response;
 use axum::routing::{get, post, put};
 use axum::{Json, Router};
 use problem::Problem;
+pub use public::Public;
 use std::sync::Arc;
 
-/// What browsers reach. The routes answer at the root and below the base path, so that it does not
+/// What browsers reach, as [`Public`] hands it on. The routes answer at the root and below the base path, so that it does not
 /// matter whether the web server in front strips the path.
-pub fn public_router(app: &Arc<App>) -> Router {
+fn public_router(app: &Arc<App>) -> Router {
     let routes = Router::new()
-        .route("/api/event", post(ingest::plausible).options(cors::preflight))
-        .route("/api/events", post(ingest::batch).options(cors::preflight))
+        .route(
+            ingest::PLAUSIBLE,
+            post(ingest::plausible).options(cors::preflight),
+        )
+        .route(ingest::BATCH, post(ingest::batch).options(cors::preflight))
         .route("/api/config", get(browser_config::show).options(cors::preflight))
         .route("/privacy", get(privacy::show))
         .route("/snippet.js", get(assets::browser))
@@ -52,10 +57,6 @@ pub fn public_router(app: &Arc<App>) -> Router {
     mounted
         .fallback(|| async { Problem::not_found() })
         .method_not_allowed_fallback(|| async { Problem::method_not_allowed() })
-        // Around everything, so that refusals carry it too and a page can read them.
-        .layer(from_fn_with_state(Arc::clone(app), cors::allow))
-        // Outermost: what every answer carries.
-        .layer(map_response(no_sniffing))
         .with_state(Arc::clone(app))
 }
 
@@ -89,7 +90,12 @@ async fn show_version() -> Json<serde_json::Value> {
 }
 
 async fn no_sniffing(mut response: Response) -> Response {
-    let headers = response.headers_mut();
+    carried_by_all(response.headers_mut());
+    response
+}
+
+/// What every answer carries.
+fn carried_by_all(headers: &mut HeaderMap) {
     headers.insert(
         header::X_CONTENT_TYPE_OPTIONS,
         HeaderValue::from_static("nosniff"),
@@ -97,5 +103,4 @@ async fn no_sniffing(mut response: Response) -> Response {
     headers
         .entry(header::CACHE_CONTROL)
         .or_insert(HeaderValue::from_static("no-store"));
-    response
 }

@@ -14,6 +14,7 @@ mod site;
 #[cfg(test)]
 mod tests;
 
+pub use keep::LOOK_AGAIN;
 pub use record::{Kept, look};
 pub use site::{Change, Permit, Site};
 

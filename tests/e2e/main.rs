@@ -13,6 +13,7 @@ mod corpora;
 mod delivery;
 mod doctor;
 mod door;
+mod file_system;
 mod guest;
 mod harness;
 mod hostile;

@@ -6,6 +6,7 @@ mod compare;
 mod contender;
 mod ends;
 mod middle;
+mod overload;
 mod process;
 mod procfs;
 mod profile;
@@ -15,8 +16,8 @@ mod stats;
 mod table;
 
 use crate::step::{self, step};
-use crate::workspace;
-use anyhow::Result;
+use crate::{tools, workspace};
+use anyhow::{Result, ensure};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -35,12 +36,14 @@ pub(crate) struct Bench {
 enum Command {
     Scrub(scrub::Scrub),
     Profile(profile::Profile),
+    Overload(overload::Overload),
 }
 
 pub(crate) fn run(bench: &Bench) -> Result<ExitCode> {
     match &bench.command {
         Some(Command::Scrub(scrub)) => scrub::run(scrub),
         Some(Command::Profile(profile)) => profile::run(profile),
+        Some(Command::Overload(overload)) => overload::run(overload),
         None => compare::run(&bench.compare),
     }
 }
@@ -48,6 +51,18 @@ pub(crate) fn run(bench: &Bench) -> Result<ExitCode> {
 /// What the benchmark writes: configurations, databases, installed proxies.
 fn folder() -> PathBuf {
     workspace::target().join("bench")
+}
+
+/// Makes sure of what every measurement needs, and gives the folder.
+fn prepare() -> Result<PathBuf> {
+    tools::taskset()?;
+    ensure!(
+        std::thread::available_parallelism()?.get() >= 2,
+        "the benchmark needs two cores: one for what is measured, one for generator and sink"
+    );
+    let folder = folder();
+    std::fs::create_dir_all(&folder)?;
+    Ok(folder)
 }
 
 /// Builds generator and sink, and gives their program.

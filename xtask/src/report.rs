@@ -18,10 +18,14 @@ pub(crate) enum Runner {
     Node,
 }
 
+/// How a test says that this machine does not let it run: a line of its own. The runner counts it as passed.
+const NOT_RUN: &str = "not run: ";
+
 /// What came out so far.
 #[derive(Debug, Default)]
 pub(crate) struct Report {
     totals: Totals,
+    not_run: Vec<String>,
     problems: Vec<String>,
 }
 
@@ -48,8 +52,9 @@ impl Report {
     /// Runs a suite of tests, shows its output, adds its results, and goes on in any case.
     pub(crate) fn suite(&mut self, what: &str, runner: Runner, command: &mut Command) {
         let ran = step(what, || run_suite(runner, command));
-        if let Some((totals, success)) = self.take(what, ran) {
-            self.judge(what, totals, success);
+        if let Some((said, success)) = self.take(what, ran) {
+            self.judge(what, said.totals(), success);
+            self.not_run.extend(said.not_run);
         }
     }
 
@@ -71,8 +76,14 @@ impl Report {
         self.problems.push(problem);
     }
 
-    /// Prints what failed, and then the totals as the last line.
+    /// Prints what could not be run and what failed, and then the totals as the last line.
     pub(crate) fn close(self) -> ExitCode {
+        if !self.not_run.is_empty() {
+            eprintln!("\nWhat this machine did not let run:");
+            for test in &self.not_run {
+                eprintln!("– {test}");
+            }
+        }
         if !self.problems.is_empty() {
             eprintln!("\nWhat failed:");
             for problem in &self.problems {
@@ -88,13 +99,39 @@ impl Report {
     }
 }
 
-fn run_suite(runner: Runner, command: &mut Command) -> Result<(Totals, bool)> {
+/// What a suite said.
+#[derive(Debug, Default)]
+struct Said {
+    counted: Totals,
+    not_run: Vec<String>,
+}
+
+impl Said {
+    fn hear(&mut self, runner: Runner, line: &str) {
+        match line.strip_prefix(NOT_RUN) {
+            Some(test) => self.not_run.push(test.to_owned()),
+            None => self.counted.add(Totals::read(runner, line)),
+        }
+    }
+
+    /// The totals, in which a test that was not run has not passed.
+    fn totals(&self) -> Totals {
+        let not_run = self.not_run.len() as u64;
+        Totals {
+            passed: self.counted.passed.saturating_sub(not_run),
+            skipped: self.counted.skipped + not_run,
+            ..self.counted
+        }
+    }
+}
+
+fn run_suite(runner: Runner, command: &mut Command) -> Result<(Said, bool)> {
     let mut child = command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()
         .with_context(|| format!("cannot start `{}`", show(command)))?;
-    let mut totals = Totals::default();
+    let mut said = Said::default();
     let mut stdout = BufReader::new(child.stdout.take().context("the child has no stdout")?);
     // Lines of bytes, not of text: a test may print anything.
     let mut line = Vec::new();
@@ -102,10 +139,10 @@ fn run_suite(runner: Runner, command: &mut Command) -> Result<(Totals, bool)> {
         let text = String::from_utf8_lossy(&line);
         let text = text.trim_end();
         say(text);
-        totals.add(Totals::read(runner, text));
+        said.hear(runner, text);
         line.clear();
     }
-    Ok((totals, child.wait()?.success()))
+    Ok((said, child.wait()?.success()))
 }
 
 impl Totals {
@@ -236,6 +273,21 @@ mod tests {
         for (runner, line, expected) in rows {
             assert_eq!(Totals::read(runner, line), expected, "{runner:?}: {line}");
         }
+    }
+
+    #[test]
+    fn a_test_that_was_not_run_is_listed_and_has_not_passed() {
+        let mut said = Said::default();
+        for line in [
+            "not run: disk::full: no namespaces here",
+            "test disk::full ... ok",
+            "this is not run: not at the beginning",
+            "test result: ok. 3 passed; 0 failed; 1 ignored; 0 measured",
+        ] {
+            said.hear(Runner::Cargo, line);
+        }
+        assert_eq!(said.not_run, ["disk::full: no namespaces here"]);
+        assert_eq!(said.totals(), totals(2, 0, 2));
     }
 
     #[test]

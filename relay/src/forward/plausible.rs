@@ -19,6 +19,8 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+/// Headers of a request with those of HTTP itself, so that the map need not grow.
+const HEADERS: usize = 6;
 /// The path of Plausible's events API.
 pub const PATH: &str = "/api/event";
 
@@ -126,9 +128,9 @@ pub fn document(scrubbed: &Scrubbed) -> impl Serialize {
 
 /// The headers of the request for an event, all of them but what HTTP itself needs.
 pub fn headers(address_header: &HeaderName, scrubbed: &Scrubbed) -> HeaderMap {
-    let mut headers = HeaderMap::new();
+    let mut headers = HeaderMap::with_capacity(HEADERS);
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    if let Ok(address) = scrubbed.visitor().to_string().parse() {
+    if let Ok(address) = HeaderValue::try_from(scrubbed.visitor().to_string()) {
         headers.insert(address_header.clone(), address);
     }
     if let Some(agent) = scrubbed.user_agent().and_then(|agent| agent.parse().ok()) {

@@ -261,7 +261,11 @@ impl Turn<'_> {
         let Some(pass) = self.pass.take() else { return };
         let traffic = self.traffic;
         let now = traffic.started.elapsed();
-        let random = (traffic.random)();
+        // Drawn for a failure alone, which may have to be waited after: a draw is a system call.
+        let random = match sign {
+            Sign::Well => 0,
+            Sign::Ill(_) => (traffic.random)(),
+        };
         let mut inner = traffic.lock();
         let before = (inner.breaker.state(), inner.limiter.limit());
         inner.breaker.report(pass, sign, now, random);

@@ -3,26 +3,18 @@
 //! Usually the relay is on the page's own origin and none of this matters.
 
 use crate::app::App;
-use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
-use axum::middleware::Next;
-use axum::response::Response;
-use std::sync::Arc;
 
-/// Adds the headers to every answer to a page of a configured origin.
-pub(super) async fn allow(State(app): State<Arc<App>>, request: Request, next: Next) -> Response {
-    let origin = request.headers().get(header::ORIGIN).cloned();
-    let mut response = next.run(request).await;
-    let headers = response.headers_mut();
+/// Adds the headers to an answer to a page of this origin.
+pub(super) fn allow(app: &App, origin: Option<HeaderValue>, headers: &mut HeaderMap) {
     headers.append(header::VARY, HeaderValue::from_static("origin"));
-    if let Some(origin) = origin.filter(|origin| is_configured(&app, origin)) {
+    if let Some(origin) = origin.filter(|origin| is_configured(app, origin)) {
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
         headers.insert(
             header::ACCESS_CONTROL_EXPOSE_HEADERS,
             HeaderValue::from_static("retry-after"),
         );
     }
-    response
 }
 
 /// Answers a preflight. Which origin may go on is said by [`allow`].

@@ -8,11 +8,11 @@ use crate::http::client_address::client_address;
 use crate::http::problem::Problem;
 use crate::http::serve::Peer;
 use crate::http::share::Share;
-use axum::extract::rejection::QueryRejection;
+use axum::Extension;
+use axum::body::Body;
 use axum::extract::{Query, Request, State};
-use axum::http::{HeaderMap, HeaderName, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use axum::{Extension, Json};
 use relay_event::wire::{self, Batch};
 use relay_event::{Consent, Malformed, Outcome};
 use serde::Deserialize;
@@ -21,6 +21,14 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::OwnedSemaphorePermit;
+
+/// Where events in Plausible's format come in.
+pub(super) const PLAUSIBLE: &str = "/api/event";
+/// Where batches come in.
+pub(super) const BATCH: &str = "/api/events";
+
+/// Headers of an answer with those of HTTP itself, so that the map need not grow.
+const HEADERS: usize = 8;
 
 /// Consent as a page states it in the address of Plausible's endpoint.
 #[derive(Deserialize)]
@@ -32,10 +40,9 @@ pub(super) struct ConsentQuery {
 pub(super) async fn plausible(
     State(app): State<Arc<App>>,
     Extension(Peer(peer)): Extension<Peer>,
-    query: Result<Query<ConsentQuery>, QueryRejection>,
     request: Request,
 ) -> Response {
-    let consent = query
+    let consent = Query::<ConsentQuery>::try_from_uri(request.uri())
         .ok()
         .and_then(|Query(query)| query.consent?.parse().ok())
         .map(|plan| Consent {
@@ -56,7 +63,7 @@ pub(super) async fn plausible(
             Some(Ending::Ended(_, Some(why))) => Problem::malformed(&why).into_response(),
             // A repeated event is stored already.
             Some(Ending::Stored | Ending::Ended(Outcome::Duplicate, _)) => {
-                (StatusCode::ACCEPTED, "ok").into_response()
+                accepted("text/plain; charset=utf-8", "ok")
             }
             Some(Ending::Ended(outcome, None)) => Problem::of(outcome).into_response(),
             None => Problem::of(Outcome::Lost).into_response(),
@@ -90,21 +97,28 @@ fn answer(endings: &[Ending]) -> Response {
         return Problem::of(outcome).into_response();
     }
     let mut dropped = Vec::new();
-    let mut accepted = 0;
+    let mut stored = 0;
     for (i, ending) in endings.iter().enumerate() {
         match ending {
-            Ending::Stored | Ending::Ended(Outcome::Duplicate, _) => accepted += 1,
+            Ending::Stored | Ending::Ended(Outcome::Duplicate, _) => stored += 1,
             Ending::Ended(_, Some(why)) => {
                 dropped.push(json!({ "i": i, "reason": "invalid", "detail": why.to_string() }))
             }
             Ending::Ended(outcome, None) => dropped.push(json!({ "i": i, "reason": outcome.reason() })),
         }
     }
-    (
-        StatusCode::ACCEPTED,
-        Json(json!({ "accepted": accepted, "dropped": dropped })),
-    )
-        .into_response()
+    let answer = json!({ "accepted": stored, "dropped": dropped });
+    accepted("application/json", answer.to_string())
+}
+
+/// 202, with room for the headers that every answer carries.
+fn accepted(content_type: &'static str, body: impl Into<Body>) -> Response {
+    let mut answer = Response::new(body.into());
+    *answer.status_mut() = StatusCode::ACCEPTED;
+    let headers = answer.headers_mut();
+    headers.reserve(HEADERS);
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
+    answer
 }
 
 /// Reads a request within its limits and sends it down the corridor. What is refused before its body is

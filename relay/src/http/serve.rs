@@ -9,6 +9,7 @@ use crate::metrics::door::ConnectionMetrics;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
+use axum::response::Response;
 use connections::{Connection, Connections, Refused};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -16,7 +17,9 @@ use hyper_util::rt::TokioIo;
 use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use ipnet::IpNet;
 use protocol::Http;
+use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
@@ -45,6 +48,28 @@ impl std::fmt::Debug for Peer {
     }
 }
 
+/// An answer on its way.
+pub type Answering = Pin<Box<dyn Future<Output = Response> + Send>>;
+
+/// What answers the requests of a listener.
+pub trait Answers: Clone + Send + Sync + 'static {
+    /// Answers one request.
+    fn answer(&self, peer: Peer, request: Request) -> Answering;
+}
+
+impl Answers for Router {
+    fn answer(&self, peer: Peer, mut request: Request) -> Answering {
+        request.extensions_mut().insert(peer);
+        let answer = self.clone().call(request);
+        Box::pin(async move {
+            match answer.await {
+                Ok(answer) => answer,
+                Err(never) => match never {},
+            }
+        })
+    }
+}
+
 /// What one listener allows.
 #[derive(Clone, Debug)]
 pub struct ConnectionLimits {
@@ -60,11 +85,11 @@ pub struct ConnectionLimits {
 
 /// A listener and what it serves.
 #[derive(Debug)]
-pub struct Front {
+pub struct Front<A> {
     /// Where connections come in.
     pub listener: TcpListener,
     /// What answers their requests.
-    pub router: Router,
+    pub answers: A,
     /// How many there may be.
     pub limits: ConnectionLimits,
     /// TLS, unless the listener speaks plain HTTP.
@@ -73,12 +98,12 @@ pub struct Front {
     pub metrics: ConnectionMetrics,
 }
 
-impl Front {
+impl<A: Answers> Front<A> {
     /// A listener of plain HTTP that counts for itself, as the demonstration's servers need it.
-    pub fn plain(listener: TcpListener, router: Router, open_max: usize) -> Self {
+    pub fn plain(listener: TcpListener, answers: A, open_max: usize) -> Self {
         Self {
             listener,
-            router,
+            answers,
             limits: ConnectionLimits {
                 open_max,
                 per_client_max: 0,
@@ -93,7 +118,7 @@ impl Front {
     pub async fn run(self, stop: CancellationToken) {
         let Self {
             listener,
-            router,
+            answers,
             limits,
             tls,
             metrics,
@@ -112,7 +137,7 @@ impl Front {
             };
             let talk = Talk {
                 http: Arc::clone(&http),
-                router: router.clone(),
+                answers: answers.clone(),
                 peer: Peer(peer),
                 connection: Arc::new(connection),
                 watcher: graceful.watcher(),
@@ -162,15 +187,15 @@ async fn tend(connections: Arc<Connections>) {
 }
 
 /// One connection and what it needs to be served.
-struct Talk {
+struct Talk<A> {
     http: Arc<Http>,
-    router: Router,
+    answers: A,
     peer: Peer,
     connection: Arc<Connection>,
     watcher: Watcher,
 }
 
-impl Talk {
+impl<A: Answers> Talk<A> {
     /// Serves a connection until either end closes it, or it is told to go. What goes wrong on it is the
     /// other end's affair; events are counted elsewhere.
     async fn over(self, stream: TcpStream, tls: Option<Arc<Tls>>, stop: CancellationToken) {
@@ -198,20 +223,18 @@ impl Talk {
     async fn serve(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
         let Self {
             http,
-            router,
+            answers,
             peer,
             connection,
             watcher,
         } = self;
         let service = service_fn(move |request: Request<Incoming>| {
             let busy = connection.begin();
-            let mut request = request.map(Body::new);
-            request.extensions_mut().insert(peer);
-            let answer = router.clone().call(request);
+            let answer = answers.answer(peer, request.map(Body::new));
             async move {
                 let answer = answer.await;
                 drop(busy);
-                answer
+                Ok::<_, Infallible>(answer)
             }
         });
         let _ = watcher

@@ -4,6 +4,9 @@
 //! follows the network: it grows by a step while answers come in time, and falls by a third when one is
 //! late, or has not come yet and should have. Above the limit the relay says 503 at once, before it reads
 //! a body.
+//!
+//! A request waits before anybody looks at it, too: with thousands of connections it lies in its socket until
+//! theirs have had their turn. How long that takes, a task tells that does nothing but wait for its own.
 
 use crate::metrics::door::DoorMetrics;
 use prometheus_client::metrics::gauge::Gauge;
@@ -11,8 +14,14 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-/// The limit never falls below this, so that there is always something to learn from.
+/// The limit never falls below so many, that there is always something to learn from.
 const FLOOR: usize = 16;
+/// Nor below the largest limit's share of one in so many. As shipped that is 128, about ten milliseconds of work, so
+/// fewer would hardly be answered sooner. And while the disk is slow all of them share the wait for it: fewer
+/// would only be refused.
+const FLOOR_ONE_IN: usize = 8;
+/// How often it is found out how long a turn takes.
+const TURN_EVERY: Duration = Duration::from_millis(50);
 /// In how many steps it grows from nothing to the largest limit.
 const STEPS: usize = 32;
 
@@ -37,7 +46,7 @@ impl Limit {
     fn new(target: Duration, ceiling: usize) -> Self {
         Self {
             target,
-            floor: FLOOR.min(ceiling),
+            floor: FLOOR.max(ceiling / FLOOR_ONE_IN).min(ceiling),
             ceiling,
             now: ceiling,
             changed: None,
@@ -87,6 +96,15 @@ struct State {
     /// When each request under way began. Numbers grow with time, so the first is the oldest.
     under_way: BTreeMap<u64, Instant>,
     next: u64,
+    turn: Turn,
+}
+
+/// How long what is ready to run waits until it does.
+#[derive(Debug, Default)]
+struct Turn {
+    last: Duration,
+    /// When the next turn is due: while it is overdue, it takes that long at least.
+    due: Option<Instant>,
 }
 
 /// A request that was let in. Its place is free again when this is dropped.
@@ -105,12 +123,27 @@ impl Admission {
                 limit: Limit::new(target, ceiling),
                 under_way: BTreeMap::new(),
                 next: 0,
+                turn: Turn::default(),
             }),
             limit: metrics.requests_limit.clone(),
             in_progress: metrics.requests_in_progress.clone(),
         };
         admission.show(&admission.lock());
         admission
+    }
+
+    /// Looks from now on how long a turn takes, until the admission is dropped.
+    pub(crate) fn watch_turns(self: &Arc<Self>) {
+        let admission = Arc::downgrade(self);
+        tokio::spawn(async move {
+            while let Some(admission) = admission.upgrade() {
+                let now = Instant::now();
+                let due = now + TURN_EVERY;
+                admission.lock().turn.came(now, due);
+                drop(admission);
+                tokio::time::sleep_until(due.into()).await;
+            }
+        });
     }
 
     /// Whether a request would be refused now. Asked before its body is read.
@@ -154,10 +187,25 @@ impl Admission {
 impl State {
     fn is_full(&mut self, now: Instant) -> bool {
         let oldest = self.under_way.first_key_value().map(|(_, began)| *began);
-        if oldest.is_some_and(|began| now.saturating_duration_since(began) > self.limit.target) {
+        let waits = oldest.map(|began| now.saturating_duration_since(began) + self.turn.takes(now));
+        if waits.is_some_and(|waits| waits > self.limit.target) {
             self.limit.late(now, self.under_way.len());
         }
         self.under_way.len() >= self.limit.now
+    }
+}
+
+impl Turn {
+    /// A turn came, and when the next one is due.
+    fn came(&mut self, now: Instant, next: Instant) {
+        let due = self.due.replace(next);
+        self.last = due.map_or(Duration::ZERO, |due| now.saturating_duration_since(due));
+    }
+
+    /// How long a turn takes at present.
+    fn takes(&self, now: Instant) -> Duration {
+        let overdue = self.due.map(|due| now.saturating_duration_since(due));
+        self.last.max(overdue.unwrap_or_default())
     }
 }
 
@@ -166,7 +214,7 @@ impl Place {
     pub(crate) fn stored(&self, now: Instant) {
         let mut state = self.admission.lock();
         let under_way = state.under_way.len();
-        let took = now.saturating_duration_since(self.began);
+        let took = now.saturating_duration_since(self.began) + state.turn.takes(now);
         state.limit.stored(now, took, under_way);
     }
 }

@@ -35,13 +35,16 @@ impl Spool {
     /// When the change did not reach the disk; all of them still wait then.
     pub async fn settle(&self, endings: Vec<(i64, Outcome)>) -> Result<(), StoreError> {
         let work = move |db: &Connection| {
-            let mut statement =
-                db.prepare_cached("DELETE FROM spool WHERE seq = ?1 RETURNING coalesce(length(record), 0)")?;
+            // Two statements, because RETURNING would make and empty a table in memory for each event.
+            let mut length =
+                db.prepare_cached("SELECT coalesce(length(record), 0) FROM spool WHERE seq = ?1")?;
+            let mut delete = db.prepare_cached("DELETE FROM spool WHERE seq = ?1")?;
             let mut ended = Vec::with_capacity(endings.len());
             let mut bytes = 0;
             for (seq, outcome) in &endings {
-                let length: Option<u64> = statement.query_row([seq], |row| row.get(0)).optional()?;
+                let length: Option<u64> = length.query_row([seq], |row| row.get(0)).optional()?;
                 if let Some(length) = length {
+                    delete.execute([seq])?;
                     bytes += length + ROW_OVERHEAD;
                     ended.push(*outcome);
                 }

@@ -13,15 +13,15 @@ use tokio_util::sync::CancellationToken;
 
 /// How often memory and disk are compared, and what was not recorded is tried again. For as long as it takes: a
 /// disk that refuses costs a transaction each time.
-const LOOK_AGAIN: Duration = Duration::from_secs(5);
+pub const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 impl Switches {
-    /// Keeps memory and disk together until the relay stops, and tries a last time then.
-    pub async fn keep(self, stop: CancellationToken) {
+    /// Keeps memory and disk together until the relay stops, looking again so often, and tries a last time then.
+    pub async fn keep(self, look_again: Duration, stop: CancellationToken) {
         loop {
             let is_last = tokio::select! {
                 () = self.wake.notified() => false,
-                () = tokio::time::sleep(LOOK_AGAIN) => false,
+                () = tokio::time::sleep(look_again) => false,
                 () = stop.cancelled() => true,
             };
             // Together, so that a disk that refuses is waited for once.

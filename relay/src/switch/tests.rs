@@ -53,7 +53,7 @@ impl Folder {
             .await
             .unwrap();
         Desk {
-            keeping: tokio::spawn(switches.clone().keep(CancellationToken::new())),
+            keeping: tokio::spawn(switches.clone().keep(LOOK_AGAIN, CancellationToken::new())),
             store,
             spool: crate::spool::tests::Desk {
                 spool,

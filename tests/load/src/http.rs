@@ -16,6 +16,8 @@ pub(crate) struct Message<'a> {
     pub(crate) bytes: usize,
     /// Whether the sender closes the connection after it.
     pub(crate) closes: bool,
+    /// Whether it says when to come back.
+    pub(crate) retry_after: bool,
 }
 
 /// Finds the first message; `None` while it is not there in full.
@@ -30,7 +32,7 @@ pub(crate) fn message(received: &[u8]) -> Result<Option<Message<'_>>> {
     let mut lines = head.split("\r\n");
     let first_line = lines.next().unwrap_or_default();
     let is_old = first_line.starts_with("HTTP/1.0") || first_line.ends_with("HTTP/1.0");
-    let (mut length, mut closes) = (0, is_old);
+    let (mut length, mut closes, mut retry_after) = (0, is_old, false);
     for line in lines {
         let (name, value) = line.split_once(':').context("a header without a colon")?;
         let value = value.trim();
@@ -40,6 +42,8 @@ pub(crate) fn message(received: &[u8]) -> Result<Option<Message<'_>>> {
             bail!("a body without its length");
         } else if name.eq_ignore_ascii_case("connection") {
             closes = value.eq_ignore_ascii_case("close");
+        } else if name.eq_ignore_ascii_case("retry-after") {
+            retry_after = value.parse::<u32>().is_ok_and(|seconds| seconds > 0);
         }
     }
     if length > BODY_BYTES_MAX {
@@ -50,6 +54,7 @@ pub(crate) fn message(received: &[u8]) -> Result<Option<Message<'_>>> {
         first_line,
         bytes,
         closes,
+        retry_after,
     }))
 }
 
@@ -103,6 +108,20 @@ mod tests {
         check("POST / HTTP/1.1\r\nno colon\r\n\r\n", Err(()));
         check(&"a".repeat(16 * 1024), Ok(None));
         check(&"a".repeat(16 * 1024 + 1), Err(()));
+    }
+
+    #[test]
+    fn when_to_come_back_is_a_number_of_seconds_above_0() {
+        let check = |header: &str, expected| {
+            let received = format!("HTTP/1.1 503 No\r\n{header}\r\n\r\n");
+            let found = message(received.as_bytes()).unwrap().unwrap();
+            assert_eq!(found.retry_after, expected, "{header}");
+        };
+        check("retry-after: 1", true);
+        check("Retry-After:60", true);
+        check("retry-after: 0", false);
+        check("retry-after: soon", false);
+        check("content-length: 0", false);
     }
 
     #[test]

@@ -7,6 +7,7 @@
 mod events;
 mod http;
 mod random;
+mod report;
 mod schedule;
 mod send;
 mod sink;
@@ -51,6 +52,15 @@ enum Command {
         /// For how long requests are sent
         #[arg(long, default_value_t = 5.0)]
         seconds: f64,
+        /// Never send a request for which no connection is free when it is due, instead of sending it late
+        #[arg(long, requires = "rate")]
+        drops: bool,
+        /// Let each connection ask for the version first, so that all are taken in before the first event
+        #[arg(long)]
+        greets: bool,
+        /// Most requests; without it as many as the time allows
+        #[arg(long)]
+        requests: Option<usize>,
         /// What events and moments are drawn from
         #[arg(long, default_value_t = 1)]
         seed: u64,
@@ -69,6 +79,9 @@ fn main() -> Result<()> {
             connections,
             rate,
             seconds,
+            drops,
+            greets,
+            requests,
             seed,
             id_space,
         } => {
@@ -78,6 +91,9 @@ fn main() -> Result<()> {
                 connections,
                 rate,
                 lasts: Duration::try_from_secs_f64(seconds)?,
+                drops,
+                greets,
+                requests,
                 seed,
                 id_space,
             })?;

@@ -2,12 +2,13 @@
 
 use crate::events::{self, Shape, Template};
 use crate::http;
+use crate::report::Report;
 use crate::schedule::Schedule;
-use crate::stats::Latencies;
 use crate::wire::Wire;
 use anyhow::{Context as _, Result, ensure};
 use rustix::event::Timespec;
 use rustix::event::epoll::{self, EventFlags};
+use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
@@ -24,42 +25,16 @@ pub(crate) struct Load {
     /// Requests per second; `None` keeps each connection busy.
     pub(crate) rate: Option<f64>,
     pub(crate) lasts: Duration,
+    /// Whether a request that finds no connection free is never sent. Otherwise it waits for one, and its latency
+    /// with it.
+    pub(crate) drops: bool,
+    /// Whether each connection is taken in before the first request is due: it asks for the version. Many that come
+    /// at once overflow the kernel's queue, and what is sent on them then waits for its retransmissions.
+    pub(crate) greets: bool,
+    /// Most requests; `None` for as many as the time allows.
+    pub(crate) requests: Option<usize>,
     pub(crate) seed: u64,
     pub(crate) id_space: u64,
-}
-
-/// What came of it.
-#[derive(Debug, Default)]
-pub(crate) struct Report {
-    events_per_request: usize,
-    sent: usize,
-    accepted: usize,
-    /// Answered with anything but 202.
-    refused: usize,
-    /// Not answered.
-    failed: usize,
-    latencies: Latencies,
-    seconds: f64,
-    /// What the generator itself used of its core.
-    cpu_seconds: f64,
-}
-
-impl Report {
-    /// One line, for whoever started the generator.
-    pub(crate) fn json(mut self) -> String {
-        let [p50, p99, p999, max] = [500, 990, 999, 1000].map(|rank| self.latencies.per_mille(rank));
-        format!(
-            r#"{{"events_per_request":{},"sent":{},"accepted":{},"refused":{},"failed":{},"timed":{},"seconds":{:.6},"cpu_seconds":{:.6},"p50_us":{p50},"p99_us":{p99},"p999_us":{p999},"max_us":{max}}}"#,
-            self.events_per_request,
-            self.sent,
-            self.accepted,
-            self.refused,
-            self.failed,
-            self.latencies.len(),
-            self.seconds,
-            self.cpu_seconds,
-        )
-    }
 }
 
 /// Sends until the time is over and the last answer came.
@@ -82,6 +57,15 @@ struct Connection {
     due: Option<Instant>,
 }
 
+impl Connection {
+    fn new(stream: TcpStream, epoll: &OwnedFd, number: usize) -> Result<Self> {
+        Ok(Self {
+            wire: Wire::register(stream, epoll, number)?,
+            due: None,
+        })
+    }
+}
+
 struct Generator<'a> {
     load: &'a Load,
     templates: &'a [Template],
@@ -95,7 +79,13 @@ struct Generator<'a> {
 impl<'a> Generator<'a> {
     fn connect(load: &'a Load, templates: &'a [Template]) -> Result<Self> {
         let epoll = epoll::create(epoll::CreateFlags::CLOEXEC)?;
-        let connect = |number| connect(load.to, &epoll, number);
+        let connect = |number| {
+            let mut stream = TcpStream::connect(load.to)?;
+            if load.greets {
+                greet(&mut stream)?;
+            }
+            Connection::new(stream, &epoll, number)
+        };
         let connections = (0..load.connections).map(connect).collect::<Result<_>>()?;
         Ok(Self {
             load,
@@ -104,10 +94,7 @@ impl<'a> Generator<'a> {
             connections,
             idle: (0..load.connections).rev().collect(),
             next_id: 0,
-            report: Report {
-                events_per_request: load.shape.events(),
-                ..Report::default()
-            },
+            report: Report::new(load.shape.events()),
         })
     }
 
@@ -126,20 +113,28 @@ impl<'a> Generator<'a> {
             match &mut schedule {
                 // A request that is late keeps the moment it was due.
                 Some(schedule) => {
-                    while let Some(due) = next_due.filter(|due| *due <= now) {
-                        let Some(number) = self.idle.pop() else { break };
-                        self.send(number, start + due)?;
+                    while let Some(due) = next_due.filter(|due| *due <= now && self.has_more()) {
+                        match self.idle.pop() {
+                            Some(number) => {
+                                self.send(number, start + due)?;
+                                self.report.lag(start.elapsed().saturating_sub(due))?;
+                            }
+                            None if self.load.drops => self.report.unsent += 1,
+                            None => break,
+                        }
                         next_due = schedule.next();
                     }
                 }
                 None if now < self.load.lasts => {
-                    while let Some(number) = self.idle.pop() {
+                    while self.has_more()
+                        && let Some(number) = self.idle.pop()
+                    {
                         self.send(number, Instant::now())?;
                     }
                 }
                 None => {}
             }
-            let over = next_due.is_none() && now >= self.load.lasts;
+            let over = !self.has_more() || (next_due.is_none() && now >= self.load.lasts);
             let waits_for = self.connections.len() - self.idle.len();
             if over && (waits_for == 0 || now > self.load.lasts + LAST_ANSWERS_MAX) {
                 self.report.failed += waits_for;
@@ -148,7 +143,7 @@ impl<'a> Generator<'a> {
                 return Ok(());
             }
             let until = match next_due {
-                Some(due) if !self.idle.is_empty() => due,
+                Some(due) if !over && (self.load.drops || !self.idle.is_empty()) => due,
                 _ if now < self.load.lasts => self.load.lasts,
                 _ => self.load.lasts + LAST_ANSWERS_MAX + Duration::from_millis(1),
             };
@@ -166,6 +161,10 @@ impl<'a> Generator<'a> {
                 self.attend(usize::try_from(change.data.u64())?, change.flags, &mut scratch)?;
             }
         }
+    }
+
+    fn has_more(&self) -> bool {
+        self.load.requests.is_none_or(|most| self.report.sent < most)
     }
 
     /// Sends the next request on an idle connection.
@@ -196,19 +195,12 @@ impl<'a> Generator<'a> {
             return if open { Ok(()) } else { self.give_up(number) };
         };
         let (status, bytes) = (http::status(message.first_line), message.bytes);
-        let open = open && !message.closes;
+        let (open, retry_after) = (open && !message.closes, message.retry_after);
         connection.wire.used(bytes);
         let Some(due) = connection.due.take() else {
             anyhow::bail!("an answer came that nothing was asked for");
         };
-        match status {
-            Some(202) => self.report.accepted += 1,
-            _ => self.report.refused += 1,
-        }
-        ensure!(
-            self.report.latencies.note(due.elapsed()),
-            "too many requests to keep their latencies"
-        );
+        self.report.answered(status, retry_after, due.elapsed())?;
         self.idle.push(number);
         if open { Ok(()) } else { self.reconnect(number) }
     }
@@ -223,7 +215,8 @@ impl<'a> Generator<'a> {
     }
 
     fn reconnect(&mut self, number: usize) -> Result<()> {
-        self.connections[number] = connect(self.load.to, &self.epoll, number)?;
+        let stream = TcpStream::connect(self.load.to)?;
+        self.connections[number] = Connection::new(stream, &self.epoll, number)?;
         Ok(())
     }
 }
@@ -235,11 +228,16 @@ fn cpu_seconds() -> Result<f64> {
     Ok(Duration::from_nanos(nanoseconds.context("no time in /proc/self/schedstat")?).as_secs_f64())
 }
 
-fn connect(to: SocketAddr, epoll: &OwnedFd, number: usize) -> Result<Connection> {
-    Ok(Connection {
-        wire: Wire::register(TcpStream::connect(to)?, epoll, number)?,
-        due: None,
-    })
+/// Asks for the version, and waits for the answer.
+fn greet(stream: &mut TcpStream) -> Result<()> {
+    stream.write_all(b"GET /version HTTP/1.1\r\nhost: localhost\r\n\r\n")?;
+    let (mut received, mut scratch) = (Vec::new(), [0; 4096]);
+    while http::message(&received)?.is_none() {
+        let n = stream.read(&mut scratch)?;
+        ensure!(n > 0, "a connection was closed before the first request");
+        received.extend_from_slice(&scratch[..n]);
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -271,16 +269,22 @@ mod tests {
     }
 
     fn sent(answers: &'static [&'static str], rate: Option<f64>) -> Report {
-        run(&Load {
+        run(&load(answers, rate)).unwrap()
+    }
+
+    fn load(answers: &'static [&'static str], rate: Option<f64>) -> Load {
+        Load {
             to: server(answers),
             shape: Shape::Single,
             connections: 1,
             rate,
             lasts: Duration::from_millis(200),
+            drops: false,
+            greets: false,
+            requests: None,
             seed: 1,
             id_space: 0,
-        })
-        .unwrap()
+        }
     }
 
     const YES: &str = "HTTP/1.1 202 Accepted\r\ncontent-length: 2\r\n\r\nok";
@@ -292,9 +296,9 @@ mod tests {
         // answers, rate, whether any is → accepted, refused, failed
         let check = |answers, rate, expected: (bool, bool, bool)| {
             let report = sent(answers, rate);
-            assert_eq!(report.accepted + report.refused + report.failed, report.sent);
-            assert_eq!(report.accepted + report.refused, report.latencies.len());
-            let found = (report.accepted > 0, report.refused > 0, report.failed > 0);
+            let (accepted, refused) = (report.accepted.len(), report.refused());
+            assert_eq!(accepted + refused + report.failed, report.sent);
+            let found = (accepted > 0, refused > 0, report.failed > 0);
             assert_eq!(found, expected, "{answers:?} {rate:?}");
         };
         check(&[YES], None, (true, false, false));
@@ -306,13 +310,36 @@ mod tests {
     }
 
     #[test]
-    fn the_report_is_one_line_of_json() {
-        let report = sent(&[YES], Some(100.0));
-        let (sent, line) = (report.sent, report.json());
-        assert!(
-            line.starts_with(&format!(r#"{{"events_per_request":1,"sent":{sent},"#)),
-            "{line}"
-        );
-        assert!(line.ends_with('}') && !line.contains('\n'), "{line}");
+    fn no_more_requests_are_sent_than_asked_for_and_none_is_waited_for_after_them() {
+        let check = |rate| {
+            let mut load = load(&[YES], rate);
+            (load.requests, load.lasts) = (Some(3), Duration::from_secs(3600));
+            let report = run(&load).unwrap();
+            assert_eq!((report.sent, report.accepted.len()), (3, 3), "{rate:?}");
+        };
+        check(None);
+        check(Some(1000.0));
+    }
+
+    #[test]
+    fn a_greeting_is_no_request_of_the_stream() {
+        let mut load = load(&[YES], Some(1000.0));
+        (load.greets, load.requests) = (true, Some(3));
+        assert_eq!(run(&load).unwrap().accepted.len(), 3);
+        load.to = server(&[""]);
+        assert!(run(&load).is_err(), "nobody greets back");
+    }
+
+    #[test]
+    fn a_request_without_a_free_connection_waits_or_is_never_sent() {
+        let check = |drops| {
+            let mut load = load(&[YES], Some(20_000.0));
+            load.drops = drops;
+            let report = run(&load).unwrap();
+            assert_eq!(report.unsent > 0, drops, "{report:?}");
+            assert_eq!(report.accepted.len(), report.sent, "{report:?}");
+        };
+        check(true);
+        check(false);
     }
 }

@@ -6,8 +6,8 @@ use super::ends::{Sent, Sink, Stream};
 use super::middle::{Programs, Running};
 use super::{build_load, chart, folder, procfs, soak, table};
 use crate::step::{say, step};
-use crate::{bundle, tools, workspace};
-use anyhow::{Context as _, Result, ensure};
+use crate::{bundle, workspace};
+use anyhow::{Context as _, Result};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -102,13 +102,7 @@ pub(super) struct Results {
 }
 
 pub(super) fn run(compare: &Compare) -> Result<ExitCode> {
-    tools::taskset()?;
-    ensure!(
-        std::thread::available_parallelism()?.get() >= 2,
-        "the benchmark needs two cores: one for what is measured, one for generator and sink"
-    );
-    let folder = folder();
-    std::fs::create_dir_all(&folder)?;
+    let folder = super::prepare()?;
     let load = build_load()?;
     let contenders = match compare.only.as_slice() {
         _ if compare.soak.is_some() => &[Contender::Relay],
@@ -143,9 +137,9 @@ pub(super) fn run(compare: &Compare) -> Result<ExitCode> {
 }
 
 /// How the benchmark ends when it ran well and an aim was missed.
-const MISSED: u8 = 3;
+pub(super) const MISSED: u8 = 3;
 
-fn build_relay() -> Result<PathBuf> {
+pub(super) fn build_relay() -> Result<PathBuf> {
     bundle::all()?;
     step("building the relay for release", || {
         crate::step::run(workspace::cargo().args(["build", "--release", "--package", "feedback-relay"]))
@@ -197,21 +191,15 @@ fn measure(
 fn take_turn(programs: &Programs, sink: &Sink, contender: Contender, lengths: Lengths) -> Result<Sample> {
     let mut running = programs.start(contender.middle(), sink.address)?;
     let pid = running.process.id();
-    let mut stream = Stream {
-        batches: contender.batches(),
-        connections: CONNECTIONS,
-        rate: None,
-        seconds: lengths.warm_up,
-        id_space: 1,
-    };
+    let mut stream = Stream::busy(contender.batches(), CONNECTIONS, lengths.warm_up);
     let arrivals = contender.arrivals();
     sink.send(running.address, &stream, arrivals)?;
     procfs::reset_peak(pid)?;
     stream.seconds = lengths.busy;
-    let (busy, busy_us) = timed(sink, &running, &next(&mut stream), arrivals)?;
+    let (busy, busy_us) = timed(sink, &running, &stream.next(), arrivals)?;
     stream.seconds = lengths.half;
     stream.rate = Some(busy.requests / busy.seconds / 2.0);
-    let (half, half_us) = timed(sink, &running, &next(&mut stream), arrivals)?;
+    let (half, half_us) = timed(sink, &running, &stream.next(), arrivals)?;
     running.process.check()?;
     let usage = procfs::usage(pid)?;
     Ok(Sample {
@@ -231,16 +219,13 @@ fn hold_steady(programs: &Programs, sink: &Sink, lengths: Lengths) -> Result<Ste
     let contender = Contender::RelayBatch;
     let mut running = programs.start(contender.middle(), sink.address)?;
     let mut stream = Stream {
-        batches: true,
-        connections: CONNECTIONS,
         rate: Some(STEADY_RATE / 10.0),
-        seconds: lengths.warm_up,
-        id_space: 1,
+        ..Stream::busy(true, CONNECTIONS, lengths.warm_up)
     };
     sink.send(running.address, &stream, contender.arrivals())?;
     procfs::reset_peak(running.process.id())?;
     stream.seconds = lengths.steady;
-    let (sent, cpu_us) = timed(sink, &running, &next(&mut stream), contender.arrivals())?;
+    let (sent, cpu_us) = timed(sink, &running, &stream.next(), contender.arrivals())?;
     running.process.check()?;
     let usage = procfs::usage(running.process.id())?;
     Ok(Steady {
@@ -253,12 +238,6 @@ fn hold_steady(programs: &Programs, sink: &Sink, lengths: Lengths) -> Result<Ste
     })
 }
 
-/// The same stream with ids of its own.
-fn next(stream: &mut Stream) -> Stream {
-    stream.id_space += 1;
-    *stream
-}
-
 /// Sends a stream, and tells what each event cost the middle until the last had arrived, in microseconds.
 fn timed(sink: &Sink, running: &Running, stream: &Stream, arrivals: u64) -> Result<(Sent, f64)> {
     let before = procfs::usage(running.process.id())?.cpu_s();
@@ -269,12 +248,8 @@ fn timed(sink: &Sink, running: &Running, stream: &Stream, arrivals: u64) -> Resu
 
 /// Writes the document's table and the chart.
 fn write(results: &Results, text: &str) -> Result<()> {
-    let docs = workspace::root().join("docs");
-    let document = docs.join("BENCHMARK.md");
-    let old = std::fs::read_to_string(&document).context("cannot read docs/BENCHMARK.md")?;
-    let new = table::put(&old, text).context("docs/BENCHMARK.md has lost its markers")?;
-    std::fs::write(&document, new)?;
-    std::fs::write(docs.join("benchmark.svg"), chart::svg(results))?;
+    table::write(table::MEASURED, text)?;
+    std::fs::write(workspace::root().join("docs/benchmark.svg"), chart::svg(results))?;
     eprintln!("docs/BENCHMARK.md and docs/benchmark.svg are written");
     Ok(())
 }

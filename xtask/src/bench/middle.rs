@@ -23,11 +23,20 @@ pub(super) struct Running {
     pub(super) data: PathBuf,
 }
 
+/// A tool that runs the relay in its stead: how it is started, up to the relay's own name.
+#[derive(Clone, Debug)]
+pub(super) struct Tool {
+    pub(super) program: PathBuf,
+    pub(super) arguments: Vec<String>,
+    pub(super) environment: Vec<(&'static str, &'static str)>,
+}
+
 /// Where the programs are.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Programs {
     folder: PathBuf,
     relay: PathBuf,
+    tool: Option<Tool>,
     nginx: Option<PathBuf>,
     caddy: Option<PathBuf>,
     traefik: Option<PathBuf>,
@@ -42,6 +51,7 @@ impl Programs {
         Ok(Self {
             folder: folder.to_owned(),
             relay: relay.to_owned(),
+            tool: None,
             nginx: wants(Middle::Nginx).then(tools::nginx).transpose()?,
             caddy: wants(Middle::Caddy)
                 .then(|| packaged(CADDY, "caddy"))
@@ -50,6 +60,14 @@ impl Programs {
                 .then(|| packaged(TRAEFIK, "traefik"))
                 .transpose()?,
         })
+    }
+
+    /// The same, but the relay is run by a tool.
+    pub(super) fn under(&self, tool: Tool) -> Self {
+        Self {
+            tool: Some(tool),
+            ..self.clone()
+        }
     }
 
     /// Starts a middle in a folder of its own, which is emptied first.
@@ -74,7 +92,15 @@ impl Programs {
                 let config = write("relay.toml", relay(&folder, address, sink)?)?;
                 let switch = ["switch", "on", "--site", SITE, "--config", &config];
                 step::output(std::process::Command::new(&self.relay).args(switch))?;
-                let mut command = pinned(MIDDLE_CORE, &self.relay);
+                let mut command = match &self.tool {
+                    None => pinned(MIDDLE_CORE, &self.relay),
+                    Some(tool) => {
+                        let mut command = pinned(MIDDLE_CORE, &tool.program);
+                        command.args(&tool.arguments).arg(&self.relay);
+                        command.envs(tool.environment.iter().copied());
+                        command
+                    }
+                };
                 command.args(["serve", "--config", &config]);
                 command
             }

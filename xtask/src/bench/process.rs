@@ -1,5 +1,6 @@
 //! A process of the benchmark: started on a core, ready when it answers, stopped with its owner.
 
+use super::procfs;
 use crate::http;
 use anyhow::{Context as _, Result, bail};
 use rustix::process::{Pid, Signal, kill_process};
@@ -11,8 +12,8 @@ use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// How long a process may take until it answers.
-const START_MAX: Duration = Duration::from_secs(30);
+/// How long a process may take until it answers: a tool that counts its instructions makes it fifty times slower.
+const START_MAX: Duration = Duration::from_secs(180);
 /// How long a process may take to end, before it is killed.
 const STOP_MAX: Duration = Duration::from_secs(20);
 /// How often to look.
@@ -99,10 +100,14 @@ impl Process {
 
 impl Drop for Process {
     fn drop(&mut self) {
-        if let Some(id) = i32::try_from(self.child.id()).ok().and_then(Pid::from_raw)
-            && matches!(self.child.try_wait(), Ok(None))
-        {
-            let _ = kill_process(id, Signal::TERM);
+        // Children first: strace that is told to end leaves the program alone that it watches.
+        if matches!(self.child.try_wait(), Ok(None)) {
+            let family = procfs::family(self.child.id()).unwrap_or_else(|_| vec![self.child.id()]);
+            for id in family.into_iter().rev() {
+                if let Some(id) = i32::try_from(id).ok().and_then(Pid::from_raw) {
+                    let _ = kill_process(id, Signal::TERM);
+                }
+            }
         }
         let deadline = Instant::now() + STOP_MAX;
         while matches!(self.child.try_wait(), Ok(None)) && Instant::now() < deadline {

@@ -77,7 +77,7 @@ pub(super) fn thread_time(pid: u32) -> Result<Duration> {
 }
 
 /// A process and its children.
-fn family(pid: u32) -> Result<Vec<u32>> {
+pub(super) fn family(pid: u32) -> Result<Vec<u32>> {
     let mut all = vec![pid];
     for entry in fs::read_dir("/proc")? {
         let Some(other) = entry?.file_name().to_str().and_then(|name| name.parse().ok()) else {

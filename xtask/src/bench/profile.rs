@@ -1,5 +1,6 @@
 //! `cargo xtask bench profile`: where the relay's processor time goes, by room and by function, per event.
 
+mod callgrind;
 mod stacks;
 
 use super::compare::CONNECTIONS;
@@ -28,6 +29,13 @@ pub(super) struct Profile {
     /// How long each part is sampled, in seconds
     #[arg(long, default_value_t = 5.0)]
     seconds: f64,
+    /// Count instructions under valgrind instead, one request after the other: exact, the same from run to run, and
+    /// possible where perf is not; without the kernel's part
+    #[arg(long, conflicts_with = "seconds")]
+    callgrind: bool,
+    /// How many requests are counted under valgrind
+    #[arg(long, default_value_t = 400, requires = "callgrind", value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    requests: u32,
     /// How many functions are listed
     #[arg(long, default_value_t = 40)]
     top: usize,
@@ -37,11 +45,13 @@ pub(super) struct Profile {
 }
 
 pub(super) fn run(profile: &Profile) -> Result<ExitCode> {
-    tools::taskset()?;
-    tools::debian("perf", "linux-perf")?;
-    tools::debian("strace", "strace")?;
-    let folder = folder();
-    fs::create_dir_all(&folder)?;
+    let folder = super::prepare()?;
+    if profile.callgrind {
+        callgrind::require()?;
+    } else {
+        tools::debian("perf", "linux-perf").context("without perf: cargo xtask bench profile --callgrind")?;
+        tools::debian("strace", "strace")?;
+    }
     let relay = match &profile.relay {
         Some(relay) => relay.clone(),
         None => build()?,
@@ -49,7 +59,12 @@ pub(super) fn run(profile: &Profile) -> Result<ExitCode> {
     let sink = Sink::start(&build_load()?, &folder)?;
     for contender in [Contender::Relay, Contender::RelayBatch] {
         let programs = Programs::require(&folder, &relay, &[contender.middle()])?;
-        one(profile, &programs, &sink, contender).context(contender.name())?;
+        if profile.callgrind {
+            callgrind::one(profile, &programs, &sink, contender)
+        } else {
+            one(profile, &programs, &sink, contender)
+        }
+        .context(contender.name())?;
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -72,13 +87,7 @@ fn build() -> Result<PathBuf> {
 
 fn one(profile: &Profile, programs: &Programs, sink: &Sink, contender: Contender) -> Result<()> {
     let running = programs.start(contender.middle(), sink.address)?;
-    let mut stream = Stream {
-        batches: contender.batches(),
-        connections: CONNECTIONS,
-        rate: None,
-        seconds: 1.0,
-        id_space: 1,
-    };
+    let mut stream = Stream::busy(contender.batches(), CONNECTIONS, 1.0);
     let mut send = |rate, seconds| -> Result<Sent> {
         stream.id_space += 1;
         (stream.rate, stream.seconds) = (rate, seconds);

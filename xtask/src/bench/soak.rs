@@ -52,11 +52,8 @@ pub(super) fn lasts(text: &str) -> Result<Duration, String> {
 pub(super) fn run(programs: &Programs, sink: &Sink, lasts: Duration) -> Result<ExitCode> {
     let mut running = programs.start(Middle::Relay, sink.address)?;
     let stream = Stream {
-        batches: false,
-        connections: CONNECTIONS,
         rate: Some(RATE),
-        seconds: lasts.as_secs_f64(),
-        id_space: 1,
+        ..Stream::busy(false, CONNECTIONS, lasts.as_secs_f64())
     };
     let (address, start) = (running.address, Instant::now());
     let (looks, sent) = thread::scope(|scope| -> Result<_> {

@@ -2,13 +2,25 @@
 
 use super::aims::{Aim, spread};
 use super::compare::{Results, STEADY_RATE, Sample};
+use crate::workspace;
+use anyhow::{Context as _, Result};
 use std::fmt::Write as _;
+use std::fs;
 
-/// Between these lines of the document the table is written; the rest is written by hand.
-const BEGIN: &str = "<!-- measured: begin, written by `cargo xtask bench` -->";
-const END: &str = "<!-- measured: end -->";
+/// Between these lines of the document the comparison is written.
+pub(super) const MEASURED: Markers = Markers {
+    begin: "<!-- measured: begin, written by `cargo xtask bench` -->",
+    end: "<!-- measured: end -->",
+};
 /// From this share of their core on, the ends may have held the middle back.
 const ENDS_BUSY_MAX: f64 = 0.9;
+
+/// Two lines of the document; what is between them is written by a command, the rest by hand.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Markers {
+    pub(super) begin: &'static str,
+    pub(super) end: &'static str,
+}
 
 /// A column: its title, decimals, and what it shows.
 type Column = (&'static str, usize, fn(&Sample) -> f64);
@@ -85,11 +97,20 @@ pub(super) fn text(results: &Results, aims: &[Aim]) -> String {
     text
 }
 
+/// Writes a text between its markers in docs/BENCHMARK.md.
+pub(super) fn write(markers: Markers, text: &str) -> Result<()> {
+    let document = workspace::root().join("docs/BENCHMARK.md");
+    let old = fs::read_to_string(&document).context("cannot read docs/BENCHMARK.md")?;
+    let new = put(&old, markers, text).context("docs/BENCHMARK.md has lost its markers")?;
+    fs::write(&document, new)?;
+    Ok(())
+}
+
 /// The document with the text between its markers; `None` when it has no markers.
-pub(super) fn put(document: &str, text: &str) -> Option<String> {
-    let (before, rest) = document.split_once(BEGIN)?;
-    let (_, after) = rest.split_once(END)?;
-    Some(format!("{before}{BEGIN}\n\n{}\n\n{END}{after}", text.trim()))
+fn put(document: &str, Markers { begin, end }: Markers, text: &str) -> Option<String> {
+    let (before, rest) = document.split_once(begin)?;
+    let (_, after) = rest.split_once(end)?;
+    Some(format!("{before}{begin}\n\n{}\n\n{end}{after}", text.trim()))
 }
 
 #[cfg(test)]
@@ -97,7 +118,7 @@ mod tests {
     use super::super::aims::{judge, tests::results};
     use super::super::compare::Steady;
     use super::super::contender::Contender;
-    use super::{BEGIN, END, put, text};
+    use super::{MEASURED, Markers, put, text};
 
     #[test]
     fn a_row_shows_the_median_and_how_far_the_rounds_reach() {
@@ -153,14 +174,19 @@ mod tests {
 
     #[test]
     fn the_table_takes_the_place_between_the_markers_and_nothing_else() {
+        let Markers { begin, end } = MEASURED;
         let check = |document: &str, expected: Option<&str>| {
-            assert_eq!(put(document, "table\n").as_deref(), expected, "{document}");
+            assert_eq!(
+                put(document, MEASURED, "table\n").as_deref(),
+                expected,
+                "{document}"
+            );
         };
-        let whole = format!("by hand\n{BEGIN}\n\ntable\n\n{END}\nby hand\n");
-        check(&format!("by hand\n{BEGIN}\nold\n{END}\nby hand\n"), Some(&whole));
+        let whole = format!("by hand\n{begin}\n\ntable\n\n{end}\nby hand\n");
+        check(&format!("by hand\n{begin}\nold\n{end}\nby hand\n"), Some(&whole));
         check(&whole, Some(&whole));
-        check(&format!("{BEGIN}\nold"), None);
-        check(&format!("{END}\n{BEGIN}"), None);
+        check(&format!("{begin}\nold"), None);
+        check(&format!("{end}\n{begin}"), None);
         check("by hand", None);
     }
 }

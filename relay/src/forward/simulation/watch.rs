@@ -7,7 +7,7 @@ use crate::forward::{backoff, breaker};
 use axum::http::{Method, Request};
 use bytes::Bytes;
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Weak;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -28,6 +28,7 @@ pub(super) struct Event {
     pub(super) is_engagement: bool,
     /// Its number in the spool, once that is known.
     pub(super) seq: Option<i64>,
+    /// It is purged, or is to be as soon as the disk takes that.
     pub(super) is_purged: bool,
     /// Plausible took it at least once.
     pub(super) is_taken: bool,
@@ -53,6 +54,11 @@ impl Event {
             has_arrived: false,
             was_marked: false,
         }
+    }
+
+    /// Whether its number in the spool is one of these.
+    pub(super) fn is_among(&self, numbers: &BTreeSet<i64>) -> bool {
+        self.seq.is_some_and(|seq| numbers.contains(&seq))
     }
 
     fn is_too_old(&self, now: Moment) -> bool {

@@ -34,6 +34,8 @@ const DRAIN_MAX: Duration = Duration::from_secs(2 * 3600 + 600);
 /// Time goes by in such steps, and a disk that refused for a whole one takes again after it: the relay tries
 /// it every second, which costs the simulation most of its time and shows nothing new.
 pub(super) const STEP: Duration = Duration::from_secs(600);
+/// How often switches and their records are compared: less often than the relay does, for the same reason.
+const KEEP_EVERY: Duration = Duration::from_secs(60);
 /// From here on the disk refuses every change of the spool, as a full one does. All else goes on: what is
 /// there can be read, and switches are turned.
 const REFUSE: &str = "
@@ -155,7 +157,7 @@ impl World {
         self.relay = Some(Running {
             metrics,
             spool,
-            keeping: tokio::spawn(switches.clone().keep(stop.clone())),
+            keeping: tokio::spawn(switches.clone().keep(KEEP_EVERY, stop.clone())),
             switches,
             forwarding: tokio::spawn(forwarder.run(stop.clone())),
             stop,
@@ -178,6 +180,12 @@ impl World {
             // What was answered and not noted comes again.
             self.script.watch(Watch::allow_again);
         }
+        // And what was to be purged, where the disk took that until now no more.
+        let there = self.numbers("SELECT seq FROM spool").await;
+        self.script.watch(|watch| {
+            let there = watch.events.values_mut().filter(|event| event.is_among(&there));
+            there.for_each(|event| event.is_purged = false);
+        });
         let counts = relay.metrics.ledger.counts();
         assert_eq!(counts.difference(), 0);
         for outcome in Outcome::ALL {
@@ -240,21 +248,16 @@ impl World {
     }
 
     async fn turn(&mut self, site: usize, on: bool) {
-        let was_off = !self.relay().switches.site(SITES[site]).unwrap().is_on();
         if on {
             self.script.watch(|watch| watch.is_off[site] = false);
         }
         let turned = self.relay().switches.turn(SITES[site], on, "test").await;
-        // Off it is, but nothing is purged when the disk refuses.
         assert!(turned.is_ok() || self.disk_refuses, "{turned:?}");
-        let is_off = !self.relay().switches.site(SITES[site]).unwrap().is_on();
+        // A disk that refuses keeps it off, whatever was asked, and what waits is purged as soon as it takes that.
+        let is_off = !on || turned.is_err();
         self.script.watch(|watch| watch.is_off[site] = is_off);
-        match turned {
-            // On only once that is made up for which an "off" before it could not do.
-            Ok(_) if !on || was_off => self.note_purge(|event| event.site == site),
-            Ok(_) => {}
-            // What was answered and could not be noted was to be purged; it comes again if nobody does that.
-            Err(_) => self.script.watch(Watch::allow_again),
+        if is_off {
+            self.note_purge(|event| event.site == site);
         }
     }
 
@@ -366,12 +369,6 @@ impl World {
         self.script.set(Mood::Well);
         self.script.heal();
         self.set_disk(true).await;
-        for (site, domain) in SITES.iter().enumerate() {
-            if !self.relay().switches.site(domain).unwrap().is_on() {
-                // Whoever was told that it could not be recorded tries again.
-                self.apply(Op::Turn(site, false)).await;
-            }
-        }
         let rested = tokio::time::Instant::now() + REST_MAX;
         // What is under way comes back first, and may bring a Retry-After.
         self.wait(Duration::from_secs(20)).await;
@@ -408,17 +405,23 @@ impl World {
     /// How many events wait to be sent for the first time, or again, and are not set aside. One that was settled
     /// and could not be noted has time until its lane looks again by itself.
     async fn unsent(&self) -> usize {
-        let waiting = |db: &rusqlite::Connection| {
-            let mut waiting = db.prepare("SELECT seq FROM spool WHERE not_before IS NULL")?;
-            let rows = waiting.query_map([], |row| row.get(0))?;
-            rows.collect::<rusqlite::Result<BTreeSet<i64>>>()
-        };
-        let waiting = self.store.run(waiting).await.unwrap();
+        let waiting = self
+            .numbers("SELECT seq FROM spool WHERE not_before IS NULL")
+            .await;
         self.script.watch(|watch| {
             let open = watch.events.values().filter(|event| !event.is_over);
-            open.filter(|event| event.seq.is_some_and(|seq| waiting.contains(&seq)))
-                .count()
+            open.filter(|event| event.is_among(&waiting)).count()
         })
+    }
+
+    /// The numbers in the spool that a query gives.
+    async fn numbers(&self, query: &'static str) -> BTreeSet<i64> {
+        let numbers = move |db: &rusqlite::Connection| {
+            let mut numbers = db.prepare(query)?;
+            let rows = numbers.query_map([], |row| row.get(0))?;
+            rows.collect::<rusqlite::Result<BTreeSet<i64>>>()
+        };
+        self.store.run(numbers).await.unwrap()
     }
 
     /// Plausible is known to be well, or there is nothing to ask it for.

@@ -58,13 +58,27 @@ fn the_limit_grows_a_step_and_falls_by_a_third_once_in_a_window() {
         &[(0, 5, 9, 110), (1, 600, 110, 74), (2, 5, 9, 74), (501, 5, 9, 84)],
     );
     // It falls from what is under way, down to the floor.
-    check(320, &[(0, 600, 30, 20), (500, 600, 20, 16), (1000, 600, 1, 16)]);
+    check(320, &[(0, 600, 90, 60), (500, 600, 60, 40), (1000, 600, 1, 40)]);
+}
+
+#[test]
+fn the_floor_is_a_share_of_all_places_and_leaves_something_to_learn_from() {
+    let check = |ceiling, want| {
+        let mut limit = Limit::new(TARGET, ceiling);
+        limit.late(Instant::now(), 1);
+        assert_eq!(limit.now, want, "{ceiling}");
+    };
+    check(1, 1);
+    check(16, 16);
+    check(64, 16);
+    check(320, 40);
+    check(1024, 128);
 }
 
 #[test]
 fn an_answer_that_has_not_come_counts_as_late() {
     let zero = Instant::now();
-    let admission = admission(1024);
+    let admission = admission(320);
     let places: Vec<_> = (0..90).map(|_| admission.begin(zero).unwrap()).collect();
     assert!(!admission.is_full(zero + ms(500)));
     assert!(admission.is_full(zero + ms(501)), "90 under way, 60 allowed");
@@ -76,6 +90,43 @@ fn an_answer_that_has_not_come_counts_as_late() {
     assert!(!admission.is_full(zero + ms(601)));
     let taken: Vec<_> = (0..200).filter_map(|_| admission.begin(zero + ms(601))).collect();
     assert_eq!(taken.len(), 60);
+}
+
+#[test]
+fn what_a_request_waits_before_it_is_looked_at_counts_as_well() {
+    // A turn was due at 100 ms and came so late (ms), or has not come; a request began at 1000 ms and is
+    // stored so late (ms): whether that is in time.
+    let check = |came: Option<u64>, took: u64, in_time: bool| {
+        let zero = Instant::now();
+        let admission = admission(320);
+        let place = admission.begin(zero + ms(1000)).unwrap();
+        {
+            let turn = &mut admission.lock().turn;
+            turn.came(zero, zero + ms(100));
+            if let Some(late) = came {
+                turn.came(zero + ms(100 + late), zero + ms(2000));
+            }
+        }
+        place.stored(zero + ms(1000 + took));
+        let changed = admission.lock().limit.changed.map(|(_, change)| change);
+        assert_eq!(changed == Some(Change::Grew), in_time, "{came:?} {took}");
+    };
+    check(Some(0), 500, true);
+    check(Some(0), 501, false);
+    check(Some(300), 200, true);
+    check(Some(300), 201, false);
+    check(Some(501), 0, false);
+    check(None, 0, false);
+}
+
+#[test]
+fn while_turns_take_too_long_fewer_are_let_in_though_nothing_is_late_on_disk() {
+    let zero = Instant::now();
+    let admission = admission(320);
+    let _places: Vec<_> = (0..90).map(|_| admission.begin(zero).unwrap()).collect();
+    admission.lock().turn.came(zero, zero);
+    assert!(!admission.is_full(zero + ms(250)), "250 ms twice");
+    assert!(admission.is_full(zero + ms(251)), "90 under way, 60 allowed");
 }
 
 #[test]
@@ -118,7 +169,7 @@ proptest! {
             let state = admission.lock();
             prop_assert_eq!(state.under_way.len(), places.len());
             prop_assert!(places.len() <= ceiling);
-            prop_assert!((FLOOR.min(ceiling)..=ceiling).contains(&state.limit.now));
+            prop_assert!((state.limit.floor..=ceiling).contains(&state.limit.now));
         }
     }
 

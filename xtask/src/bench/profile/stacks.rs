@@ -2,6 +2,9 @@
 
 use std::collections::BTreeMap;
 
+/// The room of the policy, whose compiled code has no symbols.
+pub(super) const SANDBOX: &str = "sandbox: host and guest";
+
 /// Whose frames belong to which room. The frame closest to the running one that is listed names the room, so that
 /// what a room lets a library do is counted for the room that asked last.
 const ROOMS: [(&str, &str); 26] = [
@@ -10,8 +13,8 @@ const ROOMS: [(&str, &str); 26] = [
         "decoding stored events",
     ),
     ("feedback_relay::guard::_::", "decoding stored events"),
-    ("feedback_relay::sandbox", "sandbox: host and guest"),
-    ("wasmtime", "sandbox: host and guest"),
+    ("feedback_relay::sandbox", SANDBOX),
+    ("wasmtime", SANDBOX),
     ("feedback_relay::guard", "guard"),
     ("relay_event::scrub", "guard"),
     ("relay_event::wire", "reading the JSON"),
@@ -88,17 +91,19 @@ fn frame(line: &str) -> Option<(bool, &str)> {
 fn room(thread: &str, frames: &[(bool, &str)]) -> String {
     // Compiled guest code has no symbols, and no stack that could be followed further.
     if frames[0] == (false, "[unknown]") {
-        return "sandbox: host and guest".to_owned();
+        return SANDBOX.to_owned();
     }
-    let of = |name: &str| ROOMS.iter().find(|(part, _)| name.contains(part));
-    let found = frames
-        .iter()
-        .filter(|(in_kernel, _)| !in_kernel)
-        .find_map(|(_, name)| of(name));
-    match found {
-        Some((_, room)) => (*room).to_owned(),
+    let own = frames.iter().filter(|(in_kernel, _)| !in_kernel);
+    match room_of(own.map(|(_, name)| *name)) {
+        Some(room) => room.to_owned(),
         None => format!("other, in thread {thread}"),
     }
+}
+
+/// The room of a function and those that called it, from the innermost outwards.
+pub(super) fn room_of<'a>(mut frames: impl Iterator<Item = &'a str>) -> Option<&'static str> {
+    let of = |name: &str| ROOMS.iter().find(|(part, _)| name.contains(part));
+    frames.find_map(of).map(|(_, room)| *room)
 }
 
 impl Samples {

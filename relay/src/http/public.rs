@@ -1,0 +1,98 @@
+//! What answers on the public listener: the two routes that bring events, past the router, which has all others.
+
+use super::serve::{Answering, Answers, Peer};
+use super::{carried_by_all, cors, ingest, public_router};
+use crate::app::App;
+use axum::extract::{Request, State};
+use axum::http::{Method, header};
+use axum::{Extension, Router};
+use std::sync::Arc;
+
+/// Answers browsers. Nearly all they send is events. Those do not walk through the router, whose layers and boxes
+/// cost more than reading an event; it knows their routes too, and tells other methods which one they take.
+#[derive(Clone, Debug)]
+pub struct Public {
+    app: Arc<App>,
+    router: Router,
+}
+
+/// A route that brings events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Events {
+    /// One, in Plausible's format.
+    Plausible,
+    /// A batch of the module.
+    Batch,
+}
+
+impl Events {
+    /// The route of a request, at the root or below the base path.
+    fn of(method: &Method, path: &str, base: &str) -> Option<Self> {
+        let is = |route| path == route || path.strip_prefix(base) == Some(route);
+        match *method {
+            Method::POST if is(ingest::PLAUSIBLE) => Some(Self::Plausible),
+            Method::POST if is(ingest::BATCH) => Some(Self::Batch),
+            _ => None,
+        }
+    }
+}
+
+impl Public {
+    /// For this relay.
+    pub fn new(app: &Arc<App>) -> Self {
+        Self {
+            app: Arc::clone(app),
+            router: public_router(app),
+        }
+    }
+}
+
+impl Answers for Public {
+    fn answer(&self, peer: Peer, request: Request) -> Answering {
+        let Self { app, router } = self.clone();
+        Box::pin(async move {
+            let origin = request.headers().get(header::ORIGIN).cloned();
+            let base = &app.config.public.base_path;
+            let mut answer = match Events::of(request.method(), request.uri().path(), base) {
+                Some(Events::Plausible) => {
+                    ingest::plausible(State(Arc::clone(&app)), Extension(peer), request).await
+                }
+                Some(Events::Batch) => ingest::batch(State(Arc::clone(&app)), Extension(peer), request).await,
+                None => router.answer(peer, request).await,
+            };
+            // Refusals carry it too, so that a page can read them.
+            cors::allow(&app, origin, answer.headers_mut());
+            carried_by_all(answer.headers_mut());
+            answer
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn events_come_in_by_two_routes_at_the_root_and_below_the_base_path() {
+        let check = |method: Method, path: &str, base: &str, want| {
+            assert_eq!(
+                Events::of(&method, path, base),
+                want,
+                "{method} {path} below {base:?}"
+            );
+        };
+        let (plausible, batch) = (Some(Events::Plausible), Some(Events::Batch));
+        check(Method::POST, "/api/event", "", plausible);
+        check(Method::POST, "/api/events", "", batch);
+        check(Method::POST, "/api/event", "/feedback", plausible);
+        check(Method::POST, "/feedback/api/event", "/feedback", plausible);
+        check(Method::POST, "/feedback/api/events", "/feedback", batch);
+        check(Method::POST, "/feedback/api/event", "", None);
+        check(Method::POST, "/feedback/feedback/api/event", "/feedback", None);
+        check(Method::POST, "/api/event/", "", None);
+        check(Method::POST, "/api/Event", "", None);
+        check(Method::POST, "/api/config", "", None);
+        check(Method::GET, "/api/event", "", None);
+        check(Method::OPTIONS, "/api/events", "", None);
+    }
+}
