@@ -34,8 +34,14 @@ pub enum Walk {
     Events(Vec<Ending>),
 }
 
-/// Walks a request's events through the corridor. Returns when all that will be stored is on disk.
-pub async fn walk(app: &App, signals: &Signals, batch: Batch) -> Walk {
+/// Walks a request's events through the corridor. Returns when all that will be stored is on disk; `on_disk` is
+/// called at that moment, unless that is nothing.
+pub async fn walk(
+    app: &App,
+    signals: &Signals,
+    batch: Batch,
+    on_disk: impl FnOnce() + Send + 'static,
+) -> Walk {
     let tickets = app.metrics.ledger.receive(batch.events.len());
     let now = app.clock.now();
     let entered = gate::enter(
@@ -77,7 +83,7 @@ pub async fn walk(app: &App, signals: &Signals, batch: Batch) -> Walk {
         }
     }
     drop(visit);
-    store(app, storing, &mut endings).await;
+    store(app, storing, &mut endings, on_disk).await;
     Walk::Events(endings)
 }
 
@@ -143,7 +149,12 @@ fn pass(
 }
 
 /// Stores what got through and corrects the endings of what could not be stored.
-async fn store(app: &App, storing: Vec<(usize, Incoming, EventLabel)>, endings: &mut [Ending]) {
+async fn store(
+    app: &App,
+    storing: Vec<(usize, Incoming, EventLabel)>,
+    endings: &mut [Ending],
+    on_disk: impl FnOnce() + Send + 'static,
+) {
     if storing.is_empty() {
         return;
     }
@@ -151,7 +162,7 @@ async fn store(app: &App, storing: Vec<(usize, Incoming, EventLabel)>, endings: 
         .into_iter()
         .map(|(place, incoming, label)| ((place, label), incoming))
         .unzip();
-    let outcomes = app.spool.append(batch).await;
+    let outcomes = app.spool.append(batch, on_disk).await;
     for ((place, label), outcome) in places.into_iter().zip(outcomes) {
         match outcome {
             None => {

@@ -148,7 +148,15 @@ impl Spool {
 
     /// Stores a batch in one transaction and answers after its fsync: for each event `None` when it is
     /// stored, else how it ended.
-    pub async fn append(&self, batch: Vec<Incoming>) -> Vec<Option<Outcome>> {
+    ///
+    /// `on_disk` is called on the writer right after that fsync, unless nothing of the batch was stored or had been
+    /// before: whoever waits for the answer may have to wait for its turn on a busy processor, which says nothing about
+    /// the disk.
+    pub async fn append(
+        &self,
+        batch: Vec<Incoming>,
+        on_disk: impl FnOnce() + Send + 'static,
+    ) -> Vec<Option<Outcome>> {
         let started = Instant::now();
         let now = self.clock.now();
         let rows: Vec<Row> = batch.iter().map(|incoming| Row::of(incoming, now)).collect();
@@ -169,6 +177,9 @@ impl Spool {
                     claim.take_back();
                 }
                 spool.book(batch, &places, purges, reserved, result);
+                if result.is_ok_and(|stored| stored.iter().any(Stored::is_on_disk)) {
+                    on_disk();
+                }
             }
         };
         let work = move |db: &rusqlite::Connection| insert(db, &rows, room, &claim);

@@ -172,15 +172,13 @@ async fn take(
         origin: header(header::ORIGIN),
         privacy_signal: says("sec-gpc") || says("dnt"),
     };
-    // A task of its own: a browser that goes away must not leave its events half way. Its places are kept
-    // until the events are stored.
+    // A task of its own: a browser that goes away must not leave its events half way. Its room is kept until they
+    // are stored; the place before the disk is free already when they are on it.
     let walking = Arc::clone(&app);
     let walk = tokio::spawn(async move {
-        let walked = corridor::walk(&walking, &signals, batch).await;
-        if has_stored(&walked) {
-            place.stored(Instant::now());
-        }
-        drop((place, room));
+        let on_disk = move || place.stored(Instant::now());
+        let walked = corridor::walk(&walking, &signals, batch, on_disk).await;
+        drop(room);
         walked
     });
     walk.await.map_err(|_| {
@@ -222,13 +220,6 @@ fn admit(
 fn refuse(app: &App, outcome: Outcome) -> Problem {
     corridor::refuse_unread(app, outcome);
     Problem::of(outcome)
-}
-
-/// Whether anything of a request was written to disk, or would have been had it not been there already.
-fn has_stored(walk: &Walk) -> bool {
-    let Walk::Events(endings) = walk else { return false };
-    let stored = |ending: &Ending| matches!(ending, Ending::Stored | Ending::Ended(Outcome::Duplicate, _));
-    endings.iter().any(stored)
 }
 
 /// A wait as Retry-After says it: never too short, never nothing.

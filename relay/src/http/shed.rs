@@ -210,8 +210,10 @@ impl Turn {
 }
 
 impl Place {
-    /// The request's events are on disk. A request that ends otherwise says nothing about the disk.
-    pub(crate) fn stored(&self, now: Instant) {
+    /// The request's events are on disk: its place is free. Told by the writer, since the request's own turn may come much
+    /// later where thousands are refused beside it; places that were kept until then would be what refuses them. A
+    /// request that ends otherwise says nothing about the disk.
+    pub(crate) fn stored(self, now: Instant) {
         let mut state = self.admission.lock();
         let under_way = state.under_way.len();
         let took = now.saturating_duration_since(self.began) + state.turn.takes(now);

@@ -177,6 +177,11 @@ impl Stored {
             Self::Full => Some(Outcome::SpoolFull),
         }
     }
+
+    /// Whether the event is on disk now, be it from before.
+    pub(super) fn is_on_disk(&self) -> bool {
+        !matches!(self, Self::Full)
+    }
 }
 
 pub(super) fn insert(

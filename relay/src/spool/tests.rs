@@ -5,6 +5,7 @@ use crate::config::Config;
 use crate::store;
 use crate::switch::Switches;
 use serde_json::json;
+use std::sync::atomic::AtomicBool;
 
 pub(crate) const SITE: &str = "panel.example.com";
 /// Another one, off unless a test turns it on.
@@ -62,15 +63,19 @@ impl Desk {
 
     /// Appends one event; the last byte of the visitor's address is the bucket.
     pub(crate) async fn append(&self, name: &str, bucket: u8) -> Option<Outcome> {
-        let ticket = self.metrics.ledger.receive(1).remove(0);
+        let incoming = self.incoming(name, bucket, None).await;
+        self.spool.append(vec![incoming], || {}).await[0]
+    }
+
+    /// An event as it comes in.
+    async fn incoming(&self, name: &str, bucket: u8, id: Option<EventId>) -> Incoming {
         let permit = self.switches.site(SITE).unwrap().permit().await.unwrap();
-        let incoming = Incoming {
+        Incoming {
             scrubbed: event(name, bucket),
-            id: None,
-            ticket,
+            id,
+            ticket: self.metrics.ledger.receive(1).remove(0),
             permit: Arc::new(permit),
-        };
-        self.spool.append(vec![incoming]).await[0]
+        }
     }
 
     async fn names(&self, lane: usize, after: i64, count: usize) -> Vec<(i64, String)> {
@@ -119,6 +124,37 @@ async fn each_bucket_can_be_a_lane_of_its_own() {
     }
     assert_eq!(Desk::in_memory(0).await.spool.lanes(), 1);
     assert_eq!(Desk::in_memory(65).await.spool.lanes(), 64);
+}
+
+#[tokio::test]
+async fn the_writer_tells_when_a_batch_is_on_disk_and_only_then() {
+    let store = Store::inline(store::open_in_memory().unwrap());
+    let clock = Clock::standing_at(Moment(START));
+    let desk = Desk::open(store.clone(), &clock, 800, 1).await;
+    desk.switches.turn(SITE, true, "test").await.unwrap();
+    let check = async |ids: &[Option<u8>], is_told: bool, what: &str| {
+        let mut batch = Vec::new();
+        for id in ids {
+            let id = id.map(|id| EventId([id; 16]));
+            batch.push(desk.incoming("e", 1, id).await);
+        }
+        let told = Arc::new(AtomicBool::new(false));
+        let tell = Arc::clone(&told);
+        desk.spool
+            .append(batch, move || tell.store(true, Ordering::SeqCst))
+            .await;
+        assert_eq!(told.load(Ordering::SeqCst), is_told, "{what}");
+    };
+    check(&[Some(1)], true, "stored").await;
+    check(&[Some(1)], true, "there already").await;
+    let refuse =
+        "CREATE TEMP TRIGGER refuse BEFORE INSERT ON main.spool BEGIN SELECT RAISE(ABORT, 'full'); END;";
+    store.run(move |db| db.execute_batch(refuse)).await.unwrap();
+    check(&[Some(2)], false, "refused by the disk").await;
+    let take = "DROP TRIGGER refuse";
+    store.run(move |db| db.execute_batch(take)).await.unwrap();
+    check(&[None; 9], true, "more than there is room for").await;
+    check(&[None], false, "no room").await;
 }
 
 #[tokio::test]

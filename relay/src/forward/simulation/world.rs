@@ -329,7 +329,7 @@ impl World {
         let event = Event::new(site, visitor, self.clock.now(), is_engagement);
         // Before it is stored: it may be sent before that is known here.
         self.script.watch(|watch| watch.events.insert(number, event));
-        if relay.spool.append(vec![incoming]).await == [None] {
+        if relay.spool.append(vec![incoming], || {}).await == [None] {
             let newest = |db: &rusqlite::Connection| {
                 let sequence = "SELECT seq FROM sqlite_sequence WHERE name = 'spool'";
                 db.query_row(sequence, [], |row| row.get(0))

@@ -161,7 +161,7 @@ proptest! {
                 }
                 1 => {
                     if let Some(place) = places.pop_front() {
-                        Place::stored(&place, now);
+                        place.stored(now);
                     }
                 }
                 _ => drop(places.pop_back()),

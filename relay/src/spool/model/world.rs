@@ -161,7 +161,7 @@ impl World {
     async fn append(&mut self, batch: &[New]) {
         let mut batch = self.prepare(batch).await;
         let incoming = std::mem::take(&mut batch.incoming);
-        let outcomes = self.desk().spool.append(incoming).await;
+        let outcomes = self.desk().spool.append(incoming, || {}).await;
         self.note(batch, &outcomes);
     }
 
@@ -170,7 +170,7 @@ impl World {
         let mut batch = self.prepare(batch).await;
         let incoming = std::mem::take(&mut batch.incoming);
         let (spool, after) = (&self.desk().spool, self.readers[lane].done);
-        let (outcomes, taken) = tokio::join!(spool.append(incoming), spool.take(lane, after, count));
+        let (outcomes, taken) = tokio::join!(spool.append(incoming, || {}), spool.take(lane, after, count));
         let before = self.reference.highest;
         self.note(batch, &outcomes);
         self.judge(lane, after, count, taken, before);
