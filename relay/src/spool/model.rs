@@ -257,6 +257,10 @@ fn what_was_found_once_does_not_come_back() {
     let old = Act::Clock(Jump::ToAgeMax { n: 0, by: 1 });
     let flipped = Act::FlipFile(14_230_021_111_611_600_905, 0);
     check(true, &[many(0, MANY), many(1, MANY), many(0, 1), old, flipped]);
+    // The same in a file that was spoiled after an orderly stop.
+    let flipped = Act::FlipFile(4_863_386_050_520_448_600, 2);
+    let batches = [many(2, MANY), many(0, MANY), many(0, MANY), many(2, 1)];
+    check(true, &[&batches[..], &[flipped]].concat());
     // A batch cut off in the log, and one whose end is garbage.
     for (kept, garbage) in [(128, false), (256, true), (256, false)] {
         let during = Box::new(Act::Append(vec![

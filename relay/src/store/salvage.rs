@@ -10,7 +10,7 @@ use rusqlite::types::Value;
 use rusqlite::{Connection, OpenFlags, params_from_iter};
 use std::fs::{self, File};
 use std::io;
-use std::os::unix::fs::{FileExt, OpenOptionsExt};
+use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::time::Duration;
@@ -62,10 +62,9 @@ pub struct Rebuilt {
 /// When the folder or the file cannot be used, or a newer relay wrote it.
 pub fn open_or_rebuild(folder: &Path, now: Moment) -> Result<(Connection, Option<Rebuilt>), OpenError> {
     finish_interrupted(folder)?;
-    let clean = fs::remove_file(marker(&path(folder))).is_ok();
     if is_header_sound(&path(folder)) {
         match open(folder) {
-            Ok(db) if clean || is_sound(&db) => return Ok((db, None)),
+            Ok(db) if is_sound(&db) => return Ok((db, None)),
             Ok(_) | Err(OpenError::Damaged(_)) => {}
             Err(error) => return Err(error),
         }
@@ -73,23 +72,8 @@ pub fn open_or_rebuild(folder: &Path, now: Moment) -> Result<(Connection, Option
     rebuild(folder, now).map(|(db, rebuilt)| (db, Some(rebuilt)))
 }
 
-/// Says that the database was closed in good order, so that the next start need not check it.
-pub(super) fn mark_clean(database: &Path) {
-    // Without it the next start checks: that costs a moment.
-    let _ = File::options()
-        .create(true)
-        .truncate(true)
-        .write(true)
-        .mode(0o600)
-        .open(marker(database));
-}
-
-fn marker(database: &Path) -> PathBuf {
-    database.with_extension("clean")
-}
-
-/// Whether SQLite finds nothing wrong, within [`CHECK_MAX`]. The indices are checked as well: an event that is
-/// in none would never be sent.
+/// Whether SQLite finds nothing wrong, within [`CHECK_MAX`]. Looked at after an orderly stop too: a disk can spoil a file
+/// that nobody uses. The indices are checked as well: an event that is in none would never be sent.
 fn is_sound(db: &Connection) -> bool {
     let handle = db.get_interrupt_handle();
     let (done, waiting) = mpsc::channel::<()>();
