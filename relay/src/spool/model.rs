@@ -261,6 +261,20 @@ fn what_was_found_once_does_not_come_back() {
     let flipped = Act::FlipFile(4_863_386_050_520_448_600, 2);
     let batches = [many(2, MANY), many(0, MANY), many(0, MANY), many(2, 1)];
     check(true, &[&batches[..], &[flipped]].concat());
+    // A clock set back by a month makes what is parked due; it comes again when it is so by the right one.
+    check(
+        false,
+        &[
+            Act::Append(vec![new(0)]),
+            take(1),
+            park(1),
+            Act::Clock(Jump::By(-2_592_000_000)),
+            Act::Reopen(65_536),
+            take(1),
+            Act::Clock(Jump::ToParked { n: 0, by: 0 }),
+            take(1),
+        ],
+    );
     // A batch cut off in the log, and one whose end is garbage.
     for (kept, garbage) in [(128, false), (256, true), (256, false)] {
         let during = Box::new(Act::Append(vec![

@@ -179,7 +179,9 @@ impl Reference {
         found.truncate(count);
         found.sort_unstable();
         for seq in &found {
-            self.waiting.entry(*seq).and_modify(|event| event.is_told = true);
+            // One that a clock set back has made due comes again in its own time.
+            let tell = |event: &mut Expected| event.is_told = event.not_before.is_none_or(|at| at <= now);
+            self.waiting.entry(*seq).and_modify(tell);
         }
         let up_to = found.last().map(|last| after.max(*last));
         let (damaged, given) = found.into_iter().partition(|seq| self.waiting[seq].is_damaged);
