@@ -33,8 +33,8 @@ use problem::Problem;
 pub use public::Public;
 use std::sync::Arc;
 
-/// What browsers reach, as [`Public`] hands it on. The routes answer at the root and below the base path, so that it does not
-/// matter whether the web server in front strips the path.
+/// What browsers reach, as [`Public`] hands it on. The routes answer at the root and below the base path, so
+/// that it does not matter whether the web server in front strips the path.
 fn public_router(app: &Arc<App>) -> Router {
     let routes = Router::new()
         .route(

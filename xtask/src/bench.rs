@@ -48,6 +48,15 @@ pub(crate) fn run(bench: &Bench) -> Result<ExitCode> {
     }
 }
 
+/// The relay that `--relay` names, before minutes go by that need it.
+fn relay_file(path: &str) -> Result<PathBuf, String> {
+    let path = PathBuf::from(path);
+    match path.is_file() {
+        true => Ok(path),
+        false => Err("there is no such file; without --relay one is built".to_owned()),
+    }
+}
+
 /// What the benchmark writes: configurations, databases, installed proxies.
 fn folder() -> PathBuf {
     workspace::target().join("bench")

@@ -221,7 +221,8 @@ impl Spool {
     }
 
     /// Sets an event aside until a moment, an hour ahead at most, so that the later ones of its lane go on. A
-    /// moment that has passed is the next one: what was due before has been told. The event goes on counting, and expires by age as all others. Nothing happens when it is gone already.
+    /// moment that has passed is the next one: what was due before has been told. The event goes on counting,
+    /// and expires by age as all others. Nothing happens when it is gone already.
     ///
     /// # Errors
     /// When the change did not reach the disk; the event is not parked then.

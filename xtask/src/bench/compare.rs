@@ -31,7 +31,7 @@ pub(super) struct Compare {
     #[arg(long, value_name = "TIME", value_parser = soak::lasts)]
     soak: Option<std::time::Duration>,
     /// Measure this relay instead of building one
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = super::relay_file)]
     relay: Option<PathBuf>,
 }
 

@@ -41,7 +41,7 @@ pub(super) struct Overload {
     #[arg(long, default_value_t = 20, value_name = "MS", value_parser = clap::value_parser!(u16).range(0..=10_000))]
     slow_disk: u16,
     /// Measure this relay instead of building one
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = super::relay_file)]
     relay: Option<PathBuf>,
 }
 

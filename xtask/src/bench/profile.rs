@@ -40,7 +40,7 @@ pub(super) struct Profile {
     #[arg(long, default_value_t = 40)]
     top: usize,
     /// Profile this relay instead of building one; it needs its symbols
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_parser = super::relay_file)]
     relay: Option<PathBuf>,
 }
 
