@@ -151,7 +151,7 @@ impl<T: Transport> Forwarder<T> {
             () = permit.cut() => return false,
         };
         for finding in findings.iter().filter(|finding| finding.grade >= Grade::Warning) {
-            let advice = finding.advice.unwrap_or_default();
+            let advice = finding.advice.as_deref().unwrap_or_default();
             tracing::warn!(site = site.domain, "{}: {}; {advice}", finding.what, finding.says);
         }
         self.traffic.note_self_test(&site.domain, findings);

@@ -66,7 +66,7 @@ fn show(findings: &[Finding], json: bool) -> anyhow::Result<()> {
             Grade::Wrong => "WRONG  ",
         };
         say(&format!("{mark} {}: {}", finding.what, finding.says));
-        if let Some(advice) = finding.advice.filter(|_| finding.grade > Grade::Ok) {
+        if let Some(advice) = finding.advice.as_deref().filter(|_| finding.grade > Grade::Ok) {
             say(&format!("        {advice}"));
         }
     }

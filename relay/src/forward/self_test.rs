@@ -14,6 +14,7 @@ use axum::http::{HeaderMap, Method, Request, Response, StatusCode};
 use bytes::Bytes;
 use serde::Serialize;
 use serde_json::json;
+use std::borrow::Cow;
 
 /// Plausible takes names of 120 characters (contract a.3). One more is refused.
 const NAME_CHARS_MAX: usize = 120;
@@ -33,7 +34,7 @@ pub struct Finding {
     pub says: String,
     /// What to do about it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub advice: Option<&'static str>,
+    pub advice: Option<Cow<'static, str>>,
 }
 
 /// How something is.
@@ -63,9 +64,9 @@ impl Finding {
 
     /// With what to do about it.
     #[must_use]
-    pub fn advise(self, advice: &'static str) -> Self {
+    pub fn advise(self, advice: impl Into<Cow<'static, str>>) -> Self {
         Self {
-            advice: Some(advice),
+            advice: Some(advice.into()),
             ..self
         }
     }
