@@ -42,6 +42,10 @@ fn public_router(app: &Arc<App>) -> Router {
             post(ingest::plausible).options(cors::preflight),
         )
         .route(ingest::BATCH, post(ingest::batch).options(cors::preflight))
+        .route(
+            ingest::BATCH_OF_TOOLS,
+            post(ingest::batch).options(cors::preflight),
+        )
         .route("/api/config", get(browser_config::show).options(cors::preflight))
         .route("/privacy", get(privacy::show))
         .route("/snippet.js", get(assets::browser))

@@ -40,7 +40,7 @@ async fn both_formats_are_taken_at_the_root_and_below_the_base_path() {
     check(plausible_load(5).path("/feedback/api/event?consent=3"), "ok").await;
     check(Post::batch(&[load(6), load(7)]), r#"{"accepted":2,"dropped":[]}"#).await;
     check(
-        Post::batch(&[load(8)]).path("/feedback/api/events"),
+        Post::batch(&[load(8)]).path("/feedback/api/notes"),
         r#"{"accepted":1,"dropped":[]}"#,
     )
     .await;

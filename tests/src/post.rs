@@ -63,7 +63,7 @@ impl Post {
     /// A batch with consent as given; `null` is none.
     pub fn batch_with(consent: &Value, events: &[Value]) -> Self {
         let body = json!({ "site": SITE, "consent": consent, "events": events });
-        Self::to("/api/events", "application/json").body(body.to_string())
+        Self::to("/api/notes", "application/json").body(body.to_string())
     }
 
     /// One event in Plausible's format, as its tracker sends it, with consent of the page.

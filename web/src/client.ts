@@ -28,5 +28,5 @@ export async function load(base: string): Promise<void> {
 
 export function start(options: Options): Handle {
   const { base, site, plan, categories, ended } = options;
-  return module.start(module, `${base}api/events`, site, plan, categories.join(), ended);
+  return module.start(module, `${base}api/notes`, site, plan, categories.join(), ended);
 }

@@ -72,7 +72,7 @@ fn send(panel: &str) -> Result<()> {
         "events": [{ "id": random_hex(16)?, "name": "pageview", "url": PAGE }],
     });
     let answer = http::post(
-        &format!("{panel}/feedback/api/events"),
+        &format!("{panel}/feedback/api/notes"),
         &[("Content-Type", "text/plain"), ("User-Agent", USER_AGENT)],
         &batch.to_string(),
     )?;

@@ -24,8 +24,10 @@ use tokio::sync::OwnedSemaphorePermit;
 
 /// Where events in Plausible's format come in.
 pub(super) const PLAUSIBLE: &str = "/api/event";
-/// Where batches come in.
-pub(super) const BATCH: &str = "/api/events";
+/// Where the module's batches come in. The name is one that no public filter list blocks, unlike the next.
+pub(super) const BATCH: &str = "/api/notes";
+/// The same for senders that are not browsers. Filter lists block beacons to exactly this path.
+pub(super) const BATCH_OF_TOOLS: &str = "/api/events";
 
 /// Headers of an answer with those of HTTP itself, so that the map need not grow.
 const HEADERS: usize = 8;
@@ -73,7 +75,7 @@ pub(super) async fn plausible(
     }
 }
 
-/// `POST /api/events`: a batch of the module, events each with a random id.
+/// `POST /api/notes`: a batch of the module, events each with a random id.
 pub(super) async fn batch(
     State(app): State<Arc<App>>,
     Extension(Peer(peer)): Extension<Peer>,

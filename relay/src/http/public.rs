@@ -1,4 +1,4 @@
-//! What answers on the public listener: the two routes that bring events, past the router, which has all others.
+//! What answers on the public listener: the routes that bring events, past the router, which has all others.
 
 use super::serve::{Answering, Answers, Peer};
 use super::{carried_by_all, cors, ingest, public_router};
@@ -31,7 +31,7 @@ impl Events {
         let is = |route| path == route || path.strip_prefix(base) == Some(route);
         match *method {
             Method::POST if is(ingest::PLAUSIBLE) => Some(Self::Plausible),
-            Method::POST if is(ingest::BATCH) => Some(Self::Batch),
+            Method::POST if is(ingest::BATCH) || is(ingest::BATCH_OF_TOOLS) => Some(Self::Batch),
             _ => None,
         }
     }
@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn events_come_in_by_two_routes_at_the_root_and_below_the_base_path() {
+    fn events_come_in_in_two_formats_at_the_root_and_below_the_base_path() {
         let check = |method: Method, path: &str, base: &str, want| {
             assert_eq!(
                 Events::of(&method, path, base),
@@ -83,16 +83,20 @@ mod tests {
         };
         let (plausible, batch) = (Some(Events::Plausible), Some(Events::Batch));
         check(Method::POST, "/api/event", "", plausible);
+        check(Method::POST, "/api/notes", "", batch);
         check(Method::POST, "/api/events", "", batch);
         check(Method::POST, "/api/event", "/feedback", plausible);
         check(Method::POST, "/feedback/api/event", "/feedback", plausible);
+        check(Method::POST, "/feedback/api/notes", "/feedback", batch);
         check(Method::POST, "/feedback/api/events", "/feedback", batch);
+        check(Method::POST, "/api/notes/", "", None);
+        check(Method::POST, "/api/note", "", None);
         check(Method::POST, "/feedback/api/event", "", None);
         check(Method::POST, "/feedback/feedback/api/event", "/feedback", None);
         check(Method::POST, "/api/event/", "", None);
         check(Method::POST, "/api/Event", "", None);
         check(Method::POST, "/api/config", "", None);
         check(Method::GET, "/api/event", "", None);
-        check(Method::OPTIONS, "/api/events", "", None);
+        check(Method::OPTIONS, "/api/notes", "", None);
     }
 }

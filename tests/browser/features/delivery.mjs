@@ -45,7 +45,7 @@ export default () => feature("Delivery", () => {
   scenario("A batch whose answer was lost is counted once, even by a relay that was killed", { expected: [AWAY] }, async (world) => {
     const user = await world.visitor();
     let lost = 0;
-    await user.context.route("**/api/events", async (route) => {
+    await user.context.route("**/api/notes", async (route) => {
       lost += 1;
       if (lost > 1) return route.continue();
       const answer = await route.fetch();

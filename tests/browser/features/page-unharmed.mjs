@@ -123,7 +123,7 @@ export default () => feature("The page is not harmed", () => {
 
   scenario("when the relay fails or talks nonsense", {}, async (world) => {
     const config = "**/api/config?*";
-    const events = "**/api/events";
+    const events = "**/api/notes";
     const expected = [STATUS];
     await goThrough(world, [
       ["no relay", { routes: { "**/api/**": unreachable }, expected }, false],

@@ -94,7 +94,7 @@ export class Visitor {
 
   /** Requests that bring events. */
   deliveries() {
-    return this.requests.filter((request) => request.method() === "POST" && /\/api\/events?$/.test(new URL(request.url()).pathname));
+    return this.requests.filter((request) => request.method() === "POST" && /\/api\/(event|notes)$/.test(new URL(request.url()).pathname));
   }
 
   async leave() {
