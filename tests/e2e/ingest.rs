@@ -98,6 +98,37 @@ async fn bad_events_do_not_take_their_batch_with_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn half_a_surrogate_pair_in_one_event_costs_that_event_alone() {
+    let plausible = MiniPlausible::start().await;
+    let relay = Setup::new(&plausible.url()).start_on().await;
+    let rest = r#""name":"Load","url":"https://panel.example.com/#/home","props":{"n":2,"x":"\ud800"}}"#;
+    let odd = format!(r#"{{"id":"00112233445566778899aabbccddeeff",{rest}"#);
+    let body = format!(
+        r#"{{"site":"{SITE}","consent":{{"plan":3}},"events":[{},{odd},{}]}}"#,
+        load(1),
+        load(3)
+    );
+    let sent = relay.send(&Post::batch(&[]).body(body)).await;
+    let answer = sent.json();
+    assert_eq!((sent.status, &answer["accepted"]), (202, &json!(2)), "{sent:?}");
+    assert_eq!(
+        (&answer["dropped"][0]["i"], &answer["dropped"][0]["reason"]),
+        (&json!(1), &json!("invalid"))
+    );
+    let single = r#"{"n":"Load","u":"https://panel.example.com/#/home","d":"panel.example.com","p":{"n":4,"x":"\ud800"}}"#;
+    let sent = relay.send(&plausible_load(4).body(single)).await;
+    assert_eq!((sent.status, sent.problem().as_str()), (400, "invalid"));
+    relay.drained().await;
+    let mut numbers = plausible.numbers();
+    numbers.sort_unstable();
+    assert_eq!(numbers, [1, 3]);
+    assert_eq!(
+        relay.stop().await.endings(),
+        ["delivered/ 2", "malformed/invalid 2"]
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_repeated_batch_is_taken_again_and_delivered_once() {
     let plausible = MiniPlausible::start().await;
     let relay = Setup::new(&plausible.url()).start_on().await;

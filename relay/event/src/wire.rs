@@ -9,7 +9,12 @@ use crate::event::{
     KEY_BYTES_MAX, NAME_CHARS_MAX, PROPS_MAX, Prop, SCROLL_DEPTH_UNKNOWN, VALUE_BYTES_MAX, Value,
 };
 use crate::json::{Json, Object};
+use frame::Frame;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use std::ops::Range;
+
+mod frame;
 
 /// Why a body is no event. The text is safe to send back and to log.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -47,6 +52,30 @@ impl Malformed {
             column: error.column(),
         }
     }
+
+    /// As [`Self::json`], for an error in the part of a body that starts at an offset.
+    fn json_from(body: &[u8], start: usize, error: &serde_json::Error) -> Self {
+        let (before, before_column) = position(body, start);
+        let first = error.line() <= 1;
+        Self::Json {
+            line: before + error.line().max(1) - 1,
+            column: error.column() + if first { before_column - 1 } else { 0 },
+        }
+    }
+
+    /// The body is unreadable from this offset on.
+    fn at(body: &[u8], offset: usize) -> Self {
+        let (line, column) = position(body, offset);
+        Self::Json { line, column }
+    }
+}
+
+/// Line and column of an offset, both from 1.
+fn position(body: &[u8], offset: usize) -> (usize, usize) {
+    let before = &body[..offset.min(body.len())];
+    let line = before.split(|b| *b == b'\n').next_back().unwrap_or_default();
+    let lines = before.iter().filter(|b| **b == b'\n').count();
+    (lines + 1, line.len() + 1)
 }
 
 /// A batch as the browser module sends it. Events are judged one by one: a broken one does not take
@@ -121,22 +150,24 @@ pub fn parse_plausible(body: &[u8]) -> Result<Event, Malformed> {
     })
 }
 
-/// Reads the module's batch.
+/// Reads the module's batch. Each event is parsed alone, so nothing that one holds harms the others.
 ///
 /// # Errors
 /// When the batch as a whole is unreadable. A single unreadable event is an `Err` within the batch.
 pub fn parse_batch(body: &[u8]) -> Result<Batch, Malformed> {
-    let raw: RawBatch = serde_json::from_slice(body).map_err(|e| Malformed::json(&e))?;
-    if raw.events.is_empty() || raw.events.len() > BATCH_EVENTS_MAX {
+    let frame = Frame::split(body).map_err(|at| Malformed::at(body, at))?;
+    if frame.events.is_empty() || frame.events.len() > BATCH_EVENTS_MAX {
         return Err(Malformed::BatchSize);
     }
-    let site = site_name(&raw.site)?;
-    let events = raw
-        .events
-        .into_iter()
-        .map(|event| read_event(event, &site))
-        .collect();
-    let consent = raw.consent.map(|consent| Consent {
+    let site: String = part(body, frame.site.ok_or(Malformed::at(body, body.len()))?)?;
+    let site = site_name(&site)?;
+    let consent: Option<RawConsent> = match frame.consent {
+        Some(consent) => part(body, consent)?,
+        None => None,
+    };
+    let event = |range| part(body, range).and_then(|json| read_event(json, &site));
+    let events = frame.events.into_iter().map(event).collect();
+    let consent = consent.map(|consent| Consent {
         plan: consent.plan,
         categories: consent.categories,
         in_person: true,
@@ -148,11 +179,10 @@ pub fn parse_batch(body: &[u8]) -> Result<Batch, Malformed> {
     })
 }
 
-#[derive(Deserialize)]
-struct RawBatch {
-    site: String,
-    consent: Option<RawConsent>,
-    events: Vec<Json>,
+/// Parses one part of a body alone.
+fn part<T: DeserializeOwned>(body: &[u8], range: Range<usize>) -> Result<T, Malformed> {
+    let start = range.start;
+    serde_json::from_slice(&body[range]).map_err(|error| Malformed::json_from(body, start, &error))
 }
 
 #[derive(Deserialize)]
