@@ -4,6 +4,8 @@
 //! the file's own folder. Secrets may come from the environment instead.
 
 mod listen;
+pub(crate) mod name;
+mod network;
 mod plan_file;
 mod plans;
 mod policy;

@@ -1,5 +1,6 @@
 //! `[public]`, `[admin]` and `[metrics]`: who listens where, and the limits at the front door.
 
+use crate::config::network::{self, network};
 use crate::config::{Env, Rate, Secret, TlsFiles};
 use crate::document::Section;
 use ipnet::IpNet;
@@ -43,9 +44,7 @@ impl Public {
     pub(super) fn read(section: &Section<'_>, folder: &Path) -> Self {
         Self {
             listen: address(section, 8080),
-            base_path: section
-                .parsed("base_path", "a path such as \"/feedback\", or empty", base_path)
-                .unwrap_or_else(|| "/feedback".into()),
+            base_path: base_path(section),
             trusted_proxies: section
                 .list("trusted_proxies", "networks such as \"10.0.0.0/8\"", network)
                 .unwrap_or_default(),
@@ -95,7 +94,13 @@ pub struct Metrics {
 impl Metrics {
     pub(super) fn read(section: &Section<'_>, folder: &Path, env: Env<'_>) -> Self {
         Self {
-            username: section.text("username").unwrap_or_else(|| "prometheus".into()),
+            username: section
+                .parsed(
+                    "username",
+                    "a name without a colon, at which basic auth splits",
+                    |text| (!text.is_empty() && !text.contains(':')).then(|| text.to_owned()),
+                )
+                .unwrap_or_else(|| "prometheus".into()),
             password: Secret::read(
                 section,
                 "password",
@@ -115,17 +120,15 @@ fn address(section: &Section<'_>, port: u16) -> SocketAddr {
         .unwrap_or(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port))
 }
 
-fn base_path(text: &str) -> Option<String> {
-    let path = text.trim_end_matches('/');
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./".contains(c);
-    let ok = path.is_empty() || (path.starts_with('/') && path.chars().all(plain) && !path.contains("//"));
-    ok.then(|| path.to_owned())
-}
-
-fn network(text: &str) -> Result<IpNet, String> {
-    text.parse::<IpNet>()
-        .or_else(|_| text.parse::<IpAddr>().map(IpNet::from))
-        .map_err(|_| "one of them is neither a network nor an address".to_owned())
+fn base_path(section: &Section<'_>) -> String {
+    let default = || "/feedback".to_owned();
+    let Some(text) = section.text("base_path") else {
+        return default();
+    };
+    network::base_path(&text).unwrap_or_else(|why| {
+        section.mistake("base_path", why);
+        default()
+    })
 }
 
 /// A size that fits a `usize` because its range does.

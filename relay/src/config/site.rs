@@ -1,7 +1,9 @@
 //! `[[site]]`: the sites events may belong to.
 
+use crate::config::name;
 use crate::config::plans::{PlanFiles, SitePlan};
 use crate::document::Section;
+use std::cell::Cell;
 use std::collections::HashSet;
 
 /// One site, as Plausible knows it.
@@ -35,7 +37,7 @@ impl SiteConfig {
     }
 
     fn read(section: &Section<'_>, plans: &mut PlanFiles<'_>, seen: &mut HashSet<String>) -> Option<Self> {
-        let origins = section.list("origins", "origins such as \"https://panel.example.com\"", origin);
+        let origins = origins(section);
         let operator_lock = section.boolean("operator_lock").unwrap_or(false);
         let plan = plans.of_site(section);
         if !section.has("domain") {
@@ -45,16 +47,14 @@ impl SiteConfig {
             );
             return None;
         }
-        let domain = section.parsed(
-            "domain",
-            "a domain such as \"panel.example.com\", without www. and port",
-            domain,
-        )?;
+        let domain = name::domain(&section.text("domain")?)
+            .map_err(|why| section.mistake("domain", format!("is wrong: {why}")))
+            .ok()?;
         if !seen.insert(domain.clone()) {
             section.mistake("domain", "is the domain of another site as well");
         }
         Some(Self {
-            origins: origins.unwrap_or_else(|| vec![format!("https://{domain}")]),
+            origins: origins.unwrap_or_else(|| vec![name::origin_of(&domain)]),
             operator_lock,
             plan: plan?,
             domain,
@@ -62,21 +62,21 @@ impl SiteConfig {
     }
 }
 
-/// Plausible looks a domain up exactly and case-sensitively, and takes `www.` away (contract a.3).
-fn domain(text: &str) -> Option<String> {
-    let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || "-._/".contains(c);
-    let ok = !text.is_empty() && text.len() <= 253 && text.chars().all(plain) && !text.starts_with("www.");
-    ok.then(|| text.to_owned())
-}
-
-fn origin(text: &str) -> Result<String, String> {
-    let host = text
-        .strip_prefix("https://")
-        .or_else(|| text.strip_prefix("http://"));
-    match host {
-        Some(host) if !host.is_empty() && !host.contains(['/', '?', '#', '@', ' ']) => {
-            Ok(text.to_ascii_lowercase())
-        }
-        _ => Err("an origin is scheme, host and port only, without a path".to_owned()),
+/// The origins listed, each once.
+fn origins(section: &Section<'_>) -> Option<Vec<String>> {
+    let listed = Cell::new(0_usize);
+    let read = |text: &str| {
+        listed.set(listed.get() + 1);
+        name::origin(text)
+    };
+    let mut origins = section.list("origins", "origins such as \"https://panel.example.com\"", read)?;
+    if listed.get() == 0 {
+        section.mistake(
+            "origins",
+            "lists no origin, so no page may send; leave it out for the origin of `domain`",
+        );
     }
+    origins.sort_unstable();
+    origins.dedup();
+    Some(origins)
 }

@@ -237,3 +237,86 @@ fn the_front_door_is_told_its_limits_and_its_certificates() {
         "relay.toml:2: `public.answer_within_ms` must be a whole number from 10 to 60000",
     );
 }
+
+#[test]
+fn what_is_compared_with_browsers_and_proxies_is_normalised_or_refused_with_what_to_write() {
+    let text = |public: &str, site: &str, more: &str| {
+        format!("[public]\n{public}\n[[site]]\n{site}\n[upstream]\nurl = \"http://127.0.0.1:9\"\n{more}\n")
+    };
+    let config = parse(
+        &text(
+            "base_path = \"feedback/\"\ntrusted_proxies = [\"::ffff:10.0.0.1\"]",
+            "domain = \"Panel.Example.com/\"\norigins = [\"https://MÜLLER.example:443/\", \"https://xn--mller-kva.example\"]",
+            "",
+        ),
+        &no_env,
+    )
+    .unwrap();
+    assert_eq!(config.public.base_path, "/feedback");
+    assert_eq!(config.public.trusted_proxies, ["10.0.0.1/32".parse().unwrap()]);
+    assert_eq!(config.sites[0].domain, "panel.example.com");
+    assert_eq!(config.sites[0].origins, ["https://xn--mller-kva.example"]);
+    let folder = parse(&text("", "domain = \"example.com/blog\"", ""), &no_env).unwrap();
+    assert_eq!(folder.sites[0].origins, ["https://example.com"]);
+
+    let site = "domain = \"a.example\"";
+    let check = |public: &str, site: &str, more: &str, want: &[&str]| {
+        let error = parse(&text(public, site, more), &no_env).unwrap_err();
+        for want in want {
+            assert!(error.contains(want), "{want} is not in:\n{error}");
+        }
+        assert_eq!(error.lines().count(), want.len(), "{error}");
+    };
+    check(
+        "base_path = \"/a/../b\"",
+        site,
+        "",
+        &["relay.toml:2: `public.base_path` has an empty part or one of dots"],
+    );
+    check(
+        "trusted_proxies = [\"10.0.0.1/8\", \"proxy\"]",
+        site,
+        "",
+        &[
+            "write \"10.0.0.0/8\" for the network",
+            "\"proxy\" is neither a network nor an address",
+        ],
+    );
+    check(
+        "",
+        "domain = \"https://www.a.example\"",
+        "",
+        &[
+            "relay.toml:4: `site.domain` is wrong: \"https://www.a.example\" is not how events name the site; write \"a.example\"",
+        ],
+    );
+    let origins = |list: &str| format!("{site}\norigins = {list}");
+    check(
+        "",
+        &origins("[]"),
+        "",
+        &["relay.toml:5: `site.origins` lists no origin"],
+    );
+    check(
+        "",
+        &origins("[\"https://*.a.example\", \"null\", \"a.example\"]"),
+        "",
+        &[
+            "list each origin on its own",
+            "give the page an address",
+            "write \"https://a.example\"",
+        ],
+    );
+    check(
+        "",
+        "domain = \"a.example\"\n[[site]]\ndomain = \"A.example\"",
+        "",
+        &["relay.toml:6: `site.domain` is the domain of another site"],
+    );
+    check(
+        "",
+        site,
+        "[metrics]\nusername = \"a:b\"",
+        &["`metrics.username` must be a name without a colon"],
+    );
+}
