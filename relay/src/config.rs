@@ -10,6 +10,7 @@ mod plan_file;
 mod plans;
 mod policy;
 mod privacy;
+mod profile;
 mod rate;
 mod secret;
 mod site;
@@ -20,12 +21,13 @@ mod upstream;
 pub use listen::{Admin, Metrics, Public};
 pub use plans::{DEFAULT_PLAN, Plans, SitePlan, default_plan, read_plan};
 pub use policy::PolicyConfig;
+pub use profile::Profile;
 pub use rate::Rate;
 pub use secret::Secret;
 pub use site::SiteConfig;
 pub use spool::SpoolConfig;
 pub use tls::TlsFiles;
-pub use upstream::{Upstream, WhenUnknown};
+pub use upstream::{Stats, Upstream, WhenUnknown};
 
 use crate::document::{self, Mistakes};
 use crate::plan::page::About;
@@ -95,13 +97,16 @@ impl Config {
         let config = document::read(name, text, |root| {
             files.general(root);
             let sites = SiteConfig::read_all(root, &mut files);
+            let plans = Plans::in_use(sites.iter().map(|site| &site.plan));
+            // Used last, so that a missing upstream does not hide the other mistakes.
+            let upstream = root.section("upstream", |s| Upstream::read(s, folder, &plans, env));
             Some(Self {
                 data_dir: folder.join(root.text("data_dir").unwrap_or_else(|| "data".into())),
                 operator_lock: root.boolean("operator_lock").unwrap_or(false),
                 public: root.section("public", |s| Public::read(s, folder)),
                 admin: root.section("admin", |s| Admin::read(s, folder)),
                 metrics: root.section("metrics", |s| Metrics::read(s, folder, env)),
-                plans: Plans::in_use(sites.iter().map(|site| &site.plan)),
+                plans,
                 sites,
                 privacy: root.section("privacy", privacy::read),
                 policy: root.section("policy", |s| PolicyConfig::read(s, folder)),
@@ -109,8 +114,7 @@ impl Config {
                 log_json: root
                     .section("log", |s| s.parsed("format", "\"text\" or \"json\"", log_json))
                     .unwrap_or(false),
-                // Last, so that a missing upstream does not hide the other mistakes.
-                upstream: root.section("upstream", |s| Upstream::read(s, folder))?,
+                upstream: upstream?,
             })
         });
         match config {

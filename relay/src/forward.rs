@@ -9,6 +9,7 @@
 pub mod acks;
 pub mod backoff;
 pub mod breaker;
+mod identify;
 mod lane;
 pub mod limiter;
 pub mod plausible;
@@ -36,6 +37,11 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use transport::Transport;
 use transport::http::TransportError;
+
+/// How soon the server is tested again after no known one answered; twice as long each time after that.
+const TEST_AGAIN_MIN: Duration = Duration::from_secs(60);
+/// Longest time between two such tests.
+const TEST_AGAIN_MAX: Duration = Duration::from_secs(60 * 60);
 
 /// Delivers until told to stop.
 #[derive(Debug)]
@@ -111,27 +117,35 @@ impl<T: Transport> Forwarder<T> {
         booking.join_all().await;
     }
 
-    /// Asks Plausible whether all is as it should be, once for each site: as soon as it is on, at the start or
-    /// later. Off means that nothing is sent. Ends when all were asked for, and early at `stop`. Beside the
-    /// lanes: one more request at once than they make.
+    /// Tests the server for each site as soon as it is on, at the start or later, until a known server has
+    /// answered. Off means that nothing is sent. Ends when that is so for all sites, and early at `stop`. Beside
+    /// the lanes: one more request at once than they make.
     pub async fn test_itself(self: Arc<Self>, stop: CancellationToken) {
         // Before the first look, so that no turn is missed.
         let mut turned = self.switches.turned();
         let asking = async {
             let mut left: Vec<Arc<Site>> = self.switches.sites().cloned().collect();
+            let mut again = TEST_AGAIN_MIN;
             while !left.is_empty() {
                 // Ends with this round: nothing is left open while a site is off.
                 let mut connection = self.transport.connection();
-                let mut still_left = Vec::new();
+                let (mut still_left, mut is_unknown) = (Vec::new(), false);
                 for site in left {
-                    if !self.test_site(&mut connection, &site).await {
-                        still_left.push(site);
+                    match self.test_site(&mut connection, &site).await {
+                        Tested::Known => continue,
+                        Tested::Unknown => is_unknown = true,
+                        Tested::Off => {}
                     }
+                    still_left.push(site);
                 }
                 left = still_left;
                 drop(connection);
-                if !left.is_empty() && turned.changed().await.is_err() {
-                    return;
+                tokio::select! {
+                    changed = turned.changed(), if !left.is_empty() => if changed.is_err() {
+                        return;
+                    },
+                    () = self.until_it_answers(again), if is_unknown => again = (again * 2).min(TEST_AGAIN_MAX),
+                    else => {}
                 }
             }
         };
@@ -141,20 +155,46 @@ impl<T: Transport> Forwarder<T> {
         }
     }
 
-    /// Asks for one site. `false` when it is off, or was turned off meanwhile.
-    async fn test_site(&self, connection: &mut T::Connection, site: &Site) -> bool {
-        let Some(permit) = site.permit().await else {
-            return false;
-        };
-        let (findings, _) = tokio::select! {
-            asked = self_test::ask(connection, &self.upstream, &site.domain) => asked,
-            () = permit.cut() => return false,
-        };
-        for finding in findings.iter().filter(|finding| finding.grade >= Grade::Warning) {
-            let advice = finding.advice.as_deref().unwrap_or_default();
-            tracing::warn!(site = site.domain, "{}: {}; {advice}", finding.what, finding.says);
+    /// Waits, and longer while the breaker keeps events from being sent: an outage gets no further requests.
+    async fn until_it_answers(&self, wait: Duration) {
+        loop {
+            tokio::time::sleep(wait).await;
+            if self.traffic.all_may_send() {
+                return;
+            }
         }
-        self.traffic.note_self_test(&site.domain, findings);
-        true
     }
+
+    /// Tests the server for one site.
+    async fn test_site(&self, connection: &mut T::Connection, site: &Site) -> Tested {
+        let Some(permit) = site.permit().await else {
+            return Tested::Off;
+        };
+        let asked = tokio::select! {
+            asked = self_test::ask(connection, &self.upstream, &site.domain) => asked,
+            () = permit.cut() => return Tested::Off,
+        };
+        let tested = match asked.is_known {
+            true => Tested::Known,
+            false => Tested::Unknown,
+        };
+        let findings = asked.findings.clone();
+        if self.traffic.note_self_test(&site.domain, asked) {
+            for finding in findings.iter().filter(|finding| finding.grade >= Grade::Warning) {
+                let advice = finding.advice.as_deref().unwrap_or_default();
+                tracing::warn!(site = site.domain, "{}: {}; {advice}", finding.what, finding.says);
+            }
+        }
+        tested
+    }
+}
+
+/// What a test of the server showed.
+enum Tested {
+    /// The site is off, or was turned off meanwhile: nothing was asked, or no answer awaited.
+    Off,
+    /// No known server answered.
+    Unknown,
+    /// A known server answered.
+    Known,
 }

@@ -134,6 +134,10 @@ impl Visit {
         if !self.consent.covers(category.ok_or(Outcome::UnknownEvent)?) {
             return Err(Outcome::CategoryRefused);
         }
+        // Refused here and not first by the forwarder, so that nothing is stored that never leaves.
+        if let Some(outcome) = self.site.profile.leaves_out(&event.name) {
+            return Err(outcome);
+        }
         Ok(Admitted {
             event,
             permit: Arc::clone(&self.permit),

@@ -110,7 +110,11 @@ async fn a_relay_asks_once_for_each_site_as_soon_as_it_is_on_and_health_tells() 
     let asked = async |relay: &Relay| {
         let found = eventually("it has asked", async || self_test(relay).await).await;
         let grades: Vec<_> = found.as_array().unwrap().iter().map(|f| &f["grade"]).collect();
-        assert_eq!(grades, ["ok", "ok"], "{found}");
+        assert_eq!(
+            grades,
+            ["ok", "ok", "note"],
+            "which address it sees is not checked: {found}"
+        );
         (plausible.probes(), plausible.count())
     };
     relay.turn(true).await;

@@ -27,6 +27,7 @@ mod monitoring;
 mod plans;
 mod policy;
 mod privacy;
+mod profiles;
 mod recovery;
 mod refusals;
 mod restart;

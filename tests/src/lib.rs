@@ -27,7 +27,7 @@ pub(crate) use address::address_of_its_own;
 pub use child::{ChildRelay, Done};
 pub use dice::Dice;
 pub use fault_proxy::{Fault, FaultProxy};
-pub use plausible::{Answer, Arrival, MiniPlausible};
+pub use plausible::{Answer, Arrival, MiniPlausible, Server};
 pub use post::{BROWSER, ORIGIN, Post, SITE, Sent, fresh_id, http_client, load, pageview, raw};
 pub use relay::Relay;
 pub use scrape::Scrape;

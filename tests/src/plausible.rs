@@ -2,12 +2,16 @@
 //! every byte it was sent.
 
 mod answer;
+mod server;
 mod wire;
 
 pub use answer::Answer;
+pub use server::Server;
 
 use crate::{Dice, address_of_its_own};
+use feedback_relay::clock::Clock;
 use serde_json::Value;
+use server::Counts;
 use std::collections::{HashSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -36,7 +40,14 @@ pub struct Arrival {
 impl Arrival {
     /// Whether it brings an event. Everything else is a question after Plausible's health.
     fn is_event(&self) -> bool {
-        self.line.starts_with("POST ")
+        self.line.starts_with("POST ") && !self.is_query()
+    }
+
+    /// Whether it asks the Stats API.
+    fn is_query(&self) -> bool {
+        ["/api/v2/query", "/api/v1/stats/"]
+            .iter()
+            .any(|path| self.line.contains(path))
     }
 
     /// The number of a `Load` event.
@@ -71,6 +82,7 @@ struct State {
     rule: Mutex<Rule>,
     health: Mutex<Answer>,
     latency: Mutex<Duration>,
+    counts: Mutex<Counts>,
 }
 
 /// The fake server. It has an address of its own in 127/8, so that it finds its port free again after
@@ -108,6 +120,7 @@ impl MiniPlausible {
             rule: Mutex::new(Box::new(|_| Answer::Accept)),
             health: Mutex::new(Answer::healthy()),
             latency: Mutex::default(),
+            counts: Mutex::default(),
         };
         Self {
             address: address_of_its_own(),
@@ -185,6 +198,71 @@ impl MiniPlausible {
     /// When a connection has panicked.
     pub fn latency(&self, latency: Duration) {
         *self.state.latency.lock().unwrap() = latency;
+    }
+
+    /// Answers and counts as this kind of server from now on. At first it is Plausible Community Edition.
+    ///
+    /// # Panics
+    /// When a connection has panicked.
+    pub fn speaks(&self, server: Server) {
+        self.state.counts.lock().unwrap().server = server;
+    }
+
+    /// Knows these sites only, and drops the events of others. At first it knows every site.
+    ///
+    /// # Panics
+    /// When a connection has panicked.
+    pub fn knows(&self, sites: &[&str]) {
+        let sites = sites.iter().map(|&site| site.to_owned()).collect();
+        self.state.counts.lock().unwrap().sites = Some(sites);
+    }
+
+    /// Accepts and loses each `nth` event from now on.
+    ///
+    /// # Panics
+    /// When a connection has panicked.
+    pub fn loses_one_in(&self, nth: usize) {
+        self.state.counts.lock().unwrap().loses = Some(nth);
+    }
+
+    /// Has a Stats API for this key.
+    ///
+    /// # Panics
+    /// When a connection has panicked.
+    pub fn has_stats(&self, key: &str) {
+        self.state.counts.lock().unwrap().key = Some(key.to_owned());
+    }
+
+    /// Stamps what arrives by this clock.
+    ///
+    /// # Panics
+    /// When a connection has panicked.
+    pub fn goes_by(&self, clock: &Clock) {
+        self.state.counts.lock().unwrap().clock = clock.clone();
+    }
+
+    /// How many visitors the server counted for a site.
+    ///
+    /// # Panics
+    /// When a connection has panicked.
+    pub fn visitors(&self, site: &str) -> usize {
+        self.state.counts.lock().unwrap().visitors(site)
+    }
+
+    /// How many events of this name the server counted for a site.
+    ///
+    /// # Panics
+    /// When a connection has panicked.
+    pub fn counted(&self, site: &str, name: &str) -> usize {
+        self.state.counts.lock().unwrap().events(site, name)
+    }
+
+    /// How many questions its Stats API was asked.
+    ///
+    /// # Panics
+    /// When a connection has panicked.
+    pub fn queries(&self) -> usize {
+        self.state.counts.lock().unwrap().queries
     }
 
     /// Every request with an event so far.
@@ -283,12 +361,16 @@ async fn converse(mut stream: TcpStream, connection: usize, state: Arc<State>) {
         let Some(mut arrival) = wire::read(&mut stream, &mut buffer, connection, &state.bytes).await else {
             return;
         };
-        if !arrival.header("x-debug-request").is_empty() {
-            // The self-test, which has no event Plausible would take.
-            if !Answer::Status(400, &[], r#"{"errors":{}}"#)
-                .give(&mut stream, ())
-                .await
-            {
+        // Neither the self-test, which has no event that any server takes, nor a question is an arrival.
+        let aside = if !arrival.header("x-debug-request").is_empty() {
+            Some(state.counts.lock().unwrap().refuse(&arrival))
+        } else if arrival.is_query() {
+            Some(state.counts.lock().unwrap().query(&arrival))
+        } else {
+            None
+        };
+        if let Some((status, body)) = aside {
+            if !wire::write_json(&mut stream, status, &body).await {
                 return;
             }
             continue;
@@ -307,7 +389,13 @@ async fn converse(mut stream: TcpStream, connection: usize, state: Arc<State>) {
             continue;
         }
         let queued = state.pop(|_| true);
-        let answer = queued.unwrap_or_else(|| (state.rule.lock().unwrap())(&arrival));
+        let mut answer = queued.unwrap_or_else(|| (state.rule.lock().unwrap())(&arrival));
+        if answer.may_have_counted() {
+            let taken = state.counts.lock().unwrap().take(&arrival);
+            if matches!(answer, Answer::Accept) {
+                answer = taken;
+            }
+        }
         arrival.answer = answer.clone();
         let under_way = UnderWay::new(&state, arrival);
         if !answer.give(&mut stream, under_way).await {

@@ -36,9 +36,13 @@ pub(crate) struct Demo {
     /// Send the events to this Plausible, or compatible, server instead of the demo's receiver
     #[arg(long, value_name = "URL", value_parser = http_url)]
     upstream: Option<String>,
-    /// The header that carries the visitor's stand-in address, e.g. x-vince-ip for Vince
-    #[arg(long, value_name = "NAME", default_value = "x-plausible-ip", value_parser = header_name)]
-    upstream_address_header: String,
+    /// The kind of that server
+    #[arg(long, value_name = "PROFILE", default_value = "plausible-ce",
+        value_parser = ["plausible-ce", "plausible-cloud", "vince"])]
+    upstream_profile: String,
+    /// The header that carries the visitor's stand-in address, if it is not the profile's
+    #[arg(long, value_name = "NAME", value_parser = header_name)]
+    upstream_address_header: Option<String>,
     /// Send one event through everything without a browser, print what arrived, and end
     #[arg(long, conflicts_with = "port_base")]
     check: bool,
@@ -130,7 +134,8 @@ fn start(
         ports,
         metrics_password: &secrets.metrics,
         upstream,
-        address_header: &demo.upstream_address_header,
+        profile: &demo.upstream_profile,
+        address_header: demo.upstream_address_header.as_deref(),
     }
     .write(&config)?;
     let config = config.to_str().context("the target folder's name is not UTF-8")?;

@@ -60,6 +60,11 @@ outcomes! {
     /// The User-Agent is a bot's.
     Bot = "denied" / "bot",
 
+    /// The upstream's profile leaves engagements out: that server would count one as a custom event.
+    EngagementLeftOut = "left_out" / "engagement",
+    /// The upstream's profile leaves the event out: that server refuses so long a name.
+    NameLeftOut = "left_out" / "name_too_long",
+
     /// The policy refused: a required property is missing or not allowed.
     MissingProp = "policy_refused" / "missing_prop",
     /// The policy refused: it could not make the event safe.

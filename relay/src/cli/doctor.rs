@@ -280,12 +280,12 @@ async fn upstream(config: &Config, args: &DoctorArgs, on: &[String], findings: &
             );
             continue;
         }
-        let (asked, date) = self_test::ask(&mut connection, &config.upstream, site).await;
-        findings.extend(asked.into_iter().map(|finding| Finding {
+        let asked = self_test::ask(&mut connection, &config.upstream, site).await;
+        findings.extend(asked.findings.into_iter().map(|finding| Finding {
             what: format!("{site}: {}", finding.what),
             ..finding
         }));
-        if let Some(off) = date.and_then(|date| clock_off(&date))
+        if let Some(off) = asked.date.and_then(|date| clock_off(&date))
             && off.abs() > CLOCK_OFF_MAX
         {
             findings.push(

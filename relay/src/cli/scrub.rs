@@ -10,7 +10,7 @@ mod tally;
 use crate::cli::rules::{Rules, RulesArgs};
 use crate::cli::{Outcome, complain};
 use crate::clock::Clock;
-use crate::config::{Plans, SitePlan};
+use crate::config::{Plans, Profile, SitePlan};
 use crate::forward::plausible;
 use crate::gate;
 use crate::guard::{self, Sender};
@@ -90,17 +90,21 @@ struct Answer {
     output: Option<Request>,
 }
 
-/// The request as Plausible would get it.
-pub(super) struct Request(pub(super) HeaderName, pub(super) guard::Scrubbed);
+/// The request as a server of this kind would get it, with the visitor's address in this header.
+pub(super) struct Request(
+    pub(super) Profile,
+    pub(super) HeaderName,
+    pub(super) guard::Scrubbed,
+);
 
 impl Serialize for Request {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let Self(address_header, scrubbed) = self;
+        let Self(profile, address_header, scrubbed) = self;
         let mut request = serializer.serialize_struct("Request", 4)?;
         request.serialize_field("method", "POST")?;
         request.serialize_field("path", plausible::PATH)?;
         request.serialize_field("headers", &Readable(plausible::headers(address_header, scrubbed)))?;
-        request.serialize_field("body", &plausible::document(scrubbed))?;
+        request.serialize_field("body", &plausible::document(*profile, scrubbed))?;
         request.end()
     }
 }
@@ -132,7 +136,6 @@ pub(super) fn run(args: &ScrubArgs) -> Outcome {
         site: args.site.clone(),
         visitors: Visitors::new(Clock::system().now()),
         clock: Clock::system(),
-        address_header: HeaderName::from_static("x-plausible-ip"),
         explain: args.explain,
         timings: Timings::default(),
     };
@@ -166,7 +169,6 @@ struct Scrubber {
     site: Option<String>,
     visitors: Visitors,
     clock: Clock,
-    address_header: HeaderName,
     explain: bool,
     timings: Timings,
 }
@@ -339,7 +341,8 @@ impl Scrubber {
         let output = match line.walk {
             Ok(scrubbed) => {
                 tally.leave += 1;
-                Some(Request(self.address_header.clone(), scrubbed))
+                let profile = Profile::default();
+                Some(Request(profile, profile.address_header(), scrubbed))
             }
             Err(why) => {
                 let (reason, text, is_read) = match why {

@@ -2,6 +2,7 @@
 
 use crate::config::Env;
 use crate::document::Section;
+use axum::http::HeaderValue;
 use std::fmt;
 use std::path::Path;
 use subtle::ConstantTimeEq;
@@ -19,6 +20,16 @@ impl Secret {
     /// Compares without telling by its duration how much was right.
     pub fn is(&self, guess: &str) -> bool {
         self.0.as_bytes().ct_eq(guess.as_bytes()).into()
+    }
+
+    /// As the value of a request's header, behind this word. `None` if it is no header value or empty.
+    pub fn header(&self, word: &str) -> Option<HeaderValue> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let mut value = HeaderValue::try_from(format!("{word}{}", self.0)).ok()?;
+        value.set_sensitive(true);
+        Some(value)
     }
 
     /// Reads a secret from the environment variable, else from `KEY_file`, else from `KEY`.

@@ -31,6 +31,7 @@ fn every_key_of_the_example_is_explained_and_known_when_uncommented() {
         })
         .filter(|line| {
             !line.starts_with("password_file = ")
+                && !line.starts_with("stats_key_file = ")
                 && !line.starts_with("plan = ")
                 && !line.starts_with("file = ")
                 && !line.starts_with("ca_file = ")
@@ -90,9 +91,73 @@ fn all_mistakes_are_reported_together_with_key_and_line() {
         ],
     );
     check(
+        &format!(
+            "{site}[upstream]\nurl = \"https://p.example\"\nprofile = \"plausible\"\nstats_key = \"two words\\n\"\nstats_every_s = 0\ntest_site = \"www.a.example\"\n"
+        ),
+        &[
+            "relay.toml:5: `upstream.profile` must be \"plausible-ce\", \"plausible-cloud\" or \"vince\"",
+            "relay.toml:6: `upstream.stats_key` must be one line",
+            "relay.toml:7: `upstream.stats_every_s`",
+            "relay.toml:8: `upstream.test_site`",
+        ],
+    );
+    check(
         &format!("plan = \"nowhere.toml\"\n{site}[upstream]\nurl = \"https://p.example\""),
         &["relay.toml:1: `plan` names a file that cannot be read"],
     );
+}
+
+#[test]
+fn a_profile_sets_header_and_health_path_and_what_is_set_outranks_it() {
+    let check = |lines: &str, header: &str, health: Option<&str>| {
+        let text =
+            format!("[[site]]\ndomain = \"a.example\"\n[upstream]\nurl = \"https://p.example\"\n{lines}");
+        let upstream = parse(&text, &no_env).unwrap().upstream;
+        assert_eq!(upstream.address_header, header, "{lines}");
+        assert_eq!(upstream.health_path.as_deref(), health, "{lines}");
+    };
+    check("", "x-plausible-ip", Some("/api/health"));
+    check(
+        "profile = \"plausible-ce\"",
+        "x-plausible-ip",
+        Some("/api/health"),
+    );
+    check(
+        "profile = \"plausible-cloud\"",
+        "x-forwarded-for",
+        Some("/api/health"),
+    );
+    check("profile = \"vince\"", "x-vince-ip", Some("/"));
+    check(
+        "profile = \"vince\"\naddress_header = \"X-Real-IP\"\nhealth_path = \"\"",
+        "x-real-ip",
+        None,
+    );
+    check(
+        "address_header = \"x-vince-ip\"",
+        "x-vince-ip",
+        Some("/api/health"),
+    );
+}
+
+#[test]
+fn a_plan_that_lists_what_the_server_refuses_is_a_mistake() {
+    let folder = tempfile::tempdir().unwrap();
+    let check = |name: String, profile: &str, is_fine: bool| {
+        let plan = format!(
+            "version = 1\n[category.usage]\ndescription = \"d\"\n[[event]]\nname = \"{name}\"\ncategory = \"usage\"\ndescription = \"d\"\n"
+        );
+        std::fs::write(folder.path().join("plan.toml"), plan).unwrap();
+        let text = format!(
+            "plan = \"plan.toml\"\n[[site]]\ndomain = \"a.example\"\n[upstream]\nurl = \"https://p.example\"\nprofile = \"{profile}\"\n"
+        );
+        let parsed = Config::parse("relay.toml", &text, folder.path(), &no_env);
+        let told = parsed.map(drop).map_err(|mistakes| mistakes.to_string());
+        assert_eq!(told.is_ok(), is_fine, "{profile} {} bytes: {told:?}", name.len());
+    };
+    check("é".repeat(60), "vince", true);
+    check("é".repeat(61), "vince", false);
+    check("é".repeat(61), "plausible-ce", true);
 }
 
 #[test]

@@ -1,8 +1,11 @@
 //! `[upstream]`: the Plausible that events go to.
 
 use crate::config::listen::{seconds, size};
+use crate::config::plans::Plans;
+use crate::config::{Env, Profile, Secret, name};
 use crate::document::Section;
 use axum::http::{HeaderName, Uri};
+use relay_event::Outcome;
 use rustls::pki_types::CertificateDer;
 use rustls::pki_types::pem::PemObject;
 use std::path::Path;
@@ -16,8 +19,9 @@ const CERTIFICATES_MAX: usize = 1000;
 pub struct Upstream {
     /// The server's address, as `https://plausible.example.com`; with a path where a proxy puts it below one.
     pub url: String,
-    /// The header that carries the visitor's pseudonymous address: `x-plausible-ip` for a Plausible of
-    /// one's own, `x-forwarded-for` for Plausible Cloud, `x-vince-ip` for Vince (contract b.6).
+    /// The kind of server at that address.
+    pub profile: Profile,
+    /// The header that carries the visitor's pseudonymous address: the profile's, unless another is set.
     pub address_header: HeaderName,
     /// Most requests under way at once, at most [`crate::spool::BUCKETS`]. How many there are follows how
     /// fast Plausible answers. Events of one visitor are never two of them.
@@ -26,12 +30,26 @@ pub struct Upstream {
     pub timeout: Duration,
     /// The certificates that sign the server's. Empty: those that the system trusts.
     pub ca: Vec<CertificateDer<'static>>,
-    /// What to ask whether Plausible is well, while it is away. `None`: an event is tried instead.
+    /// What to ask whether Plausible is well, while it is away: the profile's path, unless another is set.
+    /// `None`: an event is tried instead.
     pub health_path: Option<String>,
     /// What becomes of an event that was sent without an answer.
     pub when_unknown: WhenUnknown,
     /// How long an event may wait before it is marked as late.
     pub late_after: Duration,
+    /// Access to the server's own counts.
+    pub stats: Option<Stats>,
+    /// A site for test events alone, so that they do not count on a site of users.
+    pub test_site: Option<String>,
+}
+
+/// Access to the Stats API of the server that events go to.
+#[derive(Clone, Debug)]
+pub struct Stats {
+    /// The API key.
+    pub key: Secret,
+    /// How often the counts are compared with the relay's own.
+    pub every: Duration,
 }
 
 /// What becomes of an event that was sent and whose answer never came: Plausible may have counted it, and
@@ -45,14 +63,28 @@ pub enum WhenUnknown {
 }
 
 impl Upstream {
-    pub(super) fn read(section: &Section<'_>, folder: &Path) -> Option<Self> {
+    pub(super) fn read(section: &Section<'_>, folder: &Path, plans: &Plans, env: Env<'_>) -> Option<Self> {
+        let profile = section
+            .parsed(
+                "profile",
+                "\"plausible-ce\", \"plausible-cloud\" or \"vince\"",
+                Profile::parse,
+            )
+            .unwrap_or_default();
+        check_names(section, profile, plans);
+        let stats = Stats::read(section, folder, env);
+        let test_site = section.text("test_site").and_then(|text| {
+            name::domain(&text)
+                .map_err(|why| section.mistake("test_site", format!("is wrong: {why}")))
+                .ok()
+        });
         let address_header = section
             .parsed(
                 "address_header",
                 "a header name such as \"x-plausible-ip\"",
                 |t| t.to_ascii_lowercase().parse().ok(),
             )
-            .unwrap_or(HeaderName::from_static("x-plausible-ip"));
+            .unwrap_or_else(|| profile.address_header());
         let concurrency = size(section, "concurrency", 1..=i64::from(crate::spool::BUCKETS), 32);
         let timeout = seconds(section, "timeout_s", 1..=300, 10);
         let late_after = seconds(section, "late_after_s", 1..=30 * 86_400, 300);
@@ -62,7 +94,7 @@ impl Upstream {
                 "a path such as \"/api/health\", or empty",
                 health_path,
             )
-            .unwrap_or_else(|| Some("/api/health".into()));
+            .unwrap_or_else(|| Some(profile.health_path().into()));
         let when_unknown = section
             .parsed("when_unknown", "\"retry\" or \"drop\"", |text| match text {
                 "retry" => Some(WhenUnknown::Retry),
@@ -90,6 +122,7 @@ impl Upstream {
         )?;
         Some(Self {
             url,
+            profile,
             address_header,
             concurrency,
             timeout,
@@ -97,7 +130,39 @@ impl Upstream {
             health_path,
             when_unknown,
             late_after,
+            stats,
+            test_site,
         })
+    }
+}
+
+impl Stats {
+    fn read(section: &Section<'_>, folder: &Path, env: Env<'_>) -> Option<Self> {
+        let every = seconds(section, "stats_every_s", 1..=86_400, 600);
+        let key = Secret::read(section, "stats_key", folder, "FEEDBACK_RELAY_STATS_KEY", env)?;
+        if key.header("Bearer ").is_none() {
+            section.mistake(
+                "stats_key",
+                "must be one line of visible characters, as Plausible shows a new API key",
+            );
+            return None;
+        }
+        Some(Self { key, every })
+    }
+}
+
+/// A plan must not list an event that the server refuses each time.
+fn check_names(section: &Section<'_>, profile: Profile, plans: &Plans) {
+    let events = plans.iter().flat_map(|plan| &plan.events);
+    let mut too_long = events.filter(|event| profile.leaves_out(&event.name) == Some(Outcome::NameLeftOut));
+    if let Some(event) = too_long.next() {
+        section.mistake(
+            "profile",
+            format!(
+                "is a server that takes event names of up to 120 bytes, and a plan lists one of {}",
+                event.name.len()
+            ),
+        );
     }
 }
 

@@ -269,6 +269,10 @@ impl<T: Transport> Lane<T> {
         if !scrubbed.is_within(&site.plan) {
             return ControlFlow::Break(Some(Outcome::Purged));
         }
+        // Stored under another profile.
+        if let Some(outcome) = site.profile.leaves_out(scrubbed.name()) {
+            return ControlFlow::Break(Some(outcome));
+        }
         ControlFlow::Continue((Arc::clone(site), scrubbed))
     }
 

@@ -4,7 +4,7 @@
 //! passed on (contract g.1 to g.3).
 
 use crate::clock::Moment;
-use crate::config::Upstream;
+use crate::config::{Profile, Upstream};
 use crate::forward::breaker::Sign;
 use crate::forward::traffic::Reach;
 use crate::guard::Scrubbed;
@@ -105,9 +105,13 @@ struct Body<'s> {
     sd: Option<u8>,
 }
 
-/// The body of the request for an event.
-pub fn document(scrubbed: &Scrubbed) -> impl Serialize {
+/// The body of the request for an event, as this kind of server reads it.
+pub fn document(profile: Profile, scrubbed: &Scrubbed) -> impl Serialize {
     let engagement = scrubbed.engagement();
+    let props = match profile.keeps_props() {
+        true => scrubbed.props(),
+        false => &[],
+    };
     Body {
         name: scrubbed.name(),
         // The site's own domain, whatever host the page had: Plausible's visitor hash reads it (b.4).
@@ -117,7 +121,7 @@ pub fn document(scrubbed: &Scrubbed) -> impl Serialize {
             true => Cow::Owned(format!("https://{}{from}", scrubbed.site())),
             false => Cow::Borrowed(from),
         }),
-        props: scrubbed.props().iter().map(|(k, v)| (k.as_str(), v)).collect(),
+        props: props.iter().map(|(k, v)| (k.as_str(), v)).collect(),
         interactive: (!scrubbed.interactive()).then_some(false),
         e: engagement.map(|e| e.ms),
         sd: engagement
@@ -145,6 +149,7 @@ pub(super) struct Requests {
     event: Uri,
     health: Option<Uri>,
     address_header: HeaderName,
+    profile: Profile,
 }
 
 impl Requests {
@@ -160,6 +165,7 @@ impl Requests {
                 None => None,
             },
             address_header: upstream.address_header.clone(),
+            profile: upstream.profile,
         })
     }
 
@@ -171,7 +177,7 @@ impl Requests {
     /// The request for an event, its body written into a buffer that is used again and again.
     pub(super) fn event(&self, scrubbed: &Scrubbed, buffer: &mut BytesMut) -> Request<Bytes> {
         // Texts and numbers always serialise, and memory takes them.
-        let _ = serde_json::to_writer(buffer.writer(), &document(scrubbed));
+        let _ = serde_json::to_writer(buffer.writer(), &document(self.profile, scrubbed));
         let mut request = Request::new(buffer.split().freeze());
         *request.method_mut() = Method::POST;
         *request.uri_mut() = self.event.clone();

@@ -1,14 +1,15 @@
-//! Asks a Plausible, without counting anything, whether it is well, speaks the events API, and sees the
-//! pseudonymous address.
+//! Asks a server, without counting anything, whether it is well, which server it is, and whether it reads the
+//! pseudonymous address where the relay sends it.
 //!
-//! What it sends counts nowhere: a health probe, and an event whose name is longer than Plausible takes, so
-//! that it is answered 400 (contract c.1). With `X-Debug-Request`, Plausible Cloud answers instead which
-//! address it would use (contract b.2). Whether Plausible knows the site cannot be asked that way: it
-//! answers 202 to an unknown one as well and says that it threw the event away. Only [`count_an_event`] tells.
+//! Nothing sent here is counted: a health probe, and an event whose name is longer than any server takes
+//! ([`identify`]). A finding claims only what an answer showed; everything else is "not checked". Whether the site
+//! is known cannot be asked that way: Plausible answers 202 to an unknown one as well, and says that it dropped
+//! the event. Only [`count_an_event`] shows it.
 
+use super::identify::{Answer, identify};
 use super::plausible::{self, Reply, Requests};
 use super::transport::{Connection, Failure};
-use crate::config::Upstream;
+use crate::config::{Profile, Upstream};
 use axum::http::header::{CONTENT_TYPE, DATE, HeaderName, HeaderValue};
 use axum::http::{HeaderMap, Method, Request, Response, StatusCode};
 use bytes::Bytes;
@@ -73,32 +74,155 @@ impl Finding {
 }
 
 const CHECK_URL: &str = "check `upstream.url`, and what stands between the relay and Plausible";
+const HOW_TO_CHECK: &str =
+    "`doctor --send-test-event` checks it with a Stats API key: see `stats_key_file` under [upstream]";
 
-/// Asks, and tells what was seen, with the time the other side has, as it wrote it.
-pub async fn ask(
-    connection: &mut impl Connection,
-    upstream: &Upstream,
-    site: &str,
-) -> (Vec<Finding>, Option<String>) {
+/// What a self-test found.
+#[derive(Debug, Default)]
+pub struct Asked {
+    /// All findings.
+    pub findings: Vec<Finding>,
+    /// The server's time, as it wrote it.
+    pub date: Option<String>,
+    /// Whether a known server answered.
+    pub is_known: bool,
+    /// Why the server that answers counts all visitors as one, if it does.
+    pub mismatch: Option<String>,
+}
+
+/// Asks, and reports what the answers showed.
+pub async fn ask(connection: &mut impl Connection, upstream: &Upstream, site: &str) -> Asked {
+    let mut asked = Asked::default();
     let Some(requests) = Requests::new(upstream) else {
-        return (vec![], None);
+        return asked;
     };
-    let mut findings = Vec::new();
     if let Some(request) = requests.health() {
-        findings.push(health(connection.send(request).await));
+        asked
+            .findings
+            .push(health(upstream.profile, connection.send(request).await));
     }
     let name = "x".repeat(NAME_CHARS_MAX + 1);
-    let mut request = event(&requests, upstream, site, &name);
+    let mut request = event(&requests, upstream, site, &name, VISITOR);
     request
         .headers_mut()
         .insert("x-debug-request", HeaderValue::from_static("true"));
-    let answer = connection.send(request).await;
-    let date = answer.as_ref().ok().and_then(|answer| {
-        let date = answer.headers().get(DATE)?;
-        Some(date.to_str().ok()?.to_owned())
+    match connection.send(request).await {
+        Err(failure) => asked.findings.push(unanswered(EVENTS_API, failure)),
+        Ok(answer) => {
+            let date = answer.headers().get(DATE);
+            asked.date = date.and_then(|date| Some(date.to_str().ok()?.to_owned()));
+            judge(&mut asked, upstream, identify(&answer));
+        }
+    }
+    asked
+}
+
+const EVENTS_API: &str = "Plausible's events API";
+const ADDRESS: &str = "visitors";
+
+/// What the server that answers means for this configuration.
+fn judge(asked: &mut Asked, upstream: &Upstream, answer: Answer) {
+    match answer {
+        Answer::Refused(server) => refused(asked, upstream, server),
+        Answer::SeesAddress { is_ours } => sees_address(asked, upstream, is_ours),
+        Answer::TakesAnything => asked.findings.push(
+            Finding::new(
+                EVENTS_API,
+                Grade::Warning,
+                "not checked: it accepts an event that Plausible refuses, so it may be another server",
+            )
+            .advise(CHECK_URL),
+        ),
+        Answer::Unwell(status) => asked.findings.push(
+            Finding::new(
+                EVENTS_API,
+                Grade::Wrong,
+                format!("it cannot answer now ({status})"),
+            )
+            .advise("look at the logs of Plausible and of the proxy in front of it"),
+        ),
+        Answer::OtherJson(status) => asked.findings.push(
+            Finding::new(
+                EVENTS_API,
+                Grade::Wrong,
+                format!("a JSON API that is not Plausible's answers ({status})"),
+            )
+            .advise(CHECK_URL),
+        ),
+        Answer::Other(status) => asked.findings.push(strange(EVENTS_API, status)),
+    }
+}
+
+/// A known server refused the event. It does not say which address it saw.
+fn refused(asked: &mut Asked, upstream: &Upstream, server: Profile) {
+    let (profile, header) = (upstream.profile, &upstream.address_header);
+    let name = server.server();
+    asked.is_known = true;
+    let matches = profile == server;
+    asked.findings.push(match matches {
+        true => Finding::new(EVENTS_API, Grade::Ok, format!("{name} answers")),
+        false => mismatch(profile, server, format!("{name} answers")),
     });
-    findings.push(events_api(answer));
-    (findings, date)
+    if server.reads(header) {
+        asked.findings.push(
+            Finding::new(
+                ADDRESS,
+                Grade::Note,
+                format!(
+                    "not checked: {name} reads {header}, and does not say whether the relay's value reaches it"
+                ),
+            )
+            .advise(HOW_TO_CHECK),
+        );
+        return;
+    }
+    let says = format!("{name} does not read {header}: all visitors count as one");
+    asked.mismatch = Some(says.clone());
+    let advice = if matches {
+        server.header_line()
+    } else {
+        server.line()
+    };
+    asked
+        .findings
+        .push(Finding::new(ADDRESS, Grade::Wrong, says).advise(advice));
+}
+
+/// The server said which address it saw, as the load balancer of Plausible Cloud does.
+fn sees_address(asked: &mut Asked, upstream: &Upstream, is_ours: bool) {
+    const CLOUD: Profile = Profile::PlausibleCloud;
+    asked.is_known = true;
+    let answers = "Plausible answers".to_owned();
+    asked.findings.push(match upstream.profile {
+        Profile::Vince => mismatch(Profile::Vince, CLOUD, answers),
+        Profile::PlausibleCe | CLOUD => Finding::new(EVENTS_API, Grade::Ok, answers),
+    });
+    if is_ours {
+        let says = "the server sees the pseudonymous address";
+        asked.findings.push(Finding::new(ADDRESS, Grade::Ok, says));
+        return;
+    }
+    let says = format!(
+        "the server sees another address than the relay sends in {}: all visitors count as one",
+        upstream.address_header
+    );
+    asked.mismatch = Some(says.clone());
+    let advice = if CLOUD.reads(&upstream.address_header) {
+        "a proxy between the relay and Plausible replaces the header: let it pass unchanged"
+    } else if upstream.profile == CLOUD {
+        CLOUD.header_line()
+    } else {
+        CLOUD.line()
+    };
+    asked
+        .findings
+        .push(Finding::new(ADDRESS, Grade::Wrong, says).advise(advice));
+}
+
+/// Another server answers than `upstream.profile` says.
+fn mismatch(profile: Profile, server: Profile, answers: String) -> Finding {
+    let says = format!("{answers}, and `upstream.profile` is \"{}\"", profile.name());
+    Finding::new(EVENTS_API, Grade::Warning, says).advise(server.line())
 }
 
 /// Sends one event that counts, named [`TEST_EVENT`], and tells whether Plausible kept it.
@@ -107,10 +231,11 @@ pub async fn count_an_event(connection: &mut impl Connection, upstream: &Upstrea
         return Finding::new("test event", Grade::Wrong, "`upstream.url` is no address");
     };
     let what = format!("test event of {site}");
-    match connection.send(event(&requests, upstream, site, TEST_EVENT)).await {
+    let request = event(&requests, upstream, site, TEST_EVENT, VISITOR);
+    match connection.send(request).await {
         Err(failure) => unanswered(&what, failure),
         Ok(answer) => match plausible::read(answer.status(), answer.headers()) {
-            Reply::Accepted => Finding::new(what, Grade::Ok, "Plausible took it and knows the site"),
+            Reply::Accepted => Finding::new(what, Grade::Ok, "Plausible accepted it, and does not say that it dropped it"),
             Reply::Dropped => Finding::new(what, Grade::Wrong, "Plausible answered 202 and threw it away")
                 .advise("does the site exist there, under exactly this domain? Do its shields keep the relay out?"),
             _ => strange(&what, answer.status()),
@@ -118,13 +243,22 @@ pub async fn count_an_event(connection: &mut impl Connection, upstream: &Upstrea
     }
 }
 
-fn event(requests: &Requests, upstream: &Upstream, site: &str, name: &str) -> Request<Bytes> {
+/// An event of the site's first page, from a visitor of this pseudonymous address.
+pub(super) fn event(
+    requests: &Requests,
+    upstream: &Upstream,
+    site: &str,
+    name: &str,
+    visitor: &str,
+) -> Request<Bytes> {
     let body =
         json!({ "name": name, "url": format!("https://{site}/"), "domain": site, "interactive": false });
     let mut headers = HeaderMap::new();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     let address: HeaderName = upstream.address_header.clone();
-    headers.insert(address, HeaderValue::from_static(VISITOR));
+    if let Ok(visitor) = HeaderValue::from_str(visitor) {
+        headers.insert(address, visitor);
+    }
     let mut request = Request::new(Bytes::from(body.to_string()));
     *request.method_mut() = Method::POST;
     *request.uri_mut() = requests.event_uri();
@@ -132,55 +266,46 @@ fn event(requests: &Requests, upstream: &Upstream, site: &str, name: &str) -> Re
     request
 }
 
-fn health(answer: Result<Response<Bytes>, Failure>) -> Finding {
+fn health(profile: Profile, answer: Result<Response<Bytes>, Failure>) -> Finding {
     let what = "Plausible's health";
-    match answer {
-        Err(failure) => unanswered(what, failure),
-        Ok(answer) if answer.status().is_success() => {
-            Finding::new(what, Grade::Ok, "it says that it is well")
-        }
-        Ok(answer) => match (
-            answer.status().as_u16(),
-            plausible::read(answer.status(), answer.headers()),
-        ) {
-            (status, Reply::Retry) => Finding::new(
-                what,
-                Grade::Wrong,
-                format!("it says that it is not well ({status})"),
-            )
-            .advise("look at Plausible's own logs: its databases have to be up"),
-            (status, _) => Finding::new(
-                what,
-                Grade::Note,
-                format!("nothing answers that there ({status})"),
-            )
-            .advise("`upstream.health_path` says where to ask; empty for nowhere"),
-        },
-    }
-}
-
-fn events_api(answer: Result<Response<Bytes>, Failure>) -> Finding {
-    let what = "Plausible's events API";
     let answer = match answer {
         Err(failure) => return unanswered(what, failure),
         Ok(answer) => answer,
     };
-    let is_json_object =
-        serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>(answer.body()).is_ok();
-    let names = |address: &str| String::from_utf8_lossy(answer.body()).contains(address);
-    match answer.status().as_u16() {
-        400 if is_json_object => Finding::new(
+    let status = answer.status();
+    match (profile, plausible::read(status, answer.headers())) {
+        (_, Reply::Retry) => Finding::new(
             what,
-            Grade::Ok,
-            "it answers; which address it sees and whether it knows the site only an event that counts can tell",
+            Grade::Wrong,
+            format!("it says that it is not well ({status})"),
+        )
+        .advise("look at Plausible's own logs: its databases have to be up"),
+        (Profile::Vince, _) => Finding::new(
+            what,
+            Grade::Note,
+            "not checked: Vince does not report its health; it answers",
         ),
-        200 if names(VISITOR) => Finding::new(what, Grade::Ok, "it answers and sees the pseudonymous address"),
-        200 if !names("<") => Finding::new(what, Grade::Wrong, "it answers, but sees another address than the relay sends").advise(
-            "set `upstream.address_header`: x-forwarded-for for Plausible Cloud, x-plausible-ip for one of your own; or a proxy in between replaces it",
-        ),
-        202 => Finding::new(what, Grade::Note, "it takes what Plausible refuses, so nothing more can be told"),
-        _ => strange(what, answer.status()),
+        (_, _) if status.is_success() && reports_well(answer.body()) => {
+            Finding::new(what, Grade::Ok, "it says that it is well")
+        }
+        (_, _) => Finding::new(
+            what,
+            Grade::Note,
+            format!("not checked: nothing reports Plausible's health there ({status})"),
+        )
+        .advise("`upstream.health_path` says where to ask; empty for nowhere"),
     }
+}
+
+/// Whether a body is what Plausible's health endpoints answer: a JSON object in which all is `"ok"` or `true`.
+fn reports_well(body: &[u8]) -> bool {
+    let parts: Option<serde_json::Map<String, serde_json::Value>> = serde_json::from_slice(body).ok();
+    parts.is_some_and(|parts| {
+        !parts.is_empty()
+            && parts
+                .values()
+                .all(|part| *part == "ok" || *part == serde_json::Value::Bool(true))
+    })
 }
 
 fn unanswered(what: &str, failure: Failure) -> Finding {
@@ -197,39 +322,4 @@ fn strange(what: &str, status: StatusCode) -> Finding {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_answers_is_told_apart() {
-        let check = |status: u16, body: &'static str, health_grade: Grade, api_grade: Grade| {
-            let answer = || {
-                let answer = Response::builder()
-                    .status(status)
-                    .body(Bytes::from_static(body.as_bytes()));
-                Ok(answer.unwrap())
-            };
-            assert_eq!(health(answer()).grade, health_grade, "{status} {body}");
-            assert_eq!(events_api(answer()).grade, api_grade, "{status} {body}");
-        };
-        use Grade::{Note, Ok as Fine, Wrong};
-        check(
-            400,
-            r#"{"errors":{"event_name":["should be at most 120 character(s)"]}}"#,
-            Note,
-            Fine,
-        );
-        check(400, "<h1>Bad Request</h1>", Note, Wrong);
-        check(200, r#"{"ip":"2001:db8::5e1f:7e57"}"#, Fine, Fine);
-        check(200, "192.0.2.1", Fine, Wrong);
-        check(200, "<html>a login</html>", Fine, Wrong);
-        check(202, "ok", Fine, Note);
-        check(404, "", Note, Wrong);
-        check(500, "", Wrong, Wrong);
-        check(301, "", Note, Wrong);
-        for failure in [Failure::Unreachable, Failure::Tls, Failure::TimedOut] {
-            assert_eq!(health(Err(failure)).grade, Wrong);
-            assert!(events_api(Err(failure)).advice.is_some());
-        }
-    }
-}
+mod tests;

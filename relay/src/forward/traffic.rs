@@ -6,7 +6,7 @@
 use super::breaker::{Breaker, Leave, Pass, Sign, State};
 use super::limiter::Limiter;
 use super::plausible::Reply;
-use super::self_test::Finding;
+use super::self_test::{Asked, Finding};
 use crate::metrics::{Metrics, StateLabel};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -72,7 +72,7 @@ struct Inner {
     logged: (Reach, bool),
     logged_at: Option<Instant>,
     /// What the self-test found, by site.
-    self_test: BTreeMap<String, Vec<Finding>>,
+    self_test: BTreeMap<String, Asked>,
 }
 
 /// What a turn is for.
@@ -137,11 +137,24 @@ impl Traffic {
 
     /// What the self-test found, for each site that was on since the start.
     pub fn self_test(&self) -> BTreeMap<String, Vec<Finding>> {
-        self.lock().self_test.clone()
+        let inner = self.lock();
+        let found = |(site, asked): (&String, &Asked)| (site.clone(), asked.findings.clone());
+        inner.self_test.iter().map(found).collect()
     }
 
-    pub(super) fn note_self_test(&self, site: &str, findings: Vec<Finding>) {
-        self.lock().self_test.insert(site.to_owned(), findings);
+    /// Why the server that answers counts all visitors as one, if the self-test found that.
+    pub fn mismatch(&self) -> Option<String> {
+        self.lock()
+            .self_test
+            .values()
+            .find_map(|asked| asked.mismatch.clone())
+    }
+
+    /// Notes what the self-test found. Returns whether that is news.
+    pub(super) fn note_self_test(&self, site: &str, asked: Asked) -> bool {
+        let findings = asked.findings.clone();
+        let before = self.lock().self_test.insert(site.to_owned(), asked);
+        before.is_none_or(|before| before.findings != findings)
     }
 
     /// How many events Plausible answered well so far. One that fails while this grows is itself at fault.

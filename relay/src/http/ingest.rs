@@ -63,10 +63,11 @@ pub(super) async fn plausible(
     match take(app, peer, request, read).await {
         Ok(Walk::Events(endings)) => match endings.into_iter().next() {
             Some(Ending::Ended(_, Some(why))) => Problem::malformed(&why).into_response(),
-            // A repeated event is stored already.
-            Some(Ending::Stored | Ending::Ended(Outcome::Duplicate, _)) => {
-                accepted("text/plain; charset=utf-8", "ok")
-            }
+            // A repeated event is stored already. What the profile leaves out is no mistake of the tracker's.
+            Some(
+                Ending::Stored
+                | Ending::Ended(Outcome::Duplicate | Outcome::EngagementLeftOut | Outcome::NameLeftOut, _),
+            ) => accepted("text/plain; charset=utf-8", "ok"),
             Some(Ending::Ended(outcome, None)) => Problem::of(outcome).into_response(),
             None => Problem::of(Outcome::Lost).into_response(),
         },

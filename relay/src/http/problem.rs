@@ -156,6 +156,12 @@ impl Problem {
                 "The tracking plan does not list an event of this name.",
                 None,
             ),
+            O::EngagementLeftOut | O::NameLeftOut => (
+                403,
+                "Left out",
+                "The server behind `upstream.url` cannot count this event, so `upstream.profile` leaves it out.",
+                None,
+            ),
             O::MissingProp => (
                 400,
                 "Missing property",

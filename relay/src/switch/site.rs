@@ -3,7 +3,7 @@
 use super::Kept;
 use super::marker::Marker;
 use crate::clock::Moment;
-use crate::config::{Config, SiteConfig, SitePlan};
+use crate::config::{Config, Profile, SiteConfig, SitePlan};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{OwnedRwLockReadGuard, RwLock};
@@ -20,6 +20,8 @@ pub struct Site {
     pub operator_lock: bool,
     /// The tracking plan: all that may ever leave of this site's events.
     pub plan: SitePlan,
+    /// The kind of server that its events go to.
+    pub profile: Profile,
     pub(super) on: Arc<RwLock<bool>>,
     /// Held while the switch is turned or recorded: one at a time.
     pub(super) turning: tokio::sync::Mutex<()>,
@@ -79,6 +81,7 @@ impl Site {
             origins: site.origins.clone(),
             operator_lock: config.operator_lock || site.operator_lock,
             plan: site.plan.clone(),
+            profile: config.upstream.profile,
             on: Arc::new(RwLock::new(false)),
             turning: tokio::sync::Mutex::default(),
             turns: AtomicU64::new(0),

@@ -4,7 +4,7 @@ use super::{Answer, Arrival};
 use serde_json::Value;
 use std::sync::Mutex;
 use std::time::Instant;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 pub(super) fn response(status: u16, headers: &[(&str, &str)], body: &str) -> String {
@@ -16,6 +16,12 @@ pub(super) fn response(status: u16, headers: &[(&str, &str)], body: &str) -> Str
         "HTTP/1.1 {status} Status\r\n{headers}content-length: {}\r\n\r\n{body}",
         body.len()
     )
+}
+
+/// Writes a JSON answer. `false` when the connection is gone.
+pub(super) async fn write_json(stream: &mut TcpStream, status: u16, body: &Value) -> bool {
+    let text = response(status, &[("content-type", "application/json")], &body.to_string());
+    stream.write_all(text.as_bytes()).await.is_ok()
 }
 
 /// Reads one request; `None` when the connection ends first.

@@ -13,7 +13,8 @@ pub(super) struct Config<'a> {
     pub(super) ports: Ports,
     pub(super) metrics_password: &'a str,
     pub(super) upstream: &'a str,
-    pub(super) address_header: &'a str,
+    pub(super) profile: &'a str,
+    pub(super) address_header: Option<&'a str>,
 }
 
 impl Config<'_> {
@@ -60,8 +61,8 @@ origins = ["http://127.0.0.1:{panel}", "http://localhost:{panel}"]
 
 [upstream]
 url = {upstream}
-address_header = {header}
-"#,
+profile = {profile}
+{header}"#,
             data = quote(data),
             public = quote(&listen(self.ports.relay)),
             admin = quote(&listen(self.ports.admin)),
@@ -69,7 +70,10 @@ address_header = {header}
             password = quote(self.metrics_password),
             site = quote(SITE),
             upstream = quote(self.upstream),
-            header = quote(self.address_header),
+            profile = quote(self.profile),
+            header = self
+                .address_header
+                .map_or_else(String::new, |name| format!("address_header = {}\n", quote(name))),
         ))
     }
 }

@@ -168,14 +168,19 @@ pub(super) fn export(args: &ExportArgs) -> Outcome {
             return true;
         };
         let site = config.sites.iter().find(|site| site.domain == event.site());
-        if !site.is_some_and(|site| event.is_within(&site.plan)) {
+        let leaves = config.upstream.profile.leaves_out(event.name()).is_none();
+        if !leaves || !site.is_some_and(|site| event.is_within(&site.plan)) {
             left_out += 1;
             return true;
         }
         exported += 1;
         let line = Line {
             id: entry.seq,
-            output: Request(config.upstream.address_header.clone(), event),
+            output: Request(
+                config.upstream.profile,
+                config.upstream.address_header.clone(),
+                event,
+            ),
         };
         written = serde_json::to_writer(&mut out, &line)
             .map_err(std::io::Error::from)
@@ -188,7 +193,7 @@ pub(super) fn export(args: &ExportArgs) -> Outcome {
     complain(&format!("{exported} event(s) were exported; they still wait"));
     if left_out > 0 {
         complain(&format!(
-            "{left_out} left out: their site or plan does not list them any more"
+            "{left_out} left out: their site or plan no longer lists them, or `upstream.profile` does not send them"
         ));
     }
     if unreadable > 0 {

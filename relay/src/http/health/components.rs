@@ -99,7 +99,12 @@ fn with_reason(mut details: Value, reason: Option<&'static str>) -> Value {
 fn plausible(app: &App) -> Component {
     let standing = app.traffic.standing();
     let counts = app.metrics.ledger.counts();
+    let mismatch = app.traffic.mismatch();
     let (status, why) = match (standing.reach, standing.breaker) {
+        (Reach::Up | Reach::Unknown, _) if mismatch.is_some() => (
+            Status::OutOfService,
+            "the server does not read the visitor's address where the relay sends it: see `selfTest`",
+        ),
         (Reach::Misconfigured, _) => (
             Status::OutOfService,
             "the answers are not Plausible's: check `upstream.url`",

@@ -1,5 +1,5 @@
 use super::*;
-use crate::config::WhenUnknown;
+use crate::config::{Profile, WhenUnknown};
 use axum::http::{HeaderName, Method};
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use rustls::ServerConfig;
@@ -67,6 +67,7 @@ async fn converse<S: Stream>(mut stream: S, script: Vec<Serve>, counts: Arc<[Ato
 fn upstream(url: String, ca: Vec<CertificateDer<'static>>) -> Upstream {
     Upstream {
         url,
+        profile: Profile::PlausibleCe,
         address_header: HeaderName::from_static("x-plausible-ip"),
         concurrency: 1,
         timeout: Duration::from_millis(300),
@@ -74,6 +75,8 @@ fn upstream(url: String, ca: Vec<CertificateDer<'static>>) -> Upstream {
         health_path: None,
         when_unknown: WhenUnknown::Retry,
         late_after: Duration::from_secs(300),
+        stats: None,
+        test_site: None,
     }
 }
 

@@ -1,0 +1,224 @@
+//! `upstream.profile`: each kind of server counts the visitors that there are, and a server that is not the
+//! profile's is recognised and named.
+
+use crate::EXE;
+use feedback_tests::{MiniPlausible, Post, Relay, SITE, Server, Setup, eventually, load, pageview};
+use serde_json::{Value, json};
+
+/// Visitors of a test, each with an address of its own.
+const VISITORS: usize = 40;
+
+/// Starts a relay that is on, with a profile and perhaps more lines, and lets each visitor open a page.
+async fn visited(plausible: &MiniPlausible, profile: &str, more: &[&str]) -> Relay {
+    let mut setup = Setup::new(&plausible.url()).with_a_small_policy();
+    if !profile.is_empty() {
+        setup = setup.with("upstream", &format!("profile = \"{profile}\""));
+    }
+    for line in more {
+        setup = setup.with("upstream", line);
+    }
+    let relay = setup.start_on().await;
+    for visitor in 1..=VISITORS {
+        let from = format!("198.51.100.{visitor}");
+        let sent = relay
+            .send(&Post::batch(&[pageview("https://panel.example.com/#/home")]).from(&from))
+            .await;
+        assert_eq!(sent.status, 202, "{}", sent.text);
+    }
+    relay.drained().await;
+    relay
+}
+
+/// The findings of the relay's own test, as `grade what: says; advice`, and how health calls the server.
+async fn findings(relay: &Relay) -> (Vec<String>, String) {
+    let health = relay.get_admin("/actuator/health").await.json();
+    let plausible = &health["components"]["plausible"];
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    let found = plausible["details"]["selfTest"][SITE].as_array().unwrap().iter();
+    let lines = found.map(|f| {
+        format!(
+            "{} {}: {}; {}",
+            text(&f["grade"]),
+            text(&f["what"]),
+            text(&f["says"]),
+            text(&f["advice"])
+        )
+    });
+    (lines.collect(), text(&plausible["status"]))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn each_server_counts_the_visitors_there_are_with_its_profile_and_one_without_it() {
+    use Server::{PlausibleCe, PlausibleCloud, Vince};
+    let check = async |server: Server, profile: &str, more: &[&str], want: usize, says: &str| {
+        let plausible = MiniPlausible::start().await;
+        plausible.speaks(server);
+        let relay = visited(&plausible, profile, more).await;
+        let row = format!("{server:?} {profile} {more:?}");
+        assert_eq!(plausible.visitors(SITE), want, "{row}");
+        let (found, status) = findings(&relay).await;
+        let about = found.iter().find(|line| line.contains(says));
+        assert!(about.is_some(), "{row}: {says} is not in {found:#?}");
+        let want_status = if want == 1 { "OUT_OF_SERVICE" } else { "UP" };
+        assert_eq!(status, want_status, "{row}");
+        assert_eq!(
+            found.iter().any(|line| line.starts_with("wrong")),
+            want == 1,
+            "{row}: {found:#?}"
+        );
+        relay.stop().await;
+    };
+    check(
+        PlausibleCe,
+        "plausible-ce",
+        &[],
+        VISITORS,
+        "note visitors: not checked",
+    )
+    .await;
+    check(
+        PlausibleCe,
+        "",
+        &[],
+        VISITORS,
+        "ok Plausible's events API: Plausible answers",
+    )
+    .await;
+    check(
+        PlausibleCloud,
+        "plausible-cloud",
+        &[],
+        VISITORS,
+        "ok visitors: the server sees",
+    )
+    .await;
+    check(
+        Vince,
+        "vince",
+        &[],
+        VISITORS,
+        "ok Plausible's events API: Vince answers",
+    )
+    .await;
+    check(
+        Vince,
+        "",
+        &[],
+        1,
+        "Vince does not read x-plausible-ip: all visitors count as one; write `profile = \"vince\"`",
+    )
+    .await;
+    check(PlausibleCe, "vince", &[], 1, "write `profile = \"plausible-ce\"`").await;
+    check(
+        PlausibleCloud,
+        "",
+        &[],
+        1,
+        "write `profile = \"plausible-cloud\"`",
+    )
+    .await;
+    let header = |name: &str| format!("address_header = \"{name}\"");
+    check(
+        Vince,
+        "",
+        &[&header("x-vince-ip")],
+        VISITORS,
+        "warning Plausible's events API: Vince answers, and `upstream.profile` is \"plausible-ce\"",
+    )
+    .await;
+    check(
+        Vince,
+        "vince",
+        &[&header("x-plausible-ip")],
+        1,
+        "`address_header = \"x-vince-ip\"`",
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn doctor_names_the_wrong_profile_and_the_line_to_write() {
+    let plausible = MiniPlausible::start().await;
+    plausible.speaks(Server::Vince);
+    let setup = Setup::new(&plausible.url()).switched_on(EXE).await;
+    let told = setup.command(EXE, &["doctor"], "").await;
+    assert_eq!(told.code, Some(1), "{told:?}");
+    for says in [
+        "WRONG   panel.example.com: visitors: Vince does not read x-plausible-ip: all visitors count as one",
+        "write `profile = \"vince\"` under [upstream]",
+    ] {
+        assert!(told.out.contains(says), "{told:?}");
+    }
+    let mended = setup.with("upstream", "profile = \"vince\"");
+    let told = mended.command(EXE, &["doctor"], "").await;
+    assert_eq!(told.code, Some(0), "{told:?}");
+    assert!(told.out.contains("Vince answers"), "{told:?}");
+    assert!(
+        told.out
+            .contains("note    panel.example.com: visitors: not checked"),
+        "{told:?}"
+    );
+    assert_eq!(plausible.count(), 0, "nothing of this counts");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_vince_counts_wrongly_is_left_out_and_counted() {
+    let plausible = MiniPlausible::start().await;
+    plausible.speaks(Server::Vince);
+    let setup = Setup::new(&plausible.url())
+        .with_a_small_policy()
+        .with("upstream", "profile = \"vince\"");
+    let relay = setup.start_on().await;
+    let engagement = || json!({ "id": feedback_tests::fresh_id(), "name": "engagement", "url": "https://panel.example.com/#/home", "engagement_ms": 5000, "scroll_depth": 40 });
+    let sent = relay
+        .send(&Post::batch(&[
+            pageview("https://panel.example.com/#/home"),
+            engagement(),
+            load(1),
+        ]))
+        .await;
+    assert_eq!(
+        (sent.status, &sent.json()["accepted"]),
+        (202, &2.into()),
+        "{}",
+        sent.text
+    );
+    assert_eq!(sent.json()["dropped"][0]["reason"], "engagement", "{}", sent.text);
+    relay.drained().await;
+    let arrivals = plausible.arrivals();
+    let names: Vec<_> = arrivals.iter().map(|a| a.body["name"].clone()).collect();
+    assert_eq!(names, ["pageview", "Load"]);
+    assert!(
+        arrivals.iter().all(|a| a.body.get("props").is_none()),
+        "Vince keeps no properties: {arrivals:?}"
+    );
+    let metrics = relay.stop().await;
+    assert_eq!(metrics.ended("left_out", "engagement"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_stored_under_another_profile_is_left_out_too() {
+    let mut plausible = MiniPlausible::away();
+    let setup = Setup::new(&plausible.url()).with_a_small_policy();
+    let relay = setup.start_on().await;
+    let engagement = json!({ "id": feedback_tests::fresh_id(), "name": "engagement", "url": "https://panel.example.com/#/home", "engagement_ms": 5000 });
+    relay
+        .accept(&[pageview("https://panel.example.com/#/home"), engagement])
+        .await;
+    relay.stop().await;
+    plausible.speaks(Server::Vince);
+    plausible.come_back().await;
+    let relay = setup.with("upstream", "profile = \"vince\"").start().await;
+    eventually("both have ended", async || {
+        let metrics = relay.metrics().await;
+        (metrics.count("spool_events") == 0).then_some(())
+    })
+    .await;
+    let names: Vec<_> = plausible
+        .arrivals()
+        .iter()
+        .map(|a| a.body["name"].clone())
+        .collect();
+    assert_eq!(names, ["pageview"]);
+    relay.stop().await;
+}
