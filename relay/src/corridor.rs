@@ -120,7 +120,8 @@ fn pass(
     let event = event.map_err(|why| (Outcome::Malformed, Some(why)))?;
     let admitted = admit(event).map_err(|outcome| (outcome, None))?;
     let event = admitted.event();
-    let visible = Visible::of(event);
+    let mut visible = Visible::of(event, admitted.plan());
+    visible.referrer = visible.referrer.filter(|from| !admitted.is_own_page(from));
     let started = Instant::now();
     let proposed = sandbox.scrub(admitted.plan(), &visible);
     app.metrics
@@ -140,6 +141,9 @@ fn pass(
     app.metrics
         .props_dropped
         .inc_by((event.props.len() - scrubbed.props().len()) as u64);
+    if event.revenue.is_some() && scrubbed.revenue().is_none() {
+        app.metrics.revenue_dropped.inc();
+    }
     let passed = Passed {
         id: event.id,
         permit: Arc::clone(admitted.permit()),

@@ -9,6 +9,7 @@ use crate::config::SitePlan;
 use crate::guard::Sender;
 use crate::switch::{Permit, Site, Switches};
 use crate::visitor::Visitors;
+use relay_event::address::{Address, is_same_host};
 use relay_event::user_agent::{self, UserAgent};
 use relay_event::{Consent, Event, Outcome, Plan};
 use std::net::IpAddr;
@@ -156,6 +157,15 @@ impl Admitted {
     /// The configured site, which the sender's word is not taken for again.
     pub fn site(&self) -> &str {
         &self.site.domain
+    }
+
+    /// Whether an address is a page of the site, by its origins. Plausible ignores such a referrer if the page has the
+    /// same host; between two hosts of one site it would count as a source of visits.
+    pub fn is_own_page(&self, address: &str) -> bool {
+        let is_of = |page: &Address<'_>, origin: &String| {
+            Address::parse(origin).is_some_and(|own| is_same_host(own.host, page.host))
+        };
+        Address::parse(address).is_some_and(|page| self.site.origins.iter().any(|own| is_of(&page, own)))
     }
 
     /// The site's plan, by which the event was admitted.

@@ -12,7 +12,7 @@ use relay_event::event::{Engagement, Prop, VALUE_BYTES_MAX, Value};
 use relay_event::plan::{EventPlan, Plan, PropKind, Unmatched};
 use relay_event::route::OTHER;
 use relay_event::scrub::{self, Refusal, Visible};
-use relay_event::{Event, Outcome};
+use relay_event::{Event, Outcome, Revenue};
 use serde::{Deserialize, Serialize};
 use std::net::Ipv6Addr;
 
@@ -36,6 +36,8 @@ pub struct Scrubbed {
     interactive: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     engagement: Option<Engagement>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    revenue: Option<Revenue>,
     visitor: Ipv6Addr,
     #[serde(skip_serializing_if = "Option::is_none")]
     user_agent: Option<String>,
@@ -89,6 +91,11 @@ pub fn prove(
         props: proposed.props.into_iter().map(|p| (p.key, p.value)).collect(),
         interactive: event.interactive,
         engagement: event.engagement,
+        // No policy sees it: an amount and a currency leave if the plan says so, or not.
+        revenue: event
+            .revenue
+            .and_then(Result::ok)
+            .filter(|_| rules.is_some_and(|rules| rules.revenue)),
         visitor: sender.visitor,
         user_agent: sender.user_agent.clone(),
     })
@@ -167,11 +174,15 @@ impl Scrubbed {
     /// the event waited.
     pub fn is_within(&self, plan: &Plan) -> bool {
         if plan.unmatched == Unmatched::Scrub {
-            return true;
+            let revenue = plan.event(&self.name).is_some_and(|rules| rules.revenue);
+            return revenue || self.revenue.is_none();
         }
         let page = path_of(&self.page);
         let page_listed = page == OTHER || plan.routes.lists(page);
-        let listed = |rules: &EventPlan| self.props.iter().all(|(key, _)| rules.prop(key).is_some());
+        let listed = |rules: &EventPlan| {
+            let has_leave = self.revenue.is_none() || rules.revenue;
+            has_leave && self.props.iter().all(|(key, _)| rules.prop(key).is_some())
+        };
         page_listed && plan.event(&self.name).is_some_and(listed)
     }
 
@@ -202,7 +213,7 @@ impl Scrubbed {
         &self.page
     }
 
-    /// A foreign origin, or the path of an own page.
+    /// A foreign origin.
     pub fn referrer(&self) -> Option<&str> {
         self.referrer.as_deref()
     }
@@ -220,6 +231,11 @@ impl Scrubbed {
     /// The engagement, on engagement events.
     pub fn engagement(&self) -> Option<Engagement> {
         self.engagement
+    }
+
+    /// What the event brought in.
+    pub fn revenue(&self) -> Option<Revenue> {
+        self.revenue
     }
 
     /// The pseudonymous visitor address.

@@ -35,6 +35,8 @@ pub struct Metrics {
     pub accepted: Family<EventLabel, Counter>,
     /// Properties that the policy left out.
     pub props_dropped: Counter,
+    /// Revenues left out of an event that went on, because the plan does not allow them or because they cannot be read.
+    pub revenue_dropped: Counter,
     /// Requests to Plausible by what came of them: one counter for each [`Reply`], by its number.
     pub upstream_replies: [Counter; Reply::ALL.len()],
     /// How long Plausible took to answer, in seconds.
@@ -138,6 +140,12 @@ impl Metrics {
             "props_dropped",
             "Properties of stored events that were left out",
             props_dropped.clone(),
+        );
+        let revenue_dropped = Counter::default();
+        registry.register(
+            "revenue_dropped",
+            "Revenues left out of an event that went on: the plan does not say revenue = true for it, or no amount and currency can be read",
+            revenue_dropped.clone(),
         );
         let upstream_requests = Family::<ResultLabel, Counter>::default();
         registry.register(
@@ -273,6 +281,7 @@ impl Metrics {
             ledger,
             accepted,
             props_dropped,
+            revenue_dropped,
             upstream_replies,
             upstream_duration,
             upstream_unknown,

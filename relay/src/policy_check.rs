@@ -71,7 +71,7 @@ pub fn run(
     };
     let mut calls = 0;
     let mut call = |trial: &mut Trial<'_>, event: &Event| {
-        let attempt = trial.scrub(&Visible::of(event));
+        let attempt = trial.scrub(&Visible::of(event, plan));
         tally.fuel = tally.fuel.max(attempt.fuel);
         tally.memory_bytes = tally.memory_bytes.max(attempt.memory_bytes);
         calls += 1;
@@ -95,7 +95,7 @@ pub fn run(
     tally.longest = times.last().copied().unwrap_or_default();
     for (event, (proposed, _)) in events.iter().zip(first) {
         match ending(event, proposed, plan) {
-            Ok(out) if scrub::scrub(&Visible::of(event), plan).is_ok_and(|all| all == out) => {
+            Ok(out) if scrub::scrub(&Visible::of(event, plan), plan).is_ok_and(|all| all == out) => {
                 tally.whole += 1
             }
             Ok(_) => tally.reduced += 1,
@@ -167,7 +167,14 @@ fn ending(event: &Event, proposed: Result<Visible, Outcome>, plan: &Plan) -> Res
         visitor: Ipv6Addr::UNSPECIFIED,
         user_agent: None,
     };
-    guard::prove(&Visible::of(event), event, &event.site, &nobody, proposed, plan)?;
+    guard::prove(
+        &Visible::of(event, plan),
+        event,
+        &event.site,
+        &nobody,
+        proposed,
+        plan,
+    )?;
     Ok(out)
 }
 

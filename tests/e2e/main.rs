@@ -36,6 +36,7 @@ mod spool;
 mod stop;
 mod switch;
 mod tls;
+mod values;
 mod waiting;
 
 /// How long what needs several restarts or an outage may take on a machine that is busy with other tests.

@@ -27,6 +27,7 @@ async fn the_metrics_are_complete_and_for_those_who_know_the_password() {
         "conservation_difference",
         "events_accepted_total",
         "props_dropped_total",
+        "revenue_dropped_total",
         "upstream_requests_total",
         "upstream_duration_seconds_bucket",
         "upstream_unknown_total",

@@ -250,7 +250,8 @@ async fn durations_leave_as_buckets_and_pages_as_what_their_routes_show() {
         ),
         ("/basket/jane", json!("1s-1m"), "/other", json!("1s-1m")),
         ("/basket/7/secret", json!(-1), "/other", Value::Null),
-        ("/", json!("1234"), "/", Value::Null),
+        ("/", json!("1234"), "/", json!("1s-1m")),
+        ("/", json!("12 s"), "/", Value::Null),
         ("/", json!(true), "/", Value::Null),
     ];
     for (path, took, _, _) in &rows {

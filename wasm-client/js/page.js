@@ -14,10 +14,16 @@ function flat(props) {
   const clean = (text) => text.replaceAll("\0", "");
   for (const [key, value] of Object.entries(props ?? {})) {
     if (isText(value)) parts.push(clean(key), "s" + clean(value));
-    else if (typeof value === "boolean" || Number.isFinite(value)) parts.push(clean(key), " " + value);
+    else if (["boolean", "bigint"].includes(typeof value) || Number.isFinite(value)) parts.push(clean(key), " " + value);
   }
   return parts.join("\0");
 }
+
+// A form's field and an attribute hold the number 5 as "5".
+const number = (value) => {
+  if (isText(value) && value.trim()) return Number(value);
+  return typeof value === "number" ? value : NaN;
+};
 
 const isText = (value) => typeof value === "string";
 
@@ -116,8 +122,7 @@ export function attach(exports, endpoint, ended) {
 
   return {
     track: (name, props) => attempt(() => isText(name) && call("track", name, flat(props))),
-    rate: (activity, rating) =>
-      attempt(() => isText(activity) && call("rate", activity, typeof rating === "number" ? rating : NaN)),
+    rate: (activity, rating) => attempt(() => isText(activity) && call("rate", activity, number(rating))),
     stop: () => end(),
     dropped: () => (live ? exports.dropped() : 0),
   };

@@ -75,7 +75,7 @@ fn host_of(authority: &str) -> Option<&str> {
 #[derive(Clone, Copy, Debug)]
 pub enum Referrer<'a> {
     /// A page of the same host.
-    Own(Address<'a>),
+    Own,
     /// A page of another host.
     Foreign(Address<'a>),
 }
@@ -86,9 +86,8 @@ impl<'a> Referrer<'a> {
     pub fn parse(referrer: &'a str, page: &str) -> Option<Self> {
         let from = Address::parse(referrer)?;
         let own = Address::parse(page).map_or("", |page| page.host);
-        let is_own = without_www(from.host).eq_ignore_ascii_case(without_www(own));
-        Some(if is_own {
-            Self::Own(from)
+        Some(if is_same_host(from.host, own) {
+            Self::Own
         } else {
             Self::Foreign(from)
         })
@@ -109,7 +108,12 @@ pub fn coarse_link(link: &str) -> Option<String> {
 
 /// What may leave of a downloaded file: its extension, one to five lower-case letters or digits.
 pub fn coarse_file(link: &str) -> Option<String> {
-    let path = Address::parse(link).map_or("", |to| to.path);
+    let path = match Address::parse(link) {
+        Some(to) => to.path,
+        // A page may send the link as it stands in it.
+        None if link.starts_with('/') => link.split(['?', '#']).next().unwrap_or(""),
+        None => "",
+    };
     let file = path.rsplit('/').next().unwrap_or("");
     let (stem, extension) = file.rsplit_once('.')?;
     let plain = (1..=5).contains(&extension.len())
@@ -200,6 +204,15 @@ fn coarse_label(label: &str) -> Option<String> {
     (ascii.len() <= LABEL_BYTES_MAX).then_some(ascii)
 }
 
+/// Whether two hosts are one to Plausible: case, a leading `www.` and a final dot say nothing.
+pub fn is_same_host(one: &str, other: &str) -> bool {
+    let bare = |host| {
+        let host: &str = without_www(host);
+        host.strip_suffix('.').unwrap_or(host)
+    };
+    bare(one).eq_ignore_ascii_case(bare(other))
+}
+
 fn without_www(host: &str) -> &str {
     match host.get(..4) {
         Some(www) if www.eq_ignore_ascii_case("www.") => &host[4..],
@@ -237,7 +250,7 @@ mod tests {
 
     fn origin(referrer: &str) -> Option<String> {
         match Referrer::parse(referrer, "https://panel.example.com/#/w/acme")? {
-            Referrer::Own(page) => Some(format!("own {}", page.route())),
+            Referrer::Own => Some("own".to_owned()),
             Referrer::Foreign(page) => coarse_origin(&page),
         }
     }
@@ -254,8 +267,10 @@ mod tests {
             "http://user:pw@news.example.org:8080/a",
             Some("http://news.example.org/"),
         );
-        check("https://panel.example.com/#/w/acme", Some("own /w/acme"));
-        check("https://www.Panel.example.com/x", Some("own /x"));
+        check("https://panel.example.com/#/w/acme", Some("own"));
+        check("https://www.Panel.example.com/x", Some("own"));
+        check("https://panel.example.com.:8443/x", Some("own"));
+        check("https://apanel.example.com/", Some("https://apanel.example.com/"));
         check("file:///home/jane/notes.html", None);
         check("android-app://com.example/", None);
         check("https://192.168.1.7/x", None);
@@ -295,6 +310,8 @@ mod tests {
         check("https://x.example/a/report.2024", None);
         check("https://x.example/a/report", None);
         check("https://x.example/.env", None);
+        check("/files/Report-Jane.PDF?x=a.b#c.d", Some("pdf"));
+        check("/", None);
         check("report.pdf", None);
     }
 

@@ -1,5 +1,6 @@
 //! The event as it walks the corridor, before anything has been taken out of it.
 
+use crate::revenue::{Revenue, Unreadable};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -42,6 +43,8 @@ pub struct Event {
     pub interactive: bool,
     /// Attention paid to the page; only on [`ENGAGEMENT`] events.
     pub engagement: Option<Engagement>,
+    /// What it brought in, if the sender says so. One that cannot be read costs the event nothing but itself.
+    pub revenue: Option<Result<Revenue, Unreadable>>,
 }
 
 /// One custom property.

@@ -5,9 +5,12 @@
 
 mod duration;
 mod kind;
+mod spelling;
 
 pub use duration::{Buckets, BucketsError};
 pub use kind::PropKind;
+
+pub(crate) use spelling::{number, text_of};
 
 use crate::route::Routes;
 use serde::{Deserialize, Serialize};
@@ -61,6 +64,9 @@ pub struct EventPlan {
     pub category: String,
     /// What it tells and why, for users and reviewers.
     pub description: String,
+    /// Whether its revenue, an amount and a currency, may go along.
+    #[serde(default)]
+    pub revenue: bool,
     /// The properties that may go along.
     pub props: Vec<PropPlan>,
 }
@@ -86,6 +92,7 @@ impl Plan {
             name: name.to_owned(),
             category: "usage".to_owned(),
             description: description.to_owned(),
+            revenue: false,
             props: vec![PropPlan {
                 key: "url".to_owned(),
                 kind,
@@ -153,6 +160,7 @@ mod tests {
                 name: "Rated".into(),
                 category: "second".into(),
                 description: String::new(),
+                revenue: false,
                 props: Vec::new(),
             }],
             unmatched,

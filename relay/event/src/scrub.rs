@@ -6,7 +6,7 @@
 use crate::address::{self, Address, Referrer, coarse_file, coarse_link};
 use crate::detect::{self, Kind};
 use crate::event::{Event, NAME_CHARS_MAX, Prop, VALUE_BYTES_MAX, Value};
-use crate::plan::{EventPlan, Plan, PropKind, Unmatched};
+use crate::plan::{self, EventPlan, Plan, PropKind, Unmatched};
 use crate::route::OTHER;
 use crate::shape;
 
@@ -18,21 +18,43 @@ pub struct Visible {
     /// In: the page's address. Out: its page, a route template of the plan or `/other`; where the plan
     /// scrubs what it does not list, a path by the shape rules; with a campaign's keys where the plan says so.
     pub url: String,
-    /// In: where the visitor came from. Out: a foreign origin, an own page, or nothing.
+    /// In: where the visitor came from. Out: a foreign origin, or nothing.
     pub referrer: Option<String>,
     /// The properties.
     pub props: Vec<Prop>,
 }
 
 impl Visible {
-    /// What a policy is shown of an event.
-    pub fn of(event: &Event) -> Self {
+    /// What a policy is shown of an event: a value of the plan in its canonical form, so that a policy need not know
+    /// in how many ways `5` can be written, and no referrer from the site's own domain.
+    pub fn of(event: &Event, plan: &Plan) -> Self {
+        let rules = plan.event(&event.name);
+        let is_own = |from: &str| {
+            Address::parse(from).is_some_and(|page| address::is_same_host(page.host, &event.site))
+        };
+        let prop = |prop: &Prop| Prop {
+            key: prop.key.clone(),
+            value: match rules.and_then(|rules| rules.prop(&prop.key)) {
+                Some(listed) => settled(&listed.kind, &prop.value),
+                None => prop.value.clone(),
+            },
+        };
         Self {
             name: event.name.clone(),
             url: event.url.clone(),
-            referrer: event.referrer.clone(),
-            props: event.props.clone(),
+            referrer: event.referrer.as_ref().filter(|from| !is_own(from)).cloned(),
+            props: event.props.iter().map(prop).collect(),
         }
+    }
+}
+
+/// A value of the plan as its kind writes it. One that the kind does not take stays as it is, to be dropped.
+fn settled(kind: &PropKind, value: &Value) -> Value {
+    match (kind, value) {
+        (PropKind::Text { .. }, Value::Integer(_) | Value::Decimal(_) | Value::Boolean(_)) => {
+            Value::Text(plan::text_of(value).into_owned())
+        }
+        _ => kind.canonical(value).unwrap_or_else(|| value.clone()),
     }
 }
 
@@ -62,7 +84,7 @@ pub fn scrub(event: &Visible, plan: &Plan) -> Result<Visible, Refusal> {
     }
     let own = Address::parse(&event.url).map_or("", |page| page.host);
     let keep = |prop: &Prop| {
-        let value = allowed(rules, prop, plan, own)?;
+        let value = allowed(&event.name, rules, prop, plan, own)?;
         Some(Prop {
             key: prop.key.clone(),
             value,
@@ -81,7 +103,7 @@ pub fn scrub(event: &Visible, plan: &Plan) -> Result<Visible, Refusal> {
         referrer: event
             .referrer
             .as_deref()
-            .and_then(|from| referrer(from, &event.url, plan)),
+            .and_then(|from| referrer(from, &event.url)),
         props,
     })
 }
@@ -115,47 +137,53 @@ fn route(path: &str, plan: &Plan) -> String {
     if page == OTHER { shaped } else { page.into() }
 }
 
-/// What may leave of a referrer: an own page's route, a foreign page's origin, or nothing.
-fn referrer(from: &str, url: &str, plan: &Plan) -> Option<String> {
+/// What may leave of a referrer: a foreign page's origin. Of an own page nothing: Plausible ignores it (contract
+/// a.4), and Vince would count the site as its own best source.
+fn referrer(from: &str, url: &str) -> Option<String> {
     match Referrer::parse(from, url)? {
-        Referrer::Own(page) => Some(route(page.route(), plan)).filter(|page| page != OTHER),
+        Referrer::Own => None,
         Referrer::Foreign(page) => address::coarse_origin(&page),
     }
 }
 
-/// What may leave of a property: its value unchanged, its documented coarsening, or nothing. `rules` are the
-/// event's, when the plan lists it; `own` is the page's host.
-pub fn allowed(rules: Option<&EventPlan>, prop: &Prop, plan: &Plan, own: &str) -> Option<Value> {
-    match rules.and_then(|rules| rules.prop(&prop.key)) {
-        Some(listed) => listed_value(&listed.kind, &prop.value, plan),
-        None if plan.unmatched == Unmatched::Scrub => unlisted_value(prop, own),
-        None => None,
+/// What may leave of a property: its value in its canonical form, its documented coarsening, or nothing. `rules` are
+/// those of the event `name`, when the plan lists it; `own` is the page's host.
+pub fn allowed(name: &str, rules: Option<&EventPlan>, prop: &Prop, plan: &Plan, own: &str) -> Option<Value> {
+    if let Some(listed) = rules.and_then(|rules| rules.prop(&prop.key)) {
+        return listed_value(&listed.kind, &prop.value, plan);
+    }
+    if plan.unmatched == Unmatched::Other {
+        return None;
+    }
+    match system_kind(name, &prop.key) {
+        Some(kind) => listed_value(&kind, &prop.value, plan),
+        None => unlisted_value(prop, own),
+    }
+}
+
+/// The links of Plausible's own events, of which the host or the extension is all that its reports show
+/// (contract d.4). They belong to every plan that scrubs what it does not list.
+fn system_kind(name: &str, key: &str) -> Option<PropKind> {
+    match (name, key) {
+        ("Outbound Link: Click", "url") => Some(PropKind::Link),
+        ("File Download", "url") => Some(PropKind::File),
+        _ => None,
     }
 }
 
 fn listed_value(kind: &PropKind, value: &Value, plan: &Plan) -> Option<Value> {
-    if let PropKind::Duration { buckets } = kind {
-        return buckets.label(value).map(|label| Value::Text(label.to_owned()));
-    }
-    let Value::Text(text) = value else {
-        return kind.takes(value).then(|| value.clone());
-    };
-    let coarse = match kind {
-        PropKind::Route if text.starts_with('/') => route(text, plan),
-        PropKind::Route => Address::parse(text).map_or(OTHER.to_owned(), |page| route(page.route(), plan)),
-        PropKind::Link => coarse_link(text)?,
-        PropKind::File => coarse_file(text)?,
-        PropKind::Text { max } => {
-            let clean = detect::redact(text).into_owned();
+    let coarse = match (kind, value) {
+        (PropKind::Text { max }, _) => {
+            let clean = detect::redact(&plan::text_of(value)).into_owned();
             (clean.chars().count() <= *max).then_some(clean)?
         }
-        PropKind::Enum { .. }
-        | PropKind::Int { .. }
-        | PropKind::Bool
-        | PropKind::Version
-        | PropKind::Duration { .. } => {
-            return kind.takes(value).then(|| value.clone());
-        }
+        (PropKind::Route, Value::Text(text)) => match text.trim() {
+            path if path.starts_with('/') => route(path, plan),
+            url => Address::parse(url).map_or(OTHER.to_owned(), |page| route(page.route(), plan)),
+        },
+        (PropKind::Link, Value::Text(text)) => coarse_link(text.trim())?,
+        (PropKind::File, Value::Text(text)) => coarse_file(text.trim())?,
+        _ => return kind.canonical(value),
     };
     Some(Value::Text(coarse))
 }

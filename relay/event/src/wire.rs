@@ -9,6 +9,7 @@ use crate::event::{
     KEY_BYTES_MAX, NAME_CHARS_MAX, PROPS_MAX, Prop, SCROLL_DEPTH_UNKNOWN, VALUE_BYTES_MAX, Value,
 };
 use crate::json::{Json, Object};
+use crate::revenue::Revenue;
 use frame::Frame;
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -138,6 +139,8 @@ pub fn parse_plausible(body: &[u8]) -> Result<Event, Malformed> {
         },
         _ => Vec::new(),
     };
+    // Here the long key comes first (contract a.3).
+    let revenue = object.take_first(&["revenue", "$"]).map(Revenue::of);
     Ok(Event {
         id: None,
         name,
@@ -147,6 +150,7 @@ pub fn parse_plausible(body: &[u8]) -> Result<Event, Malformed> {
         props,
         interactive,
         engagement,
+        revenue,
     })
 }
 
@@ -220,6 +224,7 @@ fn read_event(json: Json, site: &str) -> Result<Event, Malformed> {
         Some(Json::Object(pairs)) => read_props(pairs)?,
         _ => Vec::new(),
     };
+    let revenue = object.take_first(&["revenue"]).map(Revenue::of);
     Ok(Event {
         id: Some(id),
         name,
@@ -229,6 +234,7 @@ fn read_event(json: Json, site: &str) -> Result<Event, Malformed> {
         props,
         interactive,
         engagement,
+        revenue,
     })
 }
 

@@ -287,7 +287,7 @@ impl Scrubber {
         let plan = self.rules.plan_of(&site).ok_or(UnknownSite)?.clone();
         plan.category_of(&event.name).ok_or(UnknownEvent)?;
         Ok(Entered {
-            visible: Visible::of(&event),
+            visible: Visible::of(&event, &plan),
             event,
             site,
             sender,
@@ -321,12 +321,7 @@ impl Scrubber {
                 } = &entered;
                 let scrubbed = guard::prove(visible, event, site, sender, proposed, plan)?;
                 if self.explain {
-                    tell(
-                        number,
-                        event,
-                        &explain::fates(visible, &scrubbed, plan),
-                        &scrubbed,
-                    );
+                    tell(number, event, &explain::fates(event, &scrubbed, plan), &scrubbed);
                 }
                 Ok(scrubbed)
             })

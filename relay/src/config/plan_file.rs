@@ -146,6 +146,7 @@ fn event(section: &Section<'_>, categories: &[Category], names: &mut HashSet<Str
         );
     }
     let description = description(section);
+    let revenue = section.boolean("revenue").unwrap_or(false);
     let props: Vec<PropPlan> = section
         .section("prop", |props| props.each_section(prop))
         .into_iter()
@@ -173,6 +174,7 @@ fn event(section: &Section<'_>, categories: &[Category], names: &mut HashSet<Str
         name,
         category,
         description,
+        revenue,
         props,
     })
 }

@@ -11,11 +11,10 @@ use crate::guard::Scrubbed;
 use axum::http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, USER_AGENT};
 use axum::http::{Method, Request, StatusCode, Uri};
 use bytes::{BufMut, Bytes, BytesMut};
-use relay_event::Outcome;
 use relay_event::event::SCROLL_DEPTH_UNKNOWN;
 use relay_event::event::Value;
+use relay_event::{Outcome, Revenue};
 use serde::Serialize;
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
@@ -94,7 +93,7 @@ struct Body<'s> {
     url: String,
     domain: &'s str,
     #[serde(skip_serializing_if = "Option::is_none")]
-    referrer: Option<Cow<'s, str>>,
+    referrer: Option<&'s str>,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     props: BTreeMap<&'s str, &'s Value>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -103,6 +102,8 @@ struct Body<'s> {
     e: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     sd: Option<u8>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    revenue: Option<Revenue>,
 }
 
 /// The body of the request for an event, as this kind of server reads it.
@@ -117,16 +118,14 @@ pub fn document(profile: Profile, scrubbed: &Scrubbed) -> impl Serialize {
         // The site's own domain, whatever host the page had: Plausible's visitor hash reads it (b.4).
         url: format!("https://{}{}", scrubbed.site(), scrubbed.page()),
         domain: scrubbed.site(),
-        referrer: scrubbed.referrer().map(|from| match from.starts_with('/') {
-            true => Cow::Owned(format!("https://{}{from}", scrubbed.site())),
-            false => Cow::Borrowed(from),
-        }),
+        referrer: scrubbed.referrer(),
         props: props.iter().map(|(k, v)| (k.as_str(), v)).collect(),
         interactive: (!scrubbed.interactive()).then_some(false),
         e: engagement.map(|e| e.ms),
         sd: engagement
             .map(|e| e.scroll_depth)
             .filter(|sd| *sd != SCROLL_DEPTH_UNKNOWN),
+        revenue: scrubbed.revenue(),
     }
 }
 

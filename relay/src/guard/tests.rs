@@ -31,6 +31,7 @@ fn plan() -> Plan {
             name: "Used".into(),
             category: "usage".into(),
             description: String::new(),
+            revenue: false,
             props: vec![
                 prop("colour", colours.clone(), false),
                 prop("shade", colours, false),
@@ -65,12 +66,13 @@ fn input() -> Event {
         ],
         interactive: true,
         engagement: None,
+        revenue: None,
     }
 }
 
 /// What an honest policy proposes for [`input`].
 fn honest() -> Visible {
-    scrub::scrub(&Visible::of(&input()), &plan()).unwrap()
+    scrub::scrub(&Visible::of(&input(), &plan()), &plan()).unwrap()
 }
 
 fn verdict(change: impl FnOnce(&mut Visible)) -> Result<Scrubbed, Outcome> {
@@ -81,7 +83,7 @@ fn verdict(change: impl FnOnce(&mut Visible)) -> Result<Scrubbed, Outcome> {
         user_agent: None,
     };
     prove(
-        &Visible::of(&input()),
+        &Visible::of(&input(), &plan()),
         &input(),
         "panel.example.com",
         &sender,
@@ -165,6 +167,49 @@ fn what_the_detectors_find_does_not_leave_even_unchanged_or_in_part() {
     let redacted = detect::redact("call 0176 123 4567 now");
     assert!(!is_redaction(&redacted, "call 0176 [removed] now"));
     assert!(is_redaction(&redacted, "call [removed]"));
+}
+
+#[test]
+fn revenue_leaves_if_the_plan_says_so_and_only_while_it_does() {
+    let read = |amount: i64| Revenue::new(&Value::Integer(amount), "EUR");
+    let with = |leave: bool, unmatched| {
+        let mut plan = Plan { unmatched, ..plan() };
+        plan.events[0].revenue = leave;
+        plan
+    };
+    let pass = |plan: &Plan, name: &str, revenue| {
+        let event = Event {
+            revenue,
+            name: name.into(),
+            ..input()
+        };
+        let visible = Visible::of(&event, plan);
+        let sender = Sender {
+            visitor: "2001:db8::1".parse().unwrap(),
+            user_agent: None,
+        };
+        let proposed = scrub::scrub(&visible, plan).unwrap();
+        prove(&visible, &event, "panel.example.com", &sender, proposed, plan).unwrap()
+    };
+    for unmatched in [Unmatched::Other, Unmatched::Scrub] {
+        let (leave, none) = (with(true, unmatched), with(false, unmatched));
+        let sold = pass(&leave, "Used", Some(read(12)));
+        assert_eq!(sold.revenue(), read(12).ok());
+        assert!(Scrubbed::from_bytes(&sold.to_bytes()).as_ref() == Some(&sold));
+        assert!(sold.is_within(&leave));
+        assert!(!sold.is_within(&none), "the plan was narrowed while it waited");
+        assert_eq!(pass(&none, "Used", Some(read(12))).revenue(), None);
+        assert_eq!(pass(&leave, "Used", None).revenue(), None);
+        let unreadable = Revenue::new(&Value::Integer(1), "Euro");
+        assert_eq!(pass(&leave, "Used", Some(unreadable)).revenue(), None);
+        assert!(pass(&leave, "Used", None).is_within(&none));
+    }
+    let unlisted = with(true, Unmatched::Scrub);
+    assert_eq!(
+        pass(&unlisted, "Other", Some(read(12))).revenue(),
+        None,
+        "not the event that has leave"
+    );
 }
 
 #[test]

@@ -152,8 +152,7 @@ fn what_is_collected(plan: &Plan, page: &mut Vec<Block>) {
     page.push(paragraph("With each of them goes:"));
     let mut with = vec![
         "the kind of page you were on, from the list below;".to_owned(),
-        "where you came from: of another site its host, never its page; of this one the kind of page;"
-            .to_owned(),
+        "where you came from: of another site its host, never its page;".to_owned(),
         "the family and major version of your browser and the name of your operating system;".to_owned(),
         "a pseudonym that changes every day, see below;".to_owned(),
     ];
@@ -185,6 +184,9 @@ fn event_row(event: &EventPlan) -> Vec<Vec<Line>> {
     if event.name == ENGAGEMENT {
         with.push(text("How long the page was in view, in milliseconds."));
         with.push(text("How far it was scrolled, in percent."));
+    }
+    if event.revenue {
+        with.push(text("What it brought in: an amount and its currency."));
     }
     if with.is_empty() {
         with.push(vec![Inline::Quiet("nothing more".to_owned())]);

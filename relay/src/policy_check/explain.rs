@@ -110,7 +110,7 @@ fn addresses(trial: &mut Trial<'_>, rules: &EventPlan, plan: &Plan, rows: &mut V
         rows.push(Row {
             event: String::new(),
             field: "referrer".to_owned(),
-            rule: "a foreign page's scheme and host, an own page's route".to_owned(),
+            rule: "a foreign page's scheme and host; nothing of an own page".to_owned(),
             input: referrer.to_owned(),
             output: show(&attempt(trial, &event, plan), |out| out.referrer.clone()),
         });
@@ -170,11 +170,12 @@ fn ordinary(rules: &EventPlan, plan: &Plan) -> Event {
         props: probe::good_props(rules, plan, 0),
         interactive: true,
         engagement: None,
+        revenue: None,
     }
 }
 
 fn attempt(trial: &mut Trial<'_>, event: &Event, plan: &Plan) -> Result<Visible, Outcome> {
-    ending(event, trial.scrub(&Visible::of(event)).result, plan)
+    ending(event, trial.scrub(&Visible::of(event, plan)).result, plan)
 }
 
 /// What is left, or what became of the event as a whole.

@@ -15,6 +15,7 @@ pub(super) fn events(plan: &Plan) -> Vec<EventPlan> {
             name: "Unlisted".to_owned(),
             category: "any".to_owned(),
             description: String::new(),
+            revenue: false,
             props: Vec::new(),
         });
     }

@@ -73,6 +73,7 @@ fn event(workspace: &str) -> Event {
         ],
         interactive: true,
         engagement: None,
+        revenue: None,
     }
 }
 
@@ -87,7 +88,7 @@ pub(super) fn pageview() -> Event {
 
 /// Sends one event through sandbox and guard.
 pub(super) fn run(sandbox: &Sandbox, event: &Event, plan: &SitePlan) -> Result<String, Outcome> {
-    let visible = Visible::of(event);
+    let visible = Visible::of(event, plan);
     let sender = Sender {
         visitor: "2001:db8::1".parse().unwrap(),
         user_agent: None,

@@ -59,6 +59,7 @@ pub(super) fn event_of(visible: &Visible) -> Event {
         props: visible.props.clone(),
         interactive: true,
         engagement: None,
+        revenue: None,
     }
 }
 
@@ -68,12 +69,19 @@ pub(super) fn prove(event: &Event, proposed: Visible, plan: &Plan) -> Result<Scr
         visitor: Ipv6Addr::LOCALHOST,
         user_agent: None,
     };
-    guard::prove(&Visible::of(event), event, &event.site, &sender, proposed, plan)
+    guard::prove(
+        &Visible::of(event, plan),
+        event,
+        &event.site,
+        &sender,
+        proposed,
+        plan,
+    )
 }
 
 /// Scrubs an event by a plan and checks all that is promised of the result.
 pub(super) fn check_event(event: &Event, plan: &Plan) {
-    let input = Visible::of(event);
+    let input = Visible::of(event, plan);
     let Ok(left) = scrub(&input, plan) else {
         return;
     };
@@ -111,10 +119,7 @@ fn check_left(input: &Visible, left: &Visible, plan: &Plan) {
     }
     check_page(&left.url, plan);
     if let Some(from) = &left.referrer {
-        match from.starts_with('/') {
-            true => check_route(from, plan),
-            false => check_origin(from),
-        }
+        check_origin(from);
     }
     let mut rest = input.props.iter();
     for prop in &left.props {
@@ -135,7 +140,7 @@ fn check_again(left: &Visible, plan: &Plan) {
     let rules = plan.event(&left.name);
     // A kind that replaces a value by something of another form, as `pdf` for a link, has no second time.
     let stays = |prop: &&Prop| match rules.and_then(|rules| rules.prop(&prop.key)) {
-        None => true,
+        None => (left.name.as_str(), prop.key.as_str()) != ("File Download", "url"),
         Some(listed) => matches!(
             listed.kind,
             PropKind::Enum { .. }
@@ -150,10 +155,7 @@ fn check_again(left: &Visible, plan: &Plan) {
     let again = Visible {
         name: left.name.clone(),
         url: format!("{AGAIN}{}", left.url),
-        referrer: left.referrer.as_ref().map(|from| match from.starts_with('/') {
-            true => format!("{AGAIN}{from}"),
-            false => from.clone(),
-        }),
+        referrer: left.referrer.clone(),
         props: left.props.iter().filter(stays).cloned().collect(),
     };
     let Ok(twice) = scrub(&again, plan) else {

@@ -1,5 +1,6 @@
 //! Durations, coarsened into the buckets of the plan: how long it took, never exactly.
 
+use super::spelling;
 use crate::event::Value;
 use serde::{Deserialize, Serialize};
 
@@ -66,10 +67,17 @@ impl Buckets {
         &self.labels
     }
 
-    /// The bucket of a duration in milliseconds. A bucket's label is its own bucket; anything else has none.
+    /// The bucket of a duration in milliseconds, as a number or as text. A bucket's label is its own bucket;
+    /// anything else has none.
     pub fn label(&self, value: &Value) -> Option<&str> {
         let at = match value {
-            Value::Text(text) => self.labels.iter().position(|label| label == text)?,
+            Value::Text(text) => {
+                let labelled = self.labels.iter().position(|label| label == text.trim());
+                return match labelled {
+                    Some(at) => self.labels.get(at).map(String::as_str),
+                    None => self.label(&spelling::number(text)?),
+                };
+            }
             Value::Integer(ms) => {
                 let ms = u64::try_from(*ms).ok()?;
                 self.from.partition_point(|from| *from <= ms)
@@ -153,7 +161,9 @@ mod tests {
         check(Value::Decimal(f64::NAN), None);
         check(Value::Decimal(f64::INFINITY), None);
         check(Value::Boolean(true), None);
-        check(text("1500"), None);
+        check(text("1500"), Some("1s-5s"));
+        check(text("1e999"), None);
+        check(text("-1"), None);
         check(text("1s"), None);
         check(text("<1S"), None);
         check(text("jane@example.com"), None);

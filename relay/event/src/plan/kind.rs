@@ -1,5 +1,6 @@
 //! What a property's value may be, and what becomes of it.
 
+use super::spelling;
 use crate::event::Value;
 use crate::plan::Buckets;
 use serde::{Deserialize, Serialize};
@@ -43,15 +44,24 @@ pub enum PropKind {
 }
 
 impl PropKind {
-    /// Whether a value may leave as it is. Kinds that replace a value let none leave as it is, so the
-    /// answer for them is `false`; [`crate::scrub::allowed`] knows the replacement.
-    pub fn takes(&self, value: &Value) -> bool {
-        match (self, value) {
-            (Self::Enum { values }, Value::Text(text)) => values.contains(text),
-            (Self::Int { min, max }, Value::Integer(n)) => (min..=max).contains(&n),
-            (Self::Bool, Value::Boolean(_)) => true,
-            (Self::Version, Value::Text(text)) => is_version(text),
-            _ => false,
+    /// The form in which a value leaves, if the kind takes what it stands for, in whatever spelling the sender
+    /// wrote it: `"5"`, `5.0` and `5` are one number. Its own form is its own again. `None` for kinds that replace
+    /// a text; [`crate::scrub::allowed`] knows the replacement.
+    pub fn canonical(&self, value: &Value) -> Option<Value> {
+        match self {
+            Self::Enum { values } => spelling::listed(values, value).map(|text| Value::Text(text.clone())),
+            Self::Int { min, max } => spelling::whole(value)
+                .filter(|n| (min..=max).contains(&n))
+                .map(Value::Integer),
+            Self::Bool => spelling::truth(value).map(Value::Boolean),
+            Self::Version => {
+                let text = spelling::text_of(value);
+                let text = text.trim();
+                let text = text.strip_prefix(['v', 'V']).unwrap_or(text);
+                is_version(text).then(|| Value::Text(text.to_owned()))
+            }
+            Self::Duration { buckets } => buckets.label(value).map(|label| Value::Text(label.to_owned())),
+            Self::Text { .. } | Self::Route | Self::Link | Self::File => None,
         }
     }
 }
@@ -79,24 +89,38 @@ fn is_version(text: &str) -> bool {
 mod tests {
     use super::*;
 
+    fn text(text: &str) -> Value {
+        Value::Text(text.into())
+    }
+
+    #[track_caller]
+    fn check(kind: &PropKind, value: Value, want: Option<Value>) {
+        let left = kind.canonical(&value);
+        assert!(left == want, "{kind:?}: {}", spelling::text_of(&value));
+        if let Some(left) = left {
+            assert!(kind.canonical(&left) == Some(left), "{kind:?}: not its own form");
+        }
+    }
+
     #[test]
     fn a_kind_takes_what_it_lists_and_nothing_else() {
-        let text = |t: &str| Value::Text(t.into());
-        let check = |kind: &PropKind, value: Value, ok: bool| assert_eq!(kind.takes(&value), ok, "{kind:?}");
         let colour = PropKind::Enum {
             values: vec!["red".into(), "blue".into()],
         };
-        check(&colour, text("red"), true);
-        check(&colour, text("Red"), false);
-        check(&colour, text("jane@example.com"), false);
+        check(&colour, text("red"), Some(text("red")));
+        check(&colour, text("Red"), None);
+        check(&colour, text("jane@example.com"), None);
         let rating = PropKind::Int { min: 1, max: 5 };
-        check(&rating, Value::Integer(5), true);
-        check(&rating, Value::Integer(6), false);
-        check(&rating, Value::Integer(4_111_111_111_111_111), false);
-        check(&rating, Value::Decimal(3.5), false);
-        check(&rating, text("5"), false);
-        check(&PropKind::Bool, Value::Boolean(false), true);
-        check(&PropKind::Bool, Value::Integer(0), false);
+        check(&rating, Value::Integer(5), Some(Value::Integer(5)));
+        check(&rating, Value::Integer(6), None);
+        check(&rating, Value::Integer(4_111_111_111_111_111), None);
+        check(&rating, Value::Decimal(3.5), None);
+        check(
+            &PropKind::Bool,
+            Value::Boolean(false),
+            Some(Value::Boolean(false)),
+        );
+        check(&PropKind::Bool, Value::Integer(0), None);
         for (version, ok) in [
             ("2026.11.0", true),
             ("1.0", true),
@@ -110,8 +134,89 @@ mod tests {
             ("0176.1234", false),
             ("4111.1111.1111.1111", false),
         ] {
-            check(&PropKind::Version, text(version), ok);
+            check(&PropKind::Version, text(version), ok.then(|| text(version)));
         }
-        check(&PropKind::Route, text("/w/acme"), false);
+        check(&PropKind::Route, text("/w/acme"), None);
+    }
+
+    #[test]
+    fn a_value_is_taken_in_each_spelling_and_leaves_in_one() {
+        let rating = PropKind::Int { min: 1, max: 5 };
+        for five in [
+            text("5"),
+            text(" 5 "),
+            text("+5"),
+            text("5.0"),
+            text("5e0"),
+            Value::Decimal(5.0),
+        ] {
+            check(&rating, five, Some(Value::Integer(5)));
+        }
+        for none in [
+            text("6"),
+            text("5.5"),
+            text("five"),
+            text("5,0"),
+            text(""),
+            text("4111111111111111"),
+        ] {
+            check(&rating, none, None);
+        }
+        check(&rating, Value::Boolean(true), None);
+        let below = PropKind::Int { min: -5, max: 0 };
+        check(&below, text("-5"), Some(Value::Integer(-5)));
+        check(&below, text("-0"), Some(Value::Integer(0)));
+
+        check(&PropKind::Bool, text("true"), Some(Value::Boolean(true)));
+        check(&PropKind::Bool, text(" False "), Some(Value::Boolean(false)));
+        for none in [text("yes"), text("1"), text("truee"), Value::Decimal(1.0)] {
+            check(&PropKind::Bool, none, None);
+        }
+
+        let version = |value, want: Option<&str>| check(&PropKind::Version, value, want.map(text));
+        version(text(" 2026.11.0 "), Some("2026.11.0"));
+        version(text("v2026.11.0"), Some("2026.11.0"));
+        version(Value::Decimal(2026.11), Some("2026.11"));
+        version(Value::Decimal(1.0), Some("1.0"));
+        version(Value::Integer(1), None);
+        version(Value::Decimal(-1.5), None);
+        version(Value::Decimal(1.05), None);
+        version(Value::Decimal(1e300), None);
+        version(text("vv1.0"), None);
+        version(Value::Boolean(true), None);
+
+        let sizes = PropKind::Enum {
+            values: ["5", "2.5", "1.0", "true", " padded", "big one"]
+                .map(String::from)
+                .to_vec(),
+        };
+        let size = |value, want: Option<&str>| check(&sizes, value, want.map(text));
+        size(Value::Integer(5), Some("5"));
+        size(Value::Decimal(5.0), Some("5"));
+        size(Value::Decimal(2.5), Some("2.5"));
+        size(Value::Decimal(1.0), Some("1.0"));
+        size(Value::Boolean(true), Some("true"));
+        size(text(" 5"), Some("5"));
+        size(text("big one "), Some("big one"));
+        size(text(" padded"), Some(" padded"));
+        size(text("padded"), None);
+        size(Value::Integer(6), None);
+        size(Value::Boolean(false), None);
+        size(text("05"), None);
+
+        let buckets = Buckets::new(vec!["1s".into(), "5s".into()]).unwrap();
+        let took = |value, want: Option<&str>| {
+            let kind = PropKind::Duration {
+                buckets: buckets.clone(),
+            };
+            check(&kind, value, want.map(text));
+        };
+        took(text("1500"), Some("1s-5s"));
+        took(text(" 1500.5 "), Some("1s-5s"));
+        took(text("5e3"), Some(">=5s"));
+        took(text("<1s"), Some("<1s"));
+        took(text(" <1s "), Some("<1s"));
+        took(text("-1"), None);
+        took(text("1.5s"), None);
     }
 }

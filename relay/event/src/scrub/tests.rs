@@ -24,6 +24,7 @@ fn plan() -> Plan {
             name: "Rated".into(),
             category: "usage".into(),
             description: String::new(),
+            revenue: false,
             props: vec![
                 prop("rating", PropKind::Int { min: 1, max: 5 }, true),
                 prop("path", PropKind::Route, false),
@@ -213,7 +214,7 @@ fn without_a_plan_names_pages_and_referrers_are_scrubbed() {
         "pageview",
         "https://panel.example.com/#/w/acme/p/x/tenants?user=jane",
         "https://panel.example.com/#/w/acme",
-        ("pageview", "/w/:id/p/:id/tenants", Some("/w/:id")),
+        ("pageview", "/w/:id/p/:id/tenants", None),
     );
     check(
         "Invited jane@example.com",
@@ -234,23 +235,188 @@ fn without_a_plan_names_pages_and_referrers_are_scrubbed() {
 }
 
 #[test]
-fn without_a_plan_outbound_links_keep_the_host_and_downloads_the_extension() {
-    let check = |name: &str, url: &str, want: &str| {
-        let mut input = event("https://panel.example.com/", &[("url", Value::Text(url.into()))]);
-        input.name = name.into();
-        let out = scrub(&input, &Plan::unplanned()).unwrap();
-        assert!(out.props[0].value == Value::Text(want.into()), "{url}");
+fn plausibles_own_events_are_understood_by_every_plan_that_scrubs() {
+    let listing = |name: &str, props| Plan {
+        unmatched: Unmatched::Scrub,
+        events: vec![EventPlan {
+            name: name.into(),
+            props,
+            ..plan().events.remove(0)
+        }],
+        ..plan()
+    };
+    let plans = [
+        ("no plan", Plan::unplanned()),
+        ("a plan of other events", listing("Other", Vec::new())),
+        (
+            "a plan of nothing",
+            Plan {
+                events: Vec::new(),
+                ..listing("Other", Vec::new())
+            },
+        ),
+        (
+            "a plan that lists the download without its url",
+            listing("File Download", Vec::new()),
+        ),
+        (
+            "a plan that lists the link without its url",
+            listing("Outbound Link: Click", Vec::new()),
+        ),
+    ];
+    let check = |name: &str, key: &str, value: &str, want: &str| {
+        for (which, plan) in &plans {
+            let mut input = event("https://panel.example.com/", &[(key, Value::Text(value.into()))]);
+            input.name = name.into();
+            let out = scrub(&input, plan).unwrap();
+            assert_eq!(out.name, name, "{which}");
+            let left = out.props.first().map(|prop| prop.value.clone());
+            assert!(
+                left == Some(Value::Text(want.into())),
+                "{name} {key} {value}: {which}"
+            );
+        }
     };
     check(
         "Outbound Link: Click",
+        "url",
         "https://docs.example.org/jane?x=1",
         "https://docs.example.org/",
     );
     check(
         "File Download",
+        "url",
         "https://files.example.org/jane/Invoice-Jane.PDF",
         "pdf",
     );
+    check(
+        "File Download",
+        "url",
+        "https://panel.example.com/users/jane/cv.tar.gz?sig=1",
+        "gz",
+    );
+    check("File Download", "url", "/users/jane/cv.docx", "docx");
+    // What the pages of a site without a plan are, their paths are here.
+    check("404", "path", "/users/4711/edit", "/users/:id/edit");
+    check(
+        "Form: Submission",
+        "path",
+        "/users/4711/contact",
+        "/users/:id/contact",
+    );
+    check("WP Form Completions", "path", "/contact", "/contact");
+    check(
+        "Cloaked Link: Click",
+        "url",
+        "https://shop.example.org/partner?id=7",
+        "https://shop.example.org/",
+    );
+    check(
+        "Cloaked Link: Click",
+        "url",
+        "https://panel.example.com/users/7",
+        "/users/:id",
+    );
+    // The names belong together: a link of another event is a link of a site without a plan.
+    check("Shared", "url", "https://panel.example.com/users/7", "/users/:id");
+    check(
+        "File Download",
+        "from",
+        "https://docs.example.org/jane",
+        "https://docs.example.org/",
+    );
+}
+
+#[test]
+fn a_download_that_a_strict_plan_does_not_list_is_refused_and_one_it_types_is_typed() {
+    let mut input = event(
+        "https://panel.example.com/",
+        &[("url", Value::Text("https://files.example.org/a.pdf".into()))],
+    );
+    input.name = "File Download".into();
+    assert_eq!(scrub(&input, &plan()).err(), Some(Refusal::UnknownEvent));
+    let mut typed = Plan {
+        unmatched: Unmatched::Scrub,
+        ..plan()
+    };
+    typed.events[0].name = "File Download".into();
+    typed.events[0].props.retain(|prop| !prop.required);
+    assert!(
+        scrub(&input, &typed).unwrap().props[0].value == Value::Text("https://files.example.org/".into())
+    );
+}
+
+#[test]
+fn a_typed_value_leaves_in_one_form_whatever_its_spelling() {
+    let check = |key: &str, value: Value, want: Option<Value>| {
+        let input = event(
+            "https://panel.example.com/",
+            &[("rating", Value::Text("4".into())), (key, value)],
+        );
+        let out = scrub(&input, &plan()).unwrap();
+        assert!(out.props[0].value == Value::Integer(4));
+        let left = out.props.get(1).map(|prop| prop.value.clone());
+        assert!(left == want, "{key}");
+    };
+    let text = |t: &str| Value::Text(t.into());
+    check("note", Value::Integer(42), Some(text("42")));
+    check("note", Value::Decimal(4.5), Some(text("4.5")));
+    check("note", Value::Boolean(true), Some(text("true")));
+    check(
+        "note",
+        Value::Integer(4_111_111_111_111_111),
+        Some(text("[removed]")),
+    );
+    check(
+        "path",
+        text(" /w/acme/p/b/tenants "),
+        Some(text("/w/:workspace/p/:project/tenants")),
+    );
+    check(
+        "url",
+        text("\thttps://docs.example.org/x\n"),
+        Some(text("https://docs.example.org/")),
+    );
+    check("url", Value::Integer(5), None);
+    check("path", Value::Boolean(true), None);
+}
+
+#[test]
+fn a_policy_is_shown_the_canonical_form_and_no_referrer_of_the_own_site() {
+    let shown = |referrer: &str, value: Value| {
+        let event = crate::Event {
+            id: None,
+            name: "Rated".into(),
+            site: "example.com".into(),
+            url: "https://panel.example.com/".into(),
+            referrer: Some(referrer.into()),
+            props: vec![Prop {
+                key: "rating".into(),
+                value,
+            }],
+            interactive: true,
+            engagement: None,
+            revenue: None,
+        };
+        let mut visible = Visible::of(&event, &plan());
+        (visible.referrer.clone(), visible.props.remove(0).value)
+    };
+    let check = |referrer: &str, value: Value, stays: bool, want: Value| {
+        let (left, value) = shown(referrer, value);
+        assert_eq!(left.is_some(), stays, "{referrer}");
+        assert!(value == want);
+    };
+    let text = |t: &str| Value::Text(t.into());
+    check("https://search.example.org/", text("5"), true, Value::Integer(5));
+    check("https://example.com/a", text("+5.0"), false, Value::Integer(5));
+    check("http://WWW.Example.com:8080/a", text("9"), false, text("9"));
+    check(
+        "https://blog.example.com/",
+        Value::Integer(9),
+        true,
+        Value::Integer(9),
+    );
+    check("nonsense", Value::Decimal(3.0), true, Value::Integer(3));
 }
 
 #[test]

@@ -141,6 +141,73 @@ fn props_keep_scalars_and_leave_out_the_rest() {
 }
 
 #[test]
+fn revenue_is_read_in_each_form_that_plausible_reads_and_costs_no_event() {
+    let check = |fields: &str, want: Option<Result<(&str, &str), ()>>| {
+        let event = plausible(&format!(r#"{{"n":"a","u":"https://a.example/",{fields}}}"#));
+        let read = event.revenue.map(|read| {
+            read.map(|revenue| (revenue.amount(), revenue.currency()))
+                .map_err(|_| ())
+        });
+        let want = want.map(|read| read.map(|(amount, currency)| (amount.to_owned(), currency)));
+        assert_eq!(read, want, "{fields}");
+    };
+    check(
+        r#""$":{"amount":12.5,"currency":"EUR"}"#,
+        Some(Ok(("12.5", "EUR"))),
+    );
+    check(
+        r#""$":{"amount":"12.50","currency":"EUR"}"#,
+        Some(Ok(("12.5", "EUR"))),
+    );
+    check(
+        r#""$":"{\"amount\":\"12.50\",\"currency\":\"EUR\"}""#,
+        Some(Ok(("12.5", "EUR"))),
+    );
+    check(
+        r#""revenue":{"amount":1,"currency":"usd"}"#,
+        Some(Ok(("1", "USD"))),
+    );
+    check(
+        r#""$":{"amount":1,"currency":"EUR"},"revenue":{"amount":2,"currency":"USD"}"#,
+        Some(Ok(("2", "USD"))),
+    );
+    check(
+        r#""revenue":null,"$":{"amount":1,"currency":"EUR"}"#,
+        Some(Ok(("1", "EUR"))),
+    );
+    check(
+        r#""revenue":false,"$":{"amount":1,"currency":"EUR"}"#,
+        Some(Ok(("1", "EUR"))),
+    );
+    check(
+        r#""$":{"amount":1,"amount":2,"currency":"EUR"}"#,
+        Some(Ok(("1", "EUR"))),
+    );
+    check(r#""x":1"#, None);
+    check(r#""$":null"#, None);
+    for wrong in [
+        "12.5",
+        "[]",
+        "{}",
+        "true",
+        r#""12.50 EUR""#,
+        r#""{""#,
+        r#"{"amount":1}"#,
+        r#"{"currency":"EUR"}"#,
+        r#"{"amount":1,"currency":"Euro"}"#,
+        r#"{"amount":true,"currency":"EUR"}"#,
+        r#"{"amount":{"x":1},"currency":"EUR"}"#,
+        r#"{"amount":1,"currency":978}"#,
+        r#"{"amount":4111111111111111,"currency":"EUR"}"#,
+    ] {
+        check(&format!(r#""$":{wrong}"#), Some(Err(())));
+    }
+    let batch = br#"{"site":"a.example","events":[{"id":"00112233445566778899aabbccddeeff","name":"a","url":"https://a.example/","revenue":{"amount":3,"currency":"EUR"}}]}"#;
+    let event = parse_batch(batch).unwrap().events.remove(0).unwrap();
+    assert_eq!(event.revenue.unwrap().unwrap().amount(), "3");
+}
+
+#[test]
 fn a_broken_event_does_not_take_its_batch_with_it() {
     let good = r#"{"id":"00112233445566778899aabbccddeeff","name":"pageview","url":"https://a.example/#/x"}"#;
     // Of two equal keys the first counts, as in Plausible's format.

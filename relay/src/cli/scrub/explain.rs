@@ -1,21 +1,20 @@
 //! What became of each field of an event, in a line each. Says kinds and rules, never content.
 
 use crate::guard::Scrubbed;
+use relay_event::Event;
 use relay_event::detect;
 use relay_event::event::{Prop, Value};
 use relay_event::plan::{Plan, Unmatched};
-use relay_event::scrub::Visible;
 
 /// One line for each field.
-pub(super) fn fates(input: &Visible, left: &Scrubbed, plan: &Plan) -> Vec<String> {
+pub(super) fn fates(input: &Event, left: &Scrubbed, plan: &Plan) -> Vec<String> {
     let mut fates = vec![
         format!("name: {}", changed(&input.name, left.name())),
         format!("url: becomes the page {}", left.page()),
     ];
     if input.referrer.is_some() {
         fates.push(match left.referrer() {
-            None => "referrer: dropped, it is no web page with a host name".to_owned(),
-            Some(path) if path.starts_with('/') => format!("referrer: an own page, {path}"),
+            None => "referrer: dropped, it is an own page or no web page with a host name".to_owned(),
             Some(_) => "referrer: cut to its origin".to_owned(),
         });
     }
@@ -54,7 +53,7 @@ fn changed(input: &str, output: &str) -> String {
     }
 }
 
-fn why_dropped(input: &Visible, prop: &Prop, plan: &Plan) -> String {
+fn why_dropped(input: &Event, prop: &Prop, plan: &Plan) -> String {
     let rules = plan.event(&input.name);
     if rules.is_some_and(|rules| rules.prop(&prop.key).is_some()) {
         return "dropped, the value is not one the plan allows".to_owned();
