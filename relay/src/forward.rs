@@ -16,9 +16,11 @@ pub mod plausible;
 pub mod self_test;
 #[cfg(test)]
 mod simulation;
+pub mod stats;
 mod traffic;
 pub mod transport;
 mod tries;
+pub mod two_visitors;
 
 pub use traffic::{Reach, Standing, Traffic};
 

@@ -222,3 +222,91 @@ async fn what_was_stored_under_another_profile_is_left_out_too() {
     assert_eq!(names, ["pageview"]);
     relay.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn doctor_says_that_two_addresses_are_two_visitors_only_if_it_has_read_that() {
+    const KEY: &str = "a key of the Stats API";
+    const QUIET: &str = "test_site = \"test.example.com\"";
+    let check =
+        async |server: Server, key: Option<&str>, lines: &[&str], code: i32, says: &str, sent: usize| {
+            let plausible = MiniPlausible::start().await;
+            plausible.speaks(server);
+            plausible.has_stats(KEY);
+            let mut setup = Setup::new(&plausible.url()).switched_on(EXE).await;
+            if let Some(key) = key {
+                setup = setup.with("upstream", &format!("stats_key = \"{key}\""));
+            }
+            for line in lines {
+                setup = setup.with("upstream", line);
+            }
+            // The second run finds the visitors of the first.
+            for run in 1..=2 {
+                let told = setup.command(EXE, &["doctor", "--send-test-event"], "").await;
+                let row = format!("{server:?} {key:?} {lines:?} run {run}: {told:?}");
+                assert_eq!(told.code, Some(code), "{row}");
+                assert!(told.out.contains(says), "{row}");
+                let claims = told
+                    .out
+                    .lines()
+                    .filter(|line| line.starts_with("ok") && line.contains("visitors"));
+                assert_eq!(claims.count() > 0, says.starts_with("ok"), "{row}");
+                assert!(!told.out.contains(KEY), "{row}");
+                assert_eq!(plausible.count(), sent * run, "{row}");
+                let quiet = lines.contains(&QUIET);
+                let site = if quiet { "test.example.com" } else { SITE };
+                assert!(
+                    plausible.arrivals().iter().all(|a| a.body["domain"] == site),
+                    "{row}"
+                );
+            }
+        };
+    use Server::{PlausibleCe, PlausibleCloud, Vince};
+    let (cloud, vince) = ("profile = \"plausible-cloud\"", "profile = \"vince\"");
+    let two = "visitors: two addresses count as two visitors";
+    let ok = |site: &str| format!("ok      {site}: {two}");
+    check(PlausibleCe, Some(KEY), &[], 0, &ok(SITE), 2).await;
+    check(PlausibleCe, Some(KEY), &[QUIET], 0, &ok("test.example.com"), 2).await;
+    check(PlausibleCloud, Some(KEY), &[cloud], 0, &ok(SITE), 2).await;
+    check(Vince, Some(KEY), &[vince, QUIET], 0, &ok("test.example.com"), 2).await;
+    let not_checked = "note    panel.example.com: visitors: not checked";
+    check(PlausibleCe, None, &[], 0, not_checked, 1).await;
+    check(Vince, Some(KEY), &[vince], 0, not_checked, 1).await;
+    check(PlausibleCe, Some("another"), &[], 0, not_checked, 0).await;
+    let one = "two addresses count as one visitor";
+    check(
+        PlausibleCe,
+        Some(KEY),
+        &["address_header = \"x-vince-ip\""],
+        1,
+        one,
+        2,
+    )
+    .await;
+    check(
+        Vince,
+        Some(KEY),
+        &[vince, QUIET, "address_header = \"x-plausible-ip\""],
+        1,
+        one,
+        2,
+    )
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_address_that_a_proxy_replaces_is_found_by_the_counts_alone() {
+    let plausible = MiniPlausible::start().await;
+    plausible.behind_a_proxy();
+    plausible.has_stats("key");
+    let setup = Setup::new(&plausible.url())
+        .with("upstream", "stats_key = \"key\"")
+        .switched_on(EXE)
+        .await;
+    let told = setup.command(EXE, &["doctor"], "").await;
+    assert_eq!(told.code, Some(0), "{told:?}");
+    assert!(told.out.contains("visitors: not checked"), "{told:?}");
+    let told = setup.command(EXE, &["doctor", "--send-test-event"], "").await;
+    assert_eq!(told.code, Some(1), "{told:?}");
+    let says = "WRONG   panel.example.com: visitors: two addresses count as one visitor";
+    assert!(told.out.contains(says), "{told:?}");
+}

@@ -208,6 +208,14 @@ impl MiniPlausible {
         self.state.counts.lock().unwrap().server = server;
     }
 
+    /// Stands behind a proxy that replaces every address header from now on.
+    ///
+    /// # Panics
+    /// When a connection has panicked.
+    pub fn behind_a_proxy(&self) {
+        self.state.counts.lock().unwrap().is_behind_a_proxy = true;
+    }
+
     /// Knows these sites only, and drops the events of others. At first it knows every site.
     ///
     /// # Panics

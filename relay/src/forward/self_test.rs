@@ -74,7 +74,7 @@ impl Finding {
 }
 
 const CHECK_URL: &str = "check `upstream.url`, and what stands between the relay and Plausible";
-const HOW_TO_CHECK: &str =
+pub(super) const HOW_TO_CHECK: &str =
     "`doctor --send-test-event` checks it with a Stats API key: see `stats_key_file` under [upstream]";
 
 /// What a self-test found.

@@ -40,6 +40,8 @@ pub(super) struct Counts {
     pub(super) clock: Clock,
     /// The sites it knows; `None` for every site.
     pub(super) sites: Option<Vec<String>>,
+    /// Whether a proxy in front replaces every address header by its own address.
+    pub(super) is_behind_a_proxy: bool,
     /// Each how many-th event it accepts and loses; `None` for none.
     pub(super) loses: Option<usize>,
     /// The key of its Stats API; without one nothing answers there.
@@ -55,6 +57,7 @@ impl Default for Counts {
             server: Server::default(),
             clock: Clock::system(),
             sites: None,
+            is_behind_a_proxy: false,
             loses: None,
             key: None,
             queries: 0,
@@ -86,12 +89,7 @@ impl Counts {
             return Answer::Accept;
         }
         let host = url.split('/').nth(2).unwrap_or_default();
-        let visitor = [
-            &self.server.address(arrival),
-            arrival.header("user-agent"),
-            site,
-            host,
-        ];
+        let visitor = [&self.address(arrival), arrival.header("user-agent"), site, host];
         self.counted.push(Counted {
             at: self.clock.now().rfc3339(),
             site: site.to_owned(),
@@ -105,8 +103,15 @@ impl Counts {
     pub(super) fn refuse(&self, arrival: &Arrival) -> (u16, Value) {
         match self.server {
             Server::PlausibleCe => (400, json!({ "errors": { "event_name": [TEXT] } })),
-            Server::PlausibleCloud => (200, json!({ "ip": self.server.address(arrival) })),
+            Server::PlausibleCloud => (200, json!({ "ip": self.address(arrival) })),
             Server::Vince => (400, json!({ "error": TEXT })),
+        }
+    }
+
+    fn address(&self, arrival: &Arrival) -> String {
+        match self.is_behind_a_proxy {
+            true => "192.0.2.1".to_owned(),
+            false => self.server.address(arrival),
         }
     }
 
@@ -134,7 +139,8 @@ impl Counts {
         match (self.server, arrival.line.split('?').next().unwrap_or_default()) {
             (Server::Vince, "GET /api/v1/stats/aggregate") => {
                 let site = parameter(&arrival.line, "site_id");
-                (200, json!({ "visitors": self.visitors(site) }))
+                let events = self.counted.iter().filter(|event| event.site == site).count();
+                (200, json!({ "visitors": self.visitors(site), "events": events }))
             }
             (Server::PlausibleCe | Server::PlausibleCloud, "POST /api/v2/query") => {
                 (200, self.query_v2(&arrival.body))
@@ -143,7 +149,7 @@ impl Counts {
         }
     }
 
-    /// One metric, for all events or by name; a span of whole seconds, both ends included.
+    /// Metrics of all events or by name; a span of whole seconds, both ends included.
     fn query_v2(&self, query: &Value) -> Value {
         let text = |value: &Value| value.as_str().unwrap().to_owned();
         let (site, from, to) = (
@@ -161,7 +167,7 @@ impl Counts {
             event.site == site && event.at >= from && event.at <= to && is_named
         };
         let events: Vec<_> = self.counted.iter().filter(fits).collect();
-        let metric = |events: &[&Counted]| match query["metrics"][0].as_str() {
+        let metric = |metric: &Value, events: &[&Counted]| match metric.as_str() {
             // Engagement is a row of its own in Plausible, and no event of this metric.
             Some("events") => events.iter().filter(|event| event.name != "engagement").count(),
             Some("visitors") => events
@@ -171,7 +177,11 @@ impl Counts {
                 .len(),
             other => panic!("no metric of the tests: {other:?}"),
         };
-        let row = |dimensions: Value, events: &[&Counted]| json!({ "dimensions": dimensions, "metrics": [metric(events)] });
+        let row = |dimensions: Value, events: &[&Counted]| {
+            let asked = query["metrics"].as_array().unwrap().iter();
+            let metrics: Vec<usize> = asked.map(|name| metric(name, events)).collect();
+            json!({ "dimensions": dimensions, "metrics": metrics })
+        };
         let results: Vec<Value> = match query["dimensions"].as_array().map(Vec::as_slice) {
             None | Some([]) => vec![row(json!([]), &events)],
             Some(_) => {

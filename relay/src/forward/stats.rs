@@ -1,0 +1,257 @@
+//! The server's own counts, by its Stats API: `POST /api/v2/query` of Plausible, `GET /api/v1/stats/aggregate` of
+//! Vince, which knows neither spans of time nor event names there.
+//!
+//! A span is in UTC, so that the timezone that the site has in Plausible does not matter. Answers are bounded by
+//! the transport; one that was cut is unreadable and counts nothing.
+
+use super::transport::{Connection, Failure};
+use crate::clock::Moment;
+use crate::config::{Profile, Upstream};
+use axum::http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, DATE, HeaderValue};
+use axum::http::{Method, Request, Response, Uri};
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::fmt;
+
+/// Most event names in one question, so that its answer fits: Plausible repeats each name in its results and in
+/// the query that it echoes, at most 480 bytes each.
+const NAMES_MAX: usize = 15;
+
+/// Asks the Stats API of one server.
+#[derive(Debug)]
+pub struct StatsApi {
+    profile: Profile,
+    prefix: String,
+    key: HeaderValue,
+}
+
+/// A span of time: whole seconds, the first and the last included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// The first second.
+    pub from: Moment,
+    /// The last second.
+    pub to: Moment,
+}
+
+/// What the server counted.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Unique visitors.
+    pub visitors: u64,
+    /// Events, engagements aside: Plausible's metric leaves those out.
+    pub events: u64,
+}
+
+/// Why there is no count.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unread {
+    /// There was no answer.
+    Unanswered(Failure),
+    /// The answer has this status instead of 200.
+    Status(u16),
+    /// The answer is not in the Stats API's form.
+    Unreadable,
+    /// This server's API cannot count that.
+    Unsupported,
+}
+
+impl fmt::Display for Unread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Unanswered(failure) => write!(f, "the Stats API gave no answer: {}", failure.explain()),
+            Self::Status(401) => f.write_str(
+                "the Stats API refuses the key or the site (401): check `upstream.stats_key`, and that its account may see the site",
+            ),
+            Self::Status(402) => {
+                f.write_str("the subscription does not include the Stats API (402)")
+            }
+            Self::Status(404) => f.write_str("this server has no Stats API v2 (404)"),
+            Self::Status(429) => {
+                f.write_str("the Stats API was asked too often (429): raise `upstream.stats_every_s`")
+            }
+            Self::Status(status) => write!(f, "the Stats API answered {status}"),
+            Self::Unreadable => f.write_str("the answer is not the Stats API's"),
+            Self::Unsupported => f.write_str("this server's Stats API cannot count events by name"),
+        }
+    }
+}
+
+/// One row of an answer of version 2.
+#[derive(Deserialize)]
+struct Row {
+    metrics: Vec<u64>,
+    #[serde(default)]
+    dimensions: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct Answer {
+    results: Vec<Row>,
+}
+
+/// An answer's counts.
+#[derive(Debug)]
+pub struct Read<T> {
+    /// The counts.
+    pub counts: T,
+    /// The server's time, if it says it.
+    pub date: Option<Moment>,
+}
+
+impl StatsApi {
+    /// The API of the configured upstream; `None` without a key.
+    pub fn new(upstream: &Upstream) -> Option<Self> {
+        let stats = upstream.stats.as_ref()?;
+        let base: Uri = upstream.url.parse().ok()?;
+        Some(Self {
+            profile: upstream.profile,
+            prefix: base.path().trim_end_matches('/').to_owned(),
+            key: stats.key.header("Bearer ")?,
+        })
+    }
+
+    /// Visitors and events of a site. Of one event name in one span; Vince counts all names of the day.
+    ///
+    /// # Errors
+    /// Why there is no count.
+    pub async fn counts(
+        &self,
+        connection: &mut impl Connection,
+        site: &str,
+        span: Span,
+        event: &str,
+    ) -> Result<Counts, Unread> {
+        if self.profile == Profile::Vince {
+            return self.counts_of_vince(connection, site).await;
+        }
+        let query = self.query(site, span, &["visitors", "events"], Some(&[event]), false);
+        let read = self.rows(connection, query).await?;
+        match read.counts.as_slice() {
+            [Row { metrics, .. }] => match metrics.as_slice() {
+                [visitors, events] => Ok(Counts {
+                    visitors: *visitors,
+                    events: *events,
+                }),
+                _ => Err(Unread::Unreadable),
+            },
+            _ => Err(Unread::Unreadable),
+        }
+    }
+
+    /// How many events of each of these names a site has in a span, and of all names together.
+    ///
+    /// # Errors
+    /// Why there is no count.
+    pub async fn events(
+        &self,
+        connection: &mut impl Connection,
+        site: &str,
+        span: Span,
+        names: &[&str],
+    ) -> Result<Read<(BTreeMap<String, u64>, u64)>, Unread> {
+        if !self.profile.counts_by_event() {
+            return Err(Unread::Unsupported);
+        }
+        let mut by_name = BTreeMap::new();
+        for names in names.chunks(NAMES_MAX) {
+            let query = self.query(site, span, &["events"], Some(names), true);
+            for row in self.rows(connection, query).await?.counts {
+                let (Some(name), [count]) = (row.dimensions.into_iter().next(), row.metrics.as_slice())
+                else {
+                    return Err(Unread::Unreadable);
+                };
+                by_name.insert(name, *count);
+            }
+        }
+        let query = self.query(site, span, &["events"], None, false);
+        let read = self.rows(connection, query).await?;
+        let total = match read.counts.as_slice() {
+            [Row { metrics, .. }] if metrics.len() == 1 => metrics[0],
+            _ => return Err(Unread::Unreadable),
+        };
+        Ok(Read {
+            counts: (by_name, total),
+            date: read.date,
+        })
+    }
+
+    fn query(
+        &self,
+        site: &str,
+        span: Span,
+        metrics: &[&str],
+        names: Option<&[&str]>,
+        by_name: bool,
+    ) -> Request<Bytes> {
+        let mut query = json!({
+            "site_id": site,
+            "metrics": metrics,
+            "date_range": [span.from.rfc3339(), span.to.rfc3339()],
+        });
+        if let Some(names) = names {
+            query["filters"] = json!([["is", "event:name", names]]);
+        }
+        if by_name {
+            query["dimensions"] = json!(["event:name"]);
+        }
+        let mut request = self.request("/api/v2/query", Bytes::from(query.to_string()));
+        *request.method_mut() = Method::POST;
+        request
+            .headers_mut()
+            .insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        request
+    }
+
+    fn request(&self, path: &str, body: Bytes) -> Request<Bytes> {
+        let mut request = Request::new(body);
+        // The configuration lets only such prefixes and sites through that make an address.
+        *request.uri_mut() = format!("{}{path}", self.prefix).parse().unwrap_or_default();
+        let headers = request.headers_mut();
+        headers.insert(AUTHORIZATION, self.key.clone());
+        headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
+        request
+    }
+
+    async fn rows(
+        &self,
+        connection: &mut impl Connection,
+        query: Request<Bytes>,
+    ) -> Result<Read<Vec<Row>>, Unread> {
+        let answer = ask(connection, query).await?;
+        let read: Answer = serde_json::from_slice(answer.body()).map_err(|_| Unread::Unreadable)?;
+        let date = answer.headers().get(DATE).and_then(|date| date.to_str().ok());
+        Ok(Read {
+            counts: read.results,
+            date: date.and_then(Moment::from_http_date),
+        })
+    }
+
+    async fn counts_of_vince(&self, connection: &mut impl Connection, site: &str) -> Result<Counts, Unread> {
+        let path = format!("/api/v1/stats/aggregate?site_id={site}&period=day&metrics=visitors,events");
+        let answer = ask(connection, self.request(&path, Bytes::new())).await?;
+        let read: Value = serde_json::from_slice(answer.body()).map_err(|_| Unread::Unreadable)?;
+        // Vince writes whole numbers as floating-point ones.
+        let count = |key: &str| {
+            let count = read[key].as_f64().filter(|count| *count >= 0.0);
+            count.map(|count| count as u64).ok_or(Unread::Unreadable)
+        };
+        Ok(Counts {
+            visitors: count("visitors")?,
+            events: count("events")?,
+        })
+    }
+}
+
+async fn ask(connection: &mut impl Connection, request: Request<Bytes>) -> Result<Response<Bytes>, Unread> {
+    let answer = connection.send(request).await.map_err(Unread::Unanswered)?;
+    match answer.status().as_u16() {
+        200 => Ok(answer),
+        status => Err(Unread::Status(status)),
+    }
+}
+
+#[cfg(test)]
+mod tests;
