@@ -5,8 +5,8 @@ use super::acks::LaneAcks;
 use super::backoff;
 use super::breaker::Sign;
 use super::plausible::{self, Reply, Verdict};
-use super::traffic::{Errand, Turn};
-use super::transport::{Connection, Failure, Transport};
+use super::traffic::{Errand, Reach, Turn};
+use super::transport::{Cause, Connection, Transport};
 use super::tries::Tries;
 use crate::clock::Moment;
 use crate::config::WhenUnknown;
@@ -277,7 +277,7 @@ impl<T: Transport> Lane<T> {
     }
 
     /// Sends one request and reads what its answer means.
-    async fn send(&mut self, scrubbed: &Scrubbed, turn: Turn<'_>) -> (Verdict, Reply) {
+    async fn send(&mut self, scrubbed: &Scrubbed, mut turn: Turn<'_>) -> (Verdict, Reply) {
         let forwarder = &self.forwarder;
         let started = Instant::now();
         let request = forwarder.requests.event(scrubbed, &mut self.buffer);
@@ -285,8 +285,11 @@ impl<T: Transport> Lane<T> {
         let took = started.elapsed();
         let (verdict, reply) = match &answer {
             Ok(answer) => plausible::judge(answer.status(), answer.headers(), forwarder.clock.now()),
-            Err(failure) => forwarder.judge_failure(*failure),
+            Err(cause) => forwarder.judge_failure(cause),
         };
+        if reply.reach() != Reach::Up {
+            turn.blame(Cause::of(&forwarder.upstream.url, answer));
+        }
         let sign = match verdict {
             Verdict::Retry(asked) => Sign::Ill(asked),
             Verdict::Settled(Outcome::Unanswered) => Sign::Ill(None),
@@ -299,7 +302,7 @@ impl<T: Transport> Lane<T> {
     }
 
     /// Asks whether Plausible is well. Where nothing there answers that, an event is tried next.
-    async fn probe(&mut self, turn: Turn<'_>, permit: &Permit) {
+    async fn probe(&mut self, mut turn: Turn<'_>, permit: &Permit) {
         let Some(request) = self.forwarder.requests.health() else {
             return turn.came_back(Sign::Well, None, Duration::ZERO);
         };
@@ -308,10 +311,17 @@ impl<T: Transport> Lane<T> {
             () = permit.cut() => return,
         };
         let (sign, result) = match answer {
-            Err(_) => (Sign::Ill(None), "failed"),
+            Err(cause) => {
+                turn.blame(Some(cause));
+                (Sign::Ill(None), "failed")
+            }
             Ok(answer) => {
                 let now = self.forwarder.clock.now();
-                plausible::judge_health(answer.status(), answer.headers(), now)
+                let judged = plausible::judge_health(answer.status(), answer.headers(), now);
+                if let (Sign::Ill(_), _) = judged {
+                    turn.blame(Cause::of_answer(&self.forwarder.upstream.url, &answer));
+                }
+                judged
             }
         };
         let label = ResultLabel { result };
@@ -350,8 +360,8 @@ impl<T: Transport> Forwarder<T> {
     }
 
     /// What a request without an answer means.
-    fn judge_failure(&self, failure: Failure) -> (Verdict, Reply) {
-        if !failure.may_have_arrived() {
+    fn judge_failure(&self, cause: &Cause) -> (Verdict, Reply) {
+        if !cause.may_have_arrived() {
             return (Verdict::Retry(None), Reply::Unreachable);
         }
         self.metrics.upstream_unknown.inc();

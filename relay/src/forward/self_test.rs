@@ -8,10 +8,10 @@
 
 use super::identify::{Answer, identify};
 use super::plausible::{self, Reply, Requests};
-use super::transport::{Connection, Failure};
+use super::transport::{Cause, Connection};
 use crate::config::{Profile, Upstream};
 use axum::http::header::{CONTENT_TYPE, DATE, HeaderName, HeaderValue};
-use axum::http::{HeaderMap, Method, Request, Response, StatusCode};
+use axum::http::{HeaderMap, Method, Request, Response};
 use bytes::Bytes;
 use serde::Serialize;
 use serde_json::json;
@@ -107,11 +107,11 @@ pub async fn ask(connection: &mut impl Connection, upstream: &Upstream, site: &s
         .headers_mut()
         .insert("x-debug-request", HeaderValue::from_static("true"));
     match connection.send(request).await {
-        Err(failure) => asked.findings.push(unanswered(EVENTS_API, failure)),
+        Err(cause) => asked.findings.push(unanswered(EVENTS_API, &cause)),
         Ok(answer) => {
             let date = answer.headers().get(DATE);
             asked.date = date.and_then(|date| Some(date.to_str().ok()?.to_owned()));
-            judge(&mut asked, upstream, identify(&answer));
+            judge(&mut asked, upstream, &answer);
         }
     }
     asked
@@ -121,8 +121,8 @@ const EVENTS_API: &str = "Plausible's events API";
 const ADDRESS: &str = "visitors";
 
 /// What the server that answers means for this configuration.
-fn judge(asked: &mut Asked, upstream: &Upstream, answer: Answer) {
-    match answer {
+fn judge(asked: &mut Asked, upstream: &Upstream, answer: &Response<Bytes>) {
+    match identify(answer) {
         Answer::Refused(server) => refused(asked, upstream, server),
         Answer::SeesAddress { is_ours } => sees_address(asked, upstream, is_ours),
         Answer::TakesAnything => asked.findings.push(
@@ -133,23 +133,9 @@ fn judge(asked: &mut Asked, upstream: &Upstream, answer: Answer) {
             )
             .advise(CHECK_URL),
         ),
-        Answer::Unwell(status) => asked.findings.push(
-            Finding::new(
-                EVENTS_API,
-                Grade::Wrong,
-                format!("it cannot answer now ({status})"),
-            )
-            .advise("look at the logs of Plausible and of the proxy in front of it"),
-        ),
-        Answer::OtherJson(status) => asked.findings.push(
-            Finding::new(
-                EVENTS_API,
-                Grade::Wrong,
-                format!("a JSON API that is not Plausible's answers ({status})"),
-            )
-            .advise(CHECK_URL),
-        ),
-        Answer::Other(status) => asked.findings.push(strange(EVENTS_API, status)),
+        Answer::Unwell(_) | Answer::OtherJson(_) | Answer::Other(_) => {
+            asked.findings.push(strange(EVENTS_API, &upstream.url, answer));
+        }
     }
 }
 
@@ -233,12 +219,12 @@ pub async fn count_an_event(connection: &mut impl Connection, upstream: &Upstrea
     let what = format!("test event of {site}");
     let request = event(&requests, upstream, site, TEST_EVENT, VISITOR);
     match connection.send(request).await {
-        Err(failure) => unanswered(&what, failure),
+        Err(cause) => unanswered(&what, &cause),
         Ok(answer) => match plausible::read(answer.status(), answer.headers()) {
             Reply::Accepted => Finding::new(what, Grade::Ok, "Plausible accepted it, and does not say that it dropped it"),
             Reply::Dropped => Finding::new(what, Grade::Wrong, "Plausible answered 202 and threw it away")
                 .advise("does the site exist there, under exactly this domain? Do its shields keep the relay out?"),
-            _ => strange(&what, answer.status()),
+            _ => strange(&what, &upstream.url, &answer),
         },
     }
 }
@@ -266,10 +252,10 @@ pub(super) fn event(
     request
 }
 
-fn health(profile: Profile, answer: Result<Response<Bytes>, Failure>) -> Finding {
+fn health(profile: Profile, answer: Result<Response<Bytes>, Cause>) -> Finding {
     let what = "Plausible's health";
     let answer = match answer {
-        Err(failure) => return unanswered(what, failure),
+        Err(cause) => return unanswered(what, &cause),
         Ok(answer) => answer,
     };
     let status = answer.status();
@@ -308,17 +294,21 @@ fn reports_well(body: &[u8]) -> bool {
     })
 }
 
-fn unanswered(what: &str, failure: Failure) -> Finding {
-    let advice = match failure {
-        Failure::Tls => "`upstream.ca_file` names the CA of a certificate that the system does not know",
-        _ => CHECK_URL,
-    };
-    Finding::new(what, Grade::Wrong, failure.explain()).advise(advice)
+fn unanswered(what: &str, cause: &Cause) -> Finding {
+    Finding::new(what, Grade::Wrong, cause.to_string()).advise(cause.advice())
 }
 
-fn strange(what: &str, status: StatusCode) -> Finding {
-    let says = format!("what answers is not Plausible's events API ({status})");
-    Finding::new(what, Grade::Wrong, says).advise(CHECK_URL)
+fn strange(what: &str, url: &str, answer: &Response<Bytes>) -> Finding {
+    match Cause::of_answer(url, answer) {
+        Some(cause) => unanswered(what, &cause),
+        None => {
+            let says = format!(
+                "the answer is not that of Plausible's events API ({})",
+                answer.status()
+            );
+            Finding::new(what, Grade::Wrong, says).advise(CHECK_URL)
+        }
+    }
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@
 //! A span is in UTC, so that the timezone that the site has in Plausible does not matter. Answers are bounded by
 //! the transport; one that was cut is unreadable and counts nothing.
 
-use super::transport::{Connection, Failure};
+use super::transport::{Cause, Connection};
 use crate::clock::Moment;
 use crate::config::{Profile, Upstream};
 use axum::http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, DATE, HeaderValue};
@@ -46,10 +46,10 @@ pub struct Counts {
 }
 
 /// Why there is no count.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Unread {
     /// There was no answer.
-    Unanswered(Failure),
+    Unanswered(Cause),
     /// The answer has this status instead of 200.
     Status(u16),
     /// The answer is not in the Stats API's form.
@@ -61,7 +61,7 @@ pub enum Unread {
 impl fmt::Display for Unread {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unanswered(failure) => write!(f, "the Stats API gave no answer: {}", failure.explain()),
+            Self::Unanswered(cause) => write!(f, "the Stats API gave no answer: {cause}"),
             Self::Status(401) => f.write_str(
                 "the Stats API refuses the key or the site (401): check `upstream.stats_key`, and that its account may see the site",
             ),

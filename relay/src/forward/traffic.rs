@@ -7,6 +7,7 @@ use super::breaker::{Breaker, Leave, Pass, Sign, State};
 use super::limiter::Limiter;
 use super::plausible::Reply;
 use super::self_test::{Asked, Finding};
+use super::transport::Cause;
 use crate::metrics::{Metrics, StateLabel};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,6 +18,10 @@ use tokio::time::Instant;
 
 /// How often a change is logged at most, so that a Plausible that comes and goes does not fill the log.
 const LOG_EVERY: Duration = Duration::from_secs(10);
+/// How often another cause of the same outage is logged at most.
+const LOG_CAUSE_EVERY: Duration = Duration::from_secs(60);
+/// The name of no cause.
+const NO_CAUSE: &str = "none";
 
 /// What the last request to Plausible said.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,10 +37,12 @@ pub enum Reach {
 }
 
 /// How delivery stands, for health.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Standing {
     /// What the last request said.
     pub reach: Reach,
+    /// Why the last request failed; nothing once one was answered.
+    pub cause: Option<Cause>,
     /// What the breaker does.
     pub breaker: State,
     /// When it tries again, while it is open.
@@ -68,8 +75,9 @@ struct Inner {
     limiter: Limiter,
     under_way: usize,
     reach: Reach,
-    /// What was logged last, and when.
-    logged: (Reach, bool),
+    cause: Option<Cause>,
+    /// What was logged last, with the cause's name, and when.
+    logged: (Reach, bool, &'static str),
     logged_at: Option<Instant>,
     /// What the self-test found, by site.
     self_test: BTreeMap<String, Asked>,
@@ -90,6 +98,7 @@ pub(super) struct Turn<'t> {
     traffic: &'t Traffic,
     pub(super) errand: Errand,
     pass: Option<Pass>,
+    cause: Option<Cause>,
 }
 
 impl Traffic {
@@ -106,7 +115,8 @@ impl Traffic {
                 limiter: Limiter::new(concurrency),
                 under_way: 0,
                 reach: Reach::Unknown,
-                logged: (Reach::Unknown, true),
+                cause: None,
+                logged: (Reach::Unknown, true, NO_CAUSE),
                 logged_at: None,
                 self_test: BTreeMap::new(),
             }),
@@ -127,6 +137,7 @@ impl Traffic {
         let inner = self.lock();
         Standing {
             reach: inner.reach,
+            cause: inner.cause.clone(),
             breaker: inner.breaker.state(),
             retry_in: inner.breaker.until().map(|until| until.saturating_sub(now)),
             failures_in_a_row: inner.breaker.failures_in_a_row(),
@@ -205,6 +216,7 @@ impl Traffic {
             traffic: self,
             errand,
             pass: Some(pass),
+            cause: None,
         })
     }
 
@@ -223,8 +235,15 @@ impl Traffic {
     /// Says that Plausible went away or came back, but not over and over.
     fn log_change(inner: &mut Inner, reply: Option<Reply>) {
         let is_closed = inner.breaker.state() == State::Closed;
-        let now = (inner.reach, is_closed);
-        let is_due = inner.logged_at.is_none_or(|at| at.elapsed() >= LOG_EVERY);
+        let cause = inner.cause.as_ref().map_or(NO_CAUSE, Cause::name);
+        let now = (inner.reach, is_closed, cause);
+        let is_other_cause = (now.0, now.1) == (inner.logged.0, inner.logged.1);
+        let wait = if is_other_cause {
+            LOG_CAUSE_EVERY
+        } else {
+            LOG_EVERY
+        };
+        let is_due = inner.logged_at.is_none_or(|at| at.elapsed() >= wait);
         if now == inner.logged || !is_due {
             return;
         }
@@ -232,22 +251,30 @@ impl Traffic {
         inner.logged_at = Some(Instant::now());
         let result = reply.map(Reply::name);
         let failures = inner.breaker.failures_in_a_row();
+        let why = inner
+            .cause
+            .as_ref()
+            .map(|why| format!(": {why}; {}", why.advice()));
+        let why = why.unwrap_or_default();
         match (inner.reach, is_closed) {
             (Reach::Misconfigured, _) => tracing::warn!(
                 result,
                 failures,
-                "what answers is not Plausible's events API: check `upstream.url`; events wait"
+                cause,
+                "what answers is not Plausible's events API, events wait{why}"
             ),
             (_, false) => tracing::warn!(
                 result,
                 failures,
-                "Plausible is away: nothing is sent until it answers again, and events wait"
+                cause,
+                "Plausible is away, events wait until it answers again{why}"
             ),
             (Reach::Down, true) => {
                 tracing::warn!(
                     result,
                     failures,
-                    "Plausible failed at a request, which is tried again"
+                    cause,
+                    "Plausible failed at a request, which is tried again{why}"
                 );
             }
             (Reach::Up | Reach::Unknown, true) => {
@@ -267,6 +294,11 @@ impl Turn<'_> {
     pub(super) fn stands(&self) -> bool {
         let inner = self.traffic.lock();
         self.pass.as_ref().is_some_and(|pass| inner.breaker.stands(pass))
+    }
+
+    /// Names why the request failed, before it is noted that it came back.
+    pub(super) fn blame(&mut self, cause: Option<Cause>) {
+        self.cause = cause;
     }
 
     /// Notes what came of the request.
@@ -298,6 +330,9 @@ impl Turn<'_> {
         }
         if let Some(reply) = reply {
             inner.reach = reply.reach();
+        }
+        if self.cause.is_some() || inner.reach == Reach::Up {
+            inner.cause = self.cause.take();
         }
         if before != (after, inner.limiter.limit()) {
             traffic.show(&inner);

@@ -54,7 +54,7 @@ pub async fn check(
         let visitor = Ipv6Addr::from((0x2001_0db8_u128 << 96) | u128::from(host));
         let request = event(&requests, upstream, site, TEST_EVENT, &visitor.to_string());
         match connection.send(request).await {
-            Err(failure) => return not_checked(failure.explain()),
+            Err(cause) => return not_checked(&cause.to_string()),
             Ok(answer) => match plausible::read(answer.status(), answer.headers()) {
                 Reply::Accepted => {}
                 Reply::Dropped => {

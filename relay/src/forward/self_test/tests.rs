@@ -33,7 +33,7 @@ fn a_server_that_is_not_the_profiles_is_reported_with_the_line_to_write() {
                  advice: &str,
                  mismatch: bool| {
         let mut asked = Asked::default();
-        judge(&mut asked, &upstream(settings), identify(&answer(status, body)));
+        judge(&mut asked, &upstream(settings), &answer(status, body));
         let row = format!("{settings} {status} {body}: {asked:?}");
         let grade = |what: &str| asked.findings.iter().find(|f| f.what == what).map(|f| f.grade);
         assert_eq!(
@@ -145,11 +145,11 @@ fn a_server_that_is_not_the_profiles_is_reported_with_the_line_to_write() {
         (200, "<html>log in</html>"),
         Wrong,
         None,
-        "upstream.url",
+        "upstream.headers_file",
         false,
     );
     check(ce, (200, r#"{"ok":true}"#), Wrong, None, "upstream.url", false);
-    check(ce, (500, ""), Wrong, None, "logs", false);
+    check(ce, (500, ""), Wrong, None, "log", false);
 }
 
 #[test]
@@ -173,9 +173,13 @@ fn only_a_server_that_says_so_is_called_well() {
     check(Profile::Vince, 200, "<html>Vince</html>", Note);
     check(Profile::Vince, 302, "", Note);
     check(Profile::Vince, 503, "", Wrong);
-    for failure in [Failure::Unreachable, Failure::Tls, Failure::TimedOut] {
-        let found = health(ce, Err(failure));
-        assert_eq!(found.grade, Wrong, "{failure:?}");
-        assert!(found.advice.is_some(), "{failure:?}");
+    for cause in [Cause::Refused, Cause::TlsClosed, Cause::AnswerTimedOut] {
+        let found = health(ce, Err(cause.clone()));
+        assert_eq!(found.grade, Wrong, "{cause:?}");
+        assert_eq!(
+            (found.says, found.advice),
+            (cause.to_string(), Some(cause.advice())),
+            "the advice follows the cause"
+        );
     }
 }

@@ -3,7 +3,7 @@
 use super::watch::{Event, Sent, Watch};
 use crate::clock::{Clock, Moment};
 use crate::forward::traffic::Traffic;
-use crate::forward::transport::{Connection, Failure, Transport};
+use crate::forward::transport::{Cause, Connection, Transport};
 use crate::store::Store;
 use axum::http::{Request, Response, StatusCode};
 use bytes::Bytes;
@@ -270,11 +270,11 @@ impl Transport for Script {
 }
 
 impl Connection for Script {
-    async fn send(&mut self, request: Request<Bytes>) -> Result<Response<Bytes>, Failure> {
+    async fn send(&mut self, request: Request<Bytes>) -> Result<Response<Bytes>, Cause> {
         let sent = Sent::read(&request);
         let (mood, _under_way) = self.arrive(sent).await;
         if mood == Mood::Refuses {
-            return Err(Failure::Unreachable);
+            return Err(Cause::Refused);
         }
         tokio::time::sleep(Duration::from_millis(2)).await;
         let is_poison = sent.is_some_and(|sent| self.state().poison.contains(&sent.number));
@@ -289,7 +289,7 @@ impl Connection for Script {
             Mood::Hangs => {
                 tokio::time::sleep(TIMEOUT).await;
                 self.lose(sent);
-                Err(Failure::TimedOut)
+                Err(Cause::AnswerTimedOut)
             }
             Mood::Fails => answer(500, None),
             Mood::Busy(retry_after, millis) => {
@@ -305,7 +305,7 @@ impl Connection for Script {
             Mood::Breaks => {
                 self.take(sent);
                 self.lose(sent);
-                Err(Failure::Unknown)
+                Err(Cause::BrokenAfter)
             }
             Mood::Dropped => {
                 self.settle(sent);

@@ -21,9 +21,9 @@ impl Script {
 }
 
 impl Connection for Script {
-    async fn send(&mut self, request: Request<Bytes>) -> Result<Response<Bytes>, Failure> {
+    async fn send(&mut self, request: Request<Bytes>) -> Result<Response<Bytes>, Cause> {
         self.asked.push(request);
-        let (status, body) = self.answers.pop_front().ok_or(Failure::Unreachable)?;
+        let (status, body) = self.answers.pop_front().ok_or(Cause::Refused)?;
         Ok(Response::builder()
             .status(status)
             .body(Bytes::from(body))
@@ -93,7 +93,7 @@ async fn visitors_and_events_are_read_and_nothing_is_guessed() {
     check("vince", 401, "", Err(Unread::Status(401))).await;
     let mut nobody = Script::of(&[]);
     let read = api(ce).counts(&mut nobody, "a.example", SPAN, "Test").await;
-    assert_eq!(read, Err(Unread::Unanswered(Failure::Unreachable)));
+    assert_eq!(read, Err(Unread::Unanswered(Cause::Refused)));
 }
 
 #[tokio::test]

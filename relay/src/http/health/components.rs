@@ -130,6 +130,11 @@ fn plausible(app: &App) -> Component {
         reason: None,
         details: json!({
             "why": why,
+            "cause": standing.cause.as_ref().map(|cause| json!({
+                "name": cause.name(),
+                "says": cause.to_string(),
+                "advice": cause.advice(),
+            })),
             "breaker": standing.breaker.name(),
             "retryInSeconds": standing.retry_in.map(|wait| wait.as_secs()),
             "failuresInARow": standing.failures_in_a_row,

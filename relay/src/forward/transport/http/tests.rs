@@ -1,5 +1,8 @@
+use super::exchange::Stream;
 use super::*;
 use crate::config::{Profile, WhenUnknown};
+use crate::forward::transport::ANSWER_BYTES_MAX;
+use crate::forward::transport::cause::Certificate;
 use axum::http::{HeaderName, Method};
 use rcgen::{CertifiedKey, generate_simple_self_signed};
 use rustls::ServerConfig;
@@ -21,6 +24,8 @@ enum Serve {
     /// Says nothing more.
     Hang,
 }
+
+mod causes;
 
 const OK: &str = "HTTP/1.1 202 Accepted\r\ncontent-length: 2\r\n\r\nok";
 
@@ -88,7 +93,7 @@ fn request() -> Request<Bytes> {
 }
 
 /// What a request ended with: a status, or a failure.
-async fn send(connection: &mut HttpConnection) -> Result<u16, Failure> {
+async fn send(connection: &mut HttpConnection) -> Result<u16, Cause> {
     let answer = connection.send(request()).await?;
     assert!(answer.body().len() <= ANSWER_BYTES_MAX);
     Ok(answer.status().as_u16())
@@ -97,7 +102,7 @@ async fn send(connection: &mut HttpConnection) -> Result<u16, Failure> {
 #[tokio::test]
 async fn each_request_ends_with_an_answer_or_says_whether_it_may_have_arrived() {
     use Serve::{Answer, AnswerThenClose, Close, Hang};
-    let check = async |script: Vec<Vec<Serve>>, want: &[Result<u16, Failure>], connections, requests| {
+    let check = async |script: Vec<Vec<Serve>>, want: &[Result<u16, Cause>], connections, requests| {
         let what = format!("{script:?}");
         let (address, counts) = server(script).await;
         let http = Http::new(&upstream(format!("http://{address}"), vec![])).unwrap();
@@ -111,33 +116,39 @@ async fn each_request_ends_with_an_answer_or_says_whether_it_may_have_arrived() 
         assert_eq!(seen, [connections, requests], "{what}");
     };
     // One connection takes many requests.
-    check(vec![vec![Answer(OK); 3]], &[Ok(202); 3], 1, 3).await;
+    check(vec![vec![Answer(OK); 3]], &[const { Ok(202) }; 3], 1, 3).await;
     // What the server closed between requests is made anew, and that is no failure.
-    check(vec![vec![AnswerThenClose(OK)]; 3], &[Ok(202); 3], 3, 3).await;
+    check(vec![vec![AnswerThenClose(OK)]; 3], &[const { Ok(202) }; 3], 3, 3).await;
     const GOODBYE: &str = "HTTP/1.1 202 Accepted\r\nconnection: close\r\ncontent-length: 2\r\n\r\nok";
-    check(vec![vec![AnswerThenClose(GOODBYE)]; 2], &[Ok(202); 2], 2, 2).await;
+    check(
+        vec![vec![AnswerThenClose(GOODBYE)]; 2],
+        &[const { Ok(202) }; 2],
+        2,
+        2,
+    )
+    .await;
     // A redirect is an answer.
     const MOVED: &str = "HTTP/1.1 301 Moved\r\nlocation: /elsewhere\r\ncontent-length: 0\r\n\r\n";
     check(vec![vec![Answer(MOVED)]], &[Ok(301)], 1, 1).await;
     // Sent, and no answer: on a fresh connection and on a used one, never sent twice by itself.
-    check(vec![vec![Close]], &[Err(Failure::Unknown)], 1, 1).await;
+    check(vec![vec![Close]], &[Err(Cause::BrokenAfter)], 1, 1).await;
     check(
         vec![vec![Answer(OK), Close], vec![Answer(OK)]],
-        &[Ok(202), Err(Failure::Unknown), Ok(202)],
+        &[Ok(202), Err(Cause::BrokenAfter), Ok(202)],
         2,
         3,
     )
     .await;
     check(
         vec![vec![Hang], vec![Answer(OK)]],
-        &[Err(Failure::TimedOut), Ok(202)],
+        &[Err(Cause::AnswerTimedOut), Ok(202)],
         2,
         2,
     )
     .await;
     check(
         vec![vec![Answer("\u{1} no HTTP\r\n\r\n")]],
-        &[Err(Failure::NotHttp)],
+        &[Err(Cause::NotHttp)],
         1,
         1,
     )
@@ -178,15 +189,15 @@ async fn a_long_answer_is_cut_and_costs_the_connection() {
 }
 
 #[tokio::test]
-async fn where_nobody_listens_nothing_was_sent() {
+async fn a_port_without_a_listener_refuses_and_nothing_was_sent() {
     // Bound once to learn a free port, and let go again.
     let address = std::net::TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()
         .unwrap();
     let http = Http::new(&upstream(format!("http://{address}"), vec![])).unwrap();
-    assert_eq!(send(&mut http.connection()).await, Err(Failure::Unreachable));
-    assert!(!Failure::Unreachable.may_have_arrived());
+    assert_eq!(send(&mut http.connection()).await, Err(Cause::Refused));
+    assert!(!Cause::Refused.may_have_arrived());
 }
 
 #[tokio::test(start_paused = true)]
@@ -204,6 +215,38 @@ async fn an_idle_connection_is_closed_after_a_while() {
     assert!(connection.open.is_none());
     send(&mut connection).await.unwrap();
     assert_eq!(made(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_is_always_busy_is_replaced_all_the_same() {
+    let (address, counts) = server(vec![vec![Serve::Answer(OK); 40]; 3]).await;
+    let http = Http::new(&upstream(format!("http://{address}"), vec![])).unwrap();
+    let mut connection = http.connection();
+    let step = IDLE_MAX - Duration::from_secs(5);
+    let started = Instant::now();
+    let mut made_at = Vec::new();
+    while made_at.len() < 3 {
+        send(&mut connection).await.unwrap();
+        if counts[0].load(Ordering::SeqCst) > made_at.len() {
+            made_at.push(started.elapsed());
+        }
+        tokio::time::advance(step).await;
+    }
+    for pair in made_at.windows(2) {
+        let age = pair[1] - pair[0];
+        assert!(
+            (AGE_MAX - AGE_MAX / 5..AGE_MAX + step * 2).contains(&age),
+            "{age:?}"
+        );
+    }
+}
+
+#[test]
+fn the_age_of_a_connection_is_drawn_from_the_last_fifth() {
+    let check = |random, want| assert_eq!(age_max(random), Duration::from_secs(want), "{random}");
+    check(0, 300);
+    check(u32::MAX / 2 + 1, 270);
+    check(u32::MAX, 240);
 }
 
 #[tokio::test]
@@ -238,10 +281,12 @@ async fn a_server_is_believed_only_when_its_certificate_is_signed_by_the_ca_and_
         certified("localhost"),
         certified("elsewhere"),
     );
+    let unknown = || Cause::Certificate(Certificate::UnknownIssuer);
     check(&ours, &[&ours], Ok(202)).await;
     check(&ours, &[&other, &ours], Ok(202)).await;
-    check(&ours, &[&other], Err(Failure::Tls)).await;
-    check(&misnamed, &[&misnamed], Err(Failure::Tls)).await;
+    check(&ours, &[&other], Err(unknown())).await;
+    let elsewhere = Certificate::WrongName(vec!["elsewhere".into()]);
+    check(&misnamed, &[&misnamed], Err(Cause::Certificate(elsewhere))).await;
     // Without a CA of one's own the system decides, and it does not know this one.
-    check(&ours, &[], Err(Failure::Tls)).await;
+    check(&ours, &[], Err(unknown())).await;
 }
