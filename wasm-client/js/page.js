@@ -8,6 +8,9 @@ const outside = (work) => (globalThis.Zone?.root ? Zone.root.run(work) : work())
 
 const milliseconds = () => Math.trunc(performance.now());
 
+// A request without an answer after this long counts as failed.
+const ANSWER_MS_MAX = 30_000;
+
 // Property values as the module reads them: text is marked with `s`, numbers and booleans are JSON already.
 function flat(props) {
   const parts = [];
@@ -27,18 +30,33 @@ const number = (value) => {
 
 const isText = (value) => typeof value === "string";
 
+const TYPE = "text/plain;charset=UTF-8";
+
+// Status and Retry-After of an answer. A login page, a captive portal or another server can answer anything: what
+// neither comes from the relay nor says that somebody is busy counts as no answer.
+async function verdict(response) {
+  const { status, headers, redirected } = response;
+  const after = headers.get("Retry-After");
+  const retryAfter = /^\d{1,9}$/.test(after) ? Number(after) : -1;
+  const refused = status === 413 || status === 429 || status >= 500 || headers.get("Content-Type")?.startsWith("application/problem+json");
+  const taken = status === 202 && typeof (await response.json()).accepted === "number";
+  return [!redirected && (taken || refused) ? status : 0, retryAfter];
+}
+
 export function attach(exports, endpoint, ended) {
   session?.end();
   const undo = [];
+  const flights = new Set();
   let timer;
-  let flight;
+  // The last request failed: the next one does without what browsers ration.
+  let strained = false;
   let live = true;
 
   const end = (reason) => {
     if (!live) return;
     live = false;
     clearTimeout(timer);
-    flight?.abort();
+    for (const flight of flights) flight.abort();
     for (const step of undo) attempt(step);
     attempt(() => exports.stop());
     if (reason) attempt(() => ended(reason));
@@ -70,26 +88,34 @@ export function attach(exports, endpoint, ended) {
       clearTimeout(timer);
       timer = setTimeout(() => call("wake"), ms);
     },
-    send: (body) => {
-      flight = new AbortController();
-      const answer = (status, retryAfter) =>
-        call("answer", status, retryAfter, Math.trunc(Math.random() * 2 ** 31));
+    send: (number, body, parting) => {
+      const answer = ([status, retryAfter]) => {
+        strained = status === 0;
+        call("answer", number, status, retryAfter, Math.trunc(Math.random() * 2 ** 31));
+      };
+      // A beacon has no answer, and filter lists block beacons first. It is for browsers that have nothing better.
+      if (parting && !("keepalive" in Request.prototype) && attempt(() => navigator.sendBeacon(endpoint, new Blob([body], { type: TYPE })))) {
+        return answer([202, -1]);
+      }
+      const flight = new AbortController();
+      flights.add(flight);
+      const late = setTimeout(() => flight.abort(), ANSWER_MS_MAX);
       fetch(endpoint, {
         method: "POST",
-        headers: { "Content-Type": "text/plain;charset=UTF-8" },
+        headers: { "Content-Type": TYPE },
         body,
-        credentials: "omit",
-        keepalive: true,
+        credentials: "same-origin",
+        keepalive: parting || !strained,
         signal: flight.signal,
-      }).then(
-        (response) => {
-          const header = response.headers.get("Retry-After");
-          answer(response.status, /^\d{1,9}$/.test(header) ? Number(header) : -1);
-        },
-        () => answer(0, -1),
-      );
+      })
+        .then(verdict)
+        .catch(() => [0, -1])
+        .then((ended) => {
+          clearTimeout(late);
+          flights.delete(flight);
+          answer(ended);
+        });
     },
-    beacon: (body) => navigator.sendBeacon(endpoint, new Blob([body], { type: "text/plain;charset=UTF-8" })),
   };
 
   const begin = () => {
@@ -103,6 +129,7 @@ export function attach(exports, endpoint, ended) {
     listen(window, "focus", attention);
     listen(window, "blur", attention);
     listen(window, "pagehide", () => look("attend", false));
+    listen(window, "online", () => call("online"));
     listen(window, "pageshow", (event) => event.persisted && look("open"));
     listen(window, "scroll", measure);
     if (globalThis.ResizeObserver) {
@@ -159,5 +186,5 @@ export const referrer = () => document.referrer;
 export const random_id = () =>
   Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 export const wake_in = (ms) => session?.wakeIn(ms);
-export const send = (body) => attempt(() => session?.send(body));
-export const beacon = (body) => attempt(() => session?.beacon(body)) ?? false;
+export const now = milliseconds;
+export const send = (number, body, parting) => attempt(() => session?.send(number, body, parting));

@@ -4,6 +4,7 @@
 use crate::delivery::{Action, Answer, Delivery};
 use crate::engagement::{Engagement, Report};
 use crate::json::{Object, text};
+use crate::queue::Worth;
 
 /// Gives a new random event id, 32 lower-case hexadecimal digits.
 pub(crate) type NewId<'a> = &'a mut dyn FnMut() -> String;
@@ -147,7 +148,7 @@ impl Client {
         if !props.is_empty() {
             event.raw("props", &props.close());
         }
-        self.delivery.push(event.close());
+        self.delivery.push(event.close(), Worth::Event);
         self.delivery.settle()
     }
 
@@ -164,8 +165,13 @@ impl Client {
         props.number("rating", rating.into());
         let mut event = self.event(RATED, new_id);
         event.raw("props", &props.close());
-        self.delivery.push(event.close());
+        self.delivery.push(event.close(), Worth::Rating);
         self.delivery.settle()
+    }
+
+    /// The time of what comes next.
+    pub(crate) fn at(&mut self, now_ms: u32) {
+        self.delivery.at(now_ms);
     }
 
     /// The timer has run out.
@@ -178,14 +184,19 @@ impl Client {
         self.delivery.answer(answer)
     }
 
-    /// The next body for a beacon while the page goes away.
-    pub(crate) fn beacon(&mut self) -> Option<String> {
-        self.delivery.beacon()
+    /// The browser is online again.
+    pub(crate) fn online(&mut self) -> Action {
+        self.delivery.online()
     }
 
-    /// Whether the browser took that beacon.
-    pub(crate) fn beacon_taken(&mut self, taken: bool) {
-        self.delivery.beacon_taken(taken);
+    /// The next body to send while the page goes away.
+    pub(crate) fn part(&mut self) -> Option<String> {
+        self.delivery.part()
+    }
+
+    /// The number of the request that was last given out.
+    pub(crate) fn flight(&self) -> u32 {
+        self.delivery.flight()
     }
 
     /// Events refused or lost so far.
@@ -206,7 +217,7 @@ impl Client {
         if !referrer.is_empty() {
             event.text("referrer", shortened(&referrer, URL_BYTES_MAX));
         }
-        self.delivery.push(event.close());
+        self.delivery.push(event.close(), Worth::Pageview);
     }
 
     fn stand_at(&mut self, url: &str) {
@@ -227,7 +238,7 @@ impl Client {
         let mut event = self.event("engagement", new_id);
         event.number("engagement_ms", engaged_ms);
         event.number("scroll_depth", scroll_depth);
-        self.delivery.push(event.close());
+        self.delivery.push(event.close(), Worth::Engagement);
     }
 
     /// An event on the current page, open for more members.

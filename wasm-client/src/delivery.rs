@@ -1,6 +1,6 @@
 //! When a batch is sent, sent again or given up; it does not know what is in it and touches no network.
 
-use crate::queue::{BATCH_EVENTS_MAX, Queue};
+use crate::queue::{BATCH_EVENTS_MAX, Queue, Worth};
 
 /// From the first queued event to the request: long enough to gather what one click causes, short
 /// enough that a user who looks sees it happen.
@@ -9,10 +9,11 @@ pub(crate) const DEBOUNCE_MS: u32 = 1000;
 const BACKOFF_MS: u32 = 1000;
 /// No wait of our own choice is longer.
 const BACKOFF_MS_MAX: u32 = 60_000;
-/// A relay that asks for more patience than this is asked again anyway.
-const RETRY_AFTER_S_MAX: u32 = 3600;
-/// After so many failures of one batch it is given up.
-const TRIES_MAX: u32 = 8;
+/// A relay that asks for more patience than this is asked again anyway, before the events are too old.
+const RETRY_AFTER_S_MAX: u32 = 600;
+/// Browsers let a page have 64 KiB of requests under way that outlive it, and refuse what is above. A little is left
+/// for the page's own. What does not fit stays queued.
+const FLYING_BYTES_MAX: usize = 60 * 1024;
 
 /// What the caller has to do next.
 #[derive(Debug, PartialEq, Eq)]
@@ -21,7 +22,7 @@ pub(crate) enum Action {
     Rest,
     /// Call [`Delivery::wake`] after so many milliseconds.
     Wake(u32),
-    /// POST this body and call [`Delivery::answer`].
+    /// POST this body as [`Delivery::flight`] and call [`Delivery::answer`].
     Send(String),
     /// The relay does not want anything from this page: switch off.
     Stop,
@@ -30,7 +31,9 @@ pub(crate) enum Action {
 /// How the relay answered.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Answer {
-    /// The HTTP status, 0 when there was no answer.
+    /// Which request it answers.
+    pub(crate) flight: u32,
+    /// The HTTP status; 0 when there was no answer, or one that is not the relay's.
     pub(crate) status: u16,
     /// The seconds of a `Retry-After` header.
     pub(crate) retry_after_s: Option<u32>,
@@ -40,8 +43,9 @@ pub(crate) struct Answer {
 
 impl Answer {
     /// A negative `retry_after_s` means that there was none.
-    pub(crate) fn new(status: u16, retry_after_s: i32, random: u32) -> Self {
+    pub(crate) fn new(flight: u32, status: u16, retry_after_s: i32, random: u32) -> Self {
         Self {
+            flight,
             status,
             retry_after_s: u32::try_from(retry_after_s).ok(),
             random,
@@ -49,23 +53,29 @@ impl Answer {
     }
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    Idle,
-    Waiting,
-    Flying,
+#[derive(Clone, Copy, Debug)]
+struct Flight {
+    number: u32,
+    bytes: usize,
 }
 
-/// One flight at a time, from one bounded queue.
+/// One flight at a time from one bounded queue, and several only when the page goes away.
 #[derive(Debug)]
 pub(crate) struct Delivery {
     /// The body up to and with the bracket that opens the list of events.
     head: String,
     queue: Queue,
-    state: State,
-    tries: u32,
-    beacon_events: usize,
-    beacon_events_max: usize,
+    now_ms: u32,
+    /// Whether the timer runs.
+    armed: bool,
+    flights: Vec<Flight>,
+    /// The number of the last flight.
+    last: u32,
+    /// How many flights in a row did not arrive. It sets the pace only; age and a full queue give up.
+    failures: u32,
+    /// Whether the last one got no answer at all, so that the way may be free again at any moment.
+    unheard: bool,
+    events_max: usize,
 }
 
 impl Delivery {
@@ -73,15 +83,23 @@ impl Delivery {
         Self {
             head,
             queue: Queue::default(),
-            state: State::Idle,
-            tries: 0,
-            beacon_events: 0,
-            beacon_events_max: BATCH_EVENTS_MAX,
+            now_ms: 0,
+            armed: false,
+            flights: Vec::new(),
+            last: 0,
+            failures: 0,
+            unheard: false,
+            events_max: BATCH_EVENTS_MAX,
         }
     }
 
-    pub(crate) fn push(&mut self, event: String) {
-        self.queue.push(event);
+    /// The time of what comes next, on a clock without jumps.
+    pub(crate) fn at(&mut self, now_ms: u32) {
+        self.now_ms = now_ms;
+    }
+
+    pub(crate) fn push(&mut self, event: String, worth: Worth) {
+        self.queue.push(event, worth, self.now_ms);
     }
 
     pub(crate) fn refuse(&mut self) {
@@ -92,9 +110,14 @@ impl Delivery {
         self.queue.dropped()
     }
 
+    /// The number of the flight that was last given out.
+    pub(crate) fn flight(&self) -> u32 {
+        self.last
+    }
+
     /// Arms the timer when there is something to send and nothing on its way.
     pub(crate) fn settle(&mut self) -> Action {
-        if self.state != State::Idle || self.queue.is_empty() {
+        if self.armed || !self.flights.is_empty() || self.queue.count(0) == 0 {
             return Action::Rest;
         }
         self.wait(DEBOUNCE_MS)
@@ -102,225 +125,86 @@ impl Delivery {
 
     /// The timer has run out.
     pub(crate) fn wake(&mut self) -> Action {
-        if self.state != State::Waiting {
+        self.armed = false;
+        if !self.flights.is_empty() {
             return Action::Rest;
         }
-        let Some((count, body)) = self.queue.batch(&self.head, BATCH_EVENTS_MAX) else {
-            self.state = State::Idle;
-            return Action::Rest;
-        };
-        self.queue.depart(count);
-        self.state = State::Flying;
-        Action::Send(body)
+        self.depart().map_or(Action::Rest, Action::Send)
     }
 
-    /// The flight has ended.
+    /// The browser is online again: waiting on is of no use if it was the network that failed.
+    pub(crate) fn online(&mut self) -> Action {
+        if self.armed && self.unheard {
+            self.unheard = false;
+            return self.wait(DEBOUNCE_MS);
+        }
+        Action::Rest
+    }
+
+    /// The page may never run again: the next body to send now, until there is none.
+    pub(crate) fn part(&mut self) -> Option<String> {
+        self.depart()
+    }
+
+    /// A flight has ended.
     pub(crate) fn answer(&mut self, answer: Answer) -> Action {
-        if self.state != State::Flying {
+        let number = answer.flight;
+        let Some(place) = self.flights.iter().position(|f| f.number == number) else {
             return Action::Rest;
-        }
-        self.state = State::Idle;
+        };
+        self.flights.swap_remove(place);
         match answer.status {
-            403 => return Action::Stop,
-            200..=299 => self.queue.arrive(),
-            0 | 429 | 500..=599 if self.tries + 1 < TRIES_MAX => {
-                self.queue.turn_back();
-                self.tries += 1;
-                return self.wait(patience_ms(self.tries, answer));
+            202 => {
+                self.queue.arrive(number);
+                self.failures = 0;
+                self.events_max = BATCH_EVENTS_MAX;
             }
-            _ => self.queue.give_up(),
+            403 => return Action::Stop,
+            413 if self.queue.count(number) > 1 => {
+                self.events_max = self.queue.count(number) / 2;
+                self.queue.turn_back(number);
+            }
+            400 | 413 | 415 => self.queue.give_up(number),
+            status => {
+                self.queue.turn_back(number);
+                self.queue.expire(self.now_ms);
+                self.failures += 1;
+                self.unheard = status == 0;
+                if self.queue.count(0) > 0 {
+                    return self.wait(patience_ms(self.failures, answer));
+                }
+            }
         }
-        self.tries = 0;
         self.settle()
     }
 
-    /// The page goes away: the next body for a beacon, until there is none. What is in the air stays there.
-    pub(crate) fn beacon(&mut self) -> Option<String> {
-        match self.queue.batch(&self.head, self.beacon_events_max) {
-            Some((count, body)) => {
-                self.beacon_events = count;
-                Some(body)
-            }
-            None => {
-                self.beacon_events_max = BATCH_EVENTS_MAX;
-                None
-            }
-        }
-    }
-
-    /// Whether the browser took that beacon. It has room for 64 KiB, so a refused one is tried at half
-    /// the size; what does not even go alone stays queued.
-    pub(crate) fn beacon_taken(&mut self, taken: bool) {
-        if taken {
-            self.queue.remove_waiting(self.beacon_events);
-        } else {
-            self.beacon_events_max = self.beacon_events / 2;
-        }
+    fn depart(&mut self) -> Option<String> {
+        self.queue.expire(self.now_ms);
+        let flying: usize = self.flights.iter().map(|f| f.bytes).sum();
+        let number = self.last.wrapping_add(1).max(1);
+        let room = FLYING_BYTES_MAX.saturating_sub(flying);
+        let body = self.queue.depart(&self.head, self.events_max, room, number)?;
+        self.last = number;
+        self.flights.push(Flight {
+            number,
+            bytes: body.len(),
+        });
+        Some(body)
     }
 
     fn wait(&mut self, ms: u32) -> Action {
-        self.state = State::Waiting;
+        self.armed = true;
         Action::Wake(ms)
     }
 }
 
-fn patience_ms(tries: u32, answer: Answer) -> u32 {
+fn patience_ms(failures: u32, answer: Answer) -> u32 {
     if let Some(seconds) = answer.retry_after_s {
         return seconds.clamp(1, RETRY_AFTER_S_MAX) * 1000 + answer.random % 1000;
     }
-    let shortest = (BACKOFF_MS << (tries - 1).min(8)).min(BACKOFF_MS_MAX / 2);
+    let shortest = (BACKOFF_MS << (failures - 1).min(8)).min(BACKOFF_MS_MAX / 2);
     shortest + answer.random % (shortest + 1)
 }
 
 #[cfg(test)]
-mod tests {
-    use super::{Action, Answer, Delivery, TRIES_MAX, patience_ms};
-
-    fn filled(count: usize) -> Delivery {
-        let mut delivery = Delivery::new("[".into());
-        for n in 0..count {
-            delivery.push(n.to_string());
-        }
-        delivery
-    }
-
-    fn status(status: u16) -> Answer {
-        Answer {
-            status,
-            retry_after_s: None,
-            random: 0,
-        }
-    }
-
-    #[test]
-    fn nothing_to_send_means_no_timer() {
-        assert_eq!(filled(0).settle(), Action::Rest);
-        assert_eq!(filled(0).wake(), Action::Rest);
-    }
-
-    #[test]
-    fn one_timer_and_one_flight_at_a_time() {
-        let mut delivery = filled(1);
-        assert_eq!(delivery.settle(), Action::Wake(1000));
-        delivery.push("1".into());
-        assert_eq!(delivery.settle(), Action::Rest);
-        assert_eq!(delivery.wake(), Action::Send("[0,1]}".into()));
-        delivery.push("2".into());
-        assert_eq!(delivery.settle(), Action::Rest);
-        assert_eq!(delivery.wake(), Action::Rest);
-        assert_eq!(delivery.answer(status(202)), Action::Wake(1000));
-        assert_eq!(delivery.wake(), Action::Send("[2]}".into()));
-        assert_eq!(delivery.answer(status(202)), Action::Rest);
-        assert_eq!(delivery.answer(status(202)), Action::Rest);
-    }
-
-    #[test]
-    fn an_answer_decides_about_the_batch() {
-        // status → what next, and the body after the next wake-up
-        let check = |code: u16, next: &Action, then: &Action, dropped: u32| {
-            let mut delivery = filled(21);
-            delivery.settle();
-            delivery.wake();
-            assert_eq!(delivery.answer(status(code)), *next, "{code}");
-            if *next != Action::Stop {
-                assert_eq!(delivery.wake(), *then, "{code}");
-            }
-            assert_eq!(delivery.dropped(), dropped, "{code}");
-        };
-        let again = Action::Send("[0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19]}".into());
-        let rest = Action::Send("[20]}".into());
-        for code in [200, 202, 204] {
-            check(code, &Action::Wake(1000), &rest, 0);
-        }
-        for code in [0, 429, 500, 502, 503, 504] {
-            check(code, &Action::Wake(1000), &again, 0);
-        }
-        for code in [301, 400, 404, 413, 415, 422] {
-            check(code, &Action::Wake(1000), &rest, 20);
-        }
-        check(403, &Action::Stop, &Action::Rest, 0);
-    }
-
-    #[test]
-    fn a_batch_that_never_arrives_is_given_up() {
-        let mut delivery = filled(1);
-        delivery.settle();
-        for _ in 1..TRIES_MAX {
-            assert_eq!(delivery.wake(), Action::Send("[0]}".into()));
-            assert!(matches!(delivery.answer(status(503)), Action::Wake(_)));
-        }
-        assert_eq!(delivery.wake(), Action::Send("[0]}".into()));
-        assert_eq!(delivery.answer(status(503)), Action::Rest);
-        assert_eq!(delivery.dropped(), 1);
-    }
-
-    #[test]
-    fn patience_grows_between_one_and_sixty_seconds() {
-        // tries, Retry-After → shortest and longest wait
-        let check = |tries, retry_after_s, shortest, longest| {
-            let wait = |random| {
-                patience_ms(
-                    tries,
-                    Answer {
-                        status: 503,
-                        retry_after_s,
-                        random,
-                    },
-                )
-            };
-            let waits: Vec<u32> = (0..100_000).map(wait).collect();
-            assert_eq!(waits.iter().min(), Some(&shortest), "{tries}");
-            assert_eq!(waits.iter().max(), Some(&longest), "{tries}");
-        };
-        check(1, None, 1000, 2000);
-        check(2, None, 2000, 4000);
-        check(5, None, 16_000, 32_000);
-        check(6, None, 30_000, 60_000);
-        check(60, None, 30_000, 60_000);
-        check(1, Some(7), 7000, 7999);
-        check(1, Some(0), 1000, 1999);
-        check(1, Some(u32::MAX), 3_600_000, 3_600_999);
-    }
-
-    #[test]
-    fn beacons_take_all_that_is_not_in_the_air() {
-        let mut delivery = filled(1);
-        delivery.settle();
-        delivery.wake();
-        for n in 1..25 {
-            delivery.push(n.to_string());
-        }
-        let mut sizes = Vec::new();
-        while let Some(body) = delivery.beacon() {
-            sizes.push(body.split(',').count());
-            delivery.beacon_taken(true);
-        }
-        assert_eq!(sizes, [20, 4]);
-        assert_eq!(delivery.answer(status(202)), Action::Rest);
-    }
-
-    #[test]
-    fn a_batch_that_waits_for_its_retry_goes_by_beacon_too() {
-        let mut delivery = filled(1);
-        delivery.settle();
-        delivery.wake();
-        delivery.answer(status(503));
-        assert_eq!(delivery.beacon(), Some("[0]}".into()));
-        delivery.beacon_taken(true);
-        assert_eq!(delivery.beacon(), None);
-        assert_eq!(delivery.wake(), Action::Rest);
-    }
-
-    #[test]
-    fn a_refused_beacon_shrinks_and_then_stays_queued() {
-        let mut delivery = filled(5);
-        let mut sizes = Vec::new();
-        while let Some(body) = delivery.beacon() {
-            sizes.push(body.split(',').count());
-            delivery.beacon_taken(false);
-        }
-        assert_eq!(sizes, [5, 2, 1]);
-        assert_eq!(delivery.settle(), Action::Wake(1000));
-        assert_eq!(delivery.wake(), Action::Send("[0,1,2,3,4]}".into()));
-    }
-}
+mod tests;

@@ -12,7 +12,7 @@ mod sys;
 
 use client::{Client, Consent, View};
 use delivery::Answer;
-use session::{ask, flush, run};
+use session::{ask, part, run};
 use sys::random_id;
 use wasm_bindgen::prelude::{JsValue, wasm_bindgen};
 
@@ -53,7 +53,7 @@ pub fn navigate(now_ms: u32, url: &str, visible: bool, focused: bool) {
 pub fn attend(now_ms: u32, url: &str, visible: bool, focused: bool) {
     run(|client| client.attend(View::new(now_ms, url, visible, focused), &mut random_id));
     if !visible {
-        flush();
+        part();
     }
 }
 
@@ -81,10 +81,17 @@ pub fn wake() {
     run(Client::wake);
 }
 
-/// The relay has answered; `retry_after_s` is negative when it did not say.
+/// The browser is online again.
 #[wasm_bindgen]
-pub fn answer(status: u16, retry_after_s: i32, random: u32) {
-    run(|client| client.answer(Answer::new(status, retry_after_s, random)));
+pub fn online() {
+    run(Client::online);
+}
+
+/// A request has ended; `status` is 0 when there was no answer or one that is not the relay's, `retry_after_s` is
+/// negative when it did not say.
+#[wasm_bindgen]
+pub fn answer(flight: u32, status: u16, retry_after_s: i32, random: u32) {
+    run(|client| client.answer(Answer::new(flight, status, retry_after_s, random)));
 }
 
 /// The user opted out, or the page is done with: forgets everything.

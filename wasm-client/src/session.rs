@@ -26,22 +26,29 @@ pub(crate) fn ask<T: Default>(question: impl FnOnce(&mut Client) -> T) -> T {
 
 /// One input, and what follows from it. The client is not borrowed while the page acts.
 pub(crate) fn run(input: impl FnOnce(&mut Client) -> Action) {
-    perform(ask(|client| Some(input(client))).unwrap_or(Action::Rest));
-}
-
-/// Hands all that waits to the browser, as far as it takes it.
-pub(crate) fn flush() {
-    while let Some(body) = ask(Client::beacon) {
-        let taken = sys::beacon(&body);
-        ask(|client| client.beacon_taken(taken));
+    let now_ms = sys::now();
+    let outcome = ask(|client| {
+        client.at(now_ms);
+        let action = input(client);
+        Some((action, client.flight()))
+    });
+    if let Some((action, flight)) = outcome {
+        perform(action, flight);
     }
 }
 
-fn perform(action: Action) {
+/// Sends all that waits, at once, because the page may never run again.
+pub(crate) fn part() {
+    while let Some((flight, body)) = ask(|client| client.part().map(|body| (client.flight(), body))) {
+        sys::send(flight, &body, true);
+    }
+}
+
+fn perform(action: Action, flight: u32) {
     match action {
         Action::Rest => {}
         Action::Wake(ms) => sys::wake_in(ms),
-        Action::Send(body) => sys::send(&body),
+        Action::Send(body) => sys::send(flight, &body, false),
         Action::Stop => {
             end();
             sys::detach();

@@ -15,8 +15,8 @@ extern "C" {
     pub(crate) fn random_id() -> String;
     /// Calls `wake` after so many milliseconds, instead of any earlier such wish.
     pub(crate) fn wake_in(ms: u32);
-    /// POSTs a body and calls `answer`.
-    pub(crate) fn send(body: &str);
-    /// Hands a body to the browser, which sends it even when the page is gone; false when it will not.
-    pub(crate) fn beacon(body: &str) -> bool;
+    /// Milliseconds on a clock without jumps. It begins anew after 49 days.
+    pub(crate) fn now() -> u32;
+    /// POSTs a body and calls `answer`. `parting`: the page may never run again.
+    pub(crate) fn send(flight: u32, body: &str, parting: bool);
 }

@@ -1,4 +1,4 @@
-// The part that is fetched after an opt-in: the WebAssembly module and its glue, in two steps, so that
+// The part that is fetched after an opt-in: the WebAssembly module and its glue, in three steps, so that
 // a user who says no while it loads is still in time.
 
 import init, * as module from "feedback-client";
@@ -19,11 +19,29 @@ export interface Options {
   ended(reason: "refused" | "failed"): void;
 }
 
+/** A request for the module that takes longer has failed. */
+const ANSWER_MS_MAX = 10_000;
+
+let bytes: ArrayBuffer | undefined;
+
+/** Fetches the module. It fails while the relay is away, and also where a login page answers in its place. */
 export async function load(base: string): Promise<void> {
+  if (bytes) return;
   // Its bytes, not the response: the glue complains in the page's console about a server that calls them
   // something else, and there is nothing to gain from streaming at this size.
-  const response = await fetch(`${base}client_bg.wasm`, { credentials: "omit" });
-  await init({ module_or_path: await response.arrayBuffer() });
+  const response = await fetch(`${base}client_bg.wasm`, {
+    credentials: "same-origin",
+    signal: AbortSignal.timeout?.(ANSWER_MS_MAX),
+  });
+  const found = await response.arrayBuffer();
+  // "\0asm".
+  if (!response.ok || new DataView(found).getUint32(0) !== 0x61736d) throw new Error("not the module");
+  bytes = found;
+}
+
+/** Compiles what was fetched. It fails for good without WebAssembly, or under a policy against it. */
+export async function ready(): Promise<void> {
+  await init({ module_or_path: bytes! });
 }
 
 export function start(options: Options): Handle {

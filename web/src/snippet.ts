@@ -1,5 +1,5 @@
 // The loader: knows the user's choice and the administrators' switch, and fetches the module only when
-// both say yes. On its own it makes no request. It never throws into the page.
+// both say yes. Without a yes of the user it makes no request. It never throws into the page.
 
 import type * as Client from "./client";
 import type { Feedback, FeedbackCall, FeedbackProps, FeedbackState } from "./feedback";
@@ -8,6 +8,8 @@ interface Stored {
   choice: "in" | "out";
   plan: number | null;
   categories: string[];
+  /** When the user decided, in milliseconds, and always later than what was stored before. The latest counts. */
+  at: number;
 }
 
 interface Config {
@@ -22,8 +24,14 @@ interface Run {
   handle?: Client.Handle;
 }
 
-/** Calls kept until the user has decided; the oldest go first. */
+/** Calls kept until the user has decided. Above it the oldest goes, ratings after all others. */
 const CALLS_MAX = 100;
+/** No request and no loading takes longer; then it counts as failed. */
+const ANSWER_MS_MAX = 10_000;
+/** How often a page whose user said yes looks whether it may collect: at first, at least, and where the relay says yes but refuses. */
+const LOOK_MS = 5_000;
+const LOOK_MS_MAX = 60_000;
+const REFUSED_MS_MAX = 3_600_000;
 
 const base = new URL(".", import.meta.url).href;
 const script = [...document.scripts].find((element) => element.src === import.meta.url);
@@ -32,21 +40,53 @@ const key = `feedback-relay:${site}`;
 
 let remembered: Stored | null = null;
 let storage = true;
+/** The last decision made in this tab. */
+let mine: Stored | null = null;
+let latest = 0;
 let config: Config | null = null;
+/** Whether the relay answered the last question. */
+let heard = false;
+let asked = 0;
 let asking: Promise<void> | undefined;
 let run: Run | undefined;
-/** The relay refused this page or the module failed: off until the page is loaded again. */
-let ended = false;
+/** The module failed: off until the page is loaded again. */
+let failed = false;
+/** Before this moment nothing is started, because the relay refused what it was sent or the module did not come. */
+let rest = 0;
+let refusals = 0;
+let looks = 0;
+let loads = 0;
+let client: typeof Client | undefined;
+let timer: ReturnType<typeof setTimeout> | undefined;
 let calls: ["track" | "rate", unknown, unknown][] = [];
+
+// Angular checks the whole page for changes after every timer it sees, and waits for them.
+declare const Zone: { root: { run<T>(work: () => T): T } };
+
+function later(work: () => void, ms: number): ReturnType<typeof setTimeout> {
+  const start = () => setTimeout(work, ms);
+  try {
+    return Zone.root.run(start);
+  } catch {
+    return start();
+  }
+}
+
+function inTime<T>(work: Promise<T>): Promise<T> {
+  return Promise.race([work, new Promise<never>((_, fail) => later(fail as () => void, ANSWER_MS_MAX))]);
+}
+
+/** The wait before another look: twice as long each time, and never the same in two browsers. */
+const pause = (times: number, ms_max: number) => Math.min(LOOK_MS * 2 ** times, ms_max) * (1 - Math.random() / 2);
 
 function read(): Stored | null {
   if (storage) {
     try {
       const found = JSON.parse(localStorage.getItem(key) ?? "null") as Stored | null;
-      const { choice, plan, categories } = found ?? {};
+      const { choice, plan, categories, at } = found ?? {};
       remembered =
         choice === "out" || (choice === "in" && Array.isArray(categories))
-          ? { choice, plan: plan ?? null, categories: categories ?? [] }
+          ? { choice, plan: plan ?? null, categories: categories ?? [], at: Number.isSafeInteger(at) ? at! : 0 }
           : null;
     } catch (error) {
       // Something unreadable was stored: as good as nothing. Anything else means there is no storage.
@@ -57,8 +97,17 @@ function read(): Stored | null {
   return remembered;
 }
 
+/** The time of a decision that is made now. Clocks jump; the order of decisions does not. */
+const decided = () => (latest = Math.max(Date.now(), latest + 1, (read()?.at ?? 0) + 1));
+
 function write(stored: Stored): void {
-  remembered = stored;
+  // The user had the last word while this one waited for the relay, here or in another tab.
+  if ((read()?.at ?? 0) >= stored.at) return;
+  keep(stored);
+}
+
+function keep(stored: Stored): void {
+  mine = remembered = stored;
   try {
     localStorage.setItem(key, JSON.stringify(stored));
     storage = true;
@@ -89,7 +138,7 @@ function choice(): FeedbackState["choice"] {
 
 function current(): FeedbackState {
   return {
-    collection: config ? (config.enabled ? "on" : "off") : "unknown",
+    collection: heard ? (config!.enabled ? "on" : "off") : "unknown",
     choice: choice(),
     active: !!run?.handle,
     plan: config ? config.plan : null,
@@ -111,42 +160,66 @@ function tell(): FeedbackState {
 
 /** Asks the relay; without an answer the last one counts. */
 function ask(): Promise<void> {
+  asked = performance.now();
   asking ??= (async () => {
-    try {
-      const response = await fetch(`${base}api/config?site=${encodeURIComponent(site)}`, { credentials: "omit" });
-      const { enabled, plan, categories } = (await response.json()) as Partial<Config>;
-      if (response.ok && typeof plan === "number" && Array.isArray(categories)) {
-        config = { enabled: enabled === true, plan, categories };
-      }
-    } catch {
-      // Unknown stays unknown.
-    }
+    const answer = await inTime(question()).catch(() => null);
+    config = answer ?? config;
+    heard = !!answer;
     asking = undefined;
   })();
   return asking;
 }
 
+async function question(): Promise<Config | null> {
+  const response = await fetch(`${base}api/config?site=${encodeURIComponent(site)}`, {
+    credentials: "same-origin",
+    signal: AbortSignal.timeout?.(ANSWER_MS_MAX),
+  });
+  const { enabled, plan, categories } = (await response.json()) as Partial<Config>;
+  // A login page may answer in the relay's place.
+  if (!response.ok || response.redirected || typeof plan !== "number" || !Array.isArray(categories)) return null;
+  return { enabled: enabled === true, plan, categories };
+}
+
 /** Whether a call may wait for a decision that is still open. */
 function open(): boolean {
   const said = choice();
-  return !ended && config?.enabled !== false && (said === "in" || (said === "unset" && !signal()));
+  return !failed && (!!asking || config?.enabled !== false) && (said === "in" || (said === "unset" && !signal()));
 }
 
 /** Brings what runs in line with what is wanted. */
 async function settle(): Promise<FeedbackState> {
   try {
-    const wanted = !ended && choice() === "in" && config?.enabled;
+    const wanted = !failed && choice() === "in" && config?.enabled;
     if (!wanted) halt();
-    else if (!run) {
+    else if (!run && performance.now() >= rest) {
       run = {};
       run.ready = begin(run, config!);
     }
     if (!open()) calls = [];
     await run?.ready;
+    schedule();
   } catch {
     halt();
   }
   return tell();
+}
+
+/** Whether the user said yes and yet nothing runs, which may change at any time. */
+const waits = () => !run && !failed && choice() === "in";
+
+/** Looks again after a while, as long as somebody looks at the page. */
+function schedule(): void {
+  clearTimeout(timer);
+  if (!waits()) looks = 0;
+  else if (!document.hidden) {
+    timer = later(resume, Math.min(Math.max(rest - performance.now(), pause(looks++, LOOK_MS_MAX)), REFUSED_MS_MAX));
+  }
+}
+
+/** The page is used: what ended may begin again. */
+function wake(): void {
+  if (waits() && performance.now() >= Math.max(rest, asked + LOOK_MS)) void resume();
 }
 
 function halt(): void {
@@ -156,40 +229,56 @@ function halt(): void {
 }
 
 async function begin(mine: Run, { plan, categories: offered }: Config): Promise<void> {
+  let loaded = false;
   try {
-    const client = (await import(`${base}client.js`)) as typeof Client;
-    await client.load(base);
+    // Some browsers remember that loading failed, by the address.
+    const part = client ?? ((await inTime(import(`${base}client.js${loads++ ? `?${loads}` : ""}`))) as typeof Client);
+    await inTime(part.load(base));
+    client = part;
+    loaded = true;
+    await inTime(part.ready());
     if (run !== mine) return;
-    const categories = read()!.categories.filter((category) => offered.includes(category));
-    mine.handle = client.start({
+    const { choice, plan: agreed, categories: wanted } = read() ?? {};
+    if (choice !== "in" || agreed !== plan) return halt();
+    mine.handle = part.start({
       base,
       site,
       plan,
-      categories,
-      ended: () => {
-        ended = true;
-        void settle();
-        // Most often the switch was turned off, and the page may want to say so.
-        void feedback.state();
-      },
+      categories: wanted!.filter((category) => offered.includes(category)),
+      ended: (reason) => void ended(reason),
     });
     for (const [method, ...args] of calls) mine.handle[method](...args);
     calls = [];
   } catch {
-    // No WebAssembly, a policy against it, or the relay is away: this page goes without.
     if (run === mine) {
-      ended = true;
       halt();
+      // No WebAssembly, or a policy against it: this page goes without. A relay that is away may come back.
+      failed = loaded;
+      rest = performance.now() + pause(looks, LOOK_MS_MAX);
     }
   }
+}
+
+/** The module has switched itself off. Most often the switch was turned off, and the page may want to say so. */
+async function ended(reason: "refused" | "failed"): Promise<void> {
+  halt();
+  failed ||= reason === "failed";
+  rest = Infinity;
+  tell();
+  await ask();
+  refusals = config?.enabled ? refusals + 1 : 0;
+  rest = refusals && performance.now() + pause(refusals - 1, REFUSED_MS_MAX);
+  await settle();
 }
 
 function call(method: "track" | "rate", first: unknown, second: unknown): void {
   try {
     // What the page changes afterwards is not what it told. Copying can throw: a property may be a getter.
     const copy = typeof second === "object" ? { ...second } : second;
-    if (run?.handle) run.handle[method](first, copy);
-    else if (open()) calls = [...calls, [method, first, copy] as const].slice(-CALLS_MAX) as typeof calls;
+    if (run?.handle) return run.handle[method](first, copy);
+    wake();
+    if (open()) calls.push([method, first, copy]);
+    if (calls.length > CALLS_MAX) calls.splice(Math.max(0, calls.findIndex(([kept]) => kept === "track")), 1);
   } catch {
     // Not worth troubling the page.
   }
@@ -197,19 +286,22 @@ function call(method: "track" | "rate", first: unknown, second: unknown): void {
 
 const feedback: Feedback = {
   async optIn(categories) {
+    const at = decided();
     await ask();
     if (config) {
       const { plan, categories: offered } = config;
       const agreed = Array.isArray(categories) ? offered.filter((category) => categories.includes(category)) : offered;
-      const before = JSON.stringify(read());
-      write({ choice: "in", plan, categories: agreed });
+      const text = () => JSON.stringify({ ...read(), at: 0 });
+      const before = text();
+      write({ choice: "in", plan, categories: agreed, at });
       // What runs under an older agreement must not go on; the same answer twice changes nothing.
-      if (JSON.stringify(remembered) !== before) halt();
+      if (text() !== before) halt();
+      rest = 0;
     }
     return settle();
   },
   async optOut() {
-    write({ choice: "out", plan: config?.plan ?? null, categories: [] });
+    write({ choice: "out", plan: config?.plan ?? null, categories: [], at: decided() });
     return settle();
   },
   async state() {
@@ -232,10 +324,19 @@ function push(...written: FeedbackCall[]): void {
   }
 }
 
-/** Starts what an earlier page view's opt-in allows; asks the relay only in that case. */
+/** Starts what an opt-in allows; asks the relay only in that case. */
 async function resume(): Promise<void> {
-  if (choice() === "in" && !config) await ask();
+  if (waits()) await ask();
   await settle();
+}
+
+/** Another tab wrote down what its user said. */
+function heed(): void {
+  const found = read();
+  // Tabs may write in another order than their user spoke in. A no is defended against any record that is older.
+  const older = found && mine && (found.at < mine.at || (found.at === mine.at && found.choice !== mine.choice && mine.choice === "out"));
+  if (older && (mine!.choice === "out" || found.at)) keep(mine!);
+  void resume();
 }
 
 function install(): void {
@@ -246,11 +347,14 @@ function install(): void {
   // The user's answer in another tab counts here as well, also when this page comes back from the
   // back-forward cache and has missed the message.
   addEventListener("storage", (event) => {
-    if (event.key === key || event.key === null) void resume();
+    if (event.key === key || event.key === null) heed();
   });
   addEventListener("pageshow", (event) => {
     if (event.persisted) void resume();
   });
+  for (const use of ["popstate", "hashchange", "online"]) addEventListener(use, wake);
+  (window as { navigation?: EventTarget }).navigation?.addEventListener("currententrychange", wake);
+  document.addEventListener("visibilitychange", () => (wake(), schedule()));
   if (Array.isArray(early)) push(...(early as FeedbackCall[]));
   void resume();
 }

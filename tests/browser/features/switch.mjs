@@ -95,19 +95,82 @@ export default () => feature("The switch", () => {
     },
   );
 
-  scenario("After an interruption the page asks to be loaded again, and then collects", { expected: [REFUSED] }, async (world) => {
+  scenario("After an interruption the page collects again by itself, within a minute", { expected: [REFUSED] }, async (world) => {
     const user = await world.visitor();
     await user.context.clock.install();
-    const page = await optIn(user, world);
+    const page = await user.open(world.pageWithSnippet());
+    await eventually("the snippet runs", () => page.evaluate(() => typeof feedback?.optIn === "function"));
+    await page.evaluate(() => feedback.optIn());
+    await user.context.clock.fastForward(2000);
     await eventually("the page arrives", async () => (await world.stats()).pageviews === 1);
     await world.turn("off");
-    await search(page);
-    await page.getByText("Collection is off for this site.").waitFor();
+    await page.evaluate(() => feedback.track("Feature Used", { feature: "search" }));
+    await user.context.clock.fastForward(2000);
+    await eventually("the module stops", () => page.evaluate(async () => (await feedback.state()).active === false));
+    // Off for longer than the pauses grow.
+    for (let minute = 0; minute < 10; minute++) await user.context.clock.fastForward(60_000);
+    const { length } = user.requests;
     await world.turn("on");
-    await toSay(page, "Collection was interrupted: reload the page");
-    await page.reload();
-    await collecting(page);
-    await eventually("the page arrives again", async () => (await world.stats()).pageviews === 2);
+    await user.context.clock.fastForward(60_000);
+    await eventually("the page arrives again", async () => {
+      await user.context.clock.runFor(1000);
+      return (await world.stats()).pageviews === 2;
+    });
+    assert.equal(await page.evaluate(async () => (await feedback.state()).active), true);
+    assert.ok(user.requests.length - length < 12, "the page does not pester the relay");
+    // What the user did while it was off is not sent later.
+    assert.equal((await world.arrivedAs("Feature Used")).length, 0);
+  });
+
+  scenario("After an interruption the page collects again at its next use, and keeps that use", { expected: [REFUSED] }, async (world) => {
+    const uses = {
+      track: () => feedback.track("Feature Used", { feature: "search" }),
+      rate: () => feedback.rate("project-created", 4),
+      "a route": () => void (location.hash = "#/version"),
+      "a pushed route": () => history.pushState(null, "", "#/home"),
+      looking: () => document.dispatchEvent(new Event("visibilitychange")),
+      state: () => feedback.state(),
+    };
+    for (const [name, use] of Object.entries(uses)) {
+      await world.turn("on");
+      const user = await world.visitor();
+      await user.context.clock.install();
+      const page = await user.open(world.pageWithSnippet());
+      await eventually("the snippet runs", () => page.evaluate(() => typeof feedback?.optIn === "function"));
+      await page.evaluate(() => feedback.optIn());
+      await world.turn("off");
+      await user.context.clock.fastForward(2000);
+      await eventually(`${name}: the module stops`, () => page.evaluate(async () => (await feedback.state()).active === false));
+      await eventually("the page knows why", () => page.evaluate(async () => (await feedback.state()).collection === "off"));
+      await world.turn("on");
+      await user.context.clock.pauseAt(Date.now() + 3_600_000);
+      const before = (await world.stats()).events;
+      await page.evaluate(use);
+      await eventually(`${name}: it collects again`, async () => {
+        await user.context.clock.runFor(500);
+        return (await world.stats()).events >= before + (["track", "rate"].includes(name) ? 2 : 1);
+      });
+      await user.leave();
+    }
+  });
+
+  scenario("A hidden page asks for nothing while collection is off", { on: false }, async (world) => {
+    const user = await world.visitor(saidYes(world));
+    await user.context.clock.install();
+    const page = await user.open(world.panel);
+    await page.getByText("Collection is off for this site.").waitFor();
+    const snippet = await user.open(world.pageWithSnippet());
+    await snippet.evaluate((yes) => localStorage.setItem("feedback-relay:panel.example.com", yes), YES);
+    await snippet.reload();
+    await eventually("it asked", () => user.paths().filter((path) => path.endsWith("/config")).length > 0);
+    const hide = () => Object.defineProperty(document, "hidden", { value: true, configurable: true });
+    await page.close();
+    await snippet.evaluate(hide);
+    await snippet.evaluate(() => void document.dispatchEvent(new Event("visibilitychange")));
+    await user.context.clock.fastForward("10:00");
+    const { length } = user.requests;
+    for (let hour = 0; hour < 5; hour++) await user.context.clock.fastForward("01:00:00");
+    assert.equal(user.requests.length, length);
   });
 
   scenario("Events that wait when collection is switched off are deleted, not sent", {}, async (world) => {

@@ -299,6 +299,7 @@ fn a_batch_sent_again_is_the_same_batch() {
     let first = client.wake();
     assert!(matches!(first, Action::Send(_)));
     let failed = Answer {
+        flight: client.flight(),
         status: 503,
         retry_after_s: Some(2),
         random: 5,
@@ -307,6 +308,7 @@ fn a_batch_sent_again_is_the_same_batch() {
     assert_eq!(client.wake(), first);
     assert_eq!(
         client.answer(Answer {
+            flight: client.flight(),
             status: 202,
             ..failed
         }),

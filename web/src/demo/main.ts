@@ -81,7 +81,7 @@ function draw(state: FeedbackState): void {
     unset: unasked,
   }[choice]);
   const paused = !active && choice === "in" && collection === "on";
-  step("step-active", active ? "yes" : "", active ? "The module is loaded and collects" : paused ? "Collection was interrupted: reload the page" : "Nothing is loaded or sent");
+  step("step-active", active ? "yes" : "", active ? "The module is loaded and collects" : paused ? "Collection was interrupted and begins again by itself" : "Nothing is loaded or sent");
 
   const off = byId("collection-off");
   off.hidden = collection !== "off";
