@@ -5,6 +5,7 @@ use crate::clock::{self, Clock};
 use crate::config::{Config, TlsFiles};
 use crate::control;
 use crate::data_folder::{DataFolder, Keeper};
+use crate::forward::sites::Sites;
 use crate::forward::transport::http::{Http, TransportError};
 use crate::forward::{Forwarder, Traffic};
 use crate::http::rate::Rates;
@@ -69,6 +70,8 @@ pub struct App {
     pub accounts: Accounts,
     /// How delivery to Plausible stands.
     pub traffic: Arc<Traffic>,
+    /// Which sites Plausible accepts events of.
+    pub sites: Arc<Sites>,
     /// Set when the relay is stopping.
     pub stop: CancellationToken,
 }
@@ -127,14 +130,17 @@ impl Relay {
             keeper,
         } = DataFolder::open_once_free(&config, &clock, &metrics).await?;
         let policy = Policy::open(&config, store.clone(), clock.clone(), Arc::clone(&metrics)).await?;
+        let random = clock::random_number;
+        let sites = Arc::new(Sites::open(&config, &store, &metrics, random).await?);
         let forwarder = Arc::new(Forwarder::new(
             &config,
             Http::new(&config.upstream)?,
             spool.clone(),
             switches.clone(),
+            Arc::clone(&sites),
             Arc::clone(&metrics),
             clock.clone(),
-            clock::random_number,
+            random,
         )?);
         let tls = tls::Listeners {
             public: certificate("public", config.public.tls.as_ref(), &metrics, &clock)?,
@@ -157,6 +163,7 @@ impl Relay {
             privacy: http::privacy::Pages::new(&config),
             accounts: Accounts::new(store, clock.clone(), config.admin.session),
             traffic: forwarder.traffic(),
+            sites,
             stop: CancellationToken::new(),
             config,
             clock,

@@ -6,6 +6,7 @@
 //! sent ([`breaker`]). An event leaves the spool only when Plausible answered, or when it is too old; one
 //! that Plausible fails at again and again is set aside, so that the others of its lane go on.
 
+pub mod acceptance;
 pub mod acks;
 pub mod backoff;
 pub mod breaker;
@@ -16,6 +17,7 @@ pub mod plausible;
 pub mod self_test;
 #[cfg(test)]
 mod simulation;
+pub mod sites;
 pub mod stats;
 mod traffic;
 pub mod transport;
@@ -33,6 +35,8 @@ use breaker::Breaker;
 use lane::Lane;
 use plausible::Requests;
 use self_test::Grade;
+use sites::Sites;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::task::JoinSet;
@@ -57,6 +61,7 @@ pub struct Forwarder<T> {
     upstream: Upstream,
     age_max: Duration,
     traffic: Arc<Traffic>,
+    sites: Arc<Sites>,
     /// For jitter.
     random: fn() -> u32,
 }
@@ -71,6 +76,7 @@ impl<T: Transport> Forwarder<T> {
         transport: T,
         spool: Spool,
         switches: Switches,
+        sites: Arc<Sites>,
         metrics: Arc<Metrics>,
         clock: Clock,
         random: fn() -> u32,
@@ -93,6 +99,7 @@ impl<T: Transport> Forwarder<T> {
             upstream,
             age_max: config.spool.age_max,
             traffic: Arc::new(traffic),
+            sites,
             random,
         })
     }
@@ -104,10 +111,12 @@ impl<T: Transport> Forwarder<T> {
 
     /// Runs all lanes until `stop`. Requests under way are finished, and what they settled is booked.
     pub async fn run(self: Arc<Self>, stop: CancellationToken) {
-        let (acks, acker) = acks::acks(self.spool.clone());
+        let (acks, acker) = acks::acks(self.spool.clone(), Arc::clone(&self.sites));
         // Sets, so that all of it ends when this is dropped.
         let mut booking = JoinSet::new();
         booking.spawn(acker.run(stop.clone()));
+        let hurrying = Arc::clone(&self).hurry_what_is_turned_on(stop.clone());
+        booking.spawn(hurrying);
         let mut lanes = JoinSet::new();
         for lane in 0..self.spool.lanes() {
             let lane = Lane::new(Arc::clone(&self), lane, acks.lane(), stop.clone());
@@ -117,6 +126,27 @@ impl<T: Transport> Forwarder<T> {
         drop(acks);
         lanes.join_all().await;
         booking.join_all().await;
+    }
+
+    /// A site that is turned on is probed at once: its operator has just looked after it.
+    async fn hurry_what_is_turned_on(self: Arc<Self>, stop: CancellationToken) {
+        // Before the first look, so that no turn is missed.
+        let mut turned = self.switches.turned();
+        let is_on = |site: &Arc<Site>| (site.domain.clone(), site.is_on());
+        let mut were_on: BTreeMap<String, bool> = self.switches.sites().map(is_on).collect();
+        loop {
+            tokio::select! {
+                changed = turned.changed() => if changed.is_err() { return },
+                () = stop.cancelled() => return,
+            }
+            for (domain, is_on) in self.switches.sites().map(is_on) {
+                if is_on && were_on.insert(domain.clone(), is_on) == Some(false) {
+                    self.sites.hurry(&domain);
+                } else {
+                    were_on.insert(domain, is_on);
+                }
+            }
+        }
     }
 
     /// Tests the server for each site as soon as it is on, at the start or later, until a known server has

@@ -2,6 +2,7 @@
 
 pub mod door;
 pub mod ledger;
+pub mod site;
 pub mod switch;
 
 use crate::config::Config;
@@ -19,6 +20,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::{Registry, Unit};
 use relay_event::plan::Unmatched;
 use relay_event::{Outcome, Plan};
+use site::SiteMetrics;
 use std::sync::{Arc, Mutex, PoisonError};
 use switch::{SiteLabel, SwitchMetrics};
 
@@ -71,6 +73,8 @@ pub struct Metrics {
     pub database_rebuilds: Counter,
     /// How the switches stand.
     pub switches: SwitchMetrics,
+    /// Whether Plausible accepts each site's events.
+    pub sites: SiteMetrics,
     /// Connections, admission and certificates.
     pub door: DoorMetrics,
 }
@@ -91,8 +95,8 @@ pub struct StateLabel {
 /// What came of a request to Plausible, or of a reload.
 #[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
 pub struct ResultLabel {
-    /// To Plausible: `accepted`, `dropped`, `invalid`, `retry`, `misconfigured`, `unreachable` or `unknown`. Of a
-    /// health probe: `ok`, `failed` or `no_endpoint`. Of a reload: `ok` or `failed`.
+    /// To Plausible: `accepted`, `dropped`, `invalid`, `retry`, `misconfigured`, `unclear`, `unreachable` or `unknown`. Of a
+    /// health probe or self-test: `ok`, `failed`, `no_endpoint` or `foreign`. Of a reload: `ok` or `failed`.
     pub result: &'static str,
 }
 
@@ -193,10 +197,10 @@ impl Metrics {
         let upstream_probes = Family::<ResultLabel, Counter>::default();
         registry.register(
             "upstream_probes",
-            "Health probes of a Plausible that was away, by what came of them",
+            "Health probes and self-tests of a Plausible that was away, by what came of them",
             upstream_probes.clone(),
         );
-        for result in ["ok", "failed", "no_endpoint"] {
+        for result in ["ok", "failed", "no_endpoint", "foreign"] {
             drop(upstream_probes.get_or_create(&ResultLabel { result }));
         }
         let upstream_parked = Counter::default();
@@ -259,6 +263,7 @@ impl Metrics {
             database_rebuilds.clone(),
         );
         let switches = SwitchMetrics::new(&mut registry, config);
+        let sites = SiteMetrics::new(&mut registry);
         let build = Info::new(vec![
             ("version", env!("CARGO_PKG_VERSION").to_owned()),
             ("commit", crate::version::COMMIT.to_owned()),
@@ -299,6 +304,7 @@ impl Metrics {
             quarantine_dropped,
             database_rebuilds,
             switches,
+            sites,
             door,
         }
     }

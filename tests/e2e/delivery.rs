@@ -68,7 +68,10 @@ async fn each_answer_settles_the_event_or_brings_it_again() {
     for busy in [408, 429, 500, 503] {
         check(status(busy), "delivered/", "retry", 2).await;
     }
-    for wrong in [200, 204, 401, 403, 404, 405] {
+    for unclear in [200, 201, 204] {
+        check(status(unclear), "rejected/unclear", "unclear", 1).await;
+    }
+    for wrong in [401, 403, 404, 405] {
         check(status(wrong), "delivered/", "misconfigured", 2).await;
     }
     for redirect in [301, 302, 307, 308] {

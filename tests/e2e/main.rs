@@ -36,6 +36,7 @@ mod spool;
 mod stop;
 mod switch;
 mod tls;
+mod truth;
 mod upstream;
 mod values;
 mod waiting;

@@ -47,6 +47,9 @@ async fn the_metrics_are_complete_and_for_those_who_know_the_password() {
         "spool_quarantined",
         "spool_quarantine_dropped_total",
         "database_rebuilds_total",
+        "site_accepting",
+        "site_last_accepted_timestamp_seconds",
+        "site_held_events",
     ] {
         let series = format!("\nfeedback_relay_{name}");
         assert!(text.contains(&series), "{name} is missing");

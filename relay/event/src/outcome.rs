@@ -100,6 +100,9 @@ outcomes! {
     /// Sent, and Plausible's answer never came; by the operator's choice (`upstream.when_unknown`) it is not
     /// sent again. Plausible may have counted it.
     Unanswered = "rejected" / "unknown",
+    /// Answered with a 2xx that is not Plausible's 202, by a gateway or a login page: it was probably taken, and is
+    /// not sent again.
+    Unclear = "rejected" / "unclear",
     /// The spooled record could not be read back.
     Corrupt = "rejected" / "corrupt",
     /// The spooled record was written by a newer relay; it is kept in quarantine.

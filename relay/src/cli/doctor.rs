@@ -1,11 +1,15 @@
 //! `doctor`: looks at everything a relay needs, and says what to do about what is not as it should be.
 
+mod acceptance;
+
 use crate::cli::manage::EXPIRY_NOTE_DAYS;
 use crate::cli::run::block_on;
 use crate::cli::{DoctorArgs, say};
 use crate::clock::{Clock, Moment, random_number};
 use crate::config::{self, Config, Public, Upstream};
+use crate::forward::acceptance::Record;
 use crate::forward::self_test::{self, Finding, Grade};
+use crate::forward::sites::record;
 use crate::forward::transport::http::Http;
 use crate::forward::transport::{Connection, Transport};
 use crate::forward::two_visitors;
@@ -13,6 +17,7 @@ use crate::http::tls::Pair;
 use crate::store::{self, FolderLock, OpenError};
 use crate::switch;
 use anyhow::bail;
+use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
 
@@ -139,7 +144,7 @@ fn clock(findings: &mut Vec<Finding>) {
 }
 
 /// Folder, disk and database; gives back the sites that are on. Changes nothing.
-fn data(config: &Config, findings: &mut Vec<Finding>) -> Vec<String> {
+fn data(config: &Config, findings: &mut Vec<Finding>) -> On {
     let folder = config.data_dir.as_path();
     let what = format!("data folder {}", folder.display());
     match std::fs::metadata(folder) {
@@ -149,13 +154,13 @@ fn data(config: &Config, findings: &mut Vec<Finding>) -> Vec<String> {
                 Grade::Note,
                 "it is not there yet; the first start makes it",
             ));
-            return Vec::new();
+            return On::new();
         }
         Err(error) => {
             findings.push(
                 Finding::new(what, Grade::Wrong, error.to_string()).advise("the relay's user has to own it"),
             );
-            return Vec::new();
+            return On::new();
         }
         Ok(about) if about.permissions().mode() & 0o077 != 0 => findings.push(
             Finding::new(what, Grade::Warning, "others on this machine may look into it").advise("chmod 700"),
@@ -202,7 +207,7 @@ fn data(config: &Config, findings: &mut Vec<Finding>) -> Vec<String> {
                 error => Finding::new("database", Grade::Wrong, error.to_string())
                     .advise("is it the relay's, and may the user you are read it?"),
             });
-            Vec::new()
+            On::new()
         }
     }
 }
@@ -238,22 +243,26 @@ enum LookError {
     Database(#[from] rusqlite::Error),
 }
 
+/// The sites that are on, with what is recorded of Plausible's answers.
+type On = BTreeMap<String, Record>;
+
 /// The first complaint of SQLite's quick check, or `ok`, and the sites that are on.
-fn read_database(config: &Config) -> Result<(String, Vec<String>), LookError> {
+fn read_database(config: &Config) -> Result<(String, On), LookError> {
     let db = store::open_to_look(&config.data_dir)?;
     let verdict = db.query_row("PRAGMA quick_check(1)", (), |row| row.get(0))?;
-    let mut on = Vec::new();
+    let mut on = On::new();
     for site in &config.sites {
         let locked = config.operator_lock || site.operator_lock;
         if !locked && switch::look(&db, &config.data_dir, &site.domain, Clock::system().now())?.0 {
-            on.push(site.domain.clone());
+            let record = record::look(&db, &config.upstream.url, &site.domain)?;
+            on.insert(site.domain.clone(), record);
         }
     }
     Ok((verdict, on))
 }
 
 /// Plausible, for the sites that are on: off means that nothing is sent.
-async fn upstream(config: &Config, args: &DoctorArgs, on: &[String], findings: &mut Vec<Finding>) {
+async fn upstream(config: &Config, args: &DoctorArgs, on: &On, findings: &mut Vec<Finding>) {
     let url = &config.upstream.url;
     if url.starts_with("http://") {
         findings.push(
@@ -275,7 +284,7 @@ async fn upstream(config: &Config, args: &DoctorArgs, on: &[String], findings: &
     let mut is_asked = false;
     for site in &config.sites {
         let site = site.domain.as_str();
-        if !args.even_if_off && !on.iter().any(|on| on == site) {
+        if !args.even_if_off && !on.contains_key(site) {
             findings.push(
                 Finding::new(site, Grade::Note, "it is not on, so Plausible was not asked")
                     .advise("`--even-if-off` asks all the same"),
@@ -303,9 +312,16 @@ async fn upstream(config: &Config, args: &DoctorArgs, on: &[String], findings: &
             );
         }
         is_asked = true;
+        let before = findings.len();
         if args.send_test_event && config.upstream.test_site.is_none() {
             test_events(&mut connection, &config.upstream, site, false, findings).await;
         }
+        let record = on.get(site).copied().unwrap_or_default();
+        let tested = findings.get(before..).unwrap_or_default();
+        let tested = tested
+            .iter()
+            .find(|finding| finding.what.starts_with("test event"));
+        findings.push(acceptance::finding(site, &record, tested));
     }
     if let Some(site) = config.upstream.test_site.as_deref()
         && args.send_test_event

@@ -7,6 +7,8 @@ use crate::cli::{Outcome, complain, say};
 use crate::clock::Clock;
 use crate::config::{Config, SiteConfig};
 use crate::data_folder::DataFolder;
+use crate::forward::sites::record;
+use crate::forward::sites::words::Words;
 use crate::http::turn::Standing;
 use crate::metrics::Metrics;
 use crate::store::OpenError;
@@ -37,6 +39,9 @@ pub(super) fn turn(path: &Path, site: &str, on: bool) -> Outcome {
             n => say(&format!(
                 "{site}: collection is {what}; {n} waiting event(s) were purged"
             )),
+        }
+        if on {
+            tell_of_plausible(&config, site).await;
         }
         Ok(())
     })
@@ -96,19 +101,28 @@ async fn turn_running(config: &Config, site: &str, on: bool) -> anyhow::Result<u
     Ok(answer["purged"].as_u64().unwrap_or(0))
 }
 
+/// Says whether Plausible accepts the site's events, and what to do if that is not known or not so. What cannot be
+/// read is left out: the switch was turned.
+async fn tell_of_plausible(config: &Config, site: &str) {
+    let Ok(sites) = configured(config, Some(site)) else {
+        return;
+    };
+    let standings = standings(config, &sites).await.unwrap_or_default();
+    let of_site = standings.iter().find(|standing| standing.site == site);
+    if let Some(Words { says, advice, .. }) = of_site.map(|standing| &standing.plausible) {
+        complain(says);
+        if let Some(advice) = advice {
+            complain(advice);
+        }
+    }
+}
+
 /// `switch status`: as the running relay has it, else as the next start will find it.
 pub(super) fn status(path: &Path, site: Option<&str>) -> Outcome {
     let config = load(path)?;
     let sites = configured(&config, site)?;
     block_on(async {
-        let standings: Vec<Standing> = match ask_running(&config, Method::GET, "/sites", &json!({})).await {
-            Ok(sites) => {
-                serde_json::from_value(sites).context("the running relay's answer cannot be read")?
-            }
-            Err(error) if is_gone(&error) => recorded(&config, &sites)?,
-            Err(error) => return Err(error),
-        };
-        for standing in &standings {
+        for standing in &standings(&config, &sites).await? {
             if sites.iter().any(|site| site.domain == standing.site) {
                 say(&line(standing));
             }
@@ -117,13 +131,23 @@ pub(super) fn status(path: &Path, site: Option<&str>) -> Outcome {
     })
 }
 
+async fn standings(config: &Config, sites: &[&SiteConfig]) -> anyhow::Result<Vec<Standing>> {
+    match ask_running(config, Method::GET, "/sites", &json!({})).await {
+        Ok(sites) => serde_json::from_value(sites).context("the running relay's answer cannot be read"),
+        Err(error) if is_gone(&error) => recorded(config, sites),
+        Err(error) => Err(error),
+    }
+}
+
 fn recorded(config: &Config, sites: &[&SiteConfig]) -> anyhow::Result<Vec<Standing>> {
     let db = open(config)?;
     let look = |site: &&SiteConfig| {
         let now = Clock::system().now();
         let (on, change, kept) = switch::look(&db, &config.data_dir, &site.domain, now)?;
         let locked = config.operator_lock || site.operator_lock;
-        Ok(Standing::new(&site.domain, on, locked, change, kept))
+        let record = record::look(&db, &config.upstream.url, &site.domain)?;
+        let plausible = Words::recorded(&site.domain, &record);
+        Ok(Standing::new(&site.domain, on, locked, change, kept, plausible))
     };
     sites.iter().map(look).collect()
 }
@@ -138,11 +162,26 @@ fn line(standing: &Standing) -> String {
     if let (Some(at), Some(by)) = (&standing.changed_at, &standing.changed_by) {
         line += &format!(", turned {at} by {by}");
     }
-    line + match standing.recorded {
+    line += match standing.recorded {
         Kept::Database => "",
         Kept::Marker => "; a file beside the database keeps it off until that is recorded",
         Kept::Nowhere => "; not recorded yet, so a restart would lose it",
+    };
+    if !standing.on {
+        // Nothing leaves, so nothing is missing.
+        return line;
     }
+    let Words {
+        says, advice, held, ..
+    } = &standing.plausible;
+    line += &format!("\n  {says}");
+    if *held > 0 {
+        line += &format!(" ({held} held)");
+    }
+    if let Some(advice) = advice {
+        line += &format!("\n  {advice}");
+    }
+    line
 }
 
 /// The sites that are asked about.

@@ -4,6 +4,7 @@
 //! After a crash, the events whose answer came but whose deletion did not are delivered twice: at most
 //! [`UNACKED_MAX`] per lane.
 
+use super::sites::{Sites, record};
 use crate::spool::{BUCKETS, Spool};
 use crate::switch::Permit;
 use relay_event::Outcome;
@@ -58,10 +59,11 @@ pub(super) struct Acker {
     queue: mpsc::Receiver<Ack>,
     refused: watch::Sender<bool>,
     spool: Spool,
+    sites: Arc<Sites>,
 }
 
 /// The queue, and who works it off.
-pub(super) fn acks(spool: Spool) -> (Acks, Acker) {
+pub(super) fn acks(spool: Spool, sites: Arc<Sites>) -> (Acks, Acker) {
     let (sender, receiver) = mpsc::channel(QUEUE_MAX);
     let (refused, is_refused) = watch::channel(false);
     let acks = Acks {
@@ -72,6 +74,7 @@ pub(super) fn acks(spool: Spool) -> (Acks, Acker) {
         queue: receiver,
         refused,
         spool,
+        sites,
     };
     (acks, acker)
 }
@@ -155,7 +158,13 @@ impl Acker {
 
     async fn book(&self, group: &[Ack]) -> bool {
         let settled = group.iter().map(|ack| (ack.seq, ack.outcome)).collect();
-        self.spool.settle(settled).await.is_ok()
+        // In the same transaction: an event that is given up as dropped counts in its site's run, whatever crashes.
+        let records = self.sites.unwritten();
+        let written = records.clone();
+        let also = move |db: &rusqlite::Connection| record::write(db, &written);
+        let is_booked = self.spool.settle_and(settled, also).await.is_ok();
+        self.sites.note_written(&records, is_booked);
+        is_booked
     }
 }
 
@@ -173,7 +182,8 @@ mod tests {
         let desk = Desk::open(store, &Clock::standing_at(Moment(START)), 1 << 20, 1).await;
         desk.switches.turn(SITE, true, "test").await.unwrap();
         let site = desk.switches.site(SITE).unwrap();
-        let (acks, acker) = acks(desk.spool.clone());
+        let sites = Arc::new(desk.sites().await);
+        let (acks, acker) = acks(desk.spool.clone(), sites);
         tokio::spawn(acker.run(CancellationToken::new()));
         let mut lane = acks.lane();
         let mut settled = Vec::new();

@@ -5,12 +5,20 @@
 //! [`RECENT`] results were failures, or when Plausible asks to be left alone. Open, nothing is sent. After
 //! a wait it is half open: one health probe may go, then one event, one thing at a time. Only when that
 //! event was taken does it close.
+//!
+//! If the answers were not Plausible's, the health probe proves nothing: some other server may answer it just as
+//! well. Then the self-test goes instead, which counts nowhere, and no event before it was answered as Plausible does.
 
 use super::backoff;
 use std::time::Duration;
 
 /// Failures in a row that open it.
 pub const FAILURES_MAX: u32 = 5;
+/// How long nothing goes when an event was answered as if it were taken, and the self-test as Plausible does: the
+/// self-test does not show then what becomes of events, and each try may cost one. Four times as long each time.
+pub const UNCLEAR_MIN: Duration = Duration::from_secs(30);
+/// The bound of that wait.
+pub const UNCLEAR_MAX: Duration = Duration::from_secs(3600);
 /// Results looked back at. Half of them failures opens it, once there are that many.
 pub const RECENT: u32 = 32;
 
@@ -46,6 +54,8 @@ pub enum Leave {
     Event(Pass),
     /// Yes, but only the health probe.
     Probe(Pass),
+    /// Yes, but only the self-test, which counts nowhere.
+    SelfTest(Pass),
     /// Not before this time.
     At(Duration),
     /// Not before what is under way has come back.
@@ -66,6 +76,33 @@ pub enum Sign {
     Well,
     /// It did not; with what it asked for in `Retry-After`.
     Ill(Option<Duration>),
+    /// Something else answered, and did not take the event: a redirect, a login, another server; with what it asked
+    /// for in `Retry-After`.
+    Foreign(Option<Duration>),
+    /// Something else answered, and has probably taken the event, so that another try costs another event.
+    Unclear,
+}
+
+impl Sign {
+    /// The name of a self-test's result in metrics.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Well => "ok",
+            Self::Ill(_) => "failed",
+            Self::Foreign(_) | Self::Unclear => "foreign",
+        }
+    }
+}
+
+/// What is known of the other end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Trust {
+    /// It answered as Plausible.
+    Plausible,
+    /// Nothing was sent since the start.
+    Unseen,
+    /// What answered last was not Plausible.
+    Foreign,
 }
 
 /// The breaker.
@@ -80,6 +117,11 @@ pub struct Breaker {
     recent: u32,
     results: u32,
     has_health_probe: bool,
+    trust: Trust,
+    /// Events in a row that were answered as if they were taken, one for each time it opened.
+    unclear: u32,
+    /// The last of them was not explained by the self-test yet.
+    is_unexplained: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,6 +134,7 @@ enum Phase {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Step {
     Probe,
+    SelfTest,
     Event,
 }
 
@@ -106,27 +149,42 @@ impl Breaker {
             recent: 0,
             results: 0,
             has_health_probe,
+            trust: Trust::Plausible,
+            unclear: 0,
+            is_unexplained: false,
         }
     }
 
-    /// One that asks whether Plausible is well before the first event is sent: for a relay that begins with a
-    /// backlog.
+    /// One that asks whether Plausible is well, and whether it is Plausible, before the first event is sent: for a
+    /// relay that begins with a backlog. What an earlier relay found there is not known any more.
     pub fn careful(has_health_probe: bool) -> Self {
-        Self {
-            phase: Self::first_try(has_health_probe),
+        let mut breaker = Self {
+            trust: Trust::Unseen,
             ..Self::new(has_health_probe)
-        }
+        };
+        breaker.phase = breaker.first_try();
+        breaker
     }
 
-    fn first_try(has_health_probe: bool) -> Phase {
-        let step = if has_health_probe {
-            Step::Probe
-        } else {
-            Step::Event
+    fn first_try(&self) -> Phase {
+        let step = match self.trust {
+            Trust::Foreign => Step::SelfTest,
+            _ if self.has_health_probe => Step::Probe,
+            Trust::Unseen => Step::SelfTest,
+            Trust::Plausible => Step::Event,
         };
         Phase::HalfOpen {
             step,
             is_taken: false,
+        }
+    }
+
+    /// What is tried once a step was answered well; `None` when there is nothing left to try.
+    fn next_step(&self, step: Step) -> Option<Step> {
+        match step {
+            Step::Probe if self.trust == Trust::Unseen => Some(Step::SelfTest),
+            Step::Probe | Step::SelfTest => Some(Step::Event),
+            Step::Event => None,
         }
     }
 
@@ -158,7 +216,7 @@ impl Breaker {
             if now < until {
                 return Leave::At(until);
             }
-            self.phase = Self::first_try(self.has_health_probe);
+            self.phase = self.first_try();
         }
         let pass = Pass { era: self.era };
         match &mut self.phase {
@@ -167,6 +225,7 @@ impl Breaker {
                 *is_taken = true;
                 match step {
                     Step::Probe => Leave::Probe(pass),
+                    Step::SelfTest => Leave::SelfTest(pass),
                     Step::Event => Leave::Event(pass),
                 }
             }
@@ -194,55 +253,83 @@ impl Breaker {
     pub fn report(&mut self, pass: Pass, sign: Sign, now: Duration, random: u32) {
         self.failures_in_a_row = match sign {
             Sign::Well => 0,
-            Sign::Ill(_) => self.failures_in_a_row.saturating_add(1),
+            _ => self.failures_in_a_row.saturating_add(1),
         };
         if pass.era != self.era {
             // From before it opened: a wish to be left alone is still a wish.
-            if let (Phase::Open { until }, Sign::Ill(Some(asked))) = (&mut self.phase, sign) {
+            if let (Phase::Open { until }, Sign::Ill(Some(asked)) | Sign::Foreign(Some(asked))) =
+                (&mut self.phase, sign)
+            {
                 *until = (*until).max(now + asked.min(backoff::RETRY_AFTER_MAX));
             }
             return;
         }
-        match (self.phase, sign) {
-            (Phase::Closed, _) => {
+        match self.phase {
+            Phase::Closed => {
                 self.recent = self.recent << 1 | u32::from(sign != Sign::Well);
                 self.results = (self.results + 1).min(RECENT);
-                if let Sign::Ill(asked) = sign {
-                    let many = self.results == RECENT && self.recent.count_ones() >= RECENT / 2;
-                    if asked.is_some() || many || self.failures_in_a_row >= FAILURES_MAX {
-                        self.open(asked, now, random);
-                    }
+                if sign != Sign::Well && self.is_enough(sign) {
+                    self.open(sign, now, random);
                 }
             }
-            (
-                Phase::HalfOpen {
-                    step: Step::Probe, ..
-                },
-                Sign::Well,
-            ) => {
-                self.phase = Phase::HalfOpen {
-                    step: Step::Event,
-                    is_taken: false,
-                };
+            Phase::HalfOpen {
+                step: Step::SelfTest, ..
+            } if sign == Sign::Well && std::mem::take(&mut self.is_unexplained) => {
+                let factor = 1 << (2 * self.unclear.saturating_sub(1).min(8));
+                self.wait_until(now + UNCLEAR_MIN.saturating_mul(factor).min(UNCLEAR_MAX));
             }
-            (
-                Phase::HalfOpen {
-                    step: Step::Event, ..
-                },
-                Sign::Well,
-            ) => self.close(),
-            (Phase::HalfOpen { .. }, Sign::Ill(asked)) => self.open(asked, now, random),
+            Phase::HalfOpen { step, .. } if sign == Sign::Well => {
+                let next = self.next_step(step);
+                if step != Step::Probe {
+                    self.trust = Trust::Plausible;
+                }
+                match next {
+                    Some(step) => {
+                        self.phase = Phase::HalfOpen {
+                            step,
+                            is_taken: false,
+                        }
+                    }
+                    None => self.close(),
+                }
+            }
+            Phase::HalfOpen { .. } => self.open(sign, now, random),
             // No pass of this era is out while it is open.
-            (Phase::Open { .. }, _) => {}
+            Phase::Open { .. } => {}
         }
     }
 
-    fn open(&mut self, asked: Option<Duration>, now: Duration, random: u32) {
-        self.openings = self.openings.saturating_add(1);
-        self.era += 1;
-        self.phase = Phase::Open {
-            until: now + backoff::wait(self.openings, asked, random),
+    /// Whether a failure opens it. One that may have cost an event does at once.
+    fn is_enough(&self, sign: Sign) -> bool {
+        let many = self.results == RECENT && self.recent.count_ones() >= RECENT / 2;
+        many || self.failures_in_a_row >= FAILURES_MAX
+            || matches!(sign, Sign::Unclear | Sign::Ill(Some(_)) | Sign::Foreign(Some(_)))
+    }
+
+    fn open(&mut self, sign: Sign, now: Duration, random: u32) {
+        let asked = match sign {
+            Sign::Ill(asked) | Sign::Foreign(asked) => asked,
+            Sign::Well | Sign::Unclear => None,
         };
+        match sign {
+            Sign::Foreign(_) => {
+                self.trust = Trust::Foreign;
+                self.is_unexplained = false;
+            }
+            Sign::Unclear => {
+                self.trust = Trust::Foreign;
+                self.unclear = self.unclear.saturating_add(1);
+                self.is_unexplained = true;
+            }
+            Sign::Well | Sign::Ill(_) => {}
+        }
+        self.openings = self.openings.saturating_add(1);
+        self.wait_until(now + backoff::wait(self.openings, asked, random));
+    }
+
+    fn wait_until(&mut self, until: Duration) {
+        self.era += 1;
+        self.phase = Phase::Open { until };
     }
 
     fn close(&mut self) {

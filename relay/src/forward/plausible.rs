@@ -36,6 +36,8 @@ pub enum Reply {
     Retry,
     /// Not an answer of Plausible's events API.
     Misconfigured,
+    /// Nor is this, but it says that the request was a success: the event was probably taken.
+    Unclear,
     /// The request did not get there.
     Unreachable,
     /// It was sent, and there was no answer.
@@ -44,12 +46,13 @@ pub enum Reply {
 
 impl Reply {
     /// All of them; the order is that of their numbers.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Accepted,
         Self::Dropped,
         Self::Invalid,
         Self::Retry,
         Self::Misconfigured,
+        Self::Unclear,
         Self::Unreachable,
         Self::Unknown,
     ];
@@ -62,6 +65,7 @@ impl Reply {
             Self::Invalid => "invalid",
             Self::Retry => "retry",
             Self::Misconfigured => "misconfigured",
+            Self::Unclear => "unclear",
             Self::Unreachable => "unreachable",
             Self::Unknown => "unknown",
         }
@@ -73,6 +77,7 @@ impl Reply {
             Self::Accepted | Self::Dropped | Self::Invalid => Reach::Up,
             Self::Retry | Self::Unreachable | Self::Unknown => Reach::Down,
             Self::Misconfigured => Reach::Misconfigured,
+            Self::Unclear => Reach::Unclear,
         }
     }
 }
@@ -206,7 +211,9 @@ pub(super) fn read(status: StatusCode, headers: &HeaderMap) -> Reply {
         // The event itself is at fault; the same again would be answered the same.
         400 | 413 | 422 | 431 => Reply::Invalid,
         408 | 429 | 500..=599 => Reply::Retry,
-        // A wrong address, a redirect, a login page that says 200: mending the configuration saves the events.
+        // A worker, a gateway or a login page. Who repeats the event may have it counted again each time.
+        200..=299 => Reply::Unclear,
+        // A wrong address, a redirect, a login: mending the configuration saves the events.
         _ => Reply::Misconfigured,
     }
 }
@@ -218,6 +225,7 @@ pub(super) fn judge(status: StatusCode, headers: &HeaderMap, now: Moment) -> (Ve
         Reply::Accepted => Verdict::Settled(Outcome::Delivered),
         Reply::Dropped => Verdict::Settled(Outcome::DroppedByPlausible),
         Reply::Invalid => Verdict::Settled(Outcome::InvalidForPlausible),
+        Reply::Unclear => Verdict::Settled(Outcome::Unclear),
         Reply::Retry | Reply::Misconfigured | Reply::Unreachable | Reply::Unknown => {
             Verdict::Retry(retry_after(headers, now))
         }
@@ -227,7 +235,7 @@ pub(super) fn judge(status: StatusCode, headers: &HeaderMap, now: Moment) -> (Ve
 
 /// What `Retry-After` asks for, in seconds or as a date. A date is read by this machine's clock; one that has
 /// passed asks for nothing more than the usual wait.
-fn retry_after(headers: &HeaderMap, now: Moment) -> Option<Duration> {
+pub(super) fn retry_after(headers: &HeaderMap, now: Moment) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     let seconds = text.parse().ok().map(Duration::from_secs);
     seconds.or_else(|| Some(Moment::from_http_date(text)?.since(now)))
@@ -265,8 +273,12 @@ mod tests {
         };
         use Verdict::{Retry, Settled};
         check(202, None, Settled(Outcome::Delivered), Reply::Accepted);
-        check(200, None, Retry(None), Reply::Misconfigured);
-        check(204, None, Retry(None), Reply::Misconfigured);
+        for taken in [200, 201, 203, 204, 206, 299] {
+            check(taken, None, Settled(Outcome::Unclear), Reply::Unclear);
+        }
+        // A page that was not Plausible's, whatever headers it has.
+        let dropped = Some(("x-plausible-dropped", "1"));
+        check(200, dropped, Settled(Outcome::Unclear), Reply::Unclear);
         check(
             202,
             Some(("x-plausible-dropped", "1")),

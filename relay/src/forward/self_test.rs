@@ -6,6 +6,10 @@
 //! is known cannot be asked that way: Plausible answers 202 to an unknown one as well, and says that it dropped
 //! the event. Only [`count_an_event`] shows it.
 
+mod recognise;
+
+pub(super) use recognise::recognise;
+
 use super::identify::{Answer, identify};
 use super::plausible::{self, Reply, Requests};
 use super::transport::{Cause, Connection};
@@ -101,12 +105,7 @@ pub async fn ask(connection: &mut impl Connection, upstream: &Upstream, site: &s
             .findings
             .push(health(upstream.profile, connection.send(request).await));
     }
-    let name = "x".repeat(NAME_CHARS_MAX + 1);
-    let mut request = event(&requests, upstream, site, &name, VISITOR);
-    request
-        .headers_mut()
-        .insert("x-debug-request", HeaderValue::from_static("true"));
-    match connection.send(request).await {
+    match connection.send(question(&requests, upstream, site, true)).await {
         Err(cause) => asked.findings.push(unanswered(EVENTS_API, &cause)),
         Ok(answer) => {
             let date = answer.headers().get(DATE);
@@ -227,6 +226,19 @@ pub async fn count_an_event(connection: &mut impl Connection, upstream: &Upstrea
             _ => strange(&what, &upstream.url, &answer),
         },
     }
+}
+
+/// The request that counts nowhere: an event with a name that is too long, so that it is answered 400.
+/// `asks_for_address` has Plausible Cloud answer which address it would use instead.
+fn question(requests: &Requests, upstream: &Upstream, site: &str, asks_for_address: bool) -> Request<Bytes> {
+    let name = "x".repeat(NAME_CHARS_MAX + 1);
+    let mut request = event(requests, upstream, site, &name, VISITOR);
+    if asks_for_address {
+        request
+            .headers_mut()
+            .insert("x-debug-request", HeaderValue::from_static("true"));
+    }
+    request
 }
 
 /// An event of the site's first page, from a visitor of this pseudonymous address.

@@ -3,6 +3,7 @@
 //! request and at the end. A list that fails shrinks; lists that once failed stay as rows.
 
 mod script;
+mod truth;
 mod watch;
 mod world;
 
@@ -23,6 +24,8 @@ enum Op {
     Poison { visitor: u8 },
     /// Plausible answers so from now on.
     Plausible(Mood),
+    /// A site is added in Plausible, or removed there.
+    Know(usize, bool),
     /// Time goes by, in seconds.
     Wait(u32),
     /// A site's switch is turned.
@@ -67,10 +70,12 @@ fn setup() -> impl Strategy<Value = Setup> {
         1 => Just(Health::IsMissing),
         1 => Just(Health::IsNotAsked),
     ];
-    let setup = (health, proptest::bool::weighted(0.3));
-    setup.prop_map(|(health, drops_unknown)| Setup {
+    let knows = [(); SITES.len()].map(|()| proptest::bool::weighted(0.8));
+    let setup = (health, proptest::bool::weighted(0.3), knows);
+    setup.prop_map(|(health, drops_unknown, knows)| Setup {
         health,
         drops_unknown,
+        knows,
     })
 }
 
@@ -91,6 +96,7 @@ fn op() -> impl Strategy<Value = Op> {
         3 => visitor().prop_map(|visitor| Op::Engage { visitor }),
         2 => visitor().prop_map(|visitor| Op::Poison { visitor }),
         10 => mood().prop_map(Op::Plausible),
+        3 => (0..SITES.len(), any::<bool>()).prop_map(|(site, knows)| Op::Know(site, knows)),
         9 => wait.prop_map(Op::Wait),
         3 => (0..SITES.len(), any::<bool>()).prop_map(|(site, on)| Op::Turn(site, on)),
         2 => any::<bool>().prop_map(|takes| Op::Disk { takes }),
@@ -121,6 +127,7 @@ fn mood() -> impl Strategy<Value = Mood> {
         1 => Just(Mood::Hangs),
         1 => Just(Mood::Stumbles),
         1 => Just(Mood::AnotherServer),
+        1 => Just(Mood::Gateway),
     ]
 }
 
@@ -156,6 +163,7 @@ fn what_once_went_wrong_or_easily_could_stays_right() {
         [false, true].map(|drops_unknown| Setup {
             health,
             drops_unknown,
+            ..Setup::USUAL
         })
     });
     // An outage of a day, of each kind, and of some hours in each set-up.
@@ -168,6 +176,7 @@ fn what_once_went_wrong_or_easily_could_stays_right() {
             Mood::Breaks,
             Mood::Hangs,
             Mood::AnotherServer,
+            Mood::Gateway,
             busy(RetryAfter::Seconds(30)),
             busy(RetryAfter::Date(500)),
         ] {

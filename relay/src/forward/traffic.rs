@@ -34,6 +34,8 @@ pub enum Reach {
     Down,
     /// Plausible answered in a way that waiting does not mend: a wrong address, a redirect, a login.
     Misconfigured,
+    /// Something answered an event with a 2xx that is not Plausible's 202: it has probably taken the event.
+    Unclear,
 }
 
 /// How delivery stands, for health.
@@ -90,6 +92,8 @@ pub(super) enum Errand {
     Event,
     /// Only the health probe may be sent.
     Probe,
+    /// Only the self-test may be sent.
+    SelfTest,
 }
 
 /// Leave to send one request. Dropped without a report it was not used.
@@ -204,6 +208,7 @@ impl Traffic {
         let (errand, pass) = match inner.breaker.ask(self.started.elapsed()) {
             Leave::Event(pass) => (Errand::Event, pass),
             Leave::Probe(pass) => (Errand::Probe, pass),
+            Leave::SelfTest(pass) => (Errand::SelfTest, pass),
             Leave::At(at) => return Err(Some(at)),
             Leave::Later => return Err(None),
         };
@@ -263,6 +268,11 @@ impl Traffic {
                 cause,
                 "what answers is not Plausible's events API, events wait{why}"
             ),
+            (Reach::Unclear, _) => tracing::warn!(
+                result,
+                cause,
+                "an event was answered with a 2xx that is not Plausible's 202, so it may have been counted and is not repeated; nothing more is sent until the self-test is answered as Plausible answers it, events wait{why}"
+            ),
             (_, false) => tracing::warn!(
                 result,
                 failures,
@@ -309,7 +319,7 @@ impl Turn<'_> {
         // Drawn for a failure alone, which may have to be waited after: a draw is a system call.
         let random = match sign {
             Sign::Well => 0,
-            Sign::Ill(_) => (traffic.random)(),
+            _ => (traffic.random)(),
         };
         let mut inner = traffic.lock();
         let before = (inner.breaker.state(), inner.limiter.limit());
@@ -322,7 +332,7 @@ impl Turn<'_> {
                     traffic.taken.fetch_add(1, Ordering::Relaxed);
                     inner.limiter.answered(took, under_way, now);
                 }
-                Sign::Ill(_) => inner.limiter.failed(now),
+                _ => inner.limiter.failed(now),
             }
         }
         if before.0 != State::Closed && after == State::Closed {

@@ -130,7 +130,7 @@ pub(super) async fn status(State(app): State<Arc<App>>, admin: Admin) -> Json<Va
     let plausible = match app.traffic.standing().reach {
         Reach::Unknown => "UNKNOWN",
         Reach::Up => "UP",
-        Reach::Down | Reach::Misconfigured => "DOWN",
+        Reach::Down | Reach::Misconfigured | Reach::Unclear => "DOWN",
     };
     let policy = app.policy.current();
     Json(json!({

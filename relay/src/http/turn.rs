@@ -1,6 +1,7 @@
 //! Switches over HTTP, for the admin page and the control socket alike.
 
 use crate::app::App;
+use crate::forward::sites::words::Words;
 use crate::http::problem::{Problem, sentence};
 use crate::switch::{Change, Kept, Site, TurnError};
 use axum::Json;
@@ -27,10 +28,19 @@ pub(crate) struct Standing {
     pub(crate) changed_by: Option<String>,
     /// Where that is written down.
     pub(crate) recorded: Kept,
+    /// Whether Plausible accepts its events.
+    pub(crate) plausible: Words,
 }
 
 impl Standing {
-    pub(crate) fn new(site: &str, on: bool, locked: bool, change: Option<Change>, recorded: Kept) -> Self {
+    pub(crate) fn new(
+        site: &str,
+        on: bool,
+        locked: bool,
+        change: Option<Change>,
+        recorded: Kept,
+        plausible: Words,
+    ) -> Self {
         Self {
             site: site.to_owned(),
             on,
@@ -38,6 +48,7 @@ impl Standing {
             changed_at: change.as_ref().map(|change| change.at.rfc3339()),
             changed_by: change.map(|change| change.by),
             recorded,
+            plausible,
         }
     }
 
@@ -45,7 +56,9 @@ impl Standing {
     pub(crate) fn of_all(app: &App) -> Vec<Self> {
         let of = |site: &Arc<Site>| {
             let (on, locked) = (site.is_on(), site.operator_lock);
-            Self::new(&site.domain, on, locked, site.changed(), site.kept())
+            let shown = app.sites.shown(&site.domain).unwrap_or_default();
+            let plausible = Words::of(&site.domain, &shown, on);
+            Self::new(&site.domain, on, locked, site.changed(), site.kept(), plausible)
         };
         app.switches.sites().map(of).collect()
     }

@@ -34,7 +34,20 @@ impl Spool {
     /// # Errors
     /// When the change did not reach the disk; all of them still wait then.
     pub async fn settle(&self, endings: Vec<(i64, Outcome)>) -> Result<(), StoreError> {
+        self.settle_and(endings, |_| Ok(())).await
+    }
+
+    /// The same, and does something more in the same transaction.
+    ///
+    /// # Errors
+    /// When the change did not reach the disk; then neither was done.
+    pub async fn settle_and(
+        &self,
+        endings: Vec<(i64, Outcome)>,
+        mut also: impl FnMut(&Connection) -> rusqlite::Result<()> + Send + 'static,
+    ) -> Result<(), StoreError> {
         let work = move |db: &Connection| {
+            also(db)?;
             // Two statements, because RETURNING would make and empty a table in memory for each event.
             let mut length =
                 db.prepare_cached("SELECT coalesce(length(record), 0) FROM spool WHERE seq = ?1")?;

@@ -123,7 +123,7 @@ fn jump() -> impl Strategy<Value = Jump> {
 /// What changes the disk in one transaction.
 fn change() -> impl Strategy<Value = Act> {
     use Outcome::{
-        Delivered, DroppedByPlausible, EngagementExpired, Expired, InvalidForPlausible, Unanswered,
+        Delivered, DroppedByPlausible, EngagementExpired, Expired, InvalidForPlausible, Unanswered, Unclear,
     };
     let lane = || 0..LANES;
     let which = prop_oneof![2 => Just(u64::MAX), 1 => Just(1), 2 => any::<u64>()];
@@ -131,6 +131,7 @@ fn change() -> impl Strategy<Value = Act> {
         DroppedByPlausible,
         InvalidForPlausible,
         Unanswered,
+        Unclear,
         Expired,
         EngagementExpired,
     ];

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::config::Config;
+use crate::forward::sites::Sites;
 use crate::store;
 use crate::switch::Switches;
 use serde_json::json;
@@ -18,6 +19,7 @@ pub(crate) const AGE_MAX: i64 = 60_000;
 /// A spool, and a site that is on.
 pub(crate) struct Desk {
     pub(crate) spool: Spool,
+    pub(crate) store: Store,
     pub(crate) clock: Clock,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) switches: Switches,
@@ -42,15 +44,29 @@ impl Desk {
         let spool = Spool::open(store.clone(), Arc::clone(&metrics), clock.clone(), limits, lanes)
             .await
             .unwrap();
-        let switches = Switches::open(&config, store, spool.clone(), clock.clone(), Arc::clone(&metrics))
-            .await
-            .unwrap();
+        let switches = Switches::open(
+            &config,
+            store.clone(),
+            spool.clone(),
+            clock.clone(),
+            Arc::clone(&metrics),
+        )
+        .await
+        .unwrap();
         Self {
             spool,
+            store,
             clock,
             metrics,
             switches,
         }
+    }
+
+    /// Which sites Plausible accepts: none yet.
+    pub(crate) async fn sites(&self) -> Sites {
+        Sites::open(&config(1 << 20), &self.store, &self.metrics, || 0)
+            .await
+            .unwrap()
     }
 
     pub(crate) async fn in_memory(lanes: usize) -> Self {

@@ -28,11 +28,15 @@ const SMALL_STRIDES: u32 = 256;
 const SEQ_GAP: i64 = 1_000_000;
 
 /// Tables with their columns. Their rows are found by number.
-const TABLES: [(&str, &[&str]); 6] = [
+const TABLES: [(&str, &[&str]); 7] = [
     ("account", &["name", "password_hash", "created_at"]),
     ("switch_log", &["id", "site", "is_on", "at", "by", "purged"]),
     ("switch", &["site", "is_on", "changed_at", "changed_by"]),
     ("policy_log", &["id", "at", "sha256", "source"]),
+    (
+        "acceptance",
+        &["site", "upstream", "first_at", "last_at", "drops"],
+    ),
     (
         "spool",
         &["seq", "bucket", "site", "stored_at", "record", "not_before"],

@@ -4,7 +4,7 @@ use rusqlite::{Connection, TransactionBehavior};
 
 /// What makes the tables. SQLite's `user_version` counts the steps that a file has had, so a step that was
 /// released is never changed; another follows it.
-pub(super) const STEPS: [&str; 5] = [
+pub(super) const STEPS: [&str; 6] = [
     "
     CREATE TABLE spool (
         seq INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -67,6 +67,16 @@ pub(super) const STEPS: [&str; 5] = [
     INSERT INTO seen_ids (at, ids) SELECT at, substr(id, 1, 8) FROM seen ORDER BY at;
     DROP TABLE seen;
 ",
+    // Whether and when an upstream accepted a site's events.
+    "
+    CREATE TABLE acceptance (
+        site TEXT PRIMARY KEY,
+        upstream TEXT NOT NULL,
+        first_at INTEGER,
+        last_at INTEGER,
+        drops INTEGER NOT NULL
+    ) STRICT;
+",
 ];
 
 /// The upper half of SQLite's `application_id`; the lower one repeats `user_version`. When the two
@@ -83,7 +93,8 @@ const TOUCH: &str = "
     SELECT id, site, is_on, at, by, purged FROM switch_log WHERE 0 UNION ALL
     SELECT id, at, 0, 0, 0, 0 FROM heartbeat WHERE 0 UNION ALL
     SELECT name, password_hash, created_at, 0, 0, 0 FROM account WHERE 0 UNION ALL
-    SELECT id, at, sha256, source, 0, 0 FROM policy_log WHERE 0";
+    SELECT id, at, sha256, source, 0, 0 FROM policy_log WHERE 0 UNION ALL
+    SELECT site, upstream, first_at, last_at, drops, 0 FROM acceptance WHERE 0";
 
 /// What became of the tables.
 #[derive(Debug, PartialEq, Eq)]

@@ -54,13 +54,14 @@ impl Folder {
             .unwrap();
         Desk {
             keeping: tokio::spawn(switches.clone().keep(LOOK_AGAIN, CancellationToken::new())),
-            store,
             spool: crate::spool::tests::Desk {
+                store: store.clone(),
                 spool,
                 clock,
                 metrics,
                 switches,
             },
+            store,
         }
     }
 

@@ -11,6 +11,10 @@ enum Do {
     Ask(char),
     /// Asks, expects the health probe, and reports this of it. Nothing for a breaker without one.
     Probe(Sign),
+    /// Asks, expects the self-test, and reports this of it.
+    SelfTest(Sign),
+    Foreign,
+    Unclear,
     Well,
     Ill,
     IllFor(u64),
@@ -39,6 +43,10 @@ impl Run {
                         self.passes.push(pass);
                         'p'
                     }
+                    Leave::SelfTest(pass) => {
+                        self.passes.push(pass);
+                        's'
+                    }
                     Leave::At(at) => {
                         assert!(at > self.now);
                         '-'
@@ -48,13 +56,10 @@ impl Run {
                 assert_eq!(got, want, "{:?}", self.breaker);
             }
             Do::Probe(_) if !self.breaker.has_health_probe => {}
-            Do::Probe(sign) => {
-                self.step(Do::Ask('p'));
-                // One at a time.
-                self.step(Do::Ask('l'));
-                let pass = self.passes.pop().unwrap();
-                self.breaker.report(pass, sign, self.now, LONG);
-            }
+            Do::Probe(sign) => self.ask_alone('p', sign),
+            Do::SelfTest(sign) => self.ask_alone('s', sign),
+            Do::Foreign => self.report(Sign::Foreign(None)),
+            Do::Unclear => self.report(Sign::Unclear),
             Do::Well => self.report(Sign::Well),
             Do::Ill => self.report(Sign::Ill(None)),
             Do::IllFor(seconds) => self.report(Sign::Ill(Some(Duration::from_secs(seconds)))),
@@ -65,6 +70,14 @@ impl Run {
             Do::Wait(seconds) => self.now += Duration::from_secs(seconds),
             Do::Times(times, steps) => (0..times).for_each(|_| steps.iter().for_each(|s| self.step(*s))),
         }
+    }
+
+    fn ask_alone(&mut self, what: char, sign: Sign) {
+        self.step(Do::Ask(what));
+        // One at a time.
+        self.step(Do::Ask('l'));
+        let pass = self.passes.pop().unwrap();
+        self.breaker.report(pass, sign, self.now, LONG);
     }
 
     /// The oldest pass first.
@@ -171,20 +184,153 @@ fn it_opens_when_plausible_is_away_and_closes_one_careful_step_after_the_other()
 
 #[test]
 fn a_relay_with_a_backlog_asks_before_it_sends_and_one_without_does_not() {
-    let check = |mut breaker: Breaker, is_probe: bool, then: State| {
-        let pass = match breaker.ask(Duration::ZERO) {
-            Leave::Probe(pass) if is_probe => pass,
-            Leave::Event(pass) if !is_probe => pass,
-            other => panic!("{other:?}"),
-        };
-        let is_alone = breaker.ask(Duration::ZERO) == Leave::Later;
-        assert_eq!(is_alone, breaker.state() == State::HalfOpen);
-        breaker.report(pass, Sign::Well, Duration::ZERO, 0);
-        assert_eq!(breaker.state(), then);
+    use Do::{Ask, Probe, SelfTest, Wait, Well};
+    let check = |breaker: fn(bool) -> Breaker, steps: &[Do], want: State| {
+        for has_health_probe in [true, false] {
+            let mut run = Run {
+                breaker: breaker(has_health_probe),
+                now: Duration::ZERO,
+                passes: Vec::new(),
+            };
+            steps.iter().for_each(|step| run.step(*step));
+            assert_eq!(run.breaker.state(), want, "{steps:?} {has_health_probe}");
+        }
     };
-    check(Breaker::careful(true), true, State::HalfOpen);
-    check(Breaker::careful(false), false, State::Closed);
-    check(Breaker::new(true), false, State::Closed);
+    let careful = Breaker::careful;
+    check(Breaker::new, &[Ask('e'), Ask('e')], State::Closed);
+    check(
+        careful,
+        &[Probe(Sign::Well), SelfTest(Sign::Well)],
+        State::HalfOpen,
+    );
+    let asked = [Probe(Sign::Well), SelfTest(Sign::Well), Ask('e'), Ask('l')];
+    check(careful, &asked, State::HalfOpen);
+    check(careful, &[&asked[..], &[Well]].concat(), State::Closed);
+    // It is away, and who it is will be asked once it is back.
+    let away = [Probe(Sign::Well), SelfTest(Sign::Ill(None)), Wait(1)];
+    check(careful, &[&away[..], &asked[..]].concat(), State::HalfOpen);
+    // Something else answers: no event goes to it.
+    let foreign = [
+        Probe(Sign::Well),
+        SelfTest(Sign::Foreign(None)),
+        Wait(1),
+        SelfTest(Sign::Foreign(None)),
+        Wait(2),
+        SelfTest(Sign::Well),
+        Ask('e'),
+        Ask('l'),
+    ];
+    check(careful, &foreign, State::HalfOpen);
+}
+
+#[test]
+fn what_is_not_plausible_gets_the_self_test_alone_until_it_answers_as_plausible() {
+    use Do::{Ask, Foreign, Ill, Probe, SelfTest, Times, Unclear, Wait, Well};
+    let check = |what: &str, steps: &[&[Do]], want: State| {
+        for has_health_probe in [true, false] {
+            let mut run = Run {
+                breaker: Breaker::new(has_health_probe),
+                now: Duration::ZERO,
+                passes: Vec::new(),
+            };
+            steps.iter().copied().flatten().for_each(|step| run.step(*step));
+            assert_eq!(run.breaker.state(), want, "{what} {has_health_probe}");
+        }
+    };
+    let unclear = [Ask('e'), Unclear, Ask('-'), Wait(1)];
+    let asked = [SelfTest(Sign::Well), Ask('e'), Ask('l')];
+    let explained = [SelfTest(Sign::Foreign(None)), Wait(2)];
+    check("one that may have cost an event", &[&unclear[..2]], State::Open);
+    check("nothing goes", &[&unclear[..3]], State::Open);
+    check(
+        "then the self-test, until it is Plausible, and then one event",
+        &[&unclear, &explained, &asked],
+        State::HalfOpen,
+    );
+    check(
+        "which is taken",
+        &[&unclear, &explained, &asked, &[Well]],
+        State::Closed,
+    );
+    let still = [
+        SelfTest(Sign::Ill(None)),
+        Wait(4),
+        SelfTest(Sign::Foreign(None)),
+        Wait(8),
+    ];
+    check(
+        "it goes on until that is Plausible",
+        &[&unclear, &explained, &still, &asked],
+        State::HalfOpen,
+    );
+    let under_way = [Ask('e'), Ask('e'), Unclear, Unclear, Ask('-'), Wait(1)];
+    check(
+        "what was under way when it opened changes nothing",
+        &[&under_way, &explained, &asked],
+        State::HalfOpen,
+    );
+    // The self-test is answered as Plausible does at once, so it does not explain what became of the event.
+    let unexplained = [SelfTest(Sign::Well), Ask('-'), Wait(29), Ask('-'), Wait(1)];
+    check("a long wait", &[&unclear, &unexplained[..4]], State::Open);
+    check(
+        "and one event",
+        &[&unclear, &unexplained, &asked],
+        State::HalfOpen,
+    );
+    check(
+        "which is taken",
+        &[
+            &unclear,
+            &unexplained,
+            &asked,
+            &[Well],
+            &unclear,
+            &unexplained,
+            &asked,
+        ],
+        State::HalfOpen,
+    );
+    let again = [
+        Unclear,
+        Wait(2),
+        SelfTest(Sign::Well),
+        Wait(119),
+        Ask('-'),
+        Wait(1),
+    ];
+    check(
+        "or is not, and the wait is four times as long",
+        &[&unclear, &unexplained, &asked, &again, &asked],
+        State::HalfOpen,
+    );
+    let at_last = [
+        Unclear,
+        Wait(60),
+        SelfTest(Sign::Well),
+        Wait(3599),
+        Ask('-'),
+        Wait(1),
+    ];
+    let before = [Unclear, Wait(60), SelfTest(Sign::Well), Wait(3600)];
+    let many: Vec<Do> = (0..9).flat_map(|_| [&before[..], &asked[..]].concat()).collect();
+    check(
+        "an hour at most",
+        &[&unclear, &unexplained, &asked, &many, &at_last, &asked],
+        State::HalfOpen,
+    );
+    let wrong = [Times(FAILURES_MAX, &[Ask('e'), Foreign]), Ask('-'), Wait(1)];
+    check(
+        "a wrong address",
+        &[&[Times(FAILURES_MAX - 1, &[Ask('e'), Foreign])]],
+        State::Closed,
+    );
+    check("again and again", &[&wrong, &asked, &[Well]], State::Closed);
+    let ill = [Ill, Wait(2), Probe(Sign::Well), Ask('e'), Well];
+    check(
+        "and away once it was recognised",
+        &[&wrong, &asked, &ill],
+        State::Closed,
+    );
 }
 
 proptest! {
@@ -194,22 +340,27 @@ proptest! {
     fn it_never_sends_while_open_and_is_never_stuck(
         has_health_probe: bool,
         is_careful: bool,
-        steps in prop::collection::vec((0_u8..6, 0_u16..90, any::<u32>()), 0..200),
+        steps in prop::collection::vec((0_u8..8, 0_u16..90, any::<u32>()), 0..200),
     ) {
         let mut breaker = if is_careful { Breaker::careful(has_health_probe) } else { Breaker::new(has_health_probe) };
         let mut now = Duration::ZERO;
         let mut out: Vec<Pass> = Vec::new();
         for (what, number, random) in steps {
             let before = breaker.state();
-            let until = breaker.until();
+            let (until, is_foreign) = (breaker.until(), breaker.trust == Trust::Foreign);
             match what {
                 0 | 1 => match breaker.ask(now) {
                     Leave::Event(pass) => {
+                        prop_assert!(!is_foreign);
                         prop_assert!(until.is_none_or(|until| until <= now));
                         out.push(pass);
                     }
                     Leave::Probe(pass) => {
-                        prop_assert!(has_health_probe && before != State::Closed);
+                        prop_assert!(has_health_probe && before != State::Closed && !is_foreign);
+                        out.push(pass);
+                    }
+                    Leave::SelfTest(pass) => {
+                        prop_assert!(before != State::Closed);
                         out.push(pass);
                     }
                     Leave::At(at) => prop_assert!(now < at && before == State::Open),
@@ -220,7 +371,13 @@ proptest! {
                 3 => breaker.give_back(out.swap_remove(usize::from(number) % out.len())),
                 sign => {
                     let pass = out.swap_remove(usize::from(number) % out.len());
-                    let sign = if sign == 4 { Sign::Well } else { Sign::Ill((number % 5 == 0).then(|| Duration::from_secs(number.into()))) };
+                    let asked = (number % 5 == 0).then(|| Duration::from_secs(number.into()));
+                    let sign = match sign {
+                        4 => Sign::Well,
+                        5 => Sign::Ill(asked),
+                        6 => Sign::Foreign(asked),
+                        _ => Sign::Unclear,
+                    };
                     let is_current = pass.era == breaker.era;
                     breaker.report(pass, sign, now, random);
                     if before != State::Closed && breaker.state() == State::Closed {
@@ -237,10 +394,10 @@ proptest! {
         let mut rounds = 0;
         while breaker.state() != State::Closed {
             rounds += 1;
-            prop_assert!(rounds < 10, "stuck: {:?}", breaker);
+            prop_assert!(rounds < 12, "stuck: {:?}", breaker);
             out.drain(..).for_each(|pass| breaker.report(pass, Sign::Well, now, 0));
             match breaker.ask(now) {
-                Leave::Event(pass) | Leave::Probe(pass) => out.push(pass),
+                Leave::Event(pass) | Leave::Probe(pass) | Leave::SelfTest(pass) => out.push(pass),
                 Leave::At(at) => {
                     prop_assert!(at - now <= backoff::RETRY_AFTER_MAX + Duration::from_secs(61));
                     now = at;

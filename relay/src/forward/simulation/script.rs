@@ -1,7 +1,8 @@
 //! A Plausible that answers as it is told.
 
-use super::watch::{Event, Sent, Watch};
+use super::watch::{Event, SITES, Sent, Watch, is_self_test};
 use crate::clock::{Clock, Moment};
+use crate::forward::sites::Sites;
 use crate::forward::traffic::Traffic;
 use crate::forward::transport::{Cause, Connection, Transport};
 use crate::store::Store;
@@ -56,6 +57,8 @@ pub(super) enum Mood {
     Stumbles,
     /// Answers 404 to everything.
     AnotherServer,
+    /// Answers 200 to everything.
+    Gateway,
 }
 
 /// How `Retry-After` is written.
@@ -108,12 +111,15 @@ pub(super) struct Setup {
     pub(super) health: Health,
     /// What was sent and not answered is given up.
     pub(super) drops_unknown: bool,
+    /// Whether Plausible knows each site at first.
+    pub(super) knows: [bool; SITES.len()],
 }
 
 impl Setup {
     pub(super) const USUAL: Self = Self {
         health: Health::Answers,
         drops_unknown: false,
+        knows: [true; SITES.len()],
     };
 }
 
@@ -130,6 +136,9 @@ pub(super) struct Script {
 struct State {
     mood: Mood,
     poison: BTreeSet<u64>,
+    knows: [bool; SITES.len()],
+    /// A visitor whose events are all dropped.
+    shielded: Option<u8>,
     /// Events that were taken, the same one again included.
     deliveries: u64,
     watch: Watch,
@@ -140,6 +149,8 @@ impl Script {
         let state = State {
             mood: Mood::Well,
             poison: BTreeSet::new(),
+            knows: setup.knows,
+            shielded: None,
             deliveries: 0,
             watch: Watch::new(clock, setup.health != Health::IsNotAsked),
         };
@@ -160,15 +171,38 @@ impl Script {
     }
 
     /// Another relay begins.
-    pub(super) fn begin(&self, traffic: &Arc<Traffic>) {
+    pub(super) fn begin(&self, traffic: &Arc<Traffic>, sites: &Arc<Sites>) {
         self.watch(|watch| {
             watch.traffic = Arc::downgrade(traffic);
+            watch.sites = Arc::downgrade(sites);
+            watch.into_the_unclear = 0;
             watch.forget_wishes();
         });
     }
 
     pub(super) fn set(&self, mood: Mood) {
-        self.state().mood = mood;
+        let mut state = self.state();
+        state.mood = mood;
+        state.watch.into_the_unclear = 0;
+    }
+
+    /// A site is added in Plausible, or removed.
+    pub(super) fn know(&self, site: usize, knows: bool) {
+        self.state().knows[site] = knows;
+    }
+
+    /// From here on all events of a visitor are dropped.
+    pub(super) fn shield(&self, visitor: u8) {
+        self.state().shielded = Some(visitor);
+    }
+
+    fn is_dropped(&self, sent: Option<Sent>) -> bool {
+        let state = self.state();
+        sent.is_some_and(|sent| {
+            let visitor = state.watch.events.get(&sent.number).map(|event| event.visitor);
+            let is_unknown = sent.site.is_some_and(|site| !state.knows[site]);
+            is_unknown || (visitor.is_some() && visitor == state.shielded)
+        })
     }
 
     pub(super) fn mood(&self) -> Mood {
@@ -209,10 +243,17 @@ impl Script {
         false
     }
 
-    async fn arrive(&self, sent: Option<Sent>) -> (Mood, UnderWay) {
+    async fn arrive(&self, sent: Option<Sent>, is_self_test: bool) -> (Mood, UnderWay) {
         let waits = self.is_waited_for(sent).await;
         let mut state = self.state();
-        state.watch.arrive(sent, waits);
+        state.watch.arrive(sent, is_self_test, waits);
+        if state.mood == Mood::Gateway && sent.is_some() {
+            state.watch.into_the_unclear += 1;
+            if state.watch.into_the_unclear > CONCURRENCY {
+                let wrong = "more events were sent to what answers 200 than can be under way";
+                state.watch.broken.get_or_insert(wrong.into());
+            }
+        }
         let mood = match state.mood {
             Mood::Stumbles if state.watch.requests.is_multiple_of(3) => Mood::Fails,
             Mood::Stumbles => Mood::Well,
@@ -272,7 +313,8 @@ impl Transport for Script {
 impl Connection for Script {
     async fn send(&mut self, request: Request<Bytes>) -> Result<Response<Bytes>, Cause> {
         let sent = Sent::read(&request);
-        let (mood, _under_way) = self.arrive(sent).await;
+        let is_self_test = is_self_test(&request);
+        let (mood, _under_way) = self.arrive(sent, is_self_test).await;
         if mood == Mood::Refuses {
             return Err(Cause::Refused);
         }
@@ -299,6 +341,16 @@ impl Connection for Script {
                 answer(429, Some(("retry-after", header)))
             }
             Mood::AnotherServer => answer(404, None),
+            Mood::Gateway => {
+                self.settle(sent);
+                answer(200, None)
+            }
+            _ if is_self_test => Ok(Response::builder()
+                .status(400)
+                .body(Bytes::from_static(
+                    br#"{"errors":{"event_name":["is too long"]}}"#,
+                ))
+                .unwrap()),
             _ if sent.is_none() && self.setup.health == Health::IsMissing => answer(404, None),
             _ if sent.is_none() => answer(200, None),
             _ if is_poison => answer(500, None),
@@ -308,7 +360,7 @@ impl Connection for Script {
                 Err(Cause::BrokenAfter)
             }
             Mood::Dropped => {
-                self.settle(sent);
+                self.watch(|watch| sent.map(|sent| watch.drop(sent)));
                 answer(202, Some(("x-plausible-dropped", "1".into())))
             }
             Mood::Invalid => {
@@ -318,6 +370,10 @@ impl Connection for Script {
             Mood::Slow(_) | Mood::Well | Mood::Refuses | Mood::Stumbles => {
                 if let Mood::Slow(millis) = mood {
                     tokio::time::sleep(Duration::from_millis(millis.into())).await;
+                }
+                if self.is_dropped(sent) {
+                    self.watch(|watch| sent.map(|sent| watch.drop(sent)));
+                    return answer(202, Some(("x-plausible-dropped", "1".into())));
                 }
                 self.take(sent);
                 self.settle(sent);

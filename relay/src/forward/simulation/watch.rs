@@ -2,6 +2,8 @@
 
 use super::script::CONCURRENCY;
 use crate::clock::{Clock, Moment};
+use crate::forward::acceptance::{DROPS_MAX, Standing};
+use crate::forward::sites::Sites;
 use crate::forward::traffic::Traffic;
 use crate::forward::{backoff, breaker};
 use axum::http::{Method, Request};
@@ -15,6 +17,8 @@ use tokio::time::Instant;
 pub(super) const SITES: [&str; 2] = ["panel.example.com", "shop.example.com"];
 /// As the configuration says when it says nothing.
 pub(super) const AGE_MAX: Duration = Duration::from_secs(86_400);
+/// How long it takes at most until an answer is booked.
+const UNSURE_FOR: Duration = Duration::from_secs(1);
 const LATE_AFTER: Duration = Duration::from_secs(300);
 /// How old an engagement may be.
 const ENGAGEMENT_MAX: Duration = Duration::from_secs(25 * 60);
@@ -35,6 +39,8 @@ pub(super) struct Event {
     /// It needs no sending any more. It may come again where that could not be noted.
     pub(super) is_over: bool,
     pub(super) may_come_again: bool,
+    /// When it was dropped, if the relay may give it up or hold it, as the other answers of that moment have it.
+    pub(super) left_open: Option<Instant>,
     has_arrived: bool,
     was_marked: bool,
 }
@@ -51,6 +57,7 @@ impl Event {
             is_taken: false,
             is_over: false,
             may_come_again: false,
+            left_open: None,
             has_arrived: false,
             was_marked: false,
         }
@@ -72,13 +79,13 @@ impl Event {
 pub(super) struct Sent {
     pub(super) number: u64,
     is_late: bool,
-    site: Option<usize>,
+    pub(super) site: Option<usize>,
 }
 
 impl Sent {
-    /// `None` when it is a health probe.
+    /// `None` when it is a health probe or the self-test.
     pub(super) fn read(request: &Request<Bytes>) -> Option<Self> {
-        if request.method() != Method::POST {
+        if request.method() != Method::POST || is_self_test(request) {
             return None;
         }
         let body: Value = serde_json::from_slice(request.body()).unwrap();
@@ -90,11 +97,18 @@ impl Sent {
     }
 }
 
+/// Whether a request is an event with a name that is too long, which counts nowhere.
+pub(super) fn is_self_test(request: &Request<Bytes>) -> bool {
+    let body: Value = serde_json::from_slice(request.body()).unwrap_or_default();
+    body["name"].as_str().is_some_and(|name| name.len() > 120)
+}
+
 /// What is known of the relay, and what it did wrong.
 #[derive(Debug)]
 pub(super) struct Watch {
     pub(super) clock: Clock,
     pub(super) traffic: Weak<Traffic>,
+    pub(super) sites: Weak<Sites>,
     pub(super) events: BTreeMap<u64, Event>,
     pub(super) is_off: [bool; SITES.len()],
     pub(super) has_health_probe: bool,
@@ -103,6 +117,10 @@ pub(super) struct Watch {
     /// Plausible asked for a rest until then.
     leave_alone_until: Option<Instant>,
     pub(super) broken: Option<String>,
+    /// Events sent since the other end answers 200, or since the relay last started.
+    pub(super) into_the_unclear: usize,
+    /// Events that the relay may have given up as dropped.
+    pub(super) may_be_dropped: u64,
 }
 
 impl Watch {
@@ -110,6 +128,9 @@ impl Watch {
         Self {
             clock,
             traffic: Weak::new(),
+            sites: Weak::new(),
+            into_the_unclear: 0,
+            may_be_dropped: 0,
             events: BTreeMap::new(),
             is_off: [false; SITES.len()],
             has_health_probe,
@@ -153,15 +174,39 @@ impl Watch {
         let open = earlier.filter(|event| event.visitor == visitor && !event.is_over && !event.is_purged);
         // One that is just too old is settled, and perhaps not noted yet.
         let open = open.filter(|event| !event.is_too_old(now));
+        let is_unsure = |event: &&Event| event.left_open.is_some_and(|at| at.elapsed() < UNSURE_FOR);
+        let open = open.filter(|event| !is_unsure(event));
         open.filter_map(|event| event.seq).collect()
     }
 
+    /// Plausible drops an event, and the relay will know it in a moment: it gives the event up while its site is
+    /// accepted, and holds it otherwise.
+    pub(super) fn drop(&mut self, sent: Sent) {
+        let Some(event) = self.events.get_mut(&sent.number) else {
+            return;
+        };
+        event.may_come_again = true;
+        let shown = self
+            .sites
+            .upgrade()
+            .and_then(|sites| sites.shown(SITES[event.site]));
+        let record = shown.map(|shown| shown.record).unwrap_or_default();
+        if record.standing() != Standing::Accepting {
+            return;
+        }
+        event.left_open = Some(Instant::now());
+        let is_last = record.drops + 1 >= DROPS_MAX;
+        event.is_over |= event.is_engagement || !is_last;
+        // Those that are answered in this moment may count as well, one of them in place of this.
+        self.may_be_dropped += 1;
+    }
+
     /// A request arrives. `waits` says whether an earlier event of the same visitor waits and is not parked.
-    pub(super) fn arrive(&mut self, sent: Option<Sent>, waits: bool) {
+    pub(super) fn arrive(&mut self, sent: Option<Sent>, is_self_test: bool, waits: bool) {
         self.requests += 1;
         self.under_way += 1;
         let wrong = match sent {
-            None => self.wrong_with_probe(),
+            None => self.wrong_with_probe(is_self_test),
             Some(sent) => self.wrong_with_event(sent, waits),
         };
         let wrong = wrong.or_else(|| self.wrong_with_request());
@@ -179,8 +224,8 @@ impl Watch {
         }
     }
 
-    fn wrong_with_probe(&self) -> Option<String> {
-        if !self.has_health_probe {
+    fn wrong_with_probe(&self, is_self_test: bool) -> Option<String> {
+        if !is_self_test && !self.has_health_probe {
             return Some("a probe, though none is configured".into());
         }
         (self.is_off == [true; SITES.len()]).then(|| "a probe while all switches are off".into())
@@ -228,7 +273,7 @@ fn what_plausible_must_never_see_is_told() {
             site: Some(0),
         };
         change(&mut watch, &mut sent);
-        watch.arrive(Some(sent), false);
+        watch.arrive(Some(sent), false, false);
         let told = watch.broken.as_deref();
         let is_as_wanted = match (told, want) {
             (Some(told), Some(want)) => told.contains(want),
@@ -317,13 +362,15 @@ fn what_plausible_must_never_see_is_told() {
         Some("before Retry-After"),
     );
 
-    let probe = |is_off, has_health_probe, want: bool| {
+    let probe = |is_off, has_health_probe, is_self_test: bool, want: bool| {
         let mut watch = Watch::new(Clock::standing_at(Moment(0)), has_health_probe);
         watch.is_off = is_off;
-        watch.arrive(None, false);
+        watch.arrive(None, is_self_test, false);
         assert_eq!(watch.broken.is_none(), want, "{is_off:?} {has_health_probe}");
     };
-    probe([true, false], true, true);
-    probe([true, true], true, false);
-    probe([false, false], false, false);
+    probe([true, false], true, false, true);
+    probe([true, true], true, false, false);
+    probe([false, false], false, false, false);
+    probe([false, false], false, true, true);
+    probe([true, true], false, true, false);
 }

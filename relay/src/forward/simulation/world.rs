@@ -5,6 +5,7 @@ use super::script::{CONCURRENCY, Health, Mood, Script, Setup, random};
 use super::watch::{Event, SITES, Watch};
 use crate::clock::{Clock, Moment};
 use crate::config::Config;
+use crate::forward::sites::Sites;
 use crate::forward::{Forwarder, breaker};
 use crate::guard::Scrubbed;
 use crate::metrics::Metrics;
@@ -142,17 +143,20 @@ impl World {
         // Off that could not be recorded lasts as long as its relay.
         let is_off = SITES.map(|site| !switches.site(site).unwrap().is_on());
         self.script.watch(|watch| watch.is_off = is_off);
+        let sites = Sites::open(config, &self.store, &metrics, random).await.unwrap();
+        let sites = Arc::new(sites);
         let forwarder = Forwarder::new(
             config,
             self.script.clone(),
             spool.clone(),
             switches.clone(),
+            Arc::clone(&sites),
             Arc::clone(&metrics),
             clock,
             random,
         );
         let forwarder = Arc::new(forwarder.unwrap());
-        self.script.begin(&forwarder.traffic());
+        self.script.begin(&forwarder.traffic(), &sites);
         let stop = CancellationToken::new();
         self.relay = Some(Running {
             metrics,
@@ -207,6 +211,7 @@ impl World {
                 self.append(visitor, false).await;
             }
             Op::Plausible(mood) => self.script.set(mood),
+            Op::Know(site, knows) => self.script.know(site, knows),
             Op::Wait(seconds) => self.wait(Duration::from_secs(seconds.into())).await,
             Op::Turn(site, on) => self.turn(site, on).await,
             Op::Disk { takes } => self.set_disk(takes).await,
@@ -350,6 +355,13 @@ impl World {
         self.next += 1;
     }
 
+    /// How many events were given up because Plausible dropped them.
+    pub(super) fn dropped(&self) -> u64 {
+        let before = self.ended.get(&("rejected", "plausible_dropped"));
+        let now = self.relay().metrics.ledger.counts();
+        before.copied().unwrap_or(0) + now.ended(Outcome::DroppedByPlausible)
+    }
+
     /// How many events wait.
     pub(super) fn waiting(&self) -> u64 {
         self.relay().metrics.ledger.counts().spooled
@@ -368,6 +380,7 @@ impl World {
     pub(super) async fn end(mut self) -> Result<(), TestCaseError> {
         self.script.set(Mood::Well);
         self.script.heal();
+        (0..SITES.len()).for_each(|site| self.script.know(site, true));
         self.set_disk(true).await;
         let rested = tokio::time::Instant::now() + REST_MAX;
         // What is under way comes back first, and may bring a Retry-After.
@@ -394,6 +407,14 @@ impl World {
                 .filter(|event| !event.is_taken && !event.is_purged);
             missing.count() as u64
         });
+        let dropped = self.ended[&("rejected", "plausible_dropped")];
+        let may_be_dropped = self.script.watch(|watch| watch.may_be_dropped);
+        prop_assert!(
+            dropped <= may_be_dropped,
+            "{} of {} dropped",
+            dropped,
+            may_be_dropped
+        );
         let counted = ended("expired") + ended("rejected");
         prop_assert!(missing <= counted, "{} missing, {} counted", missing, counted);
         // Each event on the books ended exactly once.

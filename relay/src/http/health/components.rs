@@ -3,9 +3,11 @@
 use super::{Component, Status};
 use crate::app::App;
 use crate::clock::Moment;
+use crate::forward::sites::words::Words;
 use crate::forward::{Reach, breaker};
 use crate::switch::Kept;
 use relay_event::Outcome;
+use serde::Serialize;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
@@ -95,11 +97,33 @@ fn with_reason(mut details: Value, reason: Option<&'static str>) -> Value {
     details
 }
 
+/// A site that is on, as Plausible takes its events.
+#[derive(Serialize)]
+struct Site {
+    #[serde(skip)]
+    is_held: bool,
+    #[serde(flatten)]
+    words: Words,
+}
+
+/// The sites that are on. Nothing leaves for the others.
+fn sites(app: &App) -> BTreeMap<String, Site> {
+    let on = app.switches.sites().filter(|site| site.is_on());
+    let shown = on.map(|site| {
+        let shown = app.sites.shown(&site.domain).unwrap_or_default();
+        let is_held = shown.record.standing().is_refused();
+        let words = Words::of(&site.domain, &shown, true);
+        (site.domain.clone(), Site { is_held, words })
+    });
+    shown.collect()
+}
+
 /// How delivery stands. Nothing is asked of Plausible for this.
 fn plausible(app: &App) -> Component {
     let standing = app.traffic.standing();
     let counts = app.metrics.ledger.counts();
     let mismatch = app.traffic.mismatch();
+    let sites = sites(app);
     let (status, why) = match (standing.reach, standing.breaker) {
         (Reach::Up | Reach::Unknown, _) if mismatch.is_some() => (
             Status::OutOfService,
@@ -109,6 +133,18 @@ fn plausible(app: &App) -> Component {
             Status::OutOfService,
             "the answers are not Plausible's: check `upstream.url`",
         ),
+        (Reach::Unclear, _) => (
+            Status::OutOfService,
+            "an event was answered with a 2xx that is not Plausible's 202: it may have been counted and is not repeated; nothing more is sent until the self-test is answered as Plausible answers it; check `upstream.url`",
+        ),
+        (Reach::Up | Reach::Unknown, breaker::State::Closed | breaker::State::HalfOpen)
+            if sites.values().any(|site| site.is_held) =>
+        {
+            (
+                Status::OutOfService,
+                "Plausible answers, and drops the events of a site: `sites` names it; its events wait in the spool",
+            )
+        }
         (Reach::Unknown, breaker::State::HalfOpen) => (
             Status::Unknown,
             "what waited is sent once Plausible has answered that it is well",
@@ -143,6 +179,7 @@ fn plausible(app: &App) -> Component {
             "delivered": counts.ended(Outcome::Delivered),
             "droppedByPlausible": counts.ended(Outcome::DroppedByPlausible),
             "selfTest": app.traffic.self_test(),
+            "sites": sites,
         }),
     }
 }

@@ -1,0 +1,198 @@
+//! Whether Plausible takes a site's events, learned from its answers.
+//!
+//! Plausible answers 202 to an event of a site that it does not know, and drops the event; it says so in
+//! `x-plausible-dropped` (contract c.2). A site whose events were never accepted, or were dropped
+//! [`DROPS_MAX`] times in a row, is *held*: its events stay in the spool, and one event at a time probes whether
+//! Plausible takes them now, with growing waits. A state machine without clock, randomness or IO.
+
+use super::backoff;
+use crate::clock::Moment;
+use std::time::Duration;
+
+/// Drops in a row from which on a site's events are held. Single drops are normal: a bot, a shielded page, a
+/// referrer on the spam list. One visit to a shielded page has a few events; with more drops than that and no
+/// acceptance in between, the site itself is suspected: removed, renamed, unpaid. Fewer than this many events are
+/// lost before that is noticed, and a wrong suspicion costs a second: the next accepted probe ends it.
+pub const DROPS_MAX: u32 = 8;
+/// How much later than an untried event an event asks to probe, for each probe it was dropped in: so that another
+/// visitor's event goes first, and one visitor whose events are all dropped does not hold the others.
+const TRIED_PENALTY: Duration = Duration::from_millis(50);
+/// From here on more probes make no difference to the order.
+pub(super) const PENALTIES_MAX: u32 = 10;
+
+/// What is known of a site and survives a restart.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Record {
+    /// When Plausible accepted an event for the first time.
+    pub first_accepted: Option<Moment>,
+    /// When it last did.
+    pub last_accepted: Option<Moment>,
+    /// Drops since then, up to [`DROPS_MAX`].
+    pub drops: u32,
+}
+
+/// How a site stands with Plausible.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// Plausible never accepted an event, and never dropped one: nothing was observed.
+    Untested,
+    /// Plausible dropped every event so far. Events are held.
+    NeverAccepted,
+    /// Plausible accepts events.
+    Accepting,
+    /// Plausible accepted events, and then dropped [`DROPS_MAX`] in a row. Events are held.
+    Dropping,
+}
+
+impl Standing {
+    /// Whether Plausible was seen to drop the site's events, so that they wait.
+    pub fn is_refused(self) -> bool {
+        matches!(self, Self::NeverAccepted | Self::Dropping)
+    }
+
+    /// Its name in health and status.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Untested => "not checked",
+            Self::NeverAccepted => "never",
+            Self::Accepting => "yes",
+            Self::Dropping => "no longer",
+        }
+    }
+}
+
+impl Record {
+    /// How a site with this record stands.
+    pub fn standing(&self) -> Standing {
+        match (self.first_accepted, self.drops) {
+            (None, 0) => Standing::Untested,
+            (None, _) => Standing::NeverAccepted,
+            (Some(_), drops) if drops >= DROPS_MAX => Standing::Dropping,
+            (Some(_), _) => Standing::Accepting,
+        }
+    }
+}
+
+/// The answer to "may this event be sent?".
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Leave {
+    /// Yes: the site's events are accepted.
+    Go,
+    /// Yes, as the one probe. To be reported or given back.
+    Probe,
+    /// Not before this time.
+    At(Duration),
+    /// Not before the probe under way has come back.
+    Later,
+}
+
+/// What becomes of an event that Plausible dropped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dropped {
+    /// It is settled as rejected: the site's other events are accepted.
+    Settle,
+    /// It stays in the spool: the site is held.
+    Hold,
+}
+
+/// One site.
+#[derive(Debug)]
+pub struct Acceptance {
+    record: Record,
+    /// Probes that were dropped since the hold began, or since the last [`Acceptance::hurry`].
+    probes: u32,
+    /// When the next probe may go.
+    due: Duration,
+    is_probing: bool,
+}
+
+impl Acceptance {
+    /// With what an earlier relay learned.
+    pub fn new(record: Record) -> Self {
+        Self {
+            record,
+            probes: 0,
+            due: Duration::ZERO,
+            is_probing: false,
+        }
+    }
+
+    /// What is known.
+    pub fn record(&self) -> Record {
+        self.record
+    }
+
+    /// How the site stands.
+    pub fn standing(&self) -> Standing {
+        self.record.standing()
+    }
+
+    /// Whether events are held.
+    pub fn is_held(&self) -> bool {
+        self.standing() != Standing::Accepting
+    }
+
+    /// Whether an event may be sent that was dropped in so many probes before. A probe is not taken yet.
+    pub fn look(&self, probes: u32, now: Duration) -> Leave {
+        let due = self.due + TRIED_PENALTY * probes.min(PENALTIES_MAX);
+        match () {
+            () if !self.is_held() => Leave::Go,
+            () if self.is_probing => Leave::Later,
+            () if now < due => Leave::At(due),
+            () => Leave::Probe,
+        }
+    }
+
+    /// The same, and the probe is the caller's.
+    pub fn ask(&mut self, probes: u32, now: Duration) -> Leave {
+        let leave = self.look(probes, now);
+        self.is_probing |= leave == Leave::Probe;
+        leave
+    }
+
+    /// Takes back a probe, whatever came of it.
+    pub fn give_back(&mut self) {
+        self.is_probing = false;
+    }
+
+    /// Plausible accepted an event. Returns whether that ended a hold.
+    pub fn accepted(&mut self, at: Moment) -> bool {
+        let was_held = self.is_held();
+        self.record = Record {
+            first_accepted: self.record.first_accepted.or(Some(at)),
+            last_accepted: Some(at),
+            drops: 0,
+        };
+        self.probes = 0;
+        was_held
+    }
+
+    /// Plausible dropped an event. A dropped engagement says nothing about the site, because Plausible drops each
+    /// one whose session has ended. `random` is for the jitter of the wait.
+    pub fn dropped(&mut self, is_engagement: bool, now: Duration, random: u32) -> Dropped {
+        let was_held = self.is_held();
+        if is_engagement && !was_held {
+            return Dropped::Settle;
+        }
+        if !is_engagement {
+            self.record.drops = (self.record.drops + 1).min(DROPS_MAX);
+        }
+        if !self.is_held() {
+            return Dropped::Settle;
+        }
+        if self.is_probing || !was_held {
+            self.probes = self.probes.saturating_add(1);
+            self.due = now + backoff::wait(self.probes, None, random);
+        }
+        Dropped::Hold
+    }
+
+    /// Lets the next probe go at once: the switch was turned on, so the operator has just looked after the site.
+    pub fn hurry(&mut self) {
+        self.probes = 0;
+        self.due = Duration::ZERO;
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,187 @@
+//! What a site's answers lead to, as rows.
+
+use super::*;
+
+const NOW: Duration = Duration::from_secs(100);
+const AT: Moment = Moment(1_800_000_000_000);
+
+/// One answer of Plausible.
+#[derive(Clone, Copy, Debug)]
+enum Answer {
+    Accepted,
+    Dropped,
+    DroppedEngagement,
+}
+use Answer::{Accepted, Dropped as Drop, DroppedEngagement};
+
+/// Gives the answers one after the other, and counts the events that were destroyed.
+fn answered(acceptance: &mut Acceptance, answers: &[Answer]) -> usize {
+    let mut destroyed = 0;
+    for answer in answers {
+        let is_engagement = match answer {
+            Accepted => {
+                acceptance.accepted(AT);
+                continue;
+            }
+            Drop => false,
+            DroppedEngagement => true,
+        };
+        if acceptance.dropped(is_engagement, NOW, u32::MAX) == Dropped::Settle {
+            destroyed += 1;
+        }
+    }
+    destroyed
+}
+
+#[test]
+fn drops_are_settled_while_a_site_is_accepted_and_held_otherwise() {
+    let max = DROPS_MAX as usize;
+    let check = |what: &str, answers: &[&[Answer]], want: Standing, want_destroyed: usize| {
+        let mut acceptance = Acceptance::new(Record::default());
+        let destroyed = answered(&mut acceptance, &answers.concat());
+        assert_eq!(
+            (acceptance.standing(), destroyed),
+            (want, want_destroyed),
+            "{what}"
+        );
+    };
+    let drops = |count: usize| vec![Drop; count];
+    let engagements = |count: usize| vec![DroppedEngagement; count];
+    check("nothing was sent", &[], Standing::Untested, 0);
+    check("one is dropped", &[&drops(1)], Standing::NeverAccepted, 0);
+    check(
+        "all are dropped, and none is destroyed",
+        &[&drops(50)],
+        Standing::NeverAccepted,
+        0,
+    );
+    check(
+        "an engagement alone says nothing, and is not destroyed either",
+        &[&engagements(9)],
+        Standing::Untested,
+        0,
+    );
+    check("one is accepted", &[&[Accepted]], Standing::Accepting, 0);
+    check(
+        "it is added at last",
+        &[&drops(9), &[Accepted]],
+        Standing::Accepting,
+        0,
+    );
+    check(
+        "single drops are normal",
+        &[&[Accepted], &drops(max - 1)],
+        Standing::Accepting,
+        max - 1,
+    );
+    check(
+        "an acceptance ends a run",
+        &[&[Accepted], &drops(max - 1), &[Accepted], &drops(max - 1)],
+        Standing::Accepting,
+        2 * (max - 1),
+    );
+    check(
+        "a run destroys fewer than its length, however long it goes on",
+        &[&[Accepted], &drops(50)],
+        Standing::Dropping,
+        max - 1,
+    );
+    check(
+        "dropped engagements make no run",
+        &[&[Accepted], &engagements(50)],
+        Standing::Accepting,
+        50,
+    );
+    check(
+        "nor do they break one",
+        &[&[Accepted], &drops(max - 1), &engagements(2), &drops(1)],
+        Standing::Dropping,
+        max + 1,
+    );
+    check(
+        "a run is over with the next acceptance",
+        &[&[Accepted], &drops(50), &[Accepted]],
+        Standing::Accepting,
+        max - 1,
+    );
+}
+
+#[test]
+fn a_restart_goes_on_where_the_run_stood() {
+    let mut before = Acceptance::new(Record::default());
+    let run = [&[Accepted][..], &[Drop; DROPS_MAX as usize - 1]].concat();
+    answered(&mut before, &run);
+    let mut after = Acceptance::new(before.record());
+    assert_eq!(answered(&mut after, &[Drop]), 0, "the run goes on");
+    assert_eq!(after.standing(), Standing::Dropping);
+    let again = Acceptance::new(after.record());
+    assert_eq!(again.standing(), Standing::Dropping);
+    assert_eq!(
+        again.look(0, Duration::ZERO),
+        Leave::Probe,
+        "a start probes at once"
+    );
+}
+
+#[test]
+fn one_probe_goes_at_a_time_with_growing_waits_and_the_least_tried_first() {
+    let mut site = Acceptance::new(Record::default());
+    assert_eq!(site.ask(0, NOW), Leave::Probe);
+    assert_eq!(site.ask(0, NOW), Leave::Later, "one at a time");
+    let mut now = NOW;
+    for seconds in [1, 2, 4, 8, 16, 32, 60, 60] {
+        site.dropped(false, now, u32::MAX);
+        site.give_back();
+        let due = now + Duration::from_secs(seconds);
+        assert_eq!(site.look(0, now), Leave::At(due));
+        assert_eq!(site.look(1, due), Leave::At(due + TRIED_PENALTY), "tried before");
+        assert_eq!(site.look(0, due), Leave::Probe, "never tried");
+        now = due + TRIED_PENALTY * PENALTIES_MAX;
+        assert_eq!(site.ask(u32::MAX, now), Leave::Probe, "whatever it was tried");
+    }
+    site.give_back();
+    assert_eq!(
+        site.look(u32::MAX, now),
+        Leave::Probe,
+        "given back without a verdict"
+    );
+    site.dropped(false, now, u32::MAX);
+    site.hurry();
+    assert_eq!(
+        site.look(0, now),
+        Leave::Probe,
+        "the operator has looked after it"
+    );
+    assert!(site.accepted(AT), "the hold is over");
+    assert!(!site.accepted(AT));
+    assert_eq!(site.ask(u32::MAX, now), Leave::Go);
+}
+
+#[test]
+fn an_answer_to_what_was_under_way_when_the_hold_began_does_not_lengthen_the_wait() {
+    let mut site = Acceptance::new(Record::default());
+    answered(
+        &mut site,
+        &[&[Accepted][..], &[Drop; DROPS_MAX as usize]].concat(),
+    );
+    let Leave::At(due) = site.look(0, NOW) else {
+        panic!("it waits")
+    };
+    assert_eq!(site.dropped(false, NOW * 2, u32::MAX), Dropped::Hold);
+    assert_eq!(site.look(0, NOW), Leave::At(due));
+}
+
+#[test]
+fn the_first_and_the_last_acceptance_are_known() {
+    let mut site = Acceptance::new(Record::default());
+    for at in [1, 5, 3] {
+        site.accepted(Moment(at));
+    }
+    site.dropped(false, NOW, 0);
+    let want = Record {
+        first_accepted: Some(Moment(1)),
+        last_accepted: Some(Moment(3)),
+        drops: 1,
+    };
+    assert_eq!(site.record(), want);
+}

@@ -1,0 +1,120 @@
+//! Whether what answers is Plausible, asked with the self-test's event, which counts nowhere: for a breaker that
+//! found something else there.
+
+use super::question;
+use crate::clock::Clock;
+use crate::config::Upstream;
+use crate::forward::breaker::Sign;
+use crate::forward::identify::{Answer, identify};
+use crate::forward::plausible::{self, Requests};
+use crate::forward::transport::{Cause, Connection};
+
+/// Asks, and reads the answer as a sign for the breaker, with the cause of a bad one.
+pub(in crate::forward) async fn recognise(
+    connection: &mut impl Connection,
+    requests: &Requests,
+    upstream: &Upstream,
+    site: &str,
+    clock: &Clock,
+) -> (Sign, Option<Cause>) {
+    let mut answer = connection.send(question(requests, upstream, site, true)).await;
+    if answer
+        .as_ref()
+        .is_ok_and(|answer| matches!(identify(answer), Answer::SeesAddress { .. }))
+    {
+        // Plausible Cloud answers so, and so does what only echoes a request.
+        answer = connection.send(question(requests, upstream, site, false)).await;
+    }
+    let answer = match answer {
+        Err(cause) => return (Sign::Ill(None), Some(cause)),
+        Ok(answer) => answer,
+    };
+    let asked = plausible::retry_after(answer.headers(), clock.now());
+    let sign = match identify(&answer) {
+        // What takes anything with a 202, as a stand-in does, takes events so, too.
+        Answer::Refused(_) | Answer::TakesAnything => Sign::Well,
+        Answer::Unwell(_) => Sign::Ill(asked),
+        Answer::SeesAddress { .. } | Answer::OtherJson(_) | Answer::Other(_) => Sign::Foreign(asked),
+    };
+    let cause = match sign {
+        Sign::Well => None,
+        _ => Cause::of_answer(&upstream.url, &answer),
+    };
+    (sign, cause)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Moment;
+    use crate::config::Config;
+    use axum::http::{Request, Response};
+    use bytes::Bytes;
+    use std::collections::VecDeque;
+    use std::time::Duration;
+
+    /// Answers what is queued.
+    struct Script(VecDeque<Result<Response<Bytes>, Cause>>, usize);
+
+    impl Connection for Script {
+        async fn send(&mut self, _: Request<Bytes>) -> Result<Response<Bytes>, Cause> {
+            self.1 += 1;
+            self.0.pop_front().unwrap()
+        }
+
+        fn tidy(&mut self) -> Option<Duration> {
+            None
+        }
+    }
+
+    #[tokio::test]
+    async fn only_what_answers_as_plausible_does_is_recognised() {
+        let text = "[upstream]\nurl = \"http://127.0.0.1:9\"\n[[site]]\ndomain = \"a.example\"\n";
+        let config = Config::parse("relay.toml", text, std::path::Path::new(""), &|_| None).unwrap();
+        let (requests, clock) = (
+            Requests::new(&config.upstream).unwrap(),
+            Clock::standing_at(Moment(0)),
+        );
+        let check = async |what: &str, answers: &[(u16, &'static str)], want: Sign| {
+            let answer = |(status, body): &(u16, &'static str)| {
+                let answer = Response::builder().status(*status);
+                Ok(answer
+                    .header("retry-after", "7")
+                    .body(Bytes::from_static(body.as_bytes()))
+                    .unwrap())
+            };
+            let mut script = Script(answers.iter().map(answer).collect(), 0);
+            let (sign, _) = recognise(&mut script, &requests, &config.upstream, "a.example", &clock).await;
+            assert_eq!((sign, script.1), (want, answers.len()), "{what}");
+        };
+        let asked = Some(Duration::from_secs(7));
+        let (ill, foreign) = (Sign::Ill(asked), Sign::Foreign(asked));
+        let errors = r#"{"errors":{"event_name":["should be at most 120 character(s)"]}}"#;
+        let address = r#"{"ip":"2001:db8::5e1f:7e57"}"#;
+        check("Plausible", &[(400, errors)], Sign::Well).await;
+        check("Vince", &[(400, r#"{"error":"invalid"}"#)], Sign::Well).await;
+        check("Plausible Cloud", &[(200, address), (400, errors)], Sign::Well).await;
+        check("a stand-in", &[(202, "ok")], Sign::Well).await;
+        check("an echo", &[(200, address), (200, address)], foreign).await;
+        check("a worker", &[(200, "")], foreign).await;
+        check("a JSON API", &[(200, r#"{"ok":true}"#)], foreign).await;
+        check("a login page", &[(200, "<html>")], foreign).await;
+        check("no content", &[(204, "")], foreign).await;
+        check(
+            "another JSON API",
+            &[(400, r#"{"message":"bad request"}"#)],
+            foreign,
+        )
+        .await;
+        check("a firewall", &[(400, "<h1>Bad Request</h1>")], foreign).await;
+        check("a small proxy", &[(413, "{}")], foreign).await;
+        check("a redirect", &[(302, "")], foreign).await;
+        check("a login", &[(401, "{}")], foreign).await;
+        check("another path", &[(404, "{}")], foreign).await;
+        check("one that is not well", &[(503, "")], ill).await;
+        check("one that is busy", &[(429, "")], ill).await;
+        let mut nobody = Script(VecDeque::from([Err(Cause::Refused)]), 0);
+        let (sign, _) = recognise(&mut nobody, &requests, &config.upstream, "a.example", &clock).await;
+        assert_eq!(sign, Sign::Ill(None));
+    }
+}

@@ -1,0 +1,344 @@
+//! Which sites Plausible accepts events of, for all lanes: asked before each event, kept in the database, logged
+//! and measured. The rules are in [`acceptance`](super::acceptance).
+
+pub mod record;
+pub mod words;
+
+use super::acceptance::{Acceptance, DROPS_MAX, Dropped, Leave, Record, Standing};
+use crate::clock::Moment;
+use crate::config::{Config, SiteConfig};
+use crate::metrics::Metrics;
+use crate::metrics::site::SiteGauges;
+use crate::store::{Store, StoreError};
+use record::SiteRecord;
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio::sync::watch;
+use tokio::time::Instant;
+
+/// How often a site's hold is logged at most, so that one that comes and goes does not fill the log.
+const LOG_EVERY: Duration = Duration::from_secs(60);
+/// How far the recorded time of the last acceptance may lag behind, in milliseconds: recording each would cost
+/// every transaction a page more. A crash makes it look this much older.
+const RECORD_EVERY_MS: u64 = 10_000;
+
+/// What is known of all configured sites.
+#[derive(Debug)]
+pub struct Sites {
+    by_domain: BTreeMap<String, Entry>,
+    /// Where events go: what one Plausible accepts says nothing about another.
+    upstream: String,
+    store: Store,
+    started: Instant,
+    changed: watch::Sender<()>,
+    has_unwritten: AtomicBool,
+    /// For jitter.
+    random: fn() -> u32,
+}
+
+#[derive(Debug)]
+struct Entry {
+    /// Events are accepted: the usual case, seen without the lock.
+    is_open: AtomicBool,
+    state: Mutex<State>,
+    gauges: SiteGauges,
+}
+
+#[derive(Debug)]
+struct State {
+    acceptance: Acceptance,
+    /// What the database has.
+    written: Record,
+    /// Whether a hold was logged last, and when.
+    logged: Option<(bool, Instant)>,
+}
+
+/// A site as status, health and commands show it.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Shown {
+    /// What is known of it.
+    pub record: Record,
+    /// Events that lanes passed over because the site is held.
+    pub held: u64,
+}
+
+/// The answer to a lane that wants to send an event.
+#[derive(Debug)]
+pub(super) enum Asked<'s> {
+    /// The site is accepted.
+    Go,
+    /// This event is the probe.
+    Probe(#[expect(dead_code, reason = "held until the probe has come back")] Probe<'s>),
+    /// The site is held, and this event with it.
+    Held,
+}
+
+/// The one probe of a site, until it has come back.
+#[derive(Debug)]
+pub(super) struct Probe<'s>(&'s Sites, &'s Entry);
+
+impl Drop for Probe<'_> {
+    fn drop(&mut self) {
+        self.1.lock().acceptance.give_back();
+        self.0.changed.send_replace(());
+    }
+}
+
+impl Entry {
+    fn new(record: Record, gauges: SiteGauges) -> Self {
+        let acceptance = Acceptance::new(record);
+        let entry = Self {
+            is_open: AtomicBool::new(!acceptance.is_held()),
+            state: Mutex::new(State {
+                acceptance,
+                written: record,
+                logged: None,
+            }),
+            gauges,
+        };
+        entry.show(&record);
+        entry
+    }
+
+    /// Plain values, which a panic elsewhere leaves usable.
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn show(&self, record: &Record) {
+        let is_accepting = record.standing() == Standing::Accepting;
+        self.gauges.accepting.set(i64::from(is_accepting));
+        let last = record.last_accepted.map_or(0, |at| at.0 / 1000);
+        self.gauges.last_accepted.set(last);
+    }
+}
+
+impl Sites {
+    /// With what earlier relays recorded about this upstream.
+    ///
+    /// # Errors
+    /// When the database cannot be read.
+    pub async fn open(
+        config: &Config,
+        store: &Store,
+        metrics: &Metrics,
+        random: fn() -> u32,
+    ) -> Result<Self, StoreError> {
+        let upstream = config.upstream.url.clone();
+        let known = store.run(move |db| record::read_all(db, &upstream)).await?;
+        let entry = |site: &SiteConfig| {
+            let record = known.get(&site.domain).copied().unwrap_or_default();
+            let entry = Entry::new(record, metrics.sites.of(&site.domain));
+            (site.domain.clone(), entry)
+        };
+        Ok(Self {
+            by_domain: config.sites.iter().map(entry).collect(),
+            upstream: config.upstream.url.clone(),
+            store: store.clone(),
+            started: Instant::now(),
+            changed: watch::Sender::new(()),
+            has_unwritten: AtomicBool::new(false),
+            random,
+        })
+    }
+
+    /// How a configured site stands.
+    pub fn shown(&self, domain: &str) -> Option<Shown> {
+        let entry = self.by_domain.get(domain)?;
+        let record = entry.lock().acceptance.record();
+        Some(Shown {
+            record,
+            held: u64::try_from(entry.gauges.held.get()).unwrap_or(0),
+        })
+    }
+
+    /// Changes when a probe came back or a hold ended.
+    pub(super) fn changed(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
+    }
+
+    /// Whether an event may be sent that was dropped in so many probes; it is not taken for that yet.
+    pub(super) fn look(&self, domain: &str, probes: u32) -> Leave {
+        let Some(entry) = self.by_domain.get(domain) else {
+            return Leave::Later;
+        };
+        if entry.is_open.load(Ordering::Relaxed) {
+            return Leave::Go;
+        }
+        entry.lock().acceptance.look(probes, self.started.elapsed())
+    }
+
+    /// When a time that [`Sites::look`] gave comes.
+    pub(super) fn instant(&self, at: Duration) -> Instant {
+        self.started + at
+    }
+
+    /// Asks to send an event now.
+    pub(super) fn ask(&self, domain: &str, probes: u32) -> Asked<'_> {
+        let Some(entry) = self.by_domain.get(domain) else {
+            return Asked::Held;
+        };
+        if entry.is_open.load(Ordering::Relaxed) {
+            return Asked::Go;
+        }
+        let now = self.started.elapsed();
+        let leave = entry.lock().acceptance.ask(probes, now);
+        match leave {
+            Leave::Go => Asked::Go,
+            Leave::Probe => Asked::Probe(Probe(self, entry)),
+            Leave::At(_) | Leave::Later => Asked::Held,
+        }
+    }
+
+    /// Notes that Plausible accepted an event.
+    pub(super) fn accepted(&self, domain: &str, at: Moment) {
+        let Some(entry) = self.by_domain.get(domain) else {
+            return;
+        };
+        let mut state = entry.lock();
+        let ended_a_hold = state.acceptance.accepted(at);
+        self.note_change(entry, &mut state);
+        if ended_a_hold {
+            state.log_acceptance(domain);
+            drop(state);
+            self.changed.send_replace(());
+        }
+    }
+
+    /// Notes that Plausible dropped an event. Returns what becomes of it.
+    pub(super) fn dropped(&self, domain: &str, is_engagement: bool) -> Dropped {
+        let Some(entry) = self.by_domain.get(domain) else {
+            return Dropped::Hold;
+        };
+        let mut state = entry.lock();
+        let now = self.started.elapsed();
+        let dropped = state.acceptance.dropped(is_engagement, now, (self.random)());
+        self.note_change(entry, &mut state);
+        if dropped == Dropped::Hold {
+            state.log_hold(domain);
+        }
+        dropped
+    }
+
+    /// The operator has turned the site on: the next probe need not wait.
+    pub(super) fn hurry(&self, domain: &str) {
+        if let Some(entry) = self.by_domain.get(domain) {
+            entry.lock().acceptance.hurry();
+            self.changed.send_replace(());
+        }
+    }
+
+    /// A lane passes over so many more events of a held site, or fewer.
+    pub(super) fn count_held(&self, domain: &str, change: i64) {
+        if let Some(entry) = self.by_domain.get(domain) {
+            entry.gauges.held.inc_by(change);
+        }
+    }
+
+    fn note_change(&self, entry: &Entry, state: &mut State) {
+        let record = state.acceptance.record();
+        entry
+            .is_open
+            .store(!state.acceptance.is_held(), Ordering::Relaxed);
+        entry.show(&record);
+        if state.is_unwritten() {
+            self.has_unwritten.store(true, Ordering::SeqCst);
+        }
+    }
+
+    /// What the database does not have yet.
+    pub(super) fn unwritten(&self) -> Vec<SiteRecord> {
+        if !self.has_unwritten.swap(false, Ordering::SeqCst) {
+            return Vec::new();
+        }
+        let unwritten = self.by_domain.iter().filter_map(|(domain, entry)| {
+            let state = entry.lock();
+            state.is_unwritten().then(|| SiteRecord {
+                site: domain.clone(),
+                upstream: self.upstream.clone(),
+                record: state.acceptance.record(),
+            })
+        });
+        unwritten.collect()
+    }
+
+    /// Notes whether those reached the database. If not, they are unwritten again.
+    pub(super) fn note_written(&self, records: &[SiteRecord], are_written: bool) {
+        if records.is_empty() {
+            return;
+        }
+        if !are_written {
+            self.has_unwritten.store(true, Ordering::SeqCst);
+            return;
+        }
+        for record in records {
+            if let Some(entry) = self.by_domain.get(&record.site) {
+                entry.lock().written = record.record;
+            }
+        }
+    }
+
+    /// Writes what the database does not have yet, if anything. If the disk refuses, the next settled event
+    /// brings it along.
+    pub(super) async fn write(&self) {
+        let records = self.unwritten();
+        if records.is_empty() {
+            return;
+        }
+        let written = records.clone();
+        let done = self.store.run(move |db| record::write(db, &written)).await;
+        self.note_written(&records, done.is_ok());
+    }
+}
+
+impl State {
+    /// Whether the database lacks something that matters.
+    fn is_unwritten(&self) -> bool {
+        let (is, was) = (self.acceptance.record(), self.written);
+        let lag = match (is.last_accepted, was.last_accepted) {
+            (Some(is), Some(was)) => is.0.abs_diff(was.0),
+            (is, was) if is == was => 0,
+            _ => u64::MAX,
+        };
+        is.first_accepted != was.first_accepted || is.drops != was.drops || lag >= RECORD_EVERY_MS
+    }
+
+    fn is_logged(&mut self, is_held: bool) -> bool {
+        let skip = self
+            .logged
+            .is_some_and(|(was_held, at)| was_held == is_held || at.elapsed() < LOG_EVERY);
+        if !skip {
+            self.logged = Some((is_held, Instant::now()));
+        }
+        skip
+    }
+
+    fn log_hold(&mut self, site: &str) {
+        if self.is_logged(true) {
+            return;
+        }
+        let record = self.acceptance.record();
+        match record.last_accepted {
+            None => tracing::warn!(
+                site,
+                "Plausible answers 202 and drops this site's events: add the site `{site}` in Plausible under exactly this domain; events wait until Plausible accepts one"
+            ),
+            Some(last) => tracing::warn!(
+                site,
+                last_accepted = last.rfc3339(),
+                "Plausible accepted events of this site before, and dropped the last {DROPS_MAX}: check in Plausible that the site `{site}` exists under exactly this domain, that the plan is paid, and which shields it has; events wait until Plausible accepts one"
+            ),
+        }
+    }
+
+    fn log_acceptance(&mut self, site: &str) {
+        if !self.is_logged(false) {
+            tracing::info!(
+                site,
+                "Plausible accepts this site's events; what waited is delivered"
+            );
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! What the database keeps of each site: whether and when this upstream accepted its events.
+
+use crate::clock::Moment;
+use crate::forward::acceptance::{DROPS_MAX, Record};
+use rusqlite::{Connection, OptionalExtension, Row, params};
+use std::collections::BTreeMap;
+
+/// One row.
+#[derive(Clone, Debug)]
+pub(in crate::forward) struct SiteRecord {
+    pub(in crate::forward) site: String,
+    /// The `upstream.url` that it is true of.
+    pub(in crate::forward) upstream: String,
+    pub(in crate::forward) record: Record,
+}
+
+/// What is recorded about one upstream, by site. A row that cannot be understood counts as missing: then the next
+/// event of the site is sent alone, and its answer is recorded.
+pub(super) fn read_all(db: &Connection, upstream: &str) -> rusqlite::Result<BTreeMap<String, Record>> {
+    let mut all = db.prepare("SELECT first_at, last_at, drops, site FROM acceptance WHERE upstream = ?1")?;
+    let rows = all.query_map([upstream], |row| {
+        let domain: rusqlite::Result<String> = row.get(3);
+        Ok(domain.and_then(|domain| Ok((domain, understand(row)?))).ok())
+    })?;
+    let known = rows.collect::<rusqlite::Result<Vec<_>>>()?;
+    Ok(known.into_iter().flatten().collect())
+}
+
+/// What is recorded of one site, for commands that look at a data folder.
+///
+/// # Errors
+/// SQLite's.
+pub fn look(db: &Connection, upstream: &str, site: &str) -> rusqlite::Result<Record> {
+    let row = db
+        .query_row(
+            "SELECT first_at, last_at, drops FROM acceptance WHERE upstream = ?1 AND site = ?2",
+            [upstream, site],
+            |row| Ok(understand(row).ok()),
+        )
+        .optional()?;
+    Ok(row.flatten().unwrap_or_default())
+}
+
+fn understand(row: &Row<'_>) -> rusqlite::Result<Record> {
+    Ok(Record {
+        first_accepted: row.get::<_, Option<i64>>(0)?.map(Moment),
+        last_accepted: row.get::<_, Option<i64>>(1)?.map(Moment),
+        drops: row.get::<_, u32>(2)?.min(DROPS_MAX),
+    })
+}
+
+/// Writes rows. One row for each site that was ever configured and sent an event.
+pub(in crate::forward) fn write(db: &Connection, records: &[SiteRecord]) -> rusqlite::Result<()> {
+    let mut write = db.prepare_cached(
+        "INSERT INTO acceptance (site, upstream, first_at, last_at, drops) VALUES (?1, ?2, ?3, ?4, ?5)
+         ON CONFLICT (site) DO UPDATE SET upstream = ?2, first_at = ?3, last_at = ?4, drops = ?5",
+    )?;
+    for SiteRecord {
+        site,
+        upstream,
+        record,
+    } in records
+    {
+        let (first, last) = (record.first_accepted, record.last_accepted);
+        write.execute(params![
+            site,
+            upstream,
+            first.map(|at| at.0),
+            last.map(|at| at.0),
+            record.drops
+        ])?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store;
+
+    #[test]
+    fn what_one_upstream_accepts_says_nothing_about_another_and_damage_counts_as_nothing() {
+        let db = store::open_in_memory().unwrap();
+        let record = Record {
+            first_accepted: Some(Moment(1)),
+            last_accepted: Some(Moment(2)),
+            drops: 3,
+        };
+        let of = |site: &str, record| SiteRecord {
+            site: site.to_owned(),
+            upstream: "http://here".to_owned(),
+            record,
+        };
+        write(
+            &db,
+            &[of("a.example", Record::default()), of("b.example", record)],
+        )
+        .unwrap();
+        write(&db, &[of("a.example", record)]).unwrap();
+        assert_eq!(look(&db, "http://here", "a.example").unwrap(), record);
+        let known = read_all(&db, "http://here").unwrap();
+        assert_eq!(known.get("b.example"), Some(&record));
+        assert_eq!(look(&db, "http://there", "a.example").unwrap(), Record::default());
+        assert!(read_all(&db, "http://there").unwrap().is_empty());
+        // A flipped bit may have made a number too large, or negative.
+        for drops in [-1_i64, 1 << 40] {
+            db.execute(
+                "UPDATE acceptance SET drops = ?1 WHERE site = 'a.example'",
+                [drops],
+            )
+            .unwrap();
+            assert_eq!(look(&db, "http://here", "a.example").unwrap(), Record::default());
+        }
+        assert_eq!(read_all(&db, "http://here").unwrap().len(), 1);
+    }
+}

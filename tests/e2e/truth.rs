@@ -1,0 +1,172 @@
+//! What Plausible answers is not always what it did: a 202 for an event that it drops, a 200 of something that is
+//! not Plausible. Neither costs more than a few events, and everything that shows how the relay stands says so.
+
+use crate::LONG;
+use feedback_tests::{Answer, MiniPlausible, PLAN_VERSION, Post, Relay, SITE, Setup, load, within};
+use serde_json::json;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+const OTHER: &str = "shop.example.com";
+
+/// Answers as a Plausible that knows a site only from some moment on.
+fn knows(plausible: &MiniPlausible, site: &'static str) -> Arc<AtomicBool> {
+    let known = Arc::new(AtomicBool::new(false));
+    let is_known = Arc::clone(&known);
+    plausible.rule(
+        move |arrival| match arrival.body["domain"] == site && !is_known.load(Ordering::SeqCst) {
+            true => Answer::AcceptWith("x-plausible-dropped", "1"),
+            false => Answer::Accept,
+        },
+    );
+    known
+}
+
+/// Twenty events of twenty visitors.
+async fn send_twenty(relay: &Relay, first: usize) {
+    for n in first..first + 20 {
+        let post = Post::batch(&[load(n)]).from(&format!("203.0.113.{n}"));
+        assert_eq!(relay.send(&post).await.status, 202);
+    }
+}
+
+/// The numbers of the events that were accepted.
+fn accepted(plausible: &MiniPlausible) -> Vec<usize> {
+    let arrivals = plausible.arrivals().into_iter();
+    let taken = arrivals.filter(|arrival| matches!(arrival.answer, Answer::Accept));
+    let mut numbers: Vec<usize> = taken.filter_map(|arrival| arrival.n()).collect();
+    numbers.sort_unstable();
+    numbers
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_event_of_a_site_that_plausible_does_not_know_is_lost_and_all_arrive_once_it_does() {
+    let plausible = MiniPlausible::start().await;
+    let known = knows(&plausible, SITE);
+    let setup = Setup::new(&plausible.url());
+    let relay = setup.start_on().await;
+    send_twenty(&relay, 0).await;
+    within(LONG, "one is dropped, and the others are held", async || {
+        let scrape = relay.metrics().await;
+        let held = scrape.count(&format!("site_held_events{{site=\"{SITE}\"}}"));
+        (scrape.upstream("dropped") > 1 && held == 20).then_some(())
+    })
+    .await;
+    let scrape = relay.metrics().await;
+    assert_eq!(scrape.count("spool_events"), 20);
+    assert_eq!(scrape.ended("rejected", "plausible_dropped"), 0);
+    assert_eq!(scrape.count(&format!("site_accepting{{site=\"{SITE}\"}}")), 0);
+    relay.stop().await;
+
+    let relay = setup.start().await;
+    within(LONG, "a restart changes nothing", async || {
+        (relay.metrics().await.upstream("dropped") > 0).then_some(())
+    })
+    .await;
+    assert_eq!(relay.metrics().await.count("spool_events"), 20);
+    known.store(true, Ordering::SeqCst);
+    relay.drained_within(LONG * 2).await;
+    assert_eq!(accepted(&plausible), (0..20).collect::<Vec<_>>(), "each once");
+    let scrape = relay.metrics().await;
+    assert_eq!(scrape.count(&format!("site_accepting{{site=\"{SITE}\"}}")), 1);
+    assert_eq!(scrape.count(&format!("site_held_events{{site=\"{SITE}\"}}")), 0);
+    let last = scrape.count(&format!(
+        "site_last_accepted_timestamp_seconds{{site=\"{SITE}\"}}"
+    ));
+    assert!(last > 1_700_000_000, "{last}");
+    assert_eq!(relay.stop().await.endings(), ["delivered/ 20"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_site_that_is_held_holds_up_no_other_site() {
+    let plausible = MiniPlausible::start().await;
+    let known = knows(&plausible, SITE);
+    let relay = Setup::new(&plausible.url())
+        .with_site(&format!("domain = \"{OTHER}\"\norigins = [\"https://{SITE}\"]"))
+        .start_on()
+        .await;
+    relay.app().switches.turn(OTHER, true, "test").await.unwrap();
+    // Of many visitors, so that both sites' events share lanes.
+    for n in 0..20 {
+        for (site, n) in [(SITE, n), (OTHER, n + 100)] {
+            let body = json!({ "site": site, "consent": { "plan": PLAN_VERSION }, "events": [load(n)] });
+            let post = Post::batch(&[]).body(body.to_string());
+            let post = post.from(&format!("203.0.113.{}", n % 100));
+            assert_eq!(relay.send(&post).await.status, 202);
+        }
+    }
+    within(LONG, "the other site's events arrive", async || {
+        (accepted(&plausible).len() == 20).then_some(())
+    })
+    .await;
+    assert_eq!(accepted(&plausible), (100..120).collect::<Vec<_>>());
+    within(LONG, "and are booked", async || {
+        (relay.metrics().await.count("spool_events") == 20).then_some(())
+    })
+    .await;
+    known.store(true, Ordering::SeqCst);
+    relay.drained_within(LONG * 2).await;
+    assert_eq!(relay.stop().await.endings(), ["delivered/ 40"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_site_that_is_removed_after_months_loses_fewer_than_eight_events() {
+    let plausible = MiniPlausible::start().await;
+    let known = knows(&plausible, SITE);
+    known.store(true, Ordering::SeqCst);
+    let relay = Setup::new(&plausible.url()).start_on().await;
+    send_twenty(&relay, 0).await;
+    relay.drained_within(LONG).await;
+    known.store(false, Ordering::SeqCst);
+    send_twenty(&relay, 20).await;
+    within(LONG, "the drops are recognised", async || {
+        let accepting = format!("site_accepting{{site=\"{SITE}\"}}");
+        (relay.metrics().await.count(&accepting) == 0).then_some(())
+    })
+    .await;
+    known.store(true, Ordering::SeqCst);
+    relay.drained_within(LONG * 2).await;
+    let endings = relay.stop().await.endings();
+    assert_eq!(endings, ["delivered/ 33", "rejected/plausible_dropped 7"]);
+}
+
+/// A worker, a gateway, a login page: whatever answers 2xx and is not Plausible.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_answers_2xx_but_not_202_gets_one_event_and_then_only_what_counts_nowhere() {
+    for status in [200_u16, 204] {
+        let plausible = MiniPlausible::start().await;
+        plausible.rule(move |_| Answer::from(status));
+        plausible.self_test(Some(status.into()));
+        let relay = Setup::new(&plausible.url()).start_on().await;
+        relay.accept(&[load(1)]).await;
+        within(LONG, "it is answered", async || {
+            (relay.metrics().await.upstream("unclear") == 1).then_some(())
+        })
+        .await;
+        send_twenty(&relay, 2).await;
+        within(
+            LONG,
+            "the self-test is asked, and the answer is none",
+            async || {
+                let probes = "upstream_probes_total{result=\"foreign\"}";
+                (relay.metrics().await.count(probes) > 2).then_some(())
+            },
+        )
+        .await;
+        assert_eq!(plausible.numbers(), [1], "{status}");
+        let health = relay.get("/actuator/health").await;
+        assert_eq!(
+            (health.status, &health.json()["status"]),
+            (503, &"OUT_OF_SERVICE".into())
+        );
+        assert_eq!(relay.get("/actuator/health/readiness").await.status, 200);
+        plausible.self_test(None);
+        plausible.rule(|_| Answer::Accept);
+        relay.drained_within(LONG * 2).await;
+        let mut numbers = plausible.numbers();
+        numbers.sort_unstable();
+        assert_eq!(numbers, (1..22).collect::<Vec<_>>(), "each once");
+        let endings = relay.stop().await.endings();
+        assert_eq!(endings, ["delivered/ 20", "rejected/unclear 1"]);
+    }
+}
