@@ -7,6 +7,7 @@ use crate::event::Value;
 use crate::json::{Json, Object};
 use crate::plan;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, ser::SerializeStruct};
+use std::cmp::Ordering;
 
 /// An amount is below it, either way. A larger one is not read: ten digits are a phone number.
 const AMOUNT_BELOW: f64 = 1e9;
@@ -96,8 +97,8 @@ fn thousandths(amount: &Value) -> Option<i64> {
         Value::Text(_) | Value::Boolean(_) => return None,
     }
     .abs();
-    // A NaN is not below anything.
-    if !(size < AMOUNT_BELOW) {
+    // Nor is a NaN below anything.
+    if size.partial_cmp(&AMOUNT_BELOW) != Some(Ordering::Less) {
         return None;
     }
     let written = match number {

@@ -5,10 +5,10 @@
 //! the browsers' frozen strings. The text is read into known words and version numbers (`scan`), and
 //! what leaves is written from these alone, so nothing else of the original can.
 //!
-//! A bot is never turned into a browser: that would hide it. It is denied, as Plausible would drop it.
-//! An HTTP library (`curl/8.5.0`, `python-requests/2.31`, `okhttp/4.9`) is not a bot, to Plausible
-//! neither: servers and command lines send events with them, so they are taken, and no User-Agent is
-//! forwarded. So is a browser nobody knows.
+//! A bot is never turned into a browser: that would hide it. It is denied, as Plausible would drop it. An HTTP
+//! library (`curl/8.5.0`, `python-requests/2.31`, Node's bare `node`) is not a bot: servers and command lines send
+//! events with them, so they are taken, and no User-Agent is forwarded. So is a browser that no rule knows, and a
+//! program that names itself with a version. `bot` says which names are a machine's.
 
 mod bot;
 mod browser;
@@ -50,7 +50,17 @@ pub fn coarsen(agent: &str) -> UserAgent {
             .any(|key| facts.has(*key));
     // It fetches the page behind a link in a message. Its pages are read in the system's browser.
     let preview = lower.starts_with("whatsapp/");
-    if facts.bot || preview || like_a_browser && (compatible || facts.url) {
+    let disguised = if like_a_browser {
+        // Neither a system nor an engine: a browser names both, and the oldest phones have a list at least.
+        let says_more = lower
+            .split_once(' ')
+            .is_some_and(|(_, more)| !more.trim().is_empty());
+        let nothing = !facts.known && says_more && (facts.host || !lower.contains(';'));
+        compatible || facts.url || nothing
+    } else {
+        bot::is_whole(&lower) || !facts.known && bot::is_machine(&lower, facts.url)
+    };
+    if facts.bot || preview || disguised {
         return UserAgent::Bot;
     }
     let text = if like_a_browser {

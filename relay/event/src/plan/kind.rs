@@ -94,6 +94,10 @@ mod tests {
     }
 
     #[track_caller]
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "a row is easier to read without borrows"
+    )]
     fn check(kind: &PropKind, value: Value, want: Option<Value>) {
         let left = kind.canonical(&value);
         assert!(left == want, "{kind:?}: {}", spelling::text_of(&value));

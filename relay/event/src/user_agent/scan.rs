@@ -125,6 +125,10 @@ pub(super) struct Facts {
     pub(super) bot: bool,
     /// It gives the address of a page about itself, which browsers do not.
     pub(super) url: bool,
+    /// It names a host. Phones and brands may be called like one: "Q.Me", "WEB.DE".
+    pub(super) host: bool,
+    /// A word is known.
+    pub(super) known: bool,
 }
 
 impl Facts {
@@ -134,6 +138,8 @@ impl Facts {
             seen: [None; KEYS],
             bot: false,
             url: false,
+            host: false,
+            known: false,
         };
         let mut cursor = Cursor::default();
         let mut start = 0;
@@ -212,8 +218,12 @@ impl Facts {
     /// Looks for an address, and for "rv:11.0" and "ios@8.0.1", where name and version are one.
     fn unknown_name(&mut self, name: &str) {
         let Some(at) = name.bytes().position(|b| b == b':' || b == b'@') else {
+            self.host |= bot::is_host(name);
+            self.url |= name.starts_with("www.");
             return;
         };
+        // "tools:https://x.example", "www.x.example"
+        self.url |= name.ends_with("http:") || name.ends_with("https:");
         match &name[..at] {
             // Some libraries do as crawlers do, but not as a browser.
             "+http" | "+https" => {
@@ -225,6 +235,9 @@ impl Facts {
             _ => {
                 if let Some(key) = key_of(&name[..=at]) {
                     self.note(key, major(&name[at + 1..]));
+                } else if name.as_bytes()[at] == b'@' {
+                    // A mail address to complain to.
+                    self.bot |= name.as_bytes().get(at + 1).is_some_and(u8::is_ascii_alphabetic);
                 }
             }
         }
@@ -232,6 +245,7 @@ impl Facts {
 
     /// The first believable version of a word counts.
     fn note(&mut self, key: Key, major: Option<u16>) {
+        self.known = true;
         let slot = &mut self.seen[key as usize];
         if slot.is_none_or(|known| known == 0) {
             *slot = Some(major.unwrap_or(0));
