@@ -47,6 +47,7 @@ pub async fn walk(
     let entered = gate::enter(
         &batch.site,
         batch.consent,
+        batch.visitor,
         signals,
         &app.switches,
         &app.visitors,

@@ -11,7 +11,7 @@ use crate::switch::{Permit, Site, Switches};
 use crate::visitor::Visitors;
 use relay_event::address::{Address, is_same_host};
 use relay_event::user_agent::{self, UserAgent};
-use relay_event::{Consent, Event, Outcome, Plan};
+use relay_event::{Consent, DayValues, Event, Outcome, Plan};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -58,6 +58,7 @@ pub struct Admitted {
 pub async fn enter(
     site: &str,
     consent: Option<Consent>,
+    values: DayValues,
     signals: &Signals,
     switches: &Switches,
     visitors: &Visitors,
@@ -76,7 +77,14 @@ pub async fn enter(
     }
     let permit = site.permit().await.ok_or(Outcome::SwitchedOff)?;
     let consent = consented(consent, signals.privacy_signal, &site.plan)?;
-    let sender = sender(&site.domain, signals.client, &signals.user_agent, visitors, now)?;
+    let sender = sender(
+        &site.domain,
+        signals.client,
+        &signals.user_agent,
+        values,
+        visitors,
+        now,
+    )?;
     Ok(Visit {
         site: Arc::clone(site),
         permit: Arc::new(permit),
@@ -93,6 +101,7 @@ pub fn sender(
     site: &str,
     client: IpAddr,
     user_agent: &str,
+    values: DayValues,
     visitors: &Visitors,
     now: Moment,
 ) -> Result<Sender, Outcome> {
@@ -103,7 +112,7 @@ pub fn sender(
         UserAgent::Bot => return Err(Outcome::Bot),
     };
     Ok(Sender {
-        visitor: visitors.address(site, client, user_agent, now),
+        visitor: visitors.address(site, client, user_agent, values, now),
         user_agent: coarse,
     })
 }

@@ -1,12 +1,14 @@
 //! Pseudonymous visitors: an address in the documentation prefix instead of the client's own.
 //!
 //! Plausible tells visitors apart by address, agent and site (contract b.4). The relay gives it an
-//! address made by a keyed hash of the real one, the full User-Agent and the site. The key is random,
+//! address made by a keyed hash of the real one, the full User-Agent, the site and, from the module of
+//! a user who opted in, a random value of the day. The key is random,
 //! lives in memory only, is replaced at 00:00 UTC, and destroyed once nobody uses it any more; then
 //! nobody, we included, can tell whose address it was or recognise the visitor on another day.
 
 use crate::clock::{self, Moment};
 use hmac::{Hmac, KeyInit, Mac};
+use relay_event::DayValues;
 use sha2::Sha256;
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -65,19 +67,36 @@ impl Visitors {
 
     /// The address of a visitor of a site at a moment. The same for all events of a day, and of a
     /// session that runs over midnight.
-    pub fn address(&self, site: &str, client: IpAddr, user_agent: &str, now: Moment) -> Ipv6Addr {
+    ///
+    /// A browser's own values tell it apart from others of its make behind one address. They change at the browser's
+    /// midnight and the key at the relay's, in either order, so a visit that is alive under any pair of them goes on.
+    pub fn address(
+        &self,
+        site: &str,
+        client: IpAddr,
+        user_agent: &str,
+        values: DayValues,
+        now: Moment,
+    ) -> Ipv6Addr {
         let mut state = self.lock();
         state.turn_the_day(now, self.random);
-        let under = |key: &Key| pseudonym(key, site, client, user_agent);
-        let carried = state
-            .yesterday
-            .as_ref()
-            .map(under)
-            .filter(|address| state.is_live(address, now));
-        let (address, day) = match carried {
-            Some(address) => (address, state.day - 1),
-            None => (under(&state.today), state.day),
-        };
+        let under = |key: &Key, value| pseudonym(key, site, client, user_agent, value);
+        let DayValues { today, before } = values;
+        let (yesterday, day) = (state.yesterday.as_ref(), state.day);
+        // Before those of today, the pairs under which a visit that began earlier can still be alive.
+        let earlier = [
+            yesterday
+                .zip(before)
+                .map(|(key, value)| (key, Some(value), day - 1)),
+            yesterday.map(|key| (key, today, day - 1)),
+            before.map(|value| (&state.today, Some(value), day)),
+        ];
+        let carried = earlier
+            .into_iter()
+            .flatten()
+            .map(|(key, value, day)| (under(key, value), day))
+            .find(|(address, _)| state.is_live(address, now));
+        let (address, day) = carried.unwrap_or_else(|| (under(&state.today, today), day));
         state.note(address, day, now);
         address
     }
@@ -133,8 +152,9 @@ impl State {
 }
 
 /// 96 bits of a keyed hash behind 2001:db8::/32, which is reserved for documentation and so is
-/// nobody's address. The full agent goes in, so that coarsening it merges no two visitors.
-fn pseudonym(key: &Key, site: &str, client: IpAddr, user_agent: &str) -> Ipv6Addr {
+/// nobody's address. The full agent goes in, so that coarsening it merges no two visitors, and the browser's value of
+/// the day if there is one.
+fn pseudonym(key: &Key, site: &str, client: IpAddr, user_agent: &str, value: Option<[u8; 16]>) -> Ipv6Addr {
     #[expect(clippy::expect_used, reason = "HMAC takes a key of any length")]
     let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("any key length is fine");
     let client = match client.to_canonical() {
@@ -147,6 +167,9 @@ fn pseudonym(key: &Key, site: &str, client: IpAddr, user_agent: &str) -> Ipv6Add
         }
     };
     mac.update(&client);
+    // One length with and without.
+    mac.update(&[u8::from(value.is_some())]);
+    mac.update(&value.unwrap_or_default());
     // Lengths keep "ab" + "c" and "a" + "bc" apart.
     mac.update(&(site.len() as u64).to_be_bytes());
     mac.update(site.as_bytes());

@@ -43,8 +43,29 @@ async function verdict(response) {
   return [!redirected && (taken || refused) ? status : 0, retryAfter];
 }
 
-export function attach(exports, endpoint, ended) {
+// Where all tabs find the browser's value of the day; the loader removes it when the user says no.
+let shelf;
+let kept = "";
+const VALUE = /^[0-9a-f]{32}$/;
+
+// A random value of the UTC day tells this browser from others of its make behind one address. It is not kept longer
+// than its day and an hour: for that long the relay is told both, so that a visit over midnight stays one.
+export function visitor() {
+  const now = Date.now();
+  const today = Math.floor(now / 86_400_000);
+  const early = now % 86_400_000 < 3_600_000;
+  const found = attempt(() => localStorage.getItem(shelf)) ?? kept;
+  let [day, value, before] = found.split(" ");
+  if (+day !== today || !VALUE.test(value)) [value, before] = [random_id(), +day === today - 1 && value];
+  const values = early && VALUE.test(before) ? `${value} ${before}` : value;
+  kept = `${today} ${values}`;
+  if (kept !== found) attempt(() => localStorage.setItem(shelf, kept));
+  return values;
+}
+
+export function attach(exports, endpoint, site, ended) {
   session?.end();
+  shelf = `feedback-relay:${site}:today`;
   const undo = [];
   const flights = new Set();
   let timer;
@@ -59,6 +80,7 @@ export function attach(exports, endpoint, ended) {
     for (const flight of flights) flight.abort();
     for (const step of undo) attempt(step);
     attempt(() => exports.stop());
+    kept = "";
     if (reason) attempt(() => ended(reason));
   };
   const call = (name, ...args) => {

@@ -174,6 +174,11 @@ impl Client {
         self.delivery.at(now_ms);
     }
 
+    /// What tells this browser from others of its make; see [`Delivery::visitor`].
+    pub(crate) fn visitor(&mut self, values: &str) {
+        self.delivery.visitor(values);
+    }
+
     /// The timer has run out.
     pub(crate) fn wake(&mut self) -> Action {
         self.delivery.wake()

@@ -1,5 +1,6 @@
 //! When a batch is sent, sent again or given up; it does not know what is in it and touches no network.
 
+use crate::json::text;
 use crate::queue::{BATCH_EVENTS_MAX, Queue, Worth};
 
 /// From the first queued event to the request: long enough to gather what one click causes, short
@@ -64,6 +65,8 @@ struct Flight {
 pub(crate) struct Delivery {
     /// The body up to and with the bracket that opens the list of events.
     head: String,
+    /// What tells this browser from others, as members of the body, each followed by a comma.
+    visitor: String,
     queue: Queue,
     now_ms: u32,
     /// Whether the timer runs.
@@ -82,6 +85,7 @@ impl Delivery {
     pub(crate) fn new(head: String) -> Self {
         Self {
             head,
+            visitor: String::new(),
             queue: Queue::default(),
             now_ms: 0,
             armed: false,
@@ -96,6 +100,21 @@ impl Delivery {
     /// The time of what comes next, on a clock without jumps.
     pub(crate) fn at(&mut self, now_ms: u32) {
         self.now_ms = now_ms;
+    }
+
+    /// The browser's value of this day and, behind a space, of the one before; both may be missing.
+    pub(crate) fn visitor(&mut self, values: &str) {
+        self.visitor.clear();
+        for (key, value) in ["\"visitor\":", "\"visitor_before\":"]
+            .iter()
+            .zip(values.split(' '))
+        {
+            if !value.is_empty() {
+                self.visitor.push_str(key);
+                text(&mut self.visitor, value);
+                self.visitor.push(',');
+            }
+        }
     }
 
     pub(crate) fn push(&mut self, event: String, worth: Worth) {
@@ -183,7 +202,11 @@ impl Delivery {
         let flying: usize = self.flights.iter().map(|f| f.bytes).sum();
         let number = self.last.wrapping_add(1).max(1);
         let room = FLYING_BYTES_MAX.saturating_sub(flying);
-        let body = self.queue.depart(&self.head, self.events_max, room, number)?;
+        let (brace, rest) = self.head.split_at_checked(1).unwrap_or_default();
+        let mut head = String::from(brace);
+        head.push_str(&self.visitor);
+        head.push_str(rest);
+        let body = self.queue.depart(&head, self.events_max, room, number)?;
         self.last = number;
         self.flights.push(Flight {
             number,

@@ -33,7 +33,7 @@ pub fn start(
 ) -> JsValue {
     let consent = Consent::new(site, plan, categories);
     session::begin(Client::new(consent, &sys::referrer()));
-    sys::attach(exports, endpoint, ended)
+    sys::attach(exports, endpoint, site, ended)
 }
 
 /// The page is shown for the first time, or again from the back-forward cache.
@@ -78,7 +78,11 @@ pub fn rate(activity: &str, rating: f64) {
 /// The timer has run out.
 #[wasm_bindgen]
 pub fn wake() {
-    run(Client::wake);
+    let values = sys::visitor();
+    run(|client| {
+        client.visitor(&values);
+        client.wake()
+    });
 }
 
 /// The browser is online again.

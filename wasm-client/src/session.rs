@@ -39,6 +39,8 @@ pub(crate) fn run(input: impl FnOnce(&mut Client) -> Action) {
 
 /// Sends all that waits, at once, because the page may never run again.
 pub(crate) fn part() {
+    let values = sys::visitor();
+    ask(|client| client.visitor(&values));
     while let Some((flight, body)) = ask(|client| client.part().map(|body| (client.flight(), body))) {
         sys::send(flight, &body, true);
     }

@@ -6,7 +6,7 @@ use wasm_bindgen::prelude::{JsValue, wasm_bindgen};
 extern "C" {
     /// Starts listening and gives the handle for the loader. `exports` are this module's own
     /// functions; `ended` is called when the module has switched itself off.
-    pub(crate) fn attach(exports: JsValue, endpoint: &str, ended: JsValue) -> JsValue;
+    pub(crate) fn attach(exports: JsValue, endpoint: &str, site: &str, ended: JsValue) -> JsValue;
     /// Stops listening, for good.
     pub(crate) fn detach();
     /// Where the user came from, empty when unknown.
@@ -15,6 +15,8 @@ extern "C" {
     pub(crate) fn random_id() -> String;
     /// Calls `wake` after so many milliseconds, instead of any earlier such wish.
     pub(crate) fn wake_in(ms: u32);
+    /// The browser's random value of this UTC day and, in its first hour, behind a space that of the day before.
+    pub(crate) fn visitor() -> String;
     /// Milliseconds on a clock without jumps. It begins anew after 49 days.
     pub(crate) fn now() -> u32;
     /// POSTs a body and calls `answer`. `parting`: the page may never run again.

@@ -190,7 +190,10 @@ function open(): boolean {
 /** Brings what runs in line with what is wanted. */
 async function settle(): Promise<FeedbackState> {
   try {
-    const wanted = !failed && choice() === "in" && config?.enabled;
+    const agreed = choice() === "in";
+    // The module's value of the day is for users who said yes.
+    if (!agreed && storage) localStorage.removeItem(`${key}:today`);
+    const wanted = !failed && agreed && config?.enabled;
     if (!wanted) halt();
     else if (!run && performance.now() >= rest) {
       run = {};

@@ -11,6 +11,7 @@
 
 pub mod address;
 pub mod consent;
+pub mod day_values;
 pub mod detect;
 pub mod event;
 mod json;
@@ -24,6 +25,7 @@ pub mod user_agent;
 pub mod wire;
 
 pub use consent::Consent;
+pub use day_values::DayValues;
 pub use event::{Engagement, Event, EventId, Prop, Value};
 pub use outcome::Outcome;
 pub use plan::Plan;

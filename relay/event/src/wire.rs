@@ -4,6 +4,7 @@
 
 use crate::address::Address;
 use crate::consent::Consent;
+use crate::day_values::DayValues;
 use crate::event::{
     ADDRESS_BYTES_MAX, BATCH_EVENTS_MAX, ENGAGEMENT, ENGAGEMENT_MS_MAX, Engagement, Event, EventId,
     KEY_BYTES_MAX, NAME_CHARS_MAX, PROPS_MAX, Prop, SCROLL_DEPTH_UNKNOWN, VALUE_BYTES_MAX, Value,
@@ -86,6 +87,8 @@ pub struct Batch {
     pub site: String,
     /// The user's consent, when one was sent.
     pub consent: Option<Consent>,
+    /// The visitor's random values. A value of another form is none.
+    pub visitor: DayValues,
     /// The events in order, each read or refused.
     pub events: Vec<Result<Event, Malformed>>,
 }
@@ -176,9 +179,14 @@ pub fn parse_batch(body: &[u8]) -> Result<Batch, Malformed> {
         categories: consent.categories,
         in_person: true,
     });
+    let [today, before] = frame.visitor.map(|range| {
+        let text: String = part(body, range?).ok()?;
+        DayValues::parse(&text)
+    });
     Ok(Batch {
         site,
         consent,
+        visitor: DayValues { today, before },
         events,
     })
 }

@@ -19,7 +19,7 @@ use crate::visitor::Visitors;
 use anyhow::{Context, bail};
 use axum::http::{HeaderMap, HeaderName};
 use relay_event::scrub::Visible;
-use relay_event::{Event, wire};
+use relay_event::{DayValues, Event, wire};
 use serde::ser::SerializeStruct;
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
@@ -364,7 +364,14 @@ impl Scrubber {
             .unwrap_or_default();
         let client = row.client_ip.as_deref().and_then(|ip| ip.trim().parse().ok());
         let client = client.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-        gate::sender(site, client, agent, &self.visitors, self.clock.now())
+        gate::sender(
+            site,
+            client,
+            agent,
+            DayValues::default(),
+            &self.visitors,
+            self.clock.now(),
+        )
     }
 }
 

@@ -14,7 +14,7 @@ use axum::extract::{Query, Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use relay_event::wire::{self, Batch};
-use relay_event::{Consent, Malformed, Outcome};
+use relay_event::{Consent, DayValues, Malformed, Outcome};
 use serde::Deserialize;
 use serde_json::json;
 use std::net::IpAddr;
@@ -57,6 +57,7 @@ pub(super) async fn plausible(
         Ok(Batch {
             site: event.site.clone(),
             consent,
+            visitor: DayValues::default(),
             events: vec![Ok(event)],
         })
     };

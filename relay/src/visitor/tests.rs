@@ -23,8 +23,83 @@ fn of(visitors: &Visitors, client: &str, now: i64) -> Ipv6Addr {
         "panel.example.com",
         client.parse().unwrap(),
         "Agent/1",
+        DayValues::default(),
         Moment(now),
     )
+}
+
+/// The address of a browser that sends values of its day: this one, and the one before.
+fn by(visitors: &Visitors, client: &str, values: (u8, u8), now: i64) -> Ipv6Addr {
+    let value = |n: u8| (n > 0).then_some([n; 16]);
+    let values = DayValues {
+        today: value(values.0),
+        before: value(values.1),
+    };
+    let client = client.parse().unwrap();
+    visitors.address("panel.example.com", client, "Agent/1", values, Moment(now))
+}
+
+#[test]
+fn browsers_of_one_make_behind_one_address_are_told_apart_by_their_values() {
+    let v = visitors(0);
+    let office = "192.0.2.1";
+    let three: Vec<_> = (1..=3).map(|n| by(&v, office, (n, 0), 0)).collect();
+    assert!(three[0] != three[1] && three[1] != three[2] && three[0] != three[2]);
+    assert_eq!(by(&v, office, (2, 0), DAY - 1), three[1], "the same all day");
+    assert!(
+        !three.contains(&of(&v, office, 0)),
+        "a tracker without a value is another"
+    );
+    assert_eq!(by(&v, office, (0, 0), 0), of(&v, office, 0));
+    let network: std::collections::HashSet<_> = (1..=50)
+        .map(|n| by(&v, &format!("2a00:1:2:3::{n:x}"), (n, 0), 0))
+        .collect();
+    assert_eq!(network.len(), 50, "hosts of one /64");
+    let moved = by(&v, "192.0.2.2", (1, 0), 0);
+    assert_ne!(moved, three[0], "the value alone makes nobody known elsewhere");
+}
+
+#[test]
+fn a_visit_over_midnight_is_one_visitor_though_value_and_key_change() {
+    // Of the second event: values, and the minute of the new day; of the first: the minute before it.
+    let check = |name: &str, before: i64, values: (u8, u8), after: i64, same: bool| {
+        let v = visitors(0);
+        let first = by(&v, "192.0.2.1", (1, 0), DAY - before * MINUTE);
+        let second = by(&v, "192.0.2.1", values, DAY + after * MINUTE);
+        assert_eq!(first == second, same, "{name}");
+        let third = by(&v, "192.0.2.1", values, DAY + (after + 20) * MINUTE);
+        assert_eq!(third, second, "{name}: from there on");
+    };
+    check("the value of the day before goes along", 5, (2, 1), 5, true);
+    check("it does not, and nothing ties them", 5, (2, 0), 5, false);
+    check("the visit is over", 20, (2, 1), 15, false);
+    check("another's value of the day before", 5, (2, 3), 5, false);
+    check("the browser's midnight is still to come", 5, (1, 0), 5, true);
+    // The browser's midnight was earlier than the relay's.
+    let v = visitors(0);
+    let first = by(&v, "192.0.2.1", (1, 0), DAY - 20 * MINUTE);
+    assert_eq!(by(&v, "192.0.2.1", (2, 1), DAY - 10 * MINUTE), first);
+    assert_eq!(by(&v, "192.0.2.1", (2, 1), DAY + 10 * MINUTE), first);
+    assert_ne!(by(&v, "192.0.2.1", (2, 0), DAY + 90 * MINUTE), first);
+}
+
+#[test]
+fn invented_values_fill_no_memory_beyond_its_limit() {
+    let v = visitors(0);
+    for n in 0..=RECENT_MAX as u128 + 1000 {
+        let values = DayValues {
+            today: Some(n.to_be_bytes()),
+            before: None,
+        };
+        v.address(
+            "panel.example.com",
+            "192.0.2.1".parse().unwrap(),
+            "A",
+            values,
+            Moment(0),
+        );
+    }
+    assert_eq!(v.lock().recent.len(), RECENT_MAX);
 }
 
 #[test]
@@ -35,9 +110,15 @@ fn a_visitor_keeps_one_address_all_day_and_two_visitors_have_two() {
     assert_eq!(of(&v, "192.0.2.1", DAY - 1), jane);
     assert_eq!(of(&v, "::ffff:192.0.2.1", 5), jane);
     assert_ne!(of(&v, "192.0.2.2", 0), jane);
-    let client = "192.0.2.1".parse().unwrap();
-    assert_ne!(v.address("other.example.com", client, "Agent/1", Moment(0)), jane);
-    assert_ne!(v.address("panel.example.com", client, "Agent/2", Moment(0)), jane);
+    let (client, none) = ("192.0.2.1".parse().unwrap(), DayValues::default());
+    assert_ne!(
+        v.address("other.example.com", client, "Agent/1", none, Moment(0)),
+        jane
+    );
+    assert_ne!(
+        v.address("panel.example.com", client, "Agent/2", none, Moment(0)),
+        jane
+    );
 }
 
 #[test]
@@ -112,7 +193,15 @@ fn a_session_lives_half_an_hour_to_the_millisecond() {
 #[test]
 fn a_session_is_of_one_site_and_one_user_agent() {
     let v = visitors(0);
-    let at = |site: &str, agent: &str, now| v.address(site, "192.0.2.1".parse().unwrap(), agent, Moment(now));
+    let at = |site: &str, agent: &str, now| {
+        v.address(
+            site,
+            "192.0.2.1".parse().unwrap(),
+            agent,
+            DayValues::default(),
+            Moment(now),
+        )
+    };
     let live = at("a.example.com", "Agent/1", DAY - 5 * MINUTE);
     let idle = at("b.example.com", "Agent/1", DAY - 45 * MINUTE);
     assert_eq!(at("a.example.com", "Agent/1", DAY + MINUTE), live);
@@ -228,7 +317,7 @@ proptest! {
                 v.tend(Moment(now));
             }
             let client = Ipv4Addr::new(192, 0, 2, person).into();
-            let address = v.address(sites[site], client, "Agent/1", Moment(now));
+            let address = v.address(sites[site], client, "Agent/1", DayValues::default(), Moment(now));
             prop_assert_eq!(*whose.entry(address).or_insert((person, site)), (person, site), "an address of two");
             let (visitor, new_session) = plausible.take(address, site, now);
             let today = now.div_euclid(DAY);

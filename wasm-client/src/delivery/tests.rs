@@ -184,6 +184,23 @@ fn a_page_that_goes_away_sends_no_more_than_browsers_let_it() {
 }
 
 #[test]
+fn a_body_names_the_browsers_values_of_the_moment() {
+    let check = |values: &str, expected: &str| {
+        let mut delivery = Delivery::new("{\"site\":\"s\",\"events\":[".into());
+        delivery.push("1".into(), Worth::Event);
+        delivery.visitor("older value");
+        delivery.visitor(values);
+        assert_eq!(delivery.part().as_deref(), Some(expected));
+    };
+    check("", r#"{"site":"s","events":[1]}"#);
+    check("a", r#"{"visitor":"a","site":"s","events":[1]}"#);
+    check(
+        "a b",
+        r#"{"visitor":"a","visitor_before":"b","site":"s","events":[1]}"#,
+    );
+}
+
+#[test]
 fn a_batch_that_waits_for_its_retry_goes_when_the_page_does() {
     let mut delivery = filled(1);
     delivery.settle();

@@ -248,3 +248,52 @@ proptest! {
         let _ = (parse_plausible(&bytes), parse_batch(&bytes));
     }
 }
+
+#[test]
+fn a_visitors_values_are_32_digits_each_or_none() {
+    let values = |members: &str| {
+        let id = "00112233445566778899aabbccddeeff";
+        let event = format!(r#"{{"id":"{id}","name":"pageview","url":"https://a.example/"}}"#);
+        let body = format!(r#"{{"site":"a.example",{members}"events":[{event}]}}"#);
+        let batch = parse_batch(body.as_bytes()).expect("a batch");
+        assert!(batch.events[0].is_ok(), "{members}");
+        let byte = |value: Option<[u8; 16]>| value.map(|bytes| bytes[15]);
+        (byte(batch.visitor.today), byte(batch.visitor.before))
+    };
+    let check = |members: &str, today, before| assert_eq!(values(members), (today, before), "{members}");
+    let one = "0000000000000000000000000000000a";
+    let two = "0000000000000000000000000000000b";
+    check("", None, None);
+    check(&format!(r#""visitor":"{one}","#), Some(10), None);
+    check(
+        &format!(r#""visitor":"{one}","visitor_before":"{two}","#),
+        Some(10),
+        Some(11),
+    );
+    check(&format!(r#""visitor_before":"{two}","#), None, Some(11));
+    check(
+        &format!(r#""visitor":"{one}","visitor":"{two}","#),
+        Some(10),
+        None,
+    );
+    for odd in [
+        "null",
+        "7",
+        "[]",
+        "{}",
+        "true",
+        r#""""#,
+        r#""jane@example.com""#,
+        r#""\ud800""#,
+        r#""0000000000000000000000000000000A""#,
+        r#""000000000000000000000000000000000a""#,
+        r#""0000000000000000000000000000000""#,
+        r#"{"a":["]"]}"#,
+    ] {
+        check(
+            &format!(r#""visitor":{odd},"visitor_before":"{two}","#),
+            None,
+            Some(11),
+        );
+    }
+}
