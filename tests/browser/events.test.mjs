@@ -2,8 +2,10 @@
 // a part of them is run with, for example, --test-name-pattern="Delivery".
 
 import { together } from "./harness.mjs";
+import blockers from "./features/blockers.mjs";
 import delivery from "./features/delivery.mjs";
+import login from "./features/login.mjs";
 import plausibleTracker from "./features/plausible-tracker.mjs";
 import wholeWay from "./features/whole-way.mjs";
 
-together("Events that arrive", [wholeWay, delivery, plausibleTracker]);
+together("Events that arrive", [wholeWay, delivery, blockers, login, plausibleTracker]);

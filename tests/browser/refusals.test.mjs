@@ -2,6 +2,7 @@
 
 import { together } from "./harness.mjs";
 import consent from "./features/consent.mjs";
+import lastWord from "./features/last-word.mjs";
 import theSwitch from "./features/switch.mjs";
 
-together("Events that must not", [consent, theSwitch]);
+together("Events that must not", [consent, lastWord, theSwitch]);

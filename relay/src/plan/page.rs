@@ -361,10 +361,11 @@ fn visitors(page: &mut Vec<Block>) {
     page.push(heading(2, "How visitors are counted"));
     page.push(paragraph(
         "To tell a hundred visits of one person from one visit of a hundred, the relay gives you a pseudonym. It is \
-         made from your network address and your browser's description with a random key that the relay keeps in \
-         its memory only, draws anew every day (UTC) and then destroys. From then on nobody can work out whose \
-         pseudonym it was or recognise you, not even the people who run the relay. A visit that goes on over \
-         midnight keeps its pseudonym until it ends.",
+         made from your network address, your browser's description and, after your yes, a random value that your \
+         browser draws and keeps for the day, with a random key that the relay keeps in its memory only, draws anew \
+         every day (UTC) and then destroys. From then on nobody can work out whose pseudonym it was or recognise \
+         you, not even the people who run the relay. A no removes the value from your browser. A visit that goes \
+         on over midnight may keep its pseudonym until it ends.",
     ));
 }
 

@@ -89,4 +89,45 @@ export default () => feature("Delivery", () => {
     await eventually("the page was seen twice", async () => (await world.stats()).pageviews === 2);
     assert.equal((await world.arrivedAs("Feature Used")).length, 1);
   });
+
+  scenario("A rating outlives a relay that is busy for a quarter of an hour", { expected: [AWAY] }, async (world) => {
+    const user = await world.visitor();
+    await user.context.clock.install();
+    const page = await optIn(user, world);
+    await user.context.clock.fastForward(2000);
+    await eventually("the page arrives", async () => (await world.stats()).pageviews === 1);
+    let busy = 0;
+    const away = (route) => {
+      busy += 1;
+      return route.fulfill({ status: 503, headers: { "Retry-After": "1" }, body: "" });
+    };
+    await page.route("**/api/notes", away);
+    await page.evaluate(() => feedback.rate("project-created", 5));
+    await eventually("thirty tries in vain", async () => {
+      await user.context.clock.fastForward(2000);
+      return busy >= 30;
+    });
+    // Then nobody answers at all.
+    await page.unroute("**/api/notes", away);
+    await page.route("**/api/notes", (route) => route.abort("connectionrefused"));
+    for (let minute = 0; minute < 15; minute++) await user.context.clock.fastForward(60_000);
+    await page.unrouteAll();
+    await eventually("it arrives", async () => {
+      await user.context.clock.fastForward(60_000);
+      return (await world.arrivedAs("Activity Rated")).length === 1;
+    });
+  });
+
+  scenario("A browser that is online again sends at once", { expected: [AWAY] }, async (world) => {
+    const user = await world.visitor();
+    const page = await optIn(user, world);
+    await eventually("the page arrives", async () => (await world.stats()).pageviews === 1);
+    // The clock stands, so that only the browser's word can end the wait.
+    await user.context.setOffline(true);
+    const before = user.deliveries().length;
+    await search(page);
+    await eventually("several tries in vain", () => user.deliveries().length > before + 3);
+    await user.context.setOffline(false);
+    await eventually("it arrives", async () => (await world.stats()).goals.length === 1, 6000);
+  });
 });

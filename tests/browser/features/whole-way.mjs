@@ -34,10 +34,11 @@ export default () => feature("The whole way", () => {
     assert.deepEqual(stats.ratings, [{ activity: "project-created", count: 1, average: 5, distribution: [0, 0, 0, 0, 1] }]);
     assert.deepEqual(stats.goals, [{ name: "Activity Rated", count: 1 }, { name: "Feature Used", count: 1 }]);
 
-    // The browser spoke with nobody but the panel's own server, and keeps nothing but the answer.
+    // The browser spoke with nobody but the panel's own server, and keeps nothing but the answer and a random value of the day.
     assert.deepEqual([...new Set(user.requests.map((request) => new URL(request.url()).origin))], [world.panel]);
     assert.deepEqual(await user.context.cookies(), []);
-    assert.deepEqual(await page.evaluate(() => Object.keys(localStorage)), [`feedback-relay:${SITE}`]);
+    const keys = [`feedback-relay:${SITE}`, `feedback-relay:${SITE}:today`];
+    assert.deepEqual(await page.evaluate(() => Object.keys(localStorage).sort()), keys);
 
     // What left is made anew, from known headers and members.
     for (const { headers, body } of await world.arrived()) {
@@ -68,8 +69,77 @@ export default () => feature("The whole way", () => {
       visit(from("198.51.100.2", ON_WINDOWS)),
     ]);
     assert.equal((await views(3)).visitors, 3);
-    // The first one again, in a new browser profile.
+    // A new profile is another browser, though in all else it is like the first one.
     await visit(from("198.51.100.1", ON_LINUX));
-    assert.equal((await views(4)).visitors, 3);
+    assert.equal((await views(4)).visitors, 4);
+  });
+
+  scenario("Browsers of one make behind one address are as many visitors, and a browser's tabs are one", {}, async (world) => {
+    const office = [];
+    for (let n = 0; n < 3; n++) office.push(await world.visitor());
+    const value = (page) => page.evaluate((site) => localStorage.getItem(`feedback-relay:${site}:today`), SITE);
+    const values = new Set();
+    for (const user of office) {
+      const tab = await optIn(user, world);
+      const other = await user.open(world.panel);
+      await eventually("both tabs have sent", () => user.deliveries().length >= 2);
+      const [day, today, more] = (await value(tab)).split(" ");
+      assert.match(today, /^[0-9a-f]{32}$/);
+      assert.equal(Number(day), Math.floor(Date.now() / 86_400_000));
+      // In the first hour of a day a value of the day before could be there: not in a new profile.
+      assert.equal(more, undefined);
+      for (const request of user.deliveries()) assert.equal(JSON.parse(request.postData()).visitor, today);
+      values.add(today);
+      world.keepSecret(today);
+      await other.close();
+    }
+    assert.equal(values.size, 3);
+    const stats = await eventually("all pages have arrived", async () => {
+      const stats = await world.stats();
+      return stats.pageviews === 6 && stats;
+    });
+    assert.equal(stats.visitors, 3);
+
+    // A no removes it, here and in the other tab, and so does nothing that is sent later bring it back.
+    const [user] = office;
+    const [tab, other] = [await user.open(world.panel), await user.open(world.panel)];
+    await tab.evaluate(() => feedback.optOut());
+    await eventually("it is gone", async () => (await value(other)) === null && (await value(tab)) === null);
+    await search(other);
+    assert.equal(await value(tab), null);
+  });
+
+  scenario("A visit over midnight is one visitor, and the value of a day outlives it by an hour at most", {}, async (world) => {
+    const user = await world.visitor();
+    await user.context.clock.install({ time: new Date("2026-11-29T23:55:00Z") });
+    const page = await optIn(user, world);
+    let count = 0;
+    const sent = async () => {
+      const request = await eventually("a batch is sent", async () => {
+        await user.context.clock.runFor(1100);
+        return user.deliveries()[count];
+      });
+      count = user.deliveries().length;
+      return JSON.parse(request.postData());
+    };
+    const evening = await sent();
+    assert.match(evening.visitor, /^[0-9a-f]{32}$/);
+    assert.equal(evening.visitor_before, undefined);
+    await user.context.clock.setSystemTime(new Date("2026-11-30T00:05:00Z"));
+    await search(page);
+    const night = await sent();
+    assert.notEqual(night.visitor, evening.visitor);
+    assert.equal(night.visitor_before, evening.visitor);
+    await user.context.clock.setSystemTime(new Date("2026-11-30T01:00:00Z"));
+    await search(page);
+    const later = await sent();
+    assert.deepEqual([later.visitor, later.visitor_before], [night.visitor, undefined]);
+    assert.ok(!(await page.evaluate(() => JSON.stringify(localStorage))).includes(evening.visitor));
+    const stats = await eventually("all arrive", async () => {
+      const stats = await world.stats();
+      return stats.events === 3 && stats;
+    });
+    // The relay's own clock has no midnight here: for it the first two are one visit, and the third begins another.
+    assert.equal(stats.visitors, 2);
   });
 });
