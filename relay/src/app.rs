@@ -8,6 +8,7 @@ use crate::data_folder::{DataFolder, Keeper};
 use crate::forward::sites::Sites;
 use crate::forward::transport::http::{Http, TransportError};
 use crate::forward::{Forwarder, Traffic};
+use crate::http::arrivals::Arrivals;
 use crate::http::rate::Rates;
 use crate::http::serve::{ConnectionLimits, Front};
 use crate::http::share::Shares;
@@ -62,6 +63,8 @@ pub struct App {
     pub admission: Arc<Admission>,
     /// How many requests and events there may be.
     pub rates: Rates,
+    /// How requests arrive.
+    pub arrivals: Arrivals,
     /// The listeners' certificates.
     pub tls: tls::Listeners,
     /// The pages that tell users what is collected.
@@ -157,6 +160,7 @@ impl Relay {
                 config.public.requests_max,
                 &metrics.door,
             )),
+            arrivals: Arrivals::new(&metrics.door),
             rates: Rates::new(config.public.rate_per_client, config.public.rate_per_site),
             tls,
             visitors: Visitors::new(clock.now()),

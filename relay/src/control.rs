@@ -5,6 +5,8 @@
 
 use crate::app::{App, StartError};
 use crate::clock::Moment;
+use crate::forward::self_test::Finding;
+use crate::http::arrivals::Shown;
 use crate::http::problem::Problem;
 use crate::http::turn::{self, Standing, Turn};
 use crate::spool::Purge;
@@ -62,6 +64,7 @@ pub async fn run(listener: UnixListener, app: Arc<App>) {
     let stop = app.stop.clone();
     let router = Router::new()
         .route("/sites", get(sites))
+        .route("/arrivals", get(arrivals))
         .route("/sites/{site}/switch", put(turn_site))
         .route("/spool/purge", post(purge_spool))
         .route("/spool/replay", post(replay_spool))
@@ -74,6 +77,11 @@ pub async fn run(listener: UnixListener, app: Arc<App>) {
 
 async fn sites(State(app): State<Arc<App>>) -> Json<Vec<Standing>> {
     Json(Standing::of_all(&app))
+}
+
+/// How requests arrive, for `doctor`.
+async fn arrivals(State(app): State<Arc<App>>) -> Json<Vec<Finding>> {
+    Json(app.arrivals.findings(&app.config.public, Shown::Operator))
 }
 
 async fn turn_site(

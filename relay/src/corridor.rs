@@ -29,7 +29,12 @@ pub enum Ending {
 #[derive(Debug)]
 pub enum Walk {
     /// The request was refused as a whole.
-    Refused(Outcome),
+    Refused {
+        /// Why.
+        outcome: Outcome,
+        /// The version of the site's plan, if the consent is for another one.
+        plan: Option<u32>,
+    },
     /// Each event ended on its own, in the request's order.
     Events(Vec<Ending>),
 }
@@ -58,7 +63,11 @@ pub async fn walk(
         Ok(visit) => visit,
         Err(outcome) => {
             tickets.into_iter().for_each(|ticket| ticket.end(outcome));
-            return Walk::Refused(outcome);
+            let site = app.switches.site(&batch.site);
+            let plan = site
+                .filter(|_| outcome == Outcome::ConsentOutdated)
+                .map(|site| site.plan.version);
+            return Walk::Refused { outcome, plan };
         }
     };
     // One policy for the whole request, though another may take its place meanwhile.

@@ -65,11 +65,12 @@ pub async fn enter(
     now: Moment,
 ) -> Result<Visit, Outcome> {
     let site = switches.site(site).ok_or(Outcome::UnknownSite)?;
-    if signals
-        .origin
-        .as_ref()
-        .is_some_and(|origin| !site.origins.contains(&origin.to_ascii_lowercase()))
-    {
+    if signals.origin.as_ref().is_some_and(|origin| {
+        !site
+            .origins
+            .iter()
+            .any(|known| known.eq_ignore_ascii_case(origin))
+    }) {
         return Err(Outcome::WrongOrigin);
     }
     if site.operator_lock {

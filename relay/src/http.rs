@@ -4,6 +4,7 @@
 //! monitoring and shares no route with it but health and version.
 
 mod admin;
+pub mod arrivals;
 pub mod assets;
 mod body;
 mod browser_config;
@@ -39,6 +40,10 @@ fn public_router(app: &Arc<App>) -> Router {
     let routes = Router::new()
         .route(
             ingest::PLAUSIBLE,
+            post(ingest::plausible).options(cors::preflight),
+        )
+        .route(
+            "/plan/{version}/api/event",
             post(ingest::plausible).options(cors::preflight),
         )
         .route(ingest::BATCH, post(ingest::batch).options(cors::preflight))

@@ -67,13 +67,23 @@ async fn many_requests_on_one_connection_are_each_answered() {
     };
     check(&mut sender, post(&relay, "{"), 400, "problem:invalid").await;
     check(&mut sender, post(&relay, &" ".repeat(5000)), 413, "too_large").await;
-    let mut long = post(&relay, &batch(1));
-    long.headers_mut()
-        .insert("x-long", "x".repeat(20_000).parse().unwrap());
-    assert_eq!(read(sender.send_request(long).await.unwrap()).await.0, 431);
+    // Cookies of the page's host come along, and are not looked at.
+    let cookie = |bytes: usize, n: usize| {
+        let mut post = post(&relay, &batch(n));
+        let crumb = format!("x={}", "y".repeat(2000 - 3));
+        let crumbs = vec![crumb; bytes / 2000].join("; ");
+        post.headers_mut().insert("cookie", crumbs.parse().unwrap());
+        post
+    };
+    check(&mut sender, cookie(16 << 10, 201), 202, "\"accepted\":1").await;
+    check(&mut sender, cookie(64 << 10, 202), 202, "\"accepted\":1").await;
+    let too_large = "heads_too_large_total{listener=\"public\"}";
+    assert_eq!(relay.metrics().await.count(too_large), 0);
+    check(&mut sender, cookie(120 << 10, 1), 431, "head_too_large").await;
+    assert_eq!(relay.metrics().await.count(too_large), 1);
     check(&mut sender, post(&relay, &batch(200)), 202, "\"accepted\":1").await;
     relay.drained().await;
-    assert_eq!(plausible.count(), 201);
+    assert_eq!(plausible.count(), 203);
     relay.stop().await;
 }
 

@@ -5,6 +5,7 @@
 #![expect(clippy::unwrap_used, reason = "a panic is how a test fails")]
 
 mod admin;
+mod arrivals;
 mod broken_answers;
 mod canaries;
 mod chaos;
@@ -31,6 +32,7 @@ mod profiles;
 mod recovery;
 mod refusals;
 mod restart;
+mod rollup;
 mod scrub;
 mod spool;
 mod stop;

@@ -84,7 +84,15 @@ fn keys(json: &Value) -> Vec<&str> {
 async fn health_and_version_have_the_shape_operators_know() {
     let plausible = MiniPlausible::start().await;
     let relay = Setup::new(&plausible.url()).start().await;
-    let components = ["db", "diskSpace", "plausible", "policy", "spool", "switch"];
+    let components = [
+        "db",
+        "diskSpace",
+        "frontDoor",
+        "plausible",
+        "policy",
+        "spool",
+        "switch",
+    ];
     for path in ["/actuator/health", "/feedback/actuator/health"] {
         let public = relay.get(path).await;
         assert_eq!(public.status, 200);

@@ -77,9 +77,9 @@ async fn every_refusal_says_what_is_wrong_to_pages_of_the_origin_and_is_counted(
     let large = good(1).body("x".repeat(4097));
     check("a large body", large, 413, "malformed/too_large").await;
 
-    denied("another site", of_site("other.example.com", 1), "unknown_site").await;
-    let both = of_site("panel.example.com,off.example.com", 1);
-    denied("two sites", both, "unknown_site").await;
+    let other = json!({ "site": "other.example.com", "consent": { "plan": 3 }, "events": [load(0)] });
+    let other = one().body(other.to_string());
+    denied("another site", other, "unknown_site").await;
     denied("locked", of_site("locked.example.com", 1), "operator_lock").await;
     denied("off", of_site("off.example.com", 1), "switched_off").await;
     denied("unasked", good(1).path("/api/event"), "no_consent").await;
@@ -87,11 +87,31 @@ async fn every_refusal_says_what_is_wrong_to_pages_of_the_origin_and_is_counted(
     denied("an unasked batch", unasked, "no_consent").await;
     let odd = good(1).path("/api/event?consent=yes");
     denied("consent to nothing in particular", odd, "no_consent").await;
+    for odd in ["yes", "-3", "3.0", "4294967299"] {
+        let path = good(1).path(&format!("/feedback/plan/{odd}/api/event?consent=3"));
+        denied(
+            "a path that consents to nothing in particular",
+            path,
+            "no_consent",
+        )
+        .await;
+    }
     for version in [2, 4] {
         let batch = Post::batch_with(&json!({ "plan": version }), &[load(0)]);
         denied("consent to another plan", batch, "consent_outdated").await;
         let page = good(1).path(&format!("/api/event?consent={version}"));
         denied("the page's consent to another plan", page, "consent_outdated").await;
+        let path = good(1).path(&format!("/feedback/plan/{version}/api/event"));
+        denied("consent to another plan in the path", path, "consent_outdated").await;
+        let sent = relay
+            .send(&good(1).path(&format!("/plan/{version}/api/event")))
+            .await;
+        assert_eq!(
+            sent.json()["plan"],
+            json!(3),
+            "the page can see which one counts: {sent:?}"
+        );
+        assert_eq!(sent.header("content-type"), "application/problem+json");
     }
     for signal in ["sec-gpc", "dnt"] {
         let page = good(1).with(signal, "1");
@@ -137,9 +157,15 @@ async fn a_wrong_address_or_method_is_no_event() {
     check("/api/evens", 404, "not_found").await;
     check("/feedback/api/evens", 404, "not_found").await;
     check("/other/api/events", 404, "not_found").await;
+    check("/feedback/plan/3/x/api/event", 404, "not_found").await;
     check("/api/config", 405, "method").await;
     check("/feedback/api/config", 405, "method").await;
-    for path in ["/api/event", "/feedback/api/events"] {
+    for path in [
+        "/api/event",
+        "/plan/3/api/event",
+        "/feedback/plan/3/api/event",
+        "/feedback/api/events",
+    ] {
         let sent = relay.get(path).await;
         assert_eq!((sent.status, sent.problem().as_str()), (405, "method"), "{path}");
         assert!(sent.header("allow").contains("POST"), "{sent:?}");

@@ -99,7 +99,27 @@ impl std::fmt::Debug for Batch {
     }
 }
 
-/// Reads one event in Plausible's format, long and short keys (contract a.2, a.3).
+/// Most sites one event may go to at once, and most bytes of their list. Above it the event is malformed.
+pub const SITES_MAX: usize = 32;
+/// See [`SITES_MAX`].
+pub const SITES_BYTES_MAX: usize = SITES_MAX * 256;
+
+/// The sites an event in Plausible's format goes to: [`Event::site`] may list several, with commas between. As in
+/// Plausible a leading `www.` is left out; one that is listed twice counts once.
+pub fn sites(listed: &str) -> Vec<&str> {
+    let mut sites = Vec::with_capacity(1);
+    for site in listed.split(',') {
+        let site = site.trim();
+        let site = site.strip_prefix("www.").unwrap_or(site);
+        if !sites.contains(&site) {
+            sites.push(site);
+        }
+    }
+    sites
+}
+
+/// Reads one event in Plausible's format, long and short keys (contract a.2, a.3). Its site may be a list, see
+/// [`sites`].
 ///
 /// # Errors
 /// Says what Plausible would have answered 400 to, so that the sender learns it here.
@@ -120,6 +140,13 @@ pub fn parse_plausible(body: &[u8]) -> Result<Event, Malformed> {
         _ => Address::parse(&url)
             .map(|page| page.host.to_owned())
             .ok_or(field("domain", "is required when the url has no host"))?,
+    };
+    let site = match site.contains(',') {
+        true if site.len() > SITES_BYTES_MAX || site.split(',').count() > SITES_MAX => {
+            return Err(field("domain", "lists at most 32 sites"));
+        }
+        true => site,
+        false => site_name(&site)?,
     };
     let referrer = match object.take_first(&["r", "referrer"]) {
         Some(Json::Text(text)) => referrer(text),
@@ -147,7 +174,7 @@ pub fn parse_plausible(body: &[u8]) -> Result<Event, Malformed> {
     Ok(Event {
         id: None,
         name,
-        site: site_name(&site)?,
+        site,
         url,
         referrer,
         props,
@@ -266,7 +293,7 @@ fn address(text: String) -> Result<String, Malformed> {
     Ok(text)
 }
 
-/// One site, `www.` left out as Plausible does. A list of sites is no site: the relay knows its own.
+/// One site, `www.` left out as Plausible does.
 fn site_name(text: &str) -> Result<String, Malformed> {
     let site = text.trim();
     let site = site.strip_prefix("www.").unwrap_or(site);

@@ -1,6 +1,7 @@
 //! `doctor`: looks at everything a relay needs, and says what to do about what is not as it should be.
 
 mod acceptance;
+mod arrivals;
 
 use crate::cli::manage::EXPIRY_NOTE_DAYS;
 use crate::cli::run::block_on;
@@ -46,6 +47,7 @@ pub(super) fn run(args: &DoctorArgs) -> super::Outcome {
             clock(&mut findings);
             let on = data(&config, &mut findings);
             block_on(async {
+                findings.extend(arrivals::seen(&config).await);
                 upstream(&config, args, &on, &mut findings).await;
                 Ok(())
             })?;

@@ -32,7 +32,8 @@ pub(super) async fn preflight() -> (StatusCode, HeaderMap) {
     (StatusCode::NO_CONTENT, headers)
 }
 
-fn is_configured(app: &App, origin: &HeaderValue) -> bool {
+/// Whether pages of this origin may read answers.
+pub(super) fn is_configured(app: &App, origin: &HeaderValue) -> bool {
     origin.to_str().is_ok_and(|origin| {
         app.switches
             .sites()

@@ -1,23 +1,26 @@
 //! The two routes events come in by: Plausible's own format, and the module's batch.
 
+mod plausible;
+
 use crate::app::App;
 use crate::corridor::{self, Ending, Walk};
 use crate::gate::Signals;
 use crate::http::body::{self, Encoding};
-use crate::http::client_address::client_address;
+use crate::http::client_address::client;
 use crate::http::problem::Problem;
 use crate::http::serve::Peer;
 use crate::http::share::Share;
+use crate::http::shed::Place;
 use axum::Extension;
 use axum::body::Body;
-use axum::extract::{Query, Request, State};
+use axum::extract::{Request, State};
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+pub(super) use plausible::{plan_in, plausible};
 use relay_event::wire::{self, Batch};
-use relay_event::{Consent, DayValues, Malformed, Outcome};
-use serde::Deserialize;
+use relay_event::{Malformed, Outcome};
 use serde_json::json;
-use std::net::IpAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::sync::OwnedSemaphorePermit;
@@ -32,61 +35,21 @@ pub(super) const BATCH_OF_TOOLS: &str = "/api/events";
 /// Headers of an answer with those of HTTP itself, so that the map need not grow.
 const HEADERS: usize = 8;
 
-/// Consent as a page states it in the address of Plausible's endpoint.
-#[derive(Deserialize)]
-pub(super) struct ConsentQuery {
-    consent: Option<String>,
-}
-
-/// `POST /api/event`: one event in Plausible's format, so that its trackers work unmodified.
-pub(super) async fn plausible(
-    State(app): State<Arc<App>>,
-    Extension(Peer(peer)): Extension<Peer>,
-    request: Request,
-) -> Response {
-    let consent = Query::<ConsentQuery>::try_from_uri(request.uri())
-        .ok()
-        .and_then(|Query(query)| query.consent?.parse().ok())
-        .map(|plan| Consent {
-            plan,
-            categories: None,
-            in_person: false,
-        });
-    let read = |body: &[u8]| {
-        let event = wire::parse_plausible(body)?;
-        Ok(Batch {
-            site: event.site.clone(),
-            consent,
-            visitor: DayValues::default(),
-            events: vec![Ok(event)],
-        })
-    };
-    match take(app, peer, request, read).await {
-        Ok(Walk::Events(endings)) => match endings.into_iter().next() {
-            Some(Ending::Ended(_, Some(why))) => Problem::malformed(&why).into_response(),
-            // A repeated event is stored already. What the profile leaves out is no mistake of the tracker's.
-            Some(
-                Ending::Stored
-                | Ending::Ended(Outcome::Duplicate | Outcome::EngagementLeftOut | Outcome::NameLeftOut, _),
-            ) => accepted("text/plain; charset=utf-8", "ok"),
-            Some(Ending::Ended(outcome, None)) => Problem::of(outcome).into_response(),
-            None => Problem::of(Outcome::Lost).into_response(),
-        },
-        Ok(Walk::Refused(outcome)) => Problem::of(outcome).into_response(),
-        Err(problem) => problem.into_response(),
-    }
-}
-
 /// `POST /api/notes`: a batch of the module, events each with a random id.
 pub(super) async fn batch(
     State(app): State<Arc<App>>,
     Extension(Peer(peer)): Extension<Peer>,
     request: Request,
 ) -> Response {
-    match take(app, peer, request, wire::parse_batch).await {
-        Ok(Walk::Events(endings)) => answer(&endings),
-        Ok(Walk::Refused(outcome)) => Problem::of(outcome).into_response(),
-        Err(problem) => problem.into_response(),
+    let read = |body: &[u8]| Ok(vec![wire::parse_batch(body)?]);
+    let taken = match take(app, peer, request, read).await {
+        Ok(taken) => taken,
+        Err(problem) => return problem.into_response(),
+    };
+    match taken.walks.first() {
+        Some(Walk::Events(endings)) => answer(endings),
+        Some(Walk::Refused { outcome, plan }) => taken.problem(*outcome, *plan).into_response(),
+        None => Problem::of(Outcome::Lost).into_response(),
     }
 }
 
@@ -125,18 +88,37 @@ fn accepted(content_type: &'static str, body: impl Into<Body>) -> Response {
     answer
 }
 
+/// What became of a request that was read.
+struct Taken {
+    /// Of each of its batches, which is one unless an event lists several sites.
+    walks: Vec<Walk>,
+    /// How long to wait, if a site had too many events.
+    wait: Option<Duration>,
+}
+
+impl Taken {
+    fn problem(&self, outcome: Outcome, plan: Option<u32>) -> Problem {
+        let problem = Problem::of(outcome).plan(plan);
+        match self.wait.filter(|_| outcome == Outcome::LimitedSite) {
+            Some(wait) => problem.retry_after(whole_seconds(wait)),
+            None => problem,
+        }
+    }
+}
+
 /// Reads a request within its limits and sends it down the corridor. What is refused before its body is
 /// read costs as little as it can: size, rate, room, type, in this order.
 async fn take(
     app: Arc<App>,
-    peer: std::net::SocketAddr,
+    peer: SocketAddr,
     request: Request,
-    read: impl FnOnce(&[u8]) -> Result<Batch, Malformed>,
-) -> Result<Walk, Problem> {
+    read: impl FnOnce(&[u8]) -> Result<Vec<Batch>, Malformed>,
+) -> Result<Taken, Problem> {
     let (parts, body) = request.into_parts();
     let limits = &app.config.public;
-    let client = client_address(peer.ip(), &parts.headers, &limits.trusted_proxies);
-    let admitted = admit(&app, client, &parts.headers);
+    let client = client(peer.ip(), &parts.headers, &limits.trusted_proxies);
+    app.arrivals.saw(peer.ip(), client, &parts.headers);
+    let admitted = admit(&app, client.address, &parts.headers);
     let (room, share, encoding) = match admitted {
         Ok(admitted) => admitted,
         Err(problem) => {
@@ -148,51 +130,121 @@ async fn take(
         .await
         .map_err(|outcome| refuse(&app, outcome))?;
     drop(share);
-    let batch = read(&body).map_err(|why| {
+    let batches = read(&body).map_err(|why| {
         corridor::refuse_unread(&app, Outcome::Malformed);
         Problem::malformed(&why)
     })?;
-    if let Some(site) = app.switches.site(&batch.site)
-        && let Err(wait) = app.rates.take_events(&site.domain, batch.events.len())
-    {
-        corridor::refuse(&app, batch.events.len(), Outcome::LimitedSite);
-        return Err(Problem::of(Outcome::LimitedSite).retry_after(whole_seconds(wait)));
-    }
+    let (batches, wait) = within_rates(&app, batches);
     let Some(place) = app.admission.begin(Instant::now()) else {
-        corridor::refuse(&app, batch.events.len(), Outcome::Overloaded);
+        for batch in batches.iter().flatten() {
+            corridor::refuse(&app, batch.events.len(), Outcome::Overloaded);
+        }
         return Err(Problem::of(Outcome::Overloaded));
     };
-    let header = |name: HeaderName| {
-        let value = parts.headers.get(name)?;
-        Some(String::from_utf8_lossy(value.as_bytes()).into_owned())
-    };
-    let says = |name: &str| {
-        let value = parts.headers.get(name);
-        value.is_some_and(|v| v.as_bytes().trim_ascii() == b"1")
-    };
-    let signals = Signals {
-        client,
-        user_agent: header(header::USER_AGENT).unwrap_or_default(),
-        origin: header(header::ORIGIN),
-        privacy_signal: says("sec-gpc") || says("dnt"),
-    };
+    let signals = signals(client.address, &parts.headers);
     // A task of its own: a browser that goes away must not leave its events half way. Its room is kept until they
     // are stored; the place before the disk is free already when they are on it.
     let walking = Arc::clone(&app);
     let walk = tokio::spawn(async move {
-        let on_disk = move || place.stored(Instant::now());
-        let walked = corridor::walk(&walking, &signals, batch, on_disk).await;
+        let walks = walk_each(&walking, &signals, batches, place).await;
         drop(room);
-        walked
+        walks
     });
-    walk.await.map_err(|_| {
+    let walks = walk.await.map_err(|_| {
         Problem::new(
             StatusCode::INTERNAL_SERVER_ERROR,
             "lost",
             "Internal error",
             "The relay failed on this request.",
         )
-    })
+    })?;
+    note_refused_origin(&app, &walks, &parts.headers);
+    Ok(Taken { walks, wait })
+}
+
+/// Takes the batches into account at their sites' rates; `None` for each above it, which ends there. With how long to
+/// wait for all of them.
+fn within_rates(app: &App, batches: Vec<Batch>) -> (Vec<Option<Batch>>, Option<Duration>) {
+    let mut longest = None;
+    let mut within = |batch: Batch| {
+        let site = app.switches.site(&batch.site);
+        let taken = site.map_or(Ok(()), |site| {
+            app.rates.take_events(&site.domain, batch.events.len())
+        });
+        if let Err(wait) = taken {
+            corridor::refuse(app, batch.events.len(), Outcome::LimitedSite);
+            longest = longest.max(Some(wait));
+            return None;
+        }
+        Some(batch)
+    };
+    let batches = batches.into_iter().map(&mut within).collect();
+    (batches, longest)
+}
+
+/// Walks one batch after the other. The place goes with the first that can be stored: how long that takes is what the
+/// admission measures.
+async fn walk_each(app: &App, signals: &Signals, batches: Vec<Option<Batch>>, place: Place) -> Vec<Walk> {
+    let mut place = Some(place);
+    let mut walks = Vec::with_capacity(batches.len());
+    for batch in batches {
+        let Some(batch) = batch else {
+            let (outcome, plan) = (Outcome::LimitedSite, None);
+            walks.push(Walk::Refused { outcome, plan });
+            continue;
+        };
+        let place = app.switches.site(&batch.site).and_then(|_| place.take());
+        let on_disk = move || {
+            if let Some(place) = place {
+                place.stored(Instant::now());
+            }
+        };
+        walks.push(corridor::walk(app, signals, batch, on_disk).await);
+    }
+    walks
+}
+
+/// What the gate looks at besides the body.
+fn signals(client: IpAddr, headers: &HeaderMap) -> Signals {
+    let header = |name: HeaderName| {
+        let value = headers.get(name)?;
+        Some(String::from_utf8_lossy(value.as_bytes()).into_owned())
+    };
+    let says = |name: &str| {
+        let value = headers.get(name);
+        value.is_some_and(|v| v.as_bytes().trim_ascii() == b"1")
+    };
+    Signals {
+        client,
+        user_agent: header(header::USER_AGENT).unwrap_or_default(),
+        origin: header(header::ORIGIN),
+        privacy_signal: says("sec-gpc") || says("dnt"),
+    }
+}
+
+/// Notes a page's origin if a site refused it.
+fn note_refused_origin(app: &App, walks: &[Walk], headers: &HeaderMap) {
+    let refused = |walk: &Walk| {
+        matches!(
+            walk,
+            Walk::Refused {
+                outcome: Outcome::WrongOrigin,
+                ..
+            }
+        )
+    };
+    if walks.iter().any(refused)
+        && let Some(origin) = headers.get(header::ORIGIN)
+    {
+        app.arrivals.refused(origin.as_bytes(), is_same_origin(headers));
+    }
+}
+
+/// Whether the browser says that the page is on the relay's own origin, as it sees it.
+pub(super) fn is_same_origin(headers: &HeaderMap) -> bool {
+    headers
+        .get("sec-fetch-site")
+        .is_some_and(|site| site.as_bytes() == b"same-origin")
 }
 
 /// What can be said of a request by its head alone.

@@ -16,6 +16,7 @@ pub(crate) struct Problem {
     title: &'static str,
     detail: String,
     retry_after_s: Option<u64>,
+    plan: Option<u32>,
 }
 
 impl Problem {
@@ -31,7 +32,14 @@ impl Problem {
             title,
             detail: detail.into(),
             retry_after_s: None,
+            plan: None,
         }
+    }
+
+    /// With the plan version that consent has to be for.
+    pub(super) fn plan(mut self, version: Option<u32>) -> Self {
+        self.plan = version;
+        self
     }
 
     pub(crate) fn retry_after(mut self, seconds: u64) -> Self {
@@ -45,6 +53,15 @@ impl Problem {
             "not_found",
             "Not found",
             "There is nothing here.",
+        )
+    }
+
+    pub(super) fn head_too_large() -> Self {
+        Self::new(
+            StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE,
+            "head_too_large",
+            "Headers too large",
+            "The request's headers are larger than 80 KiB. Cookies are not needed here.",
         )
     }
 
@@ -134,13 +151,14 @@ impl Problem {
             O::NoConsent => (
                 403,
                 "No consent",
-                "Send the user's consent: `consent` in a batch, `?consent=` and the plan's version for Plausible's format.",
+                "Send the user's consent: `consent` in a batch; for Plausible's format the plan's version, as \
+                 `?consent=` or in the path, as /plan/1/api/event.",
                 None,
             ),
             O::ConsentOutdated => (
                 403,
                 "Consent outdated",
-                "The consent is for another version of the tracking plan. Ask the user again.",
+                "The consent is for another version of the tracking plan than `plan`. Ask the user again.",
                 None,
             ),
             O::CategoryRefused => (
@@ -210,12 +228,15 @@ impl Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let body = json!({
+        let mut body = json!({
             "type": format!("urn:feedback-relay:problem:{}", self.kind),
             "title": self.title,
             "status": self.status.as_u16(),
             "detail": self.detail,
         });
+        if let Some(version) = self.plan {
+            body["plan"] = version.into();
+        }
         let mut response = (self.status, body.to_string()).into_response();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));

@@ -28,10 +28,14 @@ enum Events {
 impl Events {
     /// The route of a request, at the root or below the base path.
     fn of(method: &Method, path: &str, base: &str) -> Option<Self> {
+        let has_plan = |path: &str| ingest::plan_in(path).is_some_and(|(before, _)| before.is_empty());
         let is = |route| path == route || path.strip_prefix(base) == Some(route);
         match *method {
             Method::POST if is(ingest::PLAUSIBLE) => Some(Self::Plausible),
             Method::POST if is(ingest::BATCH) || is(ingest::BATCH_OF_TOOLS) => Some(Self::Batch),
+            Method::POST if has_plan(path) || path.strip_prefix(base).is_some_and(has_plan) => {
+                Some(Self::Plausible)
+            }
             _ => None,
         }
     }
@@ -52,13 +56,24 @@ impl Answers for Public {
         let Self { app, router } = self.clone();
         Box::pin(async move {
             let origin = request.headers().get(header::ORIGIN).cloned();
+            let same_origin = ingest::is_same_origin(request.headers());
             let base = &app.config.public.base_path;
             let mut answer = match Events::of(request.method(), request.uri().path(), base) {
                 Some(Events::Plausible) => {
                     ingest::plausible(State(Arc::clone(&app)), Extension(peer), request).await
                 }
                 Some(Events::Batch) => ingest::batch(State(Arc::clone(&app)), Extension(peer), request).await,
-                None => router.answer(peer, request).await,
+                None => {
+                    let answer = router.answer(peer, request).await;
+                    // A page that cannot read the configuration never comes to send an event.
+                    if let Some(origin) = origin
+                        .as_ref()
+                        .filter(|origin| !cors::is_configured(&app, origin))
+                    {
+                        app.arrivals.refused(origin.as_bytes(), same_origin);
+                    }
+                    answer
+                }
             };
             // Refusals carry it too, so that a page can read them.
             cors::allow(&app, origin, answer.headers_mut());
@@ -93,6 +108,18 @@ mod tests {
         check(Method::POST, "/api/note", "", None);
         check(Method::POST, "/feedback/api/event", "", None);
         check(Method::POST, "/feedback/feedback/api/event", "/feedback", None);
+        for base in ["", "/feedback"] {
+            check(Method::POST, "/plan/3/api/event", base, plausible);
+            check(Method::POST, "/plan/old/api/event", base, plausible);
+            check(Method::POST, "/plan//api/event", base, None);
+            check(Method::POST, "/plan/3/4/api/event", base, None);
+            check(Method::POST, "/plan/3/api/notes", base, None);
+            check(Method::POST, "/plan/3/api/event/", base, None);
+            check(Method::POST, "/other/plan/3/api/event", base, None);
+            check(Method::GET, "/plan/3/api/event", base, None);
+        }
+        check(Method::POST, "/feedback/plan/3/api/event", "/feedback", plausible);
+        check(Method::POST, "/feedback/plan/3/api/event", "", None);
         check(Method::POST, "/api/event/", "", None);
         check(Method::POST, "/api/Event", "", None);
         check(Method::POST, "/api/config", "", None);

@@ -4,12 +4,14 @@
 mod connections;
 mod protocol;
 
+use crate::http::body;
+use crate::http::problem::Problem;
 use crate::http::tls::Tls;
 use crate::metrics::door::ConnectionMetrics;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use connections::{Connection, Connections, Refused};
 use hyper::body::Incoming;
 use hyper::service::service_fn;
@@ -228,18 +230,31 @@ impl<A: Answers> Talk<A> {
             connection,
             watcher,
         } = self;
+        let on_it = Arc::clone(&connection);
         let service = service_fn(move |request: Request<Incoming>| {
-            let busy = connection.begin();
-            let answer = answers.answer(peer, request.map(Body::new));
+            let busy = on_it.begin();
+            let answer = if protocol::is_head_too_large(&request) {
+                on_it.count_large_head();
+                body::throw_away(Body::new(request.into_body()));
+                None
+            } else {
+                Some(answers.answer(peer, request.map(Body::new)))
+            };
             async move {
-                let answer = answer.await;
+                let answer = match answer {
+                    Some(answer) => answer.await,
+                    None => Problem::head_too_large().into_response(),
+                };
                 drop(busy);
                 Ok::<_, Infallible>(answer)
             }
         });
-        let _ = watcher
+        let served = watcher
             .watch(http.serve_connection(TokioIo::new(stream), service))
             .await;
+        if served.is_err_and(|error| protocol::ended_on_large_head(&*error)) {
+            connection.count_large_head();
+        }
     }
 }
 

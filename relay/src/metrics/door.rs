@@ -1,6 +1,9 @@
-//! The front door's metrics: connections, admission, certificates.
+//! The front door's metrics: connections, admission, certificates, and how requests arrive.
+
+mod oddity;
 
 use crate::metrics::ResultLabel;
+pub use oddity::Oddity;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -40,12 +43,19 @@ struct ClosedLabel {
     reason: &'static str,
 }
 
+#[derive(Clone, Debug, Hash, PartialEq, Eq, EncodeLabelSet)]
+struct OddityLabel {
+    oddity: &'static str,
+}
+
 /// The connections of one listener.
 #[derive(Clone, Debug, Default)]
 pub struct ConnectionMetrics {
     /// How many are open.
     pub open: Gauge,
     closed: [Counter; CLOSED.len()],
+    /// Requests whose head was too large; each may have brought events that nothing else counts.
+    pub heads_too_large: Counter,
 }
 
 impl ConnectionMetrics {
@@ -60,6 +70,9 @@ impl ConnectionMetrics {
 pub struct DoorMetrics {
     connections: Family<ListenerLabel, Gauge>,
     closed: Family<ClosedLabel, Counter>,
+    heads_too_large: Family<ListenerLabel, Counter>,
+    /// Requests that arrived in an odd way, by its number.
+    pub odd: [Counter; Oddity::ALL.len()],
     /// Most requests that are worked on at once at present; see `http::shed`.
     pub requests_limit: Gauge,
     /// Requests whose events are on their way to the spool.
@@ -72,9 +85,17 @@ pub struct DoorMetrics {
 
 impl DoorMetrics {
     pub(crate) fn new(registry: &mut Registry) -> Self {
+        let odd = Family::<OddityLabel, Counter>::default();
         let metrics = Self {
             connections: Family::default(),
             closed: Family::default(),
+            heads_too_large: Family::default(),
+            odd: Oddity::ALL.map(|oddity| {
+                let label = OddityLabel {
+                    oddity: oddity.name(),
+                };
+                odd.get_or_create(&label).clone()
+            }),
             requests_limit: Gauge::default(),
             requests_in_progress: Gauge::default(),
             certificate_expiry: Family::default(),
@@ -85,6 +106,16 @@ impl DoorMetrics {
             "connections_closed",
             "Connections the relay closed, by why",
             metrics.closed.clone(),
+        );
+        registry.register(
+            "heads_too_large",
+            "Requests answered 431, because their headers were too large; events they brought are not counted elsewhere",
+            metrics.heads_too_large.clone(),
+        );
+        registry.register(
+            "requests_odd",
+            "Requests that arrived in a way that hides visitors or keeps pages out; `doctor` says what to do",
+            odd,
         );
         registry.register(
             "requests_limit",
@@ -121,12 +152,11 @@ impl DoorMetrics {
             let label = ClosedLabel { listener, reason };
             self.closed.get_or_create(&label).clone()
         });
+        let listener = ListenerLabel { listener };
         ConnectionMetrics {
-            open: self
-                .connections
-                .get_or_create(&ListenerLabel { listener })
-                .clone(),
+            open: self.connections.get_or_create(&listener).clone(),
             closed,
+            heads_too_large: self.heads_too_large.get_or_create(&listener).clone(),
         }
     }
 }

@@ -39,11 +39,12 @@ pub fn event_json(body: &[u8]) {
 
 fn check(event: &Event) {
     assert!(!event.name.trim().is_empty() && event.name.chars().count() <= NAME_CHARS_MAX);
-    assert!(
-        (1..=253).contains(&event.site.len()),
-        "a site of {} bytes",
-        event.site.len()
-    );
+    let (bytes, sites) = (event.site.len(), wire::sites(&event.site).len());
+    let fits = match event.site.contains(',') {
+        true => bytes <= wire::SITES_BYTES_MAX && sites <= wire::SITES_MAX,
+        false => (1..=253).contains(&bytes),
+    };
+    assert!(fits, "{sites} sites in {bytes} bytes");
     assert!(event.url.len() <= ADDRESS_BYTES_MAX);
     let from = event.referrer.as_deref();
     assert!(from.is_none_or(|from| (1..=ADDRESS_BYTES_MAX).contains(&from.len())));

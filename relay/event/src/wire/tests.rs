@@ -43,11 +43,26 @@ fn the_site_falls_back_to_the_host_of_the_page() {
         plausible(r#"{"n":"a","u":"https://a.example/","d":" www.b.example "}"#).site,
         "b.example"
     );
-    // A list stays one text, which no configured site matches.
-    assert_eq!(
-        plausible(r#"{"n":"a","u":"https://a.example/","d":"a.example,b.example"}"#).site,
-        "a.example,b.example"
-    );
+}
+
+#[test]
+fn an_event_may_go_to_a_list_of_sites() {
+    let check = |listed: &str, want: &[&str]| {
+        let event = plausible(&format!(r#"{{"n":"a","u":"https://a.example/","d":"{listed}"}}"#));
+        assert_eq!(sites(&event.site), want, "{listed}");
+    };
+    check("a.example", &["a.example"]);
+    check("a.example,b.example", &["a.example", "b.example"]);
+    check(" www.a.example , b.example ", &["a.example", "b.example"]);
+    check("a.example,www.a.example,a.example", &["a.example"]);
+    check("A.example,a.example", &["A.example", "a.example"]);
+    check("a.example,", &["a.example", ""]);
+    check(",", &[""]);
+    let list = |n: usize| (0..n).map(|i| i.to_string()).collect::<Vec<_>>().join(",");
+    check(&list(32), &list(32).split(',').collect::<Vec<_>>());
+    let many = format!(r#"{{"n":"a","u":"https://a.example/","d":"{}"}}"#, list(33));
+    let error = parse_plausible(many.as_bytes()).err().unwrap().to_string();
+    assert_eq!(error, "`domain` lists at most 32 sites");
 }
 
 #[test]

@@ -3,8 +3,10 @@
 use super::{Component, Status};
 use crate::app::App;
 use crate::clock::Moment;
+use crate::forward::self_test::Grade;
 use crate::forward::sites::words::Words;
 use crate::forward::{Reach, breaker};
+use crate::http::arrivals::Shown;
 use crate::switch::Kept;
 use relay_event::Outcome;
 use serde::Serialize;
@@ -59,6 +61,7 @@ pub(super) async fn components(app: &App) -> Vec<Component> {
         policy(app),
         disk_space(app),
         switch(app),
+        front_door(app),
     ];
     components.extend(tls(app));
     components
@@ -230,6 +233,25 @@ fn switch(app: &App) -> Component {
         status,
         reason,
         details: with_reason(json!({ "unrecorded": unrecorded }), reason),
+    }
+}
+
+/// How requests arrive. What is odd about that is a warning: events are taken all the same.
+fn front_door(app: &App) -> Component {
+    let findings = app.arrivals.findings(&app.config.public, Shown::Admin);
+    let fine = findings.iter().any(|finding| finding.grade == Grade::Ok);
+    let minor = findings
+        .iter()
+        .all(|finding| finding.advice.is_some() && finding.grade < Grade::Warning);
+    Component {
+        name: "frontDoor",
+        status: if fine || minor {
+            Status::Up
+        } else {
+            Status::Unknown
+        },
+        reason: None,
+        details: json!({ "findings": findings }),
     }
 }
 

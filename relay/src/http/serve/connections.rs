@@ -202,6 +202,15 @@ impl Connection {
         self.go.cancelled().await;
     }
 
+    /// Counts a request whose head was too large. The first one is logged: nothing else tells that events are lost.
+    pub(super) fn count_large_head(&self) {
+        if self.all.metrics.heads_too_large.inc() == 0 {
+            tracing::warn!(
+                "a request was answered 431, because its headers were too large; events it brought are lost. Large cookies are the usual cause, and the proxy may remove them"
+            );
+        }
+    }
+
     /// Counts a TLS handshake that came to nothing.
     pub(super) fn count_failed_handshake(&self) {
         self.all.metrics.closed(Closed::Handshake);

@@ -1,7 +1,9 @@
 //! What HTTP/1.1 and HTTP/2 may cost: one builder with every limit, made once per listener.
 
+use axum::http::{HeaderName, HeaderValue, Request};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use hyper_util::server::conn::auto::Builder;
+use std::error::Error;
 use std::time::Duration;
 
 /// Longest wait for the first request head, from the connection's first moment on, TLS handshake
@@ -13,11 +15,15 @@ pub(super) const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
 pub(super) const KEEP_ALIVE: Duration = Duration::from_secs(75);
 
 /// Most headers of an HTTP/1 request. Above it: 431. HTTP/2 has its bound in bytes alone.
-const HEADERS_MAX: usize = 64;
-/// Largest request head, in bytes; in HTTP/2 with 32 bytes more per header. Above it: 431. Twice what
-/// Plausible takes for one value. It bounds what is read ahead of pipelined requests, too.
-const HEAD_BYTES_MAX: usize = 16 * 1024;
-const H2_HEAD_BYTES_MAX: u32 = 16 * 1024;
+const HEADERS_MAX: usize = 128;
+/// Largest request head, in bytes, with 32 bytes more per header. Above it: 431, which is counted. Most of
+/// a large head is cookies of the page's host, which the relay does not read: logins before whole hosts set 16 KiB and
+/// more, and that must not cost an event. In HTTP/1 it bounds what is read ahead of pipelined requests, too, give or take one read.
+const HEAD_BYTES_MAX: usize = 80 * 1024;
+/// Where the HTTP/2 library itself answers 431, which it does not tell. Up to here the relay does, and counts it.
+const H2_HEAD_BYTES_MAX: u32 = 256 * 1024;
+/// What is added for each header when a head is measured, as in HTTP/2 (RFC 9113, section 6.5.2).
+const HEADER_EXTRA: usize = 32;
 
 /// Most requests at once on one HTTP/2 connection. Further ones are refused by the protocol
 /// (REFUSED_STREAM), and a browser sends them again. Clients begin with 100 before they have heard the limit.
@@ -42,6 +48,22 @@ const H2_PING_TIMEOUT: Duration = Duration::from_secs(10);
 /// Serves either version: HTTP/2 to whoever begins with its preface, as agreed in the TLS handshake or
 /// known before, else HTTP/1.
 pub(super) type Http = Builder<TokioExecutor>;
+
+/// Whether the head of a request is larger than may be. The libraries refuse only what is larger still.
+pub(super) fn is_head_too_large<B>(request: &Request<B>) -> bool {
+    let header =
+        |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len() + HEADER_EXTRA;
+    let uri = request.uri();
+    let target = uri.path().len() + uri.query().map_or(0, str::len);
+    target + request.headers().iter().map(header).sum::<usize>() > HEAD_BYTES_MAX
+}
+
+/// Whether a connection ended because a request's head was too large.
+pub(super) fn ended_on_large_head(error: &(dyn Error + Send + Sync + 'static)) -> bool {
+    error
+        .downcast_ref::<hyper::Error>()
+        .is_some_and(hyper::Error::is_parse_too_large)
+}
 
 /// The builder with every limit set.
 pub(super) fn http() -> Http {

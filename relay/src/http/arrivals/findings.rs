@@ -1,0 +1,183 @@
+//! What the counters mean, and what to write in relay.toml.
+
+use super::origins::OPAQUE;
+use super::{Arrivals, FORWARDING, Oddity, Public};
+use crate::forward::self_test::{Finding, Grade};
+use ipnet::IpNet;
+use std::sync::PoisonError;
+use std::sync::atomic::Ordering::Relaxed;
+
+/// Who reads the findings.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Shown {
+    /// The operator, over the control socket: with the private addresses of proxies.
+    Operator,
+    /// Admins and their monitoring: without any address.
+    Admin,
+}
+
+const WHAT: &str = "front door";
+
+impl Arrivals {
+    /// What to know about how requests arrive; the worst first.
+    pub fn findings(&self, config: &Public, shown: Shown) -> Vec<Finding> {
+        let requests = self.requests.load(Relaxed);
+        let mut findings: Vec<Finding> = Oddity::ALL
+            .iter()
+            .filter_map(|oddity| self.finding(*oddity, requests, config, shown))
+            .collect();
+        findings.extend(self.heads());
+        findings.sort_by_key(|finding| std::cmp::Reverse(finding.grade));
+        if requests == 0 {
+            let says =
+                "not checked: no request with events has arrived yet, so how clients are seen is not known";
+            findings.push(Finding::new(WHAT, Grade::Note, says));
+        } else if findings.is_empty() {
+            let says =
+                format!("each of the last {requests} requests named its client, and not all named one");
+            findings.push(Finding::new(WHAT, Grade::Ok, says));
+        }
+        findings
+    }
+
+    fn finding(&self, oddity: Oddity, requests: u32, config: &Public, shown: Shown) -> Option<Finding> {
+        let count = self.odd[oddity as usize].load(Relaxed);
+        let (says, is_general) = match oddity {
+            Oddity::OneAddress => {
+                let percent = self.share_of_one_address()?;
+                (
+                    format!("{percent} % of the last {requests} requests: {}", oddity.says()),
+                    true,
+                )
+            }
+            _ if count == 0 => return None,
+            Oddity::OriginRefused | Oddity::OwnOriginRefused => {
+                let own = oddity == Oddity::OwnOriginRefused;
+                (format!("{}: {}", oddity.says(), self.refused_origins(own)?), true)
+            }
+            _ => {
+                let says = format!("{count} of the last {requests} requests: {}", oddity.says());
+                (
+                    says + &self.headers_seen(oddity),
+                    oddity.is_general(count, requests),
+                )
+            }
+        };
+        let grade = if is_general { Grade::Warning } else { Grade::Note };
+        Some(Finding::new(WHAT, grade, says).advise(self.advice(oddity, config, shown)))
+    }
+
+    /// Heads that were too large. They are counted since the start, and not as arrived.
+    fn heads(&self) -> Option<Finding> {
+        let count = self.heads_too_large.get();
+        let says = format!(
+            "{count} requests were answered 431, because their headers were too large: events are lost"
+        );
+        (count > 0).then(|| {
+            Finding::new(WHAT, Grade::Warning, says).advise(
+                "large cookies of the page's host are the usual cause; the relay reads none, so the proxy may remove them; for nginx: proxy_set_header Cookie \"\";",
+            )
+        })
+    }
+
+    fn advice(&self, oddity: Oddity, config: &Public, shown: Shown) -> String {
+        match oddity {
+            Oddity::UntrustedProxy => self.whom_to_trust(config, shown),
+            Oddity::OwnOriginRefused | Oddity::OriginRefused => self.whom_to_let_in(oddity),
+            _ => oddity.advice().to_owned(),
+        }
+    }
+
+    /// The line that trusts the proxies that were seen.
+    fn whom_to_trust(&self, config: &Public, shown: Shown) -> String {
+        let advice = Oddity::UntrustedProxy.advice();
+        let proxies = self.proxies.lock().unwrap_or_else(PoisonError::into_inner);
+        if proxies.is_empty() {
+            return format!("{advice}. They have public addresses, which the relay does not keep");
+        }
+        if shown == Shown::Admin {
+            return format!("{advice}; `feedback-relay doctor` names them");
+        }
+        let seen = proxies.iter().map(|(address, _)| IpNet::from(*address));
+        let all: Vec<String> = config
+            .trusted_proxies
+            .iter()
+            .copied()
+            .chain(seen)
+            .map(written)
+            .collect();
+        format!("{advice}: trusted_proxies = [{}]", all.join(", "))
+    }
+
+    /// The origins to add, and what to do about pages that send none.
+    fn whom_to_let_in(&self, oddity: Oddity) -> String {
+        let (hidden, named): (Vec<String>, Vec<String>) = self
+            .listed(oddity == Oddity::OwnOriginRefused)
+            .into_iter()
+            .partition(|origin| origin == OPAQUE);
+        let mut advice = Vec::new();
+        if !named.is_empty() {
+            let named: Vec<String> = named.iter().map(|origin| format!("{origin:?}")).collect();
+            let named = named.join(", ");
+            advice.push(format!(
+                "{}: add {named} to `origins` in [[site]]",
+                oddity.advice()
+            ));
+        }
+        if !hidden.is_empty() {
+            advice.push(
+                "null is a page that hides its origin: a file, a sandboxed frame, or one with `Referrer-Policy: no-referrer`, for which `same-origin` does"
+                    .to_owned(),
+            );
+        }
+        advice.join(". ")
+    }
+
+    /// The headers that name a client and are not used.
+    fn headers_seen(&self, oddity: Oddity) -> String {
+        if !matches!(oddity, Oddity::UntrustedProxy | Oddity::SilentProxy) {
+            return String::new();
+        }
+        let seen: Vec<&str> = FORWARDING
+            .iter()
+            .zip(&self.headers)
+            .filter(|(_, count)| count.load(Relaxed) > 0)
+            .map(|(name, _)| *name)
+            .collect();
+        match seen.is_empty() {
+            true => String::new(),
+            false => format!(" (unused headers: {})", seen.join(", ")),
+        }
+    }
+
+    fn refused_origins(&self, own: bool) -> Option<String> {
+        let origins = self.origins.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut shown: Vec<String> = origins
+            .known()
+            .iter()
+            .filter(|refused| refused.same_origin == own)
+            .map(|refused| format!("{} ({})", refused.origin, refused.count))
+            .collect();
+        if !own && origins.others() > 0 {
+            shown.push(format!("others ({})", origins.others()));
+        }
+        (!shown.is_empty()).then(|| shown.join(", "))
+    }
+
+    fn listed(&self, own: bool) -> Vec<String> {
+        let origins = self.origins.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = origins.known().into_iter();
+        known
+            .filter(|refused| refused.same_origin == own)
+            .map(|refused| refused.origin)
+            .collect()
+    }
+}
+
+/// A network as it stands in relay.toml.
+fn written(net: IpNet) -> String {
+    match net.prefix_len() == net.max_prefix_len() {
+        true => format!("\"{}\"", net.addr()),
+        false => format!("\"{net}\""),
+    }
+}

@@ -1,0 +1,281 @@
+//! What is noticed about how requests arrive, and what is said about it to whom.
+
+use super::super::client_address::client;
+use super::*;
+use crate::config::Config;
+use crate::forward::self_test::{Finding, Grade};
+use axum::http::{HeaderName, HeaderValue};
+use prometheus_client::registry::Registry;
+use std::path::Path;
+
+fn public(trusted: &str) -> Public {
+    let text = format!(
+        "[public]\ntrusted_proxies = {trusted}\n[upstream]\nurl = \"http://127.0.0.1:9\"\n[[site]]\ndomain = \"a.example\"\n"
+    );
+    Config::parse("relay.toml", &text, Path::new(""), &|_| None)
+        .unwrap()
+        .public
+}
+
+fn arrivals() -> Arrivals {
+    Arrivals::new(&DoorMetrics::new(&mut Registry::default()))
+}
+
+/// Requests of so many clients, each `(peer, header, value)`; `{n}` is the client's number.
+fn see(arrivals: &Arrivals, config: &Public, clients: usize, peer: &str, headers: &[(&str, &str)]) {
+    for n in 0..clients {
+        let numbered = |text: &str| text.replace("{n}", &(n % 250 + 1).to_string());
+        let peer: IpAddr = numbered(peer).parse().unwrap();
+        let mut map = HeaderMap::new();
+        for (name, value) in headers {
+            let name: HeaderName = name.parse().unwrap();
+            map.append(name, HeaderValue::from_str(&numbered(value)).unwrap());
+        }
+        arrivals.saw(peer, client(peer, &map, &config.trusted_proxies), &map);
+    }
+}
+
+fn said(findings: &[Finding]) -> String {
+    let line = |finding: &Finding| {
+        let advice = finding.advice.as_deref().unwrap_or_default();
+        format!("{:?} {} | {advice}", finding.grade, finding.says)
+    };
+    findings.iter().map(line).collect::<Vec<_>>().join("\n")
+}
+
+#[test]
+fn what_is_odd_about_arrivals_is_named_with_what_to_write() {
+    let check = |trusted: &str, peer: &str, headers: &[(&str, &str)], want: &[&str]| {
+        let (arrivals, config) = (arrivals(), public(trusted));
+        see(&arrivals, &config, 10, peer, headers);
+        let said = said(&arrivals.findings(&config, Shown::Operator));
+        for want in want {
+            assert!(
+                said.contains(want),
+                "{trusted} {peer} {headers:?}: {want} is not in\n{said}"
+            );
+        }
+        assert_eq!(said.lines().count(), 1, "{said}");
+    };
+    let (none, local) = ("[]", "[\"127.0.0.1\"]");
+    check(
+        none,
+        "198.51.100.{n}",
+        &[],
+        &["Ok each of the last 10 requests named its client"],
+    );
+    check(
+        local,
+        "127.0.0.1",
+        &[("x-forwarded-for", "198.51.100.{n}")],
+        &["Ok "],
+    );
+    check(
+        local,
+        "127.0.0.1",
+        &[("forwarded", "for=198.51.100.{n}")],
+        &["Ok "],
+    );
+    let both = [
+        ("x-forwarded-for", "198.51.100.{n}"),
+        ("cf-connecting-ip", "198.51.100.{n}"),
+    ];
+    check(local, "127.0.0.1", &both, &["Ok "]);
+    // A header that says the same as the connection hides nobody.
+    check(
+        none,
+        "198.51.100.{n}",
+        &[("x-real-ip", "198.51.100.{n}")],
+        &["Ok "],
+    );
+
+    let untrusted = "Warning 10 of the last 10 requests: a peer that is not in `public.trusted_proxies`";
+    let line = "trusted_proxies = [\"172.18.0.5\"]";
+    for name in FORWARDING {
+        let unused = format!("(unused headers: {name})");
+        check(
+            none,
+            "172.18.0.5",
+            &[(name, "198.51.100.{n}")],
+            &[untrusted, line, &unused],
+        );
+    }
+    check(
+        "[\"10.0.0.0/8\", \"::1\"]",
+        "172.18.0.5",
+        &[("X-Forwarded-For", "198.51.100.{n}, 192.0.2.1")],
+        &[
+            untrusted,
+            "trusted_proxies = [\"10.0.0.0/8\", \"::1\", \"172.18.0.5\"]",
+        ],
+    );
+    check(
+        none,
+        "203.0.113.5",
+        &[("x-forwarded-for", "198.51.100.{n}")],
+        &[untrusted, "public addresses, which the relay does not keep"],
+    );
+    let silent =
+        "Warning 10 of the last 10 requests: a trusted proxy sends neither X-Forwarded-For nor Forwarded";
+    let nginx = "proxy_set_header X-Forwarded-For $remote_addr;";
+    check(local, "127.0.0.1", &[], &[silent, nginx]);
+    check(
+        local,
+        "127.0.0.1",
+        &[("x-real-ip", "198.51.100.{n}")],
+        &[silent, "(unused headers: x-real-ip)", nginx],
+    );
+    let unreadable =
+        "Warning 10 of the last 10 requests: the forwarding header of a trusted proxy names no address";
+    check(
+        local,
+        "127.0.0.1",
+        &[("x-forwarded-for", "unknown")],
+        &[unreadable],
+    );
+    check(local, "127.0.0.1", &[("forwarded", "for=_hidden")], &[unreadable]);
+    check(
+        local,
+        "127.0.0.1",
+        &[
+            ("x-forwarded-for", "198.51.100.{n}"),
+            ("forwarded", "for=192.0.2.{n}"),
+        ],
+        &["Warning 10 of the last 10 requests: X-Forwarded-For and Forwarded name different clients"],
+    );
+    check(
+        local,
+        "127.0.0.1",
+        &[("x-forwarded-for", "198.51.100.{n}, 203.0.113.{n}")],
+        &[
+            "names further addresses before",
+            "add its networks to `public.trusted_proxies`",
+        ],
+    );
+}
+
+#[test]
+fn single_clients_can_make_up_a_note_and_no_warning() {
+    let (arrivals, config) = (arrivals(), public("[]"));
+    see(&arrivals, &config, 30, "198.51.100.{n}", &[]);
+    see(
+        &arrivals,
+        &config,
+        5,
+        "203.0.113.9",
+        &[("x-forwarded-for", "192.0.2.{n}")],
+    );
+    let findings = arrivals.findings(&config, Shown::Operator);
+    assert_eq!(
+        (findings.len(), findings[0].grade),
+        (1, Grade::Note),
+        "{}",
+        said(&findings)
+    );
+    see(
+        &arrivals,
+        &config,
+        30,
+        "203.0.113.{n}",
+        &[("x-forwarded-for", "192.0.2.{n}")],
+    );
+    assert_eq!(
+        arrivals.findings(&config, Shown::Operator)[0].grade,
+        Grade::Warning
+    );
+}
+
+#[test]
+fn nearly_all_requests_from_one_address_are_seen_without_the_address() {
+    let check = |one: usize, others: usize, want: bool| {
+        let (arrivals, config) = (arrivals(), public("[]"));
+        see(&arrivals, &config, one, "203.0.113.9", &[]);
+        see(&arrivals, &config, others, "198.51.100.{n}", &[]);
+        let said = said(&arrivals.findings(&config, Shown::Operator));
+        assert_eq!(
+            said.contains("nearly all requests come from one address"),
+            want,
+            "{one} {others}: {said}"
+        );
+        assert!(!said.contains("203.0.113.9"), "{said}");
+        assert!(!format!("{arrivals:?}").contains("203.0.113"));
+    };
+    check(19, 0, false);
+    check(20, 0, true);
+    check(90, 10, true);
+    check(80, 20, false);
+    check(0, 250, false);
+    check(9_000, 100, true);
+}
+
+#[test]
+fn nothing_seen_is_not_fine() {
+    let (arrivals, config) = (arrivals(), public("[]"));
+    let findings = arrivals.findings(&config, Shown::Operator);
+    assert_eq!(findings[0].grade, Grade::Note);
+    assert!(findings[0].says.starts_with("not checked"), "{}", said(&findings));
+}
+
+#[test]
+fn what_changed_is_forgotten_after_a_while() {
+    let (arrivals, config) = (arrivals(), public("[\"127.0.0.1\"]"));
+    see(&arrivals, &config, 1000, "127.0.0.1", &[]);
+    let grade = || arrivals.findings(&config, Shown::Operator)[0].grade;
+    assert_eq!(grade(), Grade::Warning);
+    see(
+        &arrivals,
+        &config,
+        20_000,
+        "127.0.0.1",
+        &[("x-forwarded-for", "198.51.100.{n}")],
+    );
+    assert!(
+        grade() < Grade::Warning,
+        "{}",
+        said(&arrivals.findings(&config, Shown::Operator))
+    );
+    see(
+        &arrivals,
+        &config,
+        60_000,
+        "127.0.0.1",
+        &[("x-forwarded-for", "198.51.100.{n}")],
+    );
+    assert_eq!(grade(), Grade::Ok);
+}
+
+#[test]
+fn refused_origins_are_named_and_proxies_only_to_the_operator() {
+    let (arrivals, config) = (arrivals(), public("[]"));
+    arrivals.refused(b"https://alias.example.com", true);
+    arrivals.refused(b"https://elsewhere.example.net", false);
+    arrivals.refused(b"https://elsewhere.example.net", false);
+    arrivals.refused(b"null", false);
+    arrivals.refused(b"javascript:jane@example.com", false);
+    see(
+        &arrivals,
+        &config,
+        10,
+        "172.18.0.5",
+        &[("x-forwarded-for", "198.51.100.{n}")],
+    );
+    for shown in [Shown::Operator, Shown::Admin] {
+        let said = said(&arrivals.findings(&config, shown));
+        let own = "because their origin is not in `origins` of the site: https://alias.example.com (1) | your web server brings the relay to these pages: add \"https://alias.example.com\" to `origins`";
+        assert!(said.contains(own), "{said}");
+        let foreign = "https://elsewhere.example.net (2), null (1), others (1) | if these pages are yours: add \"https://elsewhere.example.net\" to `origins` in [[site]]. null is a page that hides its origin";
+        assert!(said.contains(foreign), "{said}");
+        assert!(!said.contains("jane") && !said.contains("198.51.100"), "{said}");
+        assert_eq!(said.contains("172.18.0.5"), shown == Shown::Operator, "{said}");
+    }
+}
+
+#[test]
+fn the_headers_are_in_the_order_in_which_they_are_looked_up() {
+    assert!(FORWARDING.is_sorted());
+    assert!(
+        FORWARDING
+            .iter()
+            .all(|name| name.parse::<HeaderName>().is_ok_and(|known| known == *name))
+    );
+}

@@ -1,0 +1,99 @@
+//! `Forwarded`, as RFC 7239 defines it: `for=192.0.2.1;proto=https, for="[2001:db8::7]:4711"`.
+//!
+//! It is read from the right: what a client wrote stands on the left, and a quote that it left open there must not
+//! swallow what a proxy added.
+
+use super::address;
+use axum::http::HeaderMap;
+use axum::http::header::FORWARDED;
+use std::net::IpAddr;
+
+/// The addresses of its elements, the last one first. `None` for one that names none: `unknown`, a name that hides
+/// it, or no `for` at all.
+pub(super) fn hops(headers: &HeaderMap) -> impl Iterator<Item = Option<IpAddr>> {
+    headers
+        .get_all(FORWARDED)
+        .iter()
+        .rev()
+        .flat_map(|value| Parts::of(value.as_bytes(), b','))
+        .map(element)
+}
+
+/// Pieces between separators that stand outside of quotes, the last one first.
+struct Parts<'h> {
+    rest: Option<&'h [u8]>,
+    separator: u8,
+}
+
+impl<'h> Parts<'h> {
+    fn of(text: &'h [u8], separator: u8) -> Self {
+        Self {
+            rest: Some(text),
+            separator,
+        }
+    }
+}
+
+impl<'h> Iterator for Parts<'h> {
+    type Item = &'h [u8];
+
+    fn next(&mut self) -> Option<&'h [u8]> {
+        let text = self.rest.take()?;
+        let mut quoted = false;
+        for (at, byte) in text.iter().enumerate().rev() {
+            if *byte == b'"' && !is_escaped(&text[..at]) {
+                quoted = !quoted;
+            } else if *byte == self.separator && !quoted {
+                self.rest = Some(&text[..at]);
+                return Some(&text[at + 1..]);
+            }
+        }
+        Some(text)
+    }
+}
+
+/// Whether what follows these bytes is escaped: they end in an odd number of backslashes.
+fn is_escaped(before: &[u8]) -> bool {
+    before.iter().rev().take_while(|byte| **byte == b'\\').count() % 2 == 1
+}
+
+/// The address an element's `for` names. Two of them name none: proxies and clients would read different ones.
+fn element(text: &[u8]) -> Option<IpAddr> {
+    let mut found = None;
+    for pair in Parts::of(text, b';') {
+        let Some(equals) = pair.iter().position(|byte| *byte == b'=') else {
+            continue;
+        };
+        let (name, value) = (pair[..equals].trim_ascii(), pair[equals + 1..].trim_ascii());
+        if name.eq_ignore_ascii_case(b"for") {
+            if found.is_some() {
+                return None;
+            }
+            found = Some(node(value));
+        }
+    }
+    found?
+}
+
+/// A node: an address, an IPv6 one in brackets, each perhaps with a port; in quotes or not.
+fn node(value: &[u8]) -> Option<IpAddr> {
+    let Some(quoted) = value.strip_prefix(b"\"") else {
+        return address_without_port(value);
+    };
+    let inside = quoted.strip_suffix(b"\"")?;
+    if !inside.contains(&b'\\') {
+        return address_without_port(inside);
+    }
+    let mut bytes = inside.iter();
+    let mut plain = Vec::with_capacity(inside.len());
+    while let Some(byte) = bytes.next() {
+        plain.push(if *byte == b'\\' { *bytes.next()? } else { *byte });
+    }
+    address_without_port(&plain)
+}
+
+fn address_without_port(node: &[u8]) -> Option<IpAddr> {
+    // A port may be hidden, as in `192.0.2.1:_http`.
+    let hidden = node.windows(2).position(|pair| pair == b":_");
+    address(&node[..hidden.unwrap_or(node.len())])
+}
