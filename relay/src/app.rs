@@ -5,6 +5,7 @@ use crate::clock::{self, Clock};
 use crate::config::{Config, TlsFiles};
 use crate::control;
 use crate::data_folder::{DataFolder, Keeper};
+use crate::forward::dashboard::Dashboard;
 use crate::forward::sites::Sites;
 use crate::forward::transport::http::{Http, TransportError};
 use crate::forward::{Forwarder, Traffic};
@@ -75,6 +76,8 @@ pub struct App {
     pub traffic: Arc<Traffic>,
     /// Which sites Plausible accepts events of.
     pub sites: Arc<Sites>,
+    /// Whether the dashboard shows what was delivered.
+    pub dashboard: Arc<Dashboard>,
     /// Set when the relay is stopping.
     pub stop: CancellationToken,
 }
@@ -110,6 +113,7 @@ pub enum StartError {
 pub struct Relay {
     app: Arc<App>,
     forwarder: Arc<Forwarder<Http>>,
+    transport: Http,
     public: TcpListener,
     admin: TcpListener,
     control: UnixListener,
@@ -135,9 +139,10 @@ impl Relay {
         let policy = Policy::open(&config, store.clone(), clock.clone(), Arc::clone(&metrics)).await?;
         let random = clock::random_number;
         let sites = Arc::new(Sites::open(&config, &store, &metrics, random).await?);
+        let transport = Http::new(&config.upstream)?;
         let forwarder = Arc::new(Forwarder::new(
             &config,
-            Http::new(&config.upstream)?,
+            transport.clone(),
             spool.clone(),
             switches.clone(),
             Arc::clone(&sites),
@@ -165,9 +170,16 @@ impl Relay {
             tls,
             visitors: Visitors::new(clock.now()),
             privacy: http::privacy::Pages::new(&config),
-            accounts: Accounts::new(store, clock.clone(), config.admin.session),
+            accounts: Accounts::new(store.clone(), clock.clone(), config.admin.session),
             traffic: forwarder.traffic(),
             sites,
+            dashboard: Arc::new(Dashboard::new(
+                &config.upstream,
+                store,
+                switches.clone(),
+                Arc::clone(&metrics),
+                clock.clone(),
+            )),
             stop: CancellationToken::new(),
             config,
             clock,
@@ -185,6 +197,7 @@ impl Relay {
         Ok(Self {
             app,
             forwarder,
+            transport,
             public,
             admin,
             control,
@@ -236,6 +249,7 @@ impl Relay {
         let Self {
             app,
             forwarder,
+            transport,
             public,
             admin,
             control,
@@ -254,6 +268,7 @@ impl Relay {
         tasks.spawn(app.switches.clone().keep(LOOK_AGAIN, app.stop.clone()));
         tasks.spawn(policy::watch(Arc::clone(&app), reload));
         tasks.spawn(Arc::clone(&forwarder).test_itself(app.stop.clone()));
+        tasks.spawn(Arc::clone(&app.dashboard).run(transport, app.stop.clone()));
         let front = tasks.clone();
         let draining = CancellationToken::new();
         let delivery = tokio::spawn(forwarder.run(draining.clone()));

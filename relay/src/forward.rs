@@ -10,6 +10,8 @@ pub mod acceptance;
 pub mod acks;
 pub mod backoff;
 pub mod breaker;
+pub mod dashboard;
+pub mod delivered;
 mod identify;
 mod lane;
 pub mod limiter;
@@ -111,7 +113,7 @@ impl<T: Transport> Forwarder<T> {
 
     /// Runs all lanes until `stop`. Requests under way are finished, and what they settled is booked.
     pub async fn run(self: Arc<Self>, stop: CancellationToken) {
-        let (acks, acker) = acks::acks(self.spool.clone(), Arc::clone(&self.sites));
+        let (acks, acker) = acks::acks(self.spool.clone(), Arc::clone(&self.sites), &self.upstream.url);
         // Sets, so that all of it ends when this is dropped.
         let mut booking = JoinSet::new();
         booking.spawn(acker.run(stop.clone()));

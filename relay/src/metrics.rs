@@ -1,5 +1,6 @@
 //! Every metric, declared once. Labels come from closed lists: outcomes, the plan's events, the sites.
 
+pub mod dashboard;
 pub mod door;
 pub mod ledger;
 pub mod site;
@@ -8,6 +9,7 @@ pub mod switch;
 use crate::config::Config;
 use crate::forward::plausible::Reply;
 use crate::policy::Identity;
+use dashboard::DashboardMetrics;
 use door::DoorMetrics;
 use ledger::{Counts, Ledger};
 use prometheus_client::collector::Collector;
@@ -75,6 +77,8 @@ pub struct Metrics {
     pub switches: SwitchMetrics,
     /// Whether Plausible accepts each site's events.
     pub sites: SiteMetrics,
+    /// What the dashboard shows of what was delivered.
+    pub dashboard: DashboardMetrics,
     /// Connections, admission and certificates.
     pub door: DoorMetrics,
 }
@@ -280,6 +284,7 @@ impl Metrics {
                 .get_or_create(&SiteLabel::of(&site.domain))
                 .set(i64::from(site.plan.version));
         }
+        let dashboard = DashboardMetrics::new(&mut registry);
         let door = DoorMetrics::new(&mut registry);
         Self {
             registry,
@@ -305,6 +310,7 @@ impl Metrics {
             database_rebuilds,
             switches,
             sites,
+            dashboard,
             door,
         }
     }

@@ -11,6 +11,7 @@ mod canaries;
 mod chaos;
 mod cli;
 mod corpora;
+mod dashboard;
 mod delivery;
 mod doctor;
 mod door;

@@ -85,6 +85,7 @@ async fn health_and_version_have_the_shape_operators_know() {
     let plausible = MiniPlausible::start().await;
     let relay = Setup::new(&plausible.url()).start().await;
     let components = [
+        "dashboard",
         "db",
         "diskSpace",
         "frontDoor",

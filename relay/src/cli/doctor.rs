@@ -9,6 +9,7 @@ use crate::cli::{DoctorArgs, say};
 use crate::clock::{Clock, Moment, random_number};
 use crate::config::{self, Config, Public, Upstream};
 use crate::forward::acceptance::Record;
+use crate::forward::dashboard;
 use crate::forward::self_test::{self, Finding, Grade};
 use crate::forward::sites::record;
 use crate::forward::transport::http::Http;
@@ -314,6 +315,7 @@ async fn upstream(config: &Config, args: &DoctorArgs, on: &On, findings: &mut Ve
             );
         }
         is_asked = true;
+        dashboard(&mut connection, config, site, findings).await;
         let before = findings.len();
         if args.send_test_event && config.upstream.test_site.is_none() {
             test_events(&mut connection, &config.upstream, site, false, findings).await;
@@ -334,6 +336,25 @@ async fn upstream(config: &Config, args: &DoctorArgs, on: &On, findings: &mut Ve
     if let Some(until) = connection.certificate_until() {
         findings.push(certificate(until, Clock::system().now()));
     }
+}
+
+/// Whether the dashboard shows what was delivered to it yesterday.
+async fn dashboard(
+    connection: &mut impl Connection,
+    config: &Config,
+    site: &str,
+    findings: &mut Vec<Finding>,
+) {
+    let (Ok(db), Some(site)) = (
+        store::open_to_look(&config.data_dir),
+        config.sites.iter().find(|known| known.domain == site),
+    ) else {
+        // The database has a finding of its own.
+        return;
+    };
+    let site = (site.domain.as_str(), &*site.plan);
+    let now = Clock::system().now();
+    findings.push(dashboard::check_yesterday(connection, &config.upstream, &db, site, now).await);
 }
 
 /// Sends events that count: two from two visitors if the server's counts can be read, else one. `is_quiet`: no page

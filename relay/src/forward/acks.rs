@@ -4,6 +4,7 @@
 //! After a crash, the events whose answer came but whose deletion did not are delivered twice: at most
 //! [`UNACKED_MAX`] per lane.
 
+use super::delivered::{Delivered, Tally};
 use super::sites::{Sites, record};
 use crate::spool::{BUCKETS, Spool};
 use crate::switch::Permit;
@@ -30,6 +31,8 @@ const TRY_AGAIN: Duration = Duration::from_secs(1);
 struct Ack {
     seq: i64,
     outcome: Outcome,
+    /// What to count, if it was delivered.
+    delivered: Option<Delivered>,
     /// Held until the outcome is booked, so that an event that was delivered is not purged in between.
     permit: Option<Permit>,
     _slot: Slot,
@@ -60,10 +63,12 @@ pub(super) struct Acker {
     refused: watch::Sender<bool>,
     spool: Spool,
     sites: Arc<Sites>,
+    /// Where events go.
+    upstream: Arc<str>,
 }
 
 /// The queue, and who works it off.
-pub(super) fn acks(spool: Spool, sites: Arc<Sites>) -> (Acks, Acker) {
+pub(super) fn acks(spool: Spool, sites: Arc<Sites>, upstream: &str) -> (Acks, Acker) {
     let (sender, receiver) = mpsc::channel(QUEUE_MAX);
     let (refused, is_refused) = watch::channel(false);
     let acks = Acks {
@@ -75,6 +80,7 @@ pub(super) fn acks(spool: Spool, sites: Arc<Sites>) -> (Acks, Acker) {
         refused,
         spool,
         sites,
+        upstream: upstream.into(),
     };
     (acks, acker)
 }
@@ -104,10 +110,18 @@ impl LaneAcks {
     }
 
     /// Hands over a settled event.
-    pub(super) async fn settle(&self, seq: i64, outcome: Outcome, permit: Option<Permit>, slot: Slot) {
+    pub(super) async fn settle(
+        &self,
+        seq: i64,
+        outcome: Outcome,
+        delivered: Option<Delivered>,
+        permit: Option<Permit>,
+        slot: Slot,
+    ) {
         let ack = Ack {
             seq,
             outcome,
+            delivered,
             permit,
             _slot: slot,
         };
@@ -158,10 +172,16 @@ impl Acker {
 
     async fn book(&self, group: &[Ack]) -> bool {
         let settled = group.iter().map(|ack| (ack.seq, ack.outcome)).collect();
-        // In the same transaction: an event that is given up as dropped counts in its site's run, whatever crashes.
+        // In the same transaction: an event that is given up as dropped counts in its site's run, and one that was
+        // delivered counts for the dashboard, whatever crashes.
         let records = self.sites.unwritten();
         let written = records.clone();
-        let also = move |db: &rusqlite::Connection| record::write(db, &written);
+        let tally = Tally::of(group.iter().filter_map(|ack| ack.delivered.as_ref()));
+        let upstream = Arc::clone(&self.upstream);
+        let also = move |db: &rusqlite::Connection| {
+            record::write(db, &written)?;
+            tally.write(db, &upstream)
+        };
         let is_booked = self.spool.settle_and(settled, also).await.is_ok();
         self.sites.note_written(&records, is_booked);
         is_booked
@@ -175,6 +195,8 @@ mod tests {
     use crate::spool::tests::{Desk, SITE, START};
     use crate::store::{self, Store};
 
+    const UPSTREAM: &str = "http://127.0.0.1:9";
+
     #[tokio::test(start_paused = true)]
     async fn the_switch_can_be_turned_off_while_the_disk_refuses_what_was_settled() {
         let folder = tempfile::tempdir().unwrap();
@@ -183,7 +205,7 @@ mod tests {
         desk.switches.turn(SITE, true, "test").await.unwrap();
         let site = desk.switches.site(SITE).unwrap();
         let sites = Arc::new(desk.sites().await);
-        let (acks, acker) = acks(desk.spool.clone(), sites);
+        let (acks, acker) = acks(desk.spool.clone(), sites, UPSTREAM);
         tokio::spawn(acker.run(CancellationToken::new()));
         let mut lane = acks.lane();
         let mut settled = Vec::new();
@@ -194,7 +216,7 @@ mod tests {
         let (database, aside) = (store::path(folder.path()), folder.path().join("aside"));
         std::fs::rename(&database, &aside).unwrap();
         for (seq, permit, slot) in settled {
-            lane.settle(seq, Outcome::Delivered, permit, slot).await;
+            lane.settle(seq, Outcome::Delivered, None, permit, slot).await;
             // So that the second stands in the queue behind one that cannot be booked.
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
@@ -205,5 +227,50 @@ mod tests {
         std::fs::rename(&aside, &database).unwrap();
         assert_eq!(desk.switches.turn(SITE, false, "test").await.unwrap(), 2);
         assert_eq!(desk.metrics.ledger.counts().difference(), 0);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_delivered_is_counted_by_the_transaction_that_ends_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::inline(store::open(folder.path()).unwrap());
+        let desk = Desk::open(store.clone(), &Clock::standing_at(Moment(START)), 1 << 20, 1).await;
+        desk.switches.turn(SITE, true, "test").await.unwrap();
+        let site = desk.switches.site(SITE).unwrap();
+        let sites = Arc::new(desk.sites().await);
+        let (acks, acker) = acks(desk.spool.clone(), sites, UPSTREAM);
+        tokio::spawn(acker.run(CancellationToken::new()));
+        let mut lane = acks.lane();
+        let counted = async || {
+            let read = |db: &rusqlite::Connection| {
+                super::super::delivered::read(db, UPSTREAM, SITE, Moment(START).utc_day())
+            };
+            store
+                .run(read)
+                .await
+                .map(|counts| counts.values().map(|c| c.all).sum::<u64>())
+        };
+        let settle = async |lane: &mut LaneAcks, seq: i64, outcome: Outcome| {
+            desk.append("pageview", 1).await;
+            let delivered = Delivered::of(site, "pageview", Moment(START));
+            let delivered = delivered.filter(|_| outcome == Outcome::Delivered);
+            let slot = lane.slot().await.unwrap();
+            lane.settle(seq, outcome, delivered, site.permit().await, slot)
+                .await;
+        };
+        settle(&mut lane, 1, Outcome::Delivered).await;
+        settle(&mut lane, 2, Outcome::DroppedByPlausible).await;
+        lane.all_booked().await;
+        assert_eq!(
+            counted().await.unwrap(),
+            1,
+            "what Plausible dropped is not in its counts"
+        );
+        let (database, aside) = (store::path(folder.path()), folder.path().join("aside"));
+        std::fs::rename(&database, &aside).unwrap();
+        settle(&mut lane, 3, Outcome::Delivered).await;
+        tokio::time::sleep(TRY_AGAIN * 3).await;
+        std::fs::rename(&aside, &database).unwrap();
+        lane.all_booked().await;
+        assert_eq!(counted().await.unwrap(), 2, "tried again, and counted once");
     }
 }

@@ -4,6 +4,7 @@
 //! A span is in UTC, so that the timezone that the site has in Plausible does not matter. Answers are bounded by
 //! the transport; one that was cut is unreadable and counts nothing.
 
+use super::delivered::DAY_MS;
 use super::transport::{Cause, Connection};
 use crate::clock::Moment;
 use crate::config::{Profile, Upstream};
@@ -34,6 +35,16 @@ pub struct Span {
     pub from: Moment,
     /// The last second.
     pub to: Moment,
+}
+
+impl Span {
+    /// A UTC day.
+    pub fn of_day(day: i64) -> Self {
+        Self {
+            from: Moment(day * DAY_MS),
+            to: Moment((day + 1) * DAY_MS - 1000),
+        }
+    }
 }
 
 /// What the server counted.
@@ -111,6 +122,11 @@ impl StatsApi {
             prefix: base.path().trim_end_matches('/').to_owned(),
             key: stats.key.header("Bearer ")?,
         })
+    }
+
+    /// How many questions [`StatsApi::events`] asks about this many names.
+    pub fn questions(names: usize) -> u64 {
+        names.div_ceil(NAMES_MAX) as u64 + 1
     }
 
     /// Visitors and events of a site. Of one event name in one span; Vince counts all names of the day.

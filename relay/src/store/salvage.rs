@@ -28,11 +28,15 @@ const SMALL_STRIDES: u32 = 256;
 const SEQ_GAP: i64 = 1_000_000;
 
 /// Tables with their columns. Their rows are found by number.
-const TABLES: [(&str, &[&str]); 7] = [
+const TABLES: [(&str, &[&str]); 8] = [
     ("account", &["name", "password_hash", "created_at"]),
     ("switch_log", &["id", "site", "is_on", "at", "by", "purged"]),
     ("switch", &["site", "is_on", "changed_at", "changed_by"]),
     ("policy_log", &["id", "at", "sha256", "source"]),
+    (
+        "delivered",
+        &["day", "upstream", "site", "event", "count", "head", "tail"],
+    ),
     (
         "acceptance",
         &["site", "upstream", "first_at", "last_at", "drops"],

@@ -4,7 +4,7 @@ use rusqlite::{Connection, TransactionBehavior};
 
 /// What makes the tables. SQLite's `user_version` counts the steps that a file has had, so a step that was
 /// released is never changed; another follows it.
-pub(super) const STEPS: [&str; 6] = [
+pub(super) const STEPS: [&str; 7] = [
     "
     CREATE TABLE spool (
         seq INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -77,6 +77,19 @@ pub(super) const STEPS: [&str; 6] = [
         drops INTEGER NOT NULL
     ) STRICT;
 ",
+    // How many events were delivered, by UTC day. Counts alone.
+    "
+    CREATE TABLE delivered (
+        day INTEGER NOT NULL,
+        upstream TEXT NOT NULL,
+        site TEXT NOT NULL,
+        event TEXT NOT NULL,
+        count INTEGER NOT NULL,
+        head INTEGER NOT NULL,
+        tail INTEGER NOT NULL,
+        UNIQUE (day, upstream, site, event)
+    ) STRICT;
+",
 ];
 
 /// The upper half of SQLite's `application_id`; the lower one repeats `user_version`. When the two
@@ -94,7 +107,8 @@ const TOUCH: &str = "
     SELECT id, at, 0, 0, 0, 0 FROM heartbeat WHERE 0 UNION ALL
     SELECT name, password_hash, created_at, 0, 0, 0 FROM account WHERE 0 UNION ALL
     SELECT id, at, sha256, source, 0, 0 FROM policy_log WHERE 0 UNION ALL
-    SELECT site, upstream, first_at, last_at, drops, 0 FROM acceptance WHERE 0";
+    SELECT site, upstream, first_at, last_at, drops, 0 FROM acceptance WHERE 0 UNION ALL
+    SELECT day, upstream || site, event, count, head, tail FROM delivered WHERE 0";
 
 /// What became of the tables.
 #[derive(Debug, PartialEq, Eq)]

@@ -5,6 +5,7 @@ use super::{Halt, LOOK_AGAIN, Lane};
 use crate::clock::Moment;
 use crate::forward::acceptance::{Dropped, Leave};
 use crate::forward::acks::Slot;
+use crate::forward::delivered::Delivered;
 use crate::forward::plausible::{Reply, Verdict};
 use crate::forward::sites::Asked;
 use crate::forward::traffic::{Errand, Turn};
@@ -81,7 +82,7 @@ impl<T: Transport> Lane<T> {
             Ok(pending) => self.deliver(pending).await,
             Err(seq) => {
                 let slot = self.slot().await?;
-                self.acks.settle(seq, Outcome::Corrupt, None, slot).await;
+                self.acks.settle(seq, Outcome::Corrupt, None, None, slot).await;
                 Ok(Fate::Gone)
             }
         }
@@ -123,7 +124,7 @@ impl<T: Transport> Lane<T> {
             ControlFlow::Continue(site) => site,
             ControlFlow::Break(None) => return Ok(Tried::Done(Fate::Gone)),
             ControlFlow::Break(Some(outcome)) => {
-                self.acks.settle(pending.seq, outcome, None, slot).await;
+                self.acks.settle(pending.seq, outcome, None, None, slot).await;
                 return Ok(Tried::Done(Fate::Gone));
             }
         };
@@ -175,7 +176,7 @@ impl<T: Transport> Lane<T> {
         &mut self,
         forwarder: &Forwarder<T>,
         pending: &mut Pending,
-        site: &Site,
+        site: &Arc<Site>,
         turn: Turn<'_>,
         permit: Permit,
         slot: Slot,
@@ -213,7 +214,13 @@ impl<T: Transport> Lane<T> {
         drop(asked);
         match verdict {
             Verdict::Settled(outcome) => {
-                self.acks.settle(pending.seq, outcome, Some(permit), slot).await;
+                let now = forwarder.clock.now();
+                let delivered = (outcome == Outcome::Delivered)
+                    .then(|| Delivered::of(site, pending.scrubbed.name(), now))
+                    .flatten();
+                self.acks
+                    .settle(pending.seq, outcome, delivered, Some(permit), slot)
+                    .await;
                 Ok(Tried::Done(Fate::Gone))
             }
             Verdict::Retry(_) => Ok(Tried::Failed(reply)),

@@ -58,6 +58,7 @@ pub(super) async fn components(app: &App) -> Vec<Component> {
             ),
         },
         plausible(app),
+        dashboard(app),
         policy(app),
         disk_space(app),
         switch(app),
@@ -184,6 +185,27 @@ fn plausible(app: &App) -> Component {
             "selfTest": app.traffic.self_test(),
             "sites": sites,
         }),
+    }
+}
+
+/// Whether the dashboard shows what was delivered. Nothing is asked of Plausible for this.
+fn dashboard(app: &App) -> Component {
+    let sites = app.dashboard.sites();
+    let is_missing = sites.values().any(|site| site.is_missing);
+    let is_checked = !sites.is_empty() && sites.values().all(|site| site.checked_at.is_some());
+    let (status, why) = match (is_missing, is_checked) {
+        (true, _) => (
+            Status::OutOfService,
+            "the dashboard shows fewer events than were delivered",
+        ),
+        (false, true) => (Status::Up, "the dashboard shows every event that was delivered"),
+        (false, false) => (Status::Unknown, "not checked for every site"),
+    };
+    Component {
+        name: "dashboard",
+        status,
+        reason: None,
+        details: json!({ "why": why, "sites": sites }),
     }
 }
 

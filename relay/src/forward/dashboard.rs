@@ -1,0 +1,440 @@
+//! Conservation up to the dashboard: compares the relay's own counts of delivered events with those of the server,
+//! per site, event of the plan and UTC day, through its Stats API.
+//!
+//! Each round asks for the span up to a moment of the round before, so that the server has had the time between
+//! two rounds to write what it took. Around that moment, and around midnight, the two clocks may disagree: what was
+//! delivered there may count or not. Lost answers, crashes and other senders only make the server show *more*, so
+//! an event that is missing beyond these edges was lost after it was accepted.
+//!
+//! Nothing is asked for a site that is off, and no connection is kept between rounds.
+
+mod compare;
+
+use super::delivered::{self, DAY_MS, EDGE_MS};
+use super::self_test::{Finding, Grade};
+use super::stats::{Span, StatsApi};
+use super::transport::{Connection, Transport};
+use crate::clock::{Clock, Moment};
+use crate::config::Upstream;
+use crate::metrics::Metrics;
+use crate::metrics::dashboard::Day;
+use crate::store::Store;
+use crate::switch::{Site, Switches};
+use compare::{Compared, Counts, compare, ranges};
+use serde::Serialize;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+use tokio_util::sync::CancellationToken;
+
+/// Questions per hour that may be asked: Plausible answers 600 per key, and others may use the same one. Above it
+/// the sites take turns.
+const QUESTIONS_PER_HOUR: u64 = 500;
+/// Longest time on either side of the moment up to which today is compared.
+const EDGE_MAX: Duration = Duration::from_millis(EDGE_MS as u64);
+/// Shortest. Stamps are whole seconds, and so are the spans that can be asked for.
+const EDGE_MIN: Duration = Duration::from_secs(2);
+/// How long after midnight yesterday is first compared: the server writes what it took within seconds.
+const SETTLED_MS: i64 = 2 * 60 * 1000;
+/// Rounds in a row in which events are missing before it is reported: the server may be late once.
+const MISSING_ROUNDS: u32 = 2;
+
+const NOT_YET: &str = "not yet";
+
+/// What is known of one site.
+#[derive(Clone, Debug, Default, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SiteState {
+    /// When the counts were compared last.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub checked_at: Option<String>,
+    /// Why they are not compared.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub not_checked: Option<String>,
+    /// Delivered events that the dashboard does not show, by day and event; negative where it shows more.
+    pub differences: BTreeMap<&'static str, BTreeMap<String, i64>>,
+    /// Whether events were missing in several rounds in a row.
+    pub is_missing: bool,
+    #[serde(skip)]
+    rounds_missing: u32,
+}
+
+/// The comparison, shared with health.
+#[derive(Debug)]
+pub struct Dashboard {
+    api: Option<StatsApi>,
+    upstream: String,
+    every: Duration,
+    clock_off_max_ms: i64,
+    store: Store,
+    switches: Switches,
+    metrics: Arc<Metrics>,
+    clock: Clock,
+    sites: Mutex<BTreeMap<String, SiteState>>,
+}
+
+/// What was delivered up to a moment of one day.
+#[derive(Debug)]
+struct Snapshot {
+    /// The moment, in whole seconds: the server is asked for what it stamped before.
+    until: Moment,
+    before: Counts,
+    low: Counts,
+    high: Counts,
+}
+
+impl Dashboard {
+    /// For the configured upstream. Without a key of its Stats API nothing is ever asked.
+    pub fn new(
+        upstream: &Upstream,
+        store: Store,
+        switches: Switches,
+        metrics: Arc<Metrics>,
+        clock: Clock,
+    ) -> Self {
+        let every = upstream.stats.as_ref().map_or(Duration::MAX, |stats| stats.every);
+        let api = StatsApi::new(upstream);
+        let why = match &api {
+            None => Some("there is no key of the Stats API: see `stats_key_file` under [upstream]"),
+            Some(_) if !upstream.profile.counts_by_event() => {
+                Some("this server's Stats API cannot count events by name")
+            }
+            Some(_) => None,
+        };
+        let state = SiteState {
+            not_checked: Some(why.unwrap_or(NOT_YET).to_owned()),
+            ..SiteState::default()
+        };
+        let sites = switches.sites().map(|site| (site.domain.clone(), state.clone()));
+        Self {
+            sites: Mutex::new(sites.collect()),
+            // Without a question there is nothing to run.
+            api: api.filter(|_| why.is_none()),
+            upstream: upstream.url.clone(),
+            every,
+            clock_off_max_ms: i64::try_from(edge(every).as_millis() / 2)
+                .unwrap_or(EDGE_MS)
+                .max(1500),
+            store,
+            switches,
+            metrics,
+            clock,
+        }
+    }
+
+    /// What is known of each site.
+    pub fn sites(&self) -> BTreeMap<String, SiteState> {
+        self.lock().clone()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<String, SiteState>> {
+        self.sites.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Compares until `stop`.
+    pub async fn run(self: Arc<Self>, transport: impl Transport, stop: CancellationToken) {
+        let Some(api) = &self.api else { return };
+        tokio::select! {
+            () = self.compare_on(api, &transport) => {}
+            () = stop.cancelled() => {}
+        }
+    }
+
+    async fn compare_on(&self, api: &StatsApi, transport: &impl Transport) {
+        let all: Vec<Arc<Site>> = self.switches.sites().cloned().collect();
+        let mut turn = 0;
+        loop {
+            let sites = self.turn_of(&all, &mut turn);
+            let mut snapshots = BTreeMap::new();
+            if sites.iter().any(|site| site.is_on()) {
+                snapshots = self.snapshots(&sites).await;
+            }
+            tokio::time::sleep(self.every).await;
+            // Ends with this round: nothing is left open while a site is off.
+            let mut connection = transport.connection();
+            for site in sites {
+                let snapshot = snapshots.get(&site.domain);
+                self.check_site(api, &mut connection, &site, snapshot).await;
+            }
+        }
+    }
+
+    /// The sites of the next round: all, or as many as may be asked for, each in its turn.
+    fn turn_of(&self, all: &[Arc<Site>], turn: &mut usize) -> Vec<Arc<Site>> {
+        let mut left = (self.every.as_secs() * QUESTIONS_PER_HOUR / 3600).max(1);
+        let mut sites = Vec::new();
+        while sites.len() < all.len() {
+            let site = &all[*turn % all.len()];
+            // Today and yesterday.
+            let questions = 2 * StatsApi::questions(site.plan.events.len());
+            if !sites.is_empty() && questions > left {
+                break;
+            }
+            left = left.saturating_sub(questions);
+            sites.push(Arc::clone(site));
+            *turn = (*turn + 1) % all.len();
+        }
+        sites
+    }
+
+    /// What was delivered today up to about now.
+    async fn snapshots(&self, sites: &[Arc<Site>]) -> BTreeMap<String, Snapshot> {
+        let edge = edge(self.every);
+        let day = self.clock.now().utc_day();
+        let low = self.read_all(sites, day).await;
+        tokio::time::sleep(edge).await;
+        let until = Moment(self.clock.now().0.div_euclid(1000) * 1000);
+        tokio::time::sleep(edge).await;
+        let (before, high) = (
+            self.read_all(sites, day - 1).await,
+            self.read_all(sites, day).await,
+        );
+        let mut snapshots = BTreeMap::new();
+        // Over midnight there is no such moment, and the day is compared as a whole.
+        if let (Some(mut before), Some(mut low), Some(mut high)) = (before, low, high)
+            && until.utc_day() == day
+        {
+            for site in sites {
+                let take =
+                    |counts: &mut BTreeMap<String, Counts>| counts.remove(&site.domain).unwrap_or_default();
+                let snapshot = Snapshot {
+                    until,
+                    before: take(&mut before),
+                    low: take(&mut low),
+                    high: take(&mut high),
+                };
+                snapshots.insert(site.domain.clone(), snapshot);
+            }
+        }
+        snapshots
+    }
+
+    /// The counts of a day, by site; nothing if the database cannot be read.
+    async fn read_all(&self, sites: &[Arc<Site>], day: i64) -> Option<BTreeMap<String, Counts>> {
+        let domains: Vec<String> = sites.iter().map(|site| site.domain.clone()).collect();
+        let upstream = self.upstream.clone();
+        let read = move |db: &rusqlite::Connection| {
+            let of = |domain: &String| Ok((domain.clone(), delivered::read(db, &upstream, domain, day)?));
+            domains.iter().map(of).collect()
+        };
+        self.store.run(read).await.ok()
+    }
+
+    /// Compares one site, unless it is off.
+    async fn check_site(
+        &self,
+        api: &StatsApi,
+        connection: &mut impl Connection,
+        site: &Arc<Site>,
+        snapshot: Option<&Snapshot>,
+    ) {
+        let Some(permit) = site.permit().await else {
+            return self.note_not_checked(site, "the site is off");
+        };
+        let checked = tokio::select! {
+            checked = self.compare_site(api, connection, site, snapshot) => checked,
+            () = permit.cut() => Err("the site is off".to_owned()),
+        };
+        match checked {
+            Ok(days) if days.is_empty() => self.note_not_checked(site, NOT_YET),
+            Ok(days) => {
+                self.metrics.dashboard.note_check(true);
+                self.note_checked(site, &days);
+            }
+            Err(why) => {
+                self.metrics.dashboard.note_check(false);
+                self.note_not_checked(site, &why);
+            }
+        }
+    }
+
+    async fn compare_site(
+        &self,
+        api: &StatsApi,
+        connection: &mut impl Connection,
+        site: &Arc<Site>,
+        snapshot: Option<&Snapshot>,
+    ) -> Result<BTreeMap<Day, Vec<Compared>>, String> {
+        let now = self.clock.now();
+        let (today, midnight) = (now.utc_day(), Moment(now.utc_day() * DAY_MS));
+        let mut days = BTreeMap::new();
+        // A moment in the day's first seconds leaves no whole second before it.
+        if let Some(snapshot) =
+            snapshot.filter(|s| s.until.utc_day() == today && s.until.0 - midnight.0 > EDGE_MS)
+        {
+            let span = Span {
+                from: midnight,
+                to: Moment(snapshot.until.0 - 1000),
+            };
+            let ranges = ranges(&snapshot.before, &snapshot.low, &snapshot.high, None);
+            days.insert(Day::Today, self.ask(api, connection, site, span, &ranges).await?);
+        }
+        if now.0 - midnight.0 >= SETTLED_MS {
+            let of = |day| self.read_all(std::slice::from_ref(site), day);
+            let (before, day, after) = (of(today - 2).await, of(today - 1).await, of(today).await);
+            let (Some(before), Some(day), Some(after)) = (before, day, after) else {
+                return Err("the database cannot be read".to_owned());
+            };
+            let [before, day, after] =
+                [before, day, after].map(|mut of| of.remove(&site.domain).unwrap_or_default());
+            let ranges = ranges(&before, &day, &day, Some(&after));
+            let span = Span::of_day(today - 1);
+            days.insert(
+                Day::Yesterday,
+                self.ask(api, connection, site, span, &ranges).await?,
+            );
+        }
+        Ok(days)
+    }
+
+    async fn ask(
+        &self,
+        api: &StatsApi,
+        connection: &mut impl Connection,
+        site: &Site,
+        span: Span,
+        ranges: &BTreeMap<String, compare::Range>,
+    ) -> Result<Vec<Compared>, String> {
+        let names = delivered::names(&site.plan);
+        let read = api.events(connection, &site.domain, span, &names).await;
+        let read = read.map_err(|why| why.to_string())?;
+        if let Some(date) = read.date {
+            // The server writes whole seconds.
+            let off = date.0 - self.clock.now().0;
+            if off.abs() > self.clock_off_max_ms {
+                let off = off / 1000;
+                return Err(format!(
+                    "the server's clock differs by {off} s from the relay's, so spans of time do not compare"
+                ));
+            }
+        }
+        let (counted, total) = read.counts;
+        Ok(compare(&names, ranges, &counted, total))
+    }
+
+    fn note_not_checked(&self, site: &Site, why: &str) {
+        self.metrics.dashboard.forget(&site.domain);
+        let mut sites = self.lock();
+        let state = sites.entry(site.domain.clone()).or_default();
+        let is_news = state.not_checked.as_deref() != Some(why);
+        *state = SiteState {
+            not_checked: Some(why.to_owned()),
+            ..SiteState::default()
+        };
+        drop(sites);
+        if is_news && why != NOT_YET {
+            tracing::info!(site = site.domain, "dashboard not compared: {why}");
+        }
+    }
+
+    fn note_checked(&self, site: &Site, days: &BTreeMap<Day, Vec<Compared>>) {
+        let now = self.clock.now();
+        self.metrics.dashboard.note(&site.domain, now, days, |compared| {
+            (compared.event.clone(), compared.difference)
+        });
+        let mut sites = self.lock();
+        let state = sites.entry(site.domain.clone()).or_default();
+        let missing = || {
+            days.iter()
+                .flat_map(|(day, all)| all.iter().map(move |one| (day, one)))
+                .filter(|(_, one)| one.difference > 0)
+        };
+        state.rounds_missing = match missing().next() {
+            Some(_) => state.rounds_missing.saturating_add(1),
+            None => 0,
+        };
+        let was_missing = std::mem::replace(&mut state.is_missing, state.rounds_missing >= MISSING_ROUNDS);
+        let is_missing = state.is_missing;
+        state.checked_at = Some(now.rfc3339());
+        state.not_checked = None;
+        let differs = |all: &Vec<Compared>| {
+            let differing = all.iter().filter(|one| one.difference != 0);
+            differing.map(|one| (one.event.clone(), one.difference)).collect()
+        };
+        state.differences = days.iter().map(|(day, all)| (day.name(), differs(all))).collect();
+        drop(sites);
+        if is_missing && !was_missing {
+            for (day, one) in missing() {
+                tracing::warn!(
+                    site = site.domain,
+                    day = day.name(),
+                    event = one.event,
+                    delivered = one.delivered,
+                    missing = one.difference,
+                    "the dashboard shows fewer events than were delivered: look at the server's own logs and shields"
+                );
+            }
+        } else if was_missing && !is_missing {
+            tracing::info!(
+                site = site.domain,
+                "the dashboard shows every event that was delivered"
+            );
+        }
+    }
+}
+
+/// How long to wait on either side of the moment up to which today is compared.
+fn edge(every: Duration) -> Duration {
+    (every / 4).clamp(EDGE_MIN, EDGE_MAX)
+}
+
+/// Compares yesterday once, for `doctor`: from a database that is only looked at.
+pub async fn check_yesterday(
+    connection: &mut impl Connection,
+    upstream: &Upstream,
+    db: &rusqlite::Connection,
+    site: (&str, &relay_event::Plan),
+    now: Moment,
+) -> Finding {
+    let (domain, plan) = site;
+    let what = format!("{domain}: dashboard");
+    let not_checked = |why: String| Finding::new(&what, Grade::Note, format!("not checked: {why}"));
+    let Some(api) = StatsApi::new(upstream) else {
+        return not_checked("whether it shows every event that was delivered".to_owned())
+            .advise(super::self_test::HOW_TO_CHECK);
+    };
+    let today = now.utc_day();
+    if now.0 - today * DAY_MS < SETTLED_MS {
+        return not_checked("the day has just begun".to_owned());
+    }
+    let read = || {
+        let of = |day| delivered::read(db, &upstream.url, domain, day);
+        Ok::<_, rusqlite::Error>((of(today - 2)?, of(today - 1)?, of(today)?))
+    };
+    let (before, day, after) = match read() {
+        Ok(read) => read,
+        Err(error) => return not_checked(format!("the database cannot be read: {error}")),
+    };
+    let delivered: u64 = day.values().map(|count| count.all).sum();
+    if delivered == 0 {
+        return not_checked("nothing was delivered yesterday".to_owned());
+    }
+    let names = delivered::names(plan);
+    let read = match api
+        .events(connection, domain, Span::of_day(today - 1), &names)
+        .await
+    {
+        Ok(read) => read,
+        Err(why) => return not_checked(why.to_string()),
+    };
+    let ranges = ranges(&before, &day, &day, Some(&after));
+    let compared = compare(&names, &ranges, &read.counts.0, read.counts.1);
+    let missing: Vec<String> = compared
+        .iter()
+        .filter(|one| one.difference > 0)
+        .map(|one| format!("{} of {} `{}`", one.difference, one.delivered, one.event))
+        .collect();
+    match missing.is_empty() {
+        true => Finding::new(
+            what,
+            Grade::Ok,
+            format!("it shows yesterday's {delivered} delivered events"),
+        ),
+        false => Finding::new(
+            what,
+            Grade::Wrong,
+            format!("of yesterday's delivered events it lacks {}", missing.join(", ")),
+        )
+        .advise("look at the server's own logs: it accepted these events"),
+    }
+}
