@@ -1,7 +1,7 @@
 //! What Plausible answers is not always what it did: a 202 for an event that it drops, a 200 of something that is
 //! not Plausible. Neither costs more than a few events, and everything that shows how the relay stands says so.
 
-use crate::LONG;
+use crate::{EXE, LONG};
 use feedback_tests::{Answer, MiniPlausible, PLAN_VERSION, Post, Relay, SITE, Setup, load, within};
 use serde_json::json;
 use std::sync::Arc;
@@ -169,4 +169,67 @@ async fn what_answers_2xx_but_not_202_gets_one_event_and_then_only_what_counts_n
         let endings = relay.stop().await.endings();
         assert_eq!(endings, ["delivered/ 20", "rejected/unclear 1"]);
     }
+}
+
+/// Every place that shows how the relay stands, for a site in each state.
+#[tokio::test(flavor = "multi_thread")]
+async fn everything_says_whether_plausible_accepts_a_site_and_what_to_do() {
+    let plausible = MiniPlausible::start().await;
+    let known = knows(&plausible, SITE);
+    let setup = Setup::new(&plausible.url());
+    let cli = async |arguments: &[&str]| setup.command(EXE, arguments, "").await;
+    let add = format!("add the site `{SITE}` in Plausible under exactly this domain");
+    let on = cli(&["switch", "on", "--site", SITE]).await;
+    assert!(on.err.contains("not checked") && on.err.contains(&add), "{on:?}");
+    let relay = setup.start().await;
+    let check = async |status: u16, root: &str, accepting: &str, code: i32, says: &str, advice: &str| {
+        let health = within(LONG, &format!("health says {accepting}"), async || {
+            let health = relay.get_admin("/actuator/health").await;
+            let site = health.json()["components"]["plausible"]["details"]["sites"][SITE].clone();
+            (health.status == status && site["accepting"] == accepting).then_some(health.json())
+        })
+        .await;
+        assert_eq!(health["status"], root, "{health}");
+        let site = &health["components"]["plausible"]["details"]["sites"][SITE];
+        assert!(site["says"].as_str().unwrap().contains(says), "{site}");
+        let ready = relay.get("/actuator/health/readiness").await;
+        assert_eq!(ready.status, 200, "{ready:?}");
+        let status = cli(&["switch", "status"]).await;
+        let doctor = cli(&["doctor"]).await;
+        assert_eq!(doctor.code, Some(code), "{doctor:?}");
+        for out in [&status.out, &doctor.out] {
+            assert!(out.contains(says) && out.contains(advice), "{out}");
+        }
+    };
+    check(
+        200,
+        "UP",
+        "not checked",
+        0,
+        "not checked: no event of this site",
+        &add,
+    )
+    .await;
+    relay.accept(&[load(1)]).await;
+    let never = "has never accepted an event of this site";
+    check(503, "OUT_OF_SERVICE", "never", 1, never, &add).await;
+    known.store(true, Ordering::SeqCst);
+    relay.drained_within(LONG).await;
+    check(
+        200,
+        "UP",
+        "yes",
+        0,
+        "last accepted an event of this site at 20",
+        "",
+    )
+    .await;
+    known.store(false, Ordering::SeqCst);
+    send_twenty(&relay, 2).await;
+    let exists = format!("check in Plausible that the site `{SITE}` exists under exactly this domain");
+    let dropped = "dropped the last 8 events of this site";
+    check(503, "OUT_OF_SERVICE", "no longer", 1, dropped, &exists).await;
+    relay.stop().await;
+    let status = cli(&["switch", "status"]).await;
+    assert!(status.out.contains(dropped), "known without a relay: {status:?}");
 }

@@ -14,6 +14,13 @@ use std::time::Duration;
 /// acceptance in between, the site itself is suspected: removed, renamed, unpaid. Fewer than this many events are
 /// lost before that is noticed, and a wrong suspicion costs a second: the next accepted probe ends it.
 pub const DROPS_MAX: u32 = 8;
+/// A hold that ends sooner than this was a false alarm: nobody had to mend anything.
+const FALSE_ALARM_MAX: Duration = Duration::from_secs(300);
+/// False alarms in a row after which each further one doubles how many drops hold the site: most of its events are
+/// dropped all the time, as by a rate limit in Plausible, and holds would only delay the others.
+const FALSE_ALARMS_FREE: u32 = 2;
+/// How often that is doubled at most, to 256 drops.
+const DOUBLINGS_MAX: u32 = 5;
 /// How much later than an untried event an event asks to probe, for each probe it was dropped in: so that another
 /// visitor's event goes first, and one visitor whose events are all dropped does not hold the others.
 const TRIED_PENALTY: Duration = Duration::from_millis(50);
@@ -27,7 +34,7 @@ pub struct Record {
     pub first_accepted: Option<Moment>,
     /// When it last did.
     pub last_accepted: Option<Moment>,
-    /// Drops since then, up to [`DROPS_MAX`].
+    /// How much of a run of drops there was since then, up to [`DROPS_MAX`] for a whole one.
     pub drops: u32,
 }
 
@@ -99,6 +106,12 @@ pub enum Dropped {
 #[derive(Debug)]
 pub struct Acceptance {
     record: Record,
+    /// Drops since the last acceptance.
+    run: u32,
+    /// Holds in a row that were false alarms.
+    false_alarms: u32,
+    /// When the hold began.
+    held_since: Duration,
     /// Probes that were dropped since the hold began, or since the last [`Acceptance::hurry`].
     probes: u32,
     /// When the next probe may go.
@@ -111,6 +124,9 @@ impl Acceptance {
     pub fn new(record: Record) -> Self {
         Self {
             record,
+            run: record.drops,
+            false_alarms: 0,
+            held_since: Duration::ZERO,
             probes: 0,
             due: Duration::ZERO,
             is_probing: false,
@@ -156,8 +172,17 @@ impl Acceptance {
     }
 
     /// Plausible accepted an event. Returns whether that ended a hold.
-    pub fn accepted(&mut self, at: Moment) -> bool {
+    pub fn accepted(&mut self, at: Moment, now: Duration) -> bool {
         let was_held = self.is_held();
+        if self.standing() == Standing::Dropping {
+            let is_false_alarm = now.saturating_sub(self.held_since) < FALSE_ALARM_MAX;
+            self.false_alarms = if is_false_alarm {
+                self.false_alarms.saturating_add(1)
+            } else {
+                0
+            };
+        }
+        self.run = 0;
         self.record = Record {
             first_accepted: self.record.first_accepted.or(Some(at)),
             last_accepted: Some(at),
@@ -175,10 +200,16 @@ impl Acceptance {
             return Dropped::Settle;
         }
         if !is_engagement {
-            self.record.drops = (self.record.drops + 1).min(DROPS_MAX);
+            let doublings = self.false_alarms.saturating_sub(FALSE_ALARMS_FREE);
+            let whole = DROPS_MAX << doublings.min(DOUBLINGS_MAX);
+            self.run = (self.run + 1).min(whole);
+            self.record.drops = (self.run * DROPS_MAX / whole).max(1);
         }
         if !self.is_held() {
             return Dropped::Settle;
+        }
+        if !was_held {
+            self.held_since = now;
         }
         if self.is_probing || !was_held {
             self.probes = self.probes.saturating_add(1);

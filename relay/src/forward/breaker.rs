@@ -16,7 +16,7 @@ use std::time::Duration;
 pub const FAILURES_MAX: u32 = 5;
 /// How long nothing goes when an event was answered as if it were taken, and the self-test as Plausible does: the
 /// self-test does not show then what becomes of events, and each try may cost one. Four times as long each time.
-pub const UNCLEAR_MIN: Duration = Duration::from_secs(30);
+pub const UNCLEAR_MIN: Duration = Duration::from_secs(5);
 /// The bound of that wait.
 pub const UNCLEAR_MAX: Duration = Duration::from_secs(3600);
 /// Results looked back at. Half of them failures opens it, once there are that many.

@@ -198,7 +198,7 @@ impl Sites {
             return;
         };
         let mut state = entry.lock();
-        let ended_a_hold = state.acceptance.accepted(at);
+        let ended_a_hold = state.acceptance.accepted(at, self.started.elapsed());
         self.note_change(entry, &mut state);
         if ended_a_hold {
             state.log_acceptance(domain);

@@ -130,7 +130,8 @@ pub(super) async fn status(State(app): State<Arc<App>>, admin: Admin) -> Json<Va
     let plausible = match app.traffic.standing().reach {
         Reach::Unknown => "UNKNOWN",
         Reach::Up => "UP",
-        Reach::Down | Reach::Misconfigured | Reach::Unclear => "DOWN",
+        Reach::Down => "DOWN",
+        Reach::Misconfigured | Reach::Unclear => "NOT_PLAUSIBLE",
     };
     let policy = app.policy.current();
     Json(json!({

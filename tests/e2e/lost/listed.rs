@@ -23,7 +23,9 @@ fn every_test_that_the_delivery_page_names_exists_and_every_case_has_one() {
         for name in &named {
             assert!(known.contains(*name), "there is no test {name}");
         }
-        if row.contains('#') {
+        // A case is named by its issue, as in getsentry/relay#708; other tables have links to headings.
+        let first = row.split('|').nth(1).unwrap_or_default();
+        if first.contains('#') {
             assert!(!named.is_empty(), "no test is named in {row}");
             cases += 1;
         }

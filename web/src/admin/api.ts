@@ -8,6 +8,17 @@ export interface Site {
   changed_by: string | null;
   /** Where that is written down: anything but the database is a site that is off and could not be recorded. */
   recorded: "database" | "marker" | "nowhere";
+  plausible: Acceptance;
+}
+
+/** Whether Plausible accepts a site's events, in words for people. */
+export interface Acceptance {
+  accepting: "yes" | "never" | "no longer" | "not checked";
+  last_accepted: string | null;
+  /** Events that wait for that. */
+  held: number;
+  says: string;
+  advice: string | null;
 }
 
 export interface Ending {
@@ -22,7 +33,7 @@ export interface Status {
   sites: Site[];
   counters: { received: number; recovered: number; in_progress: number; spooled: number; ended: Ending[] };
   spool: { events: number; bytes: number; oldest_age_seconds: number | null };
-  plausible: { status: string };
+  plausible: { status: "UNKNOWN" | "UP" | "DOWN" | "NOT_PLAUSIBLE" };
 }
 
 /** The relay answered, and said no; the message is for people. */

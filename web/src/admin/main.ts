@@ -90,6 +90,8 @@ function createSite(site: Site): HTMLElement {
     h("h2", { id }, ...breakable(site.site)),
     h("div", { class: "toggle" }, h("output", {}), toggle),
     h("p", { class: "quiet small", "data-part": "changed" }),
+    h("p", { class: "quiet small", "data-part": "accepting" }),
+    h("p", { class: "notice warn small", "data-part": "refused", role: "status", hidden: true }),
     h(
       "p",
       { class: "notice warn small", "data-part": "lock", hidden: true },
@@ -108,6 +110,7 @@ function updateSite(element: HTMLElement, site: Site): void {
   const recorded = part("[data-part=recorded]");
   recorded.hidden = site.recorded === "database";
   say(recorded, unrecorded[site.recorded]);
+  drawAcceptance(part("[data-part=accepting]"), part("[data-part=refused]"), site);
   const changed = part("[data-part=changed]");
   if (site.changed_at) {
     say(changed, `Switched ${site.on ? "on" : "off"} ${ago(site.changed_at)}${site.changed_by ? ` by ${site.changed_by}` : ""}`);
@@ -116,6 +119,28 @@ function updateSite(element: HTMLElement, site: Site): void {
     say(changed, "Not changed yet");
   }
 }
+
+/** Whether Plausible drops the site's events, so that they wait. */
+const isRefused = ({ on, plausible }: Site): boolean => on && (plausible.accepting === "never" || plausible.accepting === "no longer");
+
+/** What Plausible does with the site's events: a warning while it drops them, else a quiet line. */
+function drawAcceptance(quiet: HTMLElement, warning: HTMLElement, site: Site): void {
+  const { accepting, last_accepted, held, says, advice } = site.plausible;
+  const refused = isRefused(site);
+  quiet.hidden = refused;
+  warning.hidden = !refused;
+  if (refused) {
+    const waiting = held > 0 ? ` (${count(held)} held)` : "";
+    say(warning, `${says}${waiting}. ${sentence(advice ?? "")}`);
+  } else if (accepting === "yes" && last_accepted) {
+    say(quiet, `Plausible last accepted an event ${ago(last_accepted)}`);
+    mark(quiet, "title", moment(last_accepted));
+  } else {
+    say(quiet, [sentence(says), sentence(advice ?? "")].join(" ").trim());
+  }
+}
+
+const sentence = (text: string): string => (text ? `${text[0]!.toUpperCase()}${text.slice(1)}.` : "");
 
 const unrecorded: Record<Site["recorded"], string> = {
   database: "",
@@ -153,7 +178,7 @@ async function turn(site: string, toggle: HTMLButtonElement): Promise<void> {
   await refresh();
 }
 
-function drawCounters({ counters, spool, plausible }: Status): void {
+function drawCounters({ counters, spool, plausible, sites }: Status): void {
   const delivered = sum(counters.ended.filter((ending) => ending.outcome === "delivered"));
   const held = counters.ended.filter((ending) => ending.outcome !== "delivered" && ending.count > 0);
   say(byId("received"), count(counters.received));
@@ -166,11 +191,15 @@ function drawCounters({ counters, spool, plausible }: Status): void {
 
   const pill = byId("plausible");
   const [text, is] =
-    plausible.status === "UP"
-      ? ["Plausible is reachable", "good"]
+    plausible.status === "NOT_PLAUSIBLE"
+      ? ["What answers is not Plausible: events wait", "bad"]
       : plausible.status === "DOWN"
         ? ["Plausible is not reachable: events wait", "bad"]
-        : ["Plausible was not needed yet", ""];
+        : sites.some(isRefused)
+          ? ["Plausible drops events: they wait", "bad"]
+          : plausible.status === "UP"
+            ? ["Plausible is reachable", "good"]
+            : ["Plausible was not needed yet", ""];
   say(pill, text!);
   mark(pill, "data-is", is!);
 

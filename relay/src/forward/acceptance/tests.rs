@@ -20,7 +20,7 @@ fn answered(acceptance: &mut Acceptance, answers: &[Answer]) -> usize {
     for answer in answers {
         let is_engagement = match answer {
             Accepted => {
-                acceptance.accepted(AT);
+                acceptance.accepted(AT, NOW * 100);
                 continue;
             }
             Drop => false,
@@ -152,8 +152,8 @@ fn one_probe_goes_at_a_time_with_growing_waits_and_the_least_tried_first() {
         Leave::Probe,
         "the operator has looked after it"
     );
-    assert!(site.accepted(AT), "the hold is over");
-    assert!(!site.accepted(AT));
+    assert!(site.accepted(AT, now), "the hold is over");
+    assert!(!site.accepted(AT, now));
     assert_eq!(site.ask(u32::MAX, now), Leave::Go);
 }
 
@@ -175,7 +175,7 @@ fn an_answer_to_what_was_under_way_when_the_hold_began_does_not_lengthen_the_wai
 fn the_first_and_the_last_acceptance_are_known() {
     let mut site = Acceptance::new(Record::default());
     for at in [1, 5, 3] {
-        site.accepted(Moment(at));
+        site.accepted(Moment(at), NOW);
     }
     site.dropped(false, NOW, 0);
     let want = Record {
@@ -184,4 +184,32 @@ fn the_first_and_the_last_acceptance_are_known() {
         drops: 1,
     };
     assert_eq!(site.record(), want);
+}
+
+/// A rate limit in Plausible, say, that lets one event in a hundred through.
+#[test]
+fn a_site_whose_events_are_mostly_dropped_is_held_less_and_less_often() {
+    let mut site = Acceptance::new(Record::default());
+    site.accepted(AT, NOW);
+    let mut run = |mended_after: Duration| {
+        let destroyed = answered_at(&mut site, NOW);
+        site.accepted(AT, NOW + mended_after);
+        destroyed
+    };
+    let soon = Duration::from_secs(299);
+    let destroyed: Vec<usize> = (0..11).map(|_| run(soon)).collect();
+    assert_eq!(destroyed, [7, 7, 7, 15, 31, 63, 127, 255, 255, 255, 255]);
+    assert_eq!(
+        run(Duration::from_secs(300)),
+        255,
+        "it was mended by hand this time"
+    );
+    assert_eq!(run(soon), 7, "and is watched as closely as at first");
+}
+
+/// Drops events until the site is held; returns how many were destroyed.
+fn answered_at(site: &mut Acceptance, now: Duration) -> usize {
+    (0..1000)
+        .take_while(|_| site.dropped(false, now, 0) == Dropped::Settle)
+        .count()
 }

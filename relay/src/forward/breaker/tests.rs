@@ -270,7 +270,7 @@ fn what_is_not_plausible_gets_the_self_test_alone_until_it_answers_as_plausible(
         State::HalfOpen,
     );
     // The self-test is answered as Plausible does at once, so it does not explain what became of the event.
-    let unexplained = [SelfTest(Sign::Well), Ask('-'), Wait(29), Ask('-'), Wait(1)];
+    let unexplained = [SelfTest(Sign::Well), Ask('-'), Wait(4), Ask('-'), Wait(1)];
     check("a long wait", &[&unclear, &unexplained[..4]], State::Open);
     check(
         "and one event",
@@ -294,7 +294,7 @@ fn what_is_not_plausible_gets_the_self_test_alone_until_it_answers_as_plausible(
         Unclear,
         Wait(2),
         SelfTest(Sign::Well),
-        Wait(119),
+        Wait(19),
         Ask('-'),
         Wait(1),
     ];

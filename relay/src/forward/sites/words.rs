@@ -24,30 +24,33 @@ impl Words {
     /// Of a site in a running relay. A site that is off holds nothing: what waited was purged.
     pub fn of(site: &str, shown: &Shown, is_on: bool) -> Self {
         let held = if is_on { shown.held } else { 0 };
-        Self::new(site, &shown.record, held)
+        Self::new(site, &shown.record, held, is_on)
     }
 
-    /// Of what the database says.
+    /// Of what the database says about a site that is on.
     pub fn recorded(site: &str, record: &Record) -> Self {
-        Self::new(site, record, 0)
+        Self::new(site, record, 0, true)
     }
 
-    fn new(site: &str, record: &Record, held: u64) -> Self {
+    fn new(site: &str, record: &Record, held: u64, is_on: bool) -> Self {
         let standing = record.standing();
         let last_accepted = record.last_accepted.map(crate::clock::Moment::rfc3339);
         let last = last_accepted.as_deref().unwrap_or_default();
-        let says = match standing {
+        let mut says = match standing {
             Standing::Untested => {
                 "not checked: no event of this site was sent to Plausible yet, so whether Plausible knows the site was not observed".to_owned()
             }
             Standing::NeverAccepted => {
-                "Plausible has never accepted an event of this site: it answers 202 and drops them. Events wait".to_owned()
+                "Plausible has never accepted an event of this site: it answers 202 and drops them".to_owned()
             }
             Standing::Accepting => format!("Plausible last accepted an event of this site at {last}"),
             Standing::Dropping => format!(
-                "Plausible dropped the last {DROPS_MAX} events of this site, and last accepted one at {last}. Events wait"
+                "Plausible dropped the last {DROPS_MAX} events of this site, and last accepted one at {last}"
             ),
         };
+        if standing.is_refused() && is_on {
+            says += ". Events wait";
+        }
         let advice = match standing {
             Standing::Untested => Some(format!(
                 "add the site `{site}` in Plausible under exactly this domain, if it is not there"
