@@ -68,7 +68,7 @@ impl Visitors {
     /// The address of a visitor of a site at a moment. The same for all events of a day, and of a
     /// session that runs over midnight.
     ///
-    /// A browser's own values tell it apart from others of its make behind one address. They change at the browser's
+    /// A browser's own values distinguish it from others of its make behind one address. They change at the browser's
     /// midnight and the key at the relay's, in either order, so a visit that is alive under any pair of them goes on.
     pub fn address(
         &self,

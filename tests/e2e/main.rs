@@ -42,6 +42,7 @@ mod tls;
 mod truth;
 mod upstream;
 mod values;
+mod visitors;
 mod waiting;
 
 /// How long what needs several restarts or an outage may take on a machine that is busy with other tests.

@@ -32,8 +32,8 @@ const isText = (value) => typeof value === "string";
 
 const TYPE = "text/plain;charset=UTF-8";
 
-// Status and Retry-After of an answer. A login page, a captive portal or another server can answer anything: what
-// neither comes from the relay nor says that somebody is busy counts as no answer.
+// Status and Retry-After of an answer. A login page, a captive portal or another server can answer anything: only the
+// relay's answers count, and those by which any server says that it is busy or takes less. The rest is no answer.
 async function verdict(response) {
   const { status, headers, redirected } = response;
   const after = headers.get("Retry-After");
@@ -48,8 +48,8 @@ let shelf;
 let kept = "";
 const VALUE = /^[0-9a-f]{32}$/;
 
-// A random value of the UTC day tells this browser from others of its make behind one address. It is not kept longer
-// than its day and an hour: for that long the relay is told both, so that a visit over midnight stays one.
+// A random value of the UTC day: by it the relay distinguishes browsers of one make behind one address. It is not kept
+// longer than its day and an hour. In that hour both values are sent, so that a visit over midnight stays one.
 export function visitor() {
   const now = Date.now();
   const today = Math.floor(now / 86_400_000);

@@ -174,7 +174,7 @@ impl Client {
         self.delivery.at(now_ms);
     }
 
-    /// What tells this browser from others of its make; see [`Delivery::visitor`].
+    /// The browser's values of the day; see [`Delivery::visitor`].
     pub(crate) fn visitor(&mut self, values: &str) {
         self.delivery.visitor(values);
     }

@@ -13,7 +13,7 @@ const BACKOFF_MS_MAX: u32 = 60_000;
 /// A relay that asks for more patience than this is asked again anyway, before the events are too old.
 const RETRY_AFTER_S_MAX: u32 = 600;
 /// Browsers let a page have 64 KiB of requests under way that outlive it, and refuse what is above. A little is left
-/// for the page's own. What does not fit stays queued.
+/// for the page's own. An event that does not fit stays queued.
 const FLYING_BYTES_MAX: usize = 60 * 1024;
 
 /// What the caller has to do next.
@@ -65,7 +65,7 @@ struct Flight {
 pub(crate) struct Delivery {
     /// The body up to and with the bracket that opens the list of events.
     head: String,
-    /// What tells this browser from others, as members of the body, each followed by a comma.
+    /// The browser's values of the day, as members of the body, each followed by a comma.
     visitor: String,
     queue: Queue,
     now_ms: u32,
@@ -76,8 +76,8 @@ pub(crate) struct Delivery {
     last: u32,
     /// How many flights in a row did not arrive. It sets the pace only; age and a full queue give up.
     failures: u32,
-    /// Whether the last one got no answer at all, so that the way may be free again at any moment.
-    unheard: bool,
+    /// Whether the last one failed without a `Retry-After`, so that the wait is our own choice.
+    own_pace: bool,
     events_max: usize,
 }
 
@@ -92,7 +92,7 @@ impl Delivery {
             flights: Vec::new(),
             last: 0,
             failures: 0,
-            unheard: false,
+            own_pace: false,
             events_max: BATCH_EVENTS_MAX,
         }
     }
@@ -151,10 +151,10 @@ impl Delivery {
         self.depart().map_or(Action::Rest, Action::Send)
     }
 
-    /// The browser is online again: waiting on is of no use if it was the network that failed.
+    /// The browser is online again: there is no reason to wait on, unless the relay asked for it.
     pub(crate) fn online(&mut self) -> Action {
-        if self.armed && self.unheard {
-            self.unheard = false;
+        if self.armed && self.own_pace {
+            self.own_pace = false;
             return self.wait(DEBOUNCE_MS);
         }
         Action::Rest
@@ -184,11 +184,11 @@ impl Delivery {
                 self.queue.turn_back(number);
             }
             400 | 413 | 415 => self.queue.give_up(number),
-            status => {
+            _ => {
                 self.queue.turn_back(number);
                 self.queue.expire(self.now_ms);
                 self.failures += 1;
-                self.unheard = status == 0;
+                self.own_pace = answer.retry_after_s.is_none();
                 if self.queue.count(0) > 0 {
                     return self.wait(patience_ms(self.failures, answer));
                 }

@@ -4,11 +4,12 @@
 /// Most events kept. A page that cannot reach its relay must not grow without end. Above it the least valuable
 /// waiting event is dropped and counted.
 pub(crate) const EVENTS_MAX: usize = 200;
-/// Most bytes kept, over all events; the same happens above it.
-pub(crate) const BYTES_MAX: usize = 64 * 1024;
+/// Most bytes kept, over all events; the same happens above it. With what surrounds them, all of them fit into the
+/// requests of a page that goes away.
+pub(crate) const BYTES_MAX: usize = 52 * 1024;
 /// Largest single event; with all allowed properties at full length it could outgrow a batch. A larger one is
 /// dropped and counted.
-pub(crate) const EVENT_BYTES_MAX: usize = 16 * 1024;
+pub(crate) const EVENT_BYTES_MAX: usize = 13 * 1024;
 /// Most events in one batch, so that the relay judges them in one pass of its sandbox.
 pub(crate) const BATCH_EVENTS_MAX: usize = 20;
 /// Largest request body. Browsers let a page have 64 KiB under way when it closes, all requests together.

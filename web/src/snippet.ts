@@ -211,7 +211,7 @@ async function settle(): Promise<FeedbackState> {
 /** Whether the user said yes and yet nothing runs, which may change at any time. */
 const waits = () => !run && !failed && choice() === "in";
 
-/** Looks again after a while, as long as somebody looks at the page. */
+/** Looks again after a while, as long as the page is visible. */
 function schedule(): void {
   clearTimeout(timer);
   if (!waits()) looks = 0;
@@ -220,7 +220,7 @@ function schedule(): void {
   }
 }
 
-/** The page is used: what ended may begin again. */
+/** Called at each use of the page: a run that ended may begin again. */
 function wake(): void {
   if (waits() && performance.now() >= Math.max(rest, asked + LOOK_MS)) void resume();
 }

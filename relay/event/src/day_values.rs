@@ -1,9 +1,9 @@
-//! The random values by which browsers of one make behind one address are told apart.
+//! The random values by which the relay distinguishes browsers of one make behind one address.
 
 use crate::event::EventId;
 use std::fmt;
 
-/// What the module of a user who opted in adds to a batch. It goes into the visitor's keyed hash and nowhere else.
+/// The module of a user who opted in adds them to each batch. They go into the visitor's keyed hash and nowhere else.
 /// Plausible's own trackers send none.
 #[derive(Clone, Copy, Default, PartialEq, Eq)]
 pub struct DayValues {

@@ -56,7 +56,7 @@ fn browsers_of_one_make_behind_one_address_are_told_apart_by_their_values() {
         .collect();
     assert_eq!(network.len(), 50, "hosts of one /64");
     let moved = by(&v, "192.0.2.2", (1, 0), 0);
-    assert_ne!(moved, three[0], "the value alone makes nobody known elsewhere");
+    assert_ne!(moved, three[0], "the value alone identifies no browser elsewhere");
 }
 
 #[test]

@@ -50,7 +50,7 @@ export default () => feature("Under a content blocker", () => {
   });
 
   scenario("Where every beacon vanishes without a word, all events arrive, the last ones too", {}, async (world) => {
-    // So do blockers: the page is told that its beacon is on the way.
+    // As under a blocker, `sendBeacon` returns true and sends nothing.
     const user = await world.visitor({ init: () => (navigator.sendBeacon = () => true) });
     await user.context.route("**/*", (route) => {
       const request = route.request();

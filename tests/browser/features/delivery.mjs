@@ -107,7 +107,7 @@ export default () => feature("Delivery", () => {
       await user.context.clock.fastForward(2000);
       return busy >= 30;
     });
-    // Then nobody answers at all.
+    // Then no server answers at all.
     await page.unroute("**/api/notes", away);
     await page.route("**/api/notes", (route) => route.abort("connectionrefused"));
     for (let minute = 0; minute < 15; minute++) await user.context.clock.fastForward(60_000);
@@ -122,7 +122,6 @@ export default () => feature("Delivery", () => {
     const user = await world.visitor();
     const page = await optIn(user, world);
     await eventually("the page arrives", async () => (await world.stats()).pageviews === 1);
-    // The clock stands, so that only the browser's word can end the wait.
     await user.context.setOffline(true);
     const before = user.deliveries().length;
     await search(page);

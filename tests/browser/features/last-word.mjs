@@ -45,8 +45,8 @@ export default () => feature("The last word", () => {
       const release = await hold(page, "**/api/config?*");
       await say(page, words);
       release();
-      const told = await state(page);
-      assert.deepEqual([told.choice, told.active], [choice, choice === "in"], words.join());
+      const now = await state(page);
+      assert.deepEqual([now.choice, now.active], [choice, choice === "in"], words.join());
       const kept = await stored(page);
       assert.deepEqual([kept.choice, [...kept.categories].sort()], [choice, [...categories].sort()], words.join());
       if (choice === "out") {
@@ -79,8 +79,8 @@ export default () => feature("The last word", () => {
       release();
       for (const tab of [slow, other]) {
         await eventually(`${name}: ${choice} in both tabs`, async () => {
-          const told = await state(tab);
-          return told.choice === choice && told.active === (choice === "in");
+          const now = await state(tab);
+          return now.choice === choice && now.active === (choice === "in");
         });
         assert.deepEqual([...(await stored(tab)).categories].sort(), [...categories].sort(), name);
       }
@@ -100,8 +100,8 @@ export default () => feature("The last word", () => {
         await say(where === "here" ? page : other, ["out"]);
         release();
         await eventually("nothing runs", async () => {
-          const told = await state(page);
-          return told.choice === "out" && !told.active;
+          const now = await state(page);
+          return now.choice === "out" && !now.active;
         });
         assert.equal((await stored(page)).choice, "out");
         await user.leave();
@@ -149,11 +149,11 @@ export default () => feature("The last word", () => {
         window.answer = undefined;
         void feedback.optIn().then((state) => (window.answer = state));
       });
-      const told = await eventually(`${pattern}: it gives up waiting`, async () => {
+      const now = await eventually(`${pattern}: it gives up waiting`, async () => {
         await user.context.clock.fastForward(1000);
         return page.evaluate(() => window.answer);
       });
-      assert.deepEqual([told.choice, told.active], [choice, false], pattern);
+      assert.deepEqual([now.choice, now.active], [choice, false], pattern);
       release();
       await page.unrouteAll();
     }

@@ -129,18 +129,19 @@ fn patience_grows_between_one_and_sixty_seconds() {
 
 #[test]
 fn a_browser_that_is_online_again_waits_no_longer_unless_the_relay_asked_for_it() {
-    // how the last flight ended → what "online" does
-    let check = |status: u16, expected: Action| {
+    // how the last flight ended → the wait after "online"
+    let check = |status: u16, retry_after_s: i32, expected: Action| {
         let mut delivery = filled(1);
         delivery.settle();
         delivery.wake();
-        delivery.answer(Answer::new(delivery.flight(), status, 300, 0));
+        delivery.answer(Answer::new(delivery.flight(), status, retry_after_s, 0));
         assert_eq!(delivery.online(), expected, "{status}");
-        assert_eq!(delivery.online(), Action::Rest, "{status}, told twice");
+        assert_eq!(delivery.online(), Action::Rest, "{status}, a second time");
     };
-    check(0, Action::Wake(1000));
-    check(429, Action::Rest);
-    check(503, Action::Rest);
+    check(0, -1, Action::Wake(1000));
+    check(502, -1, Action::Wake(1000));
+    check(429, 300, Action::Rest);
+    check(503, 300, Action::Rest);
     assert_eq!(filled(0).online(), Action::Rest);
     assert_eq!(filled(1).online(), Action::Rest);
 }
@@ -170,17 +171,43 @@ fn a_page_that_goes_away_sends_all_that_is_not_in_the_air() {
 fn a_page_that_goes_away_sends_no_more_than_browsers_let_it() {
     let mut delivery = Delivery::new("[".into());
     for _ in 0..4 {
-        delivery.push("x".repeat(15_000), Worth::Event);
+        delivery.push("x".repeat(13_000), Worth::Event);
     }
     let mut sizes = Vec::new();
     while let Some(body) = delivery.part() {
         sizes.push(body.len());
     }
-    assert_eq!(sizes, [45_005, 15_003]);
-    delivery.push("x".repeat(2000), Worth::Event);
-    assert_eq!(delivery.part(), None, "it stays queued");
-    delivery.answer(Answer::new(1, 202, -1, 0));
-    assert!(delivery.part().is_some());
+    assert_eq!(sizes, [39_005, 13_003]);
+    assert!(sizes.iter().sum::<usize>() <= FLYING_BYTES_MAX);
+}
+
+#[test]
+fn a_full_queue_goes_whole_when_the_page_does() {
+    let long = |text: &str, length: usize| text.repeat(length);
+    let head = format!(
+        r#"{{"site":"{}","consent":{{"plan":4294967295,"categories":["feedback","usage"]}},"events":["#,
+        long("s", 253)
+    );
+    // How many events of how many bytes, and how many of them are in the air already.
+    for (count, bytes, aloft) in [
+        (200, 266, false),
+        (200, 266, true),
+        (52, 1024, true),
+        (4, 13 * 1024, false),
+    ] {
+        let mut delivery = Delivery::new(head.clone());
+        delivery.visitor(&format!("{0} {0}", long("f", 32)));
+        for _ in 0..count {
+            delivery.push(long("x", bytes), Worth::Rating);
+        }
+        assert_eq!(delivery.dropped(), 0);
+        if aloft {
+            delivery.settle();
+            delivery.wake();
+        }
+        while delivery.part().is_some() {}
+        assert_eq!(delivery.queue.count(0), 0, "{count} of {bytes}");
+    }
 }
 
 #[test]
@@ -227,7 +254,7 @@ fn doing() -> impl Strategy<Value = Do> {
         4 => Just(202u16), 2 => Just(0), 2 => Just(503), 1 => Just(429), 1 => Just(404), 1 => Just(413)
     ];
     prop_oneof![
-        6 => (0..4usize, prop_oneof![9 => 8..40usize, 1 => 40..16_000usize]).prop_map(|(w, b)| Do::Push(w, b)),
+        6 => (0..4usize, prop_oneof![9 => 8..40usize, 1 => 40..13_000usize]).prop_map(|(w, b)| Do::Push(w, b)),
         3 => prop_oneof![4 => 0..5_000u32, 1 => 0..2 * AGE_MS_MAX].prop_map(Do::Pass),
         3 => Just(Do::Wake),
         1 => Just(Do::Part),

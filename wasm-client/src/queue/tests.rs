@@ -39,8 +39,8 @@ fn a_full_queue_drops_the_oldest_of_equals_and_counts_it() {
     };
     check(EVENTS_MAX, 10, 200, 0, 0);
     check(EVENTS_MAX + 3, 10, 200, 3, 3);
-    check(BYTES_MAX / 1024, 1024, 64, 0, 0);
-    check(BYTES_MAX / 1024 + 1, 1024, 64, 1, 1);
+    check(BYTES_MAX / 1024, 1024, 52, 0, 0);
+    check(BYTES_MAX / 1024 + 1, 1024, 52, 1, 1);
     check(5, EVENT_BYTES_MAX, 4, 1, 1);
     check(2, EVENT_BYTES_MAX + 1, 0, 2, usize::MAX);
 }
@@ -110,7 +110,7 @@ fn a_batch_keeps_its_limits() {
     check(0, 10, ROOM, 0);
     check(1, 10, ROOM, 1);
     check(21, 10, ROOM, 20);
-    check(4, EVENT_BYTES_MAX, ROOM, 2);
+    check(4, EVENT_BYTES_MAX, ROOM, 3);
     check(4, 1000, 2500, 2);
     check(4, 1000, 1003, 0);
     check(4, 1000, 1004, 1);
