@@ -34,10 +34,17 @@ pub struct Visitors {
 struct State {
     day: i64,
     today: Key,
-    /// Yesterday's key, while a session that began under it is alive.
-    yesterday: Option<Key>,
+    /// The key of the day before, or of the day after if the clock was set back over midnight, while a session that
+    /// began under it is alive.
+    beside: Option<Beside>,
     /// When each address was last given out, and of which day the key was that made it.
     recent: HashMap<Ipv6Addr, (Moment, i64)>,
+}
+
+/// The key of a day that is not today.
+struct Beside {
+    day: i64,
+    key: Key,
 }
 
 impl std::fmt::Debug for Visitors {
@@ -56,7 +63,7 @@ impl Visitors {
         let state = State {
             day: now.utc_day(),
             today: random(),
-            yesterday: None,
+            beside: None,
             recent: HashMap::new(),
         };
         Self {
@@ -82,13 +89,13 @@ impl Visitors {
         state.turn_the_day(now, self.random);
         let under = |key: &Key, value| pseudonym(key, site, client, user_agent, value);
         let DayValues { today, before } = values;
-        let (yesterday, day) = (state.yesterday.as_ref(), state.day);
+        let (beside, day) = (state.beside.as_ref(), state.day);
         // Before those of today, the pairs under which a visit that began earlier can still be alive.
         let earlier = [
-            yesterday
+            beside
                 .zip(before)
-                .map(|(key, value)| (key, Some(value), day - 1)),
-            yesterday.map(|key| (key, today, day - 1)),
+                .map(|(beside, value)| (&beside.key, Some(value), beside.day)),
+            beside.map(|beside| (&beside.key, today, beside.day)),
             before.map(|value| (&state.today, Some(value), day)),
         ];
         let carried = earlier
@@ -114,22 +121,32 @@ impl Visitors {
 }
 
 impl State {
-    /// Changes the key at midnight UTC. A clock that jumps back changes nothing.
+    /// Takes the key of the day that it is. A clock that steps back over midnight and forth finds the keys of both
+    /// days; one that was set by days gets a new key, so that no address outlives its day.
     fn turn_the_day(&mut self, now: Moment, random: fn() -> Key) {
         let day = now.utc_day();
-        if day > self.day {
-            let last = std::mem::replace(&mut self.today, random());
-            // After a longer gap no session can be alive.
-            self.yesterday = (day == self.day + 1).then_some(last);
-            self.day = day;
-            self.forget_idle(now);
+        if day == self.day {
+            return;
         }
+        let key = match self.beside.take() {
+            Some(beside) if beside.day == day => beside.key,
+            _ => random(),
+        };
+        let last = Beside {
+            day: std::mem::replace(&mut self.day, day),
+            key: std::mem::replace(&mut self.today, key),
+        };
+        // After a longer gap no session can be alive.
+        self.beside = Some(last).filter(|last| last.day.abs_diff(day) == 1);
+        self.forget_idle(now);
     }
 
+    /// Whether a visitor's session is alive. One that was seen further ahead than a session lasts was seen by a clock
+    /// that ran ahead.
     fn is_live(&self, address: &Ipv6Addr, now: Moment) -> bool {
         self.recent
             .get(address)
-            .is_some_and(|(seen, _)| now.since(*seen) <= SESSION)
+            .is_some_and(|(seen, _)| is_within_a_session(now, *seen))
     }
 
     fn note(&mut self, address: Ipv6Addr, day: i64, now: Moment) {
@@ -140,15 +157,18 @@ impl State {
         self.recent.insert(address, (now, day));
     }
 
-    /// Forgets visitors whose session is over, and yesterday's key with the last of its sessions.
+    /// Forgets visitors whose session is over, and the key beside today's with the last of its sessions.
     fn forget_idle(&mut self, now: Moment) {
-        self.recent.retain(|_, (seen, _)| now.since(*seen) <= SESSION);
+        self.recent.retain(|_, (seen, _)| is_within_a_session(now, *seen));
         // A session older than yesterday's key has ended for Plausible too (contract b.4): it looks for
         // a session under two days' ids only.
-        if !self.recent.values().any(|(_, day)| *day == self.day - 1) {
-            self.yesterday = None;
-        }
+        let has_session = |day| self.recent.values().any(|(_, of)| *of == day);
+        self.beside = self.beside.take().filter(|beside| has_session(beside.day));
     }
+}
+
+fn is_within_a_session(now: Moment, seen: Moment) -> bool {
+    now.since(seen).max(seen.since(now)) <= SESSION
 }
 
 /// 96 bits of a keyed hash behind 2001:db8::/32, which is reserved for documentation and so is

@@ -147,13 +147,13 @@ fn nobody_is_recognised_after_a_longer_gap() {
     let v = visitors(0);
     let first = of(&v, "192.0.2.1", DAY - 1);
     assert_ne!(of(&v, "192.0.2.1", 3 * DAY), first);
-    assert!(v.state.lock().unwrap().yesterday.is_none());
+    assert!(v.state.lock().unwrap().beside.is_none());
 }
 
 #[test]
 fn yesterdays_key_goes_with_the_last_of_its_sessions() {
     let v = visitors(0);
-    let has_old_key = || v.lock().yesterday.is_some();
+    let has_old_key = || v.lock().beside.is_some();
     of(&v, "192.0.2.1", DAY - 10 * MINUTE);
     v.tend(Moment(DAY));
     assert!(has_old_key());
@@ -166,12 +166,69 @@ fn yesterdays_key_goes_with_the_last_of_its_sessions() {
 }
 
 #[test]
-fn a_clock_that_jumps_back_changes_no_key() {
-    let v = visitors(DAY);
-    let jane = of(&v, "192.0.2.1", DAY + 5);
-    assert_eq!(of(&v, "192.0.2.1", 5), jane);
-    assert_eq!(of(&v, "192.0.2.1", DAY + 6), jane);
+fn an_address_does_not_outlive_its_day_however_the_clock_is_set() {
+    let check = |starts: i64, set_to: i64, later: i64, same: bool| {
+        let v = visitors(starts);
+        let jane = of(&v, "192.0.2.1", starts);
+        v.tend(Moment(set_to));
+        let after = of(&v, "192.0.2.1", set_to);
+        assert_eq!(after == jane, same, "from {starts} to {set_to}");
+        // Days later no address of before is left, nor one that was given out in between.
+        let days_later = of(&v, "192.0.2.1", later);
+        assert!(
+            ![jane, after].contains(&days_later),
+            "from {starts} to {set_to}, then {later}"
+        );
+    };
+    let noon = DAY / 2;
+    check(3 * DAY + noon, noon, DAY + noon, false);
+    check(3 * DAY + noon, noon, 3 * DAY + noon, false);
+    check(DAY + noon, noon, DAY + noon, false);
+    check(DAY + noon, noon, DAY + noon + 1, false);
+    check(DAY + 45 * MINUTE, DAY - 5 * MINUTE, DAY + noon, false);
+    check(noon, 3 * DAY + noon, 4 * DAY + noon, false);
+    check(noon, noon - 60 * MINUTE, DAY + noon, true);
 }
+
+#[test]
+fn a_clock_that_steps_back_and_forth_over_midnight_uses_the_keys_of_both_days() {
+    let v = visitors(DAY - 20 * MINUTE);
+    let late = of(&v, "192.0.2.1", DAY - MINUTE);
+    let early = of(&v, "192.0.2.2", DAY);
+    for second in 0..30 {
+        let (before, after) = (DAY - 1 - second, DAY + second);
+        assert_eq!(of(&v, "192.0.2.1", before), late);
+        assert_eq!(
+            of(&v, "192.0.2.2", before),
+            early,
+            "a session that began after midnight"
+        );
+        assert_eq!(of(&v, "192.0.2.1", after), late);
+        assert_eq!(of(&v, "192.0.2.2", after), early);
+        v.tend(Moment(before));
+        v.tend(Moment(after));
+    }
+    assert_eq!(
+        of(&v, "192.0.2.2", DAY + 300 * MINUTE),
+        early,
+        "the day's key is the same still"
+    );
+    assert_ne!(of(&v, "192.0.2.1", DAY + 300 * MINUTE), late);
+}
+
+#[test]
+fn a_relay_started_a_moment_after_midnight_by_a_clock_that_is_ahead_keeps_its_visitors() {
+    let v = visitors(DAY);
+    let jane = of(&v, "192.0.2.1", DAY);
+    assert_eq!(of(&v, "192.0.2.1", DAY - 2000), jane);
+    assert_eq!(of(&v, "192.0.2.1", DAY + 5 * MINUTE), jane);
+    assert_eq!(
+        of(&v, "192.0.2.1", DAY + 400 * MINUTE),
+        jane,
+        "the day's key again"
+    );
+}
+
 #[test]
 fn a_session_lives_half_an_hour_to_the_millisecond() {
     let v = visitors(0);
@@ -226,7 +283,7 @@ fn a_session_over_two_midnights_ends_at_the_second_as_it_does_for_plausible() {
     assert_ne!(second, first);
     v.tend(Moment(2 * DAY + MINUTE));
     assert!(
-        v.lock().yesterday.is_none(),
+        v.lock().beside.is_none(),
         "nobody came under the middle day's key"
     );
     assert_eq!(of(&v, "192.0.2.1", 2 * DAY + 2 * MINUTE), second);
@@ -237,7 +294,7 @@ fn yesterdays_key_is_gone_at_once_when_nobody_was_there_at_midnight() {
     let v = visitors(0);
     of(&v, "192.0.2.1", DAY - 31 * MINUTE);
     v.tend(Moment(DAY));
-    assert!(v.lock().yesterday.is_none());
+    assert!(v.lock().beside.is_none());
     assert!(v.lock().recent.is_empty());
 }
 
