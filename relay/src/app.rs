@@ -170,7 +170,8 @@ impl Relay {
             tls,
             visitors: Visitors::new(clock.now()),
             privacy: http::privacy::Pages::new(&config),
-            accounts: Accounts::new(store.clone(), clock.clone(), config.admin.session),
+            // Setting the clock ends no session and gives no further tries.
+            accounts: Accounts::new(store.clone(), clock.steady(clock.now()), config.admin.session),
             traffic: forwarder.traffic(),
             sites,
             dashboard: Arc::new(Dashboard::new(

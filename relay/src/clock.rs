@@ -1,5 +1,9 @@
 //! The only place that reads the wall clock and draws random bytes. Everything else is handed these.
 
+mod ages;
+
+pub use ages::{Ages, TooOld};
+
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
 
@@ -48,10 +52,60 @@ pub struct Clock(Source);
 #[derive(Clone, Debug)]
 enum Source {
     System,
-    Set(Arc<AtomicI64>),
+    Set(Arc<Standing>),
+    /// Goes on evenly from a moment, whatever becomes of the wall clock it was made of.
+    Steady {
+        of: Arc<Source>,
+        from: Moment,
+        began_ms: i64,
+    },
     /// Goes with tokio's clock, from this much after its beginning.
     #[cfg(test)]
     Tokio(Arc<AtomicI64>, tokio::time::Instant),
+}
+
+/// What a standing clock shows, and how much time has passed on it.
+#[derive(Debug)]
+struct Standing {
+    wall: AtomicI64,
+    passed: AtomicI64,
+}
+
+impl Source {
+    fn now(&self) -> Moment {
+        match self {
+            Self::System => Moment(jiff::Timestamp::now().as_millisecond()),
+            Self::Set(standing) => Moment(standing.wall.load(Ordering::SeqCst)),
+            Self::Steady { of, from, began_ms } => Moment(from.0.saturating_add(of.passed_ms() - began_ms)),
+            #[cfg(test)]
+            Self::Tokio(beginning, since) => Moment(beginning.load(Ordering::SeqCst)).plus(since.elapsed()),
+        }
+    }
+
+    /// Time that has passed since some beginning, in milliseconds: it never jumps.
+    fn passed_ms(&self) -> i64 {
+        match self {
+            Self::System => boot_ms(),
+            Self::Set(standing) => standing.passed.load(Ordering::SeqCst),
+            Self::Steady { of, .. } => of.passed_ms(),
+            #[cfg(test)]
+            Self::Tokio(_, since) => i64::try_from(since.elapsed().as_millis()).unwrap_or(i64::MAX),
+        }
+    }
+}
+
+/// Since the machine was started, the time it was suspended included.
+#[cfg(target_os = "linux")]
+fn boot_ms() -> i64 {
+    let now = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    now.tv_sec * 1000 + now.tv_nsec / 1_000_000
+}
+
+/// Since the first look, the time the machine was suspended left out.
+#[cfg(not(target_os = "linux"))]
+fn boot_ms() -> i64 {
+    static FIRST: std::sync::LazyLock<std::time::Instant> = std::sync::LazyLock::new(std::time::Instant::now);
+    i64::try_from(FIRST.elapsed().as_millis()).unwrap_or(i64::MAX)
 }
 
 impl Clock {
@@ -62,7 +116,10 @@ impl Clock {
 
     /// A clock that stands still until it is set; for tests.
     pub fn standing_at(moment: Moment) -> Self {
-        Self(Source::Set(Arc::new(AtomicI64::new(moment.0))))
+        Self(Source::Set(Arc::new(Standing {
+            wall: AtomicI64::new(moment.0),
+            passed: AtomicI64::new(0),
+        })))
     }
 
     /// A clock that goes with tokio's, which a test can pause; it can be set as a wall clock can.
@@ -74,11 +131,25 @@ impl Clock {
         ))
     }
 
-    /// Moves a standing clock. The machine's clock is not moved.
+    /// A clock that goes on evenly from a moment and follows no jump of this one.
+    #[must_use]
+    pub fn steady(&self, from: Moment) -> Self {
+        Self(Source::Steady {
+            of: Arc::new(self.0.clone()),
+            from,
+            began_ms: self.0.passed_ms(),
+        })
+    }
+
+    /// Moves a standing clock: forward, so much time passes; back, it is set. The machine's clock is not moved.
     pub fn set(&self, moment: Moment) {
         match &self.0 {
-            Source::System => {}
-            Source::Set(now) => now.store(moment.0, Ordering::SeqCst),
+            Source::System | Source::Steady { .. } => {}
+            Source::Set(standing) => {
+                let before = standing.wall.swap(moment.0, Ordering::SeqCst);
+                let passed = moment.0.saturating_sub(before).max(0);
+                standing.passed.fetch_add(passed, Ordering::SeqCst);
+            }
             #[cfg(test)]
             Source::Tokio(beginning, since) => {
                 let gone = Moment(0).plus(since.elapsed());
@@ -87,14 +158,16 @@ impl Clock {
         }
     }
 
+    /// Sets a standing clock as an operator sets a wall clock: no time passes. Other clocks are not moved.
+    pub fn jump(&self, moment: Moment) {
+        if let Source::Set(standing) = &self.0 {
+            standing.wall.store(moment.0, Ordering::SeqCst);
+        }
+    }
+
     /// The time now.
     pub fn now(&self) -> Moment {
-        match &self.0 {
-            Source::System => Moment(jiff::Timestamp::now().as_millisecond()),
-            Source::Set(now) => Moment(now.load(Ordering::SeqCst)),
-            #[cfg(test)]
-            Source::Tokio(beginning, since) => Moment(beginning.load(Ordering::SeqCst)).plus(since.elapsed()),
-        }
+        self.0.now()
     }
 }
 

@@ -1,10 +1,10 @@
 //! What a relay keeps on disk, opened together: by `serve`, or by a command while no relay runs.
 
 use crate::app::StartError;
-use crate::clock::Clock;
+use crate::clock::{Ages, Clock};
 use crate::config::Config;
 use crate::metrics::Metrics;
-use crate::spool::{BUCKETS, Spool};
+use crate::spool::{self, BUCKETS, Spool};
 use crate::store::{self, FolderLock, OpenError, Store, Writer};
 use crate::switch::Switches;
 use std::sync::Arc;
@@ -44,11 +44,13 @@ impl DataFolder {
         let lock = FolderLock::take(&config.data_dir)?;
         let (db, rebuilt) = store::open_or_rebuild(&config.data_dir, clock.now())?;
         metrics.database_rebuilds.inc_by(u64::from(rebuilt.is_some()));
+        // A damaged file is rebuilt by the first job that meets the damage; until then nothing is known.
+        let ages = spool::resume_ages(&db, clock).unwrap_or_else(|_| Ages::resume(clock, 0, None));
         let (store, writer) = Store::start(db, clock.clone())?;
         let spool = Spool::open(
             store.clone(),
             Arc::clone(metrics),
-            clock.clone(),
+            ages,
             config.spool.clone(),
             usize::from(BUCKETS),
         )

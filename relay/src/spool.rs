@@ -12,6 +12,7 @@ mod leave;
 mod model;
 mod quarantine;
 mod record;
+mod resume;
 mod rows;
 mod seen;
 #[cfg(test)]
@@ -19,9 +20,10 @@ pub(crate) mod tests;
 
 pub use leave::Purge;
 pub use quarantine::Replayed;
+pub use resume::resume_ages;
 pub use rows::{Removed, purge_site};
 
-use crate::clock::{Clock, Moment};
+use crate::clock::{Ages, Moment};
 use crate::config::SpoolConfig;
 use crate::guard::Scrubbed;
 use crate::metrics::Metrics;
@@ -61,7 +63,7 @@ pub struct Incoming {
 pub struct Waiting {
     /// Its number in the spool.
     pub seq: i64,
-    /// When it was stored.
+    /// When it was stored, in the time of [`Spool::ages`].
     pub stored_at: Moment,
     /// Whether it was parked before, and its time has come.
     pub was_parked: bool,
@@ -79,7 +81,7 @@ type Probe = (Moment, Option<StoreError>);
 pub struct Spool {
     store: Store,
     metrics: Arc<Metrics>,
-    clock: Clock,
+    ages: Ages,
     limits: SpoolConfig,
     /// Bytes that wait or are about to.
     bytes: Arc<AtomicU64>,
@@ -94,14 +96,15 @@ pub struct Spool {
 }
 
 impl Spool {
-    /// Opens the spool and books in what it holds. The buckets are shared out among 1 to [`BUCKETS`] lanes.
+    /// Opens the spool and books in what it holds. The buckets are shared out among 1 to [`BUCKETS`] lanes. `ages` is
+    /// the time that it writes, and compares with what it wrote.
     ///
     /// # Errors
     /// When the database cannot be read.
     pub async fn open(
         store: Store,
         metrics: Arc<Metrics>,
-        clock: Clock,
+        ages: impl Into<Ages>,
         limits: SpoolConfig,
         lanes: usize,
     ) -> Result<Self, StoreError> {
@@ -113,8 +116,10 @@ impl Spool {
         // store alive, and the store it.
         let rebuilt = (Arc::clone(&metrics), Arc::clone(&bytes), Arc::clone(&stored));
         let told = Arc::clone(&lanes);
+        let ages: Ages = ages.into();
+        let shown = ages.clone();
         store.after_rebuild(move |db| {
-            recount(db, &rebuilt.0, &rebuilt.1, &rebuilt.2);
+            recount(db, &shown, &rebuilt.0, &rebuilt.1, &rebuilt.2);
             told.iter().for_each(|lane| lane.fresh.forget());
         });
         let seen = Seen::default();
@@ -133,7 +138,7 @@ impl Spool {
         let spool = Self {
             store,
             metrics,
-            clock,
+            ages,
             limits,
             stored,
             bytes,
@@ -158,7 +163,7 @@ impl Spool {
         on_disk: impl FnOnce() + Send + 'static,
     ) -> Vec<Option<Outcome>> {
         let started = Instant::now();
-        let now = self.clock.now();
+        let now = self.ages.now();
         let rows: Vec<Row> = batch.iter().map(|incoming| Row::of(incoming, now)).collect();
         // Reserved before it is written, so that batches that wait for the same commit cannot together
         // take more than there is.
@@ -235,7 +240,7 @@ impl Spool {
             let added = reserved - unused;
             let bytes = self.stored.fetch_add(added, Ordering::Relaxed) + added;
             let oldest = match self.metrics.ledger.counts().spool_oldest_ms {
-                0 => self.clock.now().0,
+                0 => self.ages.shown(self.ages.now()).0,
                 oldest => oldest,
             };
             self.metrics.ledger.note_spool(bytes, oldest);
@@ -245,7 +250,7 @@ impl Spool {
     /// Why the database cannot be written; `None` when it can. Tried out at most once a second: health is
     /// asked by anybody, and each try costs an fsync.
     pub async fn trouble(&self) -> Option<StoreError> {
-        let now = self.clock.now();
+        let now = self.ages.now();
         let mut probed = self.probed.lock().await;
         if let Some((at, trouble)) = &*probed
             && now.since(*at) < PROBE_EVERY
@@ -262,6 +267,11 @@ impl Spool {
         trouble
     }
 
+    /// The time that what waits was stored in.
+    pub fn ages(&self) -> &Ages {
+        &self.ages
+    }
+
     /// Whether the writer is there. Without it nothing can ever be stored again.
     pub fn is_alive(&self) -> bool {
         self.store.is_alive()
@@ -269,7 +279,7 @@ impl Spool {
 }
 
 /// Books what a rebuild of the database has lost, on the writer.
-fn recount(db: &rusqlite::Connection, metrics: &Metrics, bytes: &AtomicU64, stored: &AtomicU64) {
+fn recount(db: &rusqlite::Connection, ages: &Ages, metrics: &Metrics, bytes: &AtomicU64, stored: &AtomicU64) {
     let count = || Ok::<_, rusqlite::Error>((rows::total(db)?, oldest(db)?, quarantine::held(db)?));
     // A new database can be read; where not, the next start counts again.
     let Ok(((events, left), oldest, held)) = count() else {
@@ -279,9 +289,17 @@ fn recount(db: &rusqlite::Connection, metrics: &Metrics, bytes: &AtomicU64, stor
     metrics.ledger.end_spooled(Outcome::Corrupt, lost);
     let before = stored.swap(left, Ordering::Relaxed);
     bytes.fetch_sub(before.saturating_sub(left), Ordering::Relaxed);
-    metrics.ledger.note_spool(left, oldest);
+    metrics.ledger.note_spool(left, shown(ages, oldest));
     metrics.quarantined.set(held);
     metrics.database_rebuilds.inc();
+}
+
+/// When the oldest event was stored, as the wall clock would show it; 0 is none.
+fn shown(ages: &Ages, oldest: i64) -> i64 {
+    match oldest {
+        0 => 0,
+        oldest => ages.shown(Moment(oldest)).0,
+    }
 }
 
 fn millis(duration: Duration) -> i64 {

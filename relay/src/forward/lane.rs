@@ -177,7 +177,7 @@ impl<T: Transport> Lane<T> {
 
     /// How long to wait when nobody rings.
     async fn idle_for(&mut self, is_readable: bool) -> Duration {
-        let now = self.forwarder.clock.now();
+        let now = self.forwarder.spool.ages().now();
         if self.next_parked.is_some_and(|due| due <= now) {
             // When it cannot be read, it is asked again the next time.
             if let Ok(next) = self.forwarder.spool.next_parked(self.number).await {

@@ -81,16 +81,23 @@ pub fn totals(db: &Connection) -> rusqlite::Result<Vec<Total>> {
         .collect()
 }
 
+/// How far the wall clock was ahead of the time that is stored when the relay last looked, in milliseconds: so
+/// much later everything is shown.
+fn ahead_ms(db: &Connection) -> rusqlite::Result<i64> {
+    db.query_row("SELECT ahead_ms FROM heartbeat", [], |row| row.get(0))
+}
+
 /// What is in quarantine, the latest first.
 ///
 /// # Errors
 /// SQLite's.
 pub fn quarantined(db: &Connection) -> rusqlite::Result<Vec<Quarantined>> {
+    let ahead = ahead_ms(db)?;
     let sql = "SELECT at, reason, coalesce(length(record), 0) FROM quarantine ORDER BY id DESC";
     db.prepare(sql)?
         .query_map([], |row| {
             Ok(Quarantined {
-                at: Moment(row.get(0)?),
+                at: Moment(row.get::<_, i64>(0)?.saturating_add(ahead)),
                 reason: row.get(1)?,
                 bytes: row.get(2)?,
             })
@@ -105,7 +112,8 @@ pub fn quarantined(db: &Connection) -> rusqlite::Result<Vec<Quarantined>> {
 pub fn would_purge(db: &Connection, purge: &Purge) -> rusqlite::Result<u64> {
     let table = if purge.quarantine { "quarantine" } else { "spool" };
     let sql = format!("SELECT count(*) FROM {table} WHERE {}", super::rows::FITS);
-    let before = purge.before.map(|before| before.0);
+    let ahead = ahead_ms(db)?;
+    let before = purge.before.map(|before| before.0.saturating_sub(ahead));
     db.query_row(&sql, params![purge.site, before], |row| row.get(0))
 }
 
@@ -123,13 +131,15 @@ pub fn visit(
          WHERE seq > ?1 AND (?2 IS NULL OR site = ?2) ORDER BY seq LIMIT ?3",
     )?;
     let mut after = i64::MIN;
+    let ahead = ahead_ms(db)?;
+    let shown = |at: i64| Moment(at.saturating_add(ahead));
     loop {
         let entry = |row: &rusqlite::Row<'_>| {
             Ok(Entry {
                 seq: row.get(0)?,
-                stored_at: Moment(row.get(3).unwrap_or_default()),
+                stored_at: shown(row.get(3).unwrap_or_default()),
                 bytes: row.get_ref(4)?.as_blob().map_or(0, <[u8]>::len) as u64 + ROW_OVERHEAD,
-                parked_until: row.get::<_, Option<i64>>(5).ok().flatten().map(Moment),
+                parked_until: row.get::<_, Option<i64>>(5).ok().flatten().map(shown),
                 event: record::read(row, 1).map_err(record::Unreadable::outcome),
             })
         };

@@ -112,7 +112,7 @@ impl Spool {
     /// # Errors
     /// When the database cannot be read.
     pub async fn take(&self, lane: usize, after: i64, count: usize) -> Result<Vec<Waiting>, StoreError> {
-        let (now, from) = (self.clock.now(), &self.lanes[lane]);
+        let (now, from) = (self.ages.now(), &self.lanes[lane]);
         if !from.is_ahead_of(now)
             && let Some(fresh) = from.fresh.take(after, count, now)
         {
@@ -133,7 +133,7 @@ impl Spool {
     }
 
     async fn look(&self, lane: usize, after: i64, count: usize) -> Result<Look, StoreError> {
-        let now = self.clock.now();
+        let now = self.ages.now();
         let far = now.0.saturating_add(millis(PARK_MAX));
         let buckets: Vec<u8> = self.buckets(lane).collect();
         let (lanes, purges) = (Arc::clone(&self.lanes), self.purges.load(Ordering::SeqCst));
@@ -227,7 +227,7 @@ impl Spool {
     /// # Errors
     /// When the change did not reach the disk; the event is not parked then.
     pub async fn park(&self, seq: i64, until: Moment) -> Result<(), StoreError> {
-        let now = self.clock.now();
+        let now = self.ages.now();
         let until = until
             .0
             .clamp(now.0.saturating_add(1), now.0.saturating_add(millis(PARK_MAX)));

@@ -1,7 +1,7 @@
 //! How events leave the spool: settled, expired or purged, each booked by the transaction that deletes it.
 
 use super::{ROW_OVERHEAD, Removed, Spool, millis, oldest, quarantine, rows};
-use crate::clock::Moment;
+use crate::clock::{Moment, TooOld};
 use crate::store::StoreError;
 use relay_event::Outcome;
 use rusqlite::{Connection, OptionalExtension};
@@ -13,7 +13,7 @@ use std::sync::atomic::Ordering;
 pub struct Purge {
     /// Of this site only.
     pub site: Option<String>,
-    /// Stored before this moment only.
+    /// Stored before this moment of the wall clock only.
     pub before: Option<Moment>,
     /// Those in quarantine, instead of those that wait.
     pub quarantine: bool,
@@ -82,11 +82,14 @@ impl Spool {
     /// # Errors
     /// When the change did not reach the disk.
     pub async fn sweep(&self) -> Result<u64, StoreError> {
-        let now = self.clock.now();
-        let too_old = now.0.saturating_sub(millis(self.limits.age_max));
-        let seen = self.seen.clone();
+        let (now, too_old) = (self.ages.earliest_now(), self.ages.too_old(self.limits.age_max));
+        let (seen, ages) = (self.seen.clone(), self.ages.clone());
+        let work = move |db: &Connection| {
+            keep_ahead(db, ages.ahead_ms())?;
+            seen.trim(db, &ages)
+        };
         self.store
-            .write(move |db| seen.trim(db, now), {
+            .write(work, {
                 let seen = self.seen.clone();
                 move |trimmed: Result<&Vec<_>, &StoreError>| {
                     if let Ok(trimmed) = trimmed {
@@ -98,10 +101,11 @@ impl Spool {
         self.remove(Outcome::Expired, move |db| {
             // Up to the first that is young enough, so that a long spool is not read through each time. One
             // that a jump of the clock hides behind it is noticed when it is its turn to be sent.
-            let young = "SELECT seq FROM spool WHERE stored_at >= ?1 ORDER BY seq LIMIT 1";
+            let limit = TooOld::limit("stored_at");
+            let young = format!("SELECT seq FROM spool WHERE stored_at >= {limit} ORDER BY seq LIMIT 1");
             let first_young: Option<i64> = db
-                .prepare_cached(young)?
-                .query_row([too_old], |row| row.get(0))
+                .prepare_cached(&young)?
+                .query_row(too_old.parameters(), |row| row.get(0))
                 .optional()?;
             let dropped = quarantine::trim(db, now)?;
             let expired = rows::delete(db, "seq < ?1", &first_young.unwrap_or(i64::MAX))?;
@@ -160,7 +164,8 @@ impl Spool {
     ///
     /// # Errors
     /// When the change did not reach the disk; nothing is purged then.
-    pub async fn purge(&self, purge: Purge) -> Result<Removed, StoreError> {
+    pub async fn purge(&self, mut purge: Purge) -> Result<Removed, StoreError> {
+        purge.before = purge.before.map(|before| self.ages.of_wall(before));
         let purges = Arc::clone(&self.purges);
         let work = move |db: &Connection| {
             let removed = rows::purge(db, &purge)?;
@@ -198,6 +203,15 @@ impl Spool {
         let before = self.stored.fetch_sub(bytes, Ordering::Relaxed);
         self.metrics
             .ledger
-            .note_spool(before.saturating_sub(bytes), oldest);
+            .note_spool(before.saturating_sub(bytes), super::shown(&self.ages, oldest));
     }
+}
+
+/// Least movement of the wall clock that is written down, in milliseconds: less is no jump.
+const AHEAD_STEP_MS: i64 = 1000;
+
+/// Writes down how far the wall clock is ahead of the time that is stored, where that has changed.
+fn keep_ahead(db: &Connection, ahead_ms: i64) -> rusqlite::Result<usize> {
+    db.prepare_cached("UPDATE heartbeat SET ahead_ms = ?1 WHERE abs(ahead_ms - ?1) > ?2")?
+        .execute([ahead_ms, AHEAD_STEP_MS])
 }

@@ -93,7 +93,7 @@ impl Spool {
     /// Moves unreadable records out of the way and books them. Where the disk refuses they stay, and are
     /// found again by the next look.
     pub(super) async fn quarantine(&self, records: Vec<(i64, Outcome)>) -> Result<(), StoreError> {
-        let now = self.clock.now();
+        let now = self.ages.now();
         let spool = self.clone();
         let after = move |result: Result<&Moved, &StoreError>| {
             let Ok(moved) = result else { return };
@@ -118,7 +118,7 @@ impl Spool {
     /// # Errors
     /// When the changes did not reach the disk.
     pub async fn replay(&self) -> Result<Replayed, StoreError> {
-        let now = self.clock.now();
+        let now = self.ages.now();
         let too_old = now.0.saturating_sub(millis(self.limits.age_max));
         let spool = self.clone();
         let work = move |db: &Connection| {
@@ -171,7 +171,10 @@ impl Spool {
             spool.metrics.ledger.recover(replayed.replayed);
             spool.bytes.fetch_add(*bytes, Ordering::Relaxed);
             let before = spool.stored.fetch_add(*bytes, Ordering::Relaxed);
-            spool.metrics.ledger.note_spool(before + bytes, *oldest);
+            spool
+                .metrics
+                .ledger
+                .note_spool(before + bytes, super::shown(&spool.ages, *oldest));
             spool.metrics.quarantined.set(*held);
             for lane in spool.lanes.iter() {
                 lane.begin_again();

@@ -3,8 +3,7 @@
 //! They are looked up in memory and kept on disk, a row for each batch, for the next start. A table with a
 //! row for each id would have a page of its own to write for each event, because ids are random.
 
-use super::millis;
-use crate::clock::Moment;
+use crate::clock::{Ages, Moment, TooOld};
 use rusqlite::{Connection, params};
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -59,12 +58,13 @@ impl Seen {
 
     /// Deletes what is too old or too much, and gives back what that was, to be forgotten once it is
     /// committed.
-    pub(super) fn trim(&self, db: &Connection, now: Moment) -> rusqlite::Result<Vec<Id>> {
-        let too_old = now.0.saturating_sub(millis(KEPT_FOR));
+    pub(super) fn trim(&self, db: &Connection, ages: &Ages) -> rusqlite::Result<Vec<Id>> {
+        let too_old = ages.too_old(KEPT_FOR).parameters();
         let too_many = lock(&self.0).len().saturating_sub(IDS_MAX) * BYTES;
-        let mut old = db.prepare_cached("DELETE FROM seen_ids WHERE at < ?1 RETURNING ids")?;
+        let limit = TooOld::limit("at");
+        let mut old = db.prepare_cached(&format!("DELETE FROM seen_ids WHERE at < {limit} RETURNING ids"))?;
         let mut trimmed = Vec::new();
-        let mut rows = old.query([too_old])?;
+        let mut rows = old.query(too_old)?;
         while let Some(row) = rows.next()? {
             trimmed.extend(unpack(row.get_ref(0)?.as_blob().unwrap_or_default()));
         }
@@ -143,6 +143,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clock::Clock;
     use crate::store;
 
     const NOW: Moment = Moment(10_000_000);
@@ -185,7 +186,7 @@ mod tests {
         let db = store::open_in_memory().unwrap();
         let seen = Seen::default();
         let trim = |at: i64| {
-            let mut trimmed = seen.trim(&db, Moment(at)).unwrap();
+            let mut trimmed = seen.trim(&db, &Clock::standing_at(Moment(at)).into()).unwrap();
             seen.forget(&trimmed);
             trimmed.sort_unstable();
             trimmed
@@ -193,7 +194,7 @@ mod tests {
         store_batch(&seen, &db, &[1, 2], NOW);
         store_batch(&seen, &db, &[3], Moment(NOW.0 + 1));
         store_batch(&seen, &db, &[4], Moment(NOW.0 + 2));
-        let kept_for = millis(KEPT_FOR);
+        let kept_for = super::super::millis(KEPT_FOR);
         assert_eq!(trim(NOW.0 + kept_for), [0; 0], "an hour is not too old");
         assert_eq!(trim(NOW.0 + kept_for + 1), [1, 2]);
         // One more than there may be: a whole batch goes, the oldest.

@@ -1,6 +1,7 @@
 //! The spool on an inline store and a standing clock.
 
 use super::*;
+use crate::clock::Clock;
 use crate::config::Config;
 use crate::forward::sites::Sites;
 use crate::store;
@@ -38,10 +39,23 @@ pub(crate) fn config(bytes_max: usize) -> Config {
 
 impl Desk {
     pub(crate) async fn open(store: Store, clock: &Clock, bytes_max: usize, lanes: usize) -> Self {
+        Self::open_in(store, clock, clock.clone().into(), bytes_max, lanes).await
+    }
+
+    /// As a relay does at its start: in the time of what is there.
+    pub(crate) async fn resume(store: Store, clock: &Clock) -> Self {
+        let of = clock.clone();
+        let ages = store.run(move |db| resume_ages(db, &of)).await.unwrap();
+        let desk = Self::open_in(store, clock, ages, 1 << 20, 1).await;
+        desk.switches.turn(SITE, true, "test").await.unwrap();
+        desk
+    }
+
+    async fn open_in(store: Store, clock: &Clock, ages: Ages, bytes_max: usize, lanes: usize) -> Self {
         let config = config(bytes_max);
         let metrics = Arc::new(Metrics::new(&config));
         let (clock, limits) = (clock.clone(), config.spool.clone());
-        let spool = Spool::open(store.clone(), Arc::clone(&metrics), clock.clone(), limits, lanes)
+        let spool = Spool::open(store.clone(), Arc::clone(&metrics), ages, limits, lanes)
             .await
             .unwrap();
         let switches = Switches::open(
@@ -84,7 +98,7 @@ impl Desk {
     }
 
     /// An event as it comes in.
-    async fn incoming(&self, name: &str, bucket: u8, id: Option<EventId>) -> Incoming {
+    pub(super) async fn incoming(&self, name: &str, bucket: u8, id: Option<EventId>) -> Incoming {
         let permit = self.switches.site(SITE).unwrap().permit().await.unwrap();
         Incoming {
             scrubbed: event(name, bucket),

@@ -4,7 +4,7 @@ use rusqlite::{Connection, TransactionBehavior};
 
 /// What makes the tables. SQLite's `user_version` counts the steps that a file has had, so a step that was
 /// released is never changed; another follows it.
-pub(super) const STEPS: [&str; 7] = [
+pub(super) const STEPS: [&str; 8] = [
     "
     CREATE TABLE spool (
         seq INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -90,6 +90,10 @@ pub(super) const STEPS: [&str; 7] = [
         UNIQUE (day, upstream, site, event)
     ) STRICT;
 ",
+    // How far the wall clock is ahead of the even time that is stored.
+    "
+    ALTER TABLE heartbeat ADD COLUMN ahead_ms INTEGER NOT NULL DEFAULT 0;
+",
 ];
 
 /// The upper half of SQLite's `application_id`; the lower one repeats `user_version`. When the two
@@ -104,7 +108,7 @@ const TOUCH: &str = "
     SELECT id, at, ids, 0, 0, 0 FROM seen_ids WHERE 0 UNION ALL
     SELECT site, is_on, changed_at, changed_by, 0, 0 FROM switch WHERE 0 UNION ALL
     SELECT id, site, is_on, at, by, purged FROM switch_log WHERE 0 UNION ALL
-    SELECT id, at, 0, 0, 0, 0 FROM heartbeat WHERE 0 UNION ALL
+    SELECT id, at, ahead_ms, 0, 0, 0 FROM heartbeat WHERE 0 UNION ALL
     SELECT name, password_hash, created_at, 0, 0, 0 FROM account WHERE 0 UNION ALL
     SELECT id, at, sha256, source, 0, 0 FROM policy_log WHERE 0 UNION ALL
     SELECT site, upstream, first_at, last_at, drops, 0 FROM acceptance WHERE 0 UNION ALL

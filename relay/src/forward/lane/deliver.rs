@@ -295,7 +295,7 @@ impl<T: Transport> Lane<T> {
 impl<T: Transport> Forwarder<T> {
     /// How an event that waited too long ends.
     fn too_old(&self, stored_at: Moment, scrubbed: &Scrubbed) -> Option<Outcome> {
-        let age = self.clock.now().since(stored_at);
+        let age = self.spool.ages().age(stored_at);
         if age > self.age_max {
             return Some(Outcome::Expired);
         }
@@ -303,15 +303,15 @@ impl<T: Transport> Forwarder<T> {
     }
 
     fn is_late(&self, stored_at: Moment) -> bool {
-        self.clock.now().since(stored_at) > self.upstream.late_after
+        self.spool.ages().age(stored_at) > self.upstream.late_after
     }
 
     /// Sets an event aside that Plausible fails at, so that it does not hold up its lane. It is tried again
     /// after a time that grows with its age, until it is too old. Gives back when; nothing when the disk
     /// refuses.
     async fn park(&self, seq: i64, stored_at: Moment) -> Option<Moment> {
-        let now = self.clock.now();
-        let due = now.plus(PARK_MIN.max(now.since(stored_at) / 2));
+        let ages = self.spool.ages();
+        let due = ages.now().plus(PARK_MIN.max(ages.age(stored_at) / 2));
         self.spool.park(seq, due).await.ok()?;
         self.metrics.upstream_parked.inc();
         Some(due)
