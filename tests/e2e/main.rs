@@ -10,6 +10,7 @@ mod broken_answers;
 mod canaries;
 mod chaos;
 mod cli;
+mod clock;
 mod corpora;
 mod dashboard;
 mod delivery;

@@ -1,6 +1,6 @@
 //! How events leave the spool: settled, expired or purged, each booked by the transaction that deletes it.
 
-use super::{ROW_OVERHEAD, Removed, Spool, millis, oldest, quarantine, rows};
+use super::{ROW_OVERHEAD, Removed, Spool, oldest, quarantine, rows};
 use crate::clock::{Moment, TooOld};
 use crate::store::StoreError;
 use relay_event::Outcome;
