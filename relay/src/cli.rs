@@ -130,8 +130,8 @@ struct DoctorArgs {
     /// Ask Plausible for sites that are off as well; otherwise off means that nothing is sent.
     #[arg(long)]
     even_if_off: bool,
-    /// Send one event per site that counts, named "Relay Test": nothing else tells whether Plausible keeps
-    /// the site's events.
+    /// Send events that count, named "Relay Test": nothing else shows whether Plausible keeps a site's events. With a
+    /// Stats API key two per site, whose visitors are then read back; with `upstream.test_site` only to that site.
     #[arg(long)]
     send_test_event: bool,
     /// Print the findings as JSON.

@@ -208,7 +208,8 @@ impl<T: Transport> Forwarder<T> {
             asked = self_test::ask(connection, &self.upstream, &site.domain) => asked,
             () = permit.cut() => return Tested::Off,
         };
-        let tested = match asked.is_known {
+        // One that counts all visitors as one is tested again: a proxy in between may be mended meanwhile.
+        let tested = match asked.is_known && asked.mismatch.is_none() {
             true => Tested::Known,
             false => Tested::Unknown,
         };
@@ -227,7 +228,7 @@ impl<T: Transport> Forwarder<T> {
 enum Tested {
     /// The site is off, or was turned off meanwhile: nothing was asked, or no answer awaited.
     Off,
-    /// No known server answered.
+    /// No known server answered, or one that counts all visitors as one.
     Unknown,
     /// A known server answered.
     Known,

@@ -162,6 +162,24 @@ async fn doctor_names_the_wrong_profile_and_the_line_to_write() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn the_log_names_the_wrong_profile_and_the_line_to_write() {
+    let plausible = MiniPlausible::start().await;
+    plausible.speaks(Server::Vince);
+    let setup = Setup::new(&plausible.url())
+        .with_a_small_policy()
+        .switched_on(EXE)
+        .await;
+    let relay = setup.spawn(EXE).await;
+    let says = "visitors: Vince does not read x-plausible-ip: all visitors count as one; write `profile = \"vince\"`";
+    eventually("the log says it", async || {
+        let log = relay.log().replace("\\\"", "\"");
+        log.contains(says).then_some(())
+    })
+    .await;
+    relay.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn what_vince_counts_wrongly_is_left_out_and_counted() {
     let plausible = MiniPlausible::start().await;
     plausible.speaks(Server::Vince);
@@ -194,6 +212,30 @@ async fn what_vince_counts_wrongly_is_left_out_and_counted() {
     );
     let metrics = relay.stop().await;
     assert_eq!(metrics.ended("left_out", "engagement"), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_scrub_says_leaves_is_what_leaves_with_the_profile() {
+    let setup = Setup::new("http://127.0.0.1:9").with("upstream", "profile = \"vince\"");
+    let event = |event: Value| json!({ "id": 1, "event": event }).to_string();
+    let url = "https://panel.example.com/#/home";
+    let input = [
+        event(json!({ "name": "Load", "url": url, "domain": SITE, "props": { "n": 1 } })),
+        event(json!({ "name": "engagement", "url": url, "domain": SITE, "e": 5000, "sd": 40 })),
+    ]
+    .join("\n");
+    let told = setup.command(EXE, &["scrub"], &input).await;
+    assert_eq!(told.code, Some(0), "{told:?}");
+    let lines: Vec<Value> = told
+        .out
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let sent = &lines[0]["output"];
+    assert_eq!(sent["body"]["name"], "Load", "{told:?}");
+    assert!(sent["body"].get("props").is_none(), "{told:?}");
+    assert!(sent["headers"].get("x-vince-ip").is_some(), "{told:?}");
+    assert!(lines[1]["output"].is_null(), "{told:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -271,7 +313,7 @@ async fn doctor_says_that_two_addresses_are_two_visitors_only_if_it_has_read_tha
     let not_checked = "note    panel.example.com: visitors: not checked";
     check(PlausibleCe, None, &[], 0, not_checked, 1).await;
     check(Vince, Some(KEY), &[vince], 0, not_checked, 1).await;
-    check(PlausibleCe, Some("another"), &[], 0, not_checked, 0).await;
+    check(PlausibleCe, Some("another"), &[], 0, not_checked, 1).await;
     let one = "two addresses count as one visitor";
     check(
         PlausibleCe,

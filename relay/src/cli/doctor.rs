@@ -2,19 +2,18 @@
 
 mod acceptance;
 mod arrivals;
+mod dashboard;
 
 use crate::cli::manage::EXPIRY_NOTE_DAYS;
 use crate::cli::run::block_on;
 use crate::cli::{DoctorArgs, say};
-use crate::clock::{Clock, Moment, random_number};
-use crate::config::{self, Config, Public, Upstream};
+use crate::clock::{Clock, Moment};
+use crate::config::{self, Config, Public};
 use crate::forward::acceptance::Record;
-use crate::forward::dashboard;
 use crate::forward::self_test::{self, Finding, Grade};
 use crate::forward::sites::record;
+use crate::forward::transport::Transport;
 use crate::forward::transport::http::Http;
-use crate::forward::transport::{Connection, Transport};
-use crate::forward::two_visitors;
 use crate::http::tls::Pair;
 use crate::store::{self, FolderLock, OpenError};
 use crate::switch;
@@ -315,67 +314,23 @@ async fn upstream(config: &Config, args: &DoctorArgs, on: &On, findings: &mut Ve
             );
         }
         is_asked = true;
-        dashboard(&mut connection, config, site, findings).await;
-        let before = findings.len();
+        dashboard::compare(&mut connection, config, site, findings).await;
+        let mut tested = None;
         if args.send_test_event && config.upstream.test_site.is_none() {
-            test_events(&mut connection, &config.upstream, site, false, findings).await;
+            tested = dashboard::send(&mut connection, &config.upstream, site, false, findings).await;
         }
         let record = on.get(site).copied().unwrap_or_default();
-        let tested = findings.get(before..).unwrap_or_default();
-        let tested = tested
-            .iter()
-            .find(|finding| finding.what.starts_with("test event"));
-        findings.push(acceptance::finding(site, &record, tested));
+        findings.push(acceptance::finding(site, &record, tested.as_ref()));
     }
     if let Some(site) = config.upstream.test_site.as_deref()
         && args.send_test_event
         && is_asked
     {
-        test_events(&mut connection, &config.upstream, site, true, findings).await;
+        dashboard::send(&mut connection, &config.upstream, site, true, findings).await;
     }
     if let Some(until) = connection.certificate_until() {
         findings.push(certificate(until, Clock::system().now()));
     }
-}
-
-/// Whether the dashboard shows what was delivered to it yesterday.
-async fn dashboard(
-    connection: &mut impl Connection,
-    config: &Config,
-    site: &str,
-    findings: &mut Vec<Finding>,
-) {
-    let (Ok(db), Some(site)) = (
-        store::open_to_look(&config.data_dir),
-        config.sites.iter().find(|known| known.domain == site),
-    ) else {
-        // The database has a finding of its own.
-        return;
-    };
-    let site = (site.domain.as_str(), &*site.plan);
-    let now = Clock::system().now();
-    findings.push(dashboard::check_yesterday(connection, &config.upstream, &db, site, now).await);
-}
-
-/// Sends events that count: two from two visitors if the server's counts can be read, else one. `is_quiet`: no page
-/// sends to the site.
-async fn test_events(
-    connection: &mut impl Connection,
-    upstream: &Upstream,
-    site: &str,
-    is_quiet: bool,
-    findings: &mut Vec<Finding>,
-) {
-    // Vince's counts of a site with users show nothing of the test events.
-    let is_readable = upstream.stats.is_some() && (is_quiet || upstream.profile.counts_by_event());
-    if !is_readable {
-        findings.push(self_test::count_an_event(connection, upstream, site).await);
-    }
-    let clock = Clock::system();
-    let found = two_visitors::check(connection, upstream, site, is_quiet, &clock, random_number).await;
-    // It replaces what the self-test could not check.
-    findings.retain(|earlier| earlier.what != found.what || earlier.grade != Grade::Note);
-    findings.push(found);
 }
 
 /// How long the certificate is valid that Plausible, or what stands before it, has shown.

@@ -1,9 +1,10 @@
 //! The rules a command works by: the policy, and the plan of each site.
 
-use crate::config::{self, Config, PolicyConfig, SitePlan};
+use crate::config::{self, Config, PolicyConfig, Profile, SitePlan};
 use crate::http::assets;
 use crate::sandbox::LoadError;
 use anyhow::{Context, bail};
+use axum::http::HeaderName;
 use clap::Args;
 use relay_event::Plan;
 use std::path::PathBuf;
@@ -28,6 +29,10 @@ pub(super) struct Rules {
     pub(super) wasm: Vec<u8>,
     /// Its limits.
     pub(super) limits: PolicyConfig,
+    /// The kind of server that events go to.
+    pub(super) profile: Profile,
+    /// The header for the visitor's address.
+    pub(super) address_header: HeaderName,
     scope: Scope,
 }
 
@@ -46,10 +51,14 @@ impl RulesArgs {
 
     /// Reads what is named.
     pub(super) fn load(&self) -> anyhow::Result<Rules> {
+        let mut profile = Profile::default();
+        let mut address_header = profile.address_header();
         let (scope, mut limits) = match (&self.plan, &self.config) {
             (Some(path), _) => (Scope::Everywhere(SitePlan::load(path)?), PolicyConfig::default()),
             (None, Some(path)) => {
                 let config = Config::load(path, &config::process_env)?;
+                profile = config.upstream.profile;
+                address_header = config.upstream.address_header;
                 let sites = config.sites.into_iter().map(|site| (site.domain, site.plan));
                 (Scope::Sites(sites.collect()), config.policy)
             }
@@ -70,7 +79,13 @@ impl RulesArgs {
                 None => bail!(LoadError::NotBuilt),
             },
         };
-        Ok(Rules { wasm, limits, scope })
+        Ok(Rules {
+            wasm,
+            limits,
+            profile,
+            address_header,
+            scope,
+        })
     }
 }
 

@@ -286,6 +286,9 @@ impl Scrubber {
         let sender = self.sender(row, &site)?;
         let plan = self.rules.plan_of(&site).ok_or(UnknownSite)?.clone();
         plan.category_of(&event.name).ok_or(UnknownEvent)?;
+        if let Some(outcome) = self.rules.profile.leaves_out(&event.name) {
+            return Err(outcome.into());
+        }
         Ok(Entered {
             visible: Visible::of(&event, &plan),
             event,
@@ -336,8 +339,12 @@ impl Scrubber {
         let output = match line.walk {
             Ok(scrubbed) => {
                 tally.leave += 1;
-                let profile = Profile::default();
-                Some(Request(profile, profile.address_header(), scrubbed))
+                let Rules {
+                    profile,
+                    address_header,
+                    ..
+                } = &self.rules;
+                Some(Request(*profile, address_header.clone(), scrubbed))
             }
             Err(why) => {
                 let (reason, text, is_read) = match why {

@@ -230,6 +230,41 @@ fn the_environment_outranks_the_file_for_secrets_and_nothing_prints_them() {
     let password = config.metrics.password.clone().unwrap();
     assert!(password.is("from-env") && !password.is("from-en"));
     assert!(!format!("{config:?}").contains("from-env"));
+
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("stats-key"), "from-file\n").unwrap();
+    let check = |setting: &str, variable: Option<&str>, want: Option<&str>| {
+        let text =
+            format!("[[site]]\ndomain = \"a.example\"\n[upstream]\nurl = \"https://p.example\"\n{setting}\n");
+        let env = |key: &str| {
+            variable
+                .filter(|_| key == "FEEDBACK_RELAY_STATS_KEY")
+                .map(str::to_owned)
+        };
+        let parsed = Config::parse("relay.toml", &text, folder.path(), &env);
+        let key = parsed
+            .ok()
+            .map(|config| config.upstream.stats.map(|stats| stats.key));
+        let is_right = match (want, &key) {
+            (Some("none"), Some(None)) | (None, None) => true,
+            (Some(want), Some(Some(key))) => key.is(want),
+            _ => false,
+        };
+        assert!(is_right, "{setting} {variable:?}");
+        assert!(!format!("{key:?}").contains("from-"), "{setting} {variable:?}");
+    };
+    check("", None, Some("none"));
+    check("", Some("from-env"), Some("from-env"));
+    check("stats_key = \"from-text\"", None, Some("from-text"));
+    check("stats_key_file = \"stats-key\"", None, Some("from-file"));
+    check(
+        "stats_key_file = \"stats-key\"",
+        Some("from-env"),
+        Some("from-env"),
+    );
+    check("stats_key_file = \"missing\"", None, None);
+    check("stats_key = \"\"", None, None);
+    check("stats_key = \"two\\nlines\"", None, None);
 }
 
 #[test]

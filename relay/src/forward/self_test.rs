@@ -146,7 +146,7 @@ fn refused(asked: &mut Asked, upstream: &Upstream, server: Profile) {
     let matches = profile == server;
     asked.findings.push(match matches {
         true => Finding::new(EVENTS_API, Grade::Ok, format!("{name} answers")),
-        false => mismatch(profile, server, format!("{name} answers")),
+        false => mismatch(profile, server, &format!("{name} answers")),
     });
     if server.reads(header) {
         asked.findings.push(
@@ -177,7 +177,7 @@ fn refused(asked: &mut Asked, upstream: &Upstream, server: Profile) {
 fn sees_address(asked: &mut Asked, upstream: &Upstream, is_ours: bool) {
     const CLOUD: Profile = Profile::PlausibleCloud;
     asked.is_known = true;
-    let answers = "Plausible answers".to_owned();
+    let answers = "Plausible answers";
     asked.findings.push(match upstream.profile {
         Profile::Vince => mismatch(Profile::Vince, CLOUD, answers),
         Profile::PlausibleCe | CLOUD => Finding::new(EVENTS_API, Grade::Ok, answers),
@@ -205,7 +205,7 @@ fn sees_address(asked: &mut Asked, upstream: &Upstream, is_ours: bool) {
 }
 
 /// Another server answers than `upstream.profile` says.
-fn mismatch(profile: Profile, server: Profile, answers: String) -> Finding {
+fn mismatch(profile: Profile, server: Profile, answers: &str) -> Finding {
     let says = format!("{answers}, and `upstream.profile` is \"{}\"", profile.name());
     Finding::new(EVENTS_API, Grade::Warning, says).advise(server.line())
 }
@@ -217,12 +217,22 @@ pub async fn count_an_event(connection: &mut impl Connection, upstream: &Upstrea
     };
     let what = format!("test event of {site}");
     let request = event(&requests, upstream, site, TEST_EVENT, VISITOR);
-    match connection.send(request).await {
+    counted(what, upstream, connection.send(request).await)
+}
+
+/// What the answer to an event that counts says.
+pub(super) fn counted(what: String, upstream: &Upstream, answer: Result<Response<Bytes>, Cause>) -> Finding {
+    match answer {
         Err(cause) => unanswered(&what, &cause),
         Ok(answer) => match plausible::read(answer.status(), answer.headers()) {
-            Reply::Accepted => Finding::new(what, Grade::Ok, "Plausible accepted it, and does not say that it dropped it"),
-            Reply::Dropped => Finding::new(what, Grade::Wrong, "Plausible answered 202 and threw it away")
-                .advise("does the site exist there, under exactly this domain? Do its shields keep the relay out?"),
+            Reply::Accepted => Finding::new(
+                what,
+                Grade::Ok,
+                "Plausible accepted it, and does not say that it dropped it",
+            ),
+            Reply::Dropped => Finding::new(what, Grade::Wrong, "Plausible answered 202 and dropped it").advise(
+                "add the site there under exactly this domain; check that its shields let the relay through",
+            ),
             _ => strange(&what, &upstream.url, &answer),
         },
     }

@@ -5,6 +5,7 @@
 //! the transport; one that was cut is unreadable and counts nothing.
 
 use super::delivered::DAY_MS;
+use super::self_test::TEST_EVENT;
 use super::transport::{Cause, Connection};
 use crate::clock::Moment;
 use crate::config::{Profile, Upstream};
@@ -126,7 +127,8 @@ impl StatsApi {
 
     /// How many questions [`StatsApi::events`] asks about this many names.
     pub fn questions(names: usize) -> u64 {
-        names.div_ceil(NAMES_MAX) as u64 + 1
+        // The test events are one name more.
+        (names + 1).div_ceil(NAMES_MAX) as u64 + 1
     }
 
     /// Visitors and events of a site. Of one event name in one span; Vince counts all names of the day.
@@ -157,7 +159,7 @@ impl StatsApi {
         }
     }
 
-    /// How many events of each of these names a site has in a span, and of all names together.
+    /// How many events of each of these names a site has in a span, and of all names together, test events aside.
     ///
     /// # Errors
     /// Why there is no count.
@@ -172,7 +174,13 @@ impl StatsApi {
             return Err(Unread::Unsupported);
         }
         let mut by_name = BTreeMap::new();
-        for names in names.chunks(NAMES_MAX) {
+        let is_listed = names.contains(&TEST_EVENT);
+        let asked: Vec<&str> = names
+            .iter()
+            .copied()
+            .chain((!is_listed).then_some(TEST_EVENT))
+            .collect();
+        for names in asked.chunks(NAMES_MAX) {
             let query = self.query(site, span, &["events"], Some(names), true);
             for row in self.rows(connection, query).await?.counts {
                 let (Some(name), [count]) = (row.dimensions.into_iter().next(), row.metrics.as_slice())
@@ -184,12 +192,16 @@ impl StatsApi {
         }
         let query = self.query(site, span, &["events"], None, false);
         let read = self.rows(connection, query).await?;
+        let tests = match is_listed {
+            true => 0,
+            false => by_name.remove(TEST_EVENT).unwrap_or(0),
+        };
         let total = match read.counts.as_slice() {
             [Row { metrics, .. }] if metrics.len() == 1 => metrics[0],
             _ => return Err(Unread::Unreadable),
         };
         Ok(Read {
-            counts: (by_name, total),
+            counts: (by_name, total.saturating_sub(tests)),
             date: read.date,
         })
     }
@@ -249,16 +261,23 @@ impl StatsApi {
         let path = format!("/api/v1/stats/aggregate?site_id={site}&period=day&metrics=visitors,events");
         let answer = ask(connection, self.request(&path, Bytes::new())).await?;
         let read: Value = serde_json::from_slice(answer.body()).map_err(|_| Unread::Unreadable)?;
-        // Vince writes whole numbers as floating-point ones.
-        let count = |key: &str| {
-            let count = read[key].as_f64().filter(|count| *count >= 0.0);
-            count.map(|count| count as u64).ok_or(Unread::Unreadable)
-        };
+        let count = |key: &str| whole(&read[key]).ok_or(Unread::Unreadable);
         Ok(Counts {
             visitors: count("visitors")?,
             events: count("events")?,
         })
     }
+}
+
+/// A whole number that is not negative; Vince writes them as floating-point ones.
+fn whole(value: &Value) -> Option<u64> {
+    let text = || {
+        Some(format!(
+            "{}",
+            value.as_f64().filter(|count| count.fract() == 0.0)?
+        ))
+    };
+    value.as_u64().or_else(|| text()?.parse().ok())
 }
 
 async fn ask(connection: &mut impl Connection, request: Request<Bytes>) -> Result<Response<Bytes>, Unread> {

@@ -1,13 +1,13 @@
 //! Whether two addresses count as two visitors: two events are sent, and the server's own counts are read before
 //! and after. Nothing less shows it; without a Stats API key it is not checked.
 
+use super::plausible::Requests;
+use super::self_test;
 use super::self_test::{Finding, Grade, TEST_EVENT, event};
 use super::stats::{Counts, Span, StatsApi, Unread};
 use super::transport::Connection;
-use super::{plausible, self_test};
 use crate::clock::{Clock, Moment};
 use crate::config::{Profile, Upstream};
-use plausible::{Reply, Requests};
 use std::net::Ipv6Addr;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -19,8 +19,8 @@ const READ_EVERY: Duration = Duration::from_secs(2);
 /// The span that is read, before and after now. It covers the difference of two clocks.
 const AROUND_NOW_MS: i64 = 60 * 60 * 1000;
 
-/// Sends two events that count to a site, from two visitors whom nothing else knows, and reports how many visitors
-/// they count as. `is_quiet`: nothing else is sent to the site.
+/// Sends two events that count to a site, from two visitors whom nothing else knows. Returns whether they were
+/// accepted, if they were sent, and how many visitors they count as. `is_quiet`: nothing else is sent to the site.
 pub async fn check(
     connection: &mut impl Connection,
     upstream: &Upstream,
@@ -28,16 +28,18 @@ pub async fn check(
     is_quiet: bool,
     clock: &Clock,
     random: fn() -> u32,
-) -> Finding {
+) -> (Option<Finding>, Finding) {
     let what = format!("{site}: visitors");
     let not_checked = |why: &str| Finding::new(&what, Grade::Note, format!("not checked: {why}"));
     let (Some(requests), Some(api)) = (Requests::new(upstream), StatsApi::new(upstream)) else {
-        return not_checked("whether two addresses count as two visitors").advise(self_test::HOW_TO_CHECK);
+        let found = not_checked("whether two addresses count as two visitors");
+        return (None, found.advise(self_test::HOW_TO_CHECK));
     };
     if upstream.profile == Profile::Vince && !is_quiet {
-        return not_checked("Vince's counts cannot be narrowed to the test events").advise(
+        let found = not_checked("Vince's counts cannot be narrowed to the test events").advise(
             "add a site to Vince that no page uses, and write its domain as `test_site` under [upstream]",
         );
+        return (None, found);
     }
     let now = clock.now().0;
     let span = Span {
@@ -46,33 +48,25 @@ pub async fn check(
     };
     let before = match api.counts(connection, site, span, TEST_EVENT).await {
         Ok(before) => before,
-        Err(why) => return not_checked(&why.to_string()),
+        Err(why) => return (None, not_checked(&why.to_string())),
     };
+    let mut sent = Finding::new("", Grade::Ok, "");
     for _ in 0..2 {
         let host = u64::from(random()) << 32 | u64::from(random());
         // Of the range of documentation, as the relay's own pseudonyms.
         let visitor = Ipv6Addr::from((0x2001_0db8_u128 << 96) | u128::from(host));
         let request = event(&requests, upstream, site, TEST_EVENT, &visitor.to_string());
-        match connection.send(request).await {
-            Err(cause) => return not_checked(&cause.to_string()),
-            Ok(answer) => match plausible::read(answer.status(), answer.headers()) {
-                Reply::Accepted => {}
-                Reply::Dropped => {
-                    return Finding::new(
-                        &what,
-                        Grade::Wrong,
-                        "Plausible answered 202 and dropped the test event",
-                    )
-                    .advise("add the site there under exactly this domain; check its shields");
-                }
-                _ => return not_checked(&format!("the test event was answered {}", answer.status())),
-            },
+        let answer = connection.send(request).await;
+        sent = self_test::counted(format!("test event of {site}"), upstream, answer);
+        if sent.grade != Grade::Ok {
+            return (Some(sent), not_checked("a test event was not accepted"));
         }
     }
-    match appeared(&api, connection, site, span, before).await {
+    let found = match appeared(&api, connection, site, span, before).await {
         Ok(counted) => verdict(what, upstream, before, counted),
         Err(why) => not_checked(&why.to_string()),
-    }
+    };
+    (Some(sent), found)
 }
 
 /// Reads the counts until both events appeared, or for [`APPEAR_MAX`].

@@ -86,6 +86,13 @@ async fn visitors_and_events_are_read_and_nothing_is_guessed() {
     check(
         "vince",
         200,
+        r#"{"visitors":2.5,"events":3}"#,
+        Err(Unread::Unreadable),
+    )
+    .await;
+    check(
+        "vince",
+        200,
         r#"{"visitors":-1,"events":3}"#,
         Err(Unread::Unreadable),
     )
@@ -106,8 +113,10 @@ async fn events_are_asked_for_by_name_in_utc_and_in_pieces_that_fit() {
         json!({ "results": rows }).to_string()
     };
     let names: Vec<String> = (0..NAMES_MAX + 1).map(|n| format!("Event {n}")).collect();
-    let (first, second) = (rows(&names[..NAMES_MAX]), rows(&names[NAMES_MAX..]));
-    let total = r#"{"results":[{"dimensions":[],"metrics":[20]}]}"#;
+    let last = [names[NAMES_MAX].clone(), TEST_EVENT.to_owned()];
+    let (first, second) = (rows(&names[..NAMES_MAX]), rows(&last));
+    // One of them is a test event of `doctor`.
+    let total = r#"{"results":[{"dimensions":[],"metrics":[21]}]}"#;
     let mut script = Script::of(&[(200, &first), (200, &second), (200, total)]);
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let read = api("plausible-ce")
@@ -122,7 +131,7 @@ async fn events_are_asked_for_by_name_in_utc_and_in_pieces_that_fit() {
         "site_id": "a.example",
         "metrics": ["events"],
         "date_range": ["2026-10-21T00:00:00Z", "2026-10-21T23:59:59Z"],
-        "filters": [["is", "event:name", [format!("Event {NAMES_MAX}")]]],
+        "filters": [["is", "event:name", [format!("Event {NAMES_MAX}"), TEST_EVENT]]],
         "dimensions": ["event:name"],
     });
     assert_eq!(body, want);

@@ -1,0 +1,48 @@
+//! What `doctor` reads of the dashboard: whether it shows what was delivered, and how test events count there.
+
+use crate::clock::{Clock, random_number};
+use crate::config::{Config, Upstream};
+use crate::forward::dashboard::check_yesterday;
+use crate::forward::self_test::{self, Finding, Grade};
+use crate::forward::transport::Connection;
+use crate::forward::two_visitors;
+use crate::store;
+
+/// Whether the dashboard shows the events that were delivered yesterday.
+pub(super) async fn compare(
+    connection: &mut impl Connection,
+    config: &Config,
+    site: &str,
+    findings: &mut Vec<Finding>,
+) {
+    let site = config.sites.iter().find(|known| known.domain == site);
+    // The database has a finding of its own.
+    let (Ok(db), Some(site)) = (store::open_to_look(&config.data_dir), site) else {
+        return;
+    };
+    let site = (site.domain.as_str(), &*site.plan);
+    let now = Clock::system().now();
+    findings.push(check_yesterday(connection, &config.upstream, &db, site, now).await);
+}
+
+/// Sends events that count: two from two visitors if the server's counts can be read, else one. Returns whether
+/// the site accepted them, if they were sent. `is_quiet`: no page sends to the site.
+pub(super) async fn send(
+    connection: &mut impl Connection,
+    upstream: &Upstream,
+    site: &str,
+    is_quiet: bool,
+    findings: &mut Vec<Finding>,
+) -> Option<Finding> {
+    let clock = Clock::system();
+    let (mut sent, found) =
+        two_visitors::check(connection, upstream, site, is_quiet, &clock, random_number).await;
+    if sent.is_none() {
+        sent = Some(self_test::count_an_event(connection, upstream, site).await);
+    }
+    findings.extend(sent.clone());
+    // It replaces what the self-test could not check.
+    findings.retain(|earlier| earlier.what != found.what || earlier.grade != Grade::Note);
+    findings.push(found);
+    sent
+}
