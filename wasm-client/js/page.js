@@ -63,6 +63,59 @@ export function visitor() {
   return values;
 }
 
+// A pane that covers less of the window is a part of a page, not its content.
+const PANE_SHARE_MIN = 1 / 4;
+// Content that sticks out less, as a share of what is seen of it, is no reason to scroll.
+const HIDDEN_SHARE_MIN = 1 / 10;
+// Where panes are looked for, as shares of the window: one that covers a quarter of it is at one of these nine points.
+const POINTS = [1 / 6, 1 / 2, 5 / 6];
+// Shadow trees within shadow trees beyond this are not looked into.
+const SHADOWS_MAX = 4;
+
+const root = () => document.scrollingElement ?? document.documentElement;
+const isTall = (element, seen) => element.scrollHeight - seen > seen * HIDDEN_SHARE_MIN;
+const overflow = (element) => (element ? getComputedStyle(element).overflowY : "");
+const isLocked = () => /hidden|clip/.test(overflow(document.documentElement) + overflow(document.body));
+
+// What the user scrolls: the document, or the largest pane of a document that stays where it is.
+function findScroller(last) {
+  const page = root();
+  if (isTall(page, innerHeight) && (scrollY > 0 || !isLocked())) return page;
+  if (last?.isConnected && last.scrollTop && isTall(last, last.clientHeight)) return last;
+  let found = page;
+  let largest = innerWidth * innerHeight * PANE_SHARE_MIN;
+  const points = POINTS.flatMap((x) => POINTS.map((y) => [innerWidth * x, innerHeight * y]));
+  for (const element of new Set(points.flatMap(([x, y]) => elementsAt(document, x, y)))) {
+    const area = areaOf(element);
+    if (element !== page && element !== document.documentElement && area > largest && isPane(element)) {
+      found = element;
+      largest = area;
+    }
+  }
+  return found;
+}
+
+const areaOf = (element) => element.clientWidth * element.clientHeight;
+const isPane = (element) =>
+  isTall(element, element.clientHeight) && (/auto|scroll/.test(overflow(element)) || element.scrollTop !== 0);
+
+function elementsAt(tree, x, y, depth = 0) {
+  return tree.elementsFromPoint(x, y).flatMap((element) => {
+    const inner = depth < SHADOWS_MAX && element.getRootNode() === tree && element.shadowRoot;
+    return inner ? [element, ...elementsAt(inner, x, y, depth + 1)] : [element];
+  });
+}
+
+// How far a scroller was seen, and its height. A document that hides content without a way to scroll there is moved
+// by other means, if at all: then nothing is known.
+function extent(scroller) {
+  if (scroller !== root()) return [Math.abs(scroller.scrollTop) + scroller.clientHeight, scroller.scrollHeight];
+  const { documentElement, body } = document;
+  const height = Math.max(documentElement.scrollHeight, body?.scrollHeight ?? 0);
+  const isStuck = scrollY === 0 && height > innerHeight && isLocked();
+  return isStuck ? undefined : [scrollY + innerHeight, height];
+}
+
 export function attach(exports, endpoint, site, ended) {
   session?.end();
   shelf = `feedback-relay:${site}:today`;
@@ -91,24 +144,42 @@ export function attach(exports, endpoint, site, ended) {
       end("failed");
     }
   };
-  const listen = (target, type, handler) => {
-    const options = { passive: true };
+  const listen = (target, type, handler, capture = false) => {
+    const options = { passive: true, capture };
     target.addEventListener(type, handler, options);
     undo.push(() => target.removeEventListener(type, handler, options));
   };
-  const look = (name, visible = document.visibilityState === "visible") =>
-    call(name, milliseconds(), location.href, visible, document.hasFocus());
-  const measure = () => {
-    const { documentElement, body } = document;
-    const height = Math.max(documentElement.scrollHeight, body?.scrollHeight ?? 0);
-    call("scroll", Math.ceil(scrollY + innerHeight), height);
+  const look = (name, visible = document.visibilityState === "visible", ...more) =>
+    call(name, milliseconds(), location.href, visible, document.hasFocus(), ...more);
+
+  let scroller;
+  const measure = () =>
+    attempt(() => {
+      const last = scroller;
+      scroller = findScroller(last);
+      if (scroller !== last) {
+        last?.removeEventListener("scroll", measure);
+        // The document hears of all panes but those in shadow trees.
+        if (scroller.getRootNode() !== document) scroller.addEventListener("scroll", measure, { passive: true });
+      }
+      const [bottom, height] = extent(scroller) ?? [];
+      if (height) call("scroll", Math.ceil(bottom), height, scroller !== last);
+    });
+  undo.push(() => scroller?.removeEventListener("scroll", measure));
+  // Widgets scroll often and are not measured.
+  const scrolled = ({ target }) => {
+    if (target === document || areaOf(target) > innerWidth * innerHeight * PANE_SHARE_MIN) measure();
   };
 
   session = {
     end,
     wakeIn: (ms) => {
       clearTimeout(timer);
-      timer = setTimeout(() => call("wake"), ms);
+      timer = setTimeout(() => {
+        // A second after a new page its content is drawn.
+        measure();
+        call("wake");
+      }, ms);
     },
     send: (number, body, parting) => {
       const answer = ([status, retryAfter]) => {
@@ -141,26 +212,40 @@ export function attach(exports, endpoint, site, ended) {
   };
 
   const begin = () => {
-    const moved = () => look("navigate");
-    listen(window, "hashchange", moved);
-    listen(window, "popstate", moved);
-    // A history that cannot be changed leaves the addresses that change by hash.
-    for (const name of ["pushState", "replaceState"]) attempt(() => wrap(name, moved, undo));
-    const attention = () => look("attend");
+    let place;
+    const moved = (replaced) => {
+      // A page is measured before its router draws the next one. A map that writes its position into the query
+      // many times a second stays on its page.
+      const next = location.pathname + location.hash.split("?")[0];
+      if (next !== place) measure();
+      place = next;
+      look("navigate", undefined, replaced, navigator.userActivation?.hasBeenActive === false);
+    };
+    hearOfMoves(moved, listen, undo);
+    const attention = () => {
+      measure();
+      look("attend");
+    };
     listen(document, "visibilitychange", attention);
     listen(window, "focus", attention);
     listen(window, "blur", attention);
-    listen(window, "pagehide", () => look("attend", false));
+    listen(window, "pagehide", () => {
+      measure();
+      look("attend", false);
+    });
     listen(window, "online", () => call("online"));
-    listen(window, "pageshow", (event) => event.persisted && look("open"));
-    listen(window, "scroll", measure);
+    listen(window, "pageshow", (event) => event.persisted && open());
+    listen(document, "scroll", scrolled, true);
     if (globalThis.ResizeObserver) {
       const observer = new ResizeObserver(measure);
       observer.observe(document.documentElement);
       undo.push(() => observer.disconnect());
     }
-    measure();
+    open();
+  };
+  const open = () => {
     look("open");
+    measure();
   };
   // Half a start would be one that no opt-out reaches.
   try {
@@ -175,6 +260,24 @@ export function attach(exports, endpoint, site, ended) {
     stop: () => end(),
     dropped: () => (live ? exports.dropped() : 0),
   };
+}
+
+// Calls `moved` after each change of the address, with whether it took the place of the one before.
+function hearOfMoves(moved, listen, undo) {
+  // One event for every kind of change, and nothing of the page's is wrapped. A page may have a variable or an
+  // element of this name, and a document without an origin has no entries.
+  const navigation = attempt(() => globalThis.navigation);
+  if (navigation?.currentEntry && navigation.addEventListener) {
+    listen(navigation, "currententrychange", ({ navigationType }) => moved(navigationType === "replace"));
+    return;
+  }
+  // Until a page has loaded, browsers replace its address rather than add one.
+  const rewritten = () => moved(document.readyState !== "complete");
+  listen(window, "hashchange", rewritten);
+  listen(window, "popstate", rewritten);
+  // A history that cannot be changed leaves the addresses that change by hash.
+  attempt(() => wrap("pushState", () => moved(false), undo));
+  attempt(() => wrap("replaceState", () => moved(true), undo));
 }
 
 // The original runs first and its result or exception is passed on. When someone else wrapped ours in

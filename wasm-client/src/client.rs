@@ -1,6 +1,7 @@
 //! What a page does becomes events: pageviews, engagement, ratings. Pure: time and random ids come in
 //! as arguments, the outcome is an [`Action`], and no type of the browser is named.
 
+use crate::address::{Address, URL_BYTES_MAX, is_own_page, shortened};
 use crate::delivery::{Action, Answer, Delivery};
 use crate::engagement::{Engagement, Report};
 use crate::json::{Object, text};
@@ -17,8 +18,9 @@ const FEEDBACK: &str = "feedback";
 const RATED: &str = "Activity Rated";
 /// Plausible rejects a longer event name (in characters).
 const NAME_CHARS_MAX: usize = 120;
-/// Plausible rejects a longer address; a route is told from far less.
-const URL_BYTES_MAX: usize = 2000;
+/// How long after a page was shown a replaced address is a router's correction of it, as from `/` to `/#/home`.
+/// Later a replaced address is the next page, as behind a login. Longer than the first batch waits.
+const CORRECTION_MS_MAX: u32 = 4000;
 /// Plausible keeps no more properties of one event.
 const PROPS_MAX: usize = 30;
 /// Plausible rejects the whole event over a longer key.
@@ -69,16 +71,31 @@ impl<'a> View<'a> {
     }
 }
 
+/// How an address changed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Change {
+    /// The address before is not in the history any more.
+    replaced: bool,
+    /// The user has not touched this page yet.
+    unasked: bool,
+}
+
+impl Change {
+    pub(crate) fn new(replaced: bool, unasked: bool) -> Self {
+        Self { replaced, unasked }
+    }
+}
+
 /// One page, from the opt-in until it is closed or the user opts out.
 #[derive(Debug)]
 pub(crate) struct Client {
     usage: bool,
     feedback: bool,
     referrer: String,
-    url: String,
-    /// Whether the page at `url` has had its pageview; a page that was never visible has none yet.
+    address: Address,
+    /// Whether the page at `address` has had its pageview; a page that was never visible has none yet.
     viewed: bool,
-    bottom: u32,
+    viewed_ms: u32,
     engagement: Engagement,
     delivery: Delivery,
 }
@@ -89,9 +106,9 @@ impl Client {
             usage: consent.categories().any(|c| c == USAGE),
             feedback: consent.categories().any(|c| c == FEEDBACK),
             referrer: referrer.to_owned(),
-            url: String::new(),
+            address: Address::default(),
             viewed: false,
-            bottom: 0,
+            viewed_ms: 0,
             engagement: Engagement::default(),
             delivery: Delivery::new(head(consent)),
         }
@@ -100,17 +117,24 @@ impl Client {
     /// The page is shown for the first time, or again from the back-forward cache.
     pub(crate) fn open(&mut self, view: View<'_>, new_id: NewId<'_>) -> Action {
         self.viewed = false;
-        self.stand_at(view.url);
+        self.address = Address::default();
         self.attend(view, new_id)
     }
 
-    /// The address may have changed. A change of the query alone is no new page.
-    pub(crate) fn navigate(&mut self, view: View<'_>, new_id: NewId<'_>) -> Action {
+    /// The address may have changed. A change that leads to the same page is none.
+    pub(crate) fn navigate(&mut self, view: View<'_>, change: Change, new_id: NewId<'_>) -> Action {
+        let next = Address::reduce(view.url);
         if !self.viewed {
-            self.stand_at(view.url);
-        } else if !same_page(&self.url, view.url) {
+            self.address.follow(next);
+        } else if self.is_corrected(view.now_ms, change, &next) {
+            let before = self.start_of_event();
+            self.address.follow(next);
+            let start = self.start_of_event();
+            self.delivery.rename(&before, &start);
+        } else if !self.address.is_page_of(&next) {
             self.report(view.now_ms, new_id);
-            self.show(view, new_id);
+            self.address = next;
+            self.show(view.now_ms, new_id);
         }
         self.delivery.settle()
     }
@@ -120,8 +144,9 @@ impl Client {
         let attentive = view.visible && view.focused;
         self.engagement.attend(view.now_ms, attentive);
         if !self.viewed {
+            self.address.follow(Address::reduce(view.url));
             if view.visible {
-                self.show(view, new_id);
+                self.show(view.now_ms, new_id);
             }
         } else if !attentive {
             self.report(view.now_ms, new_id);
@@ -129,10 +154,10 @@ impl Client {
         self.delivery.settle()
     }
 
-    /// The lower edge of the window is at `bottom` in a document of `height`, in CSS pixels.
-    pub(crate) fn scroll(&mut self, bottom: u32, height: u32) {
-        self.bottom = bottom;
-        self.engagement.scroll(bottom, height);
+    /// The lower edge of what is seen is at `bottom` of `height`, in CSS pixels; `elsewhere` means that another
+    /// part of the page is measured than before.
+    pub(crate) fn scroll(&mut self, bottom: u32, height: u32, elsewhere: bool) {
+        self.engagement.scroll(bottom, height, elsewhere);
     }
 
     /// The page tells of something its user did. `props` are keys and values in turn, each ended by
@@ -209,24 +234,27 @@ impl Client {
         self.delivery.dropped()
     }
 
-    fn show(&mut self, view: View<'_>, new_id: NewId<'_>) {
+    fn show(&mut self, now_ms: u32, new_id: NewId<'_>) {
         self.viewed = true;
-        self.stand_at(view.url);
-        self.engagement.restart(view.now_ms, self.bottom);
+        self.viewed_ms = now_ms;
+        self.engagement.restart(now_ms);
+        self.delivery.turn_page();
         if !self.usage {
             return;
         }
         let mut event = self.event("pageview", new_id);
-        // Where a visitor came from is the same for all pages of one stay, so it is said once.
+        // The origin of a visit is the same for all its pages, so only the first pageview has it.
         let referrer = std::mem::take(&mut self.referrer);
-        if !referrer.is_empty() {
+        if !referrer.is_empty() && !is_own_page(&referrer, &self.address.written()) {
             event.text("referrer", shortened(&referrer, URL_BYTES_MAX));
         }
         self.delivery.push(event.close(), Worth::Pageview);
     }
 
-    fn stand_at(&mut self, url: &str) {
-        self.url = shortened(url, URL_BYTES_MAX).to_owned();
+    /// Whether a change corrects the address of the page that is shown, whose pageview is still here.
+    fn is_corrected(&self, now_ms: u32, change: Change, next: &Address) -> bool {
+        let by_router = change.replaced || (change.unasked && self.address.is_completed_by(next));
+        by_router && now_ms.saturating_sub(self.viewed_ms) <= CORRECTION_MS_MAX && self.delivery.holds_page()
     }
 
     fn report(&mut self, now_ms: u32, new_id: NewId<'_>) {
@@ -242,17 +270,28 @@ impl Client {
         }
         let mut event = self.event("engagement", new_id);
         event.number("engagement_ms", engaged_ms);
-        event.number("scroll_depth", scroll_depth);
+        if let Some(scroll_depth) = scroll_depth {
+            event.number("scroll_depth", scroll_depth);
+        }
         self.delivery.push(event.close(), Worth::Engagement);
     }
 
     /// An event on the current page, open for more members.
     fn event(&self, name: &str, new_id: NewId<'_>) -> Object {
         let mut event = Object::new();
+        event.text("url", &self.address.written());
         event.text("id", &new_id());
         event.text("name", name);
-        event.text("url", &self.url);
         event
+    }
+
+    /// The first member of every event on the current page, and no other's.
+    fn start_of_event(&self) -> String {
+        let mut start = Object::new();
+        start.text("url", &self.address.written());
+        let mut start = start.close();
+        start.pop();
+        start
     }
 }
 
@@ -298,31 +337,6 @@ fn written(props: &str) -> Object {
         count += 1;
     }
     object
-}
-
-/// Whether two addresses differ in nothing but their queries: the one before the fragment, and the
-/// one that a hash router keeps inside it.
-fn same_page(one: &str, other: &str) -> bool {
-    let path = |url| without_query(split_fragment(url).0);
-    let route = |url| without_query(split_fragment(url).1);
-    path(one) == path(other) && route(one) == route(other)
-}
-
-fn split_fragment(url: &str) -> (&str, &str) {
-    url.split_once('#').unwrap_or((url, ""))
-}
-
-fn without_query(text: &str) -> &str {
-    text.split_once('?').map_or(text, |(before, _)| before)
-}
-
-/// The longest start of a text that has at most `bytes_max` bytes.
-fn shortened(text: &str, bytes_max: usize) -> &str {
-    let mut end = text.len().min(bytes_max);
-    while !text.is_char_boundary(end) {
-        end -= 1;
-    }
-    text.get(..end).unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -6,6 +6,9 @@ use crate::queue::{BATCH_EVENTS_MAX, Queue, Worth};
 /// From the first queued event to the request: long enough to gather what one click causes, short
 /// enough that a user who looks sees it happen.
 pub(crate) const DEBOUNCE_MS: u32 = 1000;
+/// The same for the first events of all: a router may still replace the address of the page it begins with, and
+/// then the pageview that waits here is corrected instead of a second one made.
+pub(crate) const START_MS: u32 = 3000;
 /// The first wait after a failure is one to two of these; each further one is twice as long.
 const BACKOFF_MS: u32 = 1000;
 /// No wait of our own choice is longer.
@@ -71,6 +74,8 @@ pub(crate) struct Delivery {
     now_ms: u32,
     /// Whether the timer runs.
     armed: bool,
+    /// The wait before the next batch.
+    debounce_ms: u32,
     flights: Vec<Flight>,
     /// The number of the last flight.
     last: u32,
@@ -89,6 +94,7 @@ impl Delivery {
             queue: Queue::default(),
             now_ms: 0,
             armed: false,
+            debounce_ms: START_MS,
             flights: Vec::new(),
             last: 0,
             failures: 0,
@@ -121,6 +127,21 @@ impl Delivery {
         self.queue.push(event, worth, self.now_ms);
     }
 
+    /// The events from here on belong to a new page view.
+    pub(crate) fn turn_page(&mut self) {
+        self.queue.turn_page();
+    }
+
+    /// Whether no event of the page view that is shown has left yet.
+    pub(crate) fn holds_page(&self) -> bool {
+        self.queue.holds_page()
+    }
+
+    /// Gives the events of the page view that is shown another start.
+    pub(crate) fn rename(&mut self, before: &str, start: &str) {
+        self.queue.rename(before, start);
+    }
+
     pub(crate) fn refuse(&mut self) {
         self.queue.refuse();
     }
@@ -139,7 +160,8 @@ impl Delivery {
         if self.armed || !self.flights.is_empty() || self.queue.count(0) == 0 {
             return Action::Rest;
         }
-        self.wait(DEBOUNCE_MS)
+        let ms = std::mem::replace(&mut self.debounce_ms, DEBOUNCE_MS);
+        self.wait(ms)
     }
 
     /// The timer has run out.

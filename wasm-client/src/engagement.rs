@@ -18,15 +18,17 @@ pub(crate) struct Engagement {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Report {
     pub(crate) engaged_ms: u32,
-    /// Percent of the document's height, 0 to 100.
-    pub(crate) scroll_depth: u32,
+    /// Percent of the page's height, 0 to 100; none if the page was not measured.
+    pub(crate) scroll_depth: Option<u32>,
 }
 
 impl Engagement {
-    /// A new page is shown: nothing of it is reported yet.
-    pub(crate) fn restart(&mut self, now_ms: u32, bottom: u32) {
+    /// A new page is shown: nothing of it is reported yet, and nothing of it measured, for the browser may not
+    /// have drawn it yet.
+    pub(crate) fn restart(&mut self, now_ms: u32) {
         self.engaged_ms = 0;
-        self.deepest = bottom;
+        self.deepest = 0;
+        self.height = 0;
         self.reported = None;
         self.since = self.attentive.then_some(now_ms);
     }
@@ -38,8 +40,13 @@ impl Engagement {
         self.since = attentive.then_some(now_ms);
     }
 
-    /// The lower edge of the window is at `bottom` in a document of `height`, in CSS pixels.
-    pub(crate) fn scroll(&mut self, bottom: u32, height: u32) {
+    /// The lower edge of what is seen is at `bottom` of `height`, in CSS pixels. Pixels of another part of the
+    /// page, `elsewhere`, do not compare with those before.
+    pub(crate) fn scroll(&mut self, bottom: u32, height: u32, elsewhere: bool) {
+        if elsewhere {
+            self.deepest = 0;
+            self.reported = self.reported.map(|_| 0);
+        }
         self.deepest = self.deepest.max(bottom);
         self.height = height;
     }
@@ -68,13 +75,13 @@ impl Engagement {
     }
 }
 
-/// A document of no height is seen whole.
-fn percent(part: u32, whole: u32) -> u32 {
+/// None if nothing was measured.
+fn percent(part: u32, whole: u32) -> Option<u32> {
     if part >= whole {
-        return 100;
+        return (whole > 0).then_some(100);
     }
     // No document is so high that this overflows: browsers stop at about 33 million pixels.
-    (part.saturating_mul(100).saturating_add(whole / 2)) / whole
+    Some((part.saturating_mul(100).saturating_add(whole / 2)) / whole)
 }
 
 #[cfg(test)]
@@ -85,21 +92,24 @@ mod tests {
         /// Milliseconds, visible and focused.
         Attend(u32, bool),
         Scroll(u32),
+        /// Bottom and height of another part of the page.
+        Elsewhere(u32, u32),
         Restart(u32),
-        Report(u32, Option<(u32, u32)>),
+        Report(u32, Option<(u32, Option<u32>)>),
     }
-    use Do::{Attend, Report as Expect, Restart, Scroll};
+    use Do::{Attend, Elsewhere, Report as Expect, Restart, Scroll};
 
     fn check(name: &str, steps: &[Do]) {
         let mut engagement = Engagement::default();
         engagement.attend(0, true);
-        engagement.scroll(500, 1000);
-        engagement.restart(0, 500);
+        engagement.restart(0);
+        engagement.scroll(500, 1000, false);
         for (n, step) in steps.iter().enumerate() {
             match step {
                 Attend(now, attentive) => engagement.attend(*now, *attentive),
-                Scroll(bottom) => engagement.scroll(*bottom, 1000),
-                Restart(now) => engagement.restart(*now, 500),
+                Scroll(bottom) => engagement.scroll(*bottom, 1000, false),
+                Elsewhere(bottom, height) => engagement.scroll(*bottom, *height, true),
+                Restart(now) => engagement.restart(*now),
                 Expect(now, expected) => {
                     let expected = expected.map(|(engaged_ms, scroll_depth)| Report {
                         engaged_ms,
@@ -113,28 +123,31 @@ mod tests {
 
     #[test]
     fn plausibles_rules_hold() {
-        check("the first report is always made", &[Expect(10, Some((10, 50)))]);
+        check(
+            "the first report is always made",
+            &[Expect(10, Some((10, Some(50))))],
+        );
         check(
             "the second needs three seconds",
             &[
-                Expect(10, Some((10, 50))),
+                Expect(10, Some((10, Some(50)))),
                 Expect(3009, None),
-                Expect(3010, Some((3000, 50))),
+                Expect(3010, Some((3000, Some(50)))),
             ],
         );
         check(
             "or deeper scrolling",
             &[
-                Expect(10, Some((10, 50))),
+                Expect(10, Some((10, Some(50)))),
                 Scroll(800),
-                Expect(20, Some((10, 80))),
+                Expect(20, Some((10, Some(80)))),
             ],
         );
         check(
             "scrolling back up is not deeper",
             &[
                 Scroll(800),
-                Expect(10, Some((10, 80))),
+                Expect(10, Some((10, Some(80)))),
                 Scroll(600),
                 Expect(20, None),
             ],
@@ -145,44 +158,63 @@ mod tests {
                 Attend(1000, false),
                 Attend(61_000, true),
                 Attend(63_000, false),
-                Expect(99_000, Some((3000, 50))),
+                Expect(99_000, Some((3000, Some(50)))),
             ],
         );
         check(
             "short times add up",
             &[
-                Expect(0, Some((0, 50))),
+                Expect(0, Some((0, Some(50)))),
                 Expect(2000, None),
                 Attend(2000, false),
                 Attend(9000, true),
-                Expect(10_000, Some((3000, 50))),
+                Expect(10_000, Some((3000, Some(50)))),
             ],
         );
         check(
             "a new page starts anew",
             &[
                 Scroll(900),
-                Expect(5000, Some((5000, 90))),
+                Expect(5000, Some((5000, Some(90)))),
                 Restart(5000),
-                Expect(5001, Some((1, 50))),
+                Scroll(400),
+                Expect(5001, Some((1, Some(40)))),
+            ],
+        );
+        check(
+            "a page that was not measured has no depth",
+            &[Scroll(900), Restart(5000), Expect(5001, Some((1, None)))],
+        );
+        check(
+            "another part of the page is measured anew",
+            &[
+                Scroll(1000),
+                Expect(10, Some((10, Some(100)))),
+                Elsewhere(900, 6000),
+                Expect(20, Some((10, Some(15)))),
+                Elsewhere(2000, 6000),
+                Expect(30, Some((10, Some(33)))),
+                Expect(40, None),
             ],
         );
         check(
             "a clock that goes back counts nothing",
-            &[Attend(50, true), Expect(20, Some((50, 50)))],
+            &[Attend(50, true), Expect(20, Some((50, Some(50))))],
         );
     }
 
     #[test]
     fn depth_is_a_percentage() {
         for (part, whole, expected) in [
-            (0, 0, 100),
-            (0, 100, 0),
-            (1, 3, 33),
-            (2, 3, 67),
-            (3, 3, 100),
-            (9, 3, 100),
-            (u32::MAX, 1, 100),
+            (0, 0, None),
+            (9, 0, None),
+            (0, 100, Some(0)),
+            (1, 3, Some(33)),
+            (2, 3, Some(67)),
+            (3, 3, Some(100)),
+            (9, 3, Some(100)),
+            (2000, 6000, Some(33)),
+            (u32::MAX, 1, Some(100)),
         ] {
             assert_eq!(percent(part, whole), expected, "{part}/{whole}");
         }

@@ -2,6 +2,7 @@
 //! and a panic only switches the module off (`js/page.js` sees to that).
 //! The way of an event: page → `client` → `delivery` with its `queue` → `session` → page.
 
+mod address;
 mod client;
 mod delivery;
 mod engagement;
@@ -10,7 +11,7 @@ mod queue;
 mod session;
 mod sys;
 
-use client::{Client, Consent, View};
+use client::{Change, Client, Consent, View};
 use delivery::Answer;
 use session::{ask, part, run};
 use sys::random_id;
@@ -42,10 +43,12 @@ pub fn open(now_ms: u32, url: &str, visible: bool, focused: bool) {
     run(|client| client.open(View::new(now_ms, url, visible, focused), &mut random_id));
 }
 
-/// The address may have changed.
+/// The address may have changed; `replaced` means that the one before is not in the history any more, `unasked` that
+/// the user has not touched this page yet.
 #[wasm_bindgen]
-pub fn navigate(now_ms: u32, url: &str, visible: bool, focused: bool) {
-    run(|client| client.navigate(View::new(now_ms, url, visible, focused), &mut random_id));
+pub fn navigate(now_ms: u32, url: &str, visible: bool, focused: bool, replaced: bool, unasked: bool) {
+    let view = View::new(now_ms, url, visible, focused);
+    run(|client| client.navigate(view, Change::new(replaced, unasked), &mut random_id));
 }
 
 /// The page was shown or hidden, or gained or lost the focus. A hidden page may never run again.
@@ -57,10 +60,11 @@ pub fn attend(now_ms: u32, url: &str, visible: bool, focused: bool) {
     }
 }
 
-/// The window was scrolled or the document changed its height, in CSS pixels.
+/// How far what is scrolled was seen, and its height, in CSS pixels; `elsewhere` means that something else is
+/// scrolled than before.
 #[wasm_bindgen]
-pub fn scroll(bottom: u32, height: u32) {
-    ask(|client| client.scroll(bottom, height));
+pub fn scroll(bottom: u32, height: u32, elsewhere: bool) {
+    ask(|client| client.scroll(bottom, height, elsewhere));
 }
 
 /// Tells of something the user did; see `Client::track` for the form of `props`.

@@ -37,6 +37,8 @@ struct Entry {
     since_ms: u32,
     /// The flight it is in, 0 while it waits.
     flight: u32,
+    /// The number of the page view it belongs to.
+    page: u32,
 }
 
 /// Events in the order they happened.
@@ -45,6 +47,10 @@ pub(crate) struct Queue {
     entries: Vec<Entry>,
     bytes: usize,
     dropped: u32,
+    /// The number of the page view that is shown.
+    page: u32,
+    /// Whether none of its events has left yet.
+    holds_page: bool,
 }
 
 impl Queue {
@@ -60,6 +66,7 @@ impl Queue {
             worth,
             since_ms: now_ms,
             flight: 0,
+            page: self.page,
         });
         while self.entries.len() > EVENTS_MAX || self.bytes > BYTES_MAX {
             let waiting = self.entries.iter().enumerate().filter(|(_, e)| e.flight == 0);
@@ -69,6 +76,31 @@ impl Queue {
             };
             self.bytes -= self.entries.remove(least).json.len();
             self.dropped += 1;
+        }
+    }
+
+    /// The events from here on belong to a new page view.
+    pub(crate) fn turn_page(&mut self) {
+        self.page = self.page.wrapping_add(1);
+        self.holds_page = true;
+    }
+
+    /// Whether no event of the page view that is shown has left yet.
+    pub(crate) fn holds_page(&self) -> bool {
+        self.holds_page
+    }
+
+    /// Gives the events of the page view that is shown another start, if none has left yet.
+    pub(crate) fn rename(&mut self, before: &str, start: &str) {
+        for entry in &mut self.entries {
+            let rest = entry.json.strip_prefix(before);
+            let (true, Some(rest)) = (self.holds_page && entry.page == self.page, rest) else {
+                continue;
+            };
+            let mut renamed = String::from(start);
+            renamed.push_str(rest);
+            self.bytes = self.bytes - entry.json.len() + renamed.len();
+            entry.json = renamed;
         }
     }
 
@@ -92,6 +124,7 @@ impl Queue {
             }
             body.push_str(&entry.json);
             entry.flight = flight;
+            self.holds_page &= entry.page != self.page;
             count += 1;
         }
         if count == 0 {

@@ -10,7 +10,8 @@ export class Pages {
   #server;
   origin;
 
-  static async start() {
+  /** Starts one on loopback. Another name for it makes it another site. */
+  static async start(host = "127.0.0.1") {
     const pages = new Pages();
     pages.#server = createServer((request, response) => {
       const file = pages.#files.get(new URL(request.url, "http://pages").pathname);
@@ -22,7 +23,7 @@ export class Pages {
     });
     pages.#server.listen(0, "127.0.0.1");
     await once(pages.#server, "listening");
-    pages.origin = `http://127.0.0.1:${pages.#server.address().port}`;
+    pages.origin = `http://${host}:${pages.#server.address().port}`;
     return pages;
   }
 

@@ -1,6 +1,8 @@
 //! Tables of what a page does and the events it leads to, read back with serde_json.
 
-use super::{Client, Consent, View, same_page, shortened};
+mod pages;
+
+use super::{Change, Client, Consent, View};
 use crate::delivery::{Action, Answer};
 use serde_json::{Value, json};
 
@@ -10,14 +12,19 @@ const KEYS: &str = "https://panel.example.com/#/w/acme/access-management/api-key
 /// What a page does.
 enum Do {
     Open(u32, &'static str, bool, bool),
+    /// The address changes: a new entry of the history.
     Go(u32, &'static str),
+    /// The address changes: in place of the one before.
+    Replace(u32, &'static str),
+    /// The address changes: a new entry, before the user has touched the page.
+    Unasked(u32, &'static str),
     /// Visible, focused.
     Attend(u32, bool, bool),
     Scroll(u32, u32),
     Track(&'static str, &'static str),
     Rate(&'static str, f64),
 }
-use Do::{Attend, Go, Open, Rate, Scroll, Track};
+use Do::{Attend, Go, Open, Rate, Replace, Scroll, Track, Unasked};
 
 /// Runs the steps and gives the one batch they lead to, `Null` when there is none.
 fn batch(categories: &str, steps: &[Do]) -> Value {
@@ -39,11 +46,19 @@ fn batch(categories: &str, steps: &[Do]) -> Value {
             }
             Go(now, url) => {
                 place = url;
-                client.navigate(view(now, url, true, true), &mut new_id)
+                client.navigate(view(now, url, true, true), Change::new(false, false), &mut new_id)
+            }
+            Replace(now, url) => {
+                place = url;
+                client.navigate(view(now, url, true, true), Change::new(true, false), &mut new_id)
+            }
+            Unasked(now, url) => {
+                place = url;
+                client.navigate(view(now, url, true, true), Change::new(false, true), &mut new_id)
             }
             Attend(now, visible, focused) => client.attend(view(now, place, visible, focused), &mut new_id),
             Scroll(bottom, height) => {
-                client.scroll(bottom, height);
+                client.scroll(bottom, height, false);
                 Action::Rest
             }
             Track(name, props) => client.track(name, props, &mut new_id),
@@ -106,55 +121,18 @@ fn a_body_is_what_the_relay_expects() {
 }
 
 #[test]
-fn pageviews_follow_the_route() {
-    let next = json!({"name": "pageview", "url": KEYS});
-    let left = json!({"name": "engagement", "url": HOME, "engagement_ms": 10, "scroll_depth": 100});
-    check("one at the start", &[opened()], &json!([first_pageview()]));
-    check(
-        "one more on a new route, after the engagement of the last",
-        &[opened(), Go(10, KEYS)],
-        &json!([first_pageview(), left, next]),
-    );
-    check(
-        "hashchange and popstate tell of the same route",
-        &[opened(), Go(10, KEYS), Go(11, KEYS)],
-        &json!([first_pageview(), left, next]),
-    );
-    check(
-        "a query is no route",
-        &[opened(), Go(9, "https://panel.example.com/?a#/w/acme/tenants?b")],
-        &json!([first_pageview()]),
-    );
-    check(
-        "none while the page was never visible",
-        &[Open(0, HOME, false, false), Go(5, KEYS)],
-        &json!([]),
-    );
-    check(
-        "it comes when the page is first visible, focused or not",
-        &[Open(0, HOME, false, false), Attend(50, true, false)],
-        &json!([first_pageview()]),
-    );
-    check(
-        "again after the back-forward cache, without the referrer",
-        &[opened(), Open(9, HOME, true, true)],
-        &json!([first_pageview(), {"name": "pageview", "url": HOME}]),
-    );
-}
-
-#[test]
 fn engagement_goes_with_the_page_it_was_given_to() {
     let read = |url: &str, ms: u32, depth: u32| json!({"name": "engagement", "url": url, "engagement_ms": ms, "scroll_depth": depth});
     check(
         "hidden: sent at once",
-        &[Scroll(500, 1000), opened(), Attend(1200, false, false)],
+        &[opened(), Scroll(500, 1000), Attend(1200, false, false)],
         &json!([first_pageview(), read(HOME, 1200, 50)]),
     );
     check(
         "blur and then hidden: once",
         &[
-            Scroll(500, 1000),
             opened(),
+            Scroll(500, 1000),
             Attend(1200, true, false),
             Attend(1300, false, false),
         ],
@@ -163,8 +141,8 @@ fn engagement_goes_with_the_page_it_was_given_to() {
     check(
         "away for an hour: not counted",
         &[
-            Scroll(500, 1000),
             opened(),
+            Scroll(500, 1000),
             Attend(1000, true, false),
             Attend(3_601_000, true, true),
             Attend(3_604_000, false, true),
@@ -172,12 +150,13 @@ fn engagement_goes_with_the_page_it_was_given_to() {
         &json!([first_pageview(), read(HOME, 1000, 50), read(HOME, 3000, 50)]),
     );
     check(
-        "the next page starts at the current scroll position",
+        "the next page is measured anew",
         &[
             opened(),
             Scroll(900, 1000),
             Scroll(300, 1000),
             Go(10, KEYS),
+            Scroll(300, 1000),
             Attend(4010, false, true),
         ],
         &json!([
@@ -315,34 +294,4 @@ fn a_batch_sent_again_is_the_same_batch() {
         Action::Rest
     );
     assert_eq!(client.dropped(), 0);
-}
-
-#[test]
-fn a_query_change_alone_is_the_same_page() {
-    let check = |one: &str, other: &str, same: bool| {
-        assert_eq!(same_page(one, other), same, "{one} {other}");
-    };
-    check("https://a/", "https://a/", true);
-    check("https://a/", "https://a/?x=1", true);
-    check("https://a/?x=1", "https://a/?x=2", true);
-    check("https://a/p?x=1", "https://a/q?x=1", false);
-    check("https://a/#/p", "https://a/#/p?tab=1", true);
-    check("https://a/?x#/p", "https://a/#/p", true);
-    check("https://a/#/p?x", "https://a/#/q?x", false);
-    check("https://a/", "https://a/#", true);
-    check("https://a/", "https://a/#/", false);
-    check("https://a/", "https://b/", false);
-}
-
-#[test]
-fn shortening_never_splits_a_character() {
-    for (text, max, expected) in [
-        ("abc", 5, "abc"),
-        ("abc", 2, "ab"),
-        ("aü", 2, "a"),
-        ("🙂", 3, ""),
-        ("", 0, ""),
-    ] {
-        assert_eq!(shortened(text, max), expected);
-    }
 }

@@ -1,14 +1,16 @@
 //! Tables of answers and waits, and random days of a page whose relay comes and goes.
 
-use super::{Action, Answer, Delivery, FLYING_BYTES_MAX, patience_ms};
+use super::{Action, Answer, DEBOUNCE_MS, Delivery, FLYING_BYTES_MAX, START_MS, patience_ms};
 use crate::queue::{AGE_MS_MAX, BATCH_EVENTS_MAX, BYTES_MAX, EVENTS_MAX, Worth};
 use proptest::prelude::*;
 use std::collections::HashMap;
 
 const WORTHS: [Worth; 4] = [Worth::Engagement, Worth::Pageview, Worth::Event, Worth::Rating];
 
+/// A queue behind the longer first wait.
 fn filled(count: usize) -> Delivery {
     let mut delivery = Delivery::new("[".into());
+    delivery.debounce_ms = DEBOUNCE_MS;
     for n in 0..count {
         delivery.push(n.to_string(), Worth::Event);
     }
@@ -23,6 +25,16 @@ fn answer(delivery: &Delivery, status: u16) -> Answer {
 fn nothing_to_send_means_no_timer() {
     assert_eq!(filled(0).settle(), Action::Rest);
     assert_eq!(filled(0).wake(), Action::Rest);
+}
+
+#[test]
+fn the_first_batch_waits_for_the_router() {
+    let mut delivery = Delivery::new("[".into());
+    delivery.push("0".into(), Worth::Pageview);
+    assert_eq!(delivery.settle(), Action::Wake(START_MS));
+    assert_eq!(delivery.wake(), Action::Send("[0]}".into()));
+    delivery.push("1".into(), Worth::Event);
+    assert_eq!(delivery.answer(answer(&delivery, 202)), Action::Wake(DEBOUNCE_MS));
 }
 
 #[test]

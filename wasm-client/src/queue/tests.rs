@@ -154,3 +154,59 @@ fn what_waits_too_long_is_given_up_and_what_is_under_way_is_not() {
     queue.expire(AGE_MS_MAX + 1);
     assert_eq!((queue.dropped(), left(&queue)), (1, vec!["0"]));
 }
+
+#[test]
+fn a_page_is_renamed_as_long_as_none_of_its_events_has_left() {
+    // What happens to a queue of two older events and two of the page → renamed or not
+    let check = |name: &str, happens: fn(&mut Queue), expected: bool| {
+        let mut queue = Queue::default();
+        for event in ["a1", "a2"] {
+            queue.push(event.into(), Event, 0);
+        }
+        queue.turn_page();
+        for event in ["a3", "c3", "a4"] {
+            queue.push(event.into(), Event, 0);
+        }
+        happens(&mut queue);
+        assert_eq!(queue.holds_page(), expected, "{name}");
+        queue.rename("a", "bb");
+        let renamed: Vec<_> = left(&queue).into_iter().filter(|e| e.starts_with("bb")).collect();
+        let both: &[&str] = if expected { &["bb3", "bb4"] } else { &[] };
+        assert_eq!(renamed, both, "{name}");
+        let bytes: usize = left(&queue).iter().map(|e| e.len()).sum();
+        assert_eq!(queue.bytes, bytes, "{name}");
+    };
+    check("nothing", |_| {}, true);
+    check(
+        "the older ones are under way",
+        |queue| drop(queue.depart("[", 2, ROOM, 1)),
+        true,
+    );
+    check(
+        "the older ones arrive",
+        |queue| {
+            queue.depart("[", 2, ROOM, 1);
+            queue.arrive(1);
+        },
+        true,
+    );
+    check(
+        "its first is under way",
+        |queue| drop(queue.depart("[", 3, ROOM, 1)),
+        false,
+    );
+    check(
+        "its first was under way in vain",
+        |queue| {
+            queue.depart("[", 3, ROOM, 1);
+            queue.turn_back(1);
+        },
+        false,
+    );
+    let mut queue = Queue::default();
+    queue.turn_page();
+    queue.push("a1".into(), Event, 0);
+    assert!(queue.depart("[", 1, ROOM, 1).is_some() && !queue.holds_page());
+    queue.turn_page();
+    assert!(queue.holds_page(), "the next page");
+}
