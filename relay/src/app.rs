@@ -7,7 +7,7 @@ use crate::control;
 use crate::data_folder::{DataFolder, Keeper};
 use crate::forward::dashboard::Dashboard;
 use crate::forward::sites::Sites;
-use crate::forward::transport::http::{Http, TransportError};
+use crate::forward::transport::http::{Http, InUse, TransportError};
 use crate::forward::{Forwarder, Traffic};
 use crate::http::arrivals::Arrivals;
 use crate::http::rate::Rates;
@@ -18,7 +18,8 @@ use crate::http::tls::Tls;
 use crate::http::{self, tls};
 use crate::metrics::Metrics;
 use crate::open_files;
-use crate::policy::{self, Policy};
+use crate::policy::Policy;
+use crate::reload;
 use crate::sandbox::LoadError;
 use crate::spool::Spool;
 use crate::store::{OpenError, StoreError};
@@ -49,7 +50,7 @@ pub struct App {
     /// Every metric.
     pub metrics: Arc<Metrics>,
     /// The policy.
-    pub policy: Policy,
+    pub policy: Arc<Policy>,
     /// The admin switches.
     pub switches: Switches,
     /// Events on disk.
@@ -78,6 +79,8 @@ pub struct App {
     pub sites: Arc<Sites>,
     /// Whether the dashboard shows what was delivered.
     pub dashboard: Arc<Dashboard>,
+    /// The way to Plausible, and the files it was made of.
+    pub upstream: Arc<InUse>,
     /// Set when the relay is stopping.
     pub stop: CancellationToken,
 }
@@ -120,6 +123,7 @@ pub struct Relay {
     keeper: Keeper,
     reload: Arc<Notify>,
     reload_tls: Vec<(Arc<Tls>, Arc<Notify>)>,
+    reload_upstream: Arc<Notify>,
 }
 
 impl Relay {
@@ -139,7 +143,9 @@ impl Relay {
         let policy = Policy::open(&config, store.clone(), clock.clone(), Arc::clone(&metrics)).await?;
         let random = clock::random_number;
         let sites = Arc::new(Sites::open(&config, &store, &metrics, random).await?);
-        let transport = Http::new(&config.upstream)?;
+        let policy = Arc::new(policy);
+        let upstream = Arc::new(InUse::open(&config.upstream, &metrics)?);
+        let transport = upstream.http().clone();
         let forwarder = Arc::new(Forwarder::new(
             &config,
             transport.clone(),
@@ -181,6 +187,7 @@ impl Relay {
                 Arc::clone(&metrics),
                 clock.clone(),
             )),
+            upstream,
             stop: CancellationToken::new(),
             config,
             clock,
@@ -205,6 +212,7 @@ impl Relay {
             keeper,
             reload: Arc::new(Notify::new()),
             reload_tls,
+            reload_upstream: Arc::default(),
         })
     }
 
@@ -237,11 +245,12 @@ impl Relay {
         Arc::clone(&self.app)
     }
 
-    /// Ask a running relay to read again what can change while it runs, as SIGHUP does: its policy and its
-    /// certificates.
+    /// Ask a running relay to read again what can change while it runs, as SIGHUP does: its policy, its
+    /// certificates and the files of `[upstream]`.
     pub fn reloads(&self) -> Vec<Arc<Notify>> {
         let tls = self.reload_tls.iter().map(|(_, asked)| Arc::clone(asked));
-        tls.chain([Arc::clone(&self.reload)]).collect()
+        tls.chain([Arc::clone(&self.reload), Arc::clone(&self.reload_upstream)])
+            .collect()
     }
 
     /// Serves until `stop`, then: takes no more requests, finishes those under way, finishes the
@@ -257,17 +266,27 @@ impl Relay {
             keeper,
             reload,
             reload_tls,
+            reload_upstream,
         } = self;
         let tasks = TaskTracker::new();
         tasks.spawn(public_front(&app, public).run(app.stop.clone()));
         tasks.spawn(admin_front(&app, admin).run(app.stop.clone()));
         for (tls, asked) in reload_tls {
-            tasks.spawn(tls::watch(tls, app.clock.clone(), asked, app.stop.clone()));
+            let look_every = tls.look_every();
+            tasks.spawn(reload::watch(tls, look_every, asked, app.stop.clone()));
         }
         tasks.spawn(control::run(control, Arc::clone(&app)));
         tasks.spawn(sweep(Arc::clone(&app)));
         tasks.spawn(app.switches.clone().keep(LOOK_AGAIN, app.stop.clone()));
-        tasks.spawn(policy::watch(Arc::clone(&app), reload));
+        let (upstream, look_every) = (Arc::clone(&app.upstream), app.config.upstream.files.look_every);
+        tasks.spawn(reload::watch(
+            upstream,
+            look_every,
+            reload_upstream,
+            app.stop.clone(),
+        ));
+        let (policy, look_every) = (Arc::clone(&app.policy), app.policy.look_every());
+        tasks.spawn(reload::watch(policy, look_every, reload, app.stop.clone()));
         tasks.spawn(Arc::clone(&forwarder).test_itself(app.stop.clone()));
         tasks.spawn(Arc::clone(&app.dashboard).run(transport, app.stop.clone()));
         let front = tasks.clone();

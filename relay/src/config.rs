@@ -27,10 +27,13 @@ pub use secret::Secret;
 pub use site::SiteConfig;
 pub use spool::SpoolConfig;
 pub use tls::TlsFiles;
-pub use upstream::{Stats, Upstream, WhenUnknown};
+pub use upstream::{
+    Direct, FileError, Loaded, Proxy, Source, Stats, Upstream, UpstreamFiles, Way, WhenUnknown,
+};
 
 use crate::document::{self, Mistakes};
 use crate::plan::page::About;
+use crate::sandbox::sha256;
 use plans::PlanFiles;
 use std::path::{Path, PathBuf};
 
@@ -61,6 +64,8 @@ pub struct Config {
     pub upstream: Upstream,
     /// Whether log lines are JSON.
     pub log_json: bool,
+    /// The SHA-256 of the file's text.
+    pub digest: String,
 }
 
 /// The environment, as a function, so that tests need not touch the process's own.
@@ -101,6 +106,7 @@ impl Config {
             // Used last, so that a missing upstream does not hide the other mistakes.
             let upstream = root.section("upstream", |s| Upstream::read(s, folder, &plans, env));
             Some(Self {
+                digest: sha256(text.as_bytes()),
                 data_dir: folder.join(root.text("data_dir").unwrap_or_else(|| "data".into())),
                 operator_lock: root.boolean("operator_lock").unwrap_or(false),
                 public: root.section("public", |s| Public::read(s, folder)),

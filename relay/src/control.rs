@@ -1,4 +1,4 @@
-//! The control socket: how `feedback-relay switch` and `spool` talk to a running relay.
+//! The control socket: how `feedback-relay switch`, `spool` and `doctor` talk to a running relay.
 //!
 //! A Unix socket in the data folder that only its owner can use: whoever may read the database may turn
 //! the switch. A switch turned this way is as linearizable as one turned on the admin page.
@@ -9,6 +9,7 @@ use crate::forward::self_test::Finding;
 use crate::http::arrivals::Shown;
 use crate::http::problem::Problem;
 use crate::http::turn::{self, Standing, Turn};
+use crate::running::Running;
 use crate::spool::Purge;
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path as UrlPath, State};
@@ -66,6 +67,7 @@ pub async fn run(listener: UnixListener, app: Arc<App>) {
         .route("/sites", get(sites))
         .route("/arrivals", get(arrivals))
         .route("/sites/{site}/switch", put(turn_site))
+        .route("/running", get(running))
         .route("/spool/purge", post(purge_spool))
         .route("/spool/replay", post(replay_spool))
         .with_state(app);
@@ -82,6 +84,10 @@ async fn sites(State(app): State<Arc<App>>) -> Json<Vec<Standing>> {
 /// How requests arrive, for `doctor`.
 async fn arrivals(State(app): State<Arc<App>>) -> Json<Vec<Finding>> {
     Json(app.arrivals.findings(&app.config.public, Shown::Operator))
+}
+
+async fn running(State(app): State<Arc<App>>) -> Json<Running> {
+    Json(Running::of(&app))
 }
 
 async fn turn_site(

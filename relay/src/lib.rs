@@ -34,6 +34,8 @@ pub mod plan;
 pub mod policy;
 pub mod policy_check;
 pub mod receiver;
+pub mod reload;
+pub mod running;
 pub mod sandbox;
 pub mod spool;
 pub mod store;

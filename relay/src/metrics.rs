@@ -55,6 +55,8 @@ pub struct Metrics {
     pub upstream_under_way: Gauge,
     /// Health probes of a Plausible that was away, by what came of them.
     pub upstream_probes: Family<ResultLabel, Counter>,
+    /// Attempts to put changed files of `[upstream]` to use, by what came of them: `ok` or `failed`.
+    pub upstream_reloads: Family<ResultLabel, Counter>,
     /// Events set aside because Plausible fails at them while it takes others.
     pub upstream_parked: Counter,
     /// Events sent with the mark that they are late.
@@ -207,6 +209,15 @@ impl Metrics {
         for result in ["ok", "failed", "no_endpoint", "foreign"] {
             drop(upstream_probes.get_or_create(&ResultLabel { result }));
         }
+        let upstream_reloads = Family::default();
+        registry.register(
+            "upstream_reloads",
+            "Attempts to put changed files of [upstream] to use, by what came of them",
+            upstream_reloads.clone(),
+        );
+        for result in ["ok", "failed"] {
+            drop(upstream_reloads.get_or_create(&ResultLabel { result }));
+        }
         let upstream_parked = Counter::default();
         registry.register(
             "upstream_parked",
@@ -299,6 +310,7 @@ impl Metrics {
             upstream_limit,
             upstream_under_way,
             upstream_probes,
+            upstream_reloads,
             upstream_parked,
             upstream_late,
             policy_duration,

@@ -5,20 +5,18 @@
 //! began with, so none is dropped and no batch is scrubbed by two. Whatever is wrong with a new policy,
 //! the old one goes on serving.
 
-use crate::app::{App, StartError};
+use crate::app::StartError;
 use crate::clock::{Clock, Moment};
 use crate::config::{Config, Plans, PolicyConfig};
 use crate::http::assets;
 use crate::metrics::{Metrics, ResultLabel};
 use crate::policy_check;
+use crate::reload::{Reload, Stamps};
 use crate::sandbox::{LoadError, Sandbox, sha256};
 use crate::store::{Store, StoreError};
 use rusqlite::{Connection, OptionalExtension};
-use std::os::unix::fs::MetadataExt;
-use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::time::SystemTime;
-use tokio::sync::Notify;
+use std::time::Duration;
 
 /// A policy that serves or served.
 #[derive(Debug)]
@@ -42,7 +40,7 @@ pub struct Identity {
 
 /// What came of an attempt to reload.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Reload {
+pub enum Reloaded {
     /// Another policy serves from now on.
     Replaced(Identity),
     /// It is the policy that serves already.
@@ -80,7 +78,7 @@ pub struct Policy {
     clock: Clock,
     metrics: Arc<Metrics>,
     /// The file as it was before it was last read.
-    stamp: Mutex<Option<Stamp>>,
+    seen: Mutex<Stamps>,
     /// Why the last reload failed, if it did.
     trouble: Mutex<Option<String>>,
     /// Held while reloading, so that two reloads do not cross.
@@ -95,27 +93,6 @@ impl std::fmt::Debug for Policy {
     }
 }
 
-/// By what a changed file is noticed before it is read.
-#[derive(Clone, Copy, PartialEq, Eq)]
-struct Stamp {
-    modified: SystemTime,
-    bytes: u64,
-    /// A file moved over another may have the same age and length.
-    inode: u64,
-}
-
-impl Stamp {
-    /// `None` when there is no file.
-    fn of(path: &Path) -> Option<Self> {
-        let meta = std::fs::metadata(path).ok()?;
-        Some(Self {
-            modified: meta.modified().ok()?,
-            bytes: meta.len(),
-            inode: meta.ino(),
-        })
-    }
-}
-
 impl Policy {
     /// Loads the policy a relay starts with and records it when it is another than before.
     ///
@@ -127,7 +104,7 @@ impl Policy {
         clock: Clock,
         metrics: Arc<Metrics>,
     ) -> Result<Self, StartError> {
-        let stamp = config.policy.file.as_deref().and_then(Stamp::of);
+        let seen = Stamps::of(config.policy.file.as_deref());
         let (wasm, source) = read(&config.policy)?;
         let sandbox = Sandbox::load(&wasm, &config.plans, &config.policy)?;
         let identity = Identity {
@@ -148,10 +125,15 @@ impl Policy {
             store,
             clock,
             metrics,
-            stamp: Mutex::new(stamp),
+            seen: Mutex::new(seen),
             trouble: Mutex::new(None),
             reloading: tokio::sync::Mutex::new(()),
         })
+    }
+
+    /// How often the file is looked at.
+    pub fn look_every(&self) -> Duration {
+        self.config.look_every
     }
 
     /// The policy that serves now. Whoever holds it keeps it.
@@ -171,13 +153,13 @@ impl Policy {
     ///
     /// # Errors
     /// Why it was not; the policy before goes on serving.
-    pub async fn reload(&self) -> Result<Reload, ReloadError> {
+    pub async fn reload(&self) -> Result<Reloaded, ReloadError> {
         let _one_at_a_time = self.reloading.lock().await;
         let result = self.replace().await;
         let trouble = result.as_ref().err().map(ToString::to_string);
         match &result {
-            Ok(Reload::Unchanged) => tracing::info!("the policy is the one in use"),
-            Ok(Reload::Replaced(identity)) => {
+            Ok(Reloaded::Unchanged) => tracing::info!("the policy is the one in use"),
+            Ok(Reloaded::Replaced(identity)) => {
                 tracing::info!(
                     sha256 = identity.sha256,
                     source = identity.source,
@@ -194,10 +176,8 @@ impl Policy {
         result
     }
 
-    async fn replace(&self) -> Result<Reload, ReloadError> {
-        if let Some(file) = &self.config.file {
-            *self.stamp.lock().unwrap_or_else(PoisonError::into_inner) = Stamp::of(file);
-        }
+    async fn replace(&self) -> Result<Reloaded, ReloadError> {
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = self.look();
         let (config, plans) = (self.config.clone(), self.plans.clone());
         let serving = self.current().identity.clone();
         // Compiling and trying take a good part of a second.
@@ -221,7 +201,7 @@ impl Policy {
         });
         let tried: Result<_, ReloadError> = tried.await.unwrap_or(Err(ReloadError::Lost));
         let Some((sandbox, identity)) = tried? else {
-            return Ok(Reload::Unchanged);
+            return Ok(Reloaded::Unchanged);
         };
         let since = self.clock.now();
         // On record before it serves, so that no event is scrubbed by a policy nobody can name later.
@@ -233,7 +213,7 @@ impl Policy {
         });
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = new;
         self.metrics.policy.set(&identity);
-        Ok(Reload::Replaced(identity))
+        Ok(Reloaded::Replaced(identity))
     }
 
     fn count(&self, result: &'static str) {
@@ -242,34 +222,18 @@ impl Policy {
     }
 }
 
-/// Reloads when it is asked to, and when the file has changed, until the relay stops.
-pub async fn watch(app: Arc<App>, asked: Arc<Notify>) {
-    let policy = &app.policy;
-    // The file is left alone until two looks find it the same: somebody may still be writing it.
-    let mut settling = None;
-    loop {
-        tokio::select! {
-            () = tokio::time::sleep(policy.config.look_every) => {
-                let Some(file) = &policy.config.file else {
-                    continue;
-                };
-                let now = Stamp::of(file);
-                let known = *policy.stamp.lock().unwrap_or_else(PoisonError::into_inner);
-                if now == known {
-                    settling = None;
-                    continue;
-                }
-                if settling != Some(now) {
-                    settling = Some(now);
-                    continue;
-                }
-            }
-            () = asked.notified() => {}
-            () = app.stop.cancelled() => return,
-        }
-        settling = None;
-        // What came of it is logged, counted and shown in the health.
-        let _ = policy.reload().await;
+impl Reload for Policy {
+    fn seen(&self) -> Stamps {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn look(&self) -> Stamps {
+        Stamps::of(self.config.file.as_deref())
+    }
+
+    async fn reload(&self) {
+        // The result is logged, counted and shown in the health.
+        let _ = Self::reload(self).await;
     }
 }
 

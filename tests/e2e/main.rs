@@ -27,6 +27,7 @@ mod kill;
 mod limits;
 mod lost;
 mod monitoring;
+mod network;
 mod plans;
 mod policy;
 mod privacy;

@@ -119,3 +119,160 @@ async fn the_cause_of_an_outage_is_in_health_and_in_the_log_until_it_is_over() {
     relay.stop().await;
     drop(setup);
 }
+
+/// The findings of `doctor` about something, as grades with texts.
+async fn found(setup: &Setup, variables: &str, about: &str) -> String {
+    let script = format!("{variables} exec {EXE} \"$@\"");
+    let done = setup
+        .command("sh", &["-c", &script, "sh", "doctor", "--json"], "")
+        .await;
+    let findings: Vec<Value> = serde_json::from_str(&done.out).unwrap_or_else(|_| panic!("{done:?}"));
+    let about = findings.iter().filter(|finding| finding["what"] == about);
+    let shown = about.map(|finding| {
+        let text = |key: &str| finding[key].as_str().unwrap_or_default().to_owned();
+        format!("{} {}; {}", text("grade"), text("says"), text("advice"))
+    });
+    shown.collect::<Vec<_>>().join("\n")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_doctor_compares_what_the_running_relay_uses_with_what_the_files_say_now() {
+    let plausible = MiniPlausible::start().await;
+    let setup = Setup::new(&plausible.url())
+        .with_a_small_policy()
+        .with("upstream", "headers_file = \"headers\"")
+        .with("upstream", "look_every_s = 86400");
+    let headers = setup.folder().join("headers");
+    std::fs::write(&headers, "X-Token: one\n").unwrap();
+    let check = async |setup: &Setup, grade: &str, says: &str| {
+        let found = found(setup, "", "in use").await;
+        assert!(found.starts_with(grade) && found.contains(says), "{found}");
+        assert!(!found.contains("s3cret"), "{found}");
+    };
+    check(&setup, "note", "not checked: no relay runs").await;
+    let setup = setup.switched_on(EXE).await;
+    let relay = setup.spawn(EXE).await;
+    check(&setup, "ok", "as they are now").await;
+
+    std::fs::write(&headers, "X-Token: s3cret\n").unwrap();
+    check(&setup, "warning", "does not use it yet: upstream.headers_file").await;
+    relay.hang_up();
+    eventually("SIGHUP takes it up", async || {
+        found(&setup, "", "in use").await.starts_with("ok").then_some(())
+    })
+    .await;
+    let sent = relay.try_send(&Post::batch(&[load(1)])).await.unwrap();
+    assert_eq!(sent.status, 202);
+    relay.drained_within(crate::LONG).await;
+    assert_eq!(plausible.arrivals()[0].header("x-token"), "s3cret");
+
+    // A broken file changes nothing, and is in health, metrics and log.
+    std::fs::write(&headers, "Host: s3cret\n").unwrap();
+    relay.hang_up();
+    eventually("it is in health", async || {
+        let admin = format!("{}/actuator/health", relay.admin);
+        let health: Value = relay
+            .client
+            .get(admin)
+            .send()
+            .await
+            .unwrap()
+            .json()
+            .await
+            .unwrap();
+        let why = &health["components"]["plausible"]["details"]["failedReload"];
+        let why = why.as_str()?.to_owned();
+        assert!(why.contains("headers_file") && !why.contains("s3cret"), "{why}");
+        Some(())
+    })
+    .await;
+    let failed = "upstream_reloads_total{result=\"failed\"}";
+    assert_eq!(relay.metrics().await.count(failed), 1);
+    let sent = relay.try_send(&Post::batch(&[load(2)])).await.unwrap();
+    assert_eq!(sent.status, 202);
+    relay.drained_within(crate::LONG).await;
+    assert_eq!(plausible.arrivals()[1].header("x-token"), "s3cret", "as before");
+    std::fs::write(&headers, "X-Token: s3cret\n").unwrap();
+
+    let changed = setup.clone().with("upstream", "timeout_s = 11");
+    check(
+        &changed,
+        "warning",
+        "since the running relay started: configuration",
+    )
+    .await;
+    let plan = setup.folder().join("plan.toml");
+    let text = std::fs::read_to_string(&plan).unwrap();
+    std::fs::write(&plan, format!("{text}\n# a comment\n")).unwrap();
+    check(&setup, "warning", "plan.toml; restart the relay").await;
+    std::fs::write(&plan, text).unwrap();
+    check(&setup, "ok", "last connected to 127.").await;
+    assert!(!relay.log().contains("s3cret"), "no header's value is logged");
+    relay.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_doctor_names_the_proxy_and_where_it_has_it_from() {
+    let setup = Setup::new("http://plausible.example.com");
+    let check = async |setup: &Setup, variables: &str, grade: &str, says: &str| {
+        let found = found(setup, variables, "way to Plausible").await;
+        assert!(
+            found.starts_with(grade) && found.contains(says),
+            "{variables}: {found}"
+        );
+        assert!(!found.contains("s3cret"), "{found}");
+    };
+    const NONE: &str = "unset http_proxy HTTP_PROXY no_proxy NO_PROXY;";
+    check(&setup, NONE, "ok", "no proxy: `upstream.proxy` is not set").await;
+    let variable = "unset http_proxy no_proxy; HTTP_PROXY=http://u:s3cret@127.0.0.1:9";
+    check(
+        &setup,
+        variable,
+        "ok",
+        "the proxy http://127.0.0.1:9, from HTTP_PROXY",
+    )
+    .await;
+    let exempt = format!("{variable} NO_PROXY=example.com:80");
+    check(
+        &setup,
+        &exempt,
+        "ok",
+        "NO_PROXY exempts the host by \"example.com:80\"",
+    )
+    .await;
+    let named = setup
+        .clone()
+        .with("upstream", "proxy = \"http://u:s3cret@127.0.0.1:8\"");
+    check(
+        &named,
+        variable,
+        "ok",
+        "the proxy http://127.0.0.1:8, from `upstream.proxy`",
+    )
+    .await;
+    let none = setup.clone().with("upstream", "proxy = \"\"");
+    check(&none, variable, "ok", "no proxy: `upstream.proxy` is empty").await;
+    let wrong = found(
+        &setup,
+        "unset http_proxy no_proxy; HTTP_PROXY=socks5://u:s3cret@p:1",
+        "configuration",
+    )
+    .await;
+    assert!(
+        wrong.starts_with("wrong") && wrong.contains("HTTP_PROXY"),
+        "{wrong}"
+    );
+    assert!(!wrong.contains("s3cret"), "{wrong}");
+
+    // The relay was started with another environment than the doctor is.
+    let setup = setup.with_a_small_policy();
+    let relay = setup.spawn(EXE).await;
+    check(
+        &setup,
+        variable,
+        "warning",
+        "this command would use the proxy http://127.0.0.1:9",
+    )
+    .await;
+    relay.stop().await;
+}

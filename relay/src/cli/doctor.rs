@@ -3,6 +3,7 @@
 mod acceptance;
 mod arrivals;
 mod dashboard;
+mod running;
 
 use crate::cli::manage::EXPIRY_NOTE_DAYS;
 use crate::cli::run::block_on;
@@ -48,6 +49,7 @@ pub(super) fn run(args: &DoctorArgs) -> super::Outcome {
             let on = data(&config, &mut findings);
             block_on(async {
                 findings.extend(arrivals::seen(&config).await);
+                running::look(&config, &mut findings).await;
                 upstream(&config, args, &on, &mut findings).await;
                 Ok(())
             })?;

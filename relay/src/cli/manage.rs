@@ -52,6 +52,7 @@ pub(super) fn check_config(path: &Path) -> Outcome {
             plan.routes.iter().count(),
         ));
     }
+    say(&format!("way to Plausible: {}", config.upstream.way));
     for (listener, file, pair) in certificates {
         show_certificate(listener, file, &pair);
     }

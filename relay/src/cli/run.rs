@@ -3,7 +3,7 @@
 use crate::app::Relay;
 use crate::cli::{Outcome, say};
 use crate::clock::Clock;
-use crate::config::{self, Config};
+use crate::config::{self, Config, Way};
 use crate::demo_panel::{self, Places};
 use crate::receiver::{self, Receiver};
 use crate::{heap, open_files};
@@ -47,6 +47,9 @@ pub(super) fn serve(path: &Path) -> Outcome {
                 "nobody can read /metrics: set `metrics.password` or FEEDBACK_RELAY_METRICS_PASSWORD"
             );
         }
+        if let Way::Proxy(..) = &app.config.upstream.way {
+            tracing::info!("events go to Plausible through {}", app.config.upstream.way);
+        }
         // Before anybody is told that the relay is ready, and may send one.
         reload_at_hangup(relay.reloads())?;
         let (public, admin) = (
@@ -64,7 +67,7 @@ pub(super) fn serve(path: &Path) -> Outcome {
     })
 }
 
-/// SIGHUP reads the policy and the certificates again. Without a handler it would end the process.
+/// SIGHUP reads the policy, the certificates and the files of `[upstream]` again. Without a handler it would end the process.
 fn reload_at_hangup(reloads: Vec<Arc<Notify>>) -> std::io::Result<()> {
     let mut hangup = signal(SignalKind::hangup())?;
     tokio::spawn(async move {

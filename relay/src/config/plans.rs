@@ -2,6 +2,7 @@
 
 use crate::config::plan_file;
 use crate::document::{Mistakes, Section};
+use crate::sandbox::sha256;
 use relay_event::Plan;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -22,11 +23,13 @@ pub struct SitePlan(Arc<Named>);
 struct Named {
     name: String,
     plan: Plan,
+    digest: String,
 }
 
 impl SitePlan {
-    fn new(name: String, plan: Plan) -> Self {
-        Self(Arc::new(Named { name, plan }))
+    fn new(name: String, plan: Plan, text: &str) -> Self {
+        let digest = sha256(text.as_bytes());
+        Self(Arc::new(Named { name, plan, digest }))
     }
 
     /// Reads a plan from a file.
@@ -48,7 +51,7 @@ impl SitePlan {
     /// # Errors
     /// Every mistake of the plan, with its line.
     pub fn parse(name: &str, text: &str) -> Result<Self, Mistakes> {
-        plan_file::read(name, text).map(|plan| Self::new(name.to_owned(), plan))
+        plan_file::read(name, text).map(|plan| Self::new(name.to_owned(), plan, text))
     }
 
     /// The plan shipped with the relay.
@@ -56,12 +59,17 @@ impl SitePlan {
     /// # Errors
     /// Never, as a test proves; a defect of ours would be reported like an operator's mistake.
     pub fn built_in() -> Result<Self, Mistakes> {
-        default_plan().map(|plan| Self::new(DEFAULT_NAME.to_owned(), plan))
+        default_plan().map(|plan| Self::new(DEFAULT_NAME.to_owned(), plan, DEFAULT_PLAN))
     }
 
     /// Where the plan was read from, for people.
     pub fn name(&self) -> &str {
         &self.0.name
+    }
+
+    /// The SHA-256 of its text.
+    pub fn digest(&self) -> &str {
+        &self.0.digest
     }
 
     /// Whether both are the same reading of the same plan.
@@ -107,7 +115,7 @@ impl Plans {
 impl From<Plan> for SitePlan {
     /// A plan that no file holds.
     fn from(plan: Plan) -> Self {
-        Self::new("plan".to_owned(), plan)
+        Self::new("plan".to_owned(), plan, "")
     }
 }
 
@@ -184,7 +192,7 @@ impl<'f> PlanFiles<'f> {
         read.entry(path)
             .or_insert_with(|| {
                 plan_file::read(name, text)
-                    .map(|plan| SitePlan::new(name.to_owned(), plan))
+                    .map(|plan| SitePlan::new(name.to_owned(), plan, text))
                     .map_err(|wrong| mistakes.merge(wrong))
                     .ok()
             })
@@ -200,7 +208,7 @@ pub fn read_plan(path: &Path) -> Result<SitePlan, Mistakes> {
     let text = std::fs::read_to_string(path)
         .map_err(|error| Mistakes::of_file(path, format!("cannot be read: {error}")))?;
     let name = path.display().to_string();
-    plan_file::read(&name, &text).map(|plan| SitePlan::new(name, plan))
+    plan_file::read(&name, &text).map(|plan| SitePlan::new(name, plan, &text))
 }
 
 /// The plan shipped with the relay.

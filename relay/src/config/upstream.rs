@@ -1,18 +1,19 @@
 //! `[upstream]`: the Plausible that events go to.
 
+mod files;
+mod proxy;
+
+pub use files::{FileError, Loaded, UpstreamFiles};
+pub use proxy::{Direct, Proxy, Source, Way};
+
 use crate::config::listen::{seconds, size};
 use crate::config::plans::Plans;
 use crate::config::{Env, Profile, Secret, name};
 use crate::document::Section;
 use axum::http::{HeaderName, Uri};
 use relay_event::Outcome;
-use rustls::pki_types::CertificateDer;
-use rustls::pki_types::pem::PemObject;
 use std::path::Path;
 use std::time::Duration;
-
-/// Most certificates that `ca_file` may hold; a whole system's bundle has a few hundred. More is a mistake.
-const CERTIFICATES_MAX: usize = 1000;
 
 /// Where events go, and how.
 #[derive(Clone, Debug)]
@@ -28,8 +29,10 @@ pub struct Upstream {
     pub concurrency: usize,
     /// Longest wait for one answer.
     pub timeout: Duration,
-    /// The certificates that sign the server's. Empty: those that the system trusts.
-    pub ca: Vec<CertificateDer<'static>>,
+    /// Certificates to trust, headers to send, a client certificate.
+    pub files: UpstreamFiles,
+    /// The way there: straight, or through a proxy.
+    pub way: Way,
     /// What to ask whether Plausible is well, while it is away: the profile's path, unless another is set.
     /// `None`: an event is tried instead.
     pub health_path: Option<String>,
@@ -102,31 +105,29 @@ impl Upstream {
                 _ => None,
             })
             .unwrap_or(WhenUnknown::Retry);
-        let ca = section.text("ca_file").map_or_else(Vec::new, |file| {
-            certificates(&folder.join(file)).unwrap_or_else(|what| {
-                section.mistake("ca_file", what);
-                Vec::new()
-            })
-        });
+        let files = UpstreamFiles::read(section, folder);
+        let url = section.parsed(
+            "url",
+            "an http or https address such as \"https://plausible.example.com\"",
+            url,
+        );
+        // Before a missing address ends it, so that `proxy` is known as a setting.
+        let way = Way::read(section, env, url.as_deref().unwrap_or_default());
         if !section.has("url") {
             section.mistake(
                 "url",
                 "is missing: the address of Plausible, such as \"https://plausible.example.com\"",
             );
-            return None;
         }
-        let url = section.parsed(
-            "url",
-            "an http or https address such as \"https://plausible.example.com\"",
-            url,
-        )?;
+        let url = url?;
         Some(Self {
             url,
             profile,
             address_header,
             concurrency,
             timeout,
-            ca,
+            files,
+            way,
             health_path,
             when_unknown,
             late_after,
@@ -170,6 +171,7 @@ fn url(text: &str) -> Option<String> {
     let uri: Uri = text.parse().ok()?;
     let ok = matches!(uri.scheme_str(), Some("http" | "https"))
         && uri.authority().is_some_and(|a| !a.as_str().contains('@'))
+        && proxy::has_good_port(&uri)
         && uri.query().is_none();
     ok.then(|| text.trim_end_matches('/').to_owned())
 }
@@ -180,18 +182,4 @@ fn health_path(text: &str) -> Option<Option<String>> {
     }
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./".contains(c);
     (text.starts_with('/') && text.chars().all(plain)).then(|| Some(text.to_owned()))
-}
-
-fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
-    let found: Result<Vec<_>, _> = CertificateDer::pem_file_iter(file)
-        .and_then(|certificates| certificates.take(CERTIFICATES_MAX + 1).collect());
-    match found {
-        Ok(found) if (1..=CERTIFICATES_MAX).contains(&found.len()) => Ok(found),
-        Ok(found) => Err(format!(
-            "{} holds {} certificates; it has to hold 1 to {CERTIFICATES_MAX} in PEM",
-            file.display(),
-            found.len()
-        )),
-        Err(error) => Err(format!("{} cannot be read: {error}", file.display())),
-    }
 }

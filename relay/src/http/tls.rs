@@ -11,16 +11,19 @@ use crate::clock::{Clock, Moment};
 use crate::config::TlsFiles;
 use crate::metrics::ResultLabel;
 use crate::metrics::door::{DoorMetrics, ListenerLabel};
+use crate::reload::{Reload, Stamps};
 use pair::Look;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use tokio::sync::Notify;
+use std::time::Duration;
 use tokio_rustls::TlsAcceptor;
-use tokio_util::sync::CancellationToken;
 
 /// A listener's certificate in use.
 pub struct Tls {
     listener: &'static str,
     files: TlsFiles,
+    clock: Clock,
+    /// The files as they were before they were last read.
+    seen: Mutex<Stamps>,
     current: RwLock<Arc<Pair>>,
     /// Why the last reload failed, if it did.
     trouble: Mutex<Option<String>>,
@@ -62,6 +65,7 @@ impl Tls {
         metrics: &DoorMetrics,
         clock: &Clock,
     ) -> Result<Self, PairError> {
+        let seen = stamps(files);
         let pair = Look::at(files)?.pair(files)?;
         warn_when_expired(listener, &pair, clock);
         let expiry = metrics
@@ -72,6 +76,8 @@ impl Tls {
         Ok(Self {
             listener,
             files: files.clone(),
+            clock: clock.clone(),
+            seen: Mutex::new(seen),
             current: RwLock::new(Arc::new(pair)),
             trouble: Mutex::default(),
             expiry,
@@ -107,12 +113,18 @@ impl Tls {
     /// # Errors
     /// Why it was not put to use; the pair before goes on serving.
     pub fn reload(&self, clock: &Clock) -> Result<bool, PairError> {
-        self.take(Look::at(&self.files), clock)
+        self.take(clock)
     }
 
-    fn take(&self, look: Result<Look, PairError>, clock: &Clock) -> Result<bool, PairError> {
+    /// How often the files are looked at.
+    pub fn look_every(&self) -> Duration {
+        self.files.look_every
+    }
+
+    fn take(&self, clock: &Clock) -> Result<bool, PairError> {
         let listener = self.listener;
-        let replaced = look.and_then(|look| {
+        *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = stamps(&self.files);
+        let replaced = Look::at(&self.files).and_then(|look| {
             if look.is_of(&self.current()) {
                 return Ok(false);
             }
@@ -148,36 +160,21 @@ fn warn_when_expired(listener: &str, pair: &Pair, clock: &Clock) {
     }
 }
 
-/// Reloads when it is asked to, and when the files have changed, until the relay stops.
-pub async fn watch(tls: Arc<Tls>, clock: Clock, asked: Arc<Notify>, stop: CancellationToken) {
-    // What the files held when they were last acted upon, and what they held at the last look.
-    let (mut known, mut settling) = (tls.current().fingerprint.clone(), None);
-    loop {
-        tokio::select! {
-            () = tokio::time::sleep(tls.files.look_every) => {
-                let look = Look::at(&tls.files);
-                let now = look.as_ref().map_or_else(|_| String::new(), |look| look.fingerprint.clone());
-                if now == known {
-                    settling = None;
-                    continue;
-                }
-                // The files are left alone until two looks find them the same: somebody may still be
-                // writing them, or have written only one of the two.
-                if settling.as_ref() != Some(&now) {
-                    settling = Some(now);
-                    continue;
-                }
-                known = now;
-                // What came of it is logged, counted and shown in the health.
-                let _ = tls.take(look, &clock);
-            }
-            () = asked.notified() => {
-                let look = Look::at(&tls.files);
-                known = look.as_ref().map_or_else(|_| String::new(), |look| look.fingerprint.clone());
-                let _ = tls.take(look, &clock);
-            }
-            () = stop.cancelled() => return,
-        }
-        settling = None;
+impl Reload for Tls {
+    fn seen(&self) -> Stamps {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
+
+    fn look(&self) -> Stamps {
+        stamps(&self.files)
+    }
+
+    async fn reload(&self) {
+        // The result is logged, counted and shown in the health.
+        let _ = self.take(&self.clock);
+    }
+}
+
+fn stamps(files: &TlsFiles) -> Stamps {
+    Stamps::of([files.cert_file.as_path(), files.key_file.as_path()])
 }

@@ -37,6 +37,17 @@ pub enum Cause {
     System(Option<i32>),
     /// Several addresses were tried, and they failed for different reasons.
     Addresses(Vec<(IpAddr, Cause)>),
+    /// The proxy on the way cannot be reached, or does not let the relay through.
+    Proxy {
+        /// Its address.
+        proxy: String,
+        /// Why.
+        cause: Box<Cause>,
+    },
+    /// The proxy requires credentials (407), or does not accept those it was sent.
+    ProxyLogin,
+    /// The proxy answers CONNECT with this status.
+    ProxyRefused(u16),
     /// The certificate is not accepted.
     Certificate(Certificate),
     /// The port does not speak TLS.
@@ -97,6 +108,13 @@ impl Cause {
             Self::ConnectTimedOut => "connect_timed_out",
             Self::System(_) => "system",
             Self::Addresses(tried) => tried.first().map_or("no_route", |(_, cause)| cause.name()),
+            Self::Proxy { cause, .. } => match **cause {
+                Self::ProxyLogin => "proxy_login",
+                Self::ProxyRefused(_) => "proxy_refused",
+                _ => "proxy",
+            },
+            Self::ProxyLogin => "proxy_login",
+            Self::ProxyRefused(_) => "proxy_refused",
             Self::Certificate(certificate) => certificate.name(),
             Self::NoTls => "no_tls",
             Self::TlsPort => "tls_port",
@@ -205,6 +223,12 @@ impl fmt::Display for Cause {
                 }
                 return Ok(());
             }
+            Self::Proxy { proxy, cause } => return write!(f, "the proxy {proxy}: {cause}"),
+            Self::ProxyLogin => "it requires authentication (407)",
+            Self::ProxyRefused(status @ 502..=504) => {
+                return write!(f, "it does not reach Plausible ({status})");
+            }
+            Self::ProxyRefused(status) => return write!(f, "it refuses to connect to Plausible ({status})"),
             Self::Certificate(certificate) => return certificate.fmt(f),
             Self::NoTls => "the port does not speak TLS",
             Self::TlsPort => "the port expects TLS, and `upstream.url` says http",

@@ -5,25 +5,27 @@
 
 mod dial;
 mod exchange;
+mod in_use;
 mod race;
+mod target;
+mod tunnel;
+
+pub use in_use::InUse;
 
 use super::{Cause, Connection, Transport};
-use crate::clock::{self, Moment};
-use crate::config::Upstream;
-use axum::http::header::{HOST, HeaderValue};
-use axum::http::uri::{Authority, Scheme};
-use axum::http::{Request, Response, Uri};
+use crate::clock::Moment;
+use crate::config::{FileError, Loaded, Upstream};
+use axum::http::{Request, Response};
 use bytes::Bytes;
 use exchange::{Broken, Open};
 use http_body_util::Full;
 use race::{Resolve, System};
-use rustls::pki_types::ServerName;
-use rustls::{ClientConfig, RootCertStore};
-use rustls_platform_verifier::BuilderVerifierExt;
-use std::sync::Arc;
+use std::net::SocketAddr;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
+use target::Target;
+use tokio::sync::watch;
 use tokio::time::Instant;
-use tokio_rustls::TlsConnector;
 
 /// How long a connection may be idle. Shorter than servers usually allow, so that it is hardly ever the
 /// server that closes it.
@@ -42,86 +44,45 @@ pub enum TransportError {
     /// The system's certificates cannot be used.
     #[error("the certificates that `upstream.url` is checked against cannot be used: {0}")]
     Certificates(#[from] rustls::Error),
+    /// A file cannot be used.
+    #[error(transparent)]
+    File(#[from] FileError),
 }
 
-/// The one upstream, over the network.
+/// The one upstream, over the network. Clones are the same one.
 #[derive(Clone, Debug)]
-pub struct Http(Arc<Target>);
-
-struct Target {
-    host: String,
-    port: u16,
-    host_header: HeaderValue,
-    tls: Option<(TlsConnector, ServerName<'static>)>,
-    answer_timeout: Duration,
-    names: Box<dyn Resolve>,
-    /// For jitter.
-    random: fn() -> u32,
-}
-
-impl std::fmt::Debug for Target {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Target({}:{})", self.host, self.port)
-    }
-}
+pub struct Http(Arc<watch::Sender<Arc<Target>>>);
 
 impl Http {
-    /// A transport to the configured upstream. Nothing is connected yet.
+    /// A transport to the configured upstream, with the files as they are now. Nothing is connected yet.
     ///
     /// # Errors
-    /// When there are no certificates to check the upstream's with.
+    /// If a file or a certificate cannot be used.
     pub fn new(upstream: &Upstream) -> Result<Self, TransportError> {
-        Self::with_names(upstream, System)
+        Self::with(upstream, &upstream.files.load()?, Arc::new(System))
     }
 
-    fn with_names(upstream: &Upstream, names: impl Resolve + 'static) -> Result<Self, TransportError> {
-        let uri: Uri = upstream.url.parse().map_err(|_| TransportError::Address)?;
-        let authority = uri.authority().ok_or(TransportError::Address)?;
-        let is_tls = uri.scheme() == Some(&Scheme::HTTPS);
-        let host = authority.host().trim_matches(['[', ']']).to_owned();
-        let tls = match is_tls {
-            true => Some((
-                TlsConnector::from(Arc::new(tls_config(upstream)?)),
-                ServerName::try_from(host.clone()).map_err(|_| TransportError::Address)?,
-            )),
-            false => None,
-        };
-        Ok(Self(Arc::new(Target {
-            host_header: host_header(authority)?,
-            port: authority.port_u16().unwrap_or(if is_tls { 443 } else { 80 }),
-            host,
-            tls,
-            answer_timeout: upstream.timeout,
-            names: Box::new(names),
-            random: clock::random_number,
-        })))
+    fn with(upstream: &Upstream, loaded: &Loaded, names: Arc<dyn Resolve>) -> Result<Self, TransportError> {
+        let target = Target::new(upstream, loaded, names, Arc::default())?;
+        Ok(Self(Arc::new(watch::Sender::new(Arc::new(target)))))
     }
-}
 
-fn host_header(authority: &Authority) -> Result<HeaderValue, TransportError> {
-    HeaderValue::from_str(authority.as_str()).map_err(|_| TransportError::Address)
-}
-
-/// Trusts the CA of `upstream.ca_file` and no other where one is given, else what the system trusts.
-fn tls_config(upstream: &Upstream) -> Result<ClientConfig, rustls::Error> {
-    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
-    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
-    if upstream.ca.is_empty() {
-        return Ok(builder.with_platform_verifier()?.with_no_client_auth());
+    /// The address of the last connection that was made: Plausible's, or the proxy's.
+    pub fn peer(&self) -> Option<SocketAddr> {
+        let target = self.0.borrow();
+        *target.peer.lock().unwrap_or_else(PoisonError::into_inner)
     }
-    let mut roots = RootCertStore::empty();
-    for certificate in &upstream.ca {
-        roots.add(certificate.clone())?;
-    }
-    Ok(builder.with_root_certificates(roots).with_no_client_auth())
 }
 
 impl Transport for Http {
     type Connection = HttpConnection;
 
     fn connection(&self) -> HttpConnection {
+        let mut targets = self.0.subscribe();
+        let target = Arc::clone(&targets.borrow_and_update());
         HttpConnection {
-            target: Arc::clone(&self.0),
+            targets,
+            target,
             open: None,
             certificate_until: None,
         }
@@ -131,6 +92,7 @@ impl Transport for Http {
 /// One lane's connection; made at the first request, and again whenever it is gone.
 #[derive(Debug)]
 pub struct HttpConnection {
+    targets: watch::Receiver<Arc<Target>>,
     target: Arc<Target>,
     open: Option<Open>,
     certificate_until: Option<Moment>,
@@ -145,8 +107,13 @@ impl HttpConnection {
 
 impl Connection for HttpConnection {
     async fn send(&mut self, mut request: Request<Bytes>) -> Result<Response<Bytes>, Cause> {
+        // Fails when no target can follow any more.
+        if self.targets.has_changed().unwrap_or(false) {
+            self.target = Arc::clone(&self.targets.borrow_and_update());
+            self.open = None;
+        }
         let target = Arc::clone(&self.target);
-        request.headers_mut().insert(HOST, target.host_header.clone());
+        target.complete(&mut request);
         self.tidy();
         // Taken out, so that a connection whose answer was not read to its end is never used again.
         let mut kept = self.open.take();

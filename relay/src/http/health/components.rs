@@ -164,6 +164,11 @@ fn plausible(app: &App) -> Component {
         (Reach::Up, breaker::State::Closed) => (Status::Up, "the last request was answered"),
         (Reach::Unknown, breaker::State::Closed) => (Status::Unknown, "nothing was sent yet"),
     };
+    // A warning: the content before stays in use.
+    let status = match (status, app.upstream.trouble()) {
+        (Status::Up, Some(_)) => Status::Unknown,
+        _ => status,
+    };
     Component {
         name: "plausible",
         status,
@@ -175,6 +180,9 @@ fn plausible(app: &App) -> Component {
                 "says": cause.to_string(),
                 "advice": cause.advice(),
             })),
+            "failedReload": app.upstream.trouble(),
+            "way": app.config.upstream.way.to_string(),
+            "lastAddress": app.upstream.http().peer(),
             "breaker": standing.breaker.name(),
             "retryInSeconds": standing.retry_in.map(|wait| wait.as_secs()),
             "failuresInARow": standing.failures_in_a_row,

@@ -2,14 +2,14 @@
 
 use crate::clock::Moment;
 use crate::config::TlsFiles;
+use crate::reload::read_bounded;
 use crate::sandbox::sha256;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::ServerSessionMemoryCache;
 use rustls::{InconsistentKeys, ServerConfig};
-use std::fs::File;
-use std::io::Read;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -83,6 +83,11 @@ impl Pair {
     /// Why it cannot be used.
     pub fn read(files: &TlsFiles) -> Result<Self, PairError> {
         Look::at(files)?.pair(files)
+    }
+
+    /// By what the files are recognised.
+    pub fn fingerprint(&self) -> &str {
+        &self.fingerprint
     }
 
     /// Whether the certificate is no longer valid.
@@ -171,17 +176,11 @@ fn server_config(
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, PairError> {
-    let failed = |why| PairError::Read {
-        file: path.to_owned(),
-        why,
-    };
-    let mut bytes = Vec::new();
-    let file = File::open(path).map_err(failed)?;
-    file.take(FILE_BYTES_MAX + 1)
-        .read_to_end(&mut bytes)
-        .map_err(failed)?;
-    if bytes.len() as u64 > FILE_BYTES_MAX {
-        return Err(PairError::Long(path.to_owned()));
-    }
-    Ok(bytes)
+    read_bounded(path, FILE_BYTES_MAX).map_err(|why| match why.kind() {
+        ErrorKind::FileTooLarge => PairError::Long(path.to_owned()),
+        _ => PairError::Read {
+            file: path.to_owned(),
+            why,
+        },
+    })
 }

@@ -23,6 +23,22 @@ impl Cause {
                     .first()
                     .map_or(Self::NoRoute.advice(), |(_, cause)| cause.advice());
             }
+            Self::Proxy { cause, .. } => match **cause {
+                Self::ProxyLogin | Self::ProxyRefused(_) => return cause.advice(),
+                Self::Certificate(_) => {
+                    "check the proxy's certificate; a CA that the system does not know goes into `upstream.ca_file`"
+                }
+                _ => {
+                    "check the proxy's address: `doctor` says whether `upstream.proxy` or the environment names it"
+                }
+            },
+            Self::ProxyLogin => {
+                "write the credentials into the proxy's address, as in \"http://user:password@proxy:3128\""
+            }
+            Self::ProxyRefused(502..=504) => {
+                "check the host in `upstream.url` as the proxy's network knows it; a host that needs no proxy goes into NO_PROXY"
+            }
+            Self::ProxyRefused(_) => "let the proxy allow CONNECT to the host and port in `upstream.url`",
             Self::Certificate(certificate) => return certificate.advice(),
             Self::NoTls => "write http:// in `upstream.url`, or the port that speaks TLS",
             Self::TlsPort => "write https:// in `upstream.url`",

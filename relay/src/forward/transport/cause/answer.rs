@@ -22,6 +22,7 @@ impl Cause {
             300..=399 => Self::Redirect(target(url, answer)),
             401 => Self::LoginNeeded,
             403 => Self::Forbidden,
+            407 => Self::ProxyLogin,
             404 | 405 | 410 => Self::NothingThere(status),
             511 => Self::NetworkLogin,
             502 | 504 => Self::Gateway(status),

@@ -161,7 +161,7 @@ async fn read(body: &mut Incoming, into: &mut BytesMut) -> bool {
 }
 
 /// Waits for something that needs the connection to move.
-async fn driven<F: Future>(driver: &mut Option<Pin<Box<Driver>>>, wanted: F) -> F::Output {
+pub(super) async fn driven<D: Future, F: Future>(driver: &mut Option<Pin<Box<D>>>, wanted: F) -> F::Output {
     let mut wanted = pin!(wanted);
     std::future::poll_fn(|cx| {
         if let Some(running) = driver

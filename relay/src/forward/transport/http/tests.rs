@@ -1,6 +1,6 @@
 use super::exchange::Stream;
 use super::*;
-use crate::config::{Profile, WhenUnknown};
+use crate::config::{Direct, Profile, UpstreamFiles, Way, WhenUnknown};
 use crate::forward::transport::ANSWER_BYTES_MAX;
 use crate::forward::transport::cause::Certificate;
 use axum::http::{HeaderName, Method};
@@ -26,6 +26,7 @@ enum Serve {
 }
 
 mod causes;
+mod proxies;
 
 const OK: &str = "HTTP/1.1 202 Accepted\r\ncontent-length: 2\r\n\r\nok";
 
@@ -69,20 +70,29 @@ async fn converse<S: Stream>(mut stream: S, script: Vec<Serve>, counts: Arc<[Ato
     }
 }
 
-fn upstream(url: String, ca: Vec<CertificateDer<'static>>) -> Upstream {
+fn upstream(url: String) -> Upstream {
     Upstream {
         url,
         profile: Profile::PlausibleCe,
         address_header: HeaderName::from_static("x-plausible-ip"),
         concurrency: 1,
         timeout: Duration::from_millis(300),
-        ca,
+        files: UpstreamFiles::default(),
+        way: Way::Direct(Direct::NoneNamed),
         health_path: None,
         when_unknown: WhenUnknown::Retry,
         late_after: Duration::from_secs(300),
         stats: None,
         test_site: None,
     }
+}
+
+fn trusting(upstream: &Upstream, ca: Vec<CertificateDer<'static>>) -> Result<Http, TransportError> {
+    let loaded = Loaded {
+        ca,
+        ..Loaded::default()
+    };
+    Http::with(upstream, &loaded, Arc::new(System))
 }
 
 fn request() -> Request<Bytes> {
@@ -105,7 +115,7 @@ async fn each_request_ends_with_an_answer_or_says_whether_it_may_have_arrived() 
     let check = async |script: Vec<Vec<Serve>>, want: &[Result<u16, Cause>], connections, requests| {
         let what = format!("{script:?}");
         let (address, counts) = server(script).await;
-        let http = Http::new(&upstream(format!("http://{address}"), vec![])).unwrap();
+        let http = Http::new(&upstream(format!("http://{address}"))).unwrap();
         let mut connection = http.connection();
         for want in want {
             assert_eq!(send(&mut connection).await, *want, "{what}");
@@ -181,7 +191,7 @@ async fn a_long_answer_is_cut_and_costs_the_connection() {
         .into_boxed_str(),
     );
     let (address, counts) = server(vec![vec![Serve::Answer(long)], vec![Serve::Answer(OK)]]).await;
-    let http = Http::new(&upstream(format!("http://{address}"), vec![])).unwrap();
+    let http = Http::new(&upstream(format!("http://{address}"))).unwrap();
     let mut connection = http.connection();
     assert_eq!(send(&mut connection).await, Ok(202));
     assert_eq!(send(&mut connection).await, Ok(202));
@@ -195,7 +205,7 @@ async fn a_port_without_a_listener_refuses_and_nothing_was_sent() {
         .unwrap()
         .local_addr()
         .unwrap();
-    let http = Http::new(&upstream(format!("http://{address}"), vec![])).unwrap();
+    let http = Http::new(&upstream(format!("http://{address}"))).unwrap();
     assert_eq!(send(&mut http.connection()).await, Err(Cause::Refused));
     assert!(!Cause::Refused.may_have_arrived());
 }
@@ -203,7 +213,7 @@ async fn a_port_without_a_listener_refuses_and_nothing_was_sent() {
 #[tokio::test(start_paused = true)]
 async fn an_idle_connection_is_closed_after_a_while() {
     let (address, counts) = server(vec![vec![Serve::Answer(OK); 3]; 2]).await;
-    let http = Http::new(&upstream(format!("http://{address}"), vec![])).unwrap();
+    let http = Http::new(&upstream(format!("http://{address}"))).unwrap();
     let mut connection = http.connection();
     let made = || counts[0].load(Ordering::SeqCst);
     send(&mut connection).await.unwrap();
@@ -220,7 +230,7 @@ async fn an_idle_connection_is_closed_after_a_while() {
 #[tokio::test(start_paused = true)]
 async fn a_connection_that_is_always_busy_is_replaced_all_the_same() {
     let (address, counts) = server(vec![vec![Serve::Answer(OK); 40]; 3]).await;
-    let http = Http::new(&upstream(format!("http://{address}"), vec![])).unwrap();
+    let http = Http::new(&upstream(format!("http://{address}"))).unwrap();
     let mut connection = http.connection();
     let step = IDLE_MAX - Duration::from_secs(5);
     let started = Instant::now();
@@ -271,7 +281,7 @@ async fn a_server_is_believed_only_when_its_certificate_is_signed_by_the_ca_and_
             }
         });
         let ca = ca.iter().map(|ca| ca.cert.der().clone()).collect();
-        let http = Http::new(&upstream(format!("https://localhost:{port}"), ca)).unwrap();
+        let http = trusting(&upstream(format!("https://localhost:{port}")), ca).unwrap();
         let mut connection = http.connection();
         assert_eq!(send(&mut connection).await, want);
         assert_eq!(connection.certificate_until().is_some(), want.is_ok());

@@ -6,9 +6,12 @@ use rustls::server::WebPkiClientVerifier;
 use rustls::{RootCertStore, SupportedProtocolVersion};
 
 /// A server's certificate and its key.
-struct Made(CertificateDer<'static>, PrivateKeyDer<'static>);
+pub(super) struct Made(
+    pub(super) CertificateDer<'static>,
+    pub(super) PrivateKeyDer<'static>,
+);
 
-fn made(change: impl FnOnce(&mut CertificateParams)) -> Made {
+pub(super) fn made(change: impl FnOnce(&mut CertificateParams)) -> Made {
     let key = KeyPair::generate().unwrap();
     let mut params = CertificateParams::new(["localhost".to_owned()]).unwrap();
     change(&mut params);
@@ -18,7 +21,11 @@ fn made(change: impl FnOnce(&mut CertificateParams)) -> Made {
 }
 
 /// A TLS server of these versions; gives its port.
-async fn tls_server(made: &Made, versions: &[&'static SupportedProtocolVersion], wants_client: bool) -> u16 {
+pub(super) async fn tls_server(
+    made: &Made,
+    versions: &[&'static SupportedProtocolVersion],
+    wants_client: bool,
+) -> u16 {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
         .with_protocol_versions(versions)
@@ -51,7 +58,7 @@ async fn tls_server(made: &Made, versions: &[&'static SupportedProtocolVersion],
 
 async fn cause_of(url: String, ca: &[&Made]) -> Result<u16, Cause> {
     let ca = ca.iter().map(|made| made.0.clone()).collect();
-    send(&mut Http::new(&upstream(url, ca)).unwrap().connection()).await
+    send(&mut trusting(&upstream(url), ca).unwrap().connection()).await
 }
 
 #[tokio::test]
@@ -133,7 +140,7 @@ async fn a_port_that_speaks_something_else_is_named() {
 #[derive(Debug, Default)]
 struct Table(std::sync::Mutex<Vec<std::net::SocketAddr>>);
 
-impl Resolve for Arc<Table> {
+impl Resolve for Table {
     fn resolve<'h>(&'h self, _: &'h str, _: u16) -> race::Resolving<'h> {
         let found = self.0.lock().unwrap().clone();
         Box::pin(async move { Ok(found) })
@@ -148,8 +155,13 @@ async fn a_name_of_a_dead_ipv6_and_a_good_ipv4_address_is_reached() {
         .local_addr()
         .unwrap();
     let names = Arc::new(Table::default());
-    let upstream = upstream("http://plausible.example".into(), vec![]);
-    let http = Http::with_names(&upstream, Arc::clone(&names)).unwrap();
+    let upstream = upstream("http://plausible.example".into());
+    let http = Http::with(
+        &upstream,
+        &Loaded::default(),
+        Arc::clone(&names) as Arc<dyn Resolve>,
+    )
+    .unwrap();
     let unknown = Cause::NameUnknown("plausible.example".into());
     assert_eq!(send(&mut http.connection()).await, Err(unknown));
     *names.0.lock().unwrap() = vec![dead];
@@ -177,8 +189,13 @@ async fn a_plausible_that_moved_is_found_while_traffic_flows() {
     let (new, after) = server(vec![vec![Serve::Answer(OK); 100]]).await;
     let names = Arc::new(Table::default());
     *names.0.lock().unwrap() = vec![old];
-    let upstream = upstream("http://plausible.example".into(), vec![]);
-    let http = Http::with_names(&upstream, Arc::clone(&names)).unwrap();
+    let upstream = upstream("http://plausible.example".into());
+    let http = Http::with(
+        &upstream,
+        &Loaded::default(),
+        Arc::clone(&names) as Arc<dyn Resolve>,
+    )
+    .unwrap();
     let mut connection = http.connection();
     send(&mut connection).await.unwrap();
     *names.0.lock().unwrap() = vec![new];

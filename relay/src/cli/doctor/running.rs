@@ -1,0 +1,101 @@
+//! What the running relay uses, compared with the files and the environment that this command sees.
+
+use crate::cli::manage::ask_running;
+use crate::config::Config;
+use crate::forward::self_test::{Finding, Grade};
+use crate::running::Running;
+use crate::store::{FolderLock, OpenError};
+use axum::http::Method;
+use serde_json::Value;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+const IN_USE: &str = "in use";
+const WAY: &str = "way to Plausible";
+
+/// Compares, and says "not checked" if no relay runs.
+pub(super) async fn look(config: &Config, findings: &mut Vec<Finding>) {
+    secrets(config, findings);
+    let now = Running::on_disk(config);
+    let Err(OpenError::InUse(..)) = FolderLock::take(&config.data_dir) else {
+        findings.push(Finding::new(WAY, Grade::Ok, now.way));
+        let says = "not checked: no relay runs on this data folder";
+        findings.push(Finding::new(IN_USE, Grade::Note, says));
+        return;
+    };
+    let asked = ask_running(config, Method::GET, "/running", &Value::Null).await;
+    let answer = asked.and_then(|answer| Ok(serde_json::from_value::<Running>(answer)?));
+    match answer {
+        Ok(running) => compare(&running, &now, findings),
+        Err(error) => {
+            findings.push(Finding::new(WAY, Grade::Ok, now.way));
+            findings.push(
+                Finding::new(IN_USE, Grade::Warning, format!("not checked: {error:#}")).advise(
+                    "run this as the relay's user; a relay of another version may have to be restarted",
+                ),
+            );
+        }
+    }
+}
+
+fn compare(running: &Running, now: &Running, findings: &mut Vec<Finding>) {
+    if running.way == now.way {
+        findings.push(Finding::new(WAY, Grade::Ok, now.way.clone()));
+    } else {
+        let says = format!(
+            "the running relay uses {}; this command would use {}",
+            running.way, now.way
+        );
+        findings.push(Finding::new(WAY, Grade::Warning, says).advise(
+            "restart the relay if its configuration changed; else set `upstream.proxy`, which holds for both, or give both the same environment",
+        ));
+    }
+    if running.version != now.version {
+        let says = format!(
+            "the running relay is {}, and this is {}",
+            running.version, now.version
+        );
+        findings.push(Finding::new("version in use", Grade::Warning, says).advise("restart the relay"));
+    }
+    let (once, taken_up) = running.differences(now);
+    let peer = running.peer.map_or(String::new(), |peer| {
+        format!(", and was last connected to {peer}")
+    });
+    if once.is_empty() && taken_up.is_empty() {
+        let says = format!("the running relay uses the configuration and files as they are now{peer}");
+        findings.push(Finding::new(IN_USE, Grade::Ok, says));
+    }
+    if !once.is_empty() {
+        let says = format!("changed since the running relay started: {}", once.join(", "));
+        findings
+            .push(Finding::new(IN_USE, Grade::Warning, says).advise("restart the relay to put them to use"));
+    }
+    if !taken_up.is_empty() {
+        let says = format!(
+            "changed, and the running relay does not use it yet: {}",
+            taken_up.join(", ")
+        );
+        let advice = match &running.failed_reload {
+            Some(why) => format!("mend the file: {why}"),
+            None => "it looks at its files every few seconds, and at SIGHUP at once; health and log say why it refuses one".to_owned(),
+        };
+        findings.push(Finding::new(IN_USE, Grade::Warning, says).advise(advice));
+    }
+}
+
+/// Files with secrets that every user of this machine may read.
+fn secrets(config: &Config, findings: &mut Vec<Finding>) {
+    let files = &config.upstream.files;
+    let key = files.client.as_ref().map(|(_, key)| key);
+    for (setting, file) in [("headers_file", files.headers.as_ref()), ("client_key_file", key)] {
+        if file.is_some_and(|file| is_open(file)) {
+            let what = format!("upstream.{setting}");
+            let says = "every user of this machine may read it";
+            findings.push(Finding::new(what, Grade::Warning, says).advise("chmod o= it"));
+        }
+    }
+}
+
+fn is_open(file: &Path) -> bool {
+    std::fs::metadata(file).is_ok_and(|about| about.permissions().mode() & 0o004 != 0)
+}

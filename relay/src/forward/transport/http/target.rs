@@ -1,0 +1,168 @@
+//! The target of connections: the upstream's address, the way there, and the content of its files.
+
+use super::TransportError;
+use super::race::Resolve;
+use crate::clock;
+use crate::config::{Loaded, Proxy, Upstream, Way};
+use axum::http::header::{HOST, HeaderName, HeaderValue, PROXY_AUTHORIZATION};
+use axum::http::uri::{Authority, Scheme};
+use axum::http::{Request, Uri};
+use bytes::Bytes;
+use rustls::pki_types::{CertificateDer, ServerName};
+use rustls::sign::SingleCertAndKey;
+use rustls::{ClientConfig, RootCertStore};
+use rustls_platform_verifier::{BuilderVerifierExt, Verifier};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio_rustls::TlsConnector;
+
+/// TLS with a server of this name.
+pub(super) type Tls = (TlsConnector, ServerName<'static>);
+
+/// One upstream as connections are made to it. Another one takes its place when a file changes.
+pub(super) struct Target {
+    pub(super) host: String,
+    pub(super) port: u16,
+    pub(super) tls: Option<Tls>,
+    pub(super) proxy: Option<Hop>,
+    pub(super) answer_timeout: Duration,
+    pub(super) names: Arc<dyn Resolve>,
+    /// For jitter.
+    pub(super) random: fn() -> u32,
+    /// The address of the last connection.
+    pub(super) peer: Arc<Mutex<Option<SocketAddr>>>,
+    host_header: HeaderValue,
+    headers: Vec<(HeaderName, HeaderValue)>,
+    /// Requests over plain HTTP name the whole address to a proxy (RFC 9112 section 3.2.2).
+    absolute: Option<Authority>,
+}
+
+/// The proxy on the way.
+pub(super) struct Hop {
+    pub(super) proxy: Proxy,
+    pub(super) tls: Option<Tls>,
+}
+
+impl std::fmt::Debug for Target {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Target({}:{})", self.host, self.port)
+    }
+}
+
+impl Target {
+    /// The configured upstream.
+    ///
+    /// # Errors
+    /// If its address or certificates cannot be used.
+    pub(super) fn new(
+        upstream: &Upstream,
+        loaded: &Loaded,
+        names: Arc<dyn Resolve>,
+        peer: Arc<Mutex<Option<SocketAddr>>>,
+    ) -> Result<Self, TransportError> {
+        let uri: Uri = upstream.url.parse().map_err(|_| TransportError::Address)?;
+        let authority = uri.authority().ok_or(TransportError::Address)?;
+        let is_tls = uri.scheme() == Some(&Scheme::HTTPS);
+        let host = authority.host().trim_matches(['[', ']']).to_owned();
+        let tls = match is_tls {
+            true => Some(tls(tls_config(loaded)?, &host)?),
+            false => None,
+        };
+        let proxy = match &upstream.way {
+            Way::Direct(_) => None,
+            Way::Proxy(proxy, _) => Some(Hop::new(proxy, &loaded.ca)?),
+        };
+        Ok(Self {
+            host_header: HeaderValue::from_str(authority.as_str()).map_err(|_| TransportError::Address)?,
+            absolute: (proxy.is_some() && !is_tls).then(|| authority.clone()),
+            port: authority.port_u16().unwrap_or(if is_tls { 443 } else { 80 }),
+            host,
+            tls,
+            proxy,
+            headers: loaded.headers.clone(),
+            answer_timeout: upstream.timeout,
+            names,
+            random: clock::random_number,
+            peer,
+        })
+    }
+
+    /// Completes a request with what the way and the files ask for. A header that the request has stays.
+    pub(super) fn complete(&self, request: &mut Request<Bytes>) {
+        let headers = request.headers_mut();
+        headers.insert(HOST, self.host_header.clone());
+        for (name, value) in &self.headers {
+            if !headers.contains_key(name) {
+                headers.insert(name.clone(), value.clone());
+            }
+        }
+        let Some(authority) = &self.absolute else { return };
+        if let Some(credentials) = self
+            .proxy
+            .as_ref()
+            .and_then(|hop| hop.proxy.authorization.clone())
+        {
+            headers.insert(PROXY_AUTHORIZATION, credentials);
+        }
+        let mut parts = request.uri().clone().into_parts();
+        parts.scheme = Some(Scheme::HTTP);
+        parts.authority = Some(authority.clone());
+        // The parts are those of addresses, so they are one.
+        if let Ok(uri) = Uri::from_parts(parts) {
+            *request.uri_mut() = uri;
+        }
+    }
+}
+
+impl Hop {
+    fn new(proxy: &Proxy, ca: &[CertificateDer<'static>]) -> Result<Self, TransportError> {
+        let tls = match proxy.is_tls {
+            true => Some(tls(proxy_tls_config(ca)?, &proxy.host)?),
+            false => None,
+        };
+        Ok(Self {
+            proxy: proxy.clone(),
+            tls,
+        })
+    }
+}
+
+fn tls(config: ClientConfig, host: &str) -> Result<Tls, TransportError> {
+    let name = ServerName::try_from(host.to_owned()).map_err(|_| TransportError::Address)?;
+    Ok((TlsConnector::from(Arc::new(config)), name))
+}
+
+/// Trusts the CA of `upstream.ca_file` and no other if there is one, else those that the system trusts.
+fn tls_config(loaded: &Loaded) -> Result<ClientConfig, rustls::Error> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    let builder = match loaded.ca.is_empty() {
+        true => builder.with_platform_verifier()?,
+        false => {
+            let mut roots = RootCertStore::empty();
+            for certificate in &loaded.ca {
+                roots.add(certificate.clone())?;
+            }
+            builder.with_root_certificates(roots)
+        }
+    };
+    Ok(match &loaded.client {
+        None => builder.with_no_client_auth(),
+        Some(client) => {
+            builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(Arc::clone(client))))
+        }
+    })
+}
+
+/// For a proxy: its certificate may be signed by one of the system's CAs or of `ca_file`, which may be for Plausible
+/// alone. It never sees the client certificate.
+fn proxy_tls_config(ca: &[CertificateDer<'static>]) -> Result<ClientConfig, rustls::Error> {
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let verifier = Verifier::new_with_extra_roots(ca.iter().cloned(), Arc::clone(&provider))?;
+    let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+    Ok(builder
+        .dangerous()
+        .with_custom_certificate_verifier(Arc::new(verifier))
+        .with_no_client_auth())
+}
