@@ -129,4 +129,20 @@ export default () => feature("Delivery", () => {
     await user.context.setOffline(false);
     await eventually("it arrives", async () => (await world.stats()).goals.length === 1, 6000);
   });
+
+  scenario("A rating before the answer outlives everything else the page does before it", {}, async (world) => {
+    const user = await world.visitor();
+    const page = await user.open(world.pageWithSnippet());
+    await eventually("the snippet runs", () => page.evaluate(() => typeof feedback?.optIn === "function"));
+    const state = await page.evaluate(() => {
+      feedback.rate("project-created", 2);
+      for (let n = 0; n < 300; n++) feedback.track("Feature Used", { feature: "search" });
+      feedback.rate("tenant-created", 3);
+      return feedback.optIn();
+    });
+    assert.equal(state.active, true);
+    await eventually("both ratings arrive", async () => (await world.arrivedAs("Activity Rated")).length === 2);
+    // A hundred calls waited: two ratings and the latest of the rest.
+    await eventually("the rest too", async () => (await world.arrivedAs("Feature Used")).length === 98);
+  });
 });
