@@ -2,7 +2,7 @@
 
 use crate::{EXE, LONG};
 use feedback_relay::clock::{Clock, Moment};
-use feedback_tests::{MiniPlausible, Relay, SITE, Scrape, Server, Setup, load, stays, within};
+use feedback_tests::{MiniPlausible, Post, Relay, SITE, Scrape, Server, Setup, load, stays, within};
 use serde_json::Value;
 use std::time::Duration;
 
@@ -58,7 +58,8 @@ async fn compared(relay: &Relay, times: i64) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dashboard_that_shows_every_delivered_event_differs_by_nothing() {
     let plausible = MiniPlausible::start().await;
-    let relay = setup(&plausible).start_on().await;
+    let setup = setup(&plausible);
+    let relay = setup.start_on().await;
     deliver(&relay, 1000).await;
     // The round under way may have begun before.
     compared(&relay, 3).await;
@@ -70,6 +71,14 @@ async fn a_dashboard_that_shows_every_delivered_event_differs_by_nothing() {
     let (status, site) = health(&relay).await;
     assert_eq!(status, "UP", "{site}");
     assert!(site["checkedAt"].is_string(), "{site}");
+    relay.stop().await;
+    // The counts are on disk.
+    let relay = setup.start().await;
+    deliver(&relay, 100).await;
+    compared(&relay, 3).await;
+    let metrics = relay.metrics().await;
+    assert_eq!(difference(&metrics, "Load", "today"), Some(0), "{}", metrics.text);
+    assert_eq!(plausible.counted(SITE, "Load"), 1100);
     relay.stop().await;
 }
 
@@ -99,6 +108,27 @@ async fn a_server_that_loses_one_event_in_a_thousand_is_found() {
         200,
         "it takes events all the same"
     );
+    relay.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_names_the_event_that_is_missing_and_nothing_of_its_content() {
+    let plausible = MiniPlausible::start().await;
+    plausible.loses_one_in(10);
+    let setup = setup(&plausible).switched_on(EXE).await;
+    let relay = setup.spawn(EXE).await;
+    let batch: Vec<Value> = (0..BATCH).map(load).collect();
+    let sent = relay.try_send(&Post::batch(&batch)).await.unwrap();
+    assert_eq!(sent.status, 202, "{}", sent.text);
+    within(LONG, "the log says it", async || {
+        let log = relay.log();
+        let says = "the dashboard shows fewer events than were delivered";
+        let line = log.lines().find(|line| line.contains(says))?;
+        assert!(line.contains("Load") && line.contains("missing=10"), "{line}");
+        assert!(!log.contains(KEY), "{log}");
+        Some(())
+    })
+    .await;
     relay.stop().await;
 }
 

@@ -193,11 +193,14 @@ async fn what_vince_counts_wrongly_is_left_out_and_counted() {
             pageview("https://panel.example.com/#/home"),
             engagement(),
             load(1),
+            // Vince refuses an address without a path.
+            pageview("https://panel.example.com"),
+            pageview("https://panel.example.com?page=2#top"),
         ]))
         .await;
     assert_eq!(
         (sent.status, &sent.json()["accepted"]),
-        (202, &2.into()),
+        (202, &4.into()),
         "{}",
         sent.text
     );
@@ -205,7 +208,8 @@ async fn what_vince_counts_wrongly_is_left_out_and_counted() {
     relay.drained().await;
     let arrivals = plausible.arrivals();
     let names: Vec<_> = arrivals.iter().map(|a| a.body["name"].clone()).collect();
-    assert_eq!(names, ["pageview", "Load"]);
+    assert_eq!(names, ["pageview", "Load", "pageview", "pageview"]);
+    assert_eq!(plausible.counted(SITE, "pageview"), 3, "{arrivals:?}");
     assert!(
         arrivals.iter().all(|a| a.body.get("props").is_none()),
         "Vince keeps no properties: {arrivals:?}"

@@ -77,9 +77,10 @@ async fn outage(wrong: Wrong, mut dice: Dice) {
     relay.drained_within(LONG).await;
     // Twice, so that it is seen to recover from having recovered.
     for round in 1..=2 {
+        // Before anything is sent: the breaker may open at once, and nothing more fails then.
+        let before = relay.metrics().await.upstream_failures();
         begin(&wrong, &plausible, &network);
         post_from_all(&relay, 2 * round - 1).await;
-        let before = relay.metrics().await.upstream_failures();
         within(LONG, &format!("{what}: it is noticed"), async || {
             (relay.metrics().await.upstream_failures() > before).then_some(())
         })

@@ -144,9 +144,10 @@ impl Dashboard {
 
     async fn compare_on(&self, api: &StatsApi, transport: &impl Transport) {
         let all: Vec<Arc<Site>> = self.switches.sites().cloned().collect();
-        let mut turn = 0;
-        loop {
-            let sites = self.turn_of(&all, &mut turn);
+        let mut first = 0;
+        while !all.is_empty() {
+            let sites = self.round(&all, first);
+            first = (first + sites.len()) % all.len();
             let mut snapshots = BTreeMap::new();
             if sites.iter().any(|site| site.is_on()) {
                 snapshots = self.snapshots(&sites).await;
@@ -161,22 +162,17 @@ impl Dashboard {
         }
     }
 
-    /// The sites of the next round: all, or as many as may be asked for, each in its turn.
-    fn turn_of(&self, all: &[Arc<Site>], turn: &mut usize) -> Vec<Arc<Site>> {
-        let mut left = (self.every.as_secs() * QUESTIONS_PER_HOUR / 3600).max(1);
-        let mut sites = Vec::new();
-        while sites.len() < all.len() {
-            let site = &all[*turn % all.len()];
-            // Today and yesterday.
-            let questions = 2 * StatsApi::questions(site.plan.events.len());
-            if !sites.is_empty() && questions > left {
-                break;
-            }
-            left = left.saturating_sub(questions);
-            sites.push(Arc::clone(site));
-            *turn = (*turn + 1) % all.len();
-        }
-        sites
+    /// The sites of the next round, beginning with one.
+    fn round(&self, all: &[Arc<Site>], first: usize) -> Vec<Arc<Site>> {
+        // Today and yesterday.
+        let questions: Vec<u64> = all
+            .iter()
+            .map(|site| 2 * StatsApi::questions(site.plan.events.len()))
+            .collect();
+        let count = sites_in_a_round(&questions, first, self.every);
+        (first..first + count)
+            .map(|place| Arc::clone(&all[place % all.len()]))
+            .collect()
     }
 
     /// What was delivered today up to about now.
@@ -378,4 +374,43 @@ impl Dashboard {
 /// How long to wait on either side of the moment up to which today is compared.
 fn edge(every: Duration) -> Duration {
     (every / 4).clamp(EDGE_MIN, EDGE_MAX)
+}
+
+/// How many sites may be compared in one round, beginning with one of them, so that [`QUESTIONS_PER_HOUR`] are not
+/// exceeded: all of them, or fewer, and never none.
+fn sites_in_a_round(questions: &[u64], first: usize, every: Duration) -> usize {
+    let mut left = every.as_secs().saturating_mul(QUESTIONS_PER_HOUR) / 3600;
+    let in_turn = questions.iter().cycle().skip(first).take(questions.len());
+    let affordable = in_turn.take_while(|cost| match left.checked_sub(**cost) {
+        Some(rest) => {
+            left = rest;
+            true
+        }
+        None => false,
+    });
+    affordable.count().max(1).min(questions.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_sites_take_turns_if_there_are_more_than_may_be_asked_for() {
+        let check = |what: &str, questions: &[u64], first: usize, every_s: u64, want: usize| {
+            let found = sites_in_a_round(questions, first, Duration::from_secs(every_s));
+            assert_eq!(found, want, "{what}");
+        };
+        // 83 questions in ten minutes.
+        check("one site", &[4], 0, 600, 1);
+        check("some sites", &[4; 20], 0, 600, 20);
+        check("more than fit", &[4; 40], 0, 600, 20);
+        check("more than fit, in the middle", &[4; 40], 30, 600, 20);
+        check("a large plan before small ones", &[60, 20, 20, 20], 0, 600, 2);
+        check("small ones before a large one", &[60, 20, 20, 20], 1, 600, 3);
+        check("a plan too large for any round", &[100], 0, 600, 1);
+        check("every second, as in a test", &[4, 4], 1, 1, 1);
+        check("once a day", &[4; 1000], 7, 86_400, 1000);
+        check("no sites", &[], 0, 600, 0);
+    }
 }
