@@ -21,6 +21,7 @@ pub mod self_test;
 mod simulation;
 pub mod sites;
 pub mod stats;
+pub mod their_clock;
 mod traffic;
 pub mod transport;
 mod tries;

@@ -8,6 +8,7 @@ pub mod switch;
 
 use crate::config::Config;
 use crate::forward::plausible::Reply;
+use crate::forward::their_clock::TheirClock;
 use crate::policy::Identity;
 use dashboard::DashboardMetrics;
 use door::DoorMetrics;
@@ -41,6 +42,8 @@ pub struct Metrics {
     pub props_dropped: Counter,
     /// Revenues left out of an event that went on, because the plan does not allow them or because they cannot be read.
     pub revenue_dropped: Counter,
+    /// How far this machine's clock is from Plausible's; shown by health.
+    pub their_clock: TheirClock,
     /// Requests to Plausible by what came of them: one counter for each [`Reply`], by its number.
     pub upstream_replies: [Counter; Reply::ALL.len()],
     /// How long Plausible took to answer, in seconds.
@@ -303,6 +306,7 @@ impl Metrics {
             accepted,
             props_dropped,
             revenue_dropped,
+            their_clock: TheirClock::default(),
             upstream_replies,
             upstream_duration,
             upstream_unknown,

@@ -2,6 +2,7 @@
 
 mod acceptance;
 mod arrivals;
+mod clocks;
 mod dashboard;
 mod running;
 
@@ -22,11 +23,10 @@ use anyhow::bail;
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
 use std::os::unix::fs::PermissionsExt;
+use std::time::Instant;
 
 /// When this was written, in milliseconds since 1970: 2026-01-01. A clock before it is wrong.
 const WRITTEN_AT: Moment = Moment(1_767_225_600_000);
-/// How far the clock may be from Plausible's, in seconds, before it is worth a word.
-const CLOCK_OFF_MAX: i64 = 300;
 /// Free disk below which the relay calls itself out of service, in bytes.
 const DISK_FREE_MIN: u64 = 10 * 1024 * 1024;
 /// Days for which the upstream's certificate has to be valid. Most are renewed a month before they expire,
@@ -295,25 +295,15 @@ async fn upstream(config: &Config, args: &DoctorArgs, on: &On, findings: &mut Ve
             );
             continue;
         }
+        let began = Instant::now();
         let asked = self_test::ask(&mut connection, &config.upstream, site).await;
         findings.extend(asked.findings.into_iter().map(|finding| Finding {
             what: format!("{site}: {}", finding.what),
             ..finding
         }));
-        if let Some(off) = asked.date.and_then(|date| clock_off(&date))
-            && off.abs() > CLOCK_OFF_MAX
-        {
-            findings.push(
-                Finding::new(
-                    "clock",
-                    Grade::Warning,
-                    match off > 0 {
-                        true => format!("it is {off} s ahead of Plausible's"),
-                        false => format!("it is {} s behind Plausible's", -off),
-                    },
-                )
-                .advise("set the clock of the one that is wrong"),
-            );
+        if !is_asked {
+            let (date, now) = (asked.date.as_deref(), Clock::system().now());
+            findings.push(clocks::finding(date, now, began.elapsed()));
         }
         is_asked = true;
         dashboard::compare(&mut connection, config, site, findings).await;
@@ -323,6 +313,9 @@ async fn upstream(config: &Config, args: &DoctorArgs, on: &On, findings: &mut Ve
         }
         let record = on.get(site).copied().unwrap_or_default();
         findings.push(acceptance::finding(site, &record, tested.as_ref()));
+    }
+    if !is_asked {
+        findings.push(clocks::not_checked("Plausible was not asked"));
     }
     if let Some(site) = config.upstream.test_site.as_deref()
         && args.send_test_event
@@ -345,12 +338,6 @@ fn certificate(until: Moment, now: Moment) -> Finding {
             .advise("renew it: nothing is sent to a server whose certificate has expired");
     }
     Finding::new(WHAT, Grade::Ok, says)
-}
-
-/// How many seconds this machine's clock is ahead of an HTTP date.
-fn clock_off(date: &str) -> Option<i64> {
-    let theirs = Moment::from_http_date(date)?;
-    Some((Clock::system().now().0 - theirs.0) / 1000)
 }
 
 #[cfg(test)]
@@ -392,12 +379,5 @@ mod tests {
         check(14 * DAY, "14 more days", Grade::Ok);
         check(14 * DAY - 1, "13 more days", Grade::Warning);
         check(DAY - 1, " 0 more days", Grade::Warning);
-    }
-
-    #[test]
-    fn a_date_of_plausibles_tells_how_far_the_clock_is_off() {
-        let off = clock_off("Thu, 01 Jan 2026 00:00:00 GMT").unwrap();
-        assert!(off > 0);
-        assert_eq!(clock_off("yesterday"), None);
     }
 }

@@ -24,7 +24,15 @@ impl<T: Transport> Lane<T> {
         let answer = self.connection.send(request).await;
         let took = started.elapsed();
         let (verdict, reply) = match &answer {
-            Ok(answer) => plausible::judge(answer.status(), answer.headers(), forwarder.clock.now()),
+            Ok(answer) => {
+                let now = forwarder.clock.now();
+                let even = forwarder.spool.ages().now();
+                forwarder
+                    .metrics
+                    .their_clock
+                    .look(answer.headers(), now, took, even);
+                plausible::judge(answer.status(), answer.headers(), now)
+            }
             Err(cause) => forwarder.judge_failure(cause),
         };
         if reply.reach() != Reach::Up {

@@ -5,6 +5,7 @@ use crate::app::App;
 use crate::clock::Moment;
 use crate::forward::self_test::Grade;
 use crate::forward::sites::words::Words;
+use crate::forward::their_clock;
 use crate::forward::{Reach, breaker};
 use crate::http::arrivals::Shown;
 use crate::switch::Kept;
@@ -191,6 +192,10 @@ fn plausible(app: &App) -> Component {
             "delivered": counts.ended(Outcome::Delivered),
             "droppedByPlausible": counts.ended(Outcome::DroppedByPlausible),
             "selfTest": app.traffic.self_test(),
+            "clock": match app.metrics.their_clock.ahead_s() {
+                None => json!("not checked: no answer had a date yet"),
+                Some(ahead) => json!({ "aheadSeconds": ahead, "says": their_clock::words(ahead).0 }),
+            },
             "sites": sites,
         }),
     }
