@@ -8,7 +8,7 @@ use crate::data_folder::{DataFolder, Keeper};
 use crate::forward::dashboard::Dashboard;
 use crate::forward::sites::Sites;
 use crate::forward::transport::http::{Http, InUse, TransportError};
-use crate::forward::{Forwarder, Traffic};
+use crate::forward::{Forwarder, Rooms, Traffic};
 use crate::http::arrivals::Arrivals;
 use crate::http::rate::Rates;
 use crate::http::serve::{ConnectionLimits, Front};
@@ -146,16 +146,14 @@ impl Relay {
         let policy = Arc::new(policy);
         let upstream = Arc::new(InUse::open(&config.upstream, &metrics)?);
         let transport = upstream.http().clone();
-        let forwarder = Arc::new(Forwarder::new(
-            &config,
-            transport.clone(),
-            spool.clone(),
-            switches.clone(),
-            Arc::clone(&sites),
-            Arc::clone(&metrics),
-            clock.clone(),
-            random,
-        )?);
+        let rooms = Rooms {
+            spool: spool.clone(),
+            switches: switches.clone(),
+            sites: Arc::clone(&sites),
+            metrics: Arc::clone(&metrics),
+            clock: clock.clone(),
+        };
+        let forwarder = Arc::new(Forwarder::new(&config, transport.clone(), rooms, random)?);
         let tls = tls::Listeners {
             public: certificate("public", config.public.tls.as_ref(), &metrics, &clock)?,
             admin: certificate("admin", config.admin.tls.as_ref(), &metrics, &clock)?,

@@ -72,6 +72,7 @@ pub async fn walk(
     };
     // One policy for the whole request, though another may take its place meanwhile.
     let policy = app.policy.current();
+    let is_held = app.sites.is_refused(&batch.site);
     let mut endings = Vec::with_capacity(tickets.len());
     let mut storing = Vec::new();
     for (event, ticket) in batch.events.into_iter().zip(tickets) {
@@ -82,6 +83,7 @@ pub async fn walk(
                     id: passed.id,
                     ticket,
                     permit: passed.permit,
+                    is_held,
                 };
                 storing.push((endings.len(), incoming, passed.label));
                 endings.push(Ending::Stored);

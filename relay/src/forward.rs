@@ -52,6 +52,21 @@ const TEST_AGAIN_MIN: Duration = Duration::from_secs(60);
 /// Longest time between two such tests.
 const TEST_AGAIN_MAX: Duration = Duration::from_secs(60 * 60);
 
+/// The rooms that delivery uses.
+#[derive(Debug)]
+pub struct Rooms {
+    /// What waits.
+    pub spool: Spool,
+    /// Whose events may leave.
+    pub switches: Switches,
+    /// Whose events Plausible accepts.
+    pub sites: Arc<Sites>,
+    /// Where everything is counted.
+    pub metrics: Arc<Metrics>,
+    /// The time.
+    pub clock: Clock,
+}
+
 /// Delivers until told to stop.
 #[derive(Debug)]
 pub struct Forwarder<T> {
@@ -77,13 +92,16 @@ impl<T: Transport> Forwarder<T> {
     pub fn new(
         config: &Config,
         transport: T,
-        spool: Spool,
-        switches: Switches,
-        sites: Arc<Sites>,
-        metrics: Arc<Metrics>,
-        clock: Clock,
+        rooms: Rooms,
         random: fn() -> u32,
     ) -> Result<Self, TransportError> {
+        let Rooms {
+            spool,
+            switches,
+            sites,
+            metrics,
+            clock,
+        } = rooms;
         let upstream = config.upstream.clone();
         let has_health_probe = upstream.health_path.is_some();
         // A backlog is not sent at a Plausible that may be just what it waited for.

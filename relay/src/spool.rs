@@ -41,6 +41,9 @@ use tokio::sync::Mutex;
 
 /// Buckets that visitors are spread over. A bucket is worked off in order, so a visitor's events are.
 pub const BUCKETS: u8 = 64;
+/// Which part of `spool.bytes_max` events may fill whose sites Plausible drops: one in so many. Beyond it they are refused as
+/// by a full spool, so that other sites' events have room.
+const HELD_SHARE: u64 = 2;
 /// How often the database is tried out at most.
 const PROBE_EVERY: Duration = Duration::from_secs(1);
 
@@ -56,6 +59,8 @@ pub struct Incoming {
     pub ticket: Ticket,
     /// The leave to store it.
     pub permit: Arc<Permit>,
+    /// Plausible drops the events of its site, so it may wait for long.
+    pub is_held: bool,
 }
 
 /// An event read back for delivery.
@@ -169,7 +174,11 @@ impl Spool {
         // take more than there is.
         let reserved: u64 = rows.iter().map(Row::bytes).sum();
         let taken = self.bytes.fetch_add(reserved, Ordering::Relaxed);
-        let room = (self.limits.bytes_max as u64).saturating_sub(taken);
+        let share = match batch.iter().any(|incoming| incoming.is_held) {
+            true => HELD_SHARE,
+            false => 1,
+        };
+        let room = (self.limits.bytes_max as u64 / share).saturating_sub(taken);
         let places: Vec<Place> = rows.iter().map(Row::place).collect();
         let count = batch.len();
         let claim = self.seen.claim();

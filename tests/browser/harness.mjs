@@ -39,7 +39,8 @@ export const together = (name, features) =>
  * Options: `on`, whether collection is switched on at the start (it is); `door`, whether there is a
  * counting door before the receiver; `admin`, whether there is an admin's account; `locked`, a second
  * site that the operator has locked; `expected`, patterns of browser messages that belong to the test;
- * `troubled`, whether the relay has reason to log errors.
+ * `troubled`, whether the relay has reason to log errors; `plausibleKnows`, the one site that the receiver knows, if it
+ * is not the relay's.
  */
 export function scenario(name, options, body) {
   test(name, async () => {
@@ -87,7 +88,7 @@ class World {
     Object.assign(this, { relay: at("relay"), admin: at("admin"), panel: at("panel"), receiver: at("receiver") });
     this.pages = await Pages.start();
     if (this.#options.door) this.door = await Door.start(this.#ports.receiver);
-    await Promise.all([this.startReceiver(), this.#startPanel(), this.#prepare()]);
+    await Promise.all([this.startReceiver(this.#options.plausibleKnows), this.#startPanel(), this.#prepare()]);
     await this.startRelay();
   }
 
@@ -131,8 +132,8 @@ url = ${text(this.door?.address ?? this.receiver)}
     await this.#startService("relay", ["serve", "--config", this.#config], ["relay public", "relay admin"], this.#log);
   }
 
-  async startReceiver() {
-    const args = ["receiver", "--listen", `127.0.0.1:${this.#ports.receiver}`, "--site", SITE];
+  async startReceiver(site = SITE) {
+    const args = ["receiver", "--listen", `127.0.0.1:${this.#ports.receiver}`, "--site", site];
     await this.#startService("receiver", args, ["receiver"], this.#otherLogs);
   }
 

@@ -1,5 +1,5 @@
-//! What Plausible answers is not always what it did: a 202 for an event that it drops, a 200 of something that is
-//! not Plausible. Neither costs more than a few events, and everything that shows how the relay stands says so.
+//! Answers that mislead: a 202 for an event that Plausible drops, and a 200 of a server that is not Plausible. Neither
+//! costs more than a few events, and health, metrics, log and commands all report it.
 
 use crate::{EXE, LONG};
 use feedback_tests::{Answer, MiniPlausible, PLAN_VERSION, Post, Relay, SITE, Setup, load, within};

@@ -14,12 +14,12 @@ use std::time::Duration;
 /// acceptance in between, the site itself is suspected: removed, renamed, unpaid. Fewer than this many events are
 /// lost before that is noticed, and a wrong suspicion costs a second: the next accepted probe ends it.
 pub const DROPS_MAX: u32 = 8;
-/// A hold that ends sooner than this was a false alarm: nobody had to mend anything.
+/// A hold that ends sooner than this was a false alarm: Plausible accepts events again without a repair.
 const FALSE_ALARM_MAX: Duration = Duration::from_secs(300);
 /// False alarms in a row after which each further one doubles how many drops hold the site: most of its events are
 /// dropped all the time, as by a rate limit in Plausible, and holds would only delay the others.
 const FALSE_ALARMS_FREE: u32 = 2;
-/// How often that is doubled at most, to 256 drops.
+/// Bound of these doublings: 256 drops.
 const DOUBLINGS_MAX: u32 = 5;
 /// How much later than an untried event an event asks to probe, for each probe it was dropped in: so that another
 /// visitor's event goes first, and one visitor whose events are all dropped does not hold the others.
@@ -27,7 +27,7 @@ const TRIED_PENALTY: Duration = Duration::from_millis(50);
 /// From here on more probes make no difference to the order.
 pub(super) const PENALTIES_MAX: u32 = 10;
 
-/// What is known of a site and survives a restart.
+/// The facts about a site that survive a restart.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Record {
     /// When Plausible accepted an event for the first time.
@@ -93,7 +93,7 @@ pub enum Leave {
     Later,
 }
 
-/// What becomes of an event that Plausible dropped.
+/// The fate of an event that Plausible dropped.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Dropped {
     /// It is settled as rejected: the site's other events are accepted.
@@ -133,7 +133,7 @@ impl Acceptance {
         }
     }
 
-    /// What is known.
+    /// The facts to keep.
     pub fn record(&self) -> Record {
         self.record
     }

@@ -94,14 +94,14 @@ impl Sign {
     }
 }
 
-/// What is known of the other end.
+/// The relay's knowledge of the other end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Trust {
     /// It answered as Plausible.
     Plausible,
     /// Nothing was sent since the start.
     Unseen,
-    /// What answered last was not Plausible.
+    /// The last answer was not Plausible's.
     Foreign,
 }
 
@@ -156,7 +156,7 @@ impl Breaker {
     }
 
     /// One that asks whether Plausible is well, and whether it is Plausible, before the first event is sent: for a
-    /// relay that begins with a backlog. What an earlier relay found there is not known any more.
+    /// relay that begins with a backlog. An earlier process may have found another server there.
     pub fn careful(has_health_probe: bool) -> Self {
         let mut breaker = Self {
             trust: Trust::Unseen,
@@ -179,7 +179,7 @@ impl Breaker {
         }
     }
 
-    /// What is tried once a step was answered well; `None` when there is nothing left to try.
+    /// The step after one that was answered well; `None` after the last.
     fn next_step(&self, step: Step) -> Option<Step> {
         match step {
             Step::Probe if self.trust == Trust::Unseen => Some(Step::SelfTest),

@@ -45,7 +45,7 @@ pub(super) struct Lane<T: Transport> {
     /// Sites of which something was left out because they were off: it has been purged, or will be, or the disk
     /// refused.
     skipped: BTreeSet<String>,
-    /// What was passed over because Plausible does not accept its site's events.
+    /// Events passed over because Plausible does not accept their site.
     held: Held,
     /// Changes when a held site's probe came back, or its hold ended.
     sites_changed: watch::Receiver<()>,
@@ -141,7 +141,7 @@ impl<T: Transport> Lane<T> {
                     if let Some(pending) = self.held.take_least_tried(&site)
                         && self.deliver(pending).await? == Fate::Gone
                     {
-                        // What comes behind it is on disk.
+                        // Its followers are on disk.
                         return Err(Halt::BeginAgain);
                     }
                 }

@@ -18,13 +18,13 @@ use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// How often a site's hold is logged at most, so that one that comes and goes does not fill the log.
+/// Shortest time between two log lines about one site's hold, so that a hold that comes and goes does not fill the log.
 const LOG_EVERY: Duration = Duration::from_secs(60);
 /// How far the recorded time of the last acceptance may lag behind, in milliseconds: recording each would cost
 /// every transaction a page more. A crash makes it look this much older.
 const RECORD_EVERY_MS: u64 = 10_000;
 
-/// What is known of all configured sites.
+/// All configured sites, and whether Plausible accepts their events.
 #[derive(Debug)]
 pub struct Sites {
     by_domain: BTreeMap<String, Entry>,
@@ -49,7 +49,7 @@ struct Entry {
 #[derive(Debug)]
 struct State {
     acceptance: Acceptance,
-    /// What the database has.
+    /// The row in the database.
     written: Record,
     /// Whether a hold was logged last, and when.
     logged: Option<(bool, Instant)>,
@@ -58,7 +58,7 @@ struct State {
 /// A site as status, health and commands show it.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Shown {
-    /// What is known of it.
+    /// The recorded facts.
     pub record: Record,
     /// Events that lanes passed over because the site is held.
     pub held: u64,
@@ -151,6 +151,14 @@ impl Sites {
         Some(Shown {
             record,
             held: u64::try_from(entry.gauges.held.get()).unwrap_or(0),
+        })
+    }
+
+    /// Whether Plausible was seen to drop the site's events, so that they wait.
+    pub fn is_refused(&self, domain: &str) -> bool {
+        self.by_domain.get(domain).is_some_and(|entry| {
+            let is_open = entry.is_open.load(Ordering::Relaxed);
+            !is_open && entry.lock().acceptance.standing().is_refused()
         })
     }
 
@@ -248,7 +256,7 @@ impl Sites {
         }
     }
 
-    /// What the database does not have yet.
+    /// Records that the database lacks.
     pub(super) fn unwritten(&self) -> Vec<SiteRecord> {
         if !self.has_unwritten.swap(false, Ordering::SeqCst) {
             return Vec::new();
@@ -280,7 +288,7 @@ impl Sites {
         }
     }
 
-    /// Writes what the database does not have yet, if anything. If the disk refuses, the next settled event
+    /// Writes the records that the database lacks, if any. If the disk refuses, the next settled event
     /// brings it along.
     pub(super) async fn write(&self) {
         let records = self.unwritten();

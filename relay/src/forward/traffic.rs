@@ -288,7 +288,7 @@ impl Traffic {
                 );
             }
             (Reach::Up | Reach::Unknown, true) => {
-                tracing::info!("Plausible answers; what waits is delivered")
+                tracing::info!("Plausible answers; what waits is sent")
             }
         }
     }

@@ -105,6 +105,7 @@ impl Desk {
             id,
             ticket: self.metrics.ledger.receive(1).remove(0),
             permit: Arc::new(permit),
+            is_held: false,
         }
     }
 
@@ -343,4 +344,30 @@ async fn what_is_purged_leaves_the_log_though_another_transaction_ends_first() {
     assert_eq!(log.len(), 0);
     drop((desk, store));
     writer.join();
+}
+
+#[tokio::test]
+async fn a_held_site_fills_half_of_the_room_and_leaves_the_rest_to_the_others() {
+    let store = Store::inline(store::open_in_memory().unwrap());
+    let desk = Desk::open(store, &Clock::standing_at(Moment(START)), 8 * 1024, 1).await;
+    desk.switches.turn(SITE, true, "test").await.unwrap();
+    let fill = async |is_held: bool| {
+        let mut stored = 0;
+        loop {
+            let mut incoming = desk.incoming("e", 1, None).await;
+            incoming.is_held = is_held;
+            match desk.spool.append(vec![incoming], || {}).await[0] {
+                None => stored += 1,
+                Some(outcome) => {
+                    assert_eq!(outcome, Outcome::SpoolFull);
+                    return (stored, desk.metrics.ledger.counts().spool_bytes);
+                }
+            }
+        }
+    };
+    let (held, bytes) = fill(true).await;
+    assert!(held > 2 && (3 * 1024..=4 * 1024).contains(&bytes), "{bytes}");
+    let (others, bytes) = fill(false).await;
+    assert!(others > 2 && (7 * 1024..=8 * 1024).contains(&bytes), "{bytes}");
+    assert_eq!(fill(true).await.0, 0);
 }

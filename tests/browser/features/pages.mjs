@@ -123,4 +123,27 @@ export default () => feature("The pages", () => {
       await look(page, "admin");
     },
   );
+
+  scenario(
+    "The admin page names a site that Plausible does not know and what to do, until Plausible accepts its events",
+    { admin: true, plausibleKnows: "other.example.com", expected: [LOGIN] },
+    async (world) => {
+      const page = await (await world.visitor()).open(world.admin);
+      await page.getByLabel("User name").fill(ADMIN.name);
+      await page.getByLabel("Password").fill(ADMIN.password);
+      await page.getByRole("button", { name: "Log in" }).click();
+      await page.getByText("Not checked: no event of this site was sent to Plausible yet").waitFor();
+      await search(await optIn(await world.visitor(), world));
+      await page.getByText("Plausible has never accepted an event of this site").waitFor();
+      await page.getByText(`add the site \`${SITE}\` in Plausible under exactly this domain`, { exact: false }).waitFor();
+      await page.getByText("Plausible drops events: they wait").waitFor();
+      await look(page, "admin-refused");
+      await world.kill("receiver");
+      await world.startReceiver();
+      await eventually("it is accepted", () => page.getByText("Plausible last accepted an event").isVisible());
+      await eventually("all is delivered", () => page.getByText("nothing on disk").isVisible());
+      await page.getByText("Plausible is reachable").waitFor();
+      await look(page, "admin-accepted");
+    },
+  );
 });

@@ -129,6 +129,7 @@ function drawAcceptance(quiet: HTMLElement, warning: HTMLElement, site: Site): v
   const refused = isRefused(site);
   quiet.hidden = refused;
   warning.hidden = !refused;
+  say(refused ? quiet : warning, "");
   if (refused) {
     const waiting = held > 0 ? ` (${count(held)} held)` : "";
     say(warning, `${says}${waiting}. ${sentence(advice ?? "")}`);

@@ -44,7 +44,7 @@ impl<T: Transport> Lane<T> {
         (verdict, reply)
     }
 
-    /// Asks whether Plausible is well, or whether it is Plausible. Where nothing there answers that, an event is
+    /// Asks whether Plausible is well, or whether it is Plausible. If the server has no health endpoint, an event is
     /// tried next.
     pub(super) async fn probe(&mut self, mut turn: Turn<'_>, permit: &Permit, site: &Site) {
         let asked = tokio::select! {
@@ -60,7 +60,7 @@ impl<T: Transport> Lane<T> {
         turn.came_back(sign, None, Duration::ZERO);
     }
 
-    /// What came of it, its metric label, and why it failed; `None` when there is nothing to ask.
+    /// The sign for the breaker, its metric label, and why it failed; `None` when there is nothing to ask.
     async fn ask(&mut self, errand: Errand, site: &Site) -> Option<(Sign, &'static str, Option<Cause>)> {
         let forwarder = &self.forwarder;
         if errand == Errand::SelfTest {
@@ -91,7 +91,7 @@ impl<T: Transport> Lane<T> {
     }
 }
 
-/// What an answer says of the other end.
+/// The sign that an answer gives of the other end.
 fn sign(verdict: Verdict, reply: Reply) -> Sign {
     match (reply, verdict) {
         (Reply::Unclear, _) => Sign::Unclear,
@@ -103,7 +103,7 @@ fn sign(verdict: Verdict, reply: Reply) -> Sign {
 }
 
 impl<T: Transport> Forwarder<T> {
-    /// What a request without an answer means.
+    /// Judges a request without an answer.
     fn judge_failure(&self, cause: &Cause) -> (Verdict, Reply) {
         if !cause.may_have_arrived() {
             return (Verdict::Retry(None), Reply::Unreachable);

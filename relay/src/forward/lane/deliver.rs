@@ -42,7 +42,7 @@ pub(super) struct Pending {
     pub(super) is_counted: bool,
 }
 
-/// What became of an event, as far as its lane goes.
+/// How a lane is done with an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fate {
     /// It is settled, set aside, or no longer the lane's.
@@ -51,7 +51,7 @@ pub(super) enum Fate {
     Held,
 }
 
-/// What came of one try.
+/// The result of one try.
 enum Tried {
     Done(Fate),
     /// Something changed meanwhile, or a probe had to go first: from the beginning.
@@ -268,8 +268,7 @@ impl<T: Transport> Lane<T> {
         }
     }
 
-    /// What can be told without sending: how the event ends, that it is not ours to send any more, or where
-    /// it belongs.
+    /// Judges an event without sending it: it ends, is not the lane's to send any more, or belongs to this site.
     fn look_at(&self, pending: &Pending) -> ControlFlow<Option<Outcome>, Arc<Site>> {
         let Pending {
             scrubbed, stored_at, ..

@@ -1,4 +1,4 @@
-//! What a lane keeps in mind of held sites: the first event of each of a few visitors, to probe with, and how much
+//! The part of held sites that a lane keeps in memory: the first event of each of a few visitors, to probe with, and how much
 //! it passed over. All else is on disk, and read from there when the hold ends.
 
 use super::deliver::Pending;
@@ -8,8 +8,11 @@ use std::collections::BTreeMap;
 /// Visitors of one held site whose first events a lane keeps. Those of further visitors wait until the hold ends, and
 /// do not probe.
 const VISITORS_MAX: usize = 8;
+/// Events that a lane keeps of all held sites together, besides one of each site. Beyond it only the first visitor of a
+/// site probes from this lane.
+const EVENTS_MAX: usize = 64;
 
-/// What is held, by site.
+/// Held events, by site.
 #[derive(Debug, Default)]
 pub(super) struct Held(BTreeMap<String, HeldSite>);
 
@@ -48,7 +51,9 @@ impl Held {
         };
         let visitor = pending.scrubbed.visitor();
         let mut visitors = site.first.iter().map(|first| first.scrubbed.visitor());
-        match site.first.len() < VISITORS_MAX && visitors.all(|held| held != visitor) {
+        let kept: usize = self.0.values().map(|site| site.first.len()).sum();
+        let has_room = site.first.is_empty() || (site.first.len() < VISITORS_MAX && kept < EVENTS_MAX);
+        match has_room && visitors.all(|held| held != visitor) {
             true => Place::First,
             false => Place::Behind,
         }
@@ -143,6 +148,24 @@ mod tests {
         );
         assert_eq!(held.clear().collect::<Vec<_>>(), [(SITE.to_owned(), 4)]);
         assert!(held.is_empty());
+    }
+
+    #[test]
+    fn however_many_sites_are_held_each_has_one_event_to_probe_with_and_few_have_more() {
+        let mut held = Held::default();
+        let sites: Vec<String> = (0..100).map(|n| format!("{n}.example")).collect();
+        for site in &sites {
+            for visitor in 0..9 {
+                held.keep(pending(site, i64::from(visitor) + 1, visitor));
+            }
+        }
+        let kept = |held: &Held| held.0.values().map(|site| site.first.len()).sum::<usize>();
+        assert!(kept(&held) <= EVENTS_MAX + sites.len(), "{} events", kept(&held));
+        for site in &sites {
+            assert_eq!(held.fewest_probes(site), Some(0), "{site}");
+        }
+        let events: i64 = held.clear().map(|(_, events)| events).sum();
+        assert_eq!(events, 900, "all are counted");
     }
 
     #[test]

@@ -31,7 +31,7 @@ pub(in crate::forward) async fn recognise(
     };
     let asked = plausible::retry_after(answer.headers(), clock.now());
     let sign = match identify(&answer) {
-        // What takes anything with a 202, as a stand-in does, takes events so, too.
+        // A stand-in that accepts anything with a 202 accepts events as well.
         Answer::Refused(_) | Answer::TakesAnything => Sign::Well,
         Answer::Unwell(_) => Sign::Ill(asked),
         Answer::SeesAddress { .. } | Answer::OtherJson(_) | Answer::Other(_) => Sign::Foreign(asked),
@@ -113,8 +113,8 @@ mod tests {
         check("another path", &[(404, "{}")], foreign).await;
         check("one that is not well", &[(503, "")], ill).await;
         check("one that is busy", &[(429, "")], ill).await;
-        let mut nobody = Script(VecDeque::from([Err(Cause::Refused)]), 0);
-        let (sign, _) = recognise(&mut nobody, &requests, &config.upstream, "a.example", &clock).await;
+        let mut refused = Script(VecDeque::from([Err(Cause::Refused)]), 0);
+        let (sign, _) = recognise(&mut refused, &requests, &config.upstream, "a.example", &clock).await;
         assert_eq!(sign, Sign::Ill(None));
     }
 }

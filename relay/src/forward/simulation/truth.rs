@@ -1,5 +1,4 @@
-//! What Plausible says of itself is not always so: it drops what it answered 202 to, and what answers need not be
-//! Plausible.
+//! Answers that mislead: a 202 for an event that Plausible drops, and a 200 of a server that is not Plausible.
 
 use super::script::{Mood, Setup};
 use super::world::World;
@@ -33,7 +32,7 @@ fn a_site_unknown_to_plausible_loses_nothing_and_holds_up_no_other_site() {
             assert_eq!(world.waiting(), 20);
             assert!(
                 world.script.requests() < 900,
-                "one probe at a time, a minute apart at most"
+                "one probe at a time, up to a minute apart"
             );
             world.apply(Op::Know(0, true)).await;
             world.apply(Op::Wait(62)).await;

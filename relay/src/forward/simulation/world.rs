@@ -6,7 +6,7 @@ use super::watch::{Event, SITES, Watch};
 use crate::clock::{Clock, Moment};
 use crate::config::Config;
 use crate::forward::sites::Sites;
-use crate::forward::{Forwarder, breaker};
+use crate::forward::{Forwarder, Rooms, breaker};
 use crate::guard::Scrubbed;
 use crate::metrics::Metrics;
 use crate::spool::{Incoming, Purge, Spool};
@@ -145,16 +145,14 @@ impl World {
         self.script.watch(|watch| watch.is_off = is_off);
         let sites = Sites::open(config, &self.store, &metrics, random).await.unwrap();
         let sites = Arc::new(sites);
-        let forwarder = Forwarder::new(
-            config,
-            self.script.clone(),
-            spool.clone(),
-            switches.clone(),
-            Arc::clone(&sites),
-            Arc::clone(&metrics),
+        let rooms = Rooms {
+            spool: spool.clone(),
+            switches: switches.clone(),
+            sites: Arc::clone(&sites),
+            metrics: Arc::clone(&metrics),
             clock,
-            random,
-        );
+        };
+        let forwarder = Forwarder::new(config, self.script.clone(), rooms, random);
         let forwarder = Arc::new(forwarder.unwrap());
         self.script.begin(&forwarder.traffic(), &sites);
         let stop = CancellationToken::new();
@@ -330,6 +328,7 @@ impl World {
             id: None,
             ticket: relay.metrics.ledger.receive(1).remove(0),
             permit: Arc::new(permit),
+            is_held: false,
         };
         let event = Event::new(site, visitor, self.clock.now(), is_engagement);
         // Before it is stored: it may be sent before that is known here.

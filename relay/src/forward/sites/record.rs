@@ -1,4 +1,4 @@
-//! What the database keeps of each site: whether and when this upstream accepted its events.
+//! The row that the database keeps of each site: whether and when this upstream accepted its events.
 
 use crate::clock::Moment;
 use crate::forward::acceptance::{DROPS_MAX, Record};
@@ -14,7 +14,7 @@ pub(in crate::forward) struct SiteRecord {
     pub(in crate::forward) record: Record,
 }
 
-/// What is recorded about one upstream, by site. A row that cannot be understood counts as missing: then the next
+/// The records about one upstream, by site. A row that cannot be understood counts as missing: then the next
 /// event of the site is sent alone, and its answer is recorded.
 pub(super) fn read_all(db: &Connection, upstream: &str) -> rusqlite::Result<BTreeMap<String, Record>> {
     let mut all = db.prepare("SELECT first_at, last_at, drops, site FROM acceptance WHERE upstream = ?1")?;
@@ -26,7 +26,7 @@ pub(super) fn read_all(db: &Connection, upstream: &str) -> rusqlite::Result<BTre
     Ok(known.into_iter().flatten().collect())
 }
 
-/// What is recorded of one site, for commands that look at a data folder.
+/// The record of one site, for commands that look at a data folder.
 ///
 /// # Errors
 /// SQLite's.

@@ -16,7 +16,7 @@ pub struct Words {
     pub held: u64,
     /// How it is.
     pub says: String,
-    /// What to do about it.
+    /// The next step for the operator.
     pub advice: Option<String>,
 }
 
@@ -56,11 +56,11 @@ impl Words {
                 "add the site `{site}` in Plausible under exactly this domain, if it is not there"
             )),
             Standing::NeverAccepted => Some(format!(
-                "add the site `{site}` in Plausible under exactly this domain; within two minutes what waits is delivered"
+                "add the site `{site}` in Plausible under exactly this domain; then what waits is delivered within two minutes"
             )),
             Standing::Accepting => None,
             Standing::Dropping => Some(format!(
-                "check in Plausible that the site `{site}` exists under exactly this domain, that the plan is paid, and which shields it has; within two minutes after that what waits is delivered"
+                "check in Plausible that the site `{site}` exists under exactly this domain, that the plan is paid, and which shields it has; then what waits is delivered within two minutes"
             )),
         };
         Self {

@@ -147,6 +147,7 @@ impl World {
                 id: new.id.map(|id| EventId([id; 16])),
                 ticket: desk.metrics.ledger.receive(1).remove(0),
                 permit: Arc::new(permit.expect("it is on")),
+                is_held: false,
             });
             events.push(event);
         }
