@@ -6,6 +6,7 @@ import blockers from "./features/blockers.mjs";
 import delivery from "./features/delivery.mjs";
 import login from "./features/login.mjs";
 import plausibleTracker from "./features/plausible-tracker.mjs";
+import trackers from "./features/trackers.mjs";
 import wholeWay from "./features/whole-way.mjs";
 
-together("Events that arrive", [wholeWay, delivery, blockers, login, plausibleTracker]);
+together("Events that arrive", [wholeWay, delivery, blockers, login, plausibleTracker, trackers]);
