@@ -1,4 +1,4 @@
-//! How requests arrive: what hides visitors or keeps pages out is named by doctor, health and one log line.
+//! How requests arrive: doctor, health and one log line name proxies that hide visitors and pages that are kept out.
 
 use crate::EXE;
 use feedback_tests::{ChildRelay, MiniPlausible, ORIGIN, Post, SITE, Setup, load, raw};
@@ -149,7 +149,7 @@ async fn proxies_that_hide_their_clients_are_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn forwarded_from_a_trusted_proxy_tells_visitors_apart() {
+async fn forwarded_from_a_trusted_proxy_separates_visitors() {
     let plausible = MiniPlausible::start().await;
     let relay = Setup::new(&plausible.url()).start_on().await;
     let visitors = [

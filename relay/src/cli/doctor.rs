@@ -10,7 +10,7 @@ use crate::cli::manage::EXPIRY_NOTE_DAYS;
 use crate::cli::run::block_on;
 use crate::cli::{DoctorArgs, say};
 use crate::clock::{Clock, Moment};
-use crate::config::{self, Config, Public};
+use crate::config::{self, Config};
 use crate::forward::acceptance::Record;
 use crate::forward::self_test::{self, Finding, Grade};
 use crate::forward::sites::record;
@@ -43,7 +43,7 @@ pub(super) fn run(args: &DoctorArgs) -> super::Outcome {
         ),
         Ok(config) => {
             findings.push(Finding::new("configuration", Grade::Ok, "it is valid"));
-            front_door(&config.public, &mut findings);
+            findings.push(arrivals::trusted(&config.public));
             certificates(&config, Clock::system().now(), &mut findings);
             clock(&mut findings);
             let on = data(&config, &mut findings);
@@ -81,36 +81,6 @@ fn show(findings: &[Finding], json: bool) -> anyhow::Result<()> {
         }
     }
     Ok(())
-}
-
-/// Whose address the relay takes for the client's.
-fn front_door(public: &Public, findings: &mut Vec<Finding>) {
-    const WHAT: &str = "public.trusted_proxies";
-    let everybody = public.trusted_proxies.iter().any(|net| net.prefix_len() == 0);
-    findings.push(if everybody {
-        Finding::new(
-            WHAT,
-            Grade::Wrong,
-            "everybody is trusted, so everybody can choose the address they seem to have",
-        )
-        .advise("list only the addresses of your own proxies")
-    } else if public.trusted_proxies.is_empty() && public.listen.ip().is_loopback() {
-        Finding::new(
-            WHAT,
-            Grade::Warning,
-            "the relay listens on loopback and trusts no proxy, so all visitors count as one",
-        )
-        .advise("list the proxy in front of the relay, such as \"127.0.0.1\"")
-    } else if public.trusted_proxies.is_empty() {
-        Finding::new(
-            WHAT,
-            Grade::Note,
-            "no proxy is trusted: right when browsers connect to the relay itself",
-        )
-        .advise("behind a proxy all visitors count as one until it is listed")
-    } else {
-        Finding::new(WHAT, Grade::Ok, "only what is listed is trusted")
-    });
 }
 
 /// What the listeners with TLS show.
@@ -343,26 +313,6 @@ fn certificate(until: Moment, now: Moment) -> Finding {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::path::Path;
-
-    #[test]
-    fn whom_the_front_door_trusts_is_judged() {
-        let check = |listen: &str, proxies: &str, want: Grade| {
-            let text = format!(
-                "[public]\nlisten = \"{listen}\"\ntrusted_proxies = {proxies}\n[upstream]\nurl = \"http://127.0.0.1:9\"\n[[site]]\ndomain = \"a.example\"\n"
-            );
-            let config = Config::parse("relay.toml", &text, Path::new(""), &|_| None).unwrap();
-            let mut findings = Vec::new();
-            front_door(&config.public, &mut findings);
-            assert_eq!(findings[0].grade, want, "{listen} {proxies}");
-        };
-        check("127.0.0.1:1", "[]", Grade::Warning);
-        check("0.0.0.0:1", "[]", Grade::Note);
-        check("0.0.0.0:1", "[\"10.0.0.0/8\"]", Grade::Ok);
-        check("127.0.0.1:1", "[\"127.0.0.1\"]", Grade::Ok);
-        check("127.0.0.1:1", "[\"0.0.0.0/0\"]", Grade::Wrong);
-        check("127.0.0.1:1", "[\"10.0.0.1\", \"::/0\"]", Grade::Wrong);
-    }
 
     #[test]
     fn a_certificate_that_should_have_been_renewed_is_worth_a_warning() {

@@ -115,7 +115,7 @@ fn is_domain(name: &str) -> bool {
         && !name.starts_with("www.")
 }
 
-/// The domain somebody meant who wrote an address, a port, an umlaut or the like.
+/// The domain an operator meant by an address, a port, an umlaut or the like.
 fn meant(name: &str) -> Option<String> {
     let bare = name.split_once("://").map_or(name, |(_, rest)| rest);
     let url = Url::parse(&format!("https://{bare}")).ok()?;

@@ -25,7 +25,7 @@ use std::sync::{Mutex, PoisonError};
 
 /// Requests after which everything is halved, so that what is shown is how requests arrive now.
 const WINDOW: u32 = 4096;
-/// Buckets for clients. That distinct clients fall into one as a rule does not happen.
+/// Buckets for clients. Two clients may share one; that nearly all of many share one does not happen.
 const BUCKETS: usize = 256;
 /// Fewest requests from which it can be said that nearly all come from one address.
 const REQUESTS_MIN: u32 = 20;
@@ -192,7 +192,7 @@ impl Arrivals {
             let (says, advice) = (oddity.says(), oddity.advice());
             tracing::warn!(
                 oddity = oddity.name(),
-                "{says}; {advice}. `feedback-relay doctor` says more"
+                "{says} (`feedback-relay doctor` shows more); {advice}"
             );
         }
     }

@@ -36,9 +36,10 @@ const TRACKERS = [
     name: "vue-plausible, as Nuxt installs it",
     hearsTwice: true,
     packages: { "plausible-tracker": "build/module/index.js", "vue-plausible": "lib/esm/nuxt-plugin.js" },
+    template: true,
     start: `import plugin from "vue-plausible";
       let plausible;
-      plugin({ $config: { plausible: { ...options, enableAutoPageviews: true } }, provide: (_, it) => (plausible = it) });`,
+      plugin({ provide: (_, it) => (plausible = it) });`,
   },
   {
     name: "@barbapapazes/plausible-tracker",
@@ -60,12 +61,12 @@ const TRACKERS = [
 ];
 
 /** Puts up a package as it came from npm, and gives the address of its entry. */
-async function putUp(pages, name, entry) {
+async function putUp(pages, name, entry, render) {
   const [before] = import.meta.resolve(name).split(`node_modules/${name}/`);
   const folder = new URL(`node_modules/${name}/`, before);
   for (const path of await readdir(folder, { recursive: true })) {
     if (!/\.m?js$/.test(path) || path.includes("node_modules")) continue;
-    const text = await readFile(new URL(path, folder), "utf8");
+    const text = render(await readFile(new URL(path, folder), "utf8"));
     pages.put(`/npm/${name}/${path}`, text, JS);
     // Some import their own files without an ending, as bundlers allow.
     pages.put(`/npm/${name}/${path.replace(/\.m?js$/, "")}`, text, JS);
@@ -76,10 +77,14 @@ async function putUp(pages, name, entry) {
 /** A page with a tracker whose users agreed to a version of the plan. */
 async function pageWith(world, tracker, version) {
   const { pages } = world;
-  const imports = {};
-  for (const [name, entry] of Object.entries(tracker.packages)) imports[name] = await putUp(pages, name, entry);
   const apiHost = `${world.relay}/feedback/plan/${version}`;
   const options = { domain: SITE, apiHost, hashMode: true, trackLocalhost: true };
+  // A Nuxt plugin is a template, which Nuxt fills with the module's options.
+  const filled = { ...options, enableAutoPageviews: true };
+  const fill = (text) => text.replace(/<%= options\.(\w+) %>/g, (_, key) => filled[key] ?? "");
+  const render = tracker.template ? fill : (text) => text;
+  const imports = {};
+  for (const [name, entry] of Object.entries(tracker.packages)) imports[name] = await putUp(pages, name, entry, render);
   pages.put(
     "/tracked.js",
     `const { options } = window;

@@ -1,4 +1,4 @@
-//! What is noticed about how requests arrive, and what is said about it to whom.
+//! Which oddities are noticed, what findings say about them, and to which reader.
 
 use super::super::client_address::client;
 use super::*;
@@ -44,7 +44,7 @@ fn said(findings: &[Finding]) -> String {
 }
 
 #[test]
-fn what_is_odd_about_arrivals_is_named_with_what_to_write() {
+fn each_oddity_is_named_with_the_line_to_write() {
     let check = |trusted: &str, peer: &str, headers: &[(&str, &str)], want: &[&str]| {
         let (arrivals, config) = (arrivals(), public(trusted));
         see(&arrivals, &config, 10, peer, headers);
@@ -81,7 +81,7 @@ fn what_is_odd_about_arrivals_is_named_with_what_to_write() {
         ("cf-connecting-ip", "198.51.100.{n}"),
     ];
     check(local, "127.0.0.1", &both, &["Ok "]);
-    // A header that says the same as the connection hides nobody.
+    // A header that names the connection's own address hides no visitor.
     check(
         none,
         "198.51.100.{n}",
@@ -217,7 +217,7 @@ fn nothing_seen_is_not_fine() {
 }
 
 #[test]
-fn what_changed_is_forgotten_after_a_while() {
+fn an_oddity_that_ended_is_forgotten_after_a_while() {
     let (arrivals, config) = (arrivals(), public("[\"127.0.0.1\"]"));
     see(&arrivals, &config, 1000, "127.0.0.1", &[]);
     let grade = || arrivals.findings(&config, Shown::Operator)[0].grade;

@@ -202,7 +202,7 @@ impl Connection {
         self.go.cancelled().await;
     }
 
-    /// Counts a request whose head was too large. The first one is logged: nothing else tells that events are lost.
+    /// Counts a request whose head was too large. The first one is logged: no other counter has the events it brought.
     pub(super) fn count_large_head(&self) {
         if self.all.metrics.heads_too_large.inc() == 0 {
             tracing::warn!(

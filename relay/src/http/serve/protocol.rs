@@ -20,7 +20,7 @@ const HEADERS_MAX: usize = 128;
 /// a large head is cookies of the page's host, which the relay does not read: logins before whole hosts set 16 KiB and
 /// more, and that must not cost an event. In HTTP/1 it bounds what is read ahead of pipelined requests, too, give or take one read.
 const HEAD_BYTES_MAX: usize = 80 * 1024;
-/// Where the HTTP/2 library itself answers 431, which it does not tell. Up to here the relay does, and counts it.
+/// Above this the HTTP/2 library itself answers 431 and reports nothing. Up to it the relay answers, and counts.
 const H2_HEAD_BYTES_MAX: u32 = 256 * 1024;
 /// What is added for each header when a head is measured, as in HTTP/2 (RFC 9113, section 6.5.2).
 const HEADER_EXTRA: usize = 32;
