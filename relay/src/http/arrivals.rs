@@ -15,7 +15,7 @@ use super::rate::place_of;
 use crate::clock;
 use crate::config::Public;
 use crate::metrics::door::{DoorMetrics, Oddity};
-use axum::http::HeaderMap;
+use axum::http::{HeaderMap, HeaderName};
 pub use findings::Shown;
 use origins::Origins;
 use prometheus_client::metrics::counter::Counter;
@@ -77,7 +77,8 @@ const FORWARDING: [&str; 34] = [
 pub struct Arrivals {
     requests: AtomicU32,
     odd: [AtomicU32; Oddity::ALL.len()],
-    headers: [AtomicU32; FORWARDING.len()],
+    /// One for each of [`FORWARDING`], and one for all others that hold an address.
+    headers: [AtomicU32; FORWARDING.len() + 1],
     buckets: [AtomicU32; BUCKETS],
     proxies: Mutex<Vec<(IpAddr, u32)>>,
     origins: Mutex<Origins>,
@@ -93,7 +94,7 @@ impl Arrivals {
         Self {
             requests: AtomicU32::new(0),
             odd: [const { AtomicU32::new(0) }; Oddity::ALL.len()],
-            headers: [const { AtomicU32::new(0) }; FORWARDING.len()],
+            headers: [const { AtomicU32::new(0) }; FORWARDING.len() + 1],
             buckets: [const { AtomicU32::new(0) }; BUCKETS],
             proxies: Mutex::default(),
             origins: Mutex::default(),
@@ -166,11 +167,14 @@ impl Arrivals {
     fn note_headers(&self, client: IpAddr, headers: &HeaderMap) -> bool {
         let mut any = false;
         for (name, value) in headers {
-            let Ok(known) = FORWARDING.binary_search(&name.as_str()) else {
-                continue;
+            let value = value.as_bytes().trim_ascii();
+            let place = match FORWARDING.binary_search(&name.as_str()) {
+                Ok(known) => known,
+                Err(_) if holds_address(name, value) => FORWARDING.len(),
+                Err(_) => continue,
             };
-            if address(value.as_bytes().trim_ascii()) != Some(client) {
-                self.headers[known].fetch_add(1, Relaxed);
+            if address(value) != Some(client) {
+                self.headers[place].fetch_add(1, Relaxed);
                 any = true;
             }
         }
@@ -221,6 +225,16 @@ impl Arrivals {
         }
         proxies.retain(|(_, count)| *count > 0);
     }
+}
+
+/// Whether a header that is not known to name clients holds an address all the same. Those with "host" in their names
+/// hold that of a server.
+fn holds_address(name: &HeaderName, value: &[u8]) -> bool {
+    let begins = value
+        .first()
+        .is_some_and(|byte| byte.is_ascii_hexdigit() || matches!(byte, b'[' | b':'));
+    let first = value.split(|byte| *byte == b',').next().unwrap_or_default();
+    begins && !name.as_str().contains("host") && address(first.trim_ascii()).is_some()
 }
 
 /// An address of a machine or a network of one's own, which says nothing about where a person is.

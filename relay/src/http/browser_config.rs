@@ -7,7 +7,7 @@ use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
-use relay_event::Outcome;
+use relay_event::{Outcome, wire};
 use serde::Deserialize;
 use serde_json::json;
 use std::sync::Arc;
@@ -26,7 +26,9 @@ pub(super) async fn show(
     let Ok(Query(query)) = query else {
         return Problem::invalid("Say which site: ?site=panel.example.com").into_response();
     };
-    let Some(site) = app.switches.site(&query.site) else {
+    // As in events, a leading `www.` is left out.
+    let asked = wire::sites(&query.site);
+    let Some(site) = asked.first().and_then(|site| app.switches.site(site)) else {
         return Problem::of(Outcome::UnknownSite).into_response();
     };
     let plan = &site.plan;

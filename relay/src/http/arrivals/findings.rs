@@ -138,8 +138,8 @@ impl Arrivals {
         if !matches!(oddity, Oddity::UntrustedProxy | Oddity::SilentProxy) {
             return String::new();
         }
-        let seen: Vec<&str> = FORWARDING
-            .iter()
+        let names = FORWARDING.iter().chain([&"another that holds an address"]);
+        let seen: Vec<&str> = names
             .zip(&self.headers)
             .filter(|(_, count)| count.load(Relaxed) > 0)
             .map(|(name, _)| *name)

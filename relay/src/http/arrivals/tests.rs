@@ -100,6 +100,29 @@ fn each_oddity_is_named_with_the_line_to_write() {
             &[untrusted, line, &unused],
         );
     }
+    let another = "(unused headers: another that holds an address)";
+    for (name, value) in [
+        ("x-visitor", "198.51.100.{n}"),
+        ("x-edge-peer", "[2001:db8::{n}]:4711"),
+        ("x-chain", "198.51.100.{n}, 203.0.113.7"),
+    ] {
+        check(none, "172.18.0.5", &[(name, value)], &[untrusted, line, another]);
+        check(
+            local,
+            "127.0.0.1",
+            &[(name, value)],
+            &["a trusted proxy sends neither", another],
+        );
+    }
+    for (name, value) in [
+        ("host", "192.0.2.1:8080"),
+        ("x-forwarded-host", "192.0.2.1"),
+        ("content-length", "123"),
+        ("x-request-id", "deadbeef-0123"),
+        ("x-visitor", "172.18.0.5"),
+    ] {
+        check(none, "172.18.0.5", &[(name, value)], &["Ok "]);
+    }
     check(
         "[\"10.0.0.0/8\", \"::1\"]",
         "172.18.0.5",
