@@ -29,7 +29,7 @@ async fn deliver(relay: &Relay, events: usize) {
     relay.drained_within(LONG).await;
 }
 
-/// What the dashboard lacks of an event; `None` while that is not known.
+/// Delivered events of a name that the dashboard lacks; `None` while that is not known.
 fn difference(metrics: &Scrape, event: &str, day: &str) -> Option<i64> {
     let series =
         format!("feedback_relay_dashboard_difference{{site=\"{SITE}\",event=\"{event}\",day=\"{day}\"}} ");

@@ -43,7 +43,7 @@ const MISSING_ROUNDS: u32 = 2;
 
 const NOT_YET: &str = "not yet";
 
-/// What is known of one site.
+/// The last comparison of one site.
 #[derive(Clone, Debug, Default, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SiteState {
@@ -75,7 +75,7 @@ pub struct Dashboard {
     sites: Mutex<BTreeMap<String, SiteState>>,
 }
 
-/// What was delivered up to a moment of one day.
+/// The deliveries of one day up to a moment.
 #[derive(Debug)]
 struct Snapshot {
     /// The moment, in whole seconds: the server is asked for what it stamped before.
@@ -124,7 +124,7 @@ impl Dashboard {
         }
     }
 
-    /// What is known of each site.
+    /// The last comparison of each site.
     pub fn sites(&self) -> BTreeMap<String, SiteState> {
         self.lock().clone()
     }
@@ -175,7 +175,7 @@ impl Dashboard {
             .collect()
     }
 
-    /// What was delivered today up to about now.
+    /// The deliveries of today up to about now.
     async fn snapshots(&self, sites: &[Arc<Site>]) -> BTreeMap<String, Snapshot> {
         let edge = edge(self.every);
         let day = self.clock.now().utc_day();

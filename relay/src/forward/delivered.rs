@@ -18,7 +18,7 @@ const DAYS_KEPT: i64 = 3;
 /// Around midnight the server may stamp an event with the other day: its clock is not the relay's. Events of these
 /// first and last milliseconds of a day are counted apart.
 pub const EDGE_MS: i64 = 10_000;
-/// What is booked together was answered within this time, even if the disk refused for a while.
+/// Events of one transaction were answered within this time, even if the disk refused for a while.
 const NEAR_MIDNIGHT_MS: i64 = 60 * 60 * 1000;
 pub(super) const DAY_MS: i64 = 24 * 60 * 60 * 1000;
 
@@ -67,7 +67,7 @@ pub struct Count {
     pub tail: u64,
 }
 
-/// What a transaction adds.
+/// The counts that one transaction adds.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Tally {
     counts: BTreeMap<(i64, String, String), Count>,

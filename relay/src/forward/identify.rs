@@ -11,7 +11,7 @@ use bytes::Bytes;
 use serde_json::{Map, Value};
 use std::net::IpAddr;
 
-/// What an answer shows of the server.
+/// The server, as far as an answer shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Answer {
     /// A known server, which refused the event as it should.

@@ -23,7 +23,7 @@ use std::borrow::Cow;
 
 /// Plausible takes names of 120 characters (contract a.3). One more is refused.
 const NAME_CHARS_MAX: usize = 120;
-/// The visitor of what is sent here: an address like those that the relay makes, of nobody.
+/// The visitor of the self-test's events: an address like those that the relay makes, of no real visitor.
 pub const VISITOR: &str = "2001:db8::5e1f:7e57";
 /// The name of the one event that counts.
 pub const TEST_EVENT: &str = "Relay Test";
@@ -81,7 +81,7 @@ const CHECK_URL: &str = "check `upstream.url`, and what stands between the relay
 pub(super) const HOW_TO_CHECK: &str =
     "`doctor --send-test-event` checks it with a Stats API key: see `stats_key_file` under [upstream]";
 
-/// What a self-test found.
+/// The result of a self-test.
 #[derive(Debug, Default)]
 pub struct Asked {
     /// All findings.
@@ -119,7 +119,7 @@ pub async fn ask(connection: &mut impl Connection, upstream: &Upstream, site: &s
 const EVENTS_API: &str = "Plausible's events API";
 const ADDRESS: &str = "visitors";
 
-/// What the server that answers means for this configuration.
+/// Judges this configuration by the server that answers.
 fn judge(asked: &mut Asked, upstream: &Upstream, answer: &Response<Bytes>) {
     match identify(answer) {
         Answer::Refused(server) => refused(asked, upstream, server),
@@ -210,7 +210,7 @@ fn mismatch(profile: Profile, server: Profile, answers: &str) -> Finding {
     Finding::new(EVENTS_API, Grade::Warning, says).advise(server.line())
 }
 
-/// Sends one event that counts, named [`TEST_EVENT`], and tells whether Plausible kept it.
+/// Sends one event that counts, named [`TEST_EVENT`], and reports whether Plausible kept it.
 pub async fn count_an_event(connection: &mut impl Connection, upstream: &Upstream, site: &str) -> Finding {
     let Some(requests) = Requests::new(upstream) else {
         return Finding::new("test event", Grade::Wrong, "`upstream.url` is no address");
@@ -220,7 +220,7 @@ pub async fn count_an_event(connection: &mut impl Connection, upstream: &Upstrea
     counted(what, upstream, connection.send(request).await)
 }
 
-/// What the answer to an event that counts says.
+/// The finding about an event that counts, by its answer.
 pub(super) fn counted(what: String, upstream: &Upstream, answer: Result<Response<Bytes>, Cause>) -> Finding {
     match answer {
         Err(cause) => unanswered(&what, &cause),

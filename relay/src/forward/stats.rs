@@ -48,7 +48,7 @@ impl Span {
     }
 }
 
-/// What the server counted.
+/// Counts of the server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Unique visitors.

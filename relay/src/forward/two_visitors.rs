@@ -19,7 +19,7 @@ const READ_EVERY: Duration = Duration::from_secs(2);
 /// The span that is read, before and after now. It covers the difference of two clocks.
 const AROUND_NOW_MS: i64 = 60 * 60 * 1000;
 
-/// Sends two events that count to a site, from two visitors whom nothing else knows. Returns whether they were
+/// Sends two events that count to a site, from two addresses that no earlier event had. Returns whether they were
 /// accepted, if they were sent, and how many visitors they count as. `is_quiet`: nothing else is sent to the site.
 pub async fn check(
     connection: &mut impl Connection,

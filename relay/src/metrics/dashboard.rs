@@ -1,4 +1,4 @@
-//! What the dashboard lacks of what was delivered. A series is there only while its counts were compared.
+//! Delivered events that the dashboard lacks. A series exists only while its counts were compared.
 
 use crate::clock::Moment;
 use crate::metrics::ResultLabel;

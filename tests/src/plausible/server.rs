@@ -1,4 +1,4 @@
-//! What a server makes of the events that reach it: Plausible Community Edition, Plausible Cloud or Vince
+//! How a server reads, answers and counts events: Plausible Community Edition, Plausible Cloud or Vince
 //! (contract a.3, b.1, b.4, b.6, b.7, c.1).
 
 use super::{Answer, Arrival};
@@ -68,7 +68,7 @@ impl Default for Counts {
 }
 
 impl Counts {
-    /// What the server answers to an event that it may count, and counts it.
+    /// Counts an event, if the server would, and returns its answer.
     pub(super) fn take(&mut self, arrival: &Arrival) -> Answer {
         let text = |key: &str| arrival.body[key].as_str().unwrap_or_default();
         let (site, name, url) = (text("domain"), text("name"), text("url"));
@@ -99,7 +99,7 @@ impl Counts {
         Answer::Accept
     }
 
-    /// What it answers to the event that no server counts.
+    /// The answer to the event that no server counts.
     pub(super) fn refuse(&self, arrival: &Arrival) -> (u16, Value) {
         match self.server {
             Server::PlausibleCe => (400, json!({ "errors": { "event_name": [TEXT] } })),

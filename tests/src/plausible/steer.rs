@@ -1,4 +1,4 @@
-//! What a test tells the fake server to be and to do.
+//! The knobs of the fake server: its answers, its kind and its faults.
 
 use super::{Answer, Arrival, MiniPlausible, Server};
 use crate::Dice;

@@ -1,4 +1,4 @@
-//! What `doctor` reads of the dashboard: whether it shows what was delivered, and how test events count there.
+//! `doctor` and the dashboard: whether it shows the delivered events, and how test events count there.
 
 use crate::clock::{Clock, random_number};
 use crate::config::{Config, Upstream};

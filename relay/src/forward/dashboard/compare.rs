@@ -1,6 +1,6 @@
 //! Compares what was delivered with what the server counted. No IO.
 //!
-//! What was delivered by a moment is known as a range, not as a number: the server stamps an event by its own clock,
+//! The number of deliveries by a moment is known as a range: the server stamps an event by its own clock,
 //! some milliseconds or seconds apart. A count within the range is no difference.
 
 use crate::forward::delivered::{Count, OTHER};
@@ -43,7 +43,7 @@ pub(super) fn ranges(
     names.map(range).collect()
 }
 
-/// What the server shows of one event.
+/// The comparison of one event.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Compared {
     /// The event, or [`OTHER`].
