@@ -197,12 +197,12 @@ url = ${text(this.door?.address ?? this.receiver)}
     this.#canaries.push(...canaries);
   }
 
-  /** A page of the site with the snippet on it, on an origin of its own, and its address. */
-  pageWithSnippet(path = "/page.html", { head = "", policy = this.policy() } = {}) {
+  /** A page of the site with the snippet on it, on an origin of its own, and its address. Browsers of tests are automated. */
+  pageWithSnippet(path = "/page.html", { head = "", policy = this.policy(), count = "automation" } = {}) {
     return this.pages.put(
       path,
       `<!doctype html><html lang="en"><title>A page</title>${head}` +
-        `<script type="module" src="${this.relay}/feedback/snippet.js" data-site="${SITE}"></script><h1>A page</h1></html>`,
+        `<script type="module" src="${this.relay}/feedback/snippet.js" data-site="${SITE}" data-count="${count}"></script><h1>A page</h1></html>`,
       { "Content-Security-Policy": policy },
     );
   }

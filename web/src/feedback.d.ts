@@ -9,8 +9,12 @@ export interface FeedbackState {
   active: boolean;
   /** The version of the tracking plan, null while the relay was not asked. */
   plan: number | null;
-  /** A privacy signal of the browser. It counts as "no" until the user opts in explicitly. */
-  signal: "gpc" | "dnt" | null;
+  /**
+   * Why this browser is not counted. A privacy signal ("gpc", "dnt") counts as "no" until the user opts in explicitly.
+   * A browser under "automation", and one whose `localStorage.plausible_ignore` is "true" ("ignored"), is not counted
+   * whatever the choice, unless the script tag names it in `data-count`.
+   */
+  signal: "automation" | "ignored" | "gpc" | "dnt" | null;
 }
 
 /** Values of other kinds are left out. */

@@ -37,6 +37,8 @@ const base = new URL(".", import.meta.url).href;
 const script = [...document.scripts].find((element) => element.src === import.meta.url);
 const site = script?.dataset["site"] || location.hostname;
 const key = `feedback-relay:${site}`;
+/** What the page counts on request, of what is not counted otherwise. */
+const counted = script?.dataset["count"] ?? "";
 
 let remembered: Stored | null = null;
 let storage = true;
@@ -122,12 +124,23 @@ function keep(stored: Stored): void {
   }
 }
 
+/** Why this browser is not counted whatever its user says: the same reasons as in Plausible's tracker. */
+function uncounted(): "automation" | "ignored" | null {
+  const { _phantom, __nightmare, Cypress } = window as unknown as Record<string, unknown>;
+  if ((navigator.webdriver || _phantom || __nightmare || Cypress) && !counted.includes("automation")) return "automation";
+  try {
+    return localStorage["plausible_ignore"] === "true" && !counted.includes("ignored") ? "ignored" : null;
+  } catch {
+    return null;
+  }
+}
+
 function signal(): FeedbackState["signal"] {
   const { globalPrivacyControl, doNotTrack } = navigator as Navigator & {
     globalPrivacyControl?: boolean;
     doNotTrack?: string | null;
   };
-  return globalPrivacyControl ? "gpc" : doNotTrack === "1" ? "dnt" : null;
+  return uncounted() ?? (globalPrivacyControl ? "gpc" : doNotTrack === "1" ? "dnt" : null);
 }
 
 function choice(): FeedbackState["choice"] {
@@ -184,7 +197,7 @@ async function question(): Promise<Config | null> {
 /** Whether a call may wait for a decision that is still open. */
 function open(): boolean {
   const said = choice();
-  return !failed && (!!asking || config?.enabled !== false) && (said === "in" || (said === "unset" && !signal()));
+  return !failed && !uncounted() && (!!asking || config?.enabled !== false) && (said === "in" || (said === "unset" && !signal()));
 }
 
 /** Brings what runs in line with what is wanted. */
@@ -193,7 +206,7 @@ async function settle(): Promise<FeedbackState> {
     const agreed = choice() === "in";
     // The module's value of the day is for users who said yes.
     if (!agreed && storage) localStorage.removeItem(`${key}:today`);
-    const wanted = !failed && agreed && config?.enabled;
+    const wanted = !failed && agreed && config?.enabled && !uncounted();
     if (!wanted) halt();
     else if (!run && performance.now() >= rest) {
       run = {};
@@ -209,7 +222,7 @@ async function settle(): Promise<FeedbackState> {
 }
 
 /** Whether the user said yes and yet nothing runs, which may change at any time. */
-const waits = () => !run && !failed && choice() === "in";
+const waits = () => !run && !failed && !uncounted() && choice() === "in";
 
 /** Looks again after a while, as long as the page is visible. */
 function schedule(): void {
@@ -356,14 +369,15 @@ function install(): void {
     if (event.persisted) void resume();
   });
   for (const use of ["popstate", "hashchange", "online"]) addEventListener(use, wake);
-  (window as { navigation?: EventTarget }).navigation?.addEventListener("currententrychange", wake);
   document.addEventListener("visibilitychange", () => (wake(), schedule()));
   if (Array.isArray(early)) push(...(early as FeedbackCall[]));
   void resume();
+  // Last, because a page may have something else of this name.
+  (window as { navigation?: EventTarget }).navigation?.addEventListener("currententrychange", wake);
 }
 
 try {
   install();
 } catch {
-  // The page has a `feedback` of its own that cannot be replaced.
+  // The page has a `feedback` of its own that cannot be replaced, or a `navigation`.
 }

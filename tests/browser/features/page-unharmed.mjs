@@ -138,7 +138,7 @@ export default () => feature("The page is not harmed", () => {
   });
 
   scenario("when its other scripts are unusual", {}, async (world) => {
-    const twice = `<script type="module" src="${world.relay}/feedback/snippet.js?again" data-site="panel.example.com"></script>`;
+    const twice = `<script type="module" src="${world.relay}/feedback/snippet.js?again" data-site="panel.example.com" data-count="automation"></script>`;
     await goThrough(world, [
       ["the snippet twice", { head: twice }, true],
       ["something else called feedback", { script: "window.feedback = 5" }, true],

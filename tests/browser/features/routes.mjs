@@ -3,10 +3,9 @@
 
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
+import { COLLECT, counted, leave, sentAll } from "../harness/counting.mjs";
 import { Pages } from "../harness/pages.mjs";
 import { SITE, eventually, feature, scenario } from "../harness.mjs";
-
-const COLLECT = "/collect";
 
 /**
  * A site with both counters on it. Every path under /app gives the same page, as the server of a single-page
@@ -22,27 +21,6 @@ async function siteWithBoth(world, { hash, head = "" }) {
     head: `${head}<script type="module" src="${script}"></script>`,
     policy: `default-src 'none'; script-src 'self' ${world.relay} 'wasm-unsafe-eval'; connect-src 'self' ${world.relay}`,
   });
-}
-
-/** A browser that answers both counters itself and keeps what they sent. */
-async function counted(world, { init } = {}) {
-  const user = await world.visitor({ init });
-  const sent = { relay: [], plausible: [] };
-  const answer = (route) =>
-    route.fulfill({
-      status: 202,
-      headers: { "Access-Control-Allow-Origin": route.request().headers().origin ?? "*" },
-      json: { accepted: 1 },
-    });
-  await user.context.route(`**${COLLECT}`, (route) => {
-    sent.plausible.push(JSON.parse(route.request().postData()));
-    return answer(route);
-  });
-  await user.context.route("**/feedback/api/notes", (route) => {
-    sent.relay.push(...JSON.parse(route.request().postData()).events);
-    return answer(route);
-  });
-  return { user, sent };
 }
 
 const views = (events) => events.filter(({ name, n }) => (name ?? n) === "pageview");
@@ -74,18 +52,6 @@ async function count(world, { url, steps, init }) {
   return { pages: shown(sent.relay), plausible: views(sent.plausible).length };
 }
 
-/** Closes a browser whose events are counted: the relay must not get the last ones. */
-async function leave(user, page) {
-  await page.evaluate(() => feedback.optOut());
-  await user.leave();
-}
-
-/** Waits until all that has happened is sent. */
-async function sentAll(page, sent) {
-  const before = sent.relay.filter(({ name }) => name === "Feature Used").length;
-  await page.evaluate(() => feedback.track("Feature Used", { feature: "help" }));
-  await eventually("all is sent", () => sent.relay.filter(({ name }) => name === "Feature Used").length > before);
-}
 const SENT = "until the pageview has left";
 
 const push = (url) => `history.pushState(null, "", ${JSON.stringify(url)})`;

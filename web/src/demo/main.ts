@@ -9,6 +9,8 @@ import "./style.css";
 const LOOK_MS = 3000;
 const TOAST_MS = 3500;
 
+const SIGNALS = { gpc: "Global Privacy Control", dnt: "Do Not Track", automation: "it is automated", ignored: "plausible_ignore is set" };
+
 const feedback = window.feedback;
 const consent = byId("consent");
 const rating = byId("rating");
@@ -74,14 +76,16 @@ function draw(state: FeedbackState): void {
     off: "Administrators have collection switched off",
     unknown: "The relay did not say whether collection is on",
   }[collection]);
-  const unasked = signal ? `Your browser says no for you (${signal === "gpc" ? "Global Privacy Control" : "Do Not Track"})` : "You have not been asked or have not answered";
+  const unasked = signal ? `Your browser says no for you (${SIGNALS[signal]})` : "You have not been asked or have not answered";
   step("step-user", choice === "in" ? "yes" : choice === "out" || signal ? "no" : "", {
     in: "You said yes",
     out: "You said no",
     unset: unasked,
   }[choice]);
   const paused = !active && choice === "in" && collection === "on";
-  step("step-active", active ? "yes" : "", active ? "The module is loaded and collects" : paused ? "Collection was interrupted and begins again by itself" : "Nothing is loaded or sent");
+  const uncounted = (signal === "automation" || signal === "ignored") && `This browser is not counted: ${SIGNALS[signal]}`;
+  const idle = uncounted || (paused ? "Collection was interrupted and begins again by itself" : "Nothing is loaded or sent");
+  step("step-active", active ? "yes" : "", active ? "The module is loaded and collects" : idle);
 
   const off = byId("collection-off");
   off.hidden = collection !== "off";

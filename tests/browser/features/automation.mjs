@@ -1,0 +1,58 @@
+// Who is not counted whatever they say: automated browsers, and people who said so to Plausible.
+
+import assert from "node:assert/strict";
+import { eventually, feature, scenario } from "../harness.mjs";
+
+const PERSON = `Object.defineProperty(navigator, "webdriver", { value: false });`;
+const ignoring = (value) => `${PERSON} if (location.protocol === "http:") localStorage.plausible_ignore = "${value}";`;
+const NO_STORAGE = `${PERSON} Object.defineProperty(window, "localStorage", { get() { throw new DOMException("no", "SecurityError"); } });`;
+
+/** Name, a script for the browser, what the page counts on request, and the reason not to be counted. */
+const BROWSERS = [
+  ["a person", PERSON, "", null],
+  ["WebDriver", "", "", "automation"],
+  ["WebDriver, counted on request", "", "automation", null],
+  ["WebDriver where something else is counted", "", "ignored", "automation"],
+  ...["Cypress", "_phantom", "__nightmare"].flatMap((name) => [
+    [name, `${PERSON} window.${name} = {};`, "", "automation"],
+    [`${name}, counted on request`, `${PERSON} window.${name} = {};`, "automation", null],
+  ]),
+  ["plausible_ignore", ignoring("true"), "", "ignored"],
+  ["plausible_ignore where automation is counted", ignoring("true"), "automation", "ignored"],
+  ["plausible_ignore, counted on request", ignoring("true"), "automation ignored", null],
+  ["plausible_ignore with another value", ignoring("false"), "", null],
+  ["no storage", NO_STORAGE, "", null],
+];
+
+/** The requests of the browser's side, the snippet itself aside. */
+const asked = (user) => user.paths().filter((path) => path.startsWith("/feedback/") && !path.endsWith("/snippet.js"));
+const runs = (page) => eventually("the snippet runs", () => page.evaluate(() => typeof window.feedback?.optIn === "function"));
+
+export default () => feature("Who is not counted", () => {
+  scenario("Automated browsers and those with plausible_ignore load nothing, unless the page asks for it", {}, async (world) => {
+    const found = {};
+    const visit = async ([name, init, count]) => {
+      const user = await world.visitor({ init });
+      const page = await user.open(world.pageWithSnippet(`/${count.replace(" ", "-")}.html`, { count }));
+      await runs(page);
+      const { signal, active, choice } = await page.evaluate(() => {
+        feedback.track("Feature Used", { feature: "help" });
+        return feedback.optIn();
+      });
+      found[name] = signal;
+      assert.deepEqual([choice, active, user.fetchedModule()], ["in", signal === null, signal === null], name);
+      if (active) return;
+      // After a yes of an earlier page such a browser asks the relay for nothing either.
+      user.requests.length = 0;
+      await page.reload();
+      await runs(page);
+      assert.equal((await page.evaluate(() => feedback.q.push(["track", "Feature Used"]))) ?? null, null);
+      assert.deepEqual(asked(user), [], name);
+    };
+    for (const browser of BROWSERS) await visit(browser);
+    assert.deepEqual(found, Object.fromEntries(BROWSERS.map(([name, , , reason]) => [name, reason])));
+    const counted = BROWSERS.filter(([, , , reason]) => reason === null).length;
+    await eventually("each counted browser has a pageview", async () => (await world.arrivedAs("pageview")).length === counted);
+    assert.equal((await world.arrivedAs("Feature Used")).length, counted);
+  });
+});
