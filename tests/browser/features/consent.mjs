@@ -121,10 +121,12 @@ export default () => feature("Consent", () => {
     await page.evaluate(async () => {
       await feedback.optIn(["feedback"]);
       feedback.track("Feature Used", { feature: "search" });
-      feedback.rate("project-created", 4);
+      // A form's field holds the number as text, and one that is blank or no number is no rating.
+      for (const rating of ["", " ", "four", "4.5", "4"]) feedback.rate("project-created", rating);
     });
     await eventually("the rating arrives", async () => (await world.arrived()).length > 0);
-    assert.deepEqual((await world.arrived()).map(({ body }) => body.name), ["Activity Rated"]);
+    const arrived = (await world.arrived()).map(({ body }) => [body.name, body.props.rating]);
+    assert.deepEqual(arrived, [["Activity Rated", 4]]);
     // Not even the company's own server hears of the rest.
     assert.equal((await world.settled()).received, 1);
   });
