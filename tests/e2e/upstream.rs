@@ -3,6 +3,7 @@
 use crate::EXE;
 use feedback_tests::{Answer, MiniPlausible, Post, Setup, eventually, load};
 use serde_json::Value;
+use std::os::unix::fs::PermissionsExt;
 
 /// What `doctor` finds about the test event.
 async fn test_event(setup: &Setup) -> Value {
@@ -118,6 +119,53 @@ async fn the_cause_of_an_outage_is_in_health_and_in_the_log_until_it_is_over() {
     .await;
     relay.stop().await;
     drop(setup);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_400_that_is_not_plausibles_costs_no_event() {
+    const HTML: &[(&str, &str)] = &[("content-type", "text/html")];
+    const JSON: &[(&str, &str)] = &[("content-type", "application/json")];
+    let plausible = MiniPlausible::start().await;
+    let setup = Setup::new(&plausible.url())
+        .with_a_small_policy()
+        .switched_on(EXE)
+        .await;
+    let relay = setup.spawn(EXE).await;
+    for (n, (headers, body, name)) in [
+        (
+            HTML,
+            "<center>The plain HTTP request was sent to HTTPS port</center>",
+            "tls_port",
+        ),
+        (HTML, "<h1>Bad Request</h1>", "page"),
+        (JSON, r#"{"message":"no such route"}"#, "other_api"),
+    ]
+    .into_iter()
+    .enumerate()
+    {
+        plausible.rule(move |_| Answer::Status(400, headers, body));
+        let sent = relay.try_send(&Post::batch(&[load(n)])).await.unwrap();
+        assert_eq!(sent.status, 202);
+        eventually("health names the cause", async || {
+            let admin = format!("{}/actuator/health", relay.admin);
+            let health: Value = relay
+                .client
+                .get(admin)
+                .send()
+                .await
+                .unwrap()
+                .json()
+                .await
+                .unwrap();
+            let details = &health["components"]["plausible"]["details"];
+            (details["cause"]["name"] == name).then_some(())
+        })
+        .await;
+        plausible.rule(|_| Answer::Accept);
+        relay.drained_within(crate::LONG).await;
+    }
+    let metrics = relay.stop().await;
+    assert_eq!(metrics.ended("rejected", "plausible_invalid"), 0);
 }
 
 /// The findings of `doctor` about something, as grades with texts.
@@ -275,4 +323,27 @@ async fn the_doctor_names_the_proxy_and_where_it_has_it_from() {
     )
     .await;
     relay.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_doctor_looks_at_the_client_certificate_and_at_who_may_read_its_key() {
+    let setup = Setup::new("http://127.0.0.1:9")
+        .with("upstream", "client_cert_file = \"client.crt\"")
+        .with("upstream", "client_key_file = \"client.key\"");
+    let check = async |year: i32, mode: u32, about: &str, want: &str| {
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut params = rcgen::CertificateParams::new(["relay.example.com".to_owned()]).unwrap();
+        params.not_after = rcgen::date_time_ymd(year, 1, 1);
+        let cert = params.self_signed(&key).unwrap();
+        std::fs::write(setup.folder().join("client.crt"), cert.pem()).unwrap();
+        let file = setup.folder().join("client.key");
+        std::fs::write(&file, key.serialize_pem()).unwrap();
+        std::fs::set_permissions(&file, std::fs::Permissions::from_mode(mode)).unwrap();
+        let found = found(&setup, "", about).await;
+        assert!(found.starts_with(want), "{year} {mode:o}: {found}");
+    };
+    check(2090, 0o600, "upstream.client_cert_file", "ok it is valid for").await;
+    check(2020, 0o600, "upstream.client_cert_file", "wrong it has expired").await;
+    check(2090, 0o644, "upstream.client_key_file", "warning every user").await;
+    check(2090, 0o640, "upstream.client_key_file", "").await;
 }

@@ -1,6 +1,7 @@
 //! What the running relay uses, compared with the files and the environment that this command sees.
 
-use crate::cli::manage::ask_running;
+use crate::cli::manage::{EXPIRY_NOTE_DAYS, ask_running};
+use crate::clock::Clock;
 use crate::config::Config;
 use crate::forward::self_test::{Finding, Grade};
 use crate::running::Running;
@@ -9,6 +10,7 @@ use axum::http::Method;
 use serde_json::Value;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
+use x509_parser::parse_x509_certificate;
 
 const IN_USE: &str = "in use";
 const WAY: &str = "way to Plausible";
@@ -16,6 +18,7 @@ const WAY: &str = "way to Plausible";
 /// Compares, and says "not checked" if no relay runs.
 pub(super) async fn look(config: &Config, findings: &mut Vec<Finding>) {
     secrets(config, findings);
+    client_certificate(config, findings);
     let now = Running::on_disk(config);
     let Err(OpenError::InUse(..)) = FolderLock::take(&config.data_dir) else {
         findings.push(Finding::new(WAY, Grade::Ok, now.way));
@@ -81,6 +84,29 @@ fn compare(running: &Running, now: &Running, findings: &mut Vec<Finding>) {
         };
         findings.push(Finding::new(IN_USE, Grade::Warning, says).advise(advice));
     }
+}
+
+/// How long the client certificate is valid that the relay shows to Plausible.
+fn client_certificate(config: &Config, findings: &mut Vec<Finding>) {
+    let Ok(loaded) = config.upstream.files.load() else {
+        return;
+    };
+    let client = loaded.client.as_ref().and_then(|client| client.cert.first());
+    let Some((_, certificate)) = client.and_then(|der| parse_x509_certificate(der).ok()) else {
+        return;
+    };
+    let now = Clock::system().now().0.div_euclid(1000);
+    let left = certificate.validity().not_after.timestamp() - now;
+    let days = left.div_euclid(24 * 60 * 60);
+    let finding = |grade, says: String| Finding::new("upstream.client_cert_file", grade, says);
+    findings.push(match days {
+        ..0 => finding(Grade::Wrong, "it has expired".to_owned()).advise("replace it; no restart is needed"),
+        0..EXPIRY_NOTE_DAYS => {
+            let says = format!("it expires in {days} days");
+            finding(Grade::Warning, says).advise("replace it; no restart is needed")
+        }
+        _ => finding(Grade::Ok, format!("it is valid for {days} days")),
+    });
 }
 
 /// Files with secrets that every user of this machine may read.

@@ -11,6 +11,8 @@ use crate::forward::transport::{Cause, Connection, Transport};
 use crate::guard::Scrubbed;
 use crate::metrics::ResultLabel;
 use crate::switch::{Permit, Site};
+use axum::http::Response;
+use bytes::Bytes;
 use relay_event::Outcome;
 use std::time::Duration;
 use tokio::time::Instant;
@@ -31,7 +33,7 @@ impl<T: Transport> Lane<T> {
                     .metrics
                     .their_clock
                     .look(answer.headers(), now, took, even);
-                plausible::judge(answer.status(), answer.headers(), now)
+                forwarder.judge_answer(answer)
             }
             Err(cause) => forwarder.judge_failure(cause),
         };
@@ -103,6 +105,16 @@ fn sign(verdict: Verdict, reply: Reply) -> Sign {
 }
 
 impl<T: Transport> Forwarder<T> {
+    /// What an answer means. A 400 that is not Plausible's, such as of a TLS port that was sent plain HTTP, says nothing
+    /// about the event: it waits.
+    fn judge_answer(&self, answer: &Response<Bytes>) -> (Verdict, Reply) {
+        let judged = plausible::judge(answer.status(), answer.headers(), self.clock.now());
+        if judged.1 == Reply::Invalid && Cause::of_answer(&self.upstream.url, answer).is_some() {
+            return (Verdict::Retry(None), Reply::Misconfigured);
+        }
+        judged
+    }
+
     /// Judges a request without an answer.
     fn judge_failure(&self, cause: &Cause) -> (Verdict, Reply) {
         if !cause.may_have_arrived() {
