@@ -140,9 +140,15 @@ impl Arrivals {
         self.odd[oddity as usize].fetch_add(1, Relaxed);
         self.metrics[oddity as usize].inc();
         let mut origins = self.origins.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(first) = origins.add(origin, same_origin) {
-            let (says, advice) = (oddity.says(), oddity.advice());
-            tracing::warn!(origin = first, same_origin, "{says}; {advice}: add it there");
+        let first = origins.add(origin, same_origin);
+        let says = oddity.says();
+        if same_origin {
+            if let Some(origin) = first {
+                tracing::warn!(origin, "{says}; {}: add it there", oddity.advice());
+            }
+        } else if !self.logged[oddity as usize].swap(true, Relaxed) {
+            // Whose page that is only the operator may see: a log travels.
+            tracing::warn!("{says}; `feedback-relay doctor` names them: add there those that are yours");
         }
     }
 

@@ -10,9 +10,9 @@ use std::sync::atomic::Ordering::Relaxed;
 /// Who reads the findings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shown {
-    /// The operator, over the control socket: with the private addresses of proxies.
+    /// The operator, over the control socket: with the private addresses of proxies, and with foreign origins.
     Operator,
-    /// Admins and their monitoring: without any address.
+    /// Admins and their monitoring: without either.
     Admin,
 }
 
@@ -53,7 +53,10 @@ impl Arrivals {
             _ if count == 0 => return None,
             Oddity::OriginRefused | Oddity::OwnOriginRefused => {
                 let own = oddity == Oddity::OwnOriginRefused;
-                (format!("{}: {}", oddity.says(), self.refused_origins(own)?), true)
+                (
+                    format!("{}: {}", oddity.says(), self.refused_origins(own, shown)?),
+                    true,
+                )
             }
             _ => {
                 let says = format!("{count} of the last {requests} requests: {}", oddity.says());
@@ -83,6 +86,10 @@ impl Arrivals {
     fn advice(&self, oddity: Oddity, config: &Public, shown: Shown) -> String {
         match oddity {
             Oddity::UntrustedProxy => self.whom_to_trust(config, shown),
+            Oddity::OriginRefused if shown == Shown::Admin => {
+                "`feedback-relay doctor` names them: add those that are yours to `origins` in [[site]]"
+                    .to_owned()
+            }
             Oddity::OwnOriginRefused | Oddity::OriginRefused => self.whom_to_let_in(oddity),
             _ => oddity.advice().to_owned(),
         }
@@ -150,8 +157,14 @@ impl Arrivals {
         }
     }
 
-    fn refused_origins(&self, own: bool) -> Option<String> {
+    fn refused_origins(&self, own: bool, shown_to: Shown) -> Option<String> {
         let origins = self.origins.lock().unwrap_or_else(PoisonError::into_inner);
+        if !own && shown_to == Shown::Admin {
+            let known = origins.known();
+            let foreign = known.iter().filter(|refused| !refused.same_origin);
+            let all = foreign.fold(origins.others(), |sum, refused| sum.saturating_add(refused.count));
+            return (all > 0).then(|| format!("{all} requests"));
+        }
         let mut shown: Vec<String> = origins
             .known()
             .iter()

@@ -287,7 +287,10 @@ fn refused_origins_are_named_and_proxies_only_to_the_operator() {
         let own = "because their origin is not in `origins` of the site: https://alias.example.com (1) | your web server brings the relay to these pages: add \"https://alias.example.com\" to `origins`";
         assert!(said.contains(own), "{said}");
         let foreign = "https://elsewhere.example.net (2), null (1), others (1) | if these pages are yours: add \"https://elsewhere.example.net\" to `origins` in [[site]]. null is a page that hides its origin";
-        assert!(said.contains(foreign), "{said}");
+        assert_eq!(said.contains(foreign), shown == Shown::Operator, "{said}");
+        let counted = "`origins` of the site: 4 requests | `feedback-relay doctor` names them";
+        assert_eq!(said.contains(counted), shown == Shown::Admin, "{said}");
+        assert_eq!(said.contains("elsewhere"), shown == Shown::Operator, "{said}");
         assert!(!said.contains("jane") && !said.contains("198.51.100"), "{said}");
         assert_eq!(said.contains("172.18.0.5"), shown == Shown::Operator, "{said}");
     }
