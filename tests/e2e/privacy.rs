@@ -51,9 +51,6 @@ async fn told(relay: &ChildRelay) -> Vec<(&'static str, String)> {
     ]
 }
 
-/// Where operators look for the reason of a refusal.
-const NAMES_REFUSED_ORIGINS: [&str; 2] = ["the health with details", "the log"];
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_secret_planted_anywhere_appears_nowhere() {
     let mut plausible = MiniPlausible::away();
@@ -102,16 +99,9 @@ async fn a_secret_planted_anywhere_appears_nowhere() {
     })
     .await;
     assert_clean("what Plausible got", &plausible.bytes());
-    // The origin of a page that was refused is named to operators, who may have to allow it, and nowhere else.
-    let refused_origin = format!("https://{}.example.com", plant("origin")).to_ascii_lowercase();
     for (place, text) in told(&relay).await {
         assert!(!text.is_empty(), "{place} is empty");
-        let names_the_origin = text.contains(&refused_origin);
-        assert!(
-            !names_the_origin || NAMES_REFUSED_ORIGINS.contains(&place),
-            "{place}"
-        );
-        assert_clean(place, text.replace(&refused_origin, "").as_bytes());
+        assert_clean(place, text.as_bytes());
     }
     assert!(relay.log().contains("WARN"), "there is a log that could tell");
     relay.stop().await;
