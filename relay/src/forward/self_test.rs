@@ -2,7 +2,7 @@
 //! pseudonymous address where the relay sends it.
 //!
 //! Nothing sent here is counted: a health probe, and an event whose name is longer than any server takes
-//! ([`identify`]). A finding claims only what an answer showed; everything else is "not checked". Whether the site
+//! (`identify.rs`). A finding claims only what an answer showed; everything else is "not checked". Whether the site
 //! is known cannot be asked that way: Plausible answers 202 to an unknown one as well, and says that it dropped
 //! the event. Only [`count_an_event`] shows it.
 

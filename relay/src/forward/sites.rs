@@ -51,8 +51,7 @@ struct State {
     acceptance: Acceptance,
     /// The row in the database.
     written: Record,
-    /// Whether a hold was logged last, and when.
-    logged: Option<(bool, Instant)>,
+    logged: Logged,
 }
 
 /// A site as status, health and commands show it.
@@ -94,7 +93,7 @@ impl Entry {
             state: Mutex::new(State {
                 acceptance,
                 written: record,
-                logged: None,
+                logged: Logged::default(),
             }),
             gauges,
         };
@@ -313,18 +312,8 @@ impl State {
         is.first_accepted != was.first_accepted || is.drops != was.drops || lag >= RECORD_EVERY_MS
     }
 
-    fn is_logged(&mut self, is_held: bool) -> bool {
-        let skip = self
-            .logged
-            .is_some_and(|(was_held, at)| was_held == is_held || at.elapsed() < LOG_EVERY);
-        if !skip {
-            self.logged = Some((is_held, Instant::now()));
-        }
-        skip
-    }
-
     fn log_hold(&mut self, site: &str) {
-        if self.is_logged(true) {
+        if !self.logged.is_due(true, Instant::now()) {
             return;
         }
         let record = self.acceptance.record();
@@ -342,11 +331,66 @@ impl State {
     }
 
     fn log_acceptance(&mut self, site: &str) {
-        if !self.is_logged(false) {
+        if self.logged.is_due(false, Instant::now()) {
             tracing::info!(
                 site,
                 "Plausible accepts this site's events; what waited is delivered"
             );
         }
+    }
+}
+
+/// The state that the log named last, held or not, and when.
+#[derive(Debug, Default)]
+struct Logged(Option<(bool, Instant)>);
+
+impl Logged {
+    /// Whether this state is to be logged now; it counts as logged then. The end of a hold always is, so that the last line
+    /// is never an outdated hold. A hold that begins too soon after a line is logged with a later drop.
+    fn is_due(&mut self, is_held: bool, now: Instant) -> bool {
+        let is_due = match self.0 {
+            None => true,
+            Some((was_held, _)) if was_held == is_held => false,
+            Some((_, at)) => !is_held || now.duration_since(at) >= LOG_EVERY,
+        };
+        if is_due {
+            self.0 = Some((is_held, now));
+        }
+        is_due
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_log_names_each_hold_and_its_end_but_not_over_and_over() {
+        // Seconds since the start, whether the site is held, whether that is logged.
+        let check = |what: &str, steps: &[(u64, bool, bool)]| {
+            let (mut logged, start) = (Logged::default(), Instant::now());
+            for (second, is_held, want) in steps {
+                let now = start + Duration::from_secs(*second);
+                assert_eq!(logged.is_due(*is_held, now), *want, "{what}: at {second} s");
+            }
+        };
+        check("the first acceptance", &[(0, false, true), (1, false, false)]);
+        check(
+            "a hold that lasts",
+            &[(0, true, true), (1, true, false), (900, true, false)],
+        );
+        check("a hold that ends at once", &[(0, true, true), (1, false, true)]);
+        let comes_and_goes = [
+            (0, true, true),
+            (5, false, true),
+            (6, true, false),
+            (66, true, true),
+            (67, false, true),
+        ];
+        check("a hold that comes and goes", &comes_and_goes);
+        check(
+            "a short hold that was not logged",
+            &[(0, false, true), (1, true, false), (2, false, false)],
+        );
     }
 }

@@ -141,7 +141,8 @@ function drawAcceptance(quiet: HTMLElement, warning: HTMLElement, site: Site): v
   }
 }
 
-const sentence = (text: string): string => (text ? `${text[0]!.toUpperCase()}${text.slice(1)}.` : "");
+// The advice is written for terminals, where backticks mark what is to be typed.
+const sentence = (text: string): string => (text ? `${text[0]!.toUpperCase()}${text.slice(1)}.`.replaceAll("`", "") : "");
 
 const unrecorded: Record<Site["recorded"], string> = {
   database: "",
