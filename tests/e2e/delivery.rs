@@ -62,8 +62,12 @@ async fn each_answer_settles_the_event_or_brings_it_again() {
     check(Answer::Accept, "delivered/", "accepted", 1).await;
     let dropped = Answer::AcceptWith("x-plausible-dropped", "1");
     check(dropped, "rejected/plausible_dropped", "dropped", 1).await;
-    for invalid in [400, 413, 422, 431] {
-        check(status(invalid), "rejected/plausible_invalid", "invalid", 1).await;
+    let json: &[(&str, &str)] = &[("content-type", "application/json")];
+    let invalid = Answer::Status(400, json, r#"{"errors":{"url":["is required"]}}"#);
+    check(invalid, "rejected/plausible_invalid", "invalid", 1).await;
+    // A gateway's: Plausible has not seen the event.
+    for wrong in [400, 413, 422, 431] {
+        check(status(wrong), "delivered/", "misconfigured", 2).await;
     }
     for busy in [408, 429, 500, 503] {
         check(status(busy), "delivered/", "retry", 2).await;

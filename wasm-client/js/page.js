@@ -54,7 +54,10 @@ export function visitor() {
   const now = Date.now();
   const today = Math.floor(now / 86_400_000);
   const early = now % 86_400_000 < 3_600_000;
-  const found = attempt(() => localStorage.getItem(shelf)) ?? kept;
+  const isOfToday = (text) => text.startsWith(`${today} `);
+  let found = attempt(() => localStorage.getItem(shelf)) ?? kept;
+  // Storage that can be read and not written may hold an old one.
+  if (isOfToday(kept) && !isOfToday(found)) found = kept;
   let [day, value, before] = found.split(" ");
   if (+day !== today || !VALUE.test(value)) [value, before] = [random_id(), +day === today - 1 && value];
   const values = early && VALUE.test(before) ? `${value} ${before}` : value;
@@ -193,14 +196,15 @@ export function attach(exports, endpoint, site, ended) {
       const flight = new AbortController();
       flights.add(flight);
       const late = setTimeout(() => flight.abort(), ANSWER_MS_MAX);
-      fetch(endpoint, {
+      // Within a promise, because a page's own fetch may throw.
+      new Promise((sent) => sent(fetch(endpoint, {
         method: "POST",
         headers: { "Content-Type": TYPE },
         body,
         credentials: "same-origin",
         keepalive: parting || !strained,
         signal: flight.signal,
-      })
+      })))
         .then(verdict)
         .catch(() => [0, -1])
         .then((ended) => {

@@ -363,7 +363,11 @@ function install(): void {
   // The user's answer in another tab counts here as well, also when this page comes back from the
   // back-forward cache and has missed the message.
   addEventListener("storage", (event) => {
-    if (event.key === key || event.key === null) heed();
+    // Another tab could write, so there is storage again.
+    if (event.key === key || event.key === null) {
+      storage = true;
+      heed();
+    }
   });
   addEventListener("pageshow", (event) => {
     if (event.persisted) void resume();

@@ -11,6 +11,8 @@ use std::cmp::Ordering;
 
 /// An amount is below it, either way. A larger one is not read: ten digits are a phone number.
 const AMOUNT_BELOW: f64 = 1e9;
+/// The same in thousandths.
+const THOUSANDTHS_BELOW: u64 = 1_000_000_000_000;
 /// Thousandths in one: Plausible stores three decimals.
 const THOUSAND: i64 = 1000;
 
@@ -105,7 +107,9 @@ fn thousandths(amount: &Value) -> Option<i64> {
         Value::Decimal(n) => format!("{n:.3}"),
         number => format!("{}.000", plan::text_of(&number)),
     };
-    written.replace('.', "").parse().ok()
+    // Rounded up, it may have reached the bound.
+    let thousandths: i64 = written.replace('.', "").parse().ok()?;
+    (thousandths.unsigned_abs() < THOUSANDTHS_BELOW).then_some(thousandths)
 }
 
 impl std::fmt::Debug for Revenue {
@@ -189,6 +193,8 @@ mod tests {
         check(text("99999999.999"), Some("99999999.999"));
         check(Value::Integer(250_000_000), Some("250000000"));
         check(Value::Decimal(999_999_999.5), Some("999999999.5"));
+        check(Value::Decimal(999_999_999.999), Some("999999999.999"));
+        check(Value::Decimal(999_999_999.999_6), None);
         check(Value::Integer(1_000_000_000), None);
         check(Value::Integer(-1_000_000_000), None);
         check(text("01761234567"), None);

@@ -24,6 +24,10 @@ const DOUBLINGS_MAX: u32 = 5;
 /// How much later than an untried event an event asks to probe, for each probe it was dropped in: so that another
 /// visitor's event goes first, and one visitor whose events are all dropped does not hold the others.
 const TRIED_PENALTY: Duration = Duration::from_millis(50);
+/// Wait after a probe was dropped, if its event was not tried before and the site was accepted once. A sender can make
+/// events that Plausible drops, by a referrer on the spam list for instance; they must not lengthen the wait of others.
+/// The wait grows again once only events are left that were tried; a lane tries the events of a few visitors only.
+const UNTRIED_WAIT: Duration = Duration::from_secs(1);
 /// From here on more probes make no difference to the order.
 pub(super) const PENALTIES_MAX: u32 = 10;
 
@@ -193,8 +197,9 @@ impl Acceptance {
     }
 
     /// Plausible dropped an event. A dropped engagement says nothing about the site, because Plausible drops each
-    /// one whose session has ended. `random` is for the jitter of the wait.
-    pub fn dropped(&mut self, is_engagement: bool, now: Duration, random: u32) -> Dropped {
+    /// one whose session has ended. The event was dropped in so many probes before; `random` is for the jitter of the
+    /// wait.
+    pub fn dropped(&mut self, is_engagement: bool, probes: u32, now: Duration, random: u32) -> Dropped {
         let was_held = self.is_held();
         if is_engagement && !was_held {
             return Dropped::Settle;
@@ -211,7 +216,10 @@ impl Acceptance {
         if !was_held {
             self.held_since = now;
         }
-        if self.is_probing || !was_held {
+        let is_untried = was_held && probes == 0 && self.record.first_accepted.is_some();
+        if self.is_probing && is_untried {
+            self.due = now + UNTRIED_WAIT;
+        } else if self.is_probing || !was_held {
             self.probes = self.probes.saturating_add(1);
             self.due = now + backoff::wait(self.probes, None, random);
         }

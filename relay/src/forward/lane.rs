@@ -109,10 +109,13 @@ impl<T: Transport> Lane<T> {
                 // Nothing there, or unreadable: wait for an arrival, or look again after a while.
                 nothing => {
                     let idle = self.idle_for(nothing.is_ok()).await;
+                    let closes_in = self.connection.tidy();
                     let (probe_at, holds) = (self.next_probe(), !self.held.is_empty());
                     tokio::select! {
                         () = self.forwarder.spool.arrival(self.number), if nothing.is_ok() => {}
                         () = tokio::time::sleep(idle) => done = self.begin_again().await,
+                        // Closes it, and forgets nothing of what was tried.
+                        () = tokio::time::sleep(closes_in.unwrap_or_default()), if closes_in.is_some() => {}
                         () = tokio::time::sleep_until(probe_at.unwrap_or_else(Instant::now)), if probe_at.is_some() => {}
                         // Fails when the relay has gone.
                         _ = self.sites_changed.changed(), if holds => {}
@@ -192,6 +195,6 @@ impl<T: Transport> Lane<T> {
             // A little more, so that it is due then; and not at once for one that cannot be read.
             idle = idle.min(due.since(now) + LOOK_AGAIN);
         }
-        self.connection.tidy().map_or(idle, |left| idle.min(left))
+        idle
     }
 }

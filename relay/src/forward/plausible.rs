@@ -208,8 +208,9 @@ pub(super) fn read(status: StatusCode, headers: &HeaderMap) -> Reply {
     match status.as_u16() {
         202 if dropped => Reply::Dropped,
         202 => Reply::Accepted,
-        // The event itself is at fault; the same again would be answered the same.
-        400 | 413 | 422 | 431 => Reply::Invalid,
+        // The event itself is at fault, if the answer is Plausible's; the same again would be answered the same. Plausible
+        // has no other refusal of an event that is within its limits: 413, 422 and 431 are a gateway's.
+        400 => Reply::Invalid,
         408 | 429 | 500..=599 => Reply::Retry,
         // A worker, a gateway or a login page. Who repeats the event may have it counted again each time.
         200..=299 => Reply::Unclear,
@@ -292,7 +293,9 @@ mod tests {
             Reply::Accepted,
         );
         check(400, None, Settled(Outcome::InvalidForPlausible), Reply::Invalid);
-        check(413, None, Settled(Outcome::InvalidForPlausible), Reply::Invalid);
+        for gateway in [413, 422, 431] {
+            check(gateway, None, Retry(None), Reply::Misconfigured);
+        }
         check(301, None, Retry(None), Reply::Misconfigured);
         check(401, None, Retry(None), Reply::Misconfigured);
         check(404, None, Retry(None), Reply::Misconfigured);

@@ -214,14 +214,16 @@ impl Sites {
         }
     }
 
-    /// Notes that Plausible dropped an event. Returns what becomes of it.
-    pub(super) fn dropped(&self, domain: &str, is_engagement: bool) -> Dropped {
+    /// Notes that Plausible dropped an event, which was dropped in so many probes before. Returns what becomes of it.
+    pub(super) fn dropped(&self, domain: &str, is_engagement: bool, probes: u32) -> Dropped {
         let Some(entry) = self.by_domain.get(domain) else {
             return Dropped::Hold;
         };
         let mut state = entry.lock();
         let now = self.started.elapsed();
-        let dropped = state.acceptance.dropped(is_engagement, now, (self.random)());
+        let dropped = state
+            .acceptance
+            .dropped(is_engagement, probes, now, (self.random)());
         self.note_change(entry, &mut state);
         if dropped == Dropped::Hold {
             state.log_hold(domain);

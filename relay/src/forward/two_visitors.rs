@@ -80,7 +80,7 @@ async fn appeared(
     let deadline = Instant::now() + APPEAR_MAX;
     loop {
         let counts = api.counts(connection, site, span, TEST_EVENT).await?;
-        if counts.events >= before.events + 2 || Instant::now() >= deadline {
+        if counts.events >= before.events.saturating_add(2) || Instant::now() >= deadline {
             return Ok(counts);
         }
         tokio::time::sleep(READ_EVERY).await;

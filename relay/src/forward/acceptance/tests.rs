@@ -26,7 +26,7 @@ fn answered(acceptance: &mut Acceptance, answers: &[Answer]) -> usize {
             Drop => false,
             DroppedEngagement => true,
         };
-        if acceptance.dropped(is_engagement, NOW, u32::MAX) == Dropped::Settle {
+        if acceptance.dropped(is_engagement, 0, NOW, u32::MAX) == Dropped::Settle {
             destroyed += 1;
         }
     }
@@ -130,7 +130,7 @@ fn one_probe_goes_at_a_time_with_growing_waits_and_the_least_tried_first() {
     assert_eq!(site.ask(0, NOW), Leave::Later, "one at a time");
     let mut now = NOW;
     for seconds in [1, 2, 4, 8, 16, 32, 60, 60] {
-        site.dropped(false, now, u32::MAX);
+        site.dropped(false, 0, now, u32::MAX);
         site.give_back();
         let due = now + Duration::from_secs(seconds);
         assert_eq!(site.look(0, now), Leave::At(due));
@@ -145,7 +145,7 @@ fn one_probe_goes_at_a_time_with_growing_waits_and_the_least_tried_first() {
         Leave::Probe,
         "given back without a verdict"
     );
-    site.dropped(false, now, u32::MAX);
+    site.dropped(false, 0, now, u32::MAX);
     site.hurry();
     assert_eq!(
         site.look(0, now),
@@ -167,7 +167,7 @@ fn an_answer_to_what_was_under_way_when_the_hold_began_does_not_lengthen_the_wai
     let Leave::At(due) = site.look(0, NOW) else {
         panic!("it waits")
     };
-    assert_eq!(site.dropped(false, NOW * 2, u32::MAX), Dropped::Hold);
+    assert_eq!(site.dropped(false, 0, NOW * 2, u32::MAX), Dropped::Hold);
     assert_eq!(site.look(0, NOW), Leave::At(due));
 }
 
@@ -177,13 +177,40 @@ fn the_first_and_the_last_acceptance_are_known() {
     for at in [1, 5, 3] {
         site.accepted(Moment(at), NOW);
     }
-    site.dropped(false, NOW, 0);
+    site.dropped(false, 0, NOW, 0);
     let want = Record {
         first_accepted: Some(Moment(1)),
         last_accepted: Some(Moment(3)),
         drops: 1,
     };
     assert_eq!(site.record(), want);
+}
+
+#[test]
+fn events_that_are_made_to_be_dropped_do_not_lengthen_the_wait_of_an_accepted_sites_others() {
+    let mut site = Acceptance::new(Record::default());
+    site.accepted(AT, NOW);
+    answered_at(&mut site, NOW);
+    let mut now = NOW * 2;
+    let mut wait_after = |probes: u32| {
+        assert_eq!(site.ask(0, now), Leave::Probe);
+        site.dropped(false, probes, now, u32::MAX);
+        site.give_back();
+        let Leave::At(due) = site.look(0, now) else {
+            panic!("the next probe has to wait")
+        };
+        let wait = due - now;
+        now = due;
+        wait.as_secs()
+    };
+    let untried: Vec<u64> = (0..20).map(|_| wait_after(0)).collect();
+    assert_eq!(untried, [1; 20], "each of another visitor");
+    let tried: Vec<u64> = (1..8).map(&mut wait_after).collect();
+    assert_eq!(
+        tried,
+        [2, 4, 8, 16, 32, 60, 60],
+        "only events that were tried are left"
+    );
 }
 
 /// A rate limit in Plausible, say, that lets one event in a hundred through.
@@ -210,6 +237,6 @@ fn a_site_whose_events_are_mostly_dropped_is_held_less_and_less_often() {
 /// Drops events until the site is held; returns how many were destroyed.
 fn answered_at(site: &mut Acceptance, now: Duration) -> usize {
     (0..1000)
-        .take_while(|_| site.dropped(false, now, 0) == Dropped::Settle)
+        .take_while(|_| site.dropped(false, 0, now, 0) == Dropped::Settle)
         .count()
 }

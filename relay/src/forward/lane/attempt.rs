@@ -105,8 +105,8 @@ fn sign(verdict: Verdict, reply: Reply) -> Sign {
 }
 
 impl<T: Transport> Forwarder<T> {
-    /// What an answer means. A 400 that is not Plausible's, such as of a TLS port that was sent plain HTTP, says nothing
-    /// about the event: it waits.
+    /// What an answer means. A 400 that is not Plausible's, such as of a TLS port that was sent plain HTTP, or of a gateway,
+    /// says nothing about the event: it waits.
     fn judge_answer(&self, answer: &Response<Bytes>) -> (Verdict, Reply) {
         let judged = plausible::judge(answer.status(), answer.headers(), self.clock.now());
         if judged.1 == Reply::Invalid && Cause::of_answer(&self.upstream.url, answer).is_some() {

@@ -202,7 +202,10 @@ impl<T: Transport> Lane<T> {
             Reply::Accepted => forwarder.sites.accepted(&site.domain, forwarder.clock.now()),
             Reply::Dropped => {
                 let is_engagement = scrubbed.engagement().is_some();
-                if forwarder.sites.dropped(&site.domain, is_engagement) == Dropped::Hold {
+                let dropped = forwarder
+                    .sites
+                    .dropped(&site.domain, is_engagement, pending.probes);
+                if dropped == Dropped::Hold {
                     pending.probes = pending.probes.saturating_add(1);
                     drop((permit, slot));
                     forwarder.sites.write().await;

@@ -302,6 +302,12 @@ impl Drop for UnderWay {
     }
 }
 
+/// Plausible's answer to an event that it calls invalid.
+fn refusal(errors: &'static str) -> Response<Bytes> {
+    let body = Bytes::from_static(errors.as_bytes());
+    Response::builder().status(400).body(body).unwrap()
+}
+
 impl Transport for Script {
     type Connection = Self;
 
@@ -345,12 +351,7 @@ impl Connection for Script {
                 self.settle(sent);
                 answer(200, None)
             }
-            _ if is_self_test => Ok(Response::builder()
-                .status(400)
-                .body(Bytes::from_static(
-                    br#"{"errors":{"event_name":["is too long"]}}"#,
-                ))
-                .unwrap()),
+            _ if is_self_test => Ok(refusal(r#"{"errors":{"event_name":["is too long"]}}"#)),
             _ if sent.is_none() && self.setup.health == Health::IsMissing => answer(404, None),
             _ if sent.is_none() => answer(200, None),
             _ if is_poison => answer(500, None),
@@ -365,7 +366,7 @@ impl Connection for Script {
             }
             Mood::Invalid => {
                 self.settle(sent);
-                answer(400, None)
+                Ok(refusal(r#"{"errors":{"url":["is required"]}}"#))
             }
             Mood::Slow(_) | Mood::Well | Mood::Refuses | Mood::Stumbles => {
                 if let Mood::Slow(millis) = mood {

@@ -28,8 +28,6 @@ impl Cause {
             502 | 504 => Self::Gateway(status),
             408 | 429 | 500..=599 => Self::Busy(status),
             400 => return Self::of_refusal(is_plain, answer),
-            // Plausible's own, or of a gateway whose limits are tighter: about this event alone.
-            413 | 422 | 431 => return None,
             _ => Self::of_body(status, answer).unwrap_or(Self::Status(status)),
         })
     }
@@ -49,7 +47,7 @@ impl Cause {
         if !is_plain && says(&["ssl certificate", "client certificate"]) {
             return Some(Self::ClientCertificate);
         }
-        Self::of_body(400, answer)
+        Some(Self::of_body(400, answer).unwrap_or(Self::Status(400)))
     }
 
     /// Of a body that is a page or another API's. An empty or plain one says nothing.

@@ -85,9 +85,18 @@ fn an_answer_that_is_not_plausibles_names_its_cause() {
     check(TLS, 202, "text/plain", "ok", None);
     check(TLS, 400, JSON, r#"{"errors":{"url":["is required"]}}"#, None);
     check(TLS, 400, JSON, r#"{"error":"url is required"}"#, None);
-    check(TLS, 400, "text/plain", "", None);
-    check(TLS, 413, HTML, "<h1>413 Request Entity Too Large</h1>", None);
-    check(TLS, 431, "text/plain", "", None);
+    check(TLS, 400, "text/plain", "", Some(Cause::Status(400)));
+    check(
+        TLS,
+        400,
+        "text/plain",
+        "400 Bad Request",
+        Some(Cause::Status(400)),
+    );
+    let too_large = "<h1>413 Request Entity Too Large</h1>";
+    check(TLS, 413, HTML, too_large, Some(Cause::Page(413)));
+    check(TLS, 431, "text/plain", "", Some(Cause::Status(431)));
+    check(TLS, 422, "text/plain", "no", Some(Cause::Status(422)));
     // Logins.
     check(TLS, 401, HTML, "<h1>401</h1>", Some(Cause::LoginNeeded));
     check(TLS, 403, JSON, "{}", Some(Cause::Forbidden));
