@@ -57,7 +57,14 @@ pub(super) fn origin(text: &str) -> Result<String, String> {
             "has more than scheme, host and port; write \"{origin}\""
         ));
     }
-    if url.host_str().is_some_and(|host| host.ends_with('.')) {
+    let host = url.host_str().unwrap_or_default();
+    if host.contains('*') {
+        return write("has a wildcard, and browsers send no wildcards; list each origin on its own");
+    }
+    if host.starts_with('.') || host.contains("..") {
+        return write("has an empty part in its host; list each origin whole, on its own");
+    }
+    if host.ends_with('.') {
         let without = without_final_dot(&url);
         return write(&format!("has a dot at the end of its host; write \"{without}\""));
     }
@@ -180,6 +187,9 @@ mod tests {
         check("*", "list each origin");
         check("https://*.example.com", "list each origin");
         check("https://panel.example.com:*", "list each origin");
+        check("https://%2a.example.com", "list each origin");
+        check("https://.example.com", "list each origin");
+        check("https://panel..example.com", "list each origin");
         check("panel.example.com", "write \"https://panel.example.com\"");
         check(
             "panel.example.com:8443",

@@ -129,6 +129,34 @@ fn all_mistakes_are_reported_together_with_key_and_line() {
 }
 
 #[test]
+fn an_upstream_that_can_only_fail_is_refused() {
+    let check = |url: &str, line: &str, is_fine: bool| {
+        let text = format!("[[site]]\ndomain = \"a.example\"\n[upstream]\nurl = \"{url}\"\n{line}");
+        assert_eq!(parse(&text, &no_env).is_ok(), is_fine, "{url} {line}");
+    };
+    check("https://p.example", "", true);
+    check("https://p.example/below/", "", true);
+    check("https://p.example/#x", "", false);
+    check("https://p.example/api/event", "", false);
+    check("https://p.example/api/event/", "", false);
+    check("https://p.example/js/script.js", "", false);
+    for (header, is_fine) in [
+        ("x-vince-ip", true),
+        ("X-Forwarded-For", true),
+        ("transfer-encoding", false),
+        ("Content-Type", false),
+        ("content-length", false),
+        ("host", false),
+        ("user-agent", false),
+        ("authorization", false),
+        ("cookie", false),
+    ] {
+        let line = format!("address_header = \"{header}\"");
+        check("https://p.example", &line, is_fine);
+    }
+}
+
+#[test]
 fn a_profile_sets_header_and_health_path_and_what_is_set_outranks_it() {
     let check = |lines: &str, header: &str, health: Option<&str>| {
         let text =

@@ -84,8 +84,13 @@ impl Upstream {
         let address_header = section
             .parsed(
                 "address_header",
-                "a header name such as \"x-plausible-ip\"",
-                |t| t.to_ascii_lowercase().parse().ok(),
+                "a header name such as \"x-plausible-ip\", and none that HTTP or the relay itself uses",
+                |t| {
+                    t.to_ascii_lowercase()
+                        .parse()
+                        .ok()
+                        .filter(files::may_carry_an_address)
+                },
             )
             .unwrap_or_else(|| profile.address_header());
         let concurrency = size(section, "concurrency", 1..=i64::from(crate::spool::BUCKETS), 32);
@@ -172,7 +177,10 @@ fn url(text: &str) -> Option<String> {
     let ok = matches!(uri.scheme_str(), Some("http" | "https"))
         && uri.authority().is_some_and(|a| !a.as_str().contains('@'))
         && proxy::has_good_port(&uri)
-        && uri.query().is_none();
+        && uri.query().is_none()
+        && !text.contains('#')
+        && !uri.path().trim_end_matches('/').ends_with("/api/event")
+        && !uri.path().ends_with(".js");
     ok.then(|| text.trim_end_matches('/').to_owned())
 }
 

@@ -36,6 +36,8 @@ pub(super) fn identify(answer: &Response<Bytes>) -> Answer {
     let status = answer.status();
     let json: Option<Value> = serde_json::from_slice(answer.body()).ok();
     match status.as_u16() {
+        // A login page, say, of a gateway that answers 202 to everything.
+        202 if answer.body().trim_ascii_start().starts_with(b"<") => Answer::Other(status),
         202 => Answer::TakesAnything,
         400 => match json {
             Some(Value::Object(map)) if is_plausible(&map) => Answer::Refused(Profile::PlausibleCe),
@@ -56,16 +58,36 @@ pub(super) fn identify(answer: &Response<Bytes>) -> Answer {
     }
 }
 
-/// `{"errors": {"event_name": ["…"]}}`
+/// The fields that Plausible finds fault with (contract c.1). Other frameworks answer in the same form, about others.
+const FIELDS: [&str; 13] = [
+    "url",
+    "domain",
+    "event_name",
+    "pathname",
+    "hash_mode",
+    "props",
+    "request",
+    "engagement",
+    "engagement_time",
+    "scroll_depth",
+    "interactive",
+    "referrer",
+    "revenue",
+];
+
+/// `{"errors": {"event_name": ["…"]}}`, and nothing else.
 fn is_plausible(map: &Map<String, Value>) -> bool {
     let texts = |value: &Value| {
         value
             .as_array()
             .is_some_and(|texts| texts.iter().all(Value::is_string))
     };
-    map.get("errors")
-        .and_then(Value::as_object)
-        .is_some_and(|fields| fields.values().all(texts))
+    let errors = map.get("errors").filter(|_| map.len() == 1);
+    errors.and_then(Value::as_object).is_some_and(|fields| {
+        fields
+            .iter()
+            .all(|(name, said)| FIELDS.contains(&name.as_str()) && texts(said))
+    })
 }
 
 /// `{"error": "…"}`, and nothing else.

@@ -273,6 +273,10 @@ impl Traffic {
                 cause,
                 "an event was answered with a 2xx that is not Plausible's 202, so it may have been counted and is not repeated; nothing more is sent until the self-test is answered as Plausible answers it, events wait{why}"
             ),
+            // Half open after a probe that went well, or at the start: nothing has failed.
+            (Reach::Up | Reach::Unknown, false) if failures == 0 => {
+                tracing::info!("Plausible is asked with care, one event at a time")
+            }
             (_, false) => tracing::warn!(
                 result,
                 failures,

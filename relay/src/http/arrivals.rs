@@ -152,6 +152,11 @@ impl Arrivals {
         }
     }
 
+    /// Takes a request into account whose events name a site that is not configured.
+    pub(super) fn unknown_site(&self) {
+        self.count(Oddity::UnknownSite);
+    }
+
     /// A request from a peer that is not trusted and yet forwards for another client.
     fn unused(&self, peer: IpAddr, client: Client, headers: &HeaderMap) {
         if !self.note_headers(client.address, headers) {

@@ -159,6 +159,9 @@ async fn take(
         )
     })?;
     note_refused_origin(&app, &walks, &parts.headers);
+    if walks.iter().any(|walk| refused_as(walk, Outcome::UnknownSite)) {
+        app.arrivals.unknown_site();
+    }
     Ok(Taken { walks, wait })
 }
 
@@ -222,18 +225,14 @@ fn signals(client: IpAddr, headers: &HeaderMap) -> Signals {
     }
 }
 
+/// Whether a walk was refused as a whole, and as this.
+fn refused_as(walk: &Walk, outcome: Outcome) -> bool {
+    matches!(walk, Walk::Refused { outcome: refused, .. } if *refused == outcome)
+}
+
 /// Notes a page's origin if a site refused it.
 fn note_refused_origin(app: &App, walks: &[Walk], headers: &HeaderMap) {
-    let refused = |walk: &Walk| {
-        matches!(
-            walk,
-            Walk::Refused {
-                outcome: Outcome::WrongOrigin,
-                ..
-            }
-        )
-    };
-    if walks.iter().any(refused)
+    if walks.iter().any(|walk| refused_as(walk, Outcome::WrongOrigin))
         && let Some(origin) = headers.get(header::ORIGIN)
     {
         app.arrivals.refused(origin.as_bytes(), is_same_origin(headers));

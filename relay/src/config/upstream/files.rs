@@ -46,6 +46,11 @@ const OWN: [&str; 17] = [
     "x-debug-request",
     "proxy-authorization",
 ];
+/// Whether a header may carry the visitor's address: not one that HTTP or the relay itself uses.
+pub(super) fn may_carry_an_address(name: &HeaderName) -> bool {
+    !OWN.contains(&name.as_str()) && !["authorization", "cookie"].contains(&name.as_str())
+}
+
 /// Headers in which Plausible or Vince look for the visitor's address (contract b.1, b.7).
 const ADDRESS: [&str; 12] = [
     "x-plausible-ip",

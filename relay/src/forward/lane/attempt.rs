@@ -1,9 +1,11 @@
 //! One request of a lane and what its answer means: an event, the health probe, or the self-test.
 
 use super::Lane;
+use crate::config::Profile;
 use crate::config::WhenUnknown;
 use crate::forward::Forwarder;
 use crate::forward::breaker::Sign;
+use crate::forward::identify::{Answer, identify};
 use crate::forward::plausible::{self, Reply, Verdict};
 use crate::forward::self_test::recognise;
 use crate::forward::traffic::{Errand, Reach, Turn};
@@ -105,14 +107,23 @@ fn sign(verdict: Verdict, reply: Reply) -> Sign {
 }
 
 impl<T: Transport> Forwarder<T> {
-    /// What an answer means. A 400 that is not Plausible's, such as of a TLS port that was sent plain HTTP, or of a gateway,
-    /// says nothing about the event: it waits.
+    /// What an answer means. A 400 that is not of the profile's server, such as of a TLS port that was sent plain HTTP, or of
+    /// a gateway, says nothing about the event: it waits. Nor is a page with a 202 Plausible's word that it took the event.
     fn judge_answer(&self, answer: &Response<Bytes>) -> (Verdict, Reply) {
         let judged = plausible::judge(answer.status(), answer.headers(), self.clock.now());
-        if judged.1 == Reply::Invalid && Cause::of_answer(&self.upstream.url, answer).is_some() {
-            return (Verdict::Retry(None), Reply::Misconfigured);
+        match judged.1 {
+            Reply::Invalid if !self.is_refusal(answer) => (Verdict::Retry(None), Reply::Misconfigured),
+            Reply::Accepted | Reply::Dropped if Cause::of_answer(&self.upstream.url, answer).is_some() => {
+                (Verdict::Settled(Outcome::Unclear), Reply::Unclear)
+            }
+            _ => judged,
         }
-        judged
+    }
+
+    /// Whether the profile's server calls the event invalid.
+    fn is_refusal(&self, answer: &Response<Bytes>) -> bool {
+        let is_vince = |profile| profile == Profile::Vince;
+        matches!(identify(answer), Answer::Refused(by) if is_vince(by) == is_vince(self.upstream.profile))
     }
 
     /// Judges a request without an answer.

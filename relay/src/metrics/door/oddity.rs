@@ -19,11 +19,13 @@ pub enum Oddity {
     OwnOriginRefused,
     /// A page of another origin was refused.
     OriginRefused,
+    /// Events name a site that is not configured.
+    UnknownSite,
 }
 
 impl Oddity {
     /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::UntrustedProxy,
         Self::SilentProxy,
         Self::UnreadableHeader,
@@ -32,6 +34,7 @@ impl Oddity {
         Self::OneAddress,
         Self::OwnOriginRefused,
         Self::OriginRefused,
+        Self::UnknownSite,
     ];
 
     /// Its name in metrics and logs.
@@ -95,6 +98,11 @@ impl Oddity {
                 "origin_refused",
                 "pages were refused, because their origin is not in `origins` of the site",
                 "if these pages are yours",
+            ),
+            Self::UnknownSite => (
+                "unknown_site",
+                "their events name a site that no [[site]] has, and are dropped",
+                "compare `data-site`, or `data-domain` of Plausible's tracker, in the pages with `domain` in [[site]]",
             ),
         }
     }

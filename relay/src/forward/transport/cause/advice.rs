@@ -40,7 +40,9 @@ impl Cause {
             }
             Self::ProxyRefused(_) => "let the proxy allow CONNECT to the host and port in `upstream.url`",
             Self::Certificate(certificate) => return certificate.advice(),
-            Self::NoTls => "write http:// in `upstream.url`, or the port that speaks TLS",
+            Self::NoTls => {
+                "write the port that speaks TLS in `upstream.url`, or http:// if the server has none; behind a proxy, check that the proxy really connects there"
+            }
             Self::TlsPort => "write https:// in `upstream.url`",
             Self::TlsClosed => "check that the port in `upstream.url` speaks TLS, and the server's own log",
             Self::TlsTimedOut => {

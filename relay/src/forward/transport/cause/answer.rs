@@ -2,11 +2,12 @@
 
 use super::{Cause, short};
 use crate::forward::identify::{Answer, identify};
+use crate::forward::plausible::PATH;
+use axum::http::Response;
 use axum::http::header::{CONTENT_TYPE, LOCATION};
-use axum::http::uri::PathAndQuery;
-use axum::http::{Response, Uri};
 use bytes::Bytes;
 use serde_json::Value;
+use url::Url;
 
 /// How much of a body is looked at for what kind of page it is, in bytes. A page that says it later counts as any.
 const LOOK_BYTES: usize = 8 * 1024;
@@ -18,6 +19,7 @@ impl Cause {
         let status = answer.status().as_u16();
         let is_plain = url.starts_with("http:");
         Some(match status {
+            202 if is_page(answer) => return Self::of_body(status, answer),
             202 => return None,
             300..=399 => Self::Redirect(target(url, answer)),
             401 => Self::LoginNeeded,
@@ -78,27 +80,18 @@ fn lower(body: &[u8]) -> String {
     String::from_utf8_lossy(&body[..body.len().min(LOOK_BYTES)]).to_ascii_lowercase()
 }
 
-/// Where a redirect leads: scheme, host and path. Query, fragment and user info may hold secrets.
+/// Where a redirect of an event leads: scheme, host and path. Query, fragment, user info and path parameters may hold
+/// secrets.
 fn target(url: &str, answer: &Response<Bytes>) -> Option<String> {
-    let location = answer.headers().get(LOCATION)?.to_str().ok()?;
-    let location = location.split(['?', '#']).next()?;
-    let base: Uri = url.parse().ok()?;
-    let to: Uri = location.parse().ok()?;
-    let scheme = to.scheme_str().or(base.scheme_str())?;
-    let authority = match location.strip_prefix("//") {
-        // `Uri` takes such a text for a path.
-        Some(rest) => rest.split('/').next()?,
-        None => to.authority().or(base.authority())?.as_str(),
-    };
-    let host = authority.rsplit('@').next()?;
-    let path = match location.strip_prefix("//") {
-        Some(rest) => rest.find('/').map_or("", |at| &rest[at..]),
-        None => to.path_and_query().map_or("/", PathAndQuery::path),
-    };
-    let slash = if path.starts_with('/') || path.is_empty() {
-        ""
-    } else {
-        "/"
-    };
-    Some(short(&format!("{scheme}://{host}{slash}{path}")))
+    let location = answer.headers().get(LOCATION)?.to_str().ok()?.trim();
+    let asked = Url::parse(&format!("{}{PATH}", url.trim_end_matches('/'))).ok()?;
+    let to = asked.join(Some(location).filter(|text| !text.is_empty())?).ok()?;
+    let host = to.host_str()?;
+    let port = to.port().map_or_else(String::new, |port| format!(":{port}"));
+    let path = to.path().split(';').next()?;
+    let path = path
+        .strip_suffix('/')
+        .filter(|path| path.ends_with(PATH))
+        .unwrap_or(path);
+    Some(short(&format!("{}://{host}{port}{path}", to.scheme())))
 }

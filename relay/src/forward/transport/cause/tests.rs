@@ -93,6 +93,28 @@ fn an_answer_that_is_not_plausibles_names_its_cause() {
         "400 Bad Request",
         Some(Cause::Status(400)),
     );
+    check(
+        TLS,
+        400,
+        JSON,
+        r#"{"title":"no","errors":{"$":["x"]}}"#,
+        Some(Cause::OtherApi(400)),
+    );
+    check(
+        TLS,
+        400,
+        JSON,
+        r#"{"errors":{"email":["is required"]}}"#,
+        Some(Cause::OtherApi(400)),
+    );
+    check(TLS, 202, "text/plain", "ok", None);
+    check(
+        TLS,
+        202,
+        HTML,
+        "<form><input type=\"password\">",
+        Some(Cause::LoginPage(202)),
+    );
     let too_large = "<h1>413 Request Entity Too Large</h1>";
     check(TLS, 413, HTML, too_large, Some(Cause::Page(413)));
     check(TLS, 431, "text/plain", "", Some(Cause::Status(431)));
@@ -205,7 +227,22 @@ fn a_redirects_target_is_named_without_its_secrets_and_the_advice_follows() {
         Some("http://other.example:8443/a"),
         "login",
     );
-    check("//u:p@other.example", Some("http://other.example"), "login");
+    check("//u:p@other.example", Some("http://other.example/"), "login");
+    let beside = Some("http://plausible.example.com:8000/api/login");
+    check("login", beside, "login");
+    check("login?next=secret", beside, "login");
+    check("login;s=secret", beside, "login");
+    check("../x", Some("http://plausible.example.com:8000/x"), "login");
+    check(
+        "?login",
+        Some("http://plausible.example.com:8000/api/event"),
+        "`upstream.url`",
+    );
+    check(
+        "HTTPS://P.example/api/event/",
+        Some("https://p.example/api/event"),
+        "`upstream.url` to \"https://p.example\"",
+    );
     check("https://p.example", Some("https://p.example/"), "login");
     check("", None, "`upstream.url`");
     check("http://[", None, "`upstream.url`");
