@@ -2,7 +2,7 @@
 //!
 //! A problem says what is wrong and what to do; never what was sent.
 
-use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
+use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use relay_event::{Malformed, Outcome};
@@ -17,6 +17,7 @@ pub(crate) struct Problem {
     detail: String,
     retry_after_s: Option<u64>,
     plan: Option<u32>,
+    asks_for_basic_auth: bool,
 }
 
 impl Problem {
@@ -33,6 +34,7 @@ impl Problem {
             detail: detail.into(),
             retry_after_s: None,
             plan: None,
+            asks_for_basic_auth: false,
         }
     }
 
@@ -44,6 +46,12 @@ impl Problem {
 
     pub(crate) fn retry_after(mut self, seconds: u64) -> Self {
         self.retry_after_s = Some(seconds.max(1));
+        self
+    }
+
+    /// With the header by which a client learns that basic auth is wanted.
+    pub(super) fn basic_auth(mut self) -> Self {
+        self.asks_for_basic_auth = true;
         self
     }
 
@@ -242,6 +250,12 @@ impl IntoResponse for Problem {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if let Some(seconds) = self.retry_after_s {
             headers.insert(RETRY_AFTER, seconds.into());
+        }
+        if self.asks_for_basic_auth {
+            headers.insert(
+                WWW_AUTHENTICATE,
+                HeaderValue::from_static("Basic realm=\"metrics\""),
+            );
         }
         response
     }
