@@ -6,7 +6,8 @@ mod sessions;
 mod table;
 
 pub use password::PASSWORD_CHARS_MIN;
-pub use table::{AddError, add, change_password, list};
+pub use sessions::{Lifetime, LoggedIn};
+pub use table::{Account, AccountError, add, change_password, disable, enable, list, remove};
 
 use crate::clock::Clock;
 use crate::store::{Store, StoreError};
@@ -20,6 +21,8 @@ use tokio::sync::Semaphore;
 
 /// Passwords checked at once: each takes 19 MiB and tens of milliseconds.
 const CHECKS_MAX: usize = 2;
+/// Longest wait for the database when a session is used. When it does not answer in time, it counts as unreadable.
+const ASK_WITHIN: Duration = Duration::from_millis(500);
 
 /// Accounts and who is logged in.
 #[derive(Debug)]
@@ -47,11 +50,11 @@ pub enum LoginError {
 
 impl Accounts {
     /// Opens the accounts of a database.
-    pub fn new(store: Store, clock: Clock, idle_max: Duration) -> Self {
+    pub fn new(store: Store, clock: Clock, lifetime: Lifetime) -> Self {
         Self {
             store,
             clock,
-            sessions: Sessions::new(idle_max),
+            sessions: Sessions::new(lifetime),
             failures: Failures::default(),
             checks: Semaphore::new(CHECKS_MAX),
         }
@@ -70,37 +73,52 @@ impl Accounts {
             return Err(LoginError::Wait(wait));
         }
         let account = name.to_owned();
-        let hash = self
-            .store
-            .run(move |db| table::password_hash(db, &account))
-            .await?;
+        let credentials = self.store.run(move |db| table::credentials(db, &account)).await?;
+        // A disabled account is as unknown as a made-up one.
+        let credentials = credentials.filter(|credentials| !credentials.is_disabled);
         let permit = self.checks.acquire().await;
         // Asked again, because many tries may have come at once and waited here.
         if let Some(wait) = self.failures.must_wait(name, now) {
             return Err(LoginError::Wait(wait));
         }
         // An unknown name costs as much time as a known one, so that names cannot be tried out.
+        let hash = credentials.as_ref().map(|known| known.password_hash.clone());
         let right =
             tokio::task::spawn_blocking(move || verify(hash.as_deref().unwrap_or(&NOBODY), &password))
                 .await
                 .unwrap_or(false);
-        if !right {
+        let Some(known) = credentials.filter(|_| right) else {
             self.failures.note(name, now);
             return Err(LoginError::Wrong);
-        }
+        };
         drop(permit);
         self.failures.forget(name);
-        Ok(self.sessions.begin(name, now))
+        Ok(self.sessions.begin(name, known.version, now))
     }
 
-    /// Who a session belongs to. Using it keeps it alive.
-    pub fn session(&self, token: &str) -> Option<String> {
-        self.sessions.whose(token, self.clock.now())
+    /// Who a session belongs to, if the account is still as it was at the login. Asking is no use of the session.
+    ///
+    /// While the database cannot be read, the session holds: "off" has to work then. "On" cannot be recorded, and is
+    /// checked once more when it is.
+    pub async fn session(&self, token: &str) -> Option<LoggedIn> {
+        let admin = self.sessions.find(token, self.clock.now())?;
+        let asked = admin.clone();
+        let holds = self.store.run(move |db| asked.holds(db));
+        if let Ok(Ok(false)) = tokio::time::timeout(ASK_WITHIN, holds).await {
+            self.sessions.end(token);
+            return None;
+        }
+        Some(admin)
+    }
+
+    /// Notes that the user of a session did something, which keeps it from being idle.
+    pub fn used(&self, admin: &LoggedIn) {
+        self.sessions.used(&admin.token, self.clock.now());
     }
 
     /// Ends a session.
-    pub fn logout(&self, token: &str) {
-        self.sessions.end(token);
+    pub fn logout(&self, admin: &LoggedIn) {
+        self.sessions.end(&admin.token);
     }
 }
 

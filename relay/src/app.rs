@@ -1,6 +1,6 @@
 //! Builds a relay out of its rooms and runs it until it is told to stop.
 
-use crate::accounts::Accounts;
+use crate::accounts::{Accounts, Lifetime};
 use crate::clock::{self, Clock};
 use crate::config::{Config, TlsFiles};
 use crate::control;
@@ -25,7 +25,6 @@ use crate::spool::Spool;
 use crate::store::{OpenError, StoreError};
 use crate::switch::{LOOK_AGAIN, Switches};
 use crate::visitor::Visitors;
-use axum::Router;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -175,7 +174,14 @@ impl Relay {
             visitors: Visitors::new(clock.now()),
             privacy: http::privacy::Pages::new(&config),
             // Setting the clock ends no session and gives no further tries.
-            accounts: Accounts::new(store.clone(), clock.steady(clock.now()), config.admin.session),
+            accounts: Accounts::new(
+                store.clone(),
+                clock.steady(clock.now()),
+                Lifetime {
+                    idle: config.admin.session,
+                    longest: config.admin.session_max,
+                },
+            ),
             traffic: forwarder.traffic(),
             sites,
             dashboard: Arc::new(Dashboard::new(
@@ -336,10 +342,10 @@ fn public_front(app: &Arc<App>, listener: TcpListener) -> Front<http::Public> {
     }
 }
 
-fn admin_front(app: &Arc<App>, listener: TcpListener) -> Front<Router> {
+fn admin_front(app: &Arc<App>, listener: TcpListener) -> Front<http::AdminDoor> {
     Front {
         listener,
-        answers: http::admin_router(app),
+        answers: http::admin(app),
         limits: ConnectionLimits {
             open_max: ADMIN_CONNECTIONS_MAX,
             per_client_max: 0,

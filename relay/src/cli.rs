@@ -9,6 +9,7 @@ mod run;
 mod scrub;
 mod spool;
 mod switch;
+mod user;
 
 use crate::document::Mistakes;
 use crate::store;
@@ -55,9 +56,12 @@ enum Command {
     /// Judge a scrubbing policy, or see what one does to each field.
     #[command(subcommand)]
     Policy(policy::PolicyCommand),
-    /// Make and list the accounts that may use the admin page.
+    /// Make, change, disable, remove and list the accounts that may use the admin page.
+    ///
+    /// Works on a running relay and on a stopped one. A running relay ends the sessions of a changed account
+    /// at their next request.
     #[command(subcommand)]
-    User(UserCommand),
+    User(user::UserCommand),
     /// Ask a running relay whether it is ready; exits 0 or 1. For container health checks.
     Health(ConfigArg),
     /// Look at everything the relay needs, from the configuration to Plausible, and say what to do about what
@@ -141,27 +145,6 @@ struct DoctorArgs {
     config: ConfigArg,
 }
 
-#[derive(Debug, Subcommand)]
-enum UserCommand {
-    /// Make an account. Asks for the password.
-    Add(UserArgs),
-    /// Give an account a new password. Asks for it.
-    Passwd(UserArgs),
-    /// List the accounts.
-    List(ConfigArg),
-}
-
-#[derive(Debug, Args)]
-struct UserArgs {
-    /// The account's name.
-    name: String,
-    /// Read the password from the first line of standard input instead of asking twice.
-    #[arg(long)]
-    password_stdin: bool,
-    #[command(flatten)]
-    config: ConfigArg,
-}
-
 #[derive(Debug, Args)]
 struct ConfigArg {
     /// The configuration file.
@@ -183,13 +166,7 @@ pub fn main() -> ExitCode {
         }
         Command::Spool(command) => spool::run(command),
         Command::Policy(command) => policy::run(command),
-        Command::User(UserCommand::Add(args)) => {
-            manage::user_add(&args.config.config, &args.name, args.password_stdin)
-        }
-        Command::User(UserCommand::Passwd(args)) => {
-            manage::user_passwd(&args.config.config, &args.name, args.password_stdin)
-        }
-        Command::User(UserCommand::List(config)) => manage::user_list(&config.config),
+        Command::User(command) => user::run(command),
         Command::Health(config) => run::health(&config.config),
         Command::Doctor(args) => doctor::run(&args),
         Command::Receiver { listen, sites } => run::receiver(listen, sites),

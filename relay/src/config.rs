@@ -3,6 +3,7 @@
 //! One struct per concern, each in a file of its own under `config/`. Paths in the file are relative to
 //! the file's own folder. Secrets may come from the environment instead.
 
+mod allowed_host;
 mod listen;
 pub(crate) mod name;
 mod network;
@@ -18,6 +19,7 @@ mod spool;
 mod tls;
 mod upstream;
 
+pub use allowed_host::AllowedHost;
 pub use listen::{Admin, Metrics, Public};
 pub use plans::{DEFAULT_PLAN, Plans, SitePlan, default_plan, read_plan};
 pub use policy::PolicyConfig;

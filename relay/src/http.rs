@@ -25,9 +25,9 @@ pub(crate) mod turn;
 
 use crate::app::App;
 use crate::version;
+pub use admin::door::Door as AdminDoor;
 use axum::http::{HeaderMap, HeaderValue, header};
-use axum::middleware::{from_fn, map_response};
-use axum::response::Response;
+use axum::middleware::from_fn;
 use axum::routing::{get, post, put};
 use axum::{Json, Router};
 use problem::Problem;
@@ -70,7 +70,17 @@ fn public_router(app: &Arc<App>) -> Router {
 }
 
 /// What admins and monitoring reach.
-pub fn admin_router(app: &Arc<App>) -> Router {
+pub fn admin(app: &Arc<App>) -> AdminDoor {
+    let config = &app.config.admin;
+    AdminDoor::new(
+        config.listen.ip(),
+        &config.allowed_hosts,
+        app.tls.admin.is_some(),
+        admin_router(app),
+    )
+}
+
+fn admin_router(app: &Arc<App>) -> Router {
     Router::new()
         .route("/admin/api/login", post(admin::login))
         .route("/admin/api/logout", post(admin::logout))
@@ -78,14 +88,12 @@ pub fn admin_router(app: &Arc<App>) -> Router {
         .route("/admin/api/sites/{site}/switch", put(admin::turn))
         .route("/metrics", get(scrape::metrics))
         .route("/version", get(show_version))
-        .route("/actuator/health", get(health::detailed))
+        .route("/actuator/health", get(health::of_admins))
         .route("/actuator/health/{group}", get(health::group))
         .fallback(get(assets::admin))
         .method_not_allowed_fallback(|| async { Problem::method_not_allowed() })
         .layer(axum::extract::DefaultBodyLimit::max(ADMIN_BODY_BYTES_MAX))
-        .layer(from_fn(admin::same_origin_only))
         .layer(from_fn(admin::in_time))
-        .layer(map_response(no_sniffing))
         .with_state(Arc::clone(app))
 }
 
@@ -96,11 +104,6 @@ async fn show_version() -> Json<serde_json::Value> {
     Json(
         serde_json::json!({ "package": version::PACKAGE, "git": version::COMMIT, "branch": version::BRANCH }),
     )
-}
-
-async fn no_sniffing(mut response: Response) -> Response {
-    carried_by_all(response.headers_mut());
-    response
 }
 
 /// What every answer carries.

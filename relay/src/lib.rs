@@ -26,6 +26,7 @@ pub mod forward;
 pub mod gate;
 pub mod guard;
 pub mod heap;
+pub mod host;
 pub mod http;
 pub mod metrics;
 

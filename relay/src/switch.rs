@@ -13,15 +13,17 @@ mod record;
 mod site;
 #[cfg(test)]
 mod tests;
+mod turner;
 
 pub use keep::LOOK_AGAIN;
 pub use record::{Kept, look};
 pub use site::{Change, Permit, Site};
+pub use turner::Turner;
 
 use crate::clock::{Clock, Moment};
 use crate::config::{Config, SiteConfig};
 use crate::metrics::Metrics;
-use crate::spool::{self, Removed, Spool};
+use crate::spool::{self, Spool};
 use crate::store::{Store, StoreError};
 use marker::Marker;
 use relay_event::Outcome;
@@ -62,6 +64,9 @@ pub enum TurnError {
         "the file {0} in the data folder keeps collection off and cannot be removed; remove it, then turn the switch again"
     )]
     Marked(String),
+    /// Who turns it may not any more: the account was changed meanwhile.
+    #[error("the session has ended, because the account was changed; log in again")]
+    Revoked,
 }
 
 /// All switches. Clones share them.
@@ -128,8 +133,8 @@ impl Switches {
     /// The turn runs to its end even when the caller goes away.
     ///
     /// # Errors
-    /// When there is no such site, it is locked, or the turn cannot be recorded.
-    pub async fn turn(&self, domain: &str, on: bool, by: &str) -> Result<u64, TurnError> {
+    /// When there is no such site, it is locked, who turns it may not any more, or the turn cannot be recorded.
+    pub async fn turn(&self, domain: &str, on: bool, by: impl Into<Turner>) -> Result<u64, TurnError> {
         let site = self
             .sites
             .get(domain)
@@ -137,12 +142,15 @@ impl Switches {
         if site.operator_lock && on {
             return Err(TurnError::Locked);
         }
-        let (this, site) = (self.clone(), Arc::clone(site));
-        let change = self.change(by);
+        let (this, site, by) = (self.clone(), Arc::clone(site), by.into());
+        let change = self.change(&by.name);
         let turning = tokio::spawn(async move {
             let _turning = site.turning.lock().await;
+            if by.is_revoked(&this.store).await {
+                return Err(TurnError::Revoked);
+            }
             let turned = match on {
-                true => this.turn_on(&site, change).await,
+                true => this.turn_on(&site, change, &by).await,
                 false => this.turn_off(&site, change).await,
             };
             site.turns.fetch_add(1, Ordering::SeqCst);
@@ -155,7 +163,7 @@ impl Switches {
         turning.await.unwrap_or(Err(lost))
     }
 
-    async fn turn_on(&self, site: &Site, change: Change) -> Result<u64, TurnError> {
+    async fn turn_on(&self, site: &Site, change: Change, by: &Turner) -> Result<u64, TurnError> {
         if *site.on.read().await {
             if !site.is_in_doubt() {
                 // Nothing to turn, so nothing to interrupt.
@@ -172,9 +180,11 @@ impl Switches {
         }
         // What a rebuild loses from here on is in doubt again.
         site.doubt.store(false, Ordering::SeqCst);
-        if let Err(error) = self.record(site, true, &change).await {
+        match self.record_on(site, &change, by).await {
+            Ok(true) => {}
+            Ok(false) => return Err(TurnError::Revoked),
             // Perhaps it was recorded all the same. What holds is off.
-            return Err(self.unrecorded(site, error).await);
+            Err(error) => return Err(self.unrecorded(site, error).await),
         }
         site.standing().changed = Some(change);
         *site.on.write().await = true;
@@ -212,17 +222,28 @@ impl Switches {
         site.doubt.store(false, Ordering::SeqCst);
     }
 
-    /// Records how a site stands from now on, and purges what waits for one that is off.
-    async fn record(&self, site: &Site, on: bool, change: &Change) -> Result<u64, StoreError> {
+    /// Records that a site is on, if who turns it still may. Says whether.
+    async fn record_on(&self, site: &Site, change: &Change, by: &Turner) -> Result<bool, StoreError> {
+        let (domain, change, by) = (site.domain.clone(), change.clone(), by.clone());
+        self.store
+            .run(move |db| {
+                let may = by.may(db)?;
+                if may {
+                    record::write(db, &domain, true, &change, 0)?;
+                }
+                Ok(may)
+            })
+            .await
+    }
+
+    /// Records that a site is off, and purges what waits for it.
+    async fn purge(&self, site: &Site, change: &Change) -> Result<u64, StoreError> {
         let (domain, change) = (site.domain.clone(), change.clone());
         let removed = self
             .spool
             .remove(Outcome::Purged, move |db| {
-                let removed = match on {
-                    true => Removed::default(),
-                    false => spool::purge_site(db, domain.as_bytes())?,
-                };
-                record::write(db, &domain, on, &change, removed.events)?;
+                let removed = spool::purge_site(db, domain.as_bytes())?;
+                record::write(db, &domain, false, &change, removed.events)?;
                 Ok(removed)
             })
             .await?;

@@ -180,15 +180,17 @@ async fn an_idle_session_ends() {
         .with_clock(&clock);
     let relay = setup.start().await;
     let cookie = session(&relay).await;
-    let status = async |minutes: i64| {
+    let status = async |minutes: i64, by_user: bool| {
         clock.set(Moment(1_800_000_000_000 + minutes * 60_000));
-        send(request(&relay, Method::GET, "/admin/api/status").header("cookie", &cookie))
-            .await
-            .status
+        let mut asked = request(&relay, Method::GET, "/admin/api/status").header("cookie", &cookie);
+        if by_user {
+            asked = asked.header("x-feedback-admin", "1");
+        }
+        send(asked).await.status
     };
-    assert_eq!(status(29).await, 200);
-    assert_eq!(status(58).await, 200, "using it keeps it alive");
-    assert_eq!(status(88).await, 401);
+    assert_eq!(status(29, true).await, 200);
+    assert_eq!(status(58, false).await, 200, "using it keeps it alive");
+    assert_eq!(status(60, false).await, 401, "polling does not");
     relay.stop().await;
 }
 
@@ -251,7 +253,7 @@ async fn off_that_a_restart_would_lose_is_told_until_it_is_recorded() {
     let unready = ready().await;
     assert_eq!(unready.status, 503);
     assert_eq!(unready.json()["components"]["switch"]["status"], "OUT_OF_SERVICE");
-    let health = relay.get_admin("/actuator/health").await.json();
+    let health = relay.health().await.json();
     let details = &health["components"]["switch"]["details"];
     assert_eq!(
         details,

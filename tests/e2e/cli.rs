@@ -147,7 +147,7 @@ async fn accounts_are_made_once_with_a_decent_password() {
     .await;
     let list = user(&["list"], "").await;
     assert!(
-        list.out.starts_with("alice\t20") && list.out.lines().count() == 1,
+        list.out.starts_with("alice\t20") && list.out.ends_with("\tenabled") && list.out.lines().count() == 1,
         "{list:?}"
     );
 }

@@ -39,7 +39,7 @@ fn difference(metrics: &Scrape, event: &str, day: &str) -> Option<i64> {
 
 /// How health calls the dashboard, and what it says of the site.
 async fn health(relay: &Relay) -> (String, Value) {
-    let health = relay.get_admin("/actuator/health").await.json();
+    let health = relay.health().await.json();
     let dashboard = &health["components"]["dashboard"];
     let status = dashboard["status"].as_str().unwrap().to_owned();
     (status, dashboard["details"]["sites"][SITE].clone())

@@ -215,8 +215,7 @@ async fn while_plausible_is_away_one_probe_then_one_event_finds_out_that_it_is_b
     };
     eventually("it stops sending", async || breaker("open").await.then_some(())).await;
     eventually("it asks", async || (plausible.probes() > 1).then_some(())).await;
-    let details =
-        relay.get_admin("/actuator/health").await.json()["components"]["plausible"]["details"].clone();
+    let details = relay.health().await.json()["components"]["plausible"]["details"].clone();
     assert_ne!(details["breaker"], "closed");
     assert!(details["failuresInARow"].as_u64().unwrap() >= 5, "{details}");
     let tried = plausible.count();

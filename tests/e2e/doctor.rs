@@ -97,7 +97,7 @@ async fn the_doctor_looks_at_everything_and_asks_plausible_only_for_what_is_on()
 
 /// What the relay's own test found for the site, as health tells it; nothing when it has not asked.
 async fn self_test(relay: &Relay) -> Option<Value> {
-    let health = relay.get_admin("/actuator/health").await.json();
+    let health = relay.health().await.json();
     let found = health["components"]["plausible"]["details"]["selfTest"][SITE].clone();
     found.is_array().then_some(found)
 }

@@ -20,6 +20,7 @@ mod file_system;
 mod guest;
 mod harness;
 mod hostile;
+mod hosts;
 mod http2;
 mod idempotence;
 mod ingest;

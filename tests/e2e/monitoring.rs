@@ -110,7 +110,7 @@ async fn health_and_version_have_the_shape_operators_know() {
             "no details in public"
         );
     }
-    let detailed = relay.get_admin("/actuator/health").await.json();
+    let detailed = relay.health().await.json();
     assert_eq!(keys(&detailed["components"]), components);
     let db = &detailed["components"]["db"];
     assert_eq!(

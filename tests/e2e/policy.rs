@@ -242,7 +242,7 @@ async fn in_use(relay: &Relay) -> String {
 }
 
 async fn policy_health(relay: &Relay) -> Value {
-    relay.get_admin("/actuator/health").await.json()["components"]["policy"].clone()
+    relay.health().await.json()["components"]["policy"].clone()
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -31,7 +31,7 @@ async fn visited(plausible: &MiniPlausible, profile: &str, more: &[&str]) -> Rel
 
 /// The findings of the relay's own test, as `grade what: says; advice`, and how health calls the server.
 async fn findings(relay: &Relay) -> (Vec<String>, String) {
-    let health = relay.get_admin("/actuator/health").await.json();
+    let health = relay.health().await.json();
     let plausible = &health["components"]["plausible"];
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let found = plausible["details"]["selfTest"][SITE].as_array().unwrap().iter();

@@ -314,7 +314,7 @@ async fn a_spool_that_cannot_be_written_says_why_and_recovers_by_itself() {
             (readiness().await == (503, reason.to_owned())).then_some(())
         })
         .await;
-        let detailed = relay.get_admin("/actuator/health").await.json();
+        let detailed = relay.health().await.json();
         assert_eq!(detailed["components"]["db"]["details"]["reason"], reason);
         assert_eq!(relay.get("/actuator/health/liveness").await.status, 200);
     };

@@ -201,7 +201,7 @@ async fn a_broken_certificate_changes_nothing_and_is_told() {
     let files = "cert_file = \"relay.crt\"\nkey_file = \"relay.key\"\nlook_every_s = 86400";
     let relay = setup.clone().with("public.tls", files).start_on().await;
     let folder = setup.folder();
-    let health = async || relay.get_admin("/actuator/health").await.json()["components"]["tls"].clone();
+    let health = async || relay.health().await.json()["components"]["tls"].clone();
     assert_eq!(health().await["status"], "UP");
     let check = async |what: &str, cert: &str, key: &str, want: &str| {
         std::fs::write(folder.join("relay.crt"), cert).unwrap();
@@ -263,7 +263,7 @@ async fn a_broken_certificate_changes_nothing_and_is_told() {
 async fn an_expired_certificate_is_shown_and_told() {
     let setup = setup("http://127.0.0.1:9", &Made::until(2020));
     let relay = setup.start_on().await;
-    let sent = relay.get_admin("/actuator/health").await;
+    let sent = relay.health().await;
     let tls = &sent.json()["components"]["tls"];
     assert_eq!((sent.status, &tls["status"]), (503, &"OUT_OF_SERVICE".into()));
     assert!(tls["details"]["admin"]["expiresInDays"].as_i64().unwrap() < 0);

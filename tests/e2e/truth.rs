@@ -184,7 +184,7 @@ async fn everything_says_whether_plausible_accepts_a_site_and_what_to_do() {
     let relay = setup.start().await;
     let check = async |status: u16, root: &str, accepting: &str, code: i32, says: &str, advice: &str| {
         let health = within(LONG, &format!("health says {accepting}"), async || {
-            let health = relay.get_admin("/actuator/health").await;
+            let health = relay.health().await;
             let site = health.json()["components"]["plausible"]["details"]["sites"][SITE].clone();
             (health.status == status && site["accepting"] == accepting).then_some(health.json())
         })

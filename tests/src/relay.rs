@@ -127,6 +127,15 @@ impl Relay {
         Sent::read(response).await.unwrap()
     }
 
+    /// Gets health with its details, as monitoring does.
+    ///
+    /// # Panics
+    /// When nobody answers.
+    pub async fn health(&self) -> Sent {
+        self.get_as("/actuator/health", "prometheus", METRICS_PASSWORD)
+            .await
+    }
+
     /// Scrapes the metrics as Prometheus does.
     ///
     /// # Panics
@@ -142,7 +151,11 @@ impl Relay {
     /// # Panics
     /// When nobody answers.
     pub async fn metrics_as(&self, user: &str, password: &str) -> Sent {
-        let request = self.client.get(format!("{}/metrics", self.admin));
+        self.get_as("/metrics", user, password).await
+    }
+
+    async fn get_as(&self, path: &str, user: &str, password: &str) -> Sent {
+        let request = self.client.get(format!("{}{path}", self.admin));
         let response = request.basic_auth(user, Some(password)).send().await.unwrap();
         Sent::read(response).await.unwrap()
     }

@@ -1,6 +1,6 @@
 //! How passwords are hashed and compared.
 
-use super::AddError;
+use super::AccountError;
 use crate::clock;
 use argon2::password_hash::phc::PasswordHash;
 use argon2::{Argon2, PasswordHasher, PasswordVerifier};
@@ -30,12 +30,12 @@ pub(super) fn verify(hash: &str, password: &str) -> bool {
 ///
 /// # Errors
 /// When the password breaks its rules.
-pub(super) fn hash(password: &str) -> Result<String, AddError> {
+pub(super) fn hash(password: &str) -> Result<String, AccountError> {
     if password.chars().count() < PASSWORD_CHARS_MIN || password.len() > PASSWORD_BYTES_MAX {
-        return Err(AddError::Password);
+        return Err(AccountError::Password);
     }
     Argon2::default()
         .hash_password(password.as_bytes())
         .map(|hash| hash.to_string())
-        .map_err(|_| AddError::Hash)
+        .map_err(|_| AccountError::Hash)
 }

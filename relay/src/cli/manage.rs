@@ -1,6 +1,5 @@
 //! The commands that look at or change a relay's data and end.
 
-use crate::accounts;
 use crate::app::StartError;
 use crate::cli::{Outcome, complain, say};
 use crate::clock::{Clock, Moment};
@@ -14,7 +13,6 @@ use crate::store;
 use anyhow::{Context, bail};
 use axum::http::Method;
 use rusqlite::Connection;
-use std::io::{BufRead, IsTerminal};
 use std::path::Path;
 use std::time::Duration;
 
@@ -160,60 +158,8 @@ pub(super) fn policy_log(path: &Path) -> Outcome {
     Ok(())
 }
 
-/// `user add`.
-pub(super) fn user_add(path: &Path, name: &str, from_stdin: bool) -> Outcome {
-    let db = open(&load(path)?)?;
-    let password = ask_password(from_stdin)?;
-    accounts::add(&db, name, &password, Clock::system().now())?;
-    say(&format!("account {name} was made"));
-    Ok(())
-}
-
-/// `user passwd`.
-pub(super) fn user_passwd(path: &Path, name: &str, from_stdin: bool) -> Outcome {
-    let db = open(&load(path)?)?;
-    let password = ask_password(from_stdin)?;
-    accounts::change_password(&db, name, &password)?;
-    say(&format!("account {name} has a new password"));
-    Ok(())
-}
-
-/// `user list`.
-pub(super) fn user_list(path: &Path) -> Outcome {
-    let accounts = accounts::list(&open(&load(path)?)?)?;
-    if accounts.is_empty() {
-        complain("there are no accounts yet; `user add NAME` makes one");
-    }
-    for (name, created) in accounts {
-        say(&format!("{name}\t{}", created.rfc3339()));
-    }
-    Ok(())
-}
-
 /// Opens the database beside a relay that may be running: SQLite lets both in.
 pub(super) fn open(config: &Config) -> Result<Connection, StartError> {
     store::make_folder(&config.data_dir)?;
     Ok(store::open(&config.data_dir)?)
-}
-
-/// Reads a password without showing it where there is a terminal.
-fn ask_password(from_stdin: bool) -> anyhow::Result<String> {
-    let stdin = std::io::stdin();
-    if from_stdin || !stdin.is_terminal() {
-        let mut line = String::new();
-        stdin
-            .lock()
-            .read_line(&mut line)
-            .context("the password cannot be read from standard input")?;
-        return Ok(line.trim_end_matches(['\r', '\n']).to_owned());
-    }
-    complain(&format!(
-        "A password has at least {} characters.",
-        accounts::PASSWORD_CHARS_MIN
-    ));
-    let password = rpassword::prompt_password("Password: ")?;
-    if rpassword::prompt_password("Again: ")? != password {
-        bail!("the two passwords differ");
-    }
-    Ok(password)
 }

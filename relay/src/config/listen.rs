@@ -1,7 +1,7 @@
 //! `[public]`, `[admin]` and `[metrics]`: who listens where, and the limits at the front door.
 
 use crate::config::network::{self, network};
-use crate::config::{Env, Rate, Secret, TlsFiles};
+use crate::config::{AllowedHost, Env, Rate, Secret, TlsFiles};
 use crate::document::Section;
 use ipnet::IpNet;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
@@ -66,8 +66,12 @@ impl Public {
 pub struct Admin {
     /// The address to bind; loopback unless the operator says otherwise.
     pub listen: SocketAddr,
+    /// Hosts to which the listener answers besides its own addresses.
+    pub allowed_hosts: Vec<AllowedHost>,
     /// How long a login lasts without use.
     pub session: Duration,
+    /// How long a login lasts at most, however much it is used.
+    pub session_max: Duration,
     /// The certificate; plain HTTP without one.
     pub tls: Option<TlsFiles>,
 }
@@ -76,7 +80,15 @@ impl Admin {
     pub(super) fn read(section: &Section<'_>, folder: &Path) -> Self {
         Self {
             listen: address(section, 8081),
+            allowed_hosts: section
+                .list(
+                    "allowed_hosts",
+                    "hosts such as \"relay-admin.example.com\"",
+                    AllowedHost::parse,
+                )
+                .unwrap_or_default(),
             session: seconds(section, "session_s", 60..=86_400, 1800),
+            session_max: seconds(section, "session_max_s", 60..=604_800, 43_200),
             tls: TlsFiles::read(section, folder),
         }
     }

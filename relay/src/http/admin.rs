@@ -1,51 +1,28 @@
 //! The admin page's JSON API: login, status, the switch.
 
+pub(super) mod door;
+pub(super) mod session;
+
 use crate::accounts::LoginError;
 use crate::app::App;
 use crate::clock::Moment;
 use crate::forward::Reach;
 use crate::http::problem::{Problem, sentence};
 use crate::http::turn::{self, Standing, Turn};
+use crate::switch::Turner;
 use crate::version;
 use axum::Json;
 use axum::extract::rejection::JsonRejection;
-use axum::extract::{FromRequestParts, Path, Request, State};
-use axum::http::request::Parts;
-use axum::http::{HeaderMap, Method, StatusCode, header};
+use axum::extract::{Path, Request, State};
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use relay_event::Outcome;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use session::Admin;
 use std::sync::Arc;
 use std::time::Duration;
-
-const COOKIE: &str = "feedback_admin";
-/// A page of another site cannot send this header without a preflight, which is never granted.
-const OWN_PAGE: &str = "x-feedback-admin";
-
-/// Who is logged in. A handler that takes one cannot be reached without a session.
-pub(super) struct Admin {
-    name: String,
-    token: String,
-}
-
-impl FromRequestParts<Arc<App>> for Admin {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
-        let token = cookie(&parts.headers).unwrap_or_default();
-        match app.accounts.session(&token) {
-            Some(name) => Ok(Self { name, token }),
-            None => Err(Problem::new(
-                StatusCode::UNAUTHORIZED,
-                "login",
-                "Login needed",
-                "Log in first.",
-            )),
-        }
-    }
-}
 
 #[derive(Deserialize)]
 pub(super) struct Login {
@@ -64,8 +41,7 @@ pub(super) async fn login(
     };
     match app.accounts.login(&login.user, login.password).await {
         Ok(token) => {
-            // Without an age: the session's own decides, and the browser forgets it when it is closed.
-            let cookie = format!("{COOKIE}={token}; {}", cookie_attributes(has_tls(&app, &headers)));
+            let cookie = session::cookie(&app, &headers, &token);
             (StatusCode::NO_CONTENT, [(header::SET_COOKIE, cookie)]).into_response()
         }
         Err(error @ LoginError::Wrong) => Problem::new(
@@ -88,37 +64,15 @@ pub(super) async fn login(
     }
 }
 
-/// Only this server's own pages send it, no script reads it, and where there is TLS it never goes without.
-fn cookie_attributes(has_tls: bool) -> &'static str {
-    match has_tls {
-        true => "HttpOnly; SameSite=Strict; Path=/; Secure",
-        false => "HttpOnly; SameSite=Strict; Path=/",
-    }
-}
-
-/// Whether the browser speaks TLS: to this listener, or to a proxy that says so. Whoever makes that up keeps
-/// the cookie from nobody but themselves.
-fn has_tls(app: &App, headers: &HeaderMap) -> bool {
-    app.tls.admin.is_some() || is_forwarded_https(headers)
-}
-
-fn is_forwarded_https(headers: &HeaderMap) -> bool {
-    // The first of several is the browser's own.
-    let proto = headers.get("x-forwarded-proto").and_then(|v| v.to_str().ok());
-    let first = proto.and_then(|v| v.split(',').next());
-    first.is_some_and(|proto| proto.trim().eq_ignore_ascii_case("https"))
-}
-
 /// `POST /admin/api/logout`.
-pub(super) async fn logout(State(app): State<Arc<App>>, headers: HeaderMap, admin: Admin) -> Response {
-    app.accounts.logout(&admin.token);
-    let attributes = cookie_attributes(has_tls(&app, &headers));
-    let gone = format!("{COOKIE}=; {attributes}; Max-Age=0");
+pub(super) async fn logout(State(app): State<Arc<App>>, headers: HeaderMap, Admin(admin): Admin) -> Response {
+    app.accounts.logout(&admin);
+    let gone = session::no_cookie(&app, &headers);
     (StatusCode::NO_CONTENT, [(header::SET_COOKIE, gone)]).into_response()
 }
 
 /// `GET /admin/api/status`: everything the page shows.
-pub(super) async fn status(State(app): State<Arc<App>>, admin: Admin) -> Json<Value> {
+pub(super) async fn status(State(app): State<Arc<App>>, Admin(admin): Admin) -> Json<Value> {
     let counts = app.metrics.ledger.counts();
     let ended: Vec<Value> = Outcome::ALL
         .iter()
@@ -159,11 +113,12 @@ pub(super) async fn status(State(app): State<Arc<App>>, admin: Admin) -> Json<Va
 /// `PUT /admin/api/sites/{site}/switch`.
 pub(super) async fn turn(
     State(app): State<Arc<App>>,
-    admin: Admin,
+    Admin(admin): Admin,
     Path(site): Path<String>,
     turn: Result<Json<Turn>, JsonRejection>,
 ) -> Response {
-    turn::turn(&app, &site, turn, &admin.name).await
+    let turner = Turner::checked(&admin.name.clone(), move |db| admin.holds(db));
+    turn::turn(&app, &site, turn, turner).await
 }
 
 /// Longest time a request may take, its body included; turning a switch takes three seconds at most. Then the
@@ -180,33 +135,6 @@ pub(super) async fn in_time(request: Request, next: Next) -> Response {
             Problem::new(StatusCode::REQUEST_TIMEOUT, "timeout", "Too slow", detail).into_response()
         }
     }
-}
-
-/// Refuses changes that do not come from the admin page itself.
-pub(super) async fn same_origin_only(request: Request, next: Next) -> Response {
-    let changes = !matches!(*request.method(), Method::GET | Method::HEAD);
-    let elsewhere = request
-        .headers()
-        .get("sec-fetch-site")
-        .is_some_and(|v| v.as_bytes() != b"same-origin");
-    let unmarked = *request.method() == Method::PUT && !request.headers().contains_key(OWN_PAGE);
-    if changes && (elsewhere || unmarked) {
-        let detail = format!("Changes come from the admin page, with the header {OWN_PAGE}: 1.");
-        return Problem::new(StatusCode::FORBIDDEN, "origin", "Wrong origin", detail).into_response();
-    }
-    next.run(request).await
-}
-
-fn cookie(headers: &HeaderMap) -> Option<String> {
-    let cookies = headers
-        .get_all(header::COOKIE)
-        .iter()
-        .filter_map(|v| v.to_str().ok())
-        .flat_map(|v| v.split(';'));
-    cookies
-        .filter_map(|c| c.trim().split_once('='))
-        .find(|(name, _)| *name == COOKIE)
-        .map(|(_, token)| token.to_owned())
 }
 
 #[cfg(test)]
@@ -249,24 +177,6 @@ mod tests {
         };
         assert_eq!(answer(Body::from("{}")).await, StatusCode::OK);
         assert_eq!(answer(Body::new(Never)).await, StatusCode::REQUEST_TIMEOUT);
-    }
-
-    #[test]
-    fn a_proxy_that_speaks_tls_makes_the_cookie_secure() {
-        let check = |proto: &[&'static str], want: bool| {
-            let mut headers = HeaderMap::new();
-            for value in proto {
-                headers.append("x-forwarded-proto", axum::http::HeaderValue::from_static(value));
-            }
-            assert_eq!(is_forwarded_https(&headers), want, "{proto:?}");
-            assert_eq!(cookie_attributes(want).contains("; Secure"), want);
-        };
-        check(&[], false);
-        check(&["http"], false);
-        check(&["https"], true);
-        check(&["HTTPS"], true);
-        check(&["https, http"], true);
-        check(&["http, https"], false);
     }
 
     #[test]

@@ -7,10 +7,12 @@
 mod components;
 
 use crate::app::App;
+use crate::http::admin::session;
 use crate::http::problem::Problem;
+use crate::http::scrape;
 use axum::Json;
 use axum::extract::{Path, State};
-use axum::http::StatusCode;
+use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use components::components;
 use serde_json::{Value, json};
@@ -56,9 +58,18 @@ pub(super) async fn public(State(app): State<Arc<App>>) -> Response {
     root(&components(&app).await, false)
 }
 
-/// `GET /actuator/health` on the admin listener: with details.
-pub(super) async fn detailed(State(app): State<Arc<App>>) -> Response {
-    root(&components(&app).await, true)
+/// `GET /actuator/health` on the admin listener: with details for admins with a session, and for the user and password
+/// of `[metrics]`. The details name every site.
+pub(super) async fn of_admins(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
+    let with_details = if headers.contains_key(header::AUTHORIZATION) {
+        if let Err(problem) = scrape::authorise(&app, &headers) {
+            return problem.into_response();
+        }
+        true
+    } else {
+        session::of(&app, &headers).await.is_some()
+    };
+    root(&components(&app).await, with_details)
 }
 
 /// `GET /actuator/health/liveness` and `/readiness`.

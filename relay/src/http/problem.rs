@@ -2,6 +2,7 @@
 //!
 //! A problem says what is wrong and what to do; never what was sent.
 
+use crate::host::BadHost;
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
@@ -71,6 +72,11 @@ impl Problem {
             "Headers too large",
             "The request's headers are larger than 80 KiB. Cookies are not needed here.",
         )
+    }
+
+    /// A request that does not name exactly one host.
+    pub(super) fn bad_host(why: BadHost) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, "host", "Invalid host", why.to_string())
     }
 
     pub(super) fn method_not_allowed() -> Self {

@@ -4,6 +4,7 @@
 mod connections;
 mod protocol;
 
+use crate::host::Host;
 use crate::http::body;
 use crate::http::problem::Problem;
 use crate::http::tls::Tls;
@@ -20,7 +21,7 @@ use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use ipnet::IpNet;
 use protocol::Http;
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -55,6 +56,12 @@ pub type Answering = Pin<Box<dyn Future<Output = Response> + Send>>;
 
 /// What answers the requests of a listener.
 pub trait Answers: Clone + Send + Sync + 'static {
+    /// The same for a connection that came in at this address of ours.
+    #[must_use]
+    fn reached_at(&self, _local: IpAddr) -> Self {
+        self.clone()
+    }
+
     /// Answers one request.
     fn answer(&self, peer: Peer, request: Request) -> Answering;
 }
@@ -137,9 +144,13 @@ impl<A: Answers> Front<A> {
             let Some((stream, peer, connection)) = accepted else {
                 continue;
             };
+            // Fails only if the connection is gone already.
+            let Ok(local) = stream.local_addr() else {
+                continue;
+            };
             let talk = Talk {
                 http: Arc::clone(&http),
-                answers: answers.clone(),
+                answers: answers.reached_at(local.ip()),
                 peer: Peer(peer),
                 connection: Arc::new(connection),
                 watcher: graceful.watcher(),
@@ -233,17 +244,23 @@ impl<A: Answers> Talk<A> {
         let on_it = Arc::clone(&connection);
         let service = service_fn(move |request: Request<Incoming>| {
             let busy = on_it.begin();
-            let answer = if protocol::is_head_too_large(&request) {
+            let problem = if protocol::is_head_too_large(&request) {
                 on_it.count_large_head();
-                body::throw_away(Body::new(request.into_body()));
-                None
+                Some(Problem::head_too_large())
             } else {
-                Some(answers.answer(peer, request.map(Body::new)))
+                Host::of(&request).err().map(Problem::bad_host)
+            };
+            let answer = match problem {
+                Some(problem) => {
+                    body::throw_away(Body::new(request.into_body()));
+                    Err(problem)
+                }
+                None => Ok(answers.answer(peer, request.map(Body::new))),
             };
             async move {
                 let answer = match answer {
-                    Some(answer) => answer.await,
-                    None => Problem::head_too_large().into_response(),
+                    Ok(answer) => answer.await,
+                    Err(problem) => problem.into_response(),
                 };
                 drop(busy);
                 Ok::<_, Infallible>(answer)

@@ -3,7 +3,7 @@
 use crate::app::App;
 use crate::forward::sites::words::Words;
 use crate::http::problem::{Problem, sentence};
-use crate::switch::{Change, Kept, Site, TurnError};
+use crate::switch::{Change, Kept, Site, TurnError, Turner};
 use axum::Json;
 use axum::extract::rejection::JsonRejection;
 use axum::http::StatusCode;
@@ -69,7 +69,7 @@ pub(crate) async fn turn(
     app: &App,
     site: &str,
     turn: Result<Json<Turn>, JsonRejection>,
-    by: &str,
+    by: impl Into<Turner>,
 ) -> Response {
     let Ok(Json(Turn { on })) = turn else {
         return Problem::invalid("Send {\"on\": true} or {\"on\": false} as application/json.")
@@ -80,6 +80,7 @@ pub(crate) async fn turn(
         Err(error) => {
             let (status, kind) = match &error {
                 TurnError::UnknownSite(_) => (StatusCode::NOT_FOUND, "unknown_site"),
+                TurnError::Revoked => (StatusCode::UNAUTHORIZED, "login"),
                 TurnError::Locked => (StatusCode::CONFLICT, "operator_lock"),
                 TurnError::Marked(_) => (StatusCode::CONFLICT, "marker"),
                 TurnError::Unrecorded { .. } => (StatusCode::SERVICE_UNAVAILABLE, "unavailable"),
@@ -95,7 +96,9 @@ pub(crate) async fn turn(
 
 fn title(error: &TurnError) -> &'static str {
     match error {
-        TurnError::UnknownSite(_) | TurnError::Locked | TurnError::Marked(_) => "The switch was not turned",
+        TurnError::UnknownSite(_) | TurnError::Locked | TurnError::Marked(_) | TurnError::Revoked => {
+            "The switch was not turned"
+        }
         // Turning off has happened as far as this relay goes.
         TurnError::Unrecorded { .. } => "The switch was not recorded",
     }

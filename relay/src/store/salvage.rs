@@ -29,7 +29,10 @@ const SEQ_GAP: i64 = 1_000_000;
 
 /// Tables with their columns. Their rows are found by number.
 const TABLES: [(&str, &[&str]); 8] = [
-    ("account", &["name", "password_hash", "created_at"]),
+    (
+        "account",
+        &["name", "password_hash", "created_at", "version", "disabled_at"],
+    ),
     ("switch_log", &["id", "site", "is_on", "at", "by", "purged"]),
     ("switch", &["site", "is_on", "changed_at", "changed_by"]),
     ("policy_log", &["id", "at", "sha256", "source"]),

@@ -4,7 +4,7 @@ use rusqlite::{Connection, TransactionBehavior};
 
 /// What makes the tables. SQLite's `user_version` counts the steps that a file has had, so a step that was
 /// released is never changed; another follows it.
-pub(super) const STEPS: [&str; 8] = [
+pub(super) const STEPS: [&str; 9] = [
     "
     CREATE TABLE spool (
         seq INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -94,6 +94,11 @@ pub(super) const STEPS: [&str; 8] = [
     "
     ALTER TABLE heartbeat ADD COLUMN ahead_ms INTEGER NOT NULL DEFAULT 0;
 ",
+    // Which state of an account a session belongs to, and since when the account cannot log in.
+    "
+    ALTER TABLE account ADD COLUMN version INTEGER NOT NULL DEFAULT 0;
+    ALTER TABLE account ADD COLUMN disabled_at INTEGER;
+",
 ];
 
 /// The upper half of SQLite's `application_id`; the lower one repeats `user_version`. When the two
@@ -109,7 +114,7 @@ const TOUCH: &str = "
     SELECT site, is_on, changed_at, changed_by, 0, 0 FROM switch WHERE 0 UNION ALL
     SELECT id, site, is_on, at, by, purged FROM switch_log WHERE 0 UNION ALL
     SELECT id, at, ahead_ms, 0, 0, 0 FROM heartbeat WHERE 0 UNION ALL
-    SELECT name, password_hash, created_at, 0, 0, 0 FROM account WHERE 0 UNION ALL
+    SELECT name, password_hash, created_at, version, disabled_at, 0 FROM account WHERE 0 UNION ALL
     SELECT id, at, sha256, source, 0, 0 FROM policy_log WHERE 0 UNION ALL
     SELECT site, upstream, first_at, last_at, drops, 0 FROM acceptance WHERE 0 UNION ALL
     SELECT day, upstream || site, event, count, head, tail FROM delivered WHERE 0";
@@ -181,8 +186,8 @@ mod tests {
             let folder = tempfile::tempdir().unwrap();
             let old = Connection::open(folder.path().join("relay.db")).unwrap();
             old.execute_batch(&STEPS[..had].concat()).unwrap();
-            old.execute("INSERT INTO account VALUES ('alice', 'hash', 1)", ())
-                .unwrap();
+            let account = "INSERT INTO account (name, password_hash, created_at) VALUES ('alice', 'hash', 1)";
+            old.execute(account, ()).unwrap();
             old.execute(
                 "INSERT INTO spool (bucket, site, stored_at, record) VALUES (1, 's', 2, x'7b7d')",
                 (),
@@ -202,7 +207,7 @@ mod tests {
                         .unwrap()
                 };
                 let counts = (
-                    count("account"),
+                    count("account WHERE version = 0 AND disabled_at IS NULL"),
                     count("policy_log"),
                     count("spool WHERE not_before IS NULL"),
                 );

@@ -7,7 +7,10 @@ fn count(db: &Connection) -> rusqlite::Result<i64> {
 }
 
 fn insert(db: &Connection, name: &str) -> rusqlite::Result<usize> {
-    db.execute("INSERT INTO account VALUES (?1, 'hash', 1)", [name])
+    db.execute(
+        "INSERT INTO account (name, password_hash, created_at) VALUES (?1, 'hash', 1)",
+        [name],
+    )
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -42,7 +45,7 @@ async fn a_job_that_fails_or_stumbles_takes_no_other_with_it() {
 fn furnish(folder: &Path, events: u8) {
     let mut db = open(folder).unwrap();
     db.execute_batch(
-        "INSERT INTO account VALUES ('alice', 'hash', 1);
+        "INSERT INTO account (name, password_hash, created_at) VALUES ('alice', 'hash', 1);
          INSERT INTO switch VALUES ('s', 1, 5, 'alice'), ('off', 0, 6, 'alice');
          INSERT INTO switch_log VALUES (1, 's', 1, 5, 'alice', 0), (2, 'off', 0, 6, 'alice', 0);
          INSERT INTO policy_log VALUES (1, 7, 'ab', 'builtin');
@@ -379,7 +382,7 @@ fn what_was_deleted_is_neither_in_the_file_nor_in_the_log() {
             .block_on(store.run(move |db| db.execute(sql, [])))
             .unwrap()
     };
-    run("INSERT INTO account VALUES ('CANARY', 'hash', 1)");
+    run("INSERT INTO account (name, password_hash, created_at) VALUES ('CANARY', 'hash', 1)");
     assert_eq!(found(), 1, "it is in the log");
     run("DELETE FROM account");
     assert_eq!(found(), 1, "it still is, which is why the log has to be emptied");

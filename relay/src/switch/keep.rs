@@ -133,7 +133,7 @@ impl Switches {
     /// Records that a site is off, which it is in memory, and purges what waits for it.
     pub(super) async fn record_off(&self, site: &Site) -> Result<u64, TurnError> {
         let change = site.changed().unwrap_or_else(|| self.change(BY_RELAY));
-        let purged = match self.record(site, false, &change).await {
+        let purged = match self.purge(site, &change).await {
             Ok(purged) => purged,
             Err(error) => return Err(self.unrecorded(site, error).await),
         };

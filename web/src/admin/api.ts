@@ -63,6 +63,8 @@ async function refusal(response: Response): Promise<Refused> {
 }
 
 const json = { "Content-Type": "application/json" };
+/** Marks what the user does on this page; what the page's timer asks goes without it. */
+const ownPage = { "X-Feedback-Admin": "1" };
 
 export async function logIn(user: string, password: string): Promise<void> {
   const response = await request("login", { method: "POST", headers: json, body: JSON.stringify({ user, password }) });
@@ -76,13 +78,13 @@ export async function logIn(user: string, password: string): Promise<void> {
 }
 
 export async function logOut(): Promise<void> {
-  const response = await request("logout", { method: "POST", headers: { "X-Feedback-Admin": "1" } });
+  const response = await request("logout", { method: "POST", headers: ownPage });
   if (!response.ok && response.status !== 401) throw await refusal(response);
 }
 
-/** How things stand; null when nobody is logged in. */
-export async function readStatus(): Promise<Status | null> {
-  const response = await request("status");
+/** How things stand; null without a session. Only if the user did something since the last request is it a use of the session. */
+export async function readStatus(used: boolean): Promise<Status | null> {
+  const response = await request("status", used ? { headers: ownPage } : {});
   if (response.status === 401) return null;
   if (!response.ok) throw await refusal(response);
   return (await response.json()) as Status;
@@ -91,7 +93,7 @@ export async function readStatus(): Promise<Status | null> {
 export async function setSwitch(site: string, on: boolean): Promise<{ purged: number }> {
   const response = await request(`sites/${encodeURIComponent(site)}/switch`, {
     method: "PUT",
-    headers: { ...json, "X-Feedback-Admin": "1" },
+    headers: { ...json, ...ownPage },
     body: JSON.stringify({ on }),
   });
   if (response.status === 401) throw new Refused(401, "Your session has ended.");

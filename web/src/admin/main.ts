@@ -16,6 +16,9 @@ let timer: ReturnType<typeof setTimeout> | undefined;
 const turning = new Set<string>();
 /** Counts what makes a status that is still on its way out of date: a newer request, a switch turned. */
 let latest = 0;
+/** Whether the user did something since the last status. Polling alone must not keep a session alive. */
+let acted = true;
+for (const type of ["pointerdown", "keydown", "wheel"]) addEventListener(type, () => (acted = true), { capture: true, passive: true });
 
 function show(what: "login" | "board"): void {
   byId("login").hidden = what !== "login";
@@ -32,13 +35,14 @@ function notice(id: "login-error" | "trouble" | "done", text: string): void {
 async function refresh(): Promise<void> {
   clearTimeout(timer);
   const mine = ++latest;
+  const used = acted;
+  acted = false;
   try {
-    const status = await readStatus();
+    const status = await readStatus(used);
     if (mine !== latest) return;
-    const wasLoggedIn = !board.hidden;
     if (!status) {
-      if (wasLoggedIn) notice("login-error", "Your session has ended. Please log in again.");
-      askForLogin();
+      if (board.hidden) askForLogin();
+      else sessionEnded();
       return;
     }
     draw(status);
@@ -46,6 +50,7 @@ async function refresh(): Promise<void> {
     notice("trouble", "");
     board.classList.remove("stale");
   } catch (error) {
+    acted ||= used;
     if (mine !== latest) return;
     if (board.hidden && byId("login").hidden) show("board");
     notice("trouble", `${explain(error)} Trying again.`);
@@ -54,9 +59,19 @@ async function refresh(): Promise<void> {
   timer = setTimeout(() => void refresh(), REFRESH_MS);
 }
 
+function sessionEnded(unfinished = ""): void {
+  notice("login-error", `${unfinished}Your session has ended. Please log in again.`);
+  askForLogin();
+}
+
 function askForLogin(): void {
   clearTimeout(timer);
   latest++;
+  // Whoever comes next sees nothing of it.
+  say(byId("user"), "");
+  byId("sites").replaceChildren();
+  notice("trouble", "");
+  notice("done", "");
   show("login");
   (form.elements.namedItem("user") as HTMLInputElement).focus();
 }
@@ -166,13 +181,17 @@ async function turn(site: string, toggle: HTMLButtonElement): Promise<void> {
     const deleted = purged > 0 ? ` ${counted(purged, "waiting event was", "waiting events were")} deleted unsent.` : "";
     notice("done", on ? `Collection for ${site} is on. Each user is asked first.` : `Collection for ${site} is off.${deleted}`);
   } catch (error) {
+    if (error instanceof Refused && error.status === 401) {
+      turning.delete(site);
+      sessionEnded(`The switch of ${site} was not turned. `);
+      return;
+    }
     notice("done", "");
     // Where it could not be recorded, it is off all the same, and the relay says so itself.
     const isOff = error instanceof Refused && error.status === 503;
     notice("trouble", isOff ? `${site}: ${explain(error)}` : `The switch of ${site} was not turned. ${explain(error)}`);
     turning.delete(site);
     mark(toggle, "aria-busy", null);
-    if (error instanceof Refused && error.status === 401) void refresh();
     return;
   }
   turning.delete(site);
@@ -251,7 +270,6 @@ async function submit(): Promise<void> {
 byId("logout").addEventListener("click", () => {
   void logOut().then(
     () => {
-      notice("done", "");
       notice("login-error", "");
       askForLogin();
     },
