@@ -21,6 +21,7 @@ use crate::open_files;
 use crate::policy::Policy;
 use crate::reload;
 use crate::sandbox::LoadError;
+use crate::sandbox::threads::Threads;
 use crate::spool::Spool;
 use crate::store::{OpenError, StoreError};
 use crate::switch::{LOOK_AGAIN, Switches};
@@ -50,6 +51,8 @@ pub struct App {
     pub metrics: Arc<Metrics>,
     /// The policy.
     pub policy: Arc<Policy>,
+    /// The threads that it runs on.
+    pub guests: Threads,
     /// The admin switches.
     pub switches: Switches,
     /// Events on disk.
@@ -168,6 +171,8 @@ impl Relay {
                 config.public.requests_max,
                 &metrics.door,
             )),
+            // Each request has one job at a time.
+            guests: Threads::start(config.public.requests_max)?,
             arrivals: Arrivals::new(&metrics.door),
             rates: Rates::new(config.public.rate_per_client, config.public.rate_per_site),
             tls,
@@ -300,6 +305,7 @@ impl Relay {
         stop.cancelled().await;
         tracing::info!("stopping: finishing what is under way");
         app.stop.cancel();
+        app.guests.stop();
         draining.cancel();
         front.close();
         let finished = tokio::time::timeout(STOP_GRACE, async {

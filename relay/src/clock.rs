@@ -94,6 +94,13 @@ impl Source {
     }
 }
 
+/// The processor time that the calling thread has used so far. A busy machine does not make it longer.
+pub fn thread_cpu_time() -> std::time::Duration {
+    let used = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    let seconds = u64::try_from(used.tv_sec).unwrap_or(0);
+    std::time::Duration::new(seconds, u32::try_from(used.tv_nsec).unwrap_or(0))
+}
+
 /// Since the machine was started, the time it was suspended included.
 #[cfg(target_os = "linux")]
 fn boot_ms() -> i64 {

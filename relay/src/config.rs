@@ -22,7 +22,7 @@ mod upstream;
 pub use allowed_host::AllowedHost;
 pub use listen::{Admin, Metrics, Public};
 pub use plans::{DEFAULT_PLAN, Plans, SitePlan, default_plan, read_plan};
-pub use policy::PolicyConfig;
+pub use policy::{PolicyConfig, WhenFailing};
 pub use profile::Profile;
 pub use rate::Rate;
 pub use secret::Secret;

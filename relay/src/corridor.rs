@@ -3,16 +3,17 @@
 //! Each step takes one type and gives the next; each event ends in exactly one [`Ending`].
 
 use crate::app::App;
-use crate::gate::{self, Admitted, Signals};
+use crate::config::SitePlan;
+use crate::gate::{self, Admitted, Signals, Visit};
 use crate::guard;
-use crate::metrics::EventLabel;
 use crate::metrics::ledger::Ticket;
-use crate::sandbox::Sandbox;
+use crate::metrics::{EventLabel, Metrics};
+use crate::policy::InUse;
+use crate::sandbox::threads::NotRun;
 use crate::spool::Incoming;
-use crate::switch::Permit;
 use relay_event::scrub::Visible;
 use relay_event::wire::Batch;
-use relay_event::{Event, EventId, Malformed, Outcome};
+use relay_event::{Event, Malformed, Outcome};
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -70,22 +71,14 @@ pub async fn walk(
             return Walk::Refused { outcome, plan };
         }
     };
-    // One policy for the whole request, though another may take its place meanwhile.
-    let policy = app.policy.current();
-    let is_held = app.sites.is_refused(&batch.site);
+    // The gate judges each event first, so that the policy gets those that remain at once.
     let mut endings = Vec::with_capacity(tickets.len());
-    let mut storing = Vec::new();
+    let mut admitted = Vec::with_capacity(tickets.len());
     for (event, ticket) in batch.events.into_iter().zip(tickets) {
-        match pass(app, &policy.sandbox, event, |event| visit.admit(event)) {
-            Ok((passed, scrubbed)) => {
-                let incoming = Incoming {
-                    scrubbed,
-                    id: passed.id,
-                    ticket,
-                    permit: passed.permit,
-                    is_held,
-                };
-                storing.push((endings.len(), incoming, passed.label));
+        let place = endings.len();
+        match admit(&visit, event) {
+            Ok(event) => {
+                admitted.push(Passing { place, event, ticket });
                 endings.push(Ending::Stored);
             }
             Err((outcome, why)) => {
@@ -94,7 +87,41 @@ pub async fn walk(
             }
         }
     }
-    drop(visit);
+    if admitted.is_empty() {
+        return Walk::Events(endings);
+    }
+    let proposed = propose(app, &admitted).await;
+    let permit = match visit.permit().await {
+        Ok(permit) => Arc::new(permit),
+        Err(outcome) => {
+            admitted
+                .into_iter()
+                .for_each(|passing| passing.ticket.end(outcome));
+            return Walk::Refused { outcome, plan: None };
+        }
+    };
+    let is_held = app.sites.is_refused(&batch.site);
+    let mut storing = Vec::with_capacity(admitted.len());
+    for (Passing { place, event, ticket }, proposed) in admitted.into_iter().zip(proposed) {
+        match proposed.and_then(|(shown, proposed)| prove(app, &event, &shown, proposed)) {
+            Ok(scrubbed) => {
+                let label = EventLabel::of(event.plan(), &event.event().name);
+                let incoming = Incoming {
+                    scrubbed,
+                    id: event.event().id,
+                    ticket,
+                    permit: Arc::clone(&permit),
+                    is_held,
+                };
+                storing.push((place, incoming, label));
+            }
+            Err(outcome) => {
+                ticket.end(outcome);
+                endings[place] = Ending::Ended(outcome, None);
+            }
+        }
+    }
+    drop(permit);
     store(app, storing, &mut endings, on_disk).await;
     Walk::Events(endings)
 }
@@ -113,55 +140,118 @@ pub fn refuse(app: &App, events: usize, outcome: Outcome) {
         .for_each(|ticket: Ticket| ticket.end(outcome));
 }
 
-/// What is left of an admitted event once its content is scrubbed.
-struct Passed {
-    id: Option<EventId>,
-    permit: Arc<Permit>,
-    label: EventLabel,
+/// An admitted event on its way.
+struct Passing {
+    /// Its place in the request.
+    place: usize,
+    event: Admitted,
+    ticket: Ticket,
 }
 
 type Refused = (Outcome, Option<Malformed>);
 
-/// Takes one event through gate, sandbox and guard.
-fn pass(
-    app: &App,
-    sandbox: &Sandbox,
-    event: Result<Event, Malformed>,
-    admit: impl FnOnce(Event) -> Result<Admitted, Outcome>,
-) -> Result<(Passed, guard::Scrubbed), Refused> {
+/// Takes one event through the gate.
+fn admit(visit: &Visit, event: Result<Event, Malformed>) -> Result<Admitted, Refused> {
     let event = event.map_err(|why| (Outcome::Malformed, Some(why)))?;
-    let admitted = admit(event).map_err(|outcome| (outcome, None))?;
-    let event = admitted.event();
-    let mut visible = Visible::of(event, admitted.plan());
-    visible.referrer = visible.referrer.filter(|from| !admitted.is_own_page(from));
-    let started = Instant::now();
-    let proposed = sandbox.scrub(admitted.plan(), &visible);
-    app.metrics
-        .policy_duration
-        .observe(started.elapsed().as_secs_f64());
-    let proved = proposed.and_then(|proposed| {
-        guard::prove(
-            &visible,
-            event,
-            admitted.site(),
-            admitted.sender(),
-            proposed,
-            admitted.plan(),
-        )
-    });
-    let scrubbed = proved.map_err(|outcome| (outcome, None))?;
-    app.metrics
-        .props_dropped
-        .inc_by((event.props.len() - scrubbed.props().len()) as u64);
-    if event.revenue.is_some() && scrubbed.revenue().is_none() {
+    visit.admit(event).map_err(|outcome| (outcome, None))
+}
+
+/// What the policy was shown of an event, and what it proposes.
+type Proposed = Result<(Visible, Visible), Outcome>;
+
+/// What came of a request's events at the policy.
+struct Answered {
+    proposed: Vec<Proposed>,
+    /// Whether the policy failed. `None` if it did not run, or was not given the time to.
+    failed: Option<bool>,
+}
+
+/// Takes a request's events through the sandbox, on one of its threads. No permit is held meanwhile.
+async fn propose(app: &App, admitted: &[Passing]) -> Vec<Proposed> {
+    let visible = |passing: &Passing| {
+        let event = &passing.event;
+        let mut visible = Visible::of(event.event(), event.plan());
+        visible.referrer = visible.referrer.filter(|from| !event.is_own_page(from));
+        visible
+    };
+    let events: Vec<Visible> = admitted.iter().map(visible).collect();
+    let Some(plan) = admitted.first().map(|passing| passing.event.plan().clone()) else {
+        return Vec::new();
+    };
+    // One policy for the whole request, though another may take its place meanwhile.
+    let (policy, metrics) = (app.policy.current(), Arc::clone(&app.metrics));
+    let in_use = Arc::clone(&policy);
+    let scrub = move || scrub_all(&in_use, &plan, events, &metrics);
+    match app.guests.run(scrub).await {
+        Ok(Answered { proposed, failed }) => {
+            if let Some(failed) = failed {
+                app.policy.note(&policy, failed);
+            }
+            proposed
+        }
+        Err(NotRun::Busy) => vec_of(Outcome::Overloaded, admitted.len()),
+        Err(NotRun::Lost) => vec_of(Outcome::Lost, admitted.len()),
+    }
+}
+
+/// Runs the policy on a request's events. Belongs on a thread for guests.
+fn scrub_all(policy: &InUse, plan: &SitePlan, events: Vec<Visible>, metrics: &Metrics) -> Answered {
+    // Requests that waited while it failed do not run it once more.
+    let begun = match policy.standing.is_failing() {
+        true => Err(Outcome::PolicyUnavailable),
+        false => policy.sandbox.begin(plan),
+    };
+    let mut request = match begun {
+        Ok(request) => request,
+        Err(outcome) => {
+            return Answered {
+                proposed: vec_of(outcome, events.len()),
+                failed: None,
+            };
+        }
+    };
+    let scrub = |event: Visible| {
+        if let Some(outcome) = request.over() {
+            return Err(outcome);
+        }
+        let started = Instant::now();
+        let proposed = request.scrub(&event);
+        metrics.policy_duration.observe(started.elapsed().as_secs_f64());
+        Ok((event, proposed?))
+    };
+    let proposed: Vec<Proposed> = events.into_iter().map(scrub).collect();
+    let ended = |wanted: &[Outcome]| {
+        let mut outcomes = proposed.iter().filter_map(|proposed| proposed.as_ref().err());
+        outcomes.any(|outcome| wanted.contains(outcome))
+    };
+    use Outcome as O;
+    let failed = match ended(&[O::PolicyTrap, O::PolicyTimeout, O::PolicyUnavailable]) {
+        true => Some(true),
+        false if ended(&[O::Overloaded]) => None,
+        false => Some(false),
+    };
+    Answered { proposed, failed }
+}
+
+fn vec_of(outcome: Outcome, events: usize) -> Vec<Proposed> {
+    (0..events).map(|_| Err(outcome)).collect()
+}
+
+/// Lets the guard prove what the policy proposes.
+fn prove(
+    app: &App,
+    event: &Admitted,
+    shown: &Visible,
+    proposed: Visible,
+) -> Result<guard::Scrubbed, Outcome> {
+    let (raw, plan) = (event.event(), event.plan());
+    let scrubbed = guard::prove(shown, raw, event.site(), event.sender(), proposed, plan)?;
+    let dropped = raw.props.len() - scrubbed.props().len();
+    app.metrics.props_dropped.inc_by(dropped as u64);
+    if raw.revenue.is_some() && scrubbed.revenue().is_none() {
         app.metrics.revenue_dropped.inc();
     }
-    let passed = Passed {
-        id: event.id,
-        permit: Arc::clone(admitted.permit()),
-        label: EventLabel::of(admitted.plan(), &event.name),
-    };
-    Ok((passed, scrubbed))
+    Ok(scrubbed)
 }
 
 /// Stores what got through and corrects the endings of what could not be stored.

@@ -7,7 +7,7 @@
 use crate::clock::Moment;
 use crate::config::SitePlan;
 use crate::guard::Sender;
-use crate::switch::{Permit, Site, Switches};
+use crate::switch::{Paused, Permit, Site, Switches};
 use crate::visitor::Visitors;
 use relay_event::address::{Address, is_same_host};
 use relay_event::user_agent::{self, UserAgent};
@@ -37,7 +37,7 @@ impl std::fmt::Debug for Signals {
 #[derive(Debug)]
 pub struct Visit {
     site: Arc<Site>,
-    permit: Arc<Permit>,
+    paused: Paused,
     consent: Consent,
     sender: Sender,
 }
@@ -46,7 +46,6 @@ pub struct Visit {
 #[derive(Debug)]
 pub struct Admitted {
     event: Event,
-    permit: Arc<Permit>,
     site: Arc<Site>,
     sender: Sender,
 }
@@ -88,7 +87,8 @@ pub async fn enter(
     )?;
     Ok(Visit {
         site: Arc::clone(site),
-        permit: Arc::new(permit),
+        // The policy may be slow, and turning the switch off does not wait for it.
+        paused: permit.pause(),
         consent,
         sender,
     })
@@ -151,10 +151,20 @@ impl Visit {
         }
         Ok(Admitted {
             event,
-            permit: Arc::clone(&self.permit),
             site: Arc::clone(&self.site),
             sender: self.sender.clone(),
         })
+    }
+}
+
+impl Visit {
+    /// The leave to store what the request brought, for once it is scrubbed.
+    ///
+    /// # Errors
+    /// [`Outcome::SwitchedOff`]: the site was turned off since the request entered.
+    pub async fn permit(&self) -> Result<Permit, Outcome> {
+        let again = self.site.permit_again(&self.paused).await;
+        again.ok_or(Outcome::SwitchedOff)
     }
 }
 
@@ -186,11 +196,6 @@ impl Admitted {
     /// Who sent it, as far as may leave.
     pub fn sender(&self) -> &Sender {
         &self.sender
-    }
-
-    /// The leave to store it.
-    pub fn permit(&self) -> &Arc<Permit> {
-        &self.permit
     }
 }
 

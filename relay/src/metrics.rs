@@ -70,6 +70,8 @@ pub struct Metrics {
     pub policy: Arc<PolicyInUse>,
     /// Attempts to put another policy to use, by what came of them.
     pub policy_reloads: Family<ResultLabel, Counter>,
+    /// 1 while the configured policy is out of service because it failed too often.
+    pub policy_failing: Gauge,
     /// How long a write to the spool took, in seconds, from its request to its fsync.
     pub spool_write_duration: Histogram,
     /// Unreadable records that are kept in quarantine. They ended as `rejected` when they went in.
@@ -253,6 +255,12 @@ impl Metrics {
         for result in ["ok", "failed"] {
             drop(policy_reloads.get_or_create(&ResultLabel { result }));
         }
+        let policy_failing = Gauge::default();
+        registry.register(
+            "policy_failing",
+            "Whether the configured policy is out of service because it failed at most requests",
+            policy_failing.clone(),
+        );
         let spool_write_duration = Histogram::new([
             0.000_25, 0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.05, 0.1, 1.0,
         ]);
@@ -320,6 +328,7 @@ impl Metrics {
             policy_duration,
             policy,
             policy_reloads,
+            policy_failing,
             spool_write_duration,
             quarantined,
             quarantine_dropped,

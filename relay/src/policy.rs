@@ -4,6 +4,13 @@
 //! its own, then recorded, and only then put in the place of the old one. A request keeps the policy it
 //! began with, so none is dropped and no batch is scrubbed by two. Whatever is wrong with a new policy,
 //! the old one goes on serving.
+//!
+//! A policy that fails at most requests is taken out of service ([`standing`]). Then no events are taken, or the
+//! built-in policy takes over, as `policy.when_failing` says, until the policy is loaded again: another file, or
+//! SIGHUP.
+
+mod failing;
+pub mod standing;
 
 use crate::app::StartError;
 use crate::clock::{Clock, Moment};
@@ -15,8 +22,12 @@ use crate::reload::{Reload, Stamps};
 use crate::sandbox::{LoadError, Sandbox, sha256};
 use crate::store::{Store, StoreError};
 use rusqlite::{Connection, OptionalExtension};
+use standing::Standing;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
+
+/// The source of the policy that is built into the binary.
+const BUILTIN: &str = "builtin";
 
 /// A policy that serves or served.
 #[derive(Debug)]
@@ -27,6 +38,37 @@ pub struct InUse {
     pub identity: Identity,
     /// When it was put to use.
     pub since: Moment,
+    /// How it does.
+    pub standing: Standing,
+    /// The policy that it stands in for, because that one failed.
+    pub instead_of: Option<Identity>,
+}
+
+impl InUse {
+    fn new(sandbox: Sandbox, identity: Identity, since: Moment) -> Self {
+        Self {
+            sandbox,
+            identity,
+            since,
+            standing: Standing::default(),
+            instead_of: None,
+        }
+    }
+
+    /// Why events are not scrubbed by the policy that is configured: in words for an operator.
+    pub fn failure(&self) -> Option<&'static str> {
+        match &self.instead_of {
+            _ if self.standing.is_failing() => Some(
+                "the policy failed at most requests and is out of service: no events are taken, and senders come \
+                 back later; put another policy in its place, or send SIGHUP to try this one again",
+            ),
+            Some(_) => Some(
+                "the policy failed at most requests and is out of service: the built-in one took over; put \
+                 another policy in its place, or send SIGHUP to try this one again",
+            ),
+            None => None,
+        }
+    }
 }
 
 /// What a policy is recognised by.
@@ -115,11 +157,7 @@ impl Policy {
         record(&store, &identity, since).await?;
         metrics.policy.set(&identity);
         Ok(Self {
-            current: RwLock::new(Arc::new(InUse {
-                sandbox,
-                identity,
-                since,
-            })),
+            current: RwLock::new(Arc::new(InUse::new(sandbox, identity, since))),
             config: config.policy.clone(),
             plans: config.plans.clone(),
             store,
@@ -179,7 +217,7 @@ impl Policy {
     async fn replace(&self) -> Result<Reloaded, ReloadError> {
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = self.look();
         let (config, plans) = (self.config.clone(), self.plans.clone());
-        let serving = self.current().identity.clone();
+        let serving = self.current();
         // Compiling and trying take a good part of a second.
         let tried = tokio::task::spawn_blocking(move || {
             let (wasm, source) = read(&config)?;
@@ -187,7 +225,7 @@ impl Policy {
                 sha256: sha256(&wasm),
                 source,
             };
-            if identity == serving {
+            if identity == serving.identity && !serving.standing.is_failing() {
                 return Ok(None);
             }
             let sandbox = Sandbox::load(&wasm, &plans, &config)?;
@@ -206,14 +244,14 @@ impl Policy {
         let since = self.clock.now();
         // On record before it serves, so that no event is scrubbed by a policy nobody can name later.
         record(&self.store, &identity, since).await?;
-        let new = Arc::new(InUse {
-            sandbox,
-            identity: identity.clone(),
-            since,
-        });
-        *self.current.write().unwrap_or_else(PoisonError::into_inner) = new;
-        self.metrics.policy.set(&identity);
+        self.put(InUse::new(sandbox, identity.clone(), since));
+        self.metrics.policy_failing.set(0);
         Ok(Reloaded::Replaced(identity))
+    }
+
+    fn put(&self, new: InUse) {
+        self.metrics.policy.set(&new.identity);
+        *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(new);
     }
 
     fn count(&self, result: &'static str) {
@@ -242,7 +280,7 @@ fn read(config: &PolicyConfig) -> Result<(Vec<u8>, &'static str), LoadError> {
         Some(path) => Ok((std::fs::read(path)?, "file")),
         None => {
             let wasm = assets::default_policy().ok_or(LoadError::NotBuilt)?;
-            Ok((wasm.into_owned(), "builtin"))
+            Ok((wasm.into_owned(), BUILTIN))
         }
     }
 }

@@ -1,20 +1,24 @@
 //! The sandbox: runs the policy component under wasmtime, with nothing but its own memory.
 //!
-//! A component that imports anything is refused when it is loaded. Each call has its own fuel, each
-//! instance its own memory limit. An instance knows one plan, so each plan has a pool of its own over the one
+//! A component that imports anything is refused when it is loaded. Each call has its own fuel, each request a
+//! budget of processor time, each instance its own memory limit. Guests run on [`threads`] of their own. An instance knows one plan, so each plan has a pool of its own over the one
 //! compiled component. Instances are reused, because making one costs more than scrubbing;
 //! the guard keeps what one remembers of an event from being written into another, and an instance
 //! that trapped is thrown away.
 
+mod deadline;
 mod instance;
+pub mod threads;
 pub mod trial;
 
 use crate::config::{Plans, PolicyConfig, SitePlan};
+use deadline::{Budget, Overdue, Run, Ticker};
 use instance::{Guest, Instance};
 use relay_event::Outcome;
 use relay_event::scrub::Visible;
 use sha2::{Digest, Sha256};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 use wasmtime::component::{Component, Linker};
 use wasmtime::{Config, Engine};
 
@@ -27,6 +31,9 @@ const CALLS_MAX: u32 = 10_000;
 pub const COMPONENT_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// Fuel for the one-time `configure`, which reads the plan.
 const CONFIGURE_FUEL: u64 = 500_000_000;
+/// Processor time for the start function and `configure` while the policy is loaded. The built-in policy takes
+/// some milliseconds for the plan built in, and that fuel lasts for about 0.3 s.
+const LOAD_CPU_MAX: Duration = Duration::from_secs(2);
 /// Stack of a guest, in bytes. Deep recursion traps at its end.
 pub const STACK_BYTES_MAX: usize = 512 * 1024;
 
@@ -59,6 +66,9 @@ pub enum LoadError {
     /// than its limits from the start.
     #[error("the policy cannot be started: {0}")]
     Start(String),
+    /// The operating system has no thread for its deadlines.
+    #[error("the policy cannot be watched while it runs: {0}")]
+    Thread(std::io::Error),
     /// It does not take the plan.
     #[error("the policy refuses the tracking plan: {0}")]
     Configure(String),
@@ -78,6 +88,8 @@ pub fn sha256(wasm: &[u8]) -> String {
 /// A loaded policy, ready to scrub from any thread.
 pub struct Sandbox {
     pools: Vec<Pool>,
+    ticker: Ticker,
+    budget: Budget,
 }
 
 /// The instances that were configured with one plan.
@@ -109,6 +121,8 @@ impl Sandbox {
             .instantiate_pre(&component)
             .and_then(instance::PolicyPre::new)
             .map_err(|e| LoadError::NotAComponent(first_line(&e)))?;
+        let ticker = Ticker::start(engine).map_err(LoadError::Thread)?;
+        let loading = ticker.run(Budget(LOAD_CPU_MAX));
         let pool = |plan: &SitePlan| -> Result<Pool, LoadError> {
             let guest = Guest {
                 pre: pre.clone(),
@@ -117,26 +131,42 @@ impl Sandbox {
                 configure_fuel: CONFIGURE_FUEL,
                 memory_bytes_max: limits.memory_bytes_max,
             };
-            let first = Instance::new(&guest)?;
+            let first = Instance::new(&guest, &loading)?;
             Ok(Pool {
                 plan: plan.clone(),
                 guest,
                 idle: Mutex::new(vec![first]),
             })
         };
+        let pools = plans.iter().map(pool).collect::<Result<_, _>>()?;
+        drop(loading);
         Ok(Self {
-            pools: plans.iter().map(pool).collect::<Result<_, _>>()?,
+            pools,
+            ticker,
+            budget: Budget(limits.request_cpu),
         })
     }
 
-    /// Scrubs one event by a plan. Takes microseconds, so it may run on an async worker; a guest that loops is
-    /// stopped when its fuel is gone, which takes milliseconds at most.
+    /// Begins to scrub the events of one request by a plan. All calls run on the thread that began, within one
+    /// budget of processor time ([`PolicyConfig::request_cpu`]).
     ///
     /// # Errors
-    /// How the event ended: the policy refused it, or failed. For a plan that was not there when the
-    /// policy was loaded there is no instance: [`Outcome::PolicyUnavailable`].
+    /// [`Outcome::PolicyUnavailable`]: the plan was not there when the policy was loaded.
+    pub fn begin(&self, plan: &SitePlan) -> Result<Request<'_>, Outcome> {
+        Ok(Request {
+            pool: self.pool(plan).ok_or(Outcome::PolicyUnavailable)?,
+            instance: None,
+            over: None,
+            run: self.ticker.run(self.budget),
+        })
+    }
+
+    /// Scrubs one event by a plan, as a request of its own.
+    ///
+    /// # Errors
+    /// As [`Sandbox::begin`] and [`Request::scrub`].
     pub fn scrub(&self, plan: &SitePlan, event: &Visible) -> Result<Visible, Outcome> {
-        self.pool(plan).ok_or(Outcome::PolicyUnavailable)?.scrub(event)
+        self.begin(plan)?.scrub(event)
     }
 
     fn pool(&self, plan: &SitePlan) -> Option<&Pool> {
@@ -144,25 +174,88 @@ impl Sandbox {
     }
 }
 
-impl Pool {
-    fn scrub(&self, event: &Visible) -> Result<Visible, Outcome> {
-        let idle = self.lock().pop();
-        let mut instance = match idle {
-            Some(instance) => instance,
-            None => Instance::new(&self.guest).map_err(|_| Outcome::PolicyUnavailable)?,
-        };
-        let result = instance.scrub(event, self.guest.fuel);
-        if !is_spent(&result) && instance.calls() < CALLS_MAX {
-            let mut idle = self.lock();
-            if idle.len() < IDLE_MAX {
-                idle.push(instance);
-            }
+/// The events of one request, on their way through the policy.
+pub struct Request<'s> {
+    pool: &'s Pool,
+    instance: Option<Instance>,
+    /// How the rest of the request ends, once its time is up.
+    over: Option<Outcome>,
+    run: Run<'s>,
+}
+
+impl std::fmt::Debug for Request<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Request")
+    }
+}
+
+impl Request<'_> {
+    /// How the rest of the request ends without a call, because its time is up.
+    pub fn over(&self) -> Option<Outcome> {
+        self.over
+    }
+
+    /// Scrubs the next event. Takes microseconds, and never much longer than what is left of the budget.
+    ///
+    /// # Errors
+    /// How the event ended: the policy refused it, or failed. After a timeout the rest of the request ends in
+    /// the same way without a call.
+    pub fn scrub(&mut self, event: &Visible) -> Result<Visible, Outcome> {
+        if let Some(outcome) = self.over {
+            return Err(outcome);
+        }
+        let result = self.call(event);
+        if let Err(outcome @ (Outcome::PolicyTimeout | Outcome::Overloaded)) = result {
+            self.over = Some(outcome);
         }
         result
     }
 
+    fn call(&mut self, event: &Visible) -> Result<Visible, Outcome> {
+        self.run.deadline.check().map_err(ending)?;
+        let mut instance = match self.instance.take().or_else(|| self.pool.lock().pop()) {
+            Some(instance) => instance,
+            None => Instance::new(&self.pool.guest, &self.run).map_err(|_| self.unavailable())?,
+        };
+        let result = instance.scrub(event, self.pool.guest.fuel, &self.run);
+        if !is_spent(&result) && instance.calls() < CALLS_MAX {
+            self.instance = Some(instance);
+        }
+        result
+    }
+
+    /// Why no instance could be made: its start took too long, or it failed.
+    fn unavailable(&self) -> Outcome {
+        match self.run.deadline.check() {
+            Ok(()) => Outcome::PolicyUnavailable,
+            Err(overdue) => ending(overdue),
+        }
+    }
+}
+
+/// Gives the instance back.
+impl Drop for Request<'_> {
+    fn drop(&mut self) {
+        if let Some(instance) = self.instance.take() {
+            let mut idle = self.pool.lock();
+            if idle.len() < IDLE_MAX {
+                idle.push(instance);
+            }
+        }
+    }
+}
+
+impl Pool {
     fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Instance>> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// How an event ends for which no time is left.
+fn ending(overdue: Overdue) -> Outcome {
+    match overdue {
+        Overdue::Cpu => Outcome::PolicyTimeout,
+        Overdue::Wall => Outcome::Overloaded,
     }
 }
 
@@ -185,16 +278,19 @@ fn compile(wasm: &[u8]) -> Result<Component, LoadError> {
 
 /// Whether an instance that answered so is thrown away: nobody knows what state a trap leaves behind.
 fn is_spent(result: &Result<Visible, Outcome>) -> bool {
-    matches!(result, Err(Outcome::PolicyTrap | Outcome::PolicyTimeout))
+    use Outcome::{Overloaded, PolicyTimeout, PolicyTrap};
+    matches!(result, Err(PolicyTrap | PolicyTimeout | Overloaded))
 }
 
-/// The one engine configuration: fuel, because it makes the same verdict on every machine, and
-/// nothing switched on that a policy does not need. wasmtime charges fuel for filling and copying
-/// memory by the byte, so that no single instruction works for long.
+/// The one engine configuration: fuel, because it makes the same verdict on every machine; epochs, because some
+/// instructions take much more time than fuel; and nothing switched on that a policy does not need. wasmtime
+/// charges fuel for filling and copying memory by the byte and tables by the element, and checks fuel and epoch
+/// before it does so. Memory, tables and handles are bounded, so no single instruction works for long.
 fn engine() -> wasmtime::Result<Engine> {
     let mut config = Config::new();
     config.wasm_component_model(true);
     config.consume_fuel(true);
+    config.epoch_interruption(true);
     config.max_wasm_stack(STACK_BYTES_MAX);
     config.wasm_memory64(false);
     config.wasm_multi_memory(false);

@@ -17,7 +17,7 @@ mod turner;
 
 pub use keep::LOOK_AGAIN;
 pub use record::{Kept, look};
-pub use site::{Change, Permit, Site};
+pub use site::{Change, Paused, Permit, Site};
 pub use turner::Turner;
 
 use crate::clock::{Clock, Moment};
@@ -217,6 +217,7 @@ impl Switches {
             }
         };
         *on = false;
+        site.closings.fetch_add(1, Ordering::SeqCst);
         // Nobody holds a permit now, so nobody minds that the cut is mended.
         *site.cut.lock().unwrap_or_else(PoisonError::into_inner) = CancellationToken::new();
         site.doubt.store(false, Ordering::SeqCst);

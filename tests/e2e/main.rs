@@ -38,6 +38,7 @@ mod refusals;
 mod restart;
 mod rollup;
 mod scrub;
+mod slow_policy;
 mod spool;
 mod stop;
 mod switch;

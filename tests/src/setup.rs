@@ -136,6 +136,16 @@ impl Setup {
         self.with("policy", "file = \"small-policy.wasm\"")
     }
 
+    /// With a small policy that takes as long as it may at an address that ends with `slow`.
+    ///
+    /// # Panics
+    /// When it cannot be written.
+    #[must_use]
+    pub fn with_a_slow_policy(self) -> Self {
+        std::fs::write(self.folder().join("slow-policy.wasm"), small_policy::slow_wasm()).unwrap();
+        self.with("policy", "file = \"slow-policy.wasm\"")
+    }
+
     /// The text of the configuration file.
     pub fn text(&self) -> String {
         let mut text = String::new();

@@ -2,7 +2,7 @@
 //!
 //! Most of a start is compiling the policy, which is optimised by a compiler that is not. This one gives
 //! name and properties as they came and the page `/other`: as much as the guard lets pass for the numbered
-//! events of the tests' plan.
+//! events of the tests' plan. It refuses events with other properties than theirs.
 
 const SKELETON: &str = include_str!("../hostile/skeleton.wat");
 
@@ -24,6 +24,16 @@ const MODULE: &str = r#"(core module $m
   (func (export "scrub")
     (param $name i32) (param $name_len i32) (param $url i32) (param $url_len i32)
     (param i32 i32 i32) (param $props i32) (param $props_len i32) (result i32)
+    {before}
+    ;; The first property's key lies at its beginning.
+    (if (local.get $props_len) (then
+      (if (i32.or
+            (i32.ne (i32.load offset=4 (local.get $props)) (i32.const 1))
+            (i32.ne (i32.load8_u (i32.load (local.get $props))) (i32.const 0x6e)))
+        (then
+          (i32.store (i32.const 64) (i32.const 1))
+          (i32.store (i32.const 68) (i32.const 1))
+          (return (i32.const 64))))))
     (i32.store (i32.const 64) (i32.const 0))
     (i32.store (i32.const 68) (local.get $name))
     (i32.store (i32.const 72) (local.get $name_len))
@@ -35,8 +45,25 @@ const MODULE: &str = r#"(core module $m
     (i32.const 64))
   (func (export "post") (param i32) (global.set $next (i32.const 4096))))"#;
 
+/// Loops at an address that ends with `slow`, with an instruction that costs little fuel and much time.
+const SLOW: &str = "
+    (if (i32.ge_u (local.get $url_len) (i32.const 4)) (then
+      (if (i32.eq (i32.const 0x776f6c73)
+            (i32.load (i32.sub (i32.add (local.get $url) (local.get $url_len)) (i32.const 4))))
+        (then (loop (drop (memory.grow (i32.const 0))) (br 0))))))";
+
 /// The component.
 pub(crate) fn wasm() -> Vec<u8> {
-    let text = SKELETON.replace("{module}", MODULE).replace("{beside}", "");
+    with("")
+}
+
+/// One that takes as long as it may at an address that ends with `slow`.
+pub(crate) fn slow_wasm() -> Vec<u8> {
+    with(SLOW)
+}
+
+fn with(before: &str) -> Vec<u8> {
+    let module = MODULE.replace("{before}", before);
+    let text = SKELETON.replace("{module}", &module).replace("{beside}", "");
     wat::parse_str(text).unwrap()
 }

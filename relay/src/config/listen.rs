@@ -172,7 +172,7 @@ pub(super) fn seconds(
 }
 
 /// A duration in whole milliseconds.
-fn milliseconds(
+pub(super) fn milliseconds(
     section: &Section<'_>,
     key: &str,
     range: std::ops::RangeInclusive<i64>,

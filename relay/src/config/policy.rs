@@ -1,6 +1,6 @@
 //! `[policy]`: the scrubbing policy and what it may use.
 
-use crate::config::listen::{seconds, size};
+use crate::config::listen::{milliseconds, seconds, size};
 use crate::document::Section;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -12,10 +12,23 @@ pub struct PolicyConfig {
     pub file: Option<PathBuf>,
     /// Fuel per event: wasm instructions, roughly. The default policy uses some ten thousand.
     pub fuel: u64,
+    /// Processor time of the policy per request, whatever the number of its events.
+    pub request_cpu: Duration,
+    /// What happens to events while the policy fails.
+    pub when_failing: WhenFailing,
     /// Largest memory of an instance, in bytes.
     pub memory_bytes_max: usize,
     /// How often the file is looked at for a change.
     pub look_every: Duration,
+}
+
+/// What happens to events once a policy has failed repeatedly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhenFailing {
+    /// No event is taken: senders are told to come back.
+    Stop,
+    /// The policy built into the relay takes over.
+    Builtin,
 }
 
 impl PolicyConfig {
@@ -27,6 +40,14 @@ impl PolicyConfig {
                 .integer("fuel", 10_000..=10_000_000_000)
                 .and_then(|n| u64::try_from(n).ok())
                 .unwrap_or(default.fuel),
+            request_cpu: milliseconds(section, "request_cpu_ms", 10..=10_000, 250),
+            when_failing: section
+                .parsed("when_failing", "\"stop\" or \"builtin\"", |text| match text {
+                    "stop" => Some(WhenFailing::Stop),
+                    "builtin" => Some(WhenFailing::Builtin),
+                    _ => None,
+                })
+                .unwrap_or(default.when_failing),
             memory_bytes_max: size(
                 section,
                 "memory_bytes_max",
@@ -49,6 +70,8 @@ impl Default for PolicyConfig {
         Self {
             file: None,
             fuel: 20_000_000,
+            request_cpu: Duration::from_millis(250),
+            when_failing: WhenFailing::Stop,
             memory_bytes_max: 16 * 1024 * 1024,
             look_every: Duration::from_secs(5),
         }

@@ -106,6 +106,7 @@ pub(super) async fn status(State(app): State<Arc<App>>, Admin(admin): Admin) -> 
             "source": policy.identity.source,
             "since": policy.since.rfc3339(),
             "failed_reload": app.policy.trouble(),
+            "failure": policy.failure(),
         },
     }))
 }

@@ -201,7 +201,13 @@ impl Problem {
                 None,
             ),
             O::Unsafe | O::Unwanted => (400, "Refused", "The privacy policy refused the event.", None),
-            O::PolicyTrap | O::PolicyTimeout | O::PolicyUnavailable | O::Widened | O::Leak => (
+            O::PolicyUnavailable => (
+                503,
+                "Policy unavailable",
+                "The scrubbing policy is out of service, so no events are taken. Come back later.",
+                Some(60),
+            ),
+            O::PolicyTrap | O::PolicyTimeout | O::Widened | O::Leak => (
                 400,
                 "Dropped",
                 "The privacy policy failed on this event, so it was dropped.",

@@ -1,11 +1,14 @@
 //! One instance of the policy: its store, its limits, and the translation of an event.
 
 use super::LoadError;
+use super::deadline::{Deadline, Run};
 use relay_event::Outcome;
 use relay_event::event::{Prop, Value};
 use relay_event::scrub::Visible;
 use std::sync::Arc;
-use wasmtime::{ResourceLimiter, Store, StoreLimits, StoreLimitsBuilder, Trap};
+use wasmtime::{
+    ResourceLimiter, Store, StoreContextMut, StoreLimits, StoreLimitsBuilder, Trap, UpdateDeadline,
+};
 
 wasmtime::component::bindgen!({
     path: "policy/wit",
@@ -20,6 +23,14 @@ use exports::feedback::policy::scrubbing as types;
 /// longer output counts as a trap.
 const OUTPUT_BYTES_MAX: usize = 512 * 1024;
 
+/// Most elements of all tables together. A compiled policy's table has as many as it has functions called by
+/// pointer, some hundreds. One `table.copy` over all of them takes some 10 µs, so that a deadline is seen.
+const TABLE_ELEMENTS_MAX: usize = 20_000;
+
+/// Most handles to resources that are live at once. The contract has no resources, and the host keeps 24 bytes
+/// for each, which no memory limit covers. Above it the guest traps.
+const HANDLES_MAX: usize = 1000;
+
 /// What it takes to make an instance.
 pub(super) struct Guest {
     pub(super) pre: PolicyPre<Limits>,
@@ -33,6 +44,8 @@ pub(super) struct Guest {
 pub(super) struct Limits {
     bounds: StoreLimits,
     memory_bytes: usize,
+    table_elements: usize,
+    deadline: Deadline,
 }
 
 /// Asks the bounds, and notes what they grant.
@@ -60,7 +73,17 @@ impl ResourceLimiter for Limits {
         desired: usize,
         maximum: Option<usize>,
     ) -> wasmtime::Result<bool> {
-        self.bounds.table_growing(current, desired, maximum)
+        let all = self.table_elements + desired.saturating_sub(current);
+        if all > TABLE_ELEMENTS_MAX {
+            return Err(wasmtime::Error::msg(format!(
+                "growing table to {all} elements, {TABLE_ELEMENTS_MAX} are allowed"
+            )));
+        }
+        let granted = self.bounds.table_growing(current, desired, maximum)?;
+        if granted {
+            self.table_elements = all;
+        }
+        Ok(granted)
     }
 
     fn table_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
@@ -89,10 +112,10 @@ pub(super) struct Instance {
 
 impl Instance {
     /// Instantiates the guest and hands it the plan.
-    pub(super) fn new(guest: &Guest) -> Result<Self, LoadError> {
+    pub(super) fn new(guest: &Guest, run: &Run<'_>) -> Result<Self, LoadError> {
         let bounds = StoreLimitsBuilder::new()
             .memory_size(guest.memory_bytes_max)
-            .table_elements(100_000)
+            .table_elements(TABLE_ELEMENTS_MAX)
             .instances(16)
             .tables(16)
             .memories(1)
@@ -101,15 +124,21 @@ impl Instance {
         let limits = Limits {
             bounds,
             memory_bytes: 0,
+            table_elements: 0,
+            deadline: run.deadline,
         };
         let mut store = Store::new(guest.pre.engine(), limits);
         store.limiter(|limits| limits);
         store.set_hostcall_fuel(OUTPUT_BYTES_MAX);
+        store.set_max_component_handles(HANDLES_MAX);
+        store.epoch_deadline_callback(at_tick);
+        store.set_epoch_deadline(1);
         // Fuel has to be there before instantiation, which may run a start function.
         let made = store
             .set_fuel(guest.configure_fuel)
             .and_then(|()| guest.pre.instantiate(&mut store));
         let policy = made.map_err(|e| LoadError::Start(super::first_line(&e)))?;
+        store.set_epoch_deadline(1);
         match policy
             .feedback_policy_scrubbing()
             .call_configure(&mut store, &guest.plan)
@@ -140,8 +169,10 @@ impl Instance {
     }
 
     /// Calls the guest with one event.
-    pub(super) fn scrub(&mut self, event: &Visible, fuel: u64) -> Result<Visible, Outcome> {
+    pub(super) fn scrub(&mut self, event: &Visible, fuel: u64, run: &Run<'_>) -> Result<Visible, Outcome> {
         self.calls += 1;
+        self.store.data_mut().deadline = run.deadline;
+        self.store.set_epoch_deadline(1);
         let props: Vec<_> = event.props.iter().map(lent).collect();
         let lent = types::EventParam {
             name: &event.name,
@@ -159,9 +190,24 @@ impl Instance {
             Ok(types::Verdict::Refuse(types::Refusal::MissingProp)) => Err(Outcome::MissingProp),
             Ok(types::Verdict::Refuse(types::Refusal::Unsafe)) => Err(Outcome::Unsafe),
             Ok(types::Verdict::Refuse(types::Refusal::Unwanted)) => Err(Outcome::Unwanted),
-            Err(error) if error.downcast_ref() == Some(&Trap::OutOfFuel) => Err(Outcome::PolicyTimeout),
-            Err(_) => Err(Outcome::PolicyTrap),
+            Err(error) => Err(ending(&error)),
         }
+    }
+}
+
+/// Called on the guest's thread at each tick.
+#[expect(clippy::needless_pass_by_value, reason = "wasmtime's signature")]
+fn at_tick(guest: StoreContextMut<'_, Limits>) -> wasmtime::Result<UpdateDeadline> {
+    guest.data().deadline.check()?;
+    Ok(UpdateDeadline::Continue(1))
+}
+
+/// How an event ends whose call failed.
+fn ending(error: &wasmtime::Error) -> Outcome {
+    match (error.downcast_ref(), error.downcast_ref()) {
+        (Some(overdue), _) => super::ending(*overdue),
+        (_, Some(Trap::OutOfFuel)) => Outcome::PolicyTimeout,
+        _ => Outcome::PolicyTrap,
     }
 }
 

@@ -2,7 +2,7 @@
 //! what they cost. For `policy check`, `policy explain` and the smoke run before a reload.
 
 use super::instance::Instance;
-use super::{LoadError, Pool, Sandbox, compile};
+use super::{Budget, LOAD_CPU_MAX, LoadError, Pool, Sandbox, compile};
 use crate::config::SitePlan;
 use relay_event::Outcome;
 use relay_event::scrub::Visible;
@@ -32,6 +32,7 @@ pub fn anatomy(wasm: &[u8]) -> Result<Anatomy, LoadError> {
 
 /// One instance, called event by event.
 pub struct Trial<'s> {
+    sandbox: &'s Sandbox,
     pool: &'s Pool,
     instance: Instance,
 }
@@ -69,8 +70,12 @@ impl Sandbox {
         let pool = self
             .pool(plan)
             .ok_or_else(|| LoadError::Configure("it was loaded for others".to_owned()))?;
-        let instance = Instance::new(&pool.guest)?;
-        Ok(Trial { pool, instance })
+        let instance = Instance::new(&pool.guest, &self.ticker.run(Budget(LOAD_CPU_MAX)))?;
+        Ok(Trial {
+            sandbox: self,
+            pool,
+            instance,
+        })
     }
 }
 
@@ -78,8 +83,9 @@ impl Trial<'_> {
     /// Calls the policy with one event. As in service, an instance that failed is replaced.
     pub fn scrub(&mut self, event: &Visible) -> Attempt {
         let fuel = self.pool.guest.fuel;
+        let run = self.sandbox.ticker.run(self.sandbox.budget);
         let started = Instant::now();
-        let result = self.instance.scrub(event, fuel);
+        let result = self.instance.scrub(event, fuel, &run);
         let attempt = Attempt {
             took: started.elapsed(),
             fuel: self.instance.fuel_used(fuel),
@@ -87,7 +93,7 @@ impl Trial<'_> {
             result,
         };
         if super::is_spent(&attempt.result)
-            && let Ok(fresh) = Instance::new(&self.pool.guest)
+            && let Ok(fresh) = Instance::new(&self.pool.guest, &self.sandbox.ticker.run(Budget(LOAD_CPU_MAX)))
         {
             self.instance = fresh;
         }

@@ -27,6 +27,8 @@ pub struct Site {
     pub(super) turning: tokio::sync::Mutex<()>,
     /// How often that was.
     pub(super) turns: AtomicU64,
+    /// How often all permits were taken back. Changes only while none is out.
+    pub(super) closings: AtomicU64,
     /// Set on the writer when a rebuilt database says no longer that the site is on: nothing is given leave
     /// until memory has followed.
     pub(super) doubt: AtomicBool,
@@ -59,9 +61,24 @@ pub struct Permit {
     #[expect(dead_code, reason = "held for its lock")]
     guard: OwnedRwLockReadGuard<bool>,
     cut: CancellationToken,
+    closings: u64,
+}
+
+/// A permit that was given back for a while, so that the switch need not wait for its holder. It allows nothing
+/// by itself: [`Site::permit_again`] takes it, unless the site was turned off meanwhile.
+#[derive(Debug)]
+pub struct Paused {
+    closings: u64,
 }
 
 impl Permit {
+    /// Gives the permit back for a while.
+    pub fn pause(self) -> Paused {
+        Paused {
+            closings: self.closings,
+        }
+    }
+
     /// Ends when the holder has to stop at once.
     pub async fn cut(&self) {
         self.cut.cancelled().await;
@@ -85,6 +102,7 @@ impl Site {
             on: Arc::new(RwLock::new(false)),
             turning: tokio::sync::Mutex::default(),
             turns: AtomicU64::new(0),
+            closings: AtomicU64::new(0),
             doubt: AtomicBool::new(false),
             cut: Mutex::default(),
             standing: Mutex::new(Standing {
@@ -106,8 +124,16 @@ impl Site {
         let guard = Arc::clone(&self.on).read_owned().await;
         (*guard && !self.is_in_doubt()).then(|| Permit {
             cut: self.cut_token(),
+            closings: self.closings.load(Ordering::SeqCst),
             guard,
         })
+    }
+
+    /// Asks for the leave that was given back. `None` if the site was turned off meanwhile, even if it is on again:
+    /// what came before "off" was answered must not leave after it.
+    pub async fn permit_again(&self, paused: &Paused) -> Option<Permit> {
+        let permit = self.permit().await?;
+        (permit.closings == paused.closings).then_some(permit)
     }
 
     pub(super) fn cut_token(&self) -> CancellationToken {

@@ -222,7 +222,8 @@ fn dashboard(app: &App) -> Component {
     }
 }
 
-/// The policy in use. A reload that failed is a warning: the policy before goes on serving.
+/// The policy in use. A reload that failed is a warning: the policy before goes on serving. So is a built-in
+/// policy that took over from one that failed.
 fn policy(app: &App) -> Component {
     let plans: BTreeMap<&str, u32> = app
         .switches
@@ -230,21 +231,26 @@ fn policy(app: &App) -> Component {
         .map(|site| (site.domain.as_str(), site.plan.version))
         .collect();
     let (in_use, trouble) = (app.policy.current(), app.policy.trouble());
-    let status = match trouble {
-        None => Status::Up,
-        Some(_) => Status::Unknown,
+    let (status, reason) = match (&in_use.instead_of, &trouble) {
+        _ if in_use.standing.is_failing() => (Status::OutOfService, Some("policy failing")),
+        (Some(_), _) => (Status::Unknown, Some("policy failing, built-in took over")),
+        (None, Some(_)) => (Status::Unknown, None),
+        (None, None) => (Status::Up, None),
     };
-    Component {
-        name: "policy",
-        status,
-        reason: None,
-        details: json!({
+    let details = json!({
             "plans": plans,
             "sha256": in_use.identity.sha256,
             "source": in_use.identity.source,
             "since": in_use.since.rfc3339(),
             "failedReload": trouble,
-        }),
+            "failure": in_use.failure(),
+            "insteadOf": in_use.instead_of.as_ref().map(|failed| &failed.sha256),
+    });
+    Component {
+        name: "policy",
+        status,
+        reason,
+        details: with_reason(details, reason),
     }
 }
 

@@ -1,0 +1,116 @@
+//! How a policy does: whether it has failed so often that it is taken out of service.
+//!
+//! A request fails at the policy if one of its events traps, takes too long or finds no instance. One odd event
+//! now and then changes nothing. A policy is out of service once [`FAILURES`] requests failed within [`WINDOW`]
+//! and they were more than those that did not. A sender who knows an input at which a policy is slow therefore
+//! has to send more requests than all others together, and meanwhile every one of them is counted.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+/// How many requests have to fail.
+pub const FAILURES: usize = 20;
+/// Within which time.
+pub const WINDOW: Duration = Duration::from_secs(60);
+
+/// Counts how requests fare with one policy. A policy that is loaded again begins anew.
+#[derive(Debug, Default)]
+pub struct Standing {
+    is_failing: AtomicBool,
+    recent: Mutex<Recent>,
+}
+
+/// The failures of the last [`WINDOW`], at most [`FAILURES`], and how many requests succeeded between them.
+#[derive(Debug, Default)]
+struct Recent {
+    failures: VecDeque<Failure>,
+    /// Requests that succeeded since the last failure.
+    good: usize,
+}
+
+#[derive(Debug)]
+struct Failure {
+    at: Instant,
+    /// Requests that succeeded between the failure before and this one.
+    good_before: usize,
+}
+
+impl Standing {
+    /// Whether the policy is out of service.
+    pub fn is_failing(&self) -> bool {
+        self.is_failing.load(Ordering::Relaxed)
+    }
+
+    /// Notes how a request fared. Says whether the policy is out of service from now on because of it.
+    pub fn note(&self, failed: bool, now: Instant) -> bool {
+        let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
+        if !failed {
+            recent.good = recent.good.saturating_add(1);
+            return false;
+        }
+        let good_before = std::mem::take(&mut recent.good);
+        recent.failures.push_back(Failure { at: now, good_before });
+        while recent
+            .failures
+            .front()
+            .is_some_and(|first| now.saturating_duration_since(first.at) > WINDOW)
+            || recent.failures.len() > FAILURES
+        {
+            recent.failures.pop_front();
+        }
+        // What succeeded before the first failure may be older than the window.
+        let good = recent.failures.iter().skip(1).map(|failure| failure.good_before);
+        let is_majority = good.fold(0, usize::saturating_add) < FAILURES;
+        recent.failures.len() >= FAILURES && is_majority && !self.is_failing.swap(true, Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Plays requests, one each so many milliseconds: `x` fails, `.` succeeds. Gives back after how many the
+    /// policy was out of service.
+    fn play(every_ms: u64, requests: &str) -> Option<usize> {
+        let standing = Standing::default();
+        let begin = Instant::now();
+        let mut at = 0;
+        let out = requests.chars().position(|request| {
+            at += every_ms;
+            standing.note(request == 'x', begin + Duration::from_millis(at))
+        });
+        assert_eq!(standing.is_failing(), out.is_some());
+        out.map(|n| n + 1)
+    }
+
+    #[test]
+    fn a_policy_that_fails_most_requests_is_taken_out_and_one_that_fails_now_and_then_is_not() {
+        assert_eq!(play(10, &"x".repeat(400)), Some(FAILURES));
+        assert_eq!(play(10, &"x".repeat(FAILURES - 1)), None);
+        assert_eq!(
+            play(10, &"x.".repeat(200)),
+            Some(2 * FAILURES - 1),
+            "half of them"
+        );
+        assert_eq!(play(10, &"x..".repeat(200)), None, "a third");
+        assert_eq!(play(10, &format!("{}x", ".".repeat(30)).repeat(20)), None);
+        let well_before = format!("{}{}", ".".repeat(1000), "x".repeat(FAILURES));
+        assert_eq!(
+            play(10, &well_before),
+            Some(1000 + FAILURES),
+            "it was well before"
+        );
+        assert_eq!(play(10_000, &"x".repeat(400)), None, "six a minute");
+        assert_eq!(play(3_000, &"x".repeat(400)), Some(FAILURES), "twenty a minute");
+    }
+
+    #[test]
+    fn a_policy_goes_out_of_service_once() {
+        let standing = Standing::default();
+        let now = Instant::now();
+        let times = (0..100).filter(|_| standing.note(true, now)).count();
+        assert_eq!(times, 1);
+    }
+}

@@ -1,0 +1,176 @@
+//! A policy that is slow holds nothing up but its own events, and is taken out of service if it goes on.
+
+use feedback_relay::policy::standing::FAILURES;
+use feedback_tests::{MiniPlausible, Post, Relay, Setup, eventually, fresh_id, load, within};
+use serde_json::{Value, json};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// An event at which the slow policy takes as long as it may.
+fn slow(n: usize) -> Value {
+    json!({ "id": fresh_id(), "name": "Load", "url": "https://panel.example.com/#/slow", "props": { "n": n } })
+}
+
+async fn policy_health(relay: &Relay) -> Value {
+    relay.get_admin("/actuator/health").await.json()["components"]["policy"].clone()
+}
+
+/// Sends slow events until the policy has failed often enough.
+async fn wear_out(relay: &Relay) {
+    for n in 0..FAILURES {
+        let sent = relay.send(&Post::batch(&[slow(n)])).await;
+        assert_eq!(sent.json()["dropped"][0]["reason"], "timeout", "{sent:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn four_hundred_slow_events_delay_neither_probes_nor_off() {
+    let plausible = MiniPlausible::start().await;
+    // Half a second each: as many as wait for the policy keep two processors busy for a while.
+    let setup = Setup::new(&plausible.url()).with_a_slow_policy();
+    let setup = setup.with("policy", "request_cpu_ms = 500");
+    let relay = Arc::new(setup.with("policy", "fuel = 10000000000").start_on().await);
+    let senders: Vec<_> = (0..400)
+        .map(|n| {
+            let relay = Arc::clone(&relay);
+            let post = Post::batch(&[slow(n)]).from(&format!("198.51.{}.{}", 100 + n / 200, n % 200));
+            tokio::spawn(async move { relay.send(&post).await })
+        })
+        .collect();
+    eventually("most of them wait", async || {
+        (relay.app().metrics.ledger.counts().in_progress > 100).then_some(())
+    })
+    .await;
+    // Generous for a busy machine: what waits for a guest takes longer.
+    let started = Instant::now();
+    assert_eq!(relay.get("/actuator/health/liveness").await.status, 200);
+    relay.metrics().await;
+    relay.turn(false).await;
+    let took = started.elapsed();
+    let waiting = relay.app().metrics.ledger.counts().in_progress;
+    assert!(
+        waiting > 50,
+        "{waiting} events still wait, so that this shows anything"
+    );
+    assert!(took < Duration::from_secs(4), "{took:?}");
+
+    // On again meanwhile: what came before "off" is not stored all the same.
+    relay.turn(true).await;
+    relay.turn(false).await;
+    for sender in senders {
+        let sent = sender.await.unwrap();
+        assert!([202, 403, 503].contains(&sent.status), "{sent:?}");
+    }
+    let relay = Arc::into_inner(relay).unwrap();
+    let metrics = relay.metrics().await;
+    assert_eq!(metrics.count("events_accepted_total{event=\"Load\"}"), 0);
+    assert_eq!(plausible.numbers(), [0; 0]);
+    relay.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_ends_at_its_first_timeout() {
+    let plausible = MiniPlausible::start().await;
+    let setup = Setup::new(&plausible.url()).with_a_slow_policy();
+    let relay = setup.with("policy", "request_cpu_ms = 50").start_on().await;
+    let mut events: Vec<_> = (0..100).map(slow).collect();
+    events[0] = load(0);
+    let sent = relay.send(&Post::batch(&events)).await;
+    assert_eq!(
+        (sent.status, &sent.json()["accepted"]),
+        (202, &json!(1)),
+        "{sent:?}"
+    );
+    let metrics = relay.metrics().await;
+    assert_eq!(metrics.ended("policy_failed", "timeout"), 99);
+    assert_eq!(metrics.count("policy_duration_seconds_count"), 2, "calls");
+    relay.drained().await;
+    relay.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_policy_that_goes_on_failing_is_taken_out_of_service() {
+    let plausible = MiniPlausible::start().await;
+    let setup = Setup::new(&plausible.url()).with_a_slow_policy();
+    let relay = setup.with("policy", "request_cpu_ms = 10").start_on().await;
+    assert_eq!(policy_health(&relay).await["status"], "UP");
+    wear_out(&relay).await;
+
+    let honest = Post::batch(&[load(1)]);
+    let refused = relay.send(&honest).await;
+    assert_eq!((refused.status, refused.problem().as_str()), (503, "unavailable"));
+    assert!(refused.headers.contains_key("retry-after"), "{refused:?}");
+    let health = policy_health(&relay).await;
+    assert_eq!(health["status"], "OUT_OF_SERVICE", "{health}");
+    assert_eq!(health["details"]["reason"], "policy failing", "{health}");
+    let ready = relay.get("/actuator/health/readiness").await;
+    assert_eq!(
+        (ready.status, &ready.json()["reason"]),
+        (503, &json!("policy failing"))
+    );
+    assert_eq!(relay.get("/actuator/health/liveness").await.status, 200);
+    let metrics = relay.metrics().await;
+    assert_eq!(metrics.count("policy_failing"), 1);
+    assert_eq!(metrics.ended("policy_failed", "unavailable"), 1);
+    assert_eq!(relay.turn(false).await, 0, "the switch works");
+    relay.turn(true).await;
+
+    // As SIGHUP does.
+    relay.app().policy.reload().await.unwrap();
+    let taken = relay.send(&honest).await;
+    assert_eq!(taken.json()["accepted"], 1, "{taken:?}");
+    assert_eq!(policy_health(&relay).await["status"], "UP");
+    assert_eq!(relay.metrics().await.count("policy_failing"), 0);
+    relay.drained().await;
+    relay.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_built_in_policy_takes_over_if_it_is_configured_to() {
+    let plausible = MiniPlausible::start().await;
+    let setup = Setup::new(&plausible.url()).with_a_slow_policy();
+    let setup = setup.with("policy", "request_cpu_ms = 10");
+    let relay = setup
+        .with("policy", "when_failing = \"builtin\"")
+        .start_on()
+        .await;
+    let before = policy_health(&relay).await["details"]["sha256"].clone();
+    wear_out(&relay).await;
+    within(crate::LONG, "the built-in policy serves", async || {
+        let sent = relay.send(&Post::batch(&[load(1)])).await;
+        (sent.status == 202).then_some(())
+    })
+    .await;
+    let health = policy_health(&relay).await;
+    assert_eq!(health["status"], "UNKNOWN", "a warning: {health}");
+    assert_eq!(health["details"]["source"], "builtin", "{health}");
+    assert_eq!(health["details"]["insteadOf"], before, "{health}");
+    assert_eq!(relay.get("/actuator/health/readiness").await.status, 200);
+    assert_eq!(relay.metrics().await.count("policy_failing"), 1);
+    let sent = relay.send(&Post::batch(&[slow(2)])).await;
+    assert_eq!(sent.json()["accepted"], 1, "{sent:?}");
+
+    relay.app().policy.reload().await.unwrap();
+    let health = policy_health(&relay).await;
+    assert_eq!(
+        (&health["status"], &health["details"]["sha256"]),
+        (&json!("UP"), &before)
+    );
+    relay.drained().await;
+    relay.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_knows_a_slow_input_does_not_switch_the_policy_off_for_others() {
+    let plausible = MiniPlausible::start().await;
+    let setup = Setup::new(&plausible.url()).with_a_slow_policy();
+    let relay = setup.with("policy", "request_cpu_ms = 10").start_on().await;
+    for n in 0..2 * FAILURES {
+        relay.send(&Post::batch(&[slow(n)])).await;
+        relay.accept(&[load(2 * n)]).await;
+        relay.accept(&[load(2 * n + 1)]).await;
+    }
+    assert_eq!(policy_health(&relay).await["status"], "UP");
+    relay.drained().await;
+    relay.stop().await;
+}
