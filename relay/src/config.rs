@@ -25,7 +25,7 @@ pub use plans::{DEFAULT_PLAN, Plans, SitePlan, default_plan, read_plan};
 pub use policy::{PolicyConfig, WhenFailing};
 pub use profile::Profile;
 pub use rate::Rate;
-pub use secret::Secret;
+pub use secret::{Kept, Secret};
 pub use site::SiteConfig;
 pub use spool::SpoolConfig;
 pub use tls::TlsFiles;

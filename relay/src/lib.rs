@@ -22,6 +22,7 @@ pub mod corridor;
 pub mod data_folder;
 pub mod demo_panel;
 pub mod document;
+pub mod exposure;
 pub mod forward;
 pub mod gate;
 pub mod guard;

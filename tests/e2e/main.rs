@@ -16,6 +16,7 @@ mod dashboard;
 mod delivery;
 mod doctor;
 mod door;
+mod exposure;
 mod file_system;
 mod guest;
 mod harness;

@@ -138,6 +138,36 @@ async fn both_listeners_speak_both_versions_of_tls_and_of_http() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_browser_that_came_by_tls_is_told_to_come_by_tls_only() {
+    let hsts = async |relay: &Relay, base: &str, path: &str| {
+        let answer = relay.client.get(format!("{base}{path}")).send().await.unwrap();
+        let header = answer.headers().get("strict-transport-security");
+        header.map(|value| value.to_str().unwrap().to_owned())
+    };
+    let check = async |setup: Setup, public: Option<&str>, admin: Option<&str>| {
+        let relay = setup.start_on().await;
+        // What there is, what there is not, and what is refused.
+        for path in ["/version", "/nothing", "/api/config"] {
+            assert_eq!(
+                hsts(&relay, &relay.public, path).await.as_deref(),
+                public,
+                "{path}"
+            );
+            assert_eq!(hsts(&relay, &relay.admin, path).await.as_deref(), admin, "{path}");
+        }
+        relay.stop().await;
+    };
+    let upstream = "http://127.0.0.1:9";
+    let year = Some("max-age=31536000");
+    check(Setup::new(upstream), None, None).await;
+    check(setup(upstream, &Made::until(2090)), year, year).await;
+    let short = setup(upstream, &Made::until(2090))
+        .with("public.tls", "hsts_s = 60")
+        .with("admin.tls", "hsts_s = 0");
+    check(short, Some("max-age=60"), None).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn events_come_in_over_tls_and_a_login_is_for_tls_only() {
     let plausible = MiniPlausible::start().await;
     let setup = setup(&plausible.url(), &Made::until(2090));

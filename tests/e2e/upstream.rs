@@ -344,6 +344,12 @@ async fn the_doctor_looks_at_the_client_certificate_and_at_who_may_read_its_key(
     };
     check(2090, 0o600, "upstream.client_cert_file", "ok it is valid for").await;
     check(2020, 0o600, "upstream.client_cert_file", "wrong it has expired").await;
-    check(2090, 0o644, "upstream.client_key_file", "warning every user").await;
+    check(
+        2090,
+        0o644,
+        "upstream.client_key_file",
+        "warning everybody on this machine may read",
+    )
+    .await;
     check(2090, 0o640, "upstream.client_key_file", "").await;
 }

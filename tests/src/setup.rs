@@ -4,7 +4,10 @@ use crate::{ChildRelay, Done, MiniPlausible, Relay, SITE, address_of_its_own, sm
 use feedback_relay::clock::Clock;
 use feedback_relay::config::Config;
 use std::collections::BTreeMap;
-use std::fmt::Write;
+use std::fmt::Write as _;
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -203,13 +206,19 @@ impl Setup {
         relay
     }
 
-    /// Writes the configuration to a file, for a relay in a process of its own.
+    /// Writes the configuration to a file, for a relay in a process of its own. A new one is its owner's only, because it
+    /// holds a password; one that is there keeps its permissions.
     ///
     /// # Panics
     /// When it cannot be written.
     pub fn write(&self) -> PathBuf {
         let file = self.folder().join("relay.toml");
-        std::fs::write(&file, self.text()).unwrap();
+        let mut open = OpenOptions::new();
+        open.create(true).write(true).truncate(true).mode(0o600);
+        open.open(&file)
+            .unwrap()
+            .write_all(self.text().as_bytes())
+            .unwrap();
         file
     }
 

@@ -11,6 +11,7 @@ use crate::cli::run::block_on;
 use crate::cli::{DoctorArgs, say};
 use crate::clock::{Clock, Moment};
 use crate::config::{self, Config};
+use crate::exposure;
 use crate::forward::acceptance::Record;
 use crate::forward::self_test::{self, Finding, Grade};
 use crate::forward::sites::record;
@@ -22,7 +23,7 @@ use crate::switch;
 use anyhow::bail;
 use std::collections::BTreeMap;
 use std::io::ErrorKind;
-use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::time::Instant;
 
 /// When this was written, in milliseconds since 1970: 2026-01-01. A clock before it is wrong.
@@ -43,6 +44,7 @@ pub(super) fn run(args: &DoctorArgs) -> super::Outcome {
         ),
         Ok(config) => {
             findings.push(Finding::new("configuration", Grade::Ok, "it is valid"));
+            findings.extend(exposed(&args.config.config, &config));
             findings.push(arrivals::trusted(&config.public));
             certificates(&config, Clock::system().now(), &mut findings);
             clock(&mut findings);
@@ -81,6 +83,16 @@ fn show(findings: &[Finding], json: bool) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+/// What others on this machine or network could read or replace.
+fn exposed(path: &Path, config: &Config) -> Vec<Finding> {
+    let found = exposure::besides_data(path, config);
+    if found.is_empty() {
+        const SAYS: &str = "no file with a secret can be read by others, none can be replaced, and admin passwords go over loopback or TLS";
+        return vec![Finding::new("exposure", Grade::Ok, SAYS)];
+    }
+    found
 }
 
 /// What the listeners with TLS show.
@@ -136,10 +148,9 @@ fn data(config: &Config, findings: &mut Vec<Finding>) -> On {
             );
             return On::new();
         }
-        Ok(about) if about.permissions().mode() & 0o077 != 0 => findings.push(
-            Finding::new(what, Grade::Warning, "others on this machine may look into it").advise("chmod 700"),
+        Ok(_) => findings.push(
+            exposure::data(folder).unwrap_or_else(|| Finding::new(what, Grade::Ok, "it is its owner's only")),
         ),
-        Ok(_) => findings.push(Finding::new(what, Grade::Ok, "it is its owner's only")),
     }
     findings.push(match FolderLock::take(folder) {
         Ok(_) => Finding::new(

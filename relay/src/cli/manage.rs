@@ -6,6 +6,7 @@ use crate::clock::{Clock, Moment};
 use crate::config::{self, Config};
 use crate::control;
 use crate::document::Mistakes;
+use crate::exposure;
 use crate::http::tls::Pair;
 use crate::metrics::Metrics;
 use crate::policy;
@@ -33,6 +34,8 @@ pub(super) fn load(path: &Path) -> Result<Config, Mistakes> {
 pub(super) fn check_config(path: &Path) -> Outcome {
     let config = load(path)?;
     let certificates = certificates(path, &config)?;
+    let exposed = exposure::look(path, &config);
+    exposure::refuse_worst(path, &exposed)?;
     say(&format!(
         "{} is valid: {} site(s), delivering to {}",
         path.display(),
@@ -56,6 +59,9 @@ pub(super) fn check_config(path: &Path) -> Outcome {
     }
     if config.metrics.password.is_none() {
         say("note: without metrics.password nobody can read /metrics");
+    }
+    for finding in &exposed {
+        say(&format!("warning: {}", exposure::line(finding)));
     }
     Ok(())
 }

@@ -6,7 +6,7 @@ use crate::clock::Clock;
 use crate::config::{self, Config, Way};
 use crate::demo_panel::{self, Places};
 use crate::receiver::{self, Receiver};
-use crate::{heap, open_files};
+use crate::{exposure, heap, open_files};
 use anyhow::{Context, bail};
 use std::future::Future;
 use std::io::IsTerminal;
@@ -26,6 +26,7 @@ pub(super) fn serve(path: &Path) -> Outcome {
     heap::begin_again();
     log_to_stderr(config.log_json);
     panic_without_content();
+    refuse_or_warn(path, &config)?;
     open_files::raise();
     let switched_on_is_possible = !config.operator_lock;
     until_stopped(async move |stop| {
@@ -65,6 +66,16 @@ pub(super) fn serve(path: &Path) -> Outcome {
         relay.run(stop).await;
         Ok(())
     })
+}
+
+/// Tells what others could read, and does not start if anybody could replace what the relay trusts.
+fn refuse_or_warn(path: &Path, config: &Config) -> Outcome {
+    let exposed = exposure::look(path, config);
+    exposure::refuse_worst(path, &exposed)?;
+    for finding in &exposed {
+        tracing::warn!("{}", exposure::line(finding));
+    }
+    Ok(())
 }
 
 /// SIGHUP reads the policy, the certificates and the files of `[upstream]` again. Without a handler it would end the process.

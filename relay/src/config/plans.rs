@@ -67,6 +67,12 @@ impl SitePlan {
         &self.0.name
     }
 
+    /// The file it was read from; `None` for the plan shipped with the relay.
+    pub fn file(&self) -> Option<&Path> {
+        let name = self.name();
+        (name != DEFAULT_NAME).then(|| Path::new(name))
+    }
+
     /// The SHA-256 of its text.
     pub fn digest(&self) -> &str {
         &self.0.digest

@@ -4,30 +4,49 @@ use crate::config::Env;
 use crate::document::Section;
 use axum::http::HeaderValue;
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use subtle::ConstantTimeEq;
 
 /// A password or token.
 #[derive(Clone)]
-pub struct Secret(String);
+pub struct Secret {
+    text: String,
+    kept: Kept,
+}
+
+/// Where a secret is kept, so that it can be told who else may read it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// In the process's environment.
+    Environment,
+    /// In the configuration's own file.
+    Inline,
+    /// In a file of its own.
+    File(PathBuf),
+}
 
 impl Secret {
-    /// Wraps a secret.
-    pub fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
+    fn new(text: impl Into<String>, kept: Kept) -> Self {
+        let text = text.into();
+        Self { text, kept }
+    }
+
+    /// Where it is kept.
+    pub fn kept(&self) -> &Kept {
+        &self.kept
     }
 
     /// Compares without telling by its duration how much was right.
     pub fn is(&self, guess: &str) -> bool {
-        self.0.as_bytes().ct_eq(guess.as_bytes()).into()
+        self.text.as_bytes().ct_eq(guess.as_bytes()).into()
     }
 
     /// As the value of a request's header, behind this word. `None` if it is no header value or empty.
     pub fn header(&self, word: &str) -> Option<HeaderValue> {
-        if self.0.is_empty() {
+        if self.text.is_empty() {
             return None;
         }
-        let mut value = HeaderValue::try_from(format!("{word}{}", self.0)).ok()?;
+        let mut value = HeaderValue::try_from(format!("{word}{}", self.text)).ok()?;
         value.set_sensitive(true);
         Some(value)
     }
@@ -44,16 +63,17 @@ impl Secret {
         let in_file = section.text(&file_key);
         let inline = section.text(key);
         if let Some(text) = env(variable) {
-            return Some(Self(text));
+            return Some(Self::new(text, Kept::Environment));
         }
         if in_file.is_some() && inline.is_some() {
             section.mistake(key, format!("and `{file_key}` are both set; keep one"));
         }
         let Some(name) = in_file else {
-            return inline.map(Self);
+            return inline.map(|text| Self::new(text, Kept::Inline));
         };
-        match std::fs::read_to_string(folder.join(name)) {
-            Ok(text) => Some(Self(text.trim_end_matches(['\r', '\n']).to_owned())),
+        let path = folder.join(name);
+        match std::fs::read_to_string(&path) {
+            Ok(text) => Some(Self::new(text.trim_end_matches(['\r', '\n']), Kept::File(path))),
             Err(error) => {
                 section.mistake(&file_key, format!("names a file that cannot be read: {error}"));
                 None

@@ -14,6 +14,9 @@ pub struct TlsFiles {
     pub key_file: PathBuf,
     /// How often the files are looked at.
     pub look_every: Duration,
+    /// For how long a browser that came by TLS once is to come by TLS only (RFC 6797, `Strict-Transport-Security`). It holds
+    /// for all ports of the host. Zero: browsers are told nothing.
+    pub hsts: Duration,
 }
 
 impl TlsFiles {
@@ -32,10 +35,12 @@ impl TlsFiles {
             };
             let (cert_file, key_file) = (file("cert_file"), file("key_file"));
             let look_every = seconds(section, "look_every_s", 1..=86_400, 5);
+            let hsts = seconds(section, "hsts_s", 0..=10 * 365 * 86_400, 365 * 86_400);
             Some(Self {
                 cert_file: cert_file?,
                 key_file: key_file?,
                 look_every,
+                hsts,
             })
         })
     }

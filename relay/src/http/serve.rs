@@ -12,6 +12,7 @@ use crate::metrics::door::ConnectionMetrics;
 use axum::Router;
 use axum::body::Body;
 use axum::extract::Request;
+use axum::http::{HeaderValue, header};
 use axum::response::{IntoResponse, Response};
 use connections::{Connection, Connections, Refused};
 use hyper::body::Incoming;
@@ -133,6 +134,7 @@ impl<A: Answers> Front<A> {
             metrics,
         } = self;
         let http = Arc::new(protocol::http());
+        let hsts = tls.as_ref().and_then(|tls| tls.hsts());
         let connections = Arc::new(Connections::new(limits, metrics));
         let tending = tokio::spawn(tend(Arc::clone(&connections)));
         let graceful = GracefulShutdown::new();
@@ -154,6 +156,7 @@ impl<A: Answers> Front<A> {
                 peer: Peer(peer),
                 connection: Arc::new(connection),
                 watcher: graceful.watcher(),
+                hsts: hsts.clone(),
             };
             tokio::spawn(talk.over(stream, tls.clone(), stop.clone()));
         }
@@ -206,6 +209,8 @@ struct Talk<A> {
     peer: Peer,
     connection: Arc<Connection>,
     watcher: Watcher,
+    /// What each answer says of TLS, on a listener that has it.
+    hsts: Option<HeaderValue>,
 }
 
 impl<A: Answers> Talk<A> {
@@ -240,6 +245,7 @@ impl<A: Answers> Talk<A> {
             peer,
             connection,
             watcher,
+            hsts,
         } = self;
         let on_it = Arc::clone(&connection);
         let service = service_fn(move |request: Request<Incoming>| {
@@ -257,11 +263,17 @@ impl<A: Answers> Talk<A> {
                 }
                 None => Ok(answers.answer(peer, request.map(Body::new))),
             };
+            let hsts = hsts.clone();
             async move {
-                let answer = match answer {
+                let mut answer = match answer {
                     Ok(answer) => answer.await,
                     Err(problem) => problem.into_response(),
                 };
+                if let Some(hsts) = hsts {
+                    answer
+                        .headers_mut()
+                        .insert(header::STRICT_TRANSPORT_SECURITY, hsts);
+                }
                 drop(busy);
                 Ok::<_, Infallible>(answer)
             }

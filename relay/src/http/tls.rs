@@ -12,6 +12,7 @@ use crate::config::TlsFiles;
 use crate::metrics::ResultLabel;
 use crate::metrics::door::{DoorMetrics, ListenerLabel};
 use crate::reload::{Reload, Stamps};
+use axum::http::HeaderValue;
 use pair::Look;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
@@ -114,6 +115,12 @@ impl Tls {
     /// Why it was not put to use; the pair before goes on serving.
     pub fn reload(&self, clock: &Clock) -> Result<bool, PairError> {
         self.take(clock)
+    }
+
+    /// What `Strict-Transport-Security` says in each answer; `None` for nothing.
+    pub fn hsts(&self) -> Option<HeaderValue> {
+        let seconds = self.files.hsts.as_secs();
+        (seconds > 0).then(|| HeaderValue::try_from(format!("max-age={seconds}")).ok())?
     }
 
     /// How often the files are looked at.

@@ -8,8 +8,6 @@ use crate::running::Running;
 use crate::store::{FolderLock, OpenError};
 use axum::http::Method;
 use serde_json::Value;
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
 use x509_parser::parse_x509_certificate;
 
 const IN_USE: &str = "in use";
@@ -17,7 +15,6 @@ const WAY: &str = "way to Plausible";
 
 /// Compares, and says "not checked" if no relay runs.
 pub(super) async fn look(config: &Config, findings: &mut Vec<Finding>) {
-    secrets(config, findings);
     client_certificate(config, findings);
     let now = Running::on_disk(config);
     let Err(OpenError::InUse(..)) = FolderLock::take(&config.data_dir) else {
@@ -107,21 +104,4 @@ fn client_certificate(config: &Config, findings: &mut Vec<Finding>) {
         }
         _ => finding(Grade::Ok, format!("it is valid for {days} days")),
     });
-}
-
-/// Files with secrets that every user of this machine may read.
-fn secrets(config: &Config, findings: &mut Vec<Finding>) {
-    let files = &config.upstream.files;
-    let key = files.client.as_ref().map(|(_, key)| key);
-    for (setting, file) in [("headers_file", files.headers.as_ref()), ("client_key_file", key)] {
-        if file.is_some_and(|file| is_open(file)) {
-            let what = format!("upstream.{setting}");
-            let says = "every user of this machine may read it";
-            findings.push(Finding::new(what, Grade::Warning, says).advise("chmod o= it"));
-        }
-    }
-}
-
-fn is_open(file: &Path) -> bool {
-    std::fs::metadata(file).is_ok_and(|about| about.permissions().mode() & 0o004 != 0)
 }

@@ -1,0 +1,317 @@
+//! What others on this machine or network could read or replace: secrets, what decides what leaves, the data folder, and
+//! passwords on an unencrypted way.
+//!
+//! `check-config`, `doctor` and `serve` tell all of it. What anybody on the machine may *replace* is no relay's any more, so
+//! `serve` refuses that. What others may *read* is a warning: platforms mount secrets readable inside a container, where
+//! nobody else is.
+
+use crate::config::{Config, Kept, Secret, Source, TlsFiles, Way};
+use crate::document::Mistakes;
+use crate::forward::self_test::{Finding, Grade};
+use std::net::SocketAddr;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+/// Permission bits, as chmod(1) has them.
+const OTHERS_READ: u32 = 0o004;
+const OTHERS_WRITE: u32 = 0o002;
+const GROUP_WRITE: u32 = 0o020;
+const GROUP_AND_OTHERS: u32 = 0o077;
+/// In such a folder everybody may make files, but move or remove their own only.
+const STICKY: u32 = 0o1000;
+
+/// All of it. Looks at the files as they are now; one that cannot be looked at is left out, because whatever reads it says
+/// so. `path` is the configuration's own file.
+pub fn look(path: &Path, config: &Config) -> Vec<Finding> {
+    let mut findings = besides_data(path, config);
+    findings.extend(data(&config.data_dir));
+    findings
+}
+
+/// What is about files that the configuration names, and listeners.
+pub fn besides_data(path: &Path, config: &Config) -> Vec<Finding> {
+    let files = files(path, config);
+    let found = files.iter().filter_map(File::finding);
+    found
+        .chain(listener(config.admin.listen, config.admin.tls.as_ref()))
+        .collect()
+}
+
+/// A relay does not start with what is worst ([`Grade::Wrong`]).
+///
+/// # Errors
+/// All of that, as mistakes of the configuration.
+pub fn refuse_worst(path: &Path, findings: &[Finding]) -> Result<(), Mistakes> {
+    let mut mistakes = Mistakes::default();
+    for finding in findings.iter().filter(|finding| finding.grade == Grade::Wrong) {
+        mistakes.merge(Mistakes::of_file(path, line(finding)));
+    }
+    mistakes.into_result()
+}
+
+/// A finding in one line, with what to do about it.
+pub fn line(finding: &Finding) -> String {
+    let advice = finding.advice.as_deref().unwrap_or_default();
+    format!("{}: {}; {advice}", finding.what, finding.says)
+}
+
+/// A file that the relay trusts.
+struct File {
+    /// The setting that names it.
+    setting: String,
+    path: PathBuf,
+    is_secret: bool,
+}
+
+impl File {
+    fn finding(&self) -> Option<Finding> {
+        let mode = mode(&self.path)?;
+        let (setting, path) = (self.setting.as_str(), self.path.display());
+        if mode & OTHERS_WRITE != 0 {
+            let says = format!("everybody on this machine may change {path}");
+            return Some(Finding::new(setting, Grade::Wrong, says).advise(format!(
+                "chmod o-w {path}, and see whether it still says what you wrote"
+            )));
+        }
+        if self.is_secret && mode & OTHERS_READ != 0 {
+            let says = format!("everybody on this machine may read the secret in {path}");
+            return Some(Finding::new(setting, Grade::Warning, says).advise(format!("chmod o= {path}")));
+        }
+        if mode & GROUP_WRITE != 0 {
+            let says = format!("its whole group may change {path}");
+            return Some(
+                Finding::new(setting, Grade::Warning, says)
+                    .advise(format!("chmod g-w {path}, unless that is meant")),
+            );
+        }
+        None
+    }
+}
+
+/// All files that hold secrets or decide what leaves and where it goes.
+fn files(path: &Path, config: &Config) -> Vec<File> {
+    let upstream = &config.upstream;
+    let secrets = [
+        ("metrics.password_file", config.metrics.password.as_ref()),
+        (
+            "upstream.stats_key_file",
+            upstream.stats.as_ref().map(|stats| &stats.key),
+        ),
+    ];
+    let is_inline = |secret: &Secret| *secret.kept() == Kept::Inline;
+    let proxy_is_secret =
+        matches!(&upstream.way, Way::Proxy(proxy, Source::Setting) if proxy.authorization.is_some());
+    let file = |setting: &str, path: &Path, is_secret| File {
+        setting: setting.to_owned(),
+        path: path.to_owned(),
+        is_secret,
+    };
+    let holds_secret = proxy_is_secret || secrets.iter().any(|(_, secret)| secret.is_some_and(is_inline));
+    let mut all = vec![file("configuration", path, holds_secret)];
+    for (setting, secret) in secrets {
+        if let Some(Kept::File(path)) = secret.map(Secret::kept) {
+            all.push(file(setting, path, true));
+        }
+    }
+    for (listener, tls) in [("public", &config.public.tls), ("admin", &config.admin.tls)] {
+        if let Some(tls) = tls {
+            all.push(file(&format!("{listener}.tls.cert_file"), &tls.cert_file, false));
+            all.push(file(&format!("{listener}.tls.key_file"), &tls.key_file, true));
+        }
+    }
+    let client = upstream.files.client.as_ref();
+    let optional = [
+        ("policy.file", config.policy.file.as_ref(), false),
+        ("upstream.ca_file", upstream.files.ca.as_ref(), false),
+        ("upstream.headers_file", upstream.files.headers.as_ref(), true),
+        ("upstream.client_cert_file", client.map(|(cert, _)| cert), false),
+        ("upstream.client_key_file", client.map(|(_, key)| key), true),
+    ];
+    for (setting, path, is_secret) in optional {
+        all.extend(path.map(|path| file(setting, path, is_secret)));
+    }
+    all.extend(
+        config
+            .plans
+            .iter()
+            .filter_map(|plan| plan.file())
+            .map(|path| file("plan", path, false)),
+    );
+    all
+}
+
+/// About the data folder: switches, accounts, events that wait. One that is not there yet is made for its owner only.
+pub fn data(folder: &Path) -> Option<Finding> {
+    let mode_of_it = mode(folder)?;
+    let what = format!("data folder {}", folder.display());
+    let wrong = |says| {
+        Some(Finding::new(&*what, Grade::Wrong, says).advise(format!("chmod 700 {}, or set `data_dir` to a folder inside that does not exist yet: the relay makes it for its owner only", folder.display())))
+    };
+    if mode_of_it & OTHERS_WRITE != 0 {
+        return wrong("everybody on this machine may replace what is in it");
+    }
+    if mode_of_it & GROUP_AND_OTHERS != 0 {
+        let says = "others on this machine may look into it, or its group may change it";
+        return Some(
+            Finding::new(what, Grade::Warning, says).advise(format!("chmod 700 {}", folder.display())),
+        );
+    }
+    let above = folder.canonicalize().ok()?;
+    let open = above
+        .ancestors()
+        .skip(1)
+        .find(|above| mode(above).is_some_and(|mode| mode & OTHERS_WRITE != 0 && mode & STICKY == 0))?;
+    let says = format!(
+        "everybody on this machine may move it away, because of {}",
+        open.display()
+    );
+    Some(Finding::new(what, Grade::Warning, says).advise(format!("chmod o-w {}", open.display())))
+}
+
+/// A listener that takes passwords.
+fn listener(listen: SocketAddr, tls: Option<&TlsFiles>) -> Option<Finding> {
+    if tls.is_some() || listen.ip().to_canonical().is_loopback() {
+        return None;
+    }
+    let says = format!(
+        "{listen} is no loopback address and has no TLS: whoever sees the network's traffic reads passwords and sessions"
+    );
+    Some(Finding::new("admin.listen", Grade::Warning, says).advise(
+        "listen on 127.0.0.1 and reach it through an SSH tunnel or `kubectl port-forward`, or give it [admin.tls]",
+    ))
+}
+
+/// A file's permission bits, links followed.
+fn mode(path: &Path) -> Option<u32> {
+    std::fs::metadata(path)
+        .ok()
+        .map(|about| about.permissions().mode())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs::Permissions;
+
+    const CONFIG: &str =
+        "[[site]]\ndomain = \"panel.example.com\"\n[upstream]\nurl = \"https://plausible.example.com\"\n";
+
+    /// A folder with everything a configuration may name, each for its owner only.
+    struct Machine(tempfile::TempDir);
+
+    impl Machine {
+        fn new() -> Self {
+            let machine = Self(tempfile::tempdir().unwrap());
+            std::fs::create_dir(machine.path("data")).unwrap();
+            machine.set("data", 0o700);
+            for name in [
+                "relay.toml",
+                "plan.toml",
+                "policy.wasm",
+                "secret",
+                "cert.pem",
+                "key.pem",
+            ] {
+                std::fs::write(machine.path(name), crate::config::DEFAULT_PLAN).unwrap();
+                machine.set(name, 0o600);
+            }
+            machine
+        }
+
+        fn path(&self, name: &str) -> PathBuf {
+            self.0.path().join(name)
+        }
+
+        fn set(&self, name: &str, mode: u32) {
+            std::fs::set_permissions(self.path(name), Permissions::from_mode(mode)).unwrap();
+        }
+
+        fn look(&self, more: &str) -> Vec<Finding> {
+            let text = format!("{more}\n{CONFIG}");
+            let config = Config::parse("relay.toml", &text, self.0.path(), &|_| None).unwrap();
+            look(&self.path("relay.toml"), &config)
+        }
+    }
+
+    #[test]
+    fn what_others_may_read_is_a_warning_and_what_they_may_replace_is_refused() {
+        use Grade::{Warning, Wrong};
+        let check = |more: &str, name: &str, mode: u32, want: Option<Grade>| {
+            let machine = Machine::new();
+            assert_eq!(machine.look(more), [], "{more}");
+            machine.set(name, mode);
+            let found = machine.look(more);
+            let grades: Vec<Grade> = found.iter().map(|finding| finding.grade).collect();
+            assert_eq!(grades, Vec::from_iter(want), "{more} {name} {mode:o}: {found:?}");
+            assert_eq!(
+                refuse_worst(Path::new(""), &found).is_err(),
+                want == Some(Wrong),
+                "{more} {name} {mode:o}"
+            );
+        };
+        for inline in [
+            "[metrics]\npassword = \"a long enough password\"",
+            "[metrics]\nusername = \"a\"\npassword = \"\"",
+        ] {
+            check(inline, "relay.toml", 0o644, Some(Warning));
+            check(inline, "relay.toml", 0o640, None);
+            check(inline, "relay.toml", 0o660, Some(Warning));
+            check(inline, "relay.toml", 0o602, Some(Wrong));
+        }
+        check("", "relay.toml", 0o644, None);
+        check("", "relay.toml", 0o666, Some(Wrong));
+        let password = "[metrics]\npassword_file = \"secret\"";
+        check(password, "secret", 0o604, Some(Warning));
+        check(password, "secret", 0o440, None);
+        check(password, "secret", 0o666, Some(Wrong));
+        check(password, "relay.toml", 0o644, None);
+        for listener in ["public", "admin"] {
+            let tls = format!("[{listener}.tls]\ncert_file = \"cert.pem\"\nkey_file = \"key.pem\"");
+            check(&tls, "key.pem", 0o644, Some(Warning));
+            check(&tls, "key.pem", 0o640, None);
+            check(&tls, "key.pem", 0o646, Some(Wrong));
+            check(&tls, "cert.pem", 0o644, None);
+            check(&tls, "cert.pem", 0o646, Some(Wrong));
+        }
+        let policy = "[policy]\nfile = \"policy.wasm\"";
+        check(policy, "policy.wasm", 0o644, None);
+        check(policy, "policy.wasm", 0o664, Some(Warning));
+        check(policy, "policy.wasm", 0o777, Some(Wrong));
+        let plan = "plan = \"plan.toml\"";
+        check(plan, "plan.toml", 0o644, None);
+        check(plan, "plan.toml", 0o666, Some(Wrong));
+        check("", "data", 0o750, Some(Warning));
+        check("", "data", 0o770, Some(Warning));
+        check("", "data", 0o711, Some(Warning));
+        check("", "data", 0o777, Some(Wrong));
+        check("", "data", 0o1777, Some(Wrong));
+        // The folder above.
+        check("", "", 0o777, Some(Warning));
+        check("", "", 0o1777, None);
+    }
+
+    #[test]
+    fn a_folder_that_is_not_there_yet_exposes_nothing() {
+        let machine = Machine::new();
+        assert_eq!(machine.look("data_dir = \"later\""), []);
+    }
+
+    #[test]
+    fn passwords_go_over_loopback_or_tls() {
+        let check = |admin: &str, want: bool| {
+            let found = Machine::new().look(&format!("[admin]\n{admin}"));
+            assert_eq!(found.len(), usize::from(want), "{admin}: {found:?}");
+            assert!(refuse_worst(Path::new(""), &found).is_ok(), "{admin}");
+        };
+        let tls = "[admin.tls]\ncert_file = \"cert.pem\"\nkey_file = \"key.pem\"";
+        check("", false);
+        check("listen = \"127.0.0.1:8081\"", false);
+        check("listen = \"127.9.9.9:8081\"", false);
+        check("listen = \"[::1]:8081\"", false);
+        check("listen = \"[::ffff:127.0.0.1]:8081\"", false);
+        check("listen = \"0.0.0.0:8081\"", true);
+        check("listen = \"[::]:8081\"", true);
+        check("listen = \"10.0.0.1:8081\"", true);
+        check(&format!("listen = \"0.0.0.0:8081\"\n{tls}"), false);
+    }
+}

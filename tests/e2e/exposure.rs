@@ -1,0 +1,91 @@
+//! What others on the machine or the network could read or replace: three commands tell it, and none goes on with the worst.
+
+use crate::EXE;
+use feedback_tests::Setup;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+
+fn setup() -> Setup {
+    let setup = Setup::new("http://127.0.0.1:9");
+    std::fs::create_dir(setup.data_dir()).unwrap();
+    set(&setup, "data", 0o700);
+    setup.write();
+    setup
+}
+
+fn set(setup: &Setup, name: &str, mode: u32) {
+    std::fs::set_permissions(setup.folder().join(name), Permissions::from_mode(mode)).unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_others_could_read_is_told_by_all_and_keeps_nothing_from_running() {
+    let check = async |setup: Setup, word: &str| {
+        let checked = setup.command(EXE, &["check-config"], "").await;
+        assert_eq!(checked.code, Some(0), "{word}: {checked:?}");
+        let told = checked
+            .out
+            .lines()
+            .any(|line| line.starts_with("warning: ") && line.contains(word));
+        assert!(told, "{word}: {checked:?}");
+        let doctor = setup.command(EXE, &["doctor"], "").await;
+        let told = doctor
+            .out
+            .lines()
+            .any(|line| line.starts_with("warning ") && line.contains(word));
+        assert!(told, "{word}: {doctor:?}");
+        let relay = setup.spawn(EXE).await;
+        assert!(relay.log().contains(word), "{word}: {}", relay.log());
+        relay.stop().await;
+    };
+    let one = setup();
+    set(&one, "relay.toml", 0o644);
+    check(one, "everybody on this machine may read the secret in").await;
+    let one = setup();
+    set(&one, "data", 0o755);
+    check(one, "may look into it").await;
+    let one = setup()
+        .without("admin", "listen")
+        .with("admin", "listen = \"0.0.0.0:0\"");
+    check(one, "is no loopback address and has no TLS").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_anybody_could_replace_is_refused_by_name() {
+    let check = async |name: &str, mode: u32, word: &str| {
+        let setup = setup();
+        set(&setup, name, mode);
+        for command in ["check-config", "serve"] {
+            let done = setup.command(EXE, &[command], "").await;
+            assert_eq!(done.code, Some(78), "{name}: {done:?}");
+            assert!(
+                done.err.contains(word) && done.err.contains("chmod"),
+                "{name}: {done:?}"
+            );
+        }
+        let doctor = setup.command(EXE, &["doctor"], "").await;
+        assert_eq!(doctor.code, Some(1), "{name}: {doctor:?}");
+        let wrong = doctor
+            .out
+            .lines()
+            .any(|line| line.starts_with("WRONG ") && line.contains(word));
+        assert!(wrong, "{name}: {doctor:?}");
+    };
+    check("data", 0o777, "data folder").await;
+    check("relay.toml", 0o666, "configuration:").await;
+    check("plan.toml", 0o606, "plan:").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_machine_that_is_closed_is_called_so() {
+    let setup = setup();
+    let checked = setup.command(EXE, &["check-config"], "").await;
+    assert!(!checked.out.contains("warning"), "{checked:?}");
+    let doctor = setup.command(EXE, &["doctor"], "").await;
+    for fine in ["exposure: no file with a secret", "it is its owner's only"] {
+        let told = doctor
+            .out
+            .lines()
+            .any(|line| line.starts_with("ok ") && line.contains(fine));
+        assert!(told, "{fine}: {doctor:?}");
+    }
+}
