@@ -77,7 +77,7 @@ fn prepare() -> Result<PathBuf> {
 /// Builds generator and sink, and gives their program.
 fn build_load() -> Result<PathBuf> {
     step("building load generator and sink", || {
-        step::run(workspace::cargo().args(["build", "--release", "--package", "feedback-load"]))
+        step::run(workspace::locked("build").args(["--release", "--package", "feedback-load"]))
     })?;
     Ok(workspace::target().join("release/feedback-load"))
 }

@@ -79,8 +79,8 @@ fn client_package() -> std::path::PathBuf {
 
 /// Compiles one package to WebAssembly and gives the module.
 fn compile(package: &str, profile: &str, file: &str) -> Result<Vec<u8>> {
-    run(workspace::cargo()
-        .args(["build", "--package", package, "--profile", profile])
+    run(workspace::locked("build")
+        .args(["--package", package, "--profile", profile])
         .args(["--lib", "--target", "wasm32-unknown-unknown"]))?;
     let path = workspace::target()
         .join(workspace::WASM_TARGET)

@@ -1,4 +1,4 @@
-//! `cargo xtask ci`: formatting, lints and documentation, then all tests, so that their closing line is the last.
+//! `cargo xtask ci`: formatting, lints and documentation, what the relay is made of, then all tests, so that their closing line is the last.
 
 use std::process::ExitCode;
 
@@ -6,8 +6,8 @@ use anyhow::Result;
 
 use crate::{
     report::Report,
-    step, test, tools,
-    workspace::{LOAD_PACKAGES, RELAY_PACKAGES, WASM_PACKAGES, WASM_TARGET, cargo},
+    step, supply, test, tools,
+    workspace::{LOAD_PACKAGES, RELAY_PACKAGES, WASM_PACKAGES, WASM_TARGET, cargo, locked},
 };
 
 /// Runs everything, goes on after a failure, and prints the closing line.
@@ -35,8 +35,8 @@ pub(crate) fn run() -> Result<ExitCode> {
     ];
     for (name, packages, target) in groups {
         report.check(&format!("linting {name}"), || {
-            let mut clippy = cargo();
-            clippy.arg("clippy").args(packages).args(target);
+            let mut clippy = locked("clippy");
+            clippy.args(packages).args(target);
             // Tests do not run as WebAssembly.
             if target.is_empty() {
                 clippy.arg("--all-targets");
@@ -44,12 +44,13 @@ pub(crate) fn run() -> Result<ExitCode> {
             step::run(clippy.args(["--", "--deny", "warnings"]))
         });
         report.check(&format!("documenting {name}"), || {
-            let mut doc = cargo();
-            doc.args(["doc", "--no-deps"]).args(packages).args(target);
+            let mut doc = locked("doc");
+            doc.arg("--no-deps").args(packages).args(target);
             step::run(doc.env("RUSTDOCFLAGS", "--deny warnings"))
         });
     }
 
+    supply::all(tools.node(), &mut report);
     test::all(&tools, &mut report);
     Ok(report.close())
 }

@@ -18,6 +18,8 @@ use crate::{
     workspace::{self, RELAY_PACKAGES},
 };
 
+/// What fuzzes. Pinned, as all tools are that are built here.
+const CARGO_FUZZ: &str = "cargo-fuzz@0.13.2";
 /// Where the targets and their corpora are.
 const FOLDER: &str = "tests/fuzz";
 /// Longest time one input may take, in seconds. A slower one counts as found.
@@ -138,8 +140,8 @@ fn try_properties(seconds: u64) -> Result<()> {
 
 /// The command that builds them.
 fn property_tests() -> Command {
-    let mut tests = workspace::cargo();
-    tests.args(["test", "--quiet", "--lib"]).args(RELAY_PACKAGES);
+    let mut tests = workspace::locked("test");
+    tests.args(["--quiet", "--lib"]).args(RELAY_PACKAGES);
     tests
 }
 
@@ -173,7 +175,7 @@ impl Tools {
         let folder = root.join("bin");
         if tools::find("cargo-fuzz").is_none() && !folder.join("cargo-fuzz").exists() {
             step("installing cargo-fuzz", || {
-                run_command(nightly(&["install", "cargo-fuzz", "--locked", "--root"]).arg(&root))
+                run_command(nightly(&["install", CARGO_FUZZ, "--locked", "--root"]).arg(&root))
             })?;
         }
         Ok(Self { folder })

@@ -11,8 +11,11 @@ mod http;
 mod node;
 mod policies;
 mod random;
+mod release;
 mod report;
+mod sbom;
 mod step;
+mod supply;
 mod test;
 mod tools;
 mod workspace;
@@ -67,6 +70,11 @@ enum Command {
     /// Feed the fuzz targets for a while, each from its corpus, and try the property tests of spool and delivery
     /// with new seeds (`fuzz properties`); all but those need a nightly compiler
     Fuzz(fuzz::Fuzz),
+    /// Build the relay as it is given away, with checksum and lists of its parts, into target/dist
+    Release(release::Release),
+    /// Check what the relay is made of: licences, sources and advisories of crates, checksums and signatures of npm
+    /// packages; and write the lists (SBOM) into target/dist
+    Supply,
     /// Run what CI runs: formatting, lints, documentation, then every test
     Ci,
 }
@@ -83,6 +91,8 @@ fn main() -> ExitCode {
         Command::Test(test) => test::run(&test),
         Command::Bench(bench) => bench::run(&bench),
         Command::Fuzz(fuzz) => fuzz::run(&fuzz).map(|()| ExitCode::SUCCESS),
+        Command::Release(release) => release::run_alone(&release),
+        Command::Supply => supply::run_alone(),
         Command::Ci => ci::run(),
     };
     done.unwrap_or_else(|error| {

@@ -13,7 +13,7 @@ use crate::{
 const NODE_OLDEST: (u32, u32) = (20, 11);
 
 /// The Node.js that is taken from the npm registry where Debian's own is too old (Debian 12 has 18).
-const NODE_FROM_NPM: &str = "24";
+const NODE_FROM_NPM: &str = "24.22.1";
 
 /// Node.js and npm, and where to find them when it is not the PATH.
 #[derive(Debug)]

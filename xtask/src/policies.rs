@@ -125,9 +125,8 @@ fn template(work: &Path, out: &Path) -> Result<()> {
         }
         fs::copy(source().join("template").join(file), &to).with_context(|| format!("cannot copy {file}"))?;
     }
-    let mut cargo = workspace::cargo();
-    run(cargo
-        .args(["build", "--release", "--target", workspace::WASM_TARGET])
+    run(workspace::locked("build")
+        .args(["--release", "--target", workspace::WASM_TARGET])
         .env("CARGO_TARGET_DIR", copy.join("target"))
         .current_dir(&copy))?;
     let module = copy

@@ -70,6 +70,24 @@ impl Report {
         }
     }
 
+    /// Does something that counts as one test.
+    pub(crate) fn test(&mut self, what: &str, work: impl FnOnce() -> Result<()>) {
+        if self.take(what, step(what, work)).is_some() {
+            self.pass();
+        }
+    }
+
+    /// Counts a test that no runner counted.
+    pub(crate) fn pass(&mut self) {
+        self.totals.passed += 1;
+    }
+
+    /// Counts a test that this machine did not let run, and says why in the end.
+    pub(crate) fn not_run(&mut self, why: &str) {
+        self.totals.skipped += 1;
+        self.not_run.push(why.to_owned());
+    }
+
     /// Counts a failure that no runner counted.
     pub(crate) fn fail(&mut self, problem: String) {
         self.totals.failed += 1;

@@ -51,6 +51,16 @@ pub(crate) fn output(command: &mut Command) -> Result<String> {
     Ok(String::from_utf8(output.stdout)?)
 }
 
+/// Runs a command and gives what it printed, whether it succeeded or not.
+pub(crate) fn output_in_any_case(command: &mut Command) -> Result<String> {
+    let shown = show(command);
+    let output = command
+        .stdin(Stdio::null())
+        .output()
+        .with_context(|| format!("cannot start `{shown}`"))?;
+    Ok(String::from_utf8(output.stdout)?)
+}
+
 /// A command as one would type it.
 pub(crate) fn show(command: &Command) -> String {
     let mut shown = command.get_program().to_string_lossy().into_owned();

@@ -61,6 +61,13 @@ pub(crate) fn prepare(browser: bool) -> Result<Tools> {
     Ok(Tools { node, chromium })
 }
 
+impl Tools {
+    /// Node.js and npm.
+    pub(crate) fn node(&self) -> &Node {
+        &self.node
+    }
+}
+
 /// Runs all tests into a report.
 pub(crate) fn all(tools: &Tools, report: &mut Report) {
     // The policy guest only exists as WebAssembly; the relay's tests run it there.
@@ -70,8 +77,8 @@ pub(crate) fn all(tools: &Tools, report: &mut Report) {
         ("testing the browser module", &["--package", "feedback-client"]),
         ("testing xtask", &["--package", "xtask"]),
     ] {
-        let mut test = workspace::cargo();
-        test.arg("test").args(packages).arg("--no-fail-fast");
+        let mut test = workspace::locked("test");
+        test.args(packages).arg("--no-fail-fast");
         test.env("FEEDBACK_RELAY_BIN", workspace::relay_binary());
         let (name, seed) = PROPERTY_SEED;
         if env::var_os(name).is_none() {

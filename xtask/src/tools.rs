@@ -106,6 +106,40 @@ pub(crate) fn debian(program: &str, package: &str) -> Result<PathBuf> {
     find(program).with_context(|| format!("{package} was installed, but `{program}` is not on the PATH."))
 }
 
+/// Finds a program of a crate, or builds it into the target folder. Its version is pinned, and so are its dependencies.
+pub(crate) fn cargo_program((name, version): (&str, &str)) -> Result<PathBuf> {
+    // A folder for each version, so that another version is installed and not taken for this one.
+    let folder = workspace::target()
+        .join("tools")
+        .join(format!("{name}-{version}"));
+    let path = folder.join("bin").join(name);
+    if is_program(&path) {
+        return Ok(path);
+    }
+    step(&format!("building {name} {version}"), || {
+        // Unoptimised: it runs for seconds, and would take minutes more to build.
+        let install = [
+            "install",
+            "--locked",
+            "--debug",
+            "--quiet",
+            name,
+            "--version",
+            version,
+        ];
+        run(workspace::cargo()
+            .args(install)
+            .arg("--root")
+            .arg(&folder)
+            .env("CARGO_PROFILE_DEV_DEBUG", "0")
+            .env("CARGO_TARGET_DIR", folder.join("build")))
+    })
+    .with_context(|| format!("{name} is missing; try yourself: cargo install --locked {name}@{version}"))?;
+    // Only the program is needed.
+    let _ = std::fs::remove_dir_all(folder.join("build"));
+    Ok(path)
+}
+
 /// Finds a program that comes as a Python package (`name==version`), or installs the package into `folder`.
 pub(crate) fn python_program(folder: &Path, package: &str, program: &str) -> Result<PathBuf> {
     // A folder for each version, so that another version is installed and not taken for this one.

@@ -76,9 +76,16 @@ pub(crate) fn cargo() -> Command {
     cargo
 }
 
+/// A subcommand of cargo that takes the versions of `Cargo.lock` or fails: nothing is updated on the way.
+pub(crate) fn locked(subcommand: &str) -> Command {
+    let mut command = cargo();
+    command.args([subcommand, "--locked"]);
+    command
+}
+
 /// Builds the relay's binary, in the profile the tests use.
 pub(crate) fn build_relay() -> anyhow::Result<()> {
     crate::step::step("building the relay", || {
-        crate::step::run(cargo().args(["build", "--package", "feedback-relay"]))
+        crate::step::run(locked("build").args(["--package", "feedback-relay"]))
     })
 }

@@ -142,7 +142,7 @@ pub(super) const MISSED: u8 = 3;
 pub(super) fn build_relay() -> Result<PathBuf> {
     bundle::all()?;
     step("building the relay for release", || {
-        crate::step::run(workspace::cargo().args(["build", "--release", "--package", "feedback-relay"]))
+        crate::step::run(workspace::locked("build").args(["--release", "--package", "feedback-relay"]))
     })?;
     Ok(workspace::target().join("release/feedback-relay"))
 }

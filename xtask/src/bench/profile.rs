@@ -75,8 +75,8 @@ fn build() -> Result<PathBuf> {
     let target = workspace::target().join("profile");
     step("building the relay for release, with symbols", || {
         step::run(
-            workspace::cargo()
-                .args(["build", "--release", "--package", "feedback-relay"])
+            workspace::locked("build")
+                .args(["--release", "--package", "feedback-relay"])
                 .env("CARGO_TARGET_DIR", &target)
                 .env("CARGO_PROFILE_RELEASE_DEBUG", "line-tables-only")
                 .env("CARGO_PROFILE_RELEASE_STRIP", "none"),

@@ -24,7 +24,7 @@ pub(crate) struct Scrub {
 pub(crate) fn run(bench: &Scrub) -> Result<ExitCode> {
     bundle::all()?;
     step("building the relay for release", || {
-        step::run(workspace::cargo().args(["build", "--release", "--package", "feedback-relay"]))
+        step::run(workspace::locked("build").args(["--release", "--package", "feedback-relay"]))
     })?;
     let folder = workspace::target().join("bench");
     std::fs::create_dir_all(&folder)?;

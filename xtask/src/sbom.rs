@@ -1,0 +1,98 @@
+//! The lists of what the relay is made of (SBOM, in CycloneDX's JSON), written into `target/dist`.
+//!
+//! One for the relay's binary, one for the browser module in it, and one for the npm packages by which the pages are built.
+
+use std::{fs, path::PathBuf};
+
+use anyhow::{Context as _, Result, ensure};
+
+use crate::{
+    node::Node,
+    step::{output, run},
+    tools,
+    workspace::{self, WASM_TARGET, cargo, root},
+};
+
+/// The tool that lists crates.
+const CYCLONEDX: (&str, &str) = ("cargo-cyclonedx", "0.5.9");
+/// What it calls each list, beside each package's manifest. They are moved away at once.
+const LIST: &str = "sbom-of-package";
+/// The folder of each package whose list is kept, what it is built for (`None`: this machine), and the list's name.
+const LISTS: [(&str, Option<&str>, &str); 2] = [
+    ("relay", None, "feedback-relay.cdx.json"),
+    ("wasm-client", Some(WASM_TARGET), "feedback-client.cdx.json"),
+];
+/// The list of npm packages.
+const NPM_LIST: &str = "web.cdx.json";
+
+/// Where a release and its lists go.
+pub(crate) fn dist() -> PathBuf {
+    workspace::target().join("dist")
+}
+
+/// Writes the lists, and fails if one has nothing in it.
+pub(crate) fn write(node: &Node) -> Result<()> {
+    let dist = dist();
+    fs::create_dir_all(&dist).context("cannot make target/dist")?;
+    let program = tools::cargo_program(CYCLONEDX)?;
+    for (folder, target, name) in LISTS {
+        let mut list = std::process::Command::new(&program);
+        list.current_dir(root())
+            .env("CARGO", cargo().get_program())
+            .args([
+                "cyclonedx",
+                "--quiet",
+                "--format",
+                "json",
+                "--override-filename",
+                LIST,
+            ]);
+        list.arg("--manifest-path")
+            .arg(root().join(folder).join("Cargo.toml"));
+        if let Some(target) = target {
+            list.args(["--target", target]);
+        }
+        let ran = run(&mut list);
+        let kept = keep(folder, &dist.join(name));
+        ran.and(kept)?;
+        ensure_full(&dist.join(name))?;
+    }
+    let npm = output(
+        node.npm("web")
+            .args(["sbom", "--sbom-format=cyclonedx", "--package-lock-only"]),
+    )?;
+    fs::write(dist.join(NPM_LIST), npm)?;
+    ensure_full(&dist.join(NPM_LIST))
+}
+
+/// Moves the list of one package to its place, and removes those of all others: the tool writes one for each.
+fn keep(folder: &str, place: &std::path::Path) -> Result<()> {
+    let file = format!("{LIST}.json");
+    let made = root().join(folder).join(&file);
+    let moved = fs::copy(&made, place).with_context(|| format!("no list was made for {folder}"));
+    for member in [
+        "relay",
+        "relay/event",
+        "relay/policy",
+        "wasm-client",
+        "tests",
+        "tests/hostile",
+        "tests/load",
+        "xtask",
+    ] {
+        let _ = fs::remove_file(root().join(member).join(&file));
+    }
+    moved?;
+    // It names packages by where they are, which is nobody's affair and differs from build to build.
+    let here = format!("{}/", root().display());
+    let text = fs::read_to_string(place)?.replace(&here, "");
+    fs::write(place, text).with_context(|| format!("cannot write {}", place.display()))
+}
+
+fn ensure_full(list: &std::path::Path) -> Result<()> {
+    let text = fs::read_to_string(list).with_context(|| format!("cannot read {}", list.display()))?;
+    let list: serde_json::Value = serde_json::from_str(&text)?;
+    let components = list["components"].as_array().map_or(0, Vec::len);
+    ensure!(components > 0, "it lists nothing");
+    Ok(())
+}

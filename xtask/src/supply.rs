@@ -1,0 +1,186 @@
+//! `cargo xtask supply`: what the relay is made of, whether all of it may be used, and a list of it.
+//!
+//! Crates are judged by cargo-deny (`.cargo/deny.toml`), npm packages by their lock files and, where npm's registry can be
+//! asked, by their signatures. What could not be asked is told, never counted as fine.
+
+use std::{env, fs, path::PathBuf, process::ExitCode};
+
+use anyhow::{Context as _, Result, bail, ensure};
+use serde_json::Value;
+
+use crate::{
+    node::Node,
+    report::Report,
+    sbom,
+    step::{output_in_any_case, run, step},
+    tools,
+    workspace::{cargo, root},
+};
+
+/// The tool that judges crates. Another version may judge differently, so it is pinned.
+const CARGO_DENY: (&str, &str) = ("cargo-deny", "0.20.2");
+/// The folders with npm packages: what builds the pages, and what tests them. Nothing of them is in the relay but what
+/// esbuild makes of our own source.
+const NPM_FOLDERS: [&str; 2] = ["web", "tests/browser"];
+
+/// Checks all and prints the closing line.
+pub(crate) fn run_alone() -> Result<ExitCode> {
+    let node = Node::require()?;
+    for folder in NPM_FOLDERS {
+        node.install(folder)?;
+    }
+    let mut report = Report::default();
+    all(&node, &mut report);
+    Ok(report.close())
+}
+
+/// Checks all into a report, each check as one test.
+pub(crate) fn all(node: &Node, report: &mut Report) {
+    if let Some(deny) = report.take("installing cargo-deny", tools::cargo_program(CARGO_DENY)) {
+        report.test("licences, sources and bans of all crates", || {
+            run(&mut cargo_deny(&deny, &["check", "bans", "licenses", "sources"]))
+        });
+        match advisory_databases() {
+            Some(_) => report.test("advisories for all crates", || {
+                run(&mut cargo_deny(&deny, &["check", "--disable-fetch", "advisories"]))
+            }),
+            None => report.not_run(
+                "advisories for all crates: this machine has no database of them (`cargo deny fetch` gets one)",
+            ),
+        }
+    }
+    for folder in NPM_FOLDERS {
+        report.test(&format!("checksums in {folder}/package-lock.json"), || {
+            check_lock(&fs::read_to_string(
+                root().join(folder).join("package-lock.json"),
+            )?)
+        });
+        let what = format!("signatures of the npm packages in {folder}");
+        match step(&what, || signatures(node, folder)) {
+            Ok(Asked::Fine) => report.pass(),
+            Ok(Asked::NoAnswer(why)) => report.not_run(&format!("{what}: {why}")),
+            Err(error) => report.fail(format!("{what}: {error:#}")),
+        }
+    }
+    report.test("the lists of what the relay is made of", || sbom::write(node));
+}
+
+fn cargo_deny(program: &PathBuf, arguments: &[&str]) -> std::process::Command {
+    let mut deny = std::process::Command::new(program);
+    deny.current_dir(root());
+    deny.args(["--locked", "--workspace"]).args(arguments);
+    deny.env("CARGO", cargo().get_program());
+    deny
+}
+
+/// Where cargo-deny keeps its databases, if it has any.
+fn advisory_databases() -> Option<PathBuf> {
+    let home = env::var_os("CARGO_HOME").map(PathBuf::from);
+    let home = home.or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".cargo")))?;
+    let databases = home.join("advisory-dbs");
+    let has_one = fs::read_dir(&databases).is_ok_and(|mut entries| entries.next().is_some());
+    has_one.then_some(databases)
+}
+
+/// Every package of a lock file has a checksum, and none comes from elsewhere than the registry.
+fn check_lock(text: &str) -> Result<()> {
+    let lock: Value = serde_json::from_str(text)?;
+    let packages = lock["packages"].as_object().context("it lists no packages")?;
+    for (path, package) in packages.iter().filter(|(path, _)| !path.is_empty()) {
+        ensure!(
+            package["integrity"]
+                .as_str()
+                .is_some_and(|sum| sum.starts_with("sha512-")),
+            "{path} has no SHA-512"
+        );
+        ensure!(
+            package.get("resolved").is_none() && package.get("link").is_none(),
+            "{path} does not come from the registry"
+        );
+    }
+    Ok(())
+}
+
+/// What came of asking a registry.
+enum Asked {
+    Fine,
+    NoAnswer(String),
+}
+
+/// Whether npm's registry signed what is installed. Its keys are asked for, so it may give no answer.
+fn signatures(node: &Node, folder: &str) -> Result<Asked> {
+    let said = output_in_any_case(node.npm(folder).args([
+        "audit",
+        "signatures",
+        "--json",
+        "--fetch-retries=0",
+        "--fetch-timeout=10000",
+    ]))?;
+    judge_signatures(&said)
+}
+
+fn judge_signatures(said: &str) -> Result<Asked> {
+    let answer: Value = serde_json::from_str(said).context("npm's answer is no JSON")?;
+    if let Some(error) = answer.get("error") {
+        let why = error["code"].as_str().unwrap_or("no reason given");
+        return Ok(Asked::NoAnswer(format!("npm's registry gave no answer ({why})")));
+    }
+    for kind in ["invalid", "missing"] {
+        let names: Vec<&str> = answer[kind]
+            .as_array()
+            .with_context(|| format!("npm's answer does not tell what is {kind}"))?
+            .iter()
+            .filter_map(|package| package["name"].as_str())
+            .collect();
+        if !names.is_empty() {
+            bail!("signatures are {kind} of: {}", names.join(", "));
+        }
+    }
+    Ok(Asked::Fine)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_lock_file_has_a_checksum_for_each_package_of_the_registry() {
+        let check = |package: &str, fits: bool| {
+            let text = format!(r#"{{"packages": {{"": {{}}, "node_modules/a": {package}}}}}"#);
+            assert_eq!(check_lock(&text).is_ok(), fits, "{package}");
+        };
+        check(r#"{"integrity": "sha512-abc"}"#, true);
+        check(r#"{"integrity": "sha1-abc"}"#, false);
+        check("{}", false);
+        check(
+            r#"{"integrity": "sha512-abc", "resolved": "git+ssh://example.com/a.git"}"#,
+            false,
+        );
+        check(r#"{"integrity": "sha512-abc", "link": true}"#, false);
+        assert!(check_lock("{}").is_err());
+    }
+
+    #[test]
+    fn no_answer_is_not_a_good_one() {
+        let check = |said: &str, want: &str| {
+            let got = match judge_signatures(said) {
+                Ok(Asked::Fine) => "fine".to_owned(),
+                Ok(Asked::NoAnswer(_)) => "no answer".to_owned(),
+                Err(error) => error.to_string(),
+            };
+            assert_eq!(got, want, "{said}");
+        };
+        check(r#"{"invalid": [], "missing": []}"#, "fine");
+        check(
+            r#"{"invalid": [{"name": "a"}], "missing": []}"#,
+            "signatures are invalid of: a",
+        );
+        check(
+            r#"{"invalid": [], "missing": [{"name": "a"}, {"name": "b"}]}"#,
+            "signatures are missing of: a, b",
+        );
+        check(r#"{"error": {"code": "ENOTFOUND"}}"#, "no answer");
+        check("{}", "npm's answer does not tell what is invalid");
+        check("npm error", "npm's answer is no JSON");
+    }
+}
