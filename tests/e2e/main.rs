@@ -39,6 +39,7 @@ mod refusals;
 mod restart;
 mod rollup;
 mod scrub;
+mod sessions;
 mod slow_policy;
 mod spool;
 mod stop;
