@@ -187,7 +187,7 @@ async fn a_session_ends_at_logout_when_it_is_idle_at_its_longest_and_with_the_re
 async fn a_session_that_ends_while_it_turns_a_switch_on_turns_nothing() {
     let setup = setup().await;
     let relay = setup.start().await;
-    for round in 0..8 {
+    for round in 0..3 {
         let session = Session::of(&relay, "alice", PASSWORD).await;
         let turns = async {
             // Until the first that is refused.

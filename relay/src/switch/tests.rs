@@ -2,6 +2,7 @@
 
 mod rebuilt;
 mod refused;
+mod revoked;
 
 use super::*;
 use crate::spool::tests::{SITE, START, config};

@@ -16,6 +16,7 @@ use axum::response::{IntoResponse, Response};
 use std::future::ready;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// The page sends it with what its user does. A page of another origin cannot send it without a preflight, which is
 /// never granted.
@@ -26,6 +27,9 @@ pub(super) const OWN_PAGE: &str = "x-feedback-admin";
 pub struct Door {
     names: Names,
     has_tls: bool,
+    /// Whether a refused host has been logged. Once is enough to explain a scrape that fails, and a stranger cannot
+    /// fill the log.
+    logged: Arc<AtomicBool>,
     router: Router,
 }
 
@@ -70,6 +74,7 @@ impl Door {
         Self {
             names,
             has_tls,
+            logged: Arc::default(),
             router,
         }
     }
@@ -78,7 +83,7 @@ impl Door {
         let host = Host::of(request).map_err(Problem::bad_host)?;
         let host = host
             .filter(|host| self.names.include(host))
-            .ok_or_else(misdirected)?;
+            .ok_or_else(|| self.misdirected())?;
         let is_own = |origin: &HeaderValue| {
             let origin = origin.to_str().ok().and_then(Origin::parse);
             origin.is_some_and(|origin| self.is_own_origin(&origin, &host, request.headers()))
@@ -97,6 +102,23 @@ impl Door {
             return Err(elsewhere(&format!("The header {OWN_PAGE}: 1 is missing.")));
         }
         Ok(())
+    }
+
+    fn misdirected(&self) -> Problem {
+        if !self.logged.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                "the admin listener refused a request whose Host is neither its own address nor in `admin.allowed_hosts`; \
+                 further ones are not logged"
+            );
+        }
+        Problem::new(
+            StatusCode::MISDIRECTED_REQUEST,
+            "unknown_host",
+            "Unknown host",
+            "The admin listener answers to its own address and to the names in `admin.allowed_hosts`, and the Host of \
+             this request is neither. Add the name under which you reach it, such as \"relay-admin.example.com\", to \
+             `allowed_hosts` in [admin] of the relay's configuration.",
+        )
     }
 
     /// Whether pages of an origin are this listener's own: under the name that the request gives, or under a
@@ -148,17 +170,6 @@ pub(super) fn is_forwarded_https(headers: &HeaderMap) -> bool {
     let proto = headers.get("x-forwarded-proto").and_then(|v| v.to_str().ok());
     let first = proto.and_then(|v| v.split(',').next());
     first.is_some_and(|proto| proto.trim().eq_ignore_ascii_case("https"))
-}
-
-fn misdirected() -> Problem {
-    Problem::new(
-        StatusCode::MISDIRECTED_REQUEST,
-        "unknown_host",
-        "Unknown host",
-        "The admin listener answers to its own address and to the names in `admin.allowed_hosts`, and the Host of this \
-         request is neither. Add the name under which you reach it, such as \"relay-admin.example.com\", to \
-         `allowed_hosts` in [admin] of the relay's configuration.",
-    )
 }
 
 fn elsewhere(why: &str) -> Problem {
