@@ -1,26 +1,34 @@
-//! Local accounts of admins, their passwords and their sessions.
+//! Local accounts of admins: their passwords, who may try one and how often, and their sessions.
 
-mod failures;
+mod devices;
+mod hashing;
+mod journal;
+mod login;
 mod password;
 mod sessions;
 mod table;
+mod throttle;
+mod turns;
 
+pub use devices::{DEVICE_AGE_MAX, Device};
+pub use login::{Attempt, LoginError, NewSession};
 pub use password::PASSWORD_CHARS_MIN;
 pub use sessions::{Lifetime, LoggedIn};
 pub use table::{Account, AccountError, add, change_password, disable, enable, list, remove};
+pub use throttle::Source;
 
-use crate::clock::Clock;
-use crate::store::{Store, StoreError};
-use failures::Failures;
-use password::{NOBODY, PASSWORD_BYTES_MAX, verify};
+use crate::clock::{self, Clock};
+use crate::metrics::logins::{LoginMetrics, LoginResult};
+use crate::store::Store;
+use devices::Devices;
+use hashing::Hashers;
+use journal::Journal;
 use sessions::Sessions;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use table::NAME_BYTES_MAX;
-use tokio::sync::Semaphore;
+use throttle::Throttle;
+use turns::Turns;
 
-/// Passwords checked at once: each takes 19 MiB and tens of milliseconds.
-const CHECKS_MAX: usize = 2;
 /// Longest wait for the database when a session is used. When it does not answer in time, it counts as unreadable.
 const ASK_WITHIN: Duration = Duration::from_millis(500);
 
@@ -30,70 +38,40 @@ pub struct Accounts {
     store: Store,
     clock: Clock,
     sessions: Sessions,
-    failures: Failures,
-    checks: Semaphore,
-}
-
-/// Why a login failed.
-#[derive(Debug, thiserror::Error)]
-pub enum LoginError {
-    /// Wrong name or password; which of them is not told.
-    #[error("the name or the password is wrong")]
-    Wrong,
-    /// Too many wrong passwords for this name.
-    #[error("too many wrong passwords; try again in {} seconds", .0.as_secs())]
-    Wait(Duration),
-    /// The database.
-    #[error(transparent)]
-    Store(#[from] StoreError),
+    devices: Devices,
+    throttle: Mutex<Throttle>,
+    turns: Arc<Turns>,
+    hashers: Hashers,
+    journal: Journal,
 }
 
 impl Accounts {
-    /// Opens the accounts of a database.
-    pub fn new(store: Store, clock: Clock, lifetime: Lifetime) -> Self {
-        Self {
+    /// Opens the accounts of a database. The clock must not jump: setting it would end sessions and delays.
+    ///
+    /// # Errors
+    /// The operating system's, when it has no thread left.
+    pub async fn open(
+        store: Store,
+        clock: Clock,
+        lifetime: Lifetime,
+        metrics: LoginMetrics,
+    ) -> std::io::Result<Self> {
+        let devices = Devices::default();
+        // While the database cannot be read, devices are strangers until their account's next login.
+        let hashes = store.run(|db| table::password_hashes(db)).await;
+        for (name, hash) in hashes.unwrap_or_default() {
+            devices.learn(&name, &hash);
+        }
+        Ok(Self {
             store,
             clock,
             sessions: Sessions::new(lifetime),
-            failures: Failures::default(),
-            checks: Semaphore::new(CHECKS_MAX),
-        }
-    }
-
-    /// Checks a password and begins a session: its secret token.
-    ///
-    /// # Errors
-    /// When they do not match, or the name has to wait.
-    pub async fn login(&self, name: &str, password: String) -> Result<String, LoginError> {
-        if name.len() > NAME_BYTES_MAX || password.len() > PASSWORD_BYTES_MAX {
-            return Err(LoginError::Wrong);
-        }
-        let now = self.clock.now();
-        if let Some(wait) = self.failures.must_wait(name, now) {
-            return Err(LoginError::Wait(wait));
-        }
-        let account = name.to_owned();
-        let credentials = self.store.run(move |db| table::credentials(db, &account)).await?;
-        // A disabled account is as unknown as a made-up one.
-        let credentials = credentials.filter(|credentials| !credentials.is_disabled);
-        let permit = self.checks.acquire().await;
-        // Asked again, because many tries may have come at once and waited here.
-        if let Some(wait) = self.failures.must_wait(name, now) {
-            return Err(LoginError::Wait(wait));
-        }
-        // An unknown name costs as much time as a known one, so that names cannot be tried out.
-        let hash = credentials.as_ref().map(|known| known.password_hash.clone());
-        let right =
-            tokio::task::spawn_blocking(move || verify(hash.as_deref().unwrap_or(&NOBODY), &password))
-                .await
-                .unwrap_or(false);
-        let Some(known) = credentials.filter(|_| right) else {
-            self.failures.note(name, now);
-            return Err(LoginError::Wrong);
-        };
-        drop(permit);
-        self.failures.forget(name);
-        Ok(self.sessions.begin(name, known.version, now))
+            devices,
+            throttle: Mutex::new(Throttle::new(clock::random())),
+            turns: Arc::default(),
+            hashers: Hashers::start()?,
+            journal: Journal::new(metrics),
+        })
     }
 
     /// Who a session belongs to, if the account is still as it was at the login. Asking is no use of the session.
@@ -119,6 +97,27 @@ impl Accounts {
     /// Ends a session.
     pub fn logout(&self, admin: &LoggedIn) {
         self.sessions.end(&admin.token);
+    }
+
+    /// The device that a cookie was given to after a login.
+    pub fn device(&self, cookie: &str) -> Option<Device> {
+        self.devices.of(cookie, self.clock.now())
+    }
+
+    /// Notes a login whose body did not arrive.
+    pub fn body_did_not_arrive(&self) {
+        self.journal
+            .failed(LoginResult::Incomplete, None, self.clock.now());
+    }
+
+    /// How many logins failed within the last hour, for whatever reason.
+    pub fn failed_logins(&self) -> u64 {
+        self.journal.failed_recently(self.clock.now())
+    }
+
+    /// Logs failed logins that have waited for their minute. To be called every few seconds.
+    pub fn log_failures(&self) {
+        self.journal.flush(self.clock.now());
     }
 }
 

@@ -160,6 +160,14 @@ impl Relay {
             public: certificate("public", config.public.tls.as_ref(), &metrics, &clock)?,
             admin: certificate("admin", config.admin.tls.as_ref(), &metrics, &clock)?,
         };
+        // Setting the clock ends no session and gives no further tries.
+        let steady = clock.steady(clock.now());
+        let logins = metrics.logins.clone();
+        let lifetime = Lifetime {
+            idle: config.admin.session,
+            longest: config.admin.session_max,
+        };
+        let accounts = Accounts::open(store.clone(), steady, lifetime, logins).await?;
         let public = listen(config.public.listen).await?;
         let admin = listen(config.admin.listen).await?;
         let control = control::listen(&config.data_dir)?;
@@ -178,15 +186,7 @@ impl Relay {
             tls,
             visitors: Visitors::new(clock.now()),
             privacy: http::privacy::Pages::new(&config),
-            // Setting the clock ends no session and gives no further tries.
-            accounts: Accounts::new(
-                store.clone(),
-                clock.steady(clock.now()),
-                Lifetime {
-                    idle: config.admin.session,
-                    longest: config.admin.session_max,
-                },
-            ),
+            accounts,
             traffic: forwarder.traffic(),
             sites,
             dashboard: Arc::new(Dashboard::new(
@@ -330,8 +330,9 @@ impl Relay {
     }
 }
 
-/// Most connections to the admin listener. Above it the one that was silent longest is closed for a new one.
-const ADMIN_CONNECTIONS_MAX: usize = 64;
+/// Most connections to the admin listener. Above it the one that was silent longest is closed for a new one. More than
+/// there are places for requests and bodies together, so that there is always a silent one.
+const ADMIN_CONNECTIONS_MAX: usize = 512;
 
 fn public_front(app: &Arc<App>, listener: TcpListener) -> Front<http::Public> {
     let limits = &app.config.public;
@@ -387,6 +388,7 @@ async fn sweep(app: Arc<App>) {
             () = app.stop.cancelled() => return,
         }
         app.visitors.tend(app.clock.now());
+        app.accounts.log_failures();
         match app.spool.sweep().await {
             Ok(0) => {}
             Ok(expired) => tracing::warn!(

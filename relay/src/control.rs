@@ -7,6 +7,7 @@ use crate::app::{App, StartError};
 use crate::clock::Moment;
 use crate::forward::self_test::Finding;
 use crate::http::arrivals::Shown;
+use crate::http::failed_logins;
 use crate::http::problem::Problem;
 use crate::http::turn::{self, Standing, Turn};
 use crate::running::Running;
@@ -81,9 +82,11 @@ async fn sites(State(app): State<Arc<App>>) -> Json<Vec<Standing>> {
     Json(Standing::of_all(&app))
 }
 
-/// How requests arrive, for `doctor`.
+/// How requests and logins arrive, for `doctor`.
 async fn arrivals(State(app): State<Arc<App>>) -> Json<Vec<Finding>> {
-    Json(app.arrivals.findings(&app.config.public, Shown::Operator))
+    let mut findings = app.arrivals.findings(&app.config.public, Shown::Operator);
+    findings.push(failed_logins::finding(app.accounts.failed_logins()));
+    Json(findings)
 }
 
 async fn running(State(app): State<Arc<App>>) -> Json<Running> {

@@ -10,8 +10,10 @@ mod body;
 mod browser_config;
 mod client_address;
 mod cors;
+pub(crate) mod failed_logins;
 mod health;
 mod ingest;
+mod places;
 pub mod privacy;
 pub(crate) mod problem;
 mod public;
@@ -27,11 +29,13 @@ use crate::app::App;
 use crate::version;
 pub use admin::door::Door as AdminDoor;
 use axum::http::{HeaderMap, HeaderValue, header};
-use axum::middleware::from_fn;
+use axum::middleware::{from_fn, from_fn_with_state};
 use axum::routing::{get, post, put};
-use axum::{Json, Router};
+use axum::{Extension, Json, Router};
+use places::{Bodies, Room};
 use problem::Problem;
 pub use public::Public;
+use scrape::Scrapes;
 use std::sync::Arc;
 
 /// What browsers reach, as [`Public`] hands it on. The routes answer at the root and below the base path, so
@@ -80,24 +84,34 @@ pub fn admin(app: &Arc<App>) -> AdminDoor {
     )
 }
 
+/// The routes. Each kind of route has places of its own; see [`places`].
 fn admin_router(app: &Arc<App>) -> Router {
-    Router::new()
-        .route("/admin/api/login", post(admin::login))
+    let probes = Router::new()
+        .route("/version", get(show_version))
+        .route("/actuator/health/{group}", get(health::group));
+    let details = Router::new().route("/actuator/health", get(health::of_admins));
+    let metrics = Router::new().route("/metrics", get(scrape::metrics));
+    let switch = Router::new().route("/admin/api/sites/{site}/switch", put(admin::turn));
+    let pages = Router::new()
         .route("/admin/api/logout", post(admin::logout))
         .route("/admin/api/status", get(admin::status))
-        .route("/admin/api/sites/{site}/switch", put(admin::turn))
-        .route("/metrics", get(scrape::metrics))
-        .route("/version", get(show_version))
-        .route("/actuator/health", get(health::of_admins))
-        .route("/actuator/health/{group}", get(health::group))
-        .fallback(get(assets::admin))
+        .fallback(get(assets::admin));
+    // In no room: bodies that do not arrive and passwords that wait to be hashed have limits of their own.
+    let login = Router::new()
+        .route("/admin/api/login", post(admin::login::login))
+        .layer(Extension(Arc::new(Bodies::default())));
+    [probes, details, metrics, switch, pages]
+        .into_iter()
+        .map(|kind| kind.layer(from_fn_with_state(Arc::new(Room::default()), Room::enter)))
+        .fold(login, Router::merge)
+        .layer(Extension(Arc::new(Scrapes::new(&app.clock))))
         .method_not_allowed_fallback(|| async { Problem::method_not_allowed() })
         .layer(axum::extract::DefaultBodyLimit::max(ADMIN_BODY_BYTES_MAX))
         .layer(from_fn(admin::in_time))
         .with_state(Arc::clone(app))
 }
 
-/// Largest body on the admin listener, in bytes: a name and a password. Above it: 413.
+/// Largest body on the admin listener, in bytes. Above it: 413.
 const ADMIN_BODY_BYTES_MAX: usize = 8 * 1024;
 
 async fn show_version() -> Json<serde_json::Value> {

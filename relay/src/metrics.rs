@@ -3,6 +3,7 @@
 pub mod dashboard;
 pub mod door;
 pub mod ledger;
+pub mod logins;
 pub mod site;
 pub mod switch;
 
@@ -13,6 +14,7 @@ use crate::policy::Identity;
 use dashboard::DashboardMetrics;
 use door::DoorMetrics;
 use ledger::{Counts, Ledger};
+use logins::{LoginMetrics, ScrapeMetrics};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric};
 use prometheus_client::metrics::counter::{ConstCounter, Counter};
@@ -88,6 +90,10 @@ pub struct Metrics {
     pub dashboard: DashboardMetrics,
     /// Connections, admission and certificates.
     pub door: DoorMetrics,
+    /// Logins on the admin listener.
+    pub logins: LoginMetrics,
+    /// Requests for the metrics themselves.
+    pub scrapes: ScrapeMetrics,
 }
 
 /// An event's name. Only names that a plan lists become labels; all others are one, [`EventLabel::other`].
@@ -308,6 +314,8 @@ impl Metrics {
         }
         let dashboard = DashboardMetrics::new(&mut registry);
         let door = DoorMetrics::new(&mut registry);
+        let logins = LoginMetrics::new(&mut registry);
+        let scrapes = ScrapeMetrics::new(&mut registry);
         Self {
             registry,
             ledger,
@@ -337,6 +345,8 @@ impl Metrics {
             sites,
             dashboard,
             door,
+            logins,
+            scrapes,
         }
     }
 

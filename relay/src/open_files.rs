@@ -2,8 +2,9 @@
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Files kept for everything but browsers' connections: the database, Plausible, admins, the policy, logs.
-const RESERVED: u64 = 256;
+/// Files kept for everything but browsers' connections: up to 512 connections of admins and monitoring, the database,
+/// Plausible, the policy, logs.
+const RESERVED: u64 = 768;
 
 /// Raises the limit on open files to what the process may raise it to. Many systems start a process at
 /// 1024, for the sake of programs that break above it; this is none of them.
@@ -47,9 +48,9 @@ mod tests {
         let check = |asked, limit, want| assert_eq!(fitting(asked, limit), want, "{asked} of {limit:?}");
         check(16_384, None, 16_384);
         check(16_384, Some(1_048_576), 16_384);
-        check(16_384, Some(16_640), 16_384);
-        check(16_384, Some(16_639), 16_383);
-        check(16_384, Some(1024), 768);
+        check(16_384, Some(17_152), 16_384);
+        check(16_384, Some(17_151), 16_383);
+        check(16_384, Some(1024), 256);
         check(10, Some(100), 1);
     }
 }

@@ -27,6 +27,7 @@ mod idempotence;
 mod ingest;
 mod kill;
 mod limits;
+mod logins;
 mod lost;
 mod monitoring;
 mod network;

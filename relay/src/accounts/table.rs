@@ -78,6 +78,16 @@ pub(super) fn credentials(db: &Connection, name: &str) -> rusqlite::Result<Optio
     select.query_row([name], read).optional()
 }
 
+/// The hashes of all accounts' passwords, by name.
+///
+/// # Errors
+/// SQLite's.
+pub(super) fn password_hashes(db: &Connection) -> rusqlite::Result<Vec<(String, String)>> {
+    let mut statement = db.prepare("SELECT name, password_hash FROM account")?;
+    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?)))?;
+    rows.collect()
+}
+
 /// Makes an account.
 ///
 /// # Errors

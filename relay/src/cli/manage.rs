@@ -17,6 +17,10 @@ use rusqlite::Connection;
 use std::path::Path;
 use std::time::Duration;
 
+/// What `check-config` and `serve` say of a metrics password that is easy to guess.
+pub(super) const SHORT_METRICS_PASSWORD: &str =
+    "metrics.password is easy to guess: no person types it, so use 16 random characters or more";
+
 /// Longest wait for a running relay: longer than it waits for Plausible when it turns a switch.
 const TURN_TIMEOUT: Duration = Duration::from_secs(60);
 
@@ -57,8 +61,10 @@ pub(super) fn check_config(path: &Path) -> Outcome {
     for (listener, file, pair) in certificates {
         show_certificate(listener, file, &pair);
     }
-    if config.metrics.password.is_none() {
-        say("note: without metrics.password nobody can read /metrics");
+    match &config.metrics.password {
+        None => say("note: without metrics.password nobody can read /metrics"),
+        Some(password) if password.is_short() => say(&format!("note: {SHORT_METRICS_PASSWORD}")),
+        Some(_) => {}
     }
     for finding in &exposed {
         say(&format!("warning: {}", exposure::line(finding)));

@@ -1,6 +1,7 @@
 //! The commands that run until they are stopped, and the one that asks whether one does.
 
 use crate::app::Relay;
+use crate::cli::manage::SHORT_METRICS_PASSWORD;
 use crate::cli::{Outcome, say};
 use crate::clock::Clock;
 use crate::config::{self, Config, Way};
@@ -43,10 +44,12 @@ pub(super) fn serve(path: &Path) -> Outcome {
                 "collection is off for every site; `feedback-relay switch on --site …` or the admin page turns it on"
             );
         }
-        if app.config.metrics.password.is_none() {
-            tracing::warn!(
+        match &app.config.metrics.password {
+            None => tracing::warn!(
                 "nobody can read /metrics: set `metrics.password` or FEEDBACK_RELAY_METRICS_PASSWORD"
-            );
+            ),
+            Some(password) if password.is_short() => tracing::warn!("{SHORT_METRICS_PASSWORD}"),
+            Some(_) => {}
         }
         if let Way::Proxy(..) = &app.config.upstream.way {
             tracing::info!("events go to Plausible through {}", app.config.upstream.way);

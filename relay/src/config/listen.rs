@@ -45,9 +45,7 @@ impl Public {
         Self {
             listen: address(section, 8080),
             base_path: base_path(section),
-            trusted_proxies: section
-                .list("trusted_proxies", "networks such as \"10.0.0.0/8\"", network)
-                .unwrap_or_default(),
+            trusted_proxies: trusted_proxies(section),
             body_bytes_max: size(section, "body_bytes_max", 1024..=1024 * 1024, 64 * 1024),
             body_timeout: seconds(section, "body_timeout_s", 1..=300, 10),
             connections_max: size(section, "connections_max", 1..=1_000_000, 16_384),
@@ -68,6 +66,8 @@ pub struct Admin {
     pub listen: SocketAddr,
     /// Hosts to which the listener answers besides its own addresses.
     pub allowed_hosts: Vec<AllowedHost>,
+    /// Proxies whose `X-Forwarded-For` is believed when logins are throttled.
+    pub trusted_proxies: Vec<IpNet>,
     /// How long a login lasts without use.
     pub session: Duration,
     /// How long a login lasts at most, however much it is used.
@@ -87,6 +87,7 @@ impl Admin {
                     AllowedHost::parse,
                 )
                 .unwrap_or_default(),
+            trusted_proxies: trusted_proxies(section),
             session: seconds(section, "session_s", 60..=86_400, 1800),
             session_max: seconds(section, "session_max_s", 60..=604_800, 43_200),
             tls: TlsFiles::read(section, folder),
@@ -130,6 +131,12 @@ fn address(section: &Section<'_>, port: u16) -> SocketAddr {
             t.parse().ok()
         })
         .unwrap_or(SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), port))
+}
+
+fn trusted_proxies(section: &Section<'_>) -> Vec<IpNet> {
+    section
+        .list("trusted_proxies", "networks such as \"10.0.0.0/8\"", network)
+        .unwrap_or_default()
 }
 
 fn base_path(section: &Section<'_>) -> String {

@@ -3,9 +3,13 @@
 use crate::config::Env;
 use crate::document::Section;
 use axum::http::HeaderValue;
+use sha2::{Digest, Sha256};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use subtle::ConstantTimeEq;
+
+/// A machine's password below it is worth a warning.
+const MACHINE_PASSWORD_CHARS_MIN: usize = 16;
 
 /// A password or token.
 #[derive(Clone)]
@@ -36,9 +40,14 @@ impl Secret {
         &self.kept
     }
 
-    /// Compares without telling by its duration how much was right.
+    /// Compares in a time that depends on the guess's length alone: what is compared are digests.
     pub fn is(&self, guess: &str) -> bool {
-        self.text.as_bytes().ct_eq(guess.as_bytes()).into()
+        Sha256::digest(&self.text).ct_eq(&Sha256::digest(guess)).into()
+    }
+
+    /// Whether it has fewer than 16 characters: for a password that no person types, it is easy to guess.
+    pub fn is_short(&self) -> bool {
+        self.text.chars().count() < MACHINE_PASSWORD_CHARS_MIN
     }
 
     /// As the value of a request's header, behind this word. `None` if it is no header value or empty.

@@ -1,13 +1,13 @@
 //! The admin page's JSON API: login, status, the switch.
 
 pub(super) mod door;
+pub(super) mod login;
 pub(super) mod session;
 
-use crate::accounts::LoginError;
 use crate::app::App;
 use crate::clock::Moment;
 use crate::forward::Reach;
-use crate::http::problem::{Problem, sentence};
+use crate::http::problem::Problem;
 use crate::http::turn::{self, Standing, Turn};
 use crate::switch::Turner;
 use crate::version;
@@ -18,51 +18,10 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use relay_event::Outcome;
-use serde::Deserialize;
 use serde_json::{Value, json};
 use session::Admin;
 use std::sync::Arc;
 use std::time::Duration;
-
-#[derive(Deserialize)]
-pub(super) struct Login {
-    user: String,
-    password: String,
-}
-
-/// `POST /admin/api/login`.
-pub(super) async fn login(
-    State(app): State<Arc<App>>,
-    headers: HeaderMap,
-    login: Result<Json<Login>, JsonRejection>,
-) -> Response {
-    let Ok(Json(login)) = login else {
-        return Problem::invalid("Send {\"user\": …, \"password\": …} as application/json.").into_response();
-    };
-    match app.accounts.login(&login.user, login.password).await {
-        Ok(token) => {
-            let cookie = session::cookie(&app, &headers, &token);
-            (StatusCode::NO_CONTENT, [(header::SET_COOKIE, cookie)]).into_response()
-        }
-        Err(error @ LoginError::Wrong) => Problem::new(
-            StatusCode::UNAUTHORIZED,
-            "login",
-            "Login failed",
-            sentence(&error),
-        )
-        .into_response(),
-        Err(LoginError::Wait(wait)) => {
-            let problem = Problem::new(
-                StatusCode::TOO_MANY_REQUESTS,
-                "login",
-                "Too many tries",
-                sentence(&LoginError::Wait(wait)),
-            );
-            problem.retry_after(wait.as_secs()).into_response()
-        }
-        Err(LoginError::Store(_)) => Problem::of(Outcome::SpoolUnavailable).into_response(),
-    }
-}
 
 /// `POST /admin/api/logout`.
 pub(super) async fn logout(State(app): State<Arc<App>>, headers: HeaderMap, Admin(admin): Admin) -> Response {

@@ -9,11 +9,12 @@ mod components;
 use crate::app::App;
 use crate::http::admin::session;
 use crate::http::problem::Problem;
-use crate::http::scrape;
-use axum::Json;
+use crate::http::scrape::Scrapes;
+use crate::http::serve::Peer;
 use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use axum::{Extension, Json};
 use components::components;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -60,9 +61,14 @@ pub(super) async fn public(State(app): State<Arc<App>>) -> Response {
 
 /// `GET /actuator/health` on the admin listener: with details for admins with a session, and for the user and password
 /// of `[metrics]`. The details name every site.
-pub(super) async fn of_admins(State(app): State<Arc<App>>, headers: HeaderMap) -> Response {
+pub(super) async fn of_admins(
+    State(app): State<Arc<App>>,
+    Extension(peer): Extension<Peer>,
+    Extension(scrapes): Extension<Arc<Scrapes>>,
+    headers: HeaderMap,
+) -> Response {
     let with_details = if headers.contains_key(header::AUTHORIZATION) {
-        if let Err(problem) = scrape::authorise(&app, &headers) {
+        if let Err(problem) = scrapes.authorise(&app, peer, &headers) {
             return problem.into_response();
         }
         true

@@ -44,8 +44,8 @@ pub(in crate::http) fn login_needed() -> Problem {
 
 /// The value of a `Set-Cookie` header that carries a session. It has no age: the relay decides when the session
 /// ends, and the browser forgets the cookie when it is closed.
-pub(super) fn cookie(app: &App, headers: &HeaderMap, token: &str) -> String {
-    set_cookie(has_tls(app, headers), token)
+pub(super) fn cookie(token: &str, has_tls: bool) -> String {
+    set_cookie(has_tls, token)
 }
 
 /// The value of a `Set-Cookie` header that takes the cookie away.
@@ -53,11 +53,14 @@ pub(super) fn no_cookie(app: &App, headers: &HeaderMap) -> String {
     format!("{}; Max-Age=0", set_cookie(has_tls(app, headers), ""))
 }
 
-/// Only this server's own pages send it, scripts cannot read it, and with TLS it never leaves in the clear.
 fn set_cookie(has_tls: bool, token: &str) -> String {
-    let name = cookie_name(has_tls);
+    named_cookie(cookie_name(has_tls), token, has_tls)
+}
+
+/// Only this server's own pages send it, scripts cannot read it, and with TLS it never leaves in the clear.
+pub(super) fn named_cookie(name: &str, value: &str, has_tls: bool) -> String {
     let secure = if has_tls { "; Secure" } else { "" };
-    format!("{name}={token}; HttpOnly; SameSite=Strict; Path=/{secure}")
+    format!("{name}={value}; HttpOnly; SameSite=Strict; Path=/{secure}")
 }
 
 fn cookie_name(has_tls: bool) -> &'static str {
@@ -65,12 +68,17 @@ fn cookie_name(has_tls: bool) -> &'static str {
 }
 
 /// Whether the browser speaks TLS: to this listener, or to a proxy that says so.
-fn has_tls(app: &App, headers: &HeaderMap) -> bool {
+pub(super) fn has_tls(app: &App, headers: &HeaderMap) -> bool {
     app.tls.admin.is_some() || is_forwarded_https(headers)
 }
 
 /// The token in a request's cookies. Over TLS only the cookie with the prefix counts.
 fn token(headers: &HeaderMap, has_tls: bool) -> Option<&str> {
+    value_of(headers, cookie_name(has_tls))
+}
+
+/// The value of the first cookie of a name.
+pub(super) fn value_of<'a>(headers: &'a HeaderMap, wanted: &str) -> Option<&'a str> {
     let cookies = headers
         .get_all(header::COOKIE)
         .iter()
@@ -78,7 +86,7 @@ fn token(headers: &HeaderMap, has_tls: bool) -> Option<&str> {
         .flat_map(|v| v.split(';'));
     cookies
         .filter_map(|cookie| cookie.trim().split_once('='))
-        .find(|(name, _)| *name == cookie_name(has_tls))
+        .find(|(name, _)| *name == wanted)
         .map(|(_, token)| token)
 }
 

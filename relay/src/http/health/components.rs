@@ -8,6 +8,7 @@ use crate::forward::sites::words::Words;
 use crate::forward::their_clock;
 use crate::forward::{Reach, breaker};
 use crate::http::arrivals::Shown;
+use crate::http::failed_logins;
 use crate::switch::Kept;
 use relay_event::Outcome;
 use serde::Serialize;
@@ -277,16 +278,19 @@ fn switch(app: &App) -> Component {
     }
 }
 
-/// How requests arrive. What is odd about that is a warning: events are taken all the same.
+/// How requests and logins arrive. What is odd about that is a warning: events are taken all the same.
 fn front_door(app: &App) -> Component {
-    let findings = app.arrivals.findings(&app.config.public, Shown::Admin);
+    let mut findings = app.arrivals.findings(&app.config.public, Shown::Admin);
     let fine = findings.iter().any(|finding| finding.grade == Grade::Ok);
     let minor = findings
         .iter()
         .all(|finding| finding.advice.is_some() && finding.grade < Grade::Warning);
+    let logins = failed_logins::finding(app.accounts.failed_logins());
+    let is_guessed_at = logins.grade == Grade::Warning;
+    findings.extend(is_guessed_at.then_some(logins));
     Component {
         name: "frontDoor",
-        status: if fine || minor {
+        status: if (fine || minor) && !is_guessed_at {
             Status::Up
         } else {
             Status::Unknown

@@ -1,0 +1,231 @@
+//! How often passwords may be tried: a state machine without a clock, a lock or a password.
+//!
+//! A known device has a budget of its own, so that no stranger can lock its owner out. A stranger needs three
+//! things at once: a guess left for the account, a guess left for the address, and no delay of this address at
+//! this account. Keys are hashed, with a key of this process, onto a fixed number of cells. So memory is bounded,
+//! no name or address is stored, and made-up names push nothing out; two keys may share a cell, and nothing
+//! outside the process can find out which.
+
+use crate::clock::Moment;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::net::IpAddr;
+use std::time::Duration;
+
+/// Guesses of strangers at one account, whatever their number: 10 at once, then one a minute, so 70 in any hour.
+/// At the limit strangers wait; known devices do not. 12 characters at 70 guesses an hour are out of reach.
+const ACCOUNT: Limit = Limit::new(10, Duration::from_secs(60));
+/// Guesses of one address (IPv6: of one /64) at all accounts. At the limit the address waits.
+const ADDRESS: Limit = Limit::new(20, Duration::from_secs(30));
+/// Guesses of one known device, which may have been stolen. At the limit the device waits, a minute at most.
+const DEVICE: Limit = Limit::new(10, Duration::from_secs(60));
+
+/// Wrong passwords of one address for one account before it is delayed.
+const FREE: u32 = 5;
+/// The first delay. Each further wrong password doubles it.
+const DELAY_FIRST: Duration = Duration::from_secs(15);
+/// The longest delay.
+const DELAY_MAX: Duration = Duration::from_secs(3600);
+/// Wrong passwords that are remembered at most: the delay has reached its maximum by then.
+const FAILURES_MAX: u32 = FREE + 8;
+/// How long it takes until one wrong password is forgotten.
+const FORGET_EVERY: Duration = Duration::from_secs(3600);
+
+/// Cells for accounts, for addresses, and for both together: 2 MiB in all. One stranger thread hashes about 30
+/// passwords a second, and the cells of accounts regain 1000 guesses a second: they cannot be used up.
+const CELLS: usize = 64 * 1024;
+/// Cells for known devices, whose cookies cannot be made up, so there are few.
+const DEVICE_CELLS: usize = 4 * 1024;
+
+/// Where a login comes from, as far as it is told apart.
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Source {
+    /// The client's address, or the /64 it is in.
+    pub network: IpAddr,
+    /// Whether a proxy that is not trusted brought it. So a login from the machine itself, or through a tunnel to it, does
+    /// not wait for strangers behind a proxy on the same machine.
+    pub is_forwarded: bool,
+}
+
+impl std::fmt::Debug for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Source(hidden)")
+    }
+}
+
+/// Who tries a password.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Who<'a> {
+    /// A device that has logged in to this account before, by the number in its cookie.
+    Device(&'a [u8]),
+    /// Any other.
+    Stranger(Source),
+}
+
+/// How many guesses there are at once, and how long it takes until there is one more.
+#[derive(Clone, Copy, Debug)]
+struct Limit {
+    burst: i64,
+    every_ms: i64,
+}
+
+impl Limit {
+    const fn new(burst: i64, every: Duration) -> Self {
+        Self {
+            burst,
+            every_ms: every.as_secs() as i64 * 1000,
+        }
+    }
+}
+
+/// Guesses left, one leaky bucket (GCRA) per cell: the moment from which on the whole burst is there again.
+struct Budgets {
+    limit: Limit,
+    full_at: Box<[i64]>,
+}
+
+impl Budgets {
+    fn new(limit: Limit, cells: usize) -> Self {
+        Self {
+            limit,
+            full_at: vec![0; cells].into(),
+        }
+    }
+
+    fn wait_ms(&self, cell: usize, now: Moment) -> i64 {
+        let used = self.full_at[cell].saturating_sub(now.0);
+        (used - (self.limit.burst - 1) * self.limit.every_ms).max(0)
+    }
+
+    fn take(&mut self, cell: usize, now: Moment) {
+        let full_at = &mut self.full_at[cell];
+        *full_at = (*full_at).max(now.0) + self.limit.every_ms;
+    }
+
+    fn give_back(&mut self, cell: usize) {
+        self.full_at[cell] -= self.limit.every_ms;
+    }
+}
+
+/// Wrong passwords of one address for one account.
+#[derive(Clone, Copy, Default)]
+struct Failures {
+    count: u32,
+    last_ms: i64,
+}
+
+impl Failures {
+    fn left(self, now: Moment) -> u32 {
+        let forgotten = now.since(Moment(self.last_ms)).as_secs() / FORGET_EVERY.as_secs();
+        self.count
+            .saturating_sub(u32::try_from(forgotten).unwrap_or(u32::MAX))
+    }
+
+    fn wait_ms(self, now: Moment) -> i64 {
+        let Some(over) = self.left(now).checked_sub(FREE) else {
+            return 0;
+        };
+        let delay = (DELAY_FIRST * 2_u32.saturating_pow(over)).min(DELAY_MAX);
+        Moment(self.last_ms).plus(delay).0.saturating_sub(now.0).max(0)
+    }
+}
+
+/// Everything that was tried lately.
+pub(super) struct Throttle {
+    seed: [u8; 16],
+    accounts: Budgets,
+    addresses: Budgets,
+    devices: Budgets,
+    delays: Box<[Failures]>,
+}
+
+impl std::fmt::Debug for Throttle {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Throttle(hidden)")
+    }
+}
+
+impl Throttle {
+    /// Nothing was tried yet. The seed is random and known to nothing else.
+    pub(super) fn new(seed: [u8; 16]) -> Self {
+        Self {
+            seed,
+            accounts: Budgets::new(ACCOUNT, CELLS),
+            addresses: Budgets::new(ADDRESS, CELLS),
+            devices: Budgets::new(DEVICE, DEVICE_CELLS),
+            delays: vec![Failures::default(); CELLS].into(),
+        }
+    }
+
+    /// Whether a password may be tried now. Takes nothing.
+    ///
+    /// # Errors
+    /// How long to wait.
+    pub(super) fn check(&self, name: &str, who: Who<'_>, now: Moment) -> Result<(), Duration> {
+        let wait_ms = match who {
+            Who::Device(id) => self.devices.wait_ms(self.cell(id, DEVICE_CELLS), now),
+            Who::Stranger(source) => {
+                let account = self.accounts.wait_ms(self.cell(name, CELLS), now);
+                let address = self.addresses.wait_ms(self.cell(&source, CELLS), now);
+                let delay = self.delays[self.cell(&(name, source), CELLS)].wait_ms(now);
+                account.max(address).max(delay)
+            }
+        };
+        match u64::try_from(wait_ms) {
+            Ok(0) | Err(_) => Ok(()),
+            Ok(wait) => Err(Duration::from_millis(wait)),
+        }
+    }
+
+    /// Takes one guess. It counts as wrong until [`Throttle::was_right`] takes that back, so that guesses at the same
+    /// time are all counted.
+    ///
+    /// # Errors
+    /// How long to wait; nothing is taken then.
+    pub(super) fn take(&mut self, name: &str, who: Who<'_>, now: Moment) -> Result<(), Duration> {
+        self.check(name, who, now)?;
+        match who {
+            Who::Device(id) => self.devices.take(self.cell(id, DEVICE_CELLS), now),
+            Who::Stranger(source) => {
+                self.accounts.take(self.cell(name, CELLS), now);
+                self.addresses.take(self.cell(&source, CELLS), now);
+                let delay = self.cell(&(name, source), CELLS);
+                let count = (self.delays[delay].left(now) + 1).min(FAILURES_MAX);
+                self.delays[delay] = Failures {
+                    count,
+                    last_ms: now.0,
+                };
+            }
+        }
+        Ok(())
+    }
+
+    /// Gives a guess back that was right. The address is not delayed any more.
+    pub(super) fn was_right(&mut self, name: &str, who: Who<'_>) {
+        self.give_back(name, who);
+        if let Who::Stranger(source) = who {
+            self.delays[self.cell(&(name, source), CELLS)] = Failures::default();
+        }
+    }
+
+    /// Gives a guess back that was not looked at.
+    pub(super) fn give_back(&mut self, name: &str, who: Who<'_>) {
+        match who {
+            Who::Device(id) => self.devices.give_back(self.cell(id, DEVICE_CELLS)),
+            Who::Stranger(source) => {
+                self.accounts.give_back(self.cell(name, CELLS));
+                self.addresses.give_back(self.cell(&source, CELLS));
+                let failures = &mut self.delays[self.cell(&(name, source), CELLS)];
+                failures.count = failures.count.saturating_sub(1);
+            }
+        }
+    }
+
+    fn cell(&self, key: &(impl Hash + ?Sized), cells: usize) -> usize {
+        let mut hasher = DefaultHasher::new();
+        (self.seed, key).hash(&mut hasher);
+        usize::try_from(hasher.finish() % cells as u64).unwrap_or(0)
+    }
+}
+
+#[cfg(test)]
+mod tests;
