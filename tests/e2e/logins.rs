@@ -70,11 +70,11 @@ async fn strangers_who_guess_keep_no_known_device_out() {
     let relay = setup.start().await;
     let (_, device) = cookies(&log_in(&relay.admin, "192.0.2.1", "", "alice", PASSWORD).await);
     let mut statuses = Vec::new();
-    for n in 0..14 {
+    for n in 0..24 {
         let from = format!("198.51.100.{n}");
         statuses.push(log_in(&relay.admin, &from, "", "alice", "a guess").await.status);
     }
-    assert_eq!(statuses, [[401; 10].as_slice(), &[429; 4]].concat());
+    assert_eq!(statuses, [[401; 20].as_slice(), &[429; 4]].concat());
     let check = async |what: &str, from: &str, device: &str, name: &str, password: &str, status: u16| {
         let sent = log_in(&relay.admin, from, device, name, password).await;
         assert_eq!(sent.status, status, "{what}: {sent:?}");
@@ -115,7 +115,7 @@ async fn strangers_who_guess_keep_no_known_device_out() {
 
     let seen = relay.metrics().await;
     let results = ["ok", "wrong", "throttled", "overloaded", "disabled"].map(|result| logins(&seen, result));
-    assert_eq!(results, [4, 13, 6, 0, 0]);
+    assert_eq!(results, [4, 23, 6, 0, 0]);
 
     user(&setup, "passwd", NEW_PASSWORD).await;
     check(
@@ -132,14 +132,14 @@ async fn strangers_who_guess_keep_no_known_device_out() {
     relay.stop().await;
 
     let relay = setup.start().await;
-    for n in 0..10 {
+    for n in 0..20 {
         log_in(&relay.admin, &format!("198.51.100.{n}"), "", "alice", "a guess").await;
     }
     let known = log_in(&relay.admin, "192.0.2.1", &device, "alice", NEW_PASSWORD).await;
     assert_eq!(known.status, 204, "a device is known after a restart: {known:?}");
     let done = setup.command(EXE, &["doctor"], "").await;
     assert!(
-        done.out.contains("admin logins: 10 failed within the last hour"),
+        done.out.contains("admin logins: 20 failed within the last hour"),
         "{done:?}"
     );
     relay.stop().await;

@@ -11,9 +11,12 @@ use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::IpAddr;
 use std::time::Duration;
 
-/// Guesses of strangers at one account, whatever their number: 10 at once, then one a minute, so 70 in any hour.
-/// At the limit strangers wait; known devices do not. 12 characters at 70 guesses an hour are out of reach.
-const ACCOUNT: Limit = Limit::new(10, Duration::from_secs(60));
+/// Guesses of strangers at one account, whatever their number: 20 at once, then one a minute, so 80 in any hour.
+/// At the limit strangers wait; known devices do not. 12 characters at 80 guesses an hour are out of reach.
+const ACCOUNT: Limit = Limit::new(20, Duration::from_secs(60));
+/// Of these, how many an address leaves to others at most: one for each wrong password it has sent for the account.
+/// So addresses that go on guessing leave some to an owner who comes from a new one.
+const LEFT_TO_OTHERS_MAX: u32 = 10;
 /// Guesses of one address (IPv6: of one /64) at all accounts. At the limit the address waits.
 const ADDRESS: Limit = Limit::new(20, Duration::from_secs(30));
 /// Guesses of one known device, which may have been stolen. At the limit the device waits, a minute at most.
@@ -28,7 +31,7 @@ const DELAY_MAX: Duration = Duration::from_secs(3600);
 /// Wrong passwords that are remembered at most: the delay has reached its maximum by then.
 const FAILURES_MAX: u32 = FREE + 8;
 /// How long it takes until one wrong password is forgotten.
-const FORGET_EVERY: Duration = Duration::from_secs(3600);
+const FORGET_EVERY: Duration = Duration::from_secs(4 * 3600);
 
 /// Cells for accounts, for addresses, and for both together: 2 MiB in all. One stranger thread hashes about 30
 /// passwords a second, and the cells of accounts regain 1000 guesses a second: they cannot be used up.
@@ -91,9 +94,11 @@ impl Budgets {
         }
     }
 
-    fn wait_ms(&self, cell: usize, now: Moment) -> i64 {
+    /// How long until there is one more guess than are to be left over.
+    fn wait_ms(&self, cell: usize, left_over: u32, now: Moment) -> i64 {
         let used = self.full_at[cell].saturating_sub(now.0);
-        (used - (self.limit.burst - 1) * self.limit.every_ms).max(0)
+        let usable = self.limit.burst - 1 - i64::from(left_over);
+        (used - usable * self.limit.every_ms).max(0)
     }
 
     fn take(&mut self, cell: usize, now: Moment) {
@@ -162,11 +167,13 @@ impl Throttle {
     /// How long to wait.
     pub(super) fn check(&self, name: &str, who: Who<'_>, now: Moment) -> Result<(), Duration> {
         let wait_ms = match who {
-            Who::Device(id) => self.devices.wait_ms(self.cell(id, DEVICE_CELLS), now),
+            Who::Device(id) => self.devices.wait_ms(self.cell(id, DEVICE_CELLS), 0, now),
             Who::Stranger(source) => {
-                let account = self.accounts.wait_ms(self.cell(name, CELLS), now);
-                let address = self.addresses.wait_ms(self.cell(&source, CELLS), now);
-                let delay = self.delays[self.cell(&(name, source), CELLS)].wait_ms(now);
+                let failures = self.delays[self.cell(&(name, source), CELLS)];
+                let left_over = failures.left(now).min(LEFT_TO_OTHERS_MAX);
+                let account = self.accounts.wait_ms(self.cell(name, CELLS), left_over, now);
+                let address = self.addresses.wait_ms(self.cell(&source, CELLS), 0, now);
+                let delay = failures.wait_ms(now);
                 account.max(address).max(delay)
             }
         };

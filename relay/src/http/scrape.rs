@@ -4,7 +4,7 @@ mod guesses;
 
 use crate::app::App;
 use crate::clock::{self, Clock, Moment};
-use crate::http::client_address;
+use crate::http::client_address::{self, Through};
 use crate::http::problem::Problem;
 use crate::http::serve::Peer;
 use crate::metrics;
@@ -73,9 +73,10 @@ impl Scrapes {
             count(ScrapeResult::Missing);
             return Err(login_needed());
         };
+        let client = client_address::client(peer.ip(), headers, &app.config.admin.trusted_proxies);
         let source = Source {
-            peer,
-            network: client_address::network_of(peer.ip()),
+            peer: (client.through == Through::Nothing).then_some(peer),
+            network: client_address::network_of(client.address),
         };
         // Both are compared, whatever the first one says.
         match self.look(source, || password.is(&guess) & (user == config.username)) {

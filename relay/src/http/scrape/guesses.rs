@@ -45,9 +45,9 @@ impl Limit {
 /// Where a request comes from.
 #[derive(Clone, Copy)]
 pub(super) struct Source {
-    /// The other end of the connection.
-    pub(super) peer: SocketAddr,
-    /// Its address, or the /64 it is in.
+    /// The other end of the connection; `None` if a proxy brings several clients on it.
+    pub(super) peer: Option<SocketAddr>,
+    /// The client's address, or the /64 it is in.
     pub(super) network: IpAddr,
 }
 
@@ -89,7 +89,7 @@ impl Guesses {
 
     /// Looks at a password, if this source may try one.
     pub(super) fn look(&mut self, source: Source, now: Moment, is_right: impl FnOnce() -> bool) -> Guess {
-        let is_known = self.known.contains(&source.peer);
+        let is_known = source.peer.is_some_and(|peer| self.known.contains(&peer));
         let is_stranger = !self.known_networks.contains(&source.network);
         let cell = self.cell(source.network);
         if !is_known {
@@ -101,11 +101,14 @@ impl Guesses {
             }
         }
         if is_right() {
-            remember(&mut self.known, source.peer);
+            source
+                .peer
+                .into_iter()
+                .for_each(|peer| remember(&mut self.known, peer));
             remember(&mut self.known_networks, source.network);
             return Guess::Right;
         }
-        self.known.retain(|peer| *peer != source.peer);
+        self.known.retain(|peer| Some(*peer) != source.peer);
         NETWORK.take(&mut self.networks[cell], now);
         if is_stranger {
             STRANGERS.take(&mut self.strangers, now);
@@ -147,7 +150,7 @@ mod tests {
     fn from(address: u32, port: u16) -> Source {
         let network = Ipv4Addr::from_bits(address).into();
         Source {
-            peer: SocketAddr::new(network, port),
+            peer: Some(SocketAddr::new(network, port)),
             network,
         }
     }
@@ -192,6 +195,20 @@ mod tests {
             Guess::Unseen(Duration::from_secs(5))
         );
         assert_eq!(right(&mut guesses, from(1, 3), at(6)), Guess::Right);
+    }
+
+    #[test]
+    fn a_connection_that_a_proxy_shares_among_clients_is_not_known() {
+        let mut guesses = guesses();
+        let proxied = |address| Source {
+            peer: None,
+            ..from(address, 1)
+        };
+        assert_eq!(guesses.look(proxied(1), at(0), || true), Guess::Right);
+        assert_eq!(seen(&mut guesses, 100, at(0), |_| proxied(1)), 20);
+        let next = guesses.look(proxied(1), at(0), || true);
+        assert_eq!(next, Guess::Unseen(Duration::from_secs(5)));
+        assert_eq!(guesses.look(proxied(2), at(0), || true), Guess::Right);
     }
 
     #[test]
