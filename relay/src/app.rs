@@ -1,6 +1,7 @@
 //! Builds a relay out of its rooms and runs it until it is told to stop.
 
 use crate::accounts::{Accounts, Lifetime};
+use crate::budget::Budgets;
 use crate::clock::{self, Clock};
 use crate::config::{Config, TlsFiles};
 use crate::control;
@@ -65,8 +66,10 @@ pub struct App {
     pub shares: Arc<Shares>,
     /// How many of them are worked on at once.
     pub admission: Arc<Admission>,
-    /// How many requests and events there may be.
+    /// How many requests one client may bring.
     pub rates: Rates,
+    /// How many events and new visitors one client may bring, and how many events one site.
+    pub budgets: Budgets,
     /// How requests arrive.
     pub arrivals: Arrivals,
     /// The listeners' certificates.
@@ -182,7 +185,8 @@ impl Relay {
             // Each request has one job at a time.
             guests: Threads::start(config.public.requests_max)?,
             arrivals: Arrivals::new(&metrics.door),
-            rates: Rates::new(config.public.rate_per_client, config.public.rate_per_site),
+            rates: Rates::new(config.public.rate_per_client),
+            budgets: Budgets::new(&config.budget, config.public.rate_per_site),
             tls,
             visitors: Visitors::new(clock.now()),
             privacy: http::privacy::Pages::new(&config),

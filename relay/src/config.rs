@@ -4,6 +4,7 @@
 //! the file's own folder. Secrets may come from the environment instead.
 
 mod allowed_host;
+mod budget;
 mod listen;
 pub(crate) mod name;
 mod network;
@@ -20,6 +21,7 @@ mod tls;
 mod upstream;
 
 pub use allowed_host::AllowedHost;
+pub use budget::BudgetConfig;
 pub use listen::{Admin, Metrics, Public};
 pub use plans::{DEFAULT_PLAN, Plans, SitePlan, default_plan, read_plan};
 pub use policy::{PolicyConfig, WhenFailing};
@@ -50,6 +52,8 @@ pub struct Config {
     pub plans: Plans,
     /// The listener browsers reach.
     pub public: Public,
+    /// What one client may bring.
+    pub budget: BudgetConfig,
     /// The listener of admins and monitoring.
     pub admin: Admin,
     /// Who may read the metrics.
@@ -112,6 +116,7 @@ impl Config {
                 data_dir: folder.join(root.text("data_dir").unwrap_or_else(|| "data".into())),
                 operator_lock: root.boolean("operator_lock").unwrap_or(false),
                 public: root.section("public", |s| Public::read(s, folder)),
+                budget: root.section("budget", BudgetConfig::read),
                 admin: root.section("admin", |s| Admin::read(s, folder)),
                 metrics: root.section("metrics", |s| Metrics::read(s, folder, env)),
                 plans,

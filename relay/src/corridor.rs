@@ -2,6 +2,8 @@
 //!
 //! Each step takes one type and gives the next; each event ends in exactly one [`Ending`].
 
+mod pay;
+
 use crate::app::App;
 use crate::config::SitePlan;
 use crate::gate::{self, Admitted, Signals, Visit};
@@ -15,7 +17,7 @@ use relay_event::scrub::Visible;
 use relay_event::wire::Batch;
 use relay_event::{Event, Malformed, Outcome};
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// What became of one event of a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +37,8 @@ pub enum Walk {
         outcome: Outcome,
         /// The version of the site's plan, if the consent is for another one.
         plan: Option<u32>,
+        /// When to come back at the earliest, if a budget is used up.
+        wait: Option<Duration>,
     },
     /// Each event ended on its own, in the request's order.
     Events(Vec<Ending>),
@@ -48,7 +52,8 @@ pub async fn walk(
     batch: Batch,
     on_disk: impl FnOnce() + Send + 'static,
 ) -> Walk {
-    let tickets = app.metrics.ledger.receive(batch.events.len());
+    let count = batch.events.len();
+    let tickets = app.metrics.ledger.receive(count);
     let now = app.clock.now();
     let entered = gate::enter(
         &batch.site,
@@ -60,17 +65,21 @@ pub async fn walk(
         now,
     )
     .await;
-    let visit = match entered {
-        Ok(visit) => visit,
-        Err(outcome) => {
+    let paid = entered
+        .map_err(|outcome| (outcome, None))
+        .and_then(|visit| pay::pay(app, signals, &visit, count).map(|suspicion| (visit, suspicion)));
+    let (visit, suspicion) = match paid {
+        Ok(paid) => paid,
+        Err((outcome, wait)) => {
             tickets.into_iter().for_each(|ticket| ticket.end(outcome));
             let site = app.switches.site(&batch.site);
             let plan = site
                 .filter(|_| outcome == Outcome::ConsentOutdated)
                 .map(|site| site.plan.version);
-            return Walk::Refused { outcome, plan };
+            return Walk::Refused { outcome, plan, wait };
         }
     };
+    app.visitors.note(visit.visitor(), now);
     // The gate judges each event first, so that the policy gets those that remain at once.
     let mut endings = Vec::with_capacity(tickets.len());
     let mut admitted = Vec::with_capacity(tickets.len());
@@ -97,14 +106,18 @@ pub async fn walk(
             admitted
                 .into_iter()
                 .for_each(|passing| passing.ticket.end(outcome));
-            return Walk::Refused { outcome, plan: None };
+            let (plan, wait) = (None, None);
+            return Walk::Refused { outcome, plan, wait };
         }
     };
     let is_held = app.sites.is_refused(&batch.site);
     let mut storing = Vec::with_capacity(admitted.len());
     for (Passing { place, event, ticket }, proposed) in admitted.into_iter().zip(proposed) {
         match proposed.and_then(|(shown, proposed)| prove(app, &event, &shown, proposed)) {
-            Ok(scrubbed) => {
+            Ok(mut scrubbed) => {
+                if suspicion.is_some() {
+                    scrubbed.mark_suspicious(event.plan());
+                }
                 let label = EventLabel::of(event.plan(), &event.event().name);
                 let incoming = Incoming {
                     scrubbed,
@@ -123,6 +136,12 @@ pub async fn walk(
     }
     drop(permit);
     store(app, storing, &mut endings, on_disk).await;
+    if let Some(suspicion) = suspicion {
+        let stored = endings.iter().filter(|ending| **ending == Ending::Stored);
+        app.metrics
+            .suspicious
+            .count(&batch.site, suspicion, stored.count());
+    }
     Walk::Events(endings)
 }
 

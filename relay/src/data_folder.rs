@@ -52,6 +52,7 @@ impl DataFolder {
             Arc::clone(metrics),
             ages,
             config.spool.clone(),
+            &config.sites,
             usize::from(BUCKETS),
         )
         .await?;

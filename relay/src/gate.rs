@@ -7,8 +7,9 @@
 use crate::clock::Moment;
 use crate::config::SitePlan;
 use crate::guard::Sender;
+use crate::suspicion::Suspicion;
 use crate::switch::{Paused, Permit, Site, Switches};
-use crate::visitor::Visitors;
+use crate::visitor::{Pseudonym, Visitors};
 use relay_event::address::{Address, is_same_host};
 use relay_event::user_agent::{self, UserAgent};
 use relay_event::{Consent, DayValues, Event, Outcome, Plan};
@@ -25,6 +26,8 @@ pub struct Signals {
     pub origin: Option<String>,
     /// Whether `Sec-GPC: 1` or `DNT: 1` came along.
     pub privacy_signal: bool,
+    /// What the request shows that no browser does.
+    pub suspicion: Option<Suspicion>,
 }
 
 impl std::fmt::Debug for Signals {
@@ -39,6 +42,7 @@ pub struct Visit {
     site: Arc<Site>,
     paused: Paused,
     consent: Consent,
+    visitor: Pseudonym,
     sender: Sender,
 }
 
@@ -77,7 +81,7 @@ pub async fn enter(
     }
     let permit = site.permit().await.ok_or(Outcome::SwitchedOff)?;
     let consent = consented(consent, signals.privacy_signal, &site.plan)?;
-    let sender = sender(
+    let (visitor, sender) = sender(
         &site.domain,
         signals.client,
         &signals.user_agent,
@@ -90,6 +94,7 @@ pub async fn enter(
         // The policy may be slow, and turning the switch off does not wait for it.
         paused: permit.pause(),
         consent,
+        visitor,
         sender,
     })
 }
@@ -105,17 +110,19 @@ pub fn sender(
     values: DayValues,
     visitors: &Visitors,
     now: Moment,
-) -> Result<Sender, Outcome> {
+) -> Result<(Pseudonym, Sender), Outcome> {
     let coarse = match user_agent::coarsen(user_agent) {
         UserAgent::Browser(text) => Some(text),
         UserAgent::Unknown => None,
         // Never disguised as a browser, which would hide it from Plausible's own filter.
         UserAgent::Bot => return Err(Outcome::Bot),
     };
-    Ok(Sender {
-        visitor: visitors.address(site, client, user_agent, values, now),
+    let visitor = visitors.pseudonym(site, client, user_agent, values, now);
+    let sender = Sender {
+        visitor: visitor.address,
         user_agent: coarse,
-    })
+    };
+    Ok((visitor, sender))
 }
 
 /// Consent has to be there, be for what the plan lists now, and have been given in person where the
@@ -136,6 +143,16 @@ fn consented(consent: Option<Consent>, privacy_signal: bool, plan: &Plan) -> Res
 }
 
 impl Visit {
+    /// The site.
+    pub fn site(&self) -> &Site {
+        &self.site
+    }
+
+    /// Who sent the request.
+    pub fn visitor(&self) -> Pseudonym {
+        self.visitor
+    }
+
     /// Judges one event of the request.
     ///
     /// # Errors

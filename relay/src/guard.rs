@@ -21,6 +21,8 @@ const RECORD_VERSION: u8 = 1;
 /// The property by which the relay itself marks an event that reached Plausible late, where the plan lists it
 /// as a boolean.
 pub const LATE: &str = "late";
+/// The property by which it marks an event that does not look like a browser's, in the same way.
+pub const SUSPICIOUS: &str = "suspicious";
 
 /// An event of which only what may leave is left: what the spool stores and Plausible gets.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
@@ -189,12 +191,21 @@ impl Scrubbed {
     /// Marks an event that waited long, by setting [`LATE`] to true: only when the plan lists a boolean of
     /// that name for the event, so nothing leaves that the plan does not let leave. `false` when it does not.
     pub fn mark_late(&mut self, plan: &Plan) -> bool {
-        let listed = plan.event(&self.name).and_then(|rules| rules.prop(LATE));
+        self.mark(LATE, plan)
+    }
+
+    /// The same for an event that does not look like a browser's, with [`SUSPICIOUS`].
+    pub fn mark_suspicious(&mut self, plan: &Plan) -> bool {
+        self.mark(SUSPICIOUS, plan)
+    }
+
+    fn mark(&mut self, name: &str, plan: &Plan) -> bool {
+        let listed = plan.event(&self.name).and_then(|rules| rules.prop(name));
         if !listed.is_some_and(|prop| prop.kind == PropKind::Bool) {
             return false;
         }
-        self.props.retain(|(key, _)| key != LATE);
-        self.props.push((LATE.to_owned(), Value::Boolean(true)));
+        self.props.retain(|(key, _)| key != name);
+        self.props.push((name.to_owned(), Value::Boolean(true)));
         true
     }
 

@@ -14,6 +14,7 @@
 
 pub mod accounts;
 pub mod app;
+pub mod budget;
 pub mod cli;
 pub mod clock;
 pub mod config;
@@ -41,6 +42,7 @@ pub mod running;
 pub mod sandbox;
 pub mod spool;
 pub mod store;
+pub mod suspicion;
 pub mod switch;
 pub mod version;
 pub mod visitor;

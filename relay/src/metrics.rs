@@ -5,6 +5,7 @@ pub mod door;
 pub mod ledger;
 pub mod logins;
 pub mod site;
+pub mod suspicious;
 pub mod switch;
 
 use crate::config::Config;
@@ -27,6 +28,7 @@ use relay_event::plan::Unmatched;
 use relay_event::{Outcome, Plan};
 use site::SiteMetrics;
 use std::sync::{Arc, Mutex, PoisonError};
+use suspicious::SuspiciousMetrics;
 use switch::{SiteLabel, SwitchMetrics};
 
 /// The media type of [`Metrics::text`].
@@ -86,6 +88,8 @@ pub struct Metrics {
     pub switches: SwitchMetrics,
     /// Whether Plausible accepts each site's events.
     pub sites: SiteMetrics,
+    /// Events that do not look like a browser's.
+    pub suspicious: SuspiciousMetrics,
     /// What the dashboard shows of what was delivered.
     pub dashboard: DashboardMetrics,
     /// Connections, admission and certificates.
@@ -312,6 +316,7 @@ impl Metrics {
                 .get_or_create(&SiteLabel::of(&site.domain))
                 .set(i64::from(site.plan.version));
         }
+        let suspicious = SuspiciousMetrics::new(&mut registry, config);
         let dashboard = DashboardMetrics::new(&mut registry);
         let door = DoorMetrics::new(&mut registry);
         let logins = LoginMetrics::new(&mut registry);
@@ -343,6 +348,7 @@ impl Metrics {
             database_rebuilds,
             switches,
             sites,
+            suspicious,
             dashboard,
             door,
             logins,

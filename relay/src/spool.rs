@@ -15,6 +15,7 @@ mod record;
 mod resume;
 mod rows;
 mod seen;
+mod shares;
 #[cfg(test)]
 pub(crate) mod tests;
 
@@ -22,9 +23,10 @@ pub use leave::Purge;
 pub use quarantine::Replayed;
 pub use resume::resume_ages;
 pub use rows::{Removed, purge_site};
+pub use shares::{BySite, Share};
 
 use crate::clock::{Ages, Moment};
-use crate::config::SpoolConfig;
+use crate::config::{SiteConfig, SpoolConfig};
 use crate::guard::Scrubbed;
 use crate::metrics::Metrics;
 use crate::metrics::ledger::Ticket;
@@ -34,6 +36,7 @@ use lanes::Lane;
 use relay_event::{EventId, Outcome};
 use rows::{Place, ROW_OVERHEAD, Row, Stored, insert, oldest};
 use seen::Seen;
+use shares::{NoRoom, Shares, Taking};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
@@ -41,9 +44,6 @@ use tokio::sync::Mutex;
 
 /// Buckets that visitors are spread over. A bucket is worked off in order, so a visitor's events are.
 pub const BUCKETS: u8 = 64;
-/// Which part of `spool.bytes_max` events may fill whose sites Plausible drops: one in so many. Beyond it they are refused as
-/// by a full spool, so that other sites' events have room.
-const HELD_SHARE: u64 = 2;
 /// How often the database is tried out at most.
 const PROBE_EVERY: Duration = Duration::from_secs(1);
 
@@ -88,10 +88,8 @@ pub struct Spool {
     metrics: Arc<Metrics>,
     ages: Ages,
     limits: SpoolConfig,
-    /// Bytes that wait or are about to.
-    bytes: Arc<AtomicU64>,
-    /// Bytes that wait; changed on the writer alone.
-    stored: Arc<AtomicU64>,
+    /// Bytes that wait, by site.
+    shares: Shares,
     lanes: Arc<[Lane]>,
     seen: Seen,
     /// How often an operator purged what waits.
@@ -111,20 +109,21 @@ impl Spool {
         metrics: Arc<Metrics>,
         ages: impl Into<Ages>,
         limits: SpoolConfig,
+        sites: &[SiteConfig],
         lanes: usize,
     ) -> Result<Self, StoreError> {
-        let (bytes, stored) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+        let shares = Shares::new(limits.bytes_max, sites, &metrics.sites);
         let lanes: Arc<[Lane]> = (0..lanes.clamp(1, usize::from(BUCKETS)))
             .map(|_| Lane::default())
             .collect();
         // First, because the first look may meet damage already. Not with the spool itself: it would keep the
         // store alive, and the store it.
-        let rebuilt = (Arc::clone(&metrics), Arc::clone(&bytes), Arc::clone(&stored));
+        let rebuilt = (Arc::clone(&metrics), shares.clone());
         let told = Arc::clone(&lanes);
         let ages: Ages = ages.into();
         let shown = ages.clone();
         store.after_rebuild(move |db| {
-            recount(db, &shown, &rebuilt.0, &rebuilt.1, &rebuilt.2);
+            recount(db, &shown, &rebuilt.0, &rebuilt.1);
             told.iter().for_each(|lane| lane.fresh.forget());
         });
         let seen = Seen::default();
@@ -138,15 +137,13 @@ impl Spool {
             .await?;
         metrics.ledger.recover(events);
         metrics.quarantined.set(held);
-        bytes.store(found, Ordering::Relaxed);
-        stored.store(found, Ordering::Relaxed);
+        shares.count(&found);
         let spool = Self {
             store,
             metrics,
             ages,
             limits,
-            stored,
-            bytes,
+            shares,
             lanes,
             seen,
             purges: Arc::default(),
@@ -170,33 +167,25 @@ impl Spool {
         let started = Instant::now();
         let now = self.ages.now();
         let rows: Vec<Row> = batch.iter().map(|incoming| Row::of(incoming, now)).collect();
-        // Reserved before it is written, so that batches that wait for the same commit cannot together
-        // take more than there is.
-        let reserved: u64 = rows.iter().map(Row::bytes).sum();
-        let taken = self.bytes.fetch_add(reserved, Ordering::Relaxed);
-        let share = match batch.iter().any(|incoming| incoming.is_held) {
-            true => HELD_SHARE,
-            false => 1,
-        };
-        let room = (self.limits.bytes_max as u64 / share).saturating_sub(taken);
         let places: Vec<Place> = rows.iter().map(Row::place).collect();
         let count = batch.len();
-        let claim = self.seen.claim();
+        let (claim, taking) = (self.seen.claim(), self.shares.taking());
         // As of before it is stored, so that no purge that may take it goes unnoticed.
         let purges = self.purges.load(Ordering::SeqCst);
         let after = {
-            let (spool, claim) = (self.clone(), claim.clone());
+            let (spool, claim, taking) = (self.clone(), claim.clone(), taking.clone());
             move |result: Result<&Vec<Stored>, &StoreError>| {
                 if result.is_err() {
                     claim.take_back();
+                    taking.take_back();
                 }
-                spool.book(batch, &places, purges, reserved, result);
+                spool.book(batch, &places, purges, &taking, result);
                 if result.is_ok_and(|stored| stored.iter().any(Stored::is_on_disk)) {
                     on_disk();
                 }
             }
         };
-        let work = move |db: &rusqlite::Connection| insert(db, &rows, room, &claim);
+        let work = move |db: &rusqlite::Connection| insert(db, &rows, &taking, &claim);
         let written = self.store.write(work, after).await;
         self.metrics
             .spool_write_duration
@@ -213,12 +202,10 @@ impl Spool {
         batch: Vec<Incoming>,
         places: &[Place],
         purges: u64,
-        reserved: u64,
+        taking: &Taking,
         result: Result<&Vec<Stored>, &StoreError>,
     ) {
-        let mut unused = reserved;
         let Ok(stored) = result else {
-            self.bytes.fetch_sub(unused, Ordering::Relaxed);
             for incoming in batch {
                 incoming.ticket.end(Outcome::SpoolUnavailable);
             }
@@ -226,8 +213,7 @@ impl Spool {
         };
         for ((incoming, stored), row) in batch.into_iter().zip(stored).zip(places) {
             match stored {
-                Stored::Yes { seq, bytes } => {
-                    unused -= bytes;
+                Stored::Yes { seq } => {
                     incoming.ticket.spooled();
                     let lane = &self.lanes[usize::from(row.bucket) % self.lanes.len()];
                     lane.fresh.arrived(Waiting {
@@ -241,19 +227,23 @@ impl Spool {
                     lane.bell.notify_one();
                 }
                 Stored::Duplicate => incoming.ticket.end(Outcome::Duplicate),
-                Stored::Full => incoming.ticket.end(Outcome::SpoolFull),
+                Stored::Full(NoRoom::Spool) => incoming.ticket.end(Outcome::SpoolFull),
+                Stored::Full(NoRoom::Site) => incoming.ticket.end(Outcome::SpoolFullSite),
             }
         }
-        self.bytes.fetch_sub(unused, Ordering::Relaxed);
-        if unused < reserved {
-            let added = reserved - unused;
-            let bytes = self.stored.fetch_add(added, Ordering::Relaxed) + added;
+        if taking.has_taken() {
+            let bytes = self.shares.total();
             let oldest = match self.metrics.ledger.counts().spool_oldest_ms {
                 0 => self.ages.shown(self.ages.now()).0,
                 oldest => oldest,
             };
             self.metrics.ledger.note_spool(bytes, oldest);
         }
+    }
+
+    /// What each configured site has of the spool, by domain.
+    pub fn shares(&self) -> Vec<Share> {
+        self.shares.all()
     }
 
     /// Why the database cannot be written; `None` when it can. Tried out at most once a second: health is
@@ -288,7 +278,7 @@ impl Spool {
 }
 
 /// Books what a rebuild of the database has lost, on the writer.
-fn recount(db: &rusqlite::Connection, ages: &Ages, metrics: &Metrics, bytes: &AtomicU64, stored: &AtomicU64) {
+fn recount(db: &rusqlite::Connection, ages: &Ages, metrics: &Metrics, shares: &Shares) {
     let count = || Ok::<_, rusqlite::Error>((rows::total(db)?, oldest(db)?, quarantine::held(db)?));
     // A new database can be read; where not, the next start counts again.
     let Ok(((events, left), oldest, held)) = count() else {
@@ -296,9 +286,8 @@ fn recount(db: &rusqlite::Connection, ages: &Ages, metrics: &Metrics, bytes: &At
     };
     let lost = metrics.ledger.counts().spooled.saturating_sub(events);
     metrics.ledger.end_spooled(Outcome::Corrupt, lost);
-    let before = stored.swap(left, Ordering::Relaxed);
-    bytes.fetch_sub(before.saturating_sub(left), Ordering::Relaxed);
-    metrics.ledger.note_spool(left, shown(ages, oldest));
+    shares.count(&left);
+    metrics.ledger.note_spool(shares.total(), shown(ages, oldest));
     metrics.quarantined.set(held);
     metrics.database_rebuilds.inc();
 }

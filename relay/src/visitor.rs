@@ -41,6 +41,14 @@ struct State {
     recent: HashMap<Ipv6Addr, (Moment, i64)>,
 }
 
+/// A visitor's address, and the day of the key that made it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pseudonym {
+    /// The address that leaves.
+    pub address: Ipv6Addr,
+    day: i64,
+}
+
 /// The key of a day that is not today.
 struct Beside {
     day: i64,
@@ -77,14 +85,16 @@ impl Visitors {
     ///
     /// A browser's own values distinguish it from others of its make behind one address. They change at the browser's
     /// midnight and the key at the relay's, in either order, so a visit that is alive under any pair of them goes on.
-    pub fn address(
+    ///
+    /// Nothing is remembered of the visitor before [`Visitors::note`], so that requests that are refused fill no memory.
+    pub fn pseudonym(
         &self,
         site: &str,
         client: IpAddr,
         user_agent: &str,
         values: DayValues,
         now: Moment,
-    ) -> Ipv6Addr {
+    ) -> Pseudonym {
         let mut state = self.lock();
         state.turn_the_day(now, self.random);
         let under = |key: &Key, value| pseudonym(key, site, client, user_agent, value);
@@ -104,8 +114,12 @@ impl Visitors {
             .map(|(key, value, day)| (under(key, value), day))
             .find(|(address, _)| state.is_live(address, now));
         let (address, day) = carried.unwrap_or_else(|| (under(&state.today, today), day));
-        state.note(address, day, now);
-        address
+        Pseudonym { address, day }
+    }
+
+    /// Remembers that a visitor was here, so that its visit keeps its address over midnight.
+    pub fn note(&self, visitor: Pseudonym, now: Moment) {
+        self.lock().note(visitor.address, visitor.day, now);
     }
 
     /// Destroys keys whose time is over, even when no visitor comes. To be called now and then.

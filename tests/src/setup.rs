@@ -51,6 +51,10 @@ impl Setup {
             // A test sends as fast as it can; those of the limits set their own.
             .with("public", "rate_per_client = 0")
             .with("public", "rate_per_site = 0")
+            .with("budget", "events_per_visitor = 0")
+            .with("budget", "events_per_client_day = 0")
+            .with("budget", "new_visitors_per_client = 0")
+            .with("budget", "new_visitors_per_client_day = 0")
             .with("admin", "listen = \"127.0.0.1:0\"")
             .with("metrics", &format!("password = \"{METRICS_PASSWORD}\""))
             .with("upstream", &format!("url = \"{upstream}\""))

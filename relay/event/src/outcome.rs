@@ -36,6 +36,10 @@ outcomes! {
 
     /// The client brought more requests than it may; the sender was told to come back.
     LimitedClient = "limited" / "client",
+    /// The client brought more events than it may; the sender was told to come back.
+    LimitedEvents = "limited" / "events",
+    /// The client showed more new visitors than it may; the sender was told to come back.
+    LimitedVisitors = "limited" / "visitors",
     /// The site brought more events than it may; the sender was told to come back.
     LimitedSite = "limited" / "site",
 
@@ -43,6 +47,8 @@ outcomes! {
     UnknownSite = "denied" / "unknown_site",
     /// The request came from a page of another origin.
     WrongOrigin = "denied" / "origin",
+    /// No browser sends such a request, and the operator drops those (`budget.suspicious`).
+    Suspicious = "denied" / "suspicious",
     /// The operator locked collection in the configuration.
     OperatorLock = "denied" / "operator_lock",
     /// The admin switch of the site is off, or could not be read.
@@ -86,6 +92,8 @@ outcomes! {
     Duplicate = "duplicate" / "",
     /// The spool holds as much as it may.
     SpoolFull = "spool_full" / "full",
+    /// The site's events fill its share of the spool; those of other sites have room.
+    SpoolFullSite = "spool_full" / "site",
     /// The spool could not be written.
     SpoolUnavailable = "spool_full" / "unavailable",
     /// The relay is stopping or has more in hand than it can take; the sender was told to come back.

@@ -371,14 +371,11 @@ impl Scrubber {
             .unwrap_or_default();
         let client = row.client_ip.as_deref().and_then(|ip| ip.trim().parse().ok());
         let client = client.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-        gate::sender(
-            site,
-            client,
-            agent,
-            DayValues::default(),
-            &self.visitors,
-            self.clock.now(),
-        )
+        let now = self.clock.now();
+        let values = DayValues::default();
+        let (visitor, sender) = gate::sender(site, client, agent, values, &self.visitors, now)?;
+        self.visitors.note(visitor, now);
+        Ok(sender)
     }
 }
 

@@ -52,8 +52,8 @@ impl Public {
             connections_per_client_max: size(section, "connections_per_client_max", 0..=1_000_000, 256),
             requests_max: size(section, "requests_max", 1..=100_000, 1024),
             answer_within: milliseconds(section, "answer_within_ms", 10..=60_000, 500),
-            rate_per_client: Rate::read(section, "rate_per_client", 200, 2_000),
-            rate_per_site: Rate::read(section, "rate_per_site", 5_000, 50_000),
+            rate_per_client: Rate::read(section, "rate_per_client", Rate::per_second(500, 5_000)),
+            rate_per_site: Rate::read(section, "rate_per_site", Rate::per_second(5_000, 50_000)),
             tls: TlsFiles::read(section, folder),
         }
     }

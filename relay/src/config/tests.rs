@@ -346,13 +346,13 @@ fn the_front_door_is_told_its_limits_and_its_certificates() {
     let base = "[[site]]\ndomain = \"a\"\n[upstream]\nurl = \"http://127.0.0.1:9\"\n";
     let config = parse(base, &no_env).unwrap();
     assert_eq!((&config.public.tls, &config.admin.tls), (&None, &None));
-    let rate = |per_second, burst| Rate { per_second, burst };
-    assert_eq!(config.public.rate_per_client, rate(200, 2000));
+    let rate = Rate::per_second;
+    assert_eq!(config.public.rate_per_client, rate(500, 5000));
     assert_eq!(config.public.rate_per_site, rate(5000, 50_000));
     let doors = "[public]\nrate_per_client = 0\nrate_per_site_burst = 7\n\
         [admin.tls]\ncert_file = \"a.crt\"\nkey_file = \"/keys/a.key\"\n";
     let config = parse(&format!("{base}{doors}"), &no_env).unwrap();
-    assert_eq!(config.public.rate_per_client, rate(0, 2000));
+    assert_eq!(config.public.rate_per_client, rate(0, 5000));
     assert_eq!(config.public.rate_per_site, rate(5000, 7));
     let tls = config.admin.tls.unwrap();
     assert_eq!(tls.cert_file, Path::new("/etc/feedback-relay/a.crt"));
@@ -375,11 +375,11 @@ fn the_front_door_is_told_its_limits_and_its_certificates() {
     );
     check(
         "[public]\nrate_per_site = -1",
-        "relay.toml:2: `public.rate_per_site` must be a whole number from 0 to 1000000",
+        "relay.toml:2: `public.rate_per_site` must be a whole number from 0 to 100000000",
     );
     check(
         "[public]\nrate_per_site_burst = 0",
-        "relay.toml:2: `public.rate_per_site_burst` must be a whole number from 1 to 1000000",
+        "relay.toml:2: `public.rate_per_site_burst` must be a whole number from 1 to 100000000",
     );
     check(
         "[public]\nanswer_within_ms = 5",

@@ -7,10 +7,12 @@
 
 mod forwarded;
 
+pub(super) use crate::budget::client_of as network_of;
+
 use axum::http::header::FORWARDED;
 use axum::http::{HeaderMap, HeaderName};
 use ipnet::IpNet;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, SocketAddr};
 
 pub(super) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
@@ -116,15 +118,6 @@ fn x_forwarded_for(headers: &HeaderMap) -> impl Iterator<Item = Option<IpAddr>> 
         .rev()
         .flat_map(|value| value.as_bytes().rsplit(|byte| *byte == b','))
         .map(|entry| address(entry.trim_ascii()))
-}
-
-/// What counts as one client: an IPv4 address, or the /64 an IPv6 address is in, within which a client can
-/// choose its addresses freely.
-pub(super) fn network_of(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX)).into(),
-        v4 => v4,
-    }
 }
 
 /// An address, with or without port and brackets.

@@ -11,6 +11,7 @@ use crate::http::problem::Problem;
 use crate::http::serve::Peer;
 use crate::http::share::Share;
 use crate::http::shed::Place;
+use crate::suspicion::{Head, Suspicion};
 use axum::Extension;
 use axum::body::Body;
 use axum::extract::{Request, State};
@@ -42,13 +43,13 @@ pub(super) async fn batch(
     request: Request,
 ) -> Response {
     let read = |body: &[u8]| Ok(vec![wire::parse_batch(body)?]);
-    let taken = match take(app, peer, request, read).await {
-        Ok(taken) => taken,
+    let walks = match take(app, peer, request, read).await {
+        Ok(walks) => walks,
         Err(problem) => return problem.into_response(),
     };
-    match taken.walks.first() {
+    match walks.first() {
         Some(Walk::Events(endings)) => answer(endings),
-        Some(Walk::Refused { outcome, plan }) => taken.problem(*outcome, *plan).into_response(),
+        Some(Walk::Refused { outcome, plan, wait }) => refused(*outcome, *plan, *wait).into_response(),
         None => Problem::of(Outcome::Lost).into_response(),
     }
 }
@@ -92,32 +93,24 @@ fn accepted(content_type: &'static str, body: impl Into<Body>) -> Response {
     answer
 }
 
-/// What became of a request that was read.
-struct Taken {
-    /// Of each of its batches, which is one unless an event lists several sites.
-    walks: Vec<Walk>,
-    /// How long to wait, if a site had too many events.
-    wait: Option<Duration>,
-}
-
-impl Taken {
-    fn problem(&self, outcome: Outcome, plan: Option<u32>) -> Problem {
-        let problem = Problem::of(outcome).plan(plan);
-        match self.wait.filter(|_| outcome == Outcome::LimitedSite) {
-            Some(wait) => problem.retry_after(whole_seconds(wait)),
-            None => problem,
-        }
+/// A batch that was refused as a whole.
+fn refused(outcome: Outcome, plan: Option<u32>, wait: Option<Duration>) -> Problem {
+    let problem = Problem::of(outcome).plan(plan);
+    match wait {
+        Some(wait) => problem.retry_after(whole_seconds(wait)),
+        None => problem,
     }
 }
 
-/// Reads a request within its limits and sends it down the corridor. What is refused before its body is
+/// Reads a request within its limits and sends it down the corridor: each of its batches, which is one unless an event
+/// lists several sites. What is refused before its body is
 /// read costs as little as it can: size, rate, room, type, in this order.
 async fn take(
     app: Arc<App>,
     peer: SocketAddr,
     request: Request,
     read: impl FnOnce(&[u8]) -> Result<Vec<Batch>, Malformed>,
-) -> Result<Taken, Problem> {
+) -> Result<Vec<Walk>, Problem> {
     let (parts, body) = request.into_parts();
     let limits = &app.config.public;
     let client = client(peer.ip(), &parts.headers, &limits.trusted_proxies);
@@ -138,9 +131,8 @@ async fn take(
         corridor::refuse_unread(&app, Outcome::Malformed);
         Problem::malformed(&why)
     })?;
-    let (batches, wait) = within_rates(&app, batches);
     let Some(place) = app.admission.begin(Instant::now()) else {
-        for batch in batches.iter().flatten() {
+        for batch in &batches {
             corridor::refuse(&app, batch.events.len(), Outcome::Overloaded);
         }
         return Err(Problem::of(Outcome::Overloaded));
@@ -166,40 +158,15 @@ async fn take(
     if walks.iter().any(|walk| refused_as(walk, Outcome::UnknownSite)) {
         app.arrivals.unknown_site();
     }
-    Ok(Taken { walks, wait })
-}
-
-/// Takes the batches into account at their sites' rates; `None` for each above it, which ends there. With how long to
-/// wait for all of them.
-fn within_rates(app: &App, batches: Vec<Batch>) -> (Vec<Option<Batch>>, Option<Duration>) {
-    let mut longest = None;
-    let mut within = |batch: Batch| {
-        let site = app.switches.site(&batch.site);
-        let taken = site.map_or(Ok(()), |site| {
-            app.rates.take_events(&site.domain, batch.events.len())
-        });
-        if let Err(wait) = taken {
-            corridor::refuse(app, batch.events.len(), Outcome::LimitedSite);
-            longest = longest.max(Some(wait));
-            return None;
-        }
-        Some(batch)
-    };
-    let batches = batches.into_iter().map(&mut within).collect();
-    (batches, longest)
+    Ok(walks)
 }
 
 /// Walks one batch after the other. The place goes with the first that can be stored: how long that takes is what the
 /// admission measures.
-async fn walk_each(app: &App, signals: &Signals, batches: Vec<Option<Batch>>, place: Place) -> Vec<Walk> {
+async fn walk_each(app: &App, signals: &Signals, batches: Vec<Batch>, place: Place) -> Vec<Walk> {
     let mut place = Some(place);
     let mut walks = Vec::with_capacity(batches.len());
     for batch in batches {
-        let Some(batch) = batch else {
-            let (outcome, plan) = (Outcome::LimitedSite, None);
-            walks.push(Walk::Refused { outcome, plan });
-            continue;
-        };
         let place = app.switches.site(&batch.site).and_then(|_| place.take());
         let on_disk = move || {
             if let Some(place) = place {
@@ -221,10 +188,19 @@ fn signals(client: IpAddr, headers: &HeaderMap) -> Signals {
         let value = headers.get(name);
         value.is_some_and(|v| v.as_bytes().trim_ascii() == b"1")
     };
+    let user_agent = header(header::USER_AGENT).unwrap_or_default();
+    let origin = header(header::ORIGIN);
+    let suspicion = Suspicion::of(Head {
+        user_agent: &user_agent,
+        origin: origin.as_deref(),
+        has_fetch_site: headers.contains_key("sec-fetch-site"),
+        has_client_hint: headers.contains_key("sec-ch-ua"),
+    });
     Signals {
         client,
-        user_agent: header(header::USER_AGENT).unwrap_or_default(),
-        origin: header(header::ORIGIN),
+        user_agent,
+        origin,
+        suspicion,
         privacy_signal: says("sec-gpc") || says("dnt"),
     }
 }

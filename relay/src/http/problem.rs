@@ -131,6 +131,24 @@ impl Problem {
                 "More requests from this address than `public.rate_per_client` allows. Come back later.",
                 Some(1),
             ),
+            O::LimitedEvents => (
+                429,
+                "Too many events",
+                "More events from this address than `budget.events_per_client` allows. Come back later.",
+                Some(1),
+            ),
+            O::LimitedVisitors => (
+                429,
+                "Too many visitors",
+                "More new visitors from this address than `budget.new_visitors_per_client` allows. Come back later.",
+                Some(1),
+            ),
+            O::Suspicious => (
+                403,
+                "Suspicious",
+                "No browser sends such a request, and `budget.suspicious` drops what none sends.",
+                None,
+            ),
             O::LimitedSite => (
                 429,
                 "Too many events",
@@ -217,6 +235,12 @@ impl Problem {
                 503,
                 "Spool full",
                 "Too many events are waiting for delivery. Come back later.",
+                Some(60),
+            ),
+            O::SpoolFullSite => (
+                503,
+                "Site full",
+                "Too many events of this site are waiting for delivery. Come back later.",
                 Some(60),
             ),
             O::SpoolUnavailable => (

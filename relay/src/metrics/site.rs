@@ -11,6 +11,17 @@ pub struct SiteMetrics {
     accepting: Family<SiteLabel, Gauge>,
     last_accepted: Family<SiteLabel, Gauge>,
     held: Family<SiteLabel, Gauge>,
+    spool_bytes: Family<SiteLabel, Gauge>,
+    spool_bytes_max: Family<SiteLabel, Gauge>,
+}
+
+/// A site's part of the spool.
+#[derive(Clone, Debug)]
+pub struct SpoolGauges {
+    /// Bytes of its events that wait.
+    pub bytes: Gauge,
+    /// The most there can be.
+    pub bytes_max: Gauge,
 }
 
 /// Those of one site.
@@ -30,6 +41,8 @@ impl SiteMetrics {
             accepting: Family::default(),
             last_accepted: Family::default(),
             held: Family::default(),
+            spool_bytes: Family::default(),
+            spool_bytes_max: Family::default(),
         };
         registry.register(
             "site_accepting",
@@ -46,7 +59,26 @@ impl SiteMetrics {
             "Events that wait because Plausible does not accept the site's events",
             metrics.held.clone(),
         );
+        registry.register(
+            "site_spool_bytes",
+            "Bytes of the site's events that wait for delivery",
+            metrics.spool_bytes.clone(),
+        );
+        registry.register(
+            "site_spool_bytes_max",
+            "Most bytes of the site's events that can wait: its reserve and the half that sites share",
+            metrics.spool_bytes_max.clone(),
+        );
         metrics
+    }
+
+    /// A configured site's part of the spool.
+    pub fn spool(&self, domain: &str) -> SpoolGauges {
+        let label = SiteLabel::of(domain);
+        SpoolGauges {
+            bytes: self.spool_bytes.get_or_create(&label).clone(),
+            bytes_max: self.spool_bytes_max.get_or_create(&label).clone(),
+        }
     }
 
     /// Those of a configured site.

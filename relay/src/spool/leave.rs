@@ -1,6 +1,6 @@
 //! How events leave the spool: settled, expired or purged, each booked by the transaction that deletes it.
 
-use super::{ROW_OVERHEAD, Removed, Spool, oldest, quarantine, rows};
+use super::{BySite, ROW_OVERHEAD, Removed, Spool, oldest, quarantine, rows};
 use crate::clock::{Moment, TooOld};
 use crate::store::StoreError;
 use relay_event::Outcome;
@@ -50,27 +50,29 @@ impl Spool {
             also(db)?;
             // Two statements, because RETURNING would make and empty a table in memory for each event.
             let mut length =
-                db.prepare_cached("SELECT coalesce(length(record), 0) FROM spool WHERE seq = ?1")?;
+                db.prepare_cached("SELECT coalesce(length(record), 0), site FROM spool WHERE seq = ?1")?;
             let mut delete = db.prepare_cached("DELETE FROM spool WHERE seq = ?1")?;
             let mut ended = Vec::with_capacity(endings.len());
-            let mut bytes = 0;
+            let mut bytes = BySite::default();
             for (seq, outcome) in &endings {
-                let length: Option<u64> = length.query_row([seq], |row| row.get(0)).optional()?;
-                if let Some(length) = length {
+                let freed = length.query_row([seq], |row| {
+                    bytes.add(rows::site_of(row, 1)?, row.get::<_, u64>(0)? + ROW_OVERHEAD);
+                    Ok(())
+                });
+                if freed.optional()?.is_some() {
                     delete.execute([seq])?;
-                    bytes += length + ROW_OVERHEAD;
                     ended.push(*outcome);
                 }
             }
             Ok((ended, bytes, oldest(db)?))
         };
         let spool = self.clone();
-        let after = move |result: Result<&(Vec<Outcome>, u64, i64), &StoreError>| {
+        let after = move |result: Result<&(Vec<Outcome>, BySite, i64), &StoreError>| {
             if let Ok((ended, bytes, oldest)) = result {
                 for outcome in ended {
                     spool.metrics.ledger.end_spooled(*outcome, 1);
                 }
-                spool.give_back(*bytes, *oldest);
+                spool.give_back(bytes, *oldest);
             }
         };
         self.store.write(work, after).await.map(drop)
@@ -150,7 +152,7 @@ impl Spool {
                     .metrics
                     .quarantine_dropped
                     .inc_by(removed.quarantine_dropped);
-                spool.give_back(removed.bytes, *oldest);
+                spool.give_back(&removed.bytes, *oldest);
             }
         };
         self.store
@@ -198,12 +200,12 @@ impl Spool {
     }
 
     /// Frees room, on the writer after a commit.
-    pub(super) fn give_back(&self, bytes: u64, oldest: i64) {
-        self.bytes.fetch_sub(bytes, Ordering::Relaxed);
-        let before = self.stored.fetch_sub(bytes, Ordering::Relaxed);
+    pub(super) fn give_back(&self, freed: &BySite, oldest: i64) {
+        self.shares.give_back(freed);
+        let bytes = self.shares.total();
         self.metrics
             .ledger
-            .note_spool(before.saturating_sub(bytes), super::shown(&self.ages, oldest));
+            .note_spool(bytes, super::shown(&self.ages, oldest));
     }
 }
 

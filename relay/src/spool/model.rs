@@ -60,6 +60,8 @@ enum Act {
     /// A purge, of what is older than so many milliseconds.
     Purge(Purge, Option<i64>),
     Turn(usize, bool),
+    /// Plausible drops a site's events from now on, or takes them.
+    Hold(usize, bool),
     Clock(Jump),
     /// The process dies while it does something. So much of that, in 256ths, is in the log, whose end may be
     /// garbage.
@@ -178,6 +180,7 @@ fn act() -> impl Strategy<Value = Act> {
         2 => Just(Act::Sweep),
         2 => purge(),
         2 => (0..SITES.len(), proptest::bool::weighted(0.7)).prop_map(|(site, on)| Act::Turn(site, on)),
+        1 => (0..SITES.len(), any::<bool>()).prop_map(|(site, held)| Act::Hold(site, held)),
         8 => jump().prop_map(Act::Clock),
         2 => (change(), 0..=256_u64, any::<bool>()).prop_map(|(during, kept, garbage)| {
             let during = Box::new(during);

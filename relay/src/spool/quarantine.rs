@@ -3,13 +3,12 @@
 //!
 //! A record is booked out when it goes in; what happens to it here counts no events any more.
 
-use super::{ROW_OVERHEAD, Spool, millis, oldest, record};
+use super::{BySite, ROW_OVERHEAD, Spool, millis, oldest, record, rows};
 use crate::clock::Moment;
 use crate::store::StoreError;
 use relay_event::Outcome;
 use rusqlite::{Connection, params};
 use serde::{Deserialize, Serialize};
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 /// Most records in quarantine, and most bytes of them. Above either the oldest are dropped and counted.
@@ -21,7 +20,7 @@ pub(super) const AGE_MAX: Duration = Duration::from_secs(30 * 86_400);
 /// What quarantining did.
 pub(super) struct Moved {
     ended: Vec<Outcome>,
-    bytes: u64,
+    bytes: BySite,
     oldest: i64,
     held: i64,
     dropped: u64,
@@ -70,12 +69,15 @@ fn move_in(db: &Connection, records: &[(i64, Outcome)], now: Moment) -> rusqlite
          SELECT bucket, site, stored_at, record, ?2, ?3 FROM spool WHERE seq = ?1",
     )?;
     let mut leave =
-        db.prepare_cached("DELETE FROM spool WHERE seq = ?1 RETURNING coalesce(length(record), 0)")?;
-    let (mut ended, mut bytes) = (Vec::new(), 0);
+        db.prepare_cached("DELETE FROM spool WHERE seq = ?1 RETURNING coalesce(length(record), 0), site")?;
+    let (mut ended, mut bytes) = (Vec::new(), BySite::default());
     for (seq, outcome) in records {
         // Another look may have moved it already.
         if copy.execute(params![seq, now.0, outcome.reason()])? == 1 {
-            bytes += leave.query_row([seq], |row| row.get::<_, u64>(0))? + ROW_OVERHEAD;
+            leave.query_row([seq], |row| {
+                bytes.add(rows::site_of(row, 1)?, row.get::<_, u64>(0)? + ROW_OVERHEAD);
+                Ok(())
+            })?;
             ended.push(*outcome);
         }
     }
@@ -100,7 +102,7 @@ impl Spool {
             for outcome in &moved.ended {
                 spool.metrics.ledger.end_spooled(*outcome, 1);
             }
-            spool.give_back(moved.bytes, moved.oldest);
+            spool.give_back(&moved.bytes, moved.oldest);
             spool.metrics.quarantined.set(moved.held);
             spool.metrics.quarantine_dropped.inc_by(moved.dropped);
             tracing::error!(
@@ -120,12 +122,11 @@ impl Spool {
     pub async fn replay(&self) -> Result<Replayed, StoreError> {
         let now = self.ages.now();
         let too_old = now.0.saturating_sub(millis(self.limits.age_max));
-        let spool = self.clone();
+        let taking = self.shares.taking();
+        let taken = taking.clone();
         let work = move |db: &Connection| {
-            // What is being appended has been taken off already.
-            let taken = spool.bytes.load(Ordering::Relaxed);
-            let mut room = (spool.limits.bytes_max as u64).saturating_sub(taken);
-            let (mut replayed, mut bytes) = (Replayed::default(), 0);
+            taking.take_back();
+            let mut replayed = Replayed::default();
             let mut kept =
                 db.prepare_cached("SELECT id, bucket, site, stored_at, record FROM quarantine ORDER BY id")?;
             // With a number of its own, because its lane has long passed the old one.
@@ -140,20 +141,26 @@ impl Spool {
                 let readable = record::read(row, 1).is_ok();
                 let stored_at: Option<i64> = row.get(3).ok();
                 let length = row.get_ref(4)?.as_blob().map_or(0, <[u8]>::len) as u64;
-                Ok((row.get::<_, i64>(0)?, readable, stored_at, length + ROW_OVERHEAD))
+                let site = rows::site_of(row, 2)?.to_vec();
+                Ok((
+                    row.get::<_, i64>(0)?,
+                    readable,
+                    stored_at,
+                    site,
+                    length + ROW_OVERHEAD,
+                ))
             })?;
-            for (id, readable, stored_at, size) in found.collect::<rusqlite::Result<Vec<_>>>()? {
+            for (id, readable, stored_at, site, size) in found.collect::<rusqlite::Result<Vec<_>>>()? {
                 if !readable {
                     replayed.unreadable += 1;
                 } else if stored_at.is_none_or(|at| at < too_old) {
                     replayed.too_old += 1;
-                } else if size > room {
+                } else if taking.lacks(&site, size, false).is_some() {
                     replayed.no_room += 1;
                 } else {
                     back.execute([id])?;
                     leave.query_row([id], |_| Ok(()))?;
-                    room -= size;
-                    bytes += size;
+                    taking.take(&site, size);
                     replayed.replayed += 1;
                 }
             }
@@ -161,20 +168,17 @@ impl Spool {
                 "UPDATE spool SET not_before = ?1 WHERE not_before IS NOT NULL",
                 [now.0],
             )? as u64;
-            Ok((replayed, bytes, oldest(db)?, held(db)?))
+            Ok((replayed, oldest(db)?, held(db)?))
         };
         let spool = self.clone();
-        let after = move |result: Result<&(Replayed, u64, i64, i64), &StoreError>| {
-            let Ok((replayed, bytes, oldest, held)) = result else {
+        let after = move |result: Result<&(Replayed, i64, i64), &StoreError>| {
+            let Ok((replayed, oldest, held)) = result else {
+                taken.take_back();
                 return;
             };
             spool.metrics.ledger.recover(replayed.replayed);
-            spool.bytes.fetch_add(*bytes, Ordering::Relaxed);
-            let before = spool.stored.fetch_add(*bytes, Ordering::Relaxed);
-            spool
-                .metrics
-                .ledger
-                .note_spool(before + bytes, super::shown(&spool.ages, *oldest));
+            let (bytes, oldest) = (spool.shares.total(), super::shown(&spool.ages, *oldest));
+            spool.metrics.ledger.note_spool(bytes, oldest);
             spool.metrics.quarantined.set(*held);
             for lane in spool.lanes.iter() {
                 lane.begin_again();

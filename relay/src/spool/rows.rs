@@ -1,6 +1,7 @@
 //! The spool's table: what goes into it and what leaves it, inside a transaction.
 
 use super::seen::{Claim, Id};
+use super::shares::{BySite, NoRoom, Taking};
 use super::{BUCKETS, Incoming, Purge, record};
 use crate::clock::Moment;
 use relay_event::Outcome;
@@ -11,12 +12,12 @@ use sha2::{Digest, Sha256};
 pub(super) const ROW_OVERHEAD: u64 = 64;
 
 /// What a transaction took out of the spool.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Removed {
     /// How many events.
     pub events: u64,
-    /// How many bytes.
-    pub bytes: u64,
+    /// How many bytes of which site.
+    pub bytes: BySite,
     /// The highest number among them; 0 when there were none.
     pub last: i64,
     /// How many quarantined records, which count as events no more.
@@ -39,13 +40,15 @@ fn remove(
     condition: &str,
     parameters: &[&dyn rusqlite::ToSql],
 ) -> rusqlite::Result<Removed> {
-    let sql = format!("DELETE FROM spool WHERE {condition} RETURNING coalesce(length(record), 0), seq");
+    let sql = format!("DELETE FROM spool WHERE {condition} RETURNING coalesce(length(record), 0), seq, site");
     let mut statement = db.prepare_cached(&sql)?;
     let mut rows = statement.query(parameters)?;
     let mut removed = Removed::default();
     while let Some(row) = rows.next()? {
         removed.events += 1;
-        removed.bytes += row.get::<_, u64>(0)? + ROW_OVERHEAD;
+        removed
+            .bytes
+            .add(site_of(row, 2)?, row.get::<_, u64>(0)? + ROW_OVERHEAD);
         removed.last = removed.last.max(row.get(1)?);
     }
     Ok(removed)
@@ -85,11 +88,21 @@ pub(super) fn purge(db: &Connection, purge: &Purge) -> rusqlite::Result<Removed>
     remove(db, FITS, params![site, before])
 }
 
+/// The site of a row, as bytes: a damaged one is no text.
+pub(super) fn site_of<'r>(row: &'r rusqlite::Row<'_>, column: usize) -> rusqlite::Result<&'r [u8]> {
+    Ok(row.get_ref(column)?.as_bytes().unwrap_or_default())
+}
+
 /// The spool's events and their bytes.
-pub(super) fn total(db: &Connection) -> rusqlite::Result<(u64, u64)> {
-    let sql = "SELECT count(*), coalesce(sum(length(record)), 0) FROM spool";
-    let (events, bytes) = db.query_row(sql, [], |row| Ok((row.get::<_, u64>(0)?, row.get::<_, u64>(1)?)))?;
-    Ok((events, bytes + events * ROW_OVERHEAD))
+pub(super) fn total(db: &Connection) -> rusqlite::Result<(u64, BySite)> {
+    let mut select = db.prepare("SELECT coalesce(length(record), 0), site FROM spool NOT INDEXED")?;
+    let mut rows = select.query([])?;
+    let (mut events, mut bytes) = (0, BySite::default());
+    while let Some(row) = rows.next()? {
+        events += 1;
+        bytes.add(site_of(row, 1)?, row.get::<_, u64>(0)? + ROW_OVERHEAD);
+    }
+    Ok((events, bytes))
 }
 
 /// When the event that waits longest was stored, in milliseconds since 1970; 0 when none waits.
@@ -114,6 +127,7 @@ pub(super) struct Row {
     site: String,
     stored_at: Moment,
     seen: Option<Id>,
+    is_held: bool,
     record: Vec<u8>,
 }
 
@@ -140,6 +154,7 @@ impl Row {
         Self {
             bucket,
             seen,
+            is_held: incoming.is_held,
             record: columns.seal(&scrubbed.to_bytes()),
             site: scrubbed.site().to_owned(),
             stored_at: now,
@@ -160,13 +175,12 @@ impl Row {
 }
 
 pub(super) enum Stored {
-    /// On disk, under this number and with this many bytes.
+    /// On disk, under this number.
     Yes {
         seq: i64,
-        bytes: u64,
     },
     Duplicate,
-    Full,
+    Full(NoRoom),
 }
 
 impl Stored {
@@ -174,31 +188,32 @@ impl Stored {
         match self {
             Self::Yes { .. } => None,
             Self::Duplicate => Some(Outcome::Duplicate),
-            Self::Full => Some(Outcome::SpoolFull),
+            Self::Full(NoRoom::Spool) => Some(Outcome::SpoolFull),
+            Self::Full(NoRoom::Site) => Some(Outcome::SpoolFullSite),
         }
     }
 
     /// Whether the event is on disk now, be it from before.
     pub(super) fn is_on_disk(&self) -> bool {
-        !matches!(self, Self::Full)
+        !matches!(self, Self::Full(_))
     }
 }
 
 pub(super) fn insert(
     db: &Connection,
     rows: &[Row],
-    room: u64,
+    taking: &Taking,
     claim: &Claim,
 ) -> rusqlite::Result<Vec<Stored>> {
     claim.take_back();
+    taking.take_back();
     let mut insert =
         db.prepare_cached("INSERT INTO spool (bucket, site, stored_at, record) VALUES (?1, ?2, ?3, ?4)")?;
-    let mut left = room;
     let mut stored = Vec::with_capacity(rows.len());
     for row in rows {
-        let bytes = row.bytes();
-        if bytes > left {
-            stored.push(Stored::Full);
+        let (site, bytes) = (row.site.as_bytes(), row.bytes());
+        if let Some(why) = taking.lacks(site, bytes, row.is_held) {
+            stored.push(Stored::Full(why));
             continue;
         }
         if row.seen.is_some_and(|id| !claim.add(id)) {
@@ -206,10 +221,9 @@ pub(super) fn insert(
             continue;
         }
         insert.execute(params![row.bucket, row.site, row.stored_at.0, row.record])?;
-        left -= bytes;
+        taking.take(site, bytes);
         stored.push(Stored::Yes {
             seq: db.last_insert_rowid(),
-            bytes,
         });
     }
     if let Some(first) = rows.first() {

@@ -55,9 +55,16 @@ impl Desk {
         let config = config(bytes_max);
         let metrics = Arc::new(Metrics::new(&config));
         let (clock, limits) = (clock.clone(), config.spool.clone());
-        let spool = Spool::open(store.clone(), Arc::clone(&metrics), ages, limits, lanes)
-            .await
-            .unwrap();
+        let spool = Spool::open(
+            store.clone(),
+            Arc::clone(&metrics),
+            ages,
+            limits,
+            &config.sites,
+            lanes,
+        )
+        .await
+        .unwrap();
         let switches = Switches::open(
             &config,
             store.clone(),
@@ -99,9 +106,13 @@ impl Desk {
 
     /// An event as it comes in.
     pub(super) async fn incoming(&self, name: &str, bucket: u8, id: Option<EventId>) -> Incoming {
-        let permit = self.switches.site(SITE).unwrap().permit().await.unwrap();
+        self.incoming_of(SITE, name, bucket, id).await
+    }
+
+    async fn incoming_of(&self, site: &str, name: &str, bucket: u8, id: Option<EventId>) -> Incoming {
+        let permit = self.switches.site(site).unwrap().permit().await.unwrap();
         Incoming {
-            scrubbed: event(name, bucket),
+            scrubbed: event_of(site, name, bucket),
             id,
             ticket: self.metrics.ledger.receive(1).remove(0),
             permit: Arc::new(permit),
@@ -347,27 +358,37 @@ async fn what_is_purged_leaves_the_log_though_another_transaction_ends_first() {
 }
 
 #[tokio::test]
-async fn a_held_site_fills_half_of_the_room_and_leaves_the_rest_to_the_others() {
-    let store = Store::inline(store::open_in_memory().unwrap());
-    let desk = Desk::open(store, &Clock::standing_at(Moment(START)), 8 * 1024, 1).await;
-    desk.switches.turn(SITE, true, "test").await.unwrap();
-    let fill = async |is_held: bool| {
-        let mut stored = 0;
-        loop {
-            let mut incoming = desk.incoming("e", 1, None).await;
-            incoming.is_held = is_held;
-            match desk.spool.append(vec![incoming], || {}).await[0] {
-                None => stored += 1,
-                Some(outcome) => {
-                    assert_eq!(outcome, Outcome::SpoolFull);
-                    return (stored, desk.metrics.ledger.counts().spool_bytes);
+async fn a_site_fills_its_share_and_leaves_the_others_theirs() {
+    // Of 16 KiB a quarter is each site's, half is shared.
+    let check = async |fills: &[(&str, bool, u64)]| {
+        let store = Store::inline(store::open_in_memory().unwrap());
+        let desk = Desk::open(store, &Clock::standing_at(Moment(START)), 16 * 1024, 1).await;
+        for (site, is_held, want) in fills {
+            desk.switches.turn(site, true, "test").await.unwrap();
+            let full = loop {
+                let mut incoming = desk.incoming_of(site, "e", 1, None).await;
+                incoming.is_held = *is_held;
+                if let Some(outcome) = desk.spool.append(vec![incoming], || {}).await[0] {
+                    break outcome;
                 }
-            }
+            };
+            let shares = desk.spool.shares();
+            let share = shares.iter().find(|share| share.site == *site).unwrap();
+            assert_eq!(share.bytes.div_ceil(1024), *want, "{site} of {fills:?}");
+            let total: u64 = shares.iter().map(|share| share.bytes).sum();
+            assert_eq!(total, desk.metrics.ledger.counts().spool_bytes);
+            let want = if total > 15 * 1024 {
+                Outcome::SpoolFull
+            } else {
+                Outcome::SpoolFullSite
+            };
+            assert_eq!(full, want, "{site} of {fills:?}");
         }
     };
-    let (held, bytes) = fill(true).await;
-    assert!(held > 2 && (3 * 1024..=4 * 1024).contains(&bytes), "{bytes}");
-    let (others, bytes) = fill(false).await;
-    assert!(others > 2 && (7 * 1024..=8 * 1024).contains(&bytes), "{bytes}");
-    assert_eq!(fill(true).await.0, 0);
+    check(&[(SITE, false, 12), (OTHER_SITE, false, 4)]).await;
+    check(&[(OTHER_SITE, false, 12), (SITE, false, 4), (OTHER_SITE, false, 12)]).await;
+    // One whose events Plausible drops fills half at most, and its reserve in any case.
+    check(&[(SITE, true, 8), (OTHER_SITE, false, 8)]).await;
+    check(&[(OTHER_SITE, false, 12), (SITE, true, 4)]).await;
+    check(&[(SITE, true, 8), (OTHER_SITE, true, 4)]).await;
 }

@@ -48,7 +48,9 @@ impl Folder {
         let (metrics, clock) = (Arc::new(Metrics::new(&config)), Clock::standing_at(Moment(START)));
         let told = || (Arc::clone(&metrics), clock.clone());
         let ((m, c), limits) = (told(), config.spool.clone());
-        let spool = Spool::open(store.clone(), m, c, limits, 1).await.unwrap();
+        let spool = Spool::open(store.clone(), m, c, limits, &config.sites, 1)
+            .await
+            .unwrap();
         let (m, c) = told();
         let switches = Switches::open(&config, store.clone(), spool.clone(), c, m)
             .await

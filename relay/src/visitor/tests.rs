@@ -18,6 +18,22 @@ fn visitors(now: i64) -> Visitors {
     Visitors::with_random(Moment(now), next)
 }
 
+impl Visitors {
+    /// The address of a visitor whose events are taken.
+    fn address(
+        &self,
+        site: &str,
+        client: IpAddr,
+        user_agent: &str,
+        values: DayValues,
+        now: Moment,
+    ) -> Ipv6Addr {
+        let visitor = self.pseudonym(site, client, user_agent, values, now);
+        self.note(visitor, now);
+        visitor.address
+    }
+}
+
 fn of(visitors: &Visitors, client: &str, now: i64) -> Ipv6Addr {
     visitors.address(
         "panel.example.com",

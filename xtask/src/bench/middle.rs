@@ -151,6 +151,10 @@ fn relay(folder: &Path, address: SocketAddr, sink: SocketAddr) -> Result<String>
         .filter(|name| example.contains(name))
         .map(|name| format!("{name} = 0\n"))
         .collect();
+    let exempt = match example.contains("[budget]") {
+        true => "[budget]\nexempt = [\"127.0.0.0/8\"]\n\n",
+        false => "",
+    };
     let data = serde_json::Value::from(
         folder
             .join("data")
@@ -159,7 +163,7 @@ fn relay(folder: &Path, address: SocketAddr, sink: SocketAddr) -> Result<String>
     );
     Ok(format!(
         "data_dir = {data}\n\n[public]\nlisten = \"{address}\"\ntrusted_proxies = [\"127.0.0.1\"]\n{limits}\n\
-         [admin]\nlisten = \"{}\"\n\n[metrics]\npassword = \"of the benchmark\"\n\n\
+         {exempt}[admin]\nlisten = \"{}\"\n\n[metrics]\npassword = \"of the benchmark\"\n\n\
          [[site]]\ndomain = \"{SITE}\"\norigins = [\"https://{SITE}\"]\n\n[upstream]\nurl = \"http://{sink}\"\n",
         free_port()?
     ))

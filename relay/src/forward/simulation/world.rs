@@ -127,6 +127,7 @@ impl World {
             Arc::clone(&metrics),
             clock.clone(),
             limits,
+            &config.sites,
             LANES,
         )
         .await

@@ -1,6 +1,6 @@
 //! Plausible's own format: one event, consent in the address, and the answers Plausible gives.
 
-use super::{PLAUSIBLE, Taken, accepted, take};
+use super::{PLAUSIBLE, accepted, refused, take};
 use crate::app::App;
 use crate::corridor::{Ending, Walk};
 use crate::http::problem::Problem;
@@ -39,7 +39,7 @@ pub(in crate::http) async fn plausible(
     });
     let read = |body: &[u8]| Ok(addressed(wire::parse_plausible(body)?, consent));
     match take(app, peer, request, read).await {
-        Ok(taken) => answer_as_plausible(&taken),
+        Ok(walks) => answer_as_plausible(&walks),
         Err(problem) => problem.into_response(),
     }
 }
@@ -85,10 +85,10 @@ fn addressed(event: Event, consent: Option<Consent>) -> Vec<Batch> {
 
 /// As Plausible answers: 202, with the number of sites that did not take the event. A site that is not configured
 /// is no refusal there, so it is none here. What only the relay refuses is a problem, unless another site took it.
-fn answer_as_plausible(taken: &Taken) -> Response {
+fn answer_as_plausible(walks: &[Walk]) -> Response {
     let (mut stored, mut dropped, mut problem) = (false, 0_u32, None);
-    for walk in &taken.walks {
-        let refused = match walk {
+    for walk in walks {
+        let why = match walk {
             Walk::Events(endings) => match endings.first() {
                 // A repeated event is stored already. What the profile leaves out is no mistake of the tracker's.
                 Some(
@@ -106,10 +106,10 @@ fn answer_as_plausible(taken: &Taken) -> Response {
                 outcome: Outcome::UnknownSite,
                 ..
             } => None,
-            Walk::Refused { outcome, plan } => Some(taken.problem(*outcome, *plan)),
+            Walk::Refused { outcome, plan, wait } => Some(refused(*outcome, *plan, *wait)),
         };
         dropped += 1;
-        problem = problem.or(refused);
+        problem = problem.or(why);
     }
     if let Some(problem) = problem.filter(|_| !stored) {
         return problem.into_response();

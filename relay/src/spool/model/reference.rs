@@ -65,6 +65,9 @@ impl Expected {
     }
 }
 
+/// Bytes by the number of their site.
+pub(super) type Bytes = [u64; SITES.len() + 1];
+
 /// What one look into a lane finds: what it gives, what it cannot read, and how far it came.
 pub(super) struct Look {
     pub(super) given: Vec<i64>,
@@ -82,6 +85,8 @@ pub(super) struct Reference {
     pub(super) quarantined: Vec<(i64, Expected)>,
     /// Ids of sites, and when they were stored.
     pub(super) seen: BTreeMap<(usize, u8), i64>,
+    /// Whether Plausible drops a site's events.
+    pub(super) is_held: [bool; SITES.len()],
     /// The switches as they are, and as they are recorded.
     pub(super) is_on: [bool; SITES.len()],
     pub(super) recorded: [bool; SITES.len()],
@@ -101,6 +106,7 @@ impl Reference {
             waiting: BTreeMap::new(),
             quarantined: Vec::new(),
             seen: BTreeMap::new(),
+            is_held: [false; SITES.len()],
             is_on: [false; SITES.len()],
             recorded: [false; SITES.len()],
             bells: [false; LANES],
@@ -109,12 +115,31 @@ impl Reference {
         }
     }
 
-    pub(super) fn bytes(&self) -> u64 {
-        self.waiting.values().map(|event| event.bytes).sum()
+    /// Bytes by site. The last is what damage says that it is of no site.
+    pub(super) fn bytes(&self) -> Bytes {
+        let mut bytes = Bytes::default();
+        for event in self.waiting.values() {
+            bytes[event.site] += event.bytes;
+        }
+        bytes
     }
 
-    fn room(&self) -> u64 {
-        (self.bytes_max as u64).saturating_sub(self.bytes())
+    /// Whether an event has no room beside so many bytes. A quarter is each site's, half is shared.
+    fn lacks(&self, beside: Bytes, site: usize, bytes: u64, is_held: bool) -> Option<Outcome> {
+        let most = self.bytes_max as u64;
+        let reserve = |site: usize| if site < SITES.len() { most / 4 } else { 0 };
+        let over = |site: usize, bytes: u64| bytes.saturating_sub(reserve(site));
+        let total: u64 = beside.iter().sum();
+        if total + bytes > most {
+            return Some(Outcome::SpoolFull);
+        }
+        let shared: u64 = (0..=SITES.len()).map(|site| over(site, beside[site])).sum();
+        let more = over(site, beside[site] + bytes) - over(site, beside[site]);
+        let mut left = (most - 2 * reserve(0)).saturating_sub(shared);
+        if is_held {
+            left = left.min((most / 2).saturating_sub(total));
+        }
+        (more > left).then_some(Outcome::SpoolFullSite)
     }
 
     pub(super) fn count(&mut self, outcome: Outcome, events: usize) {
@@ -123,16 +148,17 @@ impl Reference {
 
     /// What an append is answered where nothing is in its way.
     pub(super) fn foretell(&self, batch: &[New], events: &[Expected]) -> Vec<Option<Outcome>> {
-        let mut room = self.room();
+        let mut there = self.bytes();
         let mut seen: BTreeSet<(usize, u8)> = self.seen.keys().copied().collect();
         let mut answer = |(new, event): (&New, &Expected)| {
-            if event.bytes > room {
-                return Some(Outcome::SpoolFull);
+            let full = self.lacks(there, new.site, event.bytes, self.is_held[new.site]);
+            if full.is_some() {
+                return full;
             }
             if new.id.is_some_and(|id| !seen.insert((new.site, id))) {
                 return Some(Outcome::Duplicate);
             }
-            room -= event.bytes;
+            there[new.site] += event.bytes;
             None
         };
         batch.iter().zip(events).map(&mut answer).collect()
@@ -275,13 +301,13 @@ impl Reference {
         {
             (event.not_before, event.is_told) = (Some(now), false);
         }
-        let (mut counts, mut room) = ([0; 4], self.room());
+        let (mut counts, mut there) = ([0; 4], self.bytes());
         let mut stay = Vec::new();
         for (at, event) in std::mem::take(&mut self.quarantined) {
             let what = match () {
                 () if event.is_damaged => 3,
                 () if event.stored_at < now - AGE_MAX => 1,
-                () if event.bytes > room => 2,
+                () if self.lacks(there, event.site, event.bytes, false).is_some() => 2,
                 () => 0,
             };
             counts[what] += 1;
@@ -289,7 +315,7 @@ impl Reference {
                 stay.push((at, event));
                 continue;
             }
-            room -= event.bytes;
+            there[event.site] += event.bytes;
             let seq = number(&event.name).unwrap_or_else(|| panic!("{} is not back", event.name));
             assert!(seq > self.highest, "{seq} is no number of its own");
             self.highest = seq;

@@ -147,7 +147,7 @@ impl World {
                 id: new.id.map(|id| EventId([id; 16])),
                 ticket: desk.metrics.ledger.receive(1).remove(0),
                 permit: Arc::new(permit.expect("it is on")),
-                is_held: false,
+                is_held: self.reference.is_held[new.site],
             });
             events.push(event);
         }
@@ -303,6 +303,7 @@ impl World {
                 .await;
             }
             Act::Turn(site, on) => self.turn(*site, *on).await,
+            Act::Hold(site, held) => self.reference.is_held[*site] = *held,
             Act::Clock(jump) => self.set_clock(*jump),
             Act::Crash {
                 during,
@@ -347,11 +348,15 @@ impl World {
         let want = reference.waiting.iter();
         let want: Vec<_> = want.map(|(seq, event)| (*seq, event.not_before)).collect();
         assert_eq!(there, want, "what waits is what should wait");
+        let (events, bytes) = rows::total(&db).unwrap();
         assert_eq!(
             (counts.spooled, counts.spool_bytes),
-            rows::total(&db).unwrap(),
+            (events, bytes.total()),
             "the gauges are true"
         );
+        let shares = self.desk().spool.shares();
+        let shares = SITES.map(|site| shares.iter().find(|share| share.site == site).unwrap().bytes);
+        assert_eq!(shares, reference.bytes()[..SITES.len()], "by site");
         let oldest = reference.waiting.values().next();
         assert_eq!(
             counts.spool_oldest_ms,

@@ -1,0 +1,377 @@
+//! Both sides of the defaults: offices that pass and strangers that do not, by a clock that the test moves.
+
+use super::*;
+use crate::config::Config;
+use governor::clock::FakeRelativeClock;
+use std::path::Path;
+
+const SEED: [u8; 16] = [7; 16];
+const SITE: &str = "panel.example.com";
+const OFFICE: &str = "192.0.2.1";
+
+fn config(lines: &str) -> Config {
+    let text = format!(
+        "[upstream]\nurl = \"http://127.0.0.1:9\"\n[[site]]\ndomain = \"{SITE}\"\n[budget]\n{lines}\n"
+    );
+    Config::parse("relay.toml", &text, Path::new("/"), &|_| None).unwrap()
+}
+
+/// Everything between the network and the spool that may refuse a client, by a clock of its own.
+struct Door {
+    budgets: Budgets<FakeRelativeClock>,
+    /// As `http` has it.
+    requests: Limit<FakeRelativeClock>,
+    clock: FakeRelativeClock,
+}
+
+impl Door {
+    fn with(lines: &str) -> Self {
+        let config = config(lines);
+        let clock = FakeRelativeClock::default();
+        Self {
+            budgets: Budgets::with(&config.budget, config.public.rate_per_site, &clock, SEED),
+            requests: Limit::new(config.public.rate_per_client, 64, clock.clone(), SEED),
+            clock,
+        }
+    }
+
+    /// A request with so many events: `None` if it is taken.
+    fn refuses(&self, client: &str, visitor: u64, events: usize) -> Option<Outcome> {
+        let client = client.parse().unwrap();
+        if self.requests.take(&client_of(client), 1).is_err() {
+            return Some(Outcome::LimitedClient);
+        }
+        self.take(client, visitor, events)
+            .err()
+            .map(|refused| refused.outcome)
+    }
+
+    fn take(&self, client: IpAddr, visitor: u64, events: usize) -> Result<Standing, Refused> {
+        let payer = Payer {
+            client,
+            site: SITE,
+            visitor: pseudonym(visitor),
+        };
+        self.budgets.take(payer, events)
+    }
+
+    fn pass(&self, time: Duration) {
+        self.clock.advance(time);
+    }
+}
+
+/// A pseudonym that looks as random as one is.
+pub(super) fn pseudonym(n: u64) -> Ipv6Addr {
+    let mixed = |n: u64| {
+        // SplitMix64.
+        let n = (n ^ (n >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let n = (n ^ (n >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (n ^ (n >> 31)).to_be_bytes()
+    };
+    let mut octets = [0x20; 16];
+    octets[..8].copy_from_slice(&mixed(n.wrapping_mul(0x9e37_79b9_7f4a_7c15)));
+    octets[8..].copy_from_slice(&mixed(n.wrapping_mul(0xd1b5_4a32_d192_ed03).wrapping_add(1)));
+    octets.into()
+}
+
+/// Random enough for arrivals: a linear congruential generator.
+struct Dice(u64);
+
+impl Dice {
+    fn below(&mut self, n: u64) -> u64 {
+        self.0 = self
+            .0
+            .wrapping_mul(6_364_136_223_846_793_005)
+            .wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % n
+    }
+}
+
+/// A person behind the office's address.
+#[derive(Clone, Copy, Default)]
+struct Person {
+    /// When the next event happens, in seconds.
+    next: u64,
+    /// Events that wait in the browser, and when it tries again.
+    waiting: usize,
+    again: u64,
+    backoff: u64,
+}
+
+/// Lets people work for so many seconds, each sending an event every `every` seconds or so from its arrival on. A
+/// browser that is refused tries again as the module does: after a wait that doubles up to a minute. Gives back how
+/// many batches were refused first, the longest wait of an event in seconds, and how many events wait at the end.
+fn work(
+    door: &Door,
+    people: &mut [Person],
+    seconds: u64,
+    every: u64,
+    dice: &mut Dice,
+) -> (usize, u64, usize) {
+    let (mut refused, mut longest) = (0, 0);
+    let mut since = vec![0; people.len()];
+    for now in 0..seconds {
+        for (n, person) in people.iter_mut().enumerate() {
+            if person.next == now {
+                if person.waiting == 0 {
+                    since[n] = now;
+                }
+                person.waiting = (person.waiting + 1).min(200);
+                person.next = now + 1 + every / 2 + dice.below(every);
+            }
+            if person.waiting == 0 || person.again > now {
+                continue;
+            }
+            let batch = person.waiting.min(20);
+            match door.refuses(OFFICE, n as u64, batch) {
+                None => {
+                    longest = longest.max(now - since[n]);
+                    person.waiting -= batch;
+                    person.backoff = 0;
+                }
+                Some(_) => {
+                    refused += 1;
+                    person.backoff = (person.backoff * 2).clamp(1, 60);
+                    person.again = now + person.backoff / 2 + 1 + dice.below(person.backoff / 2 + 1);
+                }
+            }
+        }
+        door.pass(Duration::from_secs(1));
+    }
+    (refused, longest, people.iter().map(|person| person.waiting).sum())
+}
+
+#[test]
+fn an_office_of_two_thousand_passes_a_morning_without_a_refusal() {
+    let (door, mut dice) = (Door::with(""), Dice(1));
+    // They arrive within a quarter of an hour and send an event every five seconds.
+    let mut people = vec![Person::default(); 2_000];
+    for person in &mut people {
+        person.next = dice.below(900);
+    }
+    let (refused, longest, _) = work(&door, &mut people, 2_400, 5, &mut dice);
+    assert_eq!((refused, longest), (0, 0));
+}
+
+#[test]
+fn what_an_office_cannot_bring_at_once_arrives_within_the_time_that_browsers_retry() {
+    let check = |what: &str, arrive_within: u64, waiting: usize| {
+        let (door, mut dice) = (Door::with(""), Dice(2));
+        let mut people = vec![Person::default(); 2_000];
+        for person in &mut people {
+            person.next = dice.below(arrive_within);
+            person.waiting = waiting;
+        }
+        let (_, longest, left) = work(&door, &mut people, 3_000, 10, &mut dice);
+        // The module drops events after 50 minutes.
+        assert!(longest < 1_500, "{what}: {longest} s");
+        assert!(left < 20, "{what}: {left} events wait");
+    };
+    check("all arrive within a minute", 60, 0);
+    // The relay forgets who it knows; with the events that they collected in the meantime.
+    check("the relay was restarted", 10, 5);
+    check("an outage of half an hour", 10, 150);
+}
+
+#[test]
+fn an_office_with_a_tracker_that_knows_no_persons_passes() {
+    // Two thousand browsers of one make are one pseudonym: Plausible's tracker has no value of the day.
+    let (door, mut dice) = (Door::with(""), Dice(3));
+    let mut refused = 0;
+    for _ in 0..3600 {
+        // 2000 people with 40 pages an hour each.
+        for _ in 0..dice.below(45) {
+            refused += usize::from(door.refuses(OFFICE, 0, 1).is_some());
+        }
+        door.pass(Duration::from_secs(1));
+    }
+    assert_eq!(refused, 0);
+}
+
+/// So many requests within so many seconds; how many events are taken, and of how many visitors.
+fn attack(
+    client: impl Fn(u64) -> String,
+    visitor: impl Fn(u64) -> u64,
+    batch: usize,
+    requests: u64,
+    seconds: u64,
+) -> (usize, usize) {
+    let door = Door::with("");
+    let (mut events, mut visitors) = (0, std::collections::HashSet::new());
+    for n in 0..requests {
+        if door.refuses(&client(n), visitor(n), batch).is_none() {
+            events += batch;
+            visitors.insert(visitor(n));
+        }
+        door.pass(Duration::from_millis(seconds * 1000) / u32::try_from(requests).unwrap());
+    }
+    (events, visitors.len())
+}
+
+#[test]
+fn a_stranger_with_one_address_brings_little() {
+    let check = |what: &str,
+                 visitor: &dyn Fn(u64) -> u64,
+                 batch: usize,
+                 requests: u64,
+                 seconds: u64,
+                 most: (usize, usize)| {
+        let (events, visitors) = attack(|_| OFFICE.to_owned(), visitor, batch, requests, seconds);
+        assert!(
+            events <= most.0 && visitors <= most.1,
+            "{what}: {events} events, {visitors} visitors"
+        );
+    };
+    //    what                                   visitor       batch  requests  s   most events, visitors
+    check(
+        "the flood of one visitor",
+        /*     */ &|_| 0,
+        /*     */ 1,
+        141_600,
+        25,
+        (3_900, 1),
+    );
+    check(
+        "the flood in batches",
+        /*         */ &|_| 0,
+        /*   */ 100,
+        1_416,
+        25,
+        (3_900, 1),
+    );
+    check(
+        "a visitor for each request",
+        /*   */ &|n| n,
+        /*     */ 1,
+        141_600,
+        25,
+        (180, 180),
+    );
+    check(
+        "a thousand requests",
+        /*          */ &|n| n,
+        /*     */ 1,
+        1_000,
+        1,
+        (110, 110),
+    );
+    check(
+        "a crowd that comes again",
+        /*     */ &|n| n % 200,
+        /* */ 1,
+        141_600,
+        25,
+        (13_000, 180),
+    );
+    // A day of it, one a second: what a stranger can invent who knows the budgets.
+    check(
+        "a day of new visitors",
+        /*        */ &|n| n,
+        /*     */ 1,
+        86_400,
+        86_400,
+        (10_100, 10_100),
+    );
+}
+
+#[test]
+fn a_stranger_with_a_whole_network_brings_eight_times_as_much() {
+    let in_network = |n: u64| format!("2001:db8:1:{:x}::{n:x}", n % 65_536);
+    let (events, visitors) = attack(in_network, |n| n, 1, 50_000, 10);
+    assert!(
+        (800..1_100).contains(&visitors) && events == visitors,
+        "{visitors} of one /48"
+    );
+    // Addresses of the same /64 are one client.
+    let (_, visitors) = attack(|n| format!("2001:db8:1:1::{n:x}"), |n| n, 1, 5_000, 1);
+    assert!(visitors <= 110, "{visitors} of one /64");
+}
+
+#[test]
+fn who_is_one_client() {
+    // One new visitor is allowed a minute: may the second address show one as well?
+    let check = |first: &str, second: &str, allowed: bool| {
+        let door = Door::with("new_visitors_per_client = 1\nnew_visitors_per_client_burst = 1");
+        assert_eq!(door.refuses(first, 1, 1), None);
+        let refused = door.refuses(second, 2, 1);
+        let want = (!allowed).then_some(Outcome::LimitedVisitors);
+        assert_eq!(refused, want, "{first} then {second}");
+        assert_eq!(door.refuses(first, 1, 1), None, "who is known is not refused");
+    };
+    check("192.0.2.1", "192.0.2.1", false);
+    check("192.0.2.1", "192.0.2.2", true);
+    check("::ffff:192.0.2.1", "192.0.2.1", false);
+    check("2001:db8:1:1::1", "2001:db8:1:1:ffff::9", false);
+    check("2001:db8:1:1::1", "2001:db8:1:2::1", true);
+}
+
+#[test]
+fn what_one_client_is_refused_uses_up_nobody_elses_rate() {
+    let config = config("events_per_client = 60\nevents_per_client_burst = 100");
+    let clock = FakeRelativeClock::default();
+    let budgets = Budgets::with(&config.budget, Rate::per_second(1, 400), &clock, SEED);
+    let take = |client: &str, visitor, events| {
+        let payer = Payer {
+            client: client.parse().unwrap(),
+            site: SITE,
+            visitor: pseudonym(visitor),
+        };
+        budgets.take(payer, events).err().map(|refused| refused.outcome)
+    };
+    let refused = (0..1_000).filter(|_| take("192.0.2.1", 1, 10).is_some()).count();
+    assert_eq!(refused, 1_000 - 3 - 10, "its visitor's 30 and its own 100");
+    // The site has 270 left.
+    for n in 0..9 {
+        assert_eq!(take(&format!("198.51.100.{n}"), 100 + n, 30), None, "{n}");
+    }
+    assert_eq!(take("198.51.100.9", 109, 30), Some(Outcome::LimitedSite));
+    // Nor the neighbours' in the same /48.
+    let refused = (0..1_000)
+        .filter(|_| take("2001:db8:1:1::1", 2, 10).is_some())
+        .count();
+    assert!(refused > 900);
+    assert_eq!(take("2001:db8:1:2::1", 3, 10), Some(Outcome::LimitedSite));
+}
+
+#[test]
+fn exempt_networks_have_no_budget_and_zero_is_none() {
+    let check = |lines: &str, client: &str, limited: bool| {
+        let door = Door::with(lines);
+        let client = client.parse().unwrap();
+        let refused = (0..10_000).any(|n| door.take(client, n, 1).is_err());
+        assert_eq!(refused, limited, "{lines} {client}");
+    };
+    let exempt = "exempt = [\"198.51.100.0/24\", \"2001:db8::/32\"]";
+    check(exempt, "198.51.100.7", false);
+    check(exempt, "::ffff:198.51.100.7", false);
+    check(exempt, "2001:db8:1::1", false);
+    check(exempt, "192.0.2.1", true);
+    check(
+        "new_visitors_per_client = 0\nnew_visitors_per_client_day = 0",
+        "192.0.2.1",
+        false,
+    );
+    check("new_visitors_per_client = 0", "192.0.2.1", true);
+}
+
+#[test]
+fn a_client_near_its_budgets_is_noticed_before_it_is_refused() {
+    let door = Door::with("");
+    let client = OFFICE.parse().unwrap();
+    let standing: Vec<_> = (0..100).map(|n| door.take(client, n, 1).unwrap()).collect();
+    let first = standing.iter().position(|standing| standing.is_crowd);
+    assert_eq!(first, Some(75));
+    assert!(
+        !door.take(client, 0, 1).unwrap().is_crowd,
+        "one that is known is no crowd"
+    );
+    let other = "192.0.2.9".parse().unwrap();
+    let busy = (0..130).map(|_| door.take(other, 1, 25).map(|standing| standing.is_busy));
+    let busy: Vec<_> = busy.collect();
+    assert_eq!(
+        busy.iter().filter(|busy| **busy == Ok(true)).count(),
+        30,
+        "{busy:?}"
+    );
+    assert!(busy.last().unwrap().is_err());
+}
