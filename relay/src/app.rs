@@ -19,9 +19,9 @@ use crate::http::tls::Tls;
 use crate::http::{self, tls};
 use crate::metrics::Metrics;
 use crate::open_files;
-use crate::policy::Policy;
+use crate::policy::{Policy, ReloadError};
 use crate::reload;
-use crate::sandbox::LoadError;
+use crate::sandbox::compiler::Compiler;
 use crate::sandbox::threads::Threads;
 use crate::spool::Spool;
 use crate::store::{OpenError, StoreError};
@@ -101,7 +101,7 @@ pub enum StartError {
     Store(#[from] StoreError),
     /// The policy.
     #[error(transparent)]
-    Policy(#[from] LoadError),
+    Policy(#[from] ReloadError),
     /// The way to Plausible.
     #[error(transparent)]
     Transport(#[from] TransportError),
@@ -137,7 +137,7 @@ impl Relay {
     ///
     /// # Errors
     /// What keeps the relay from starting.
-    pub async fn build(config: Config, clock: Clock) -> Result<Self, StartError> {
+    pub async fn build(config: Config, clock: Clock, compiler: Compiler) -> Result<Self, StartError> {
         let metrics = Arc::new(Metrics::new(&config));
         let DataFolder {
             store,
@@ -145,7 +145,14 @@ impl Relay {
             switches,
             keeper,
         } = DataFolder::open_once_free(&config, &clock, &metrics).await?;
-        let policy = Policy::open(&config, store.clone(), clock.clone(), Arc::clone(&metrics)).await?;
+        let policy = Policy::open(
+            &config,
+            store.clone(),
+            clock.clone(),
+            Arc::clone(&metrics),
+            compiler,
+        )
+        .await?;
         let random = clock::random_number;
         let sites = Arc::new(Sites::open(&config, &store, &metrics, random).await?);
         let policy = Arc::new(policy);

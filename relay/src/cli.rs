@@ -11,14 +11,19 @@ mod spool;
 mod switch;
 mod user;
 
+use crate::config::Config;
 use crate::document::Mistakes;
+use crate::policy::verdicts::Verdicts;
+use crate::sandbox::compiler::{self, Compiler};
 use crate::store;
 use crate::version;
 use clap::{Args, Parser, Subcommand};
 use std::io::Write;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::os::unix::fs::MetadataExt;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use tokio_util::sync::CancellationToken;
 
 /// A privacy-friendly product-feedback relay between browsers and Plausible.
 #[derive(Debug, Parser)]
@@ -102,6 +107,13 @@ enum Command {
     Scrub(scrub::ScrubArgs),
     /// Show what this binary was built from.
     Version,
+    /// The compiler of policies: the relay starts it when it needs one.
+    #[command(name = compiler::child::COMMAND, hide = true)]
+    CompilePolicy {
+        /// Leave the processor to the relay that serves.
+        #[arg(long)]
+        low_priority: bool,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -186,6 +198,7 @@ pub fn main() -> ExitCode {
             },
         ),
         Command::Scrub(args) => scrub::run(&args),
+        Command::CompilePolicy { low_priority } => return compiler::child::serve(low_priority),
         Command::Version => {
             say(&format!(
                 "feedback-relay {} (commit {}, branch {})",
@@ -216,6 +229,28 @@ pub fn main() -> ExitCode {
 }
 
 type Outcome = anyhow::Result<()>;
+
+/// The compiler of policies for a command. Compiled policies are taken from the data folder and kept there, if the
+/// command knows a data folder and there is one.
+fn compiler(config: Option<&Config>) -> Compiler {
+    let compiler = Compiler::child(CancellationToken::new());
+    match config {
+        Some(config) if is_own_data(&config.data_dir) => compiler.cached_in(&config.data_dir),
+        _ => compiler,
+    }
+}
+
+/// What the relay of this configuration remembers of policies, if this command may write there.
+fn verdicts(config: &Config) -> Option<Verdicts> {
+    let open = || Verdicts::open(&config.data_dir, &config.policy, &config.plans);
+    is_own_data(&config.data_dir).then(open)
+}
+
+/// Whether a command may keep files for the relay in this folder. Made by another user, they would be in the relay's way.
+fn is_own_data(data_dir: &Path) -> bool {
+    let owner = std::fs::metadata(data_dir).map(|meta| meta.uid());
+    owner.is_ok_and(|owner| owner == rustix::process::geteuid().as_raw())
+}
 
 /// Instead of SQLite's own words, which do not say what to do.
 const DAMAGED: &str =

@@ -36,6 +36,7 @@ pub mod open_files;
 pub mod plan;
 pub mod policy;
 pub mod policy_check;
+pub mod private_folder;
 pub mod receiver;
 pub mod reload;
 pub mod running;

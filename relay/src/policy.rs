@@ -1,30 +1,40 @@
 //! The policy in use, and its replacement while the relay serves.
 //!
-//! A new policy is read, compiled, given every site's plan and tried on ordinary events on a thread of
-//! its own, then recorded, and only then put in the place of the old one. A request keeps the policy it
+//! A new policy is read, compiled in a process of its own, given every site's plan and judged as `policy check` does
+//! ([`prepare`]), then recorded, and only then put in the place of the old one. A request keeps the policy it
 //! began with, so none is dropped and no batch is scrubbed by two. Whatever is wrong with a new policy,
 //! the old one goes on serving.
 //!
 //! A policy that fails at most requests is taken out of service ([`standing`]). Then no events are taken, or the
 //! built-in policy takes over, as `policy.when_failing` says, until the policy is loaded again: another file, or
-//! SIGHUP.
+//! SIGHUP. The same happens at a start whose policy is not usable. [`verdicts`] remembers what failed, so that no
+//! start tries it again.
 
 mod failing;
+mod log;
+mod prepare;
 pub mod standing;
+pub mod verdicts;
+
+pub use log::{Change, changes};
+pub use prepare::glance;
 
 use crate::app::StartError;
 use crate::clock::{Clock, Moment};
-use crate::config::{Config, Plans, PolicyConfig};
-use crate::http::assets;
+use crate::config::{Config, PolicyConfig, WhenFailing};
 use crate::metrics::{Metrics, ResultLabel};
-use crate::policy_check;
+use crate::policy_check::CheckError;
+use crate::policy_check::patience::Impatient;
 use crate::reload::{Reload, Stamps};
-use crate::sandbox::{LoadError, Sandbox, sha256};
+use crate::sandbox::compiler::{CompileError, Compiler, Priority};
+use crate::sandbox::{LoadError, Sandbox};
 use crate::store::{Store, StoreError};
-use rusqlite::{Connection, OptionalExtension};
+use log::record;
+use prepare::{Candidate, Preparer};
 use standing::Standing;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
+use verdicts::Failure;
 
 /// The source of the policy that is built into the binary.
 const BUILTIN: &str = "builtin";
@@ -42,6 +52,8 @@ pub struct InUse {
     pub standing: Standing,
     /// The policy that it stands in for, because that one failed.
     pub instead_of: Option<Identity>,
+    /// Why the relay started without the policy that is configured, if it did.
+    unusable: Option<String>,
 }
 
 impl InUse {
@@ -52,22 +64,33 @@ impl InUse {
             since,
             standing: Standing::default(),
             instead_of: None,
+            unusable: None,
         }
     }
 
+    /// No policy at all: the one that is configured is not usable.
+    fn nothing(configured: Identity, since: Moment, why: String) -> Result<Self, LoadError> {
+        Ok(Self {
+            standing: Standing::out_of_service(),
+            unusable: Some(why),
+            ..Self::new(Sandbox::empty()?, configured, since)
+        })
+    }
+
     /// Why events are not scrubbed by the policy that is configured: in words for an operator.
-    pub fn failure(&self) -> Option<&'static str> {
-        match &self.instead_of {
-            _ if self.standing.is_failing() => Some(
-                "the policy failed at most requests and is out of service: no events are taken, and senders come \
-                 back later; put another policy in its place, or send SIGHUP to try this one again",
-            ),
-            Some(_) => Some(
-                "the policy failed at most requests and is out of service: the built-in one took over; put \
-                 another policy in its place, or send SIGHUP to try this one again",
-            ),
-            None => None,
-        }
+    pub fn failure(&self) -> Option<String> {
+        let why = match &self.unusable {
+            Some(why) => format!("the policy is out of service since the start: {why}"),
+            None => "the policy failed at most requests and is out of service".to_owned(),
+        };
+        let so = match &self.instead_of {
+            _ if self.standing.is_failing() => "no events are taken, and senders come back later",
+            Some(_) => "the built-in one took over",
+            None => return None,
+        };
+        Some(format!(
+            "{why}: {so}; put another policy in its place, or send SIGHUP to try this one again"
+        ))
     }
 }
 
@@ -78,6 +101,13 @@ pub struct Identity {
     pub sha256: String,
     /// Where it came from: `builtin` or `file`.
     pub source: &'static str,
+}
+
+impl Identity {
+    /// Whether it is the policy that is built into the binary.
+    pub fn is_built_in(&self) -> bool {
+        self.source == BUILTIN
+    }
 }
 
 /// What came of an attempt to reload.
@@ -103,6 +133,12 @@ pub enum ReloadError {
         /// What is wrong.
         why: String,
     },
+    /// It could not be judged to the end.
+    #[error(transparent)]
+    Impatient(#[from] Impatient),
+    /// It failed before, and nothing has changed since.
+    #[error("{0}")]
+    Remembered(Failure),
     /// The change could not be recorded.
     #[error("the change of policy could not be recorded: {0}")]
     Store(#[from] StoreError),
@@ -111,11 +147,39 @@ pub enum ReloadError {
     Lost,
 }
 
+impl From<CheckError> for ReloadError {
+    fn from(error: CheckError) -> Self {
+        match error {
+            CheckError::Load(error) => error.into(),
+            CheckError::Impatient(error) => error.into(),
+        }
+    }
+}
+
+impl ReloadError {
+    /// Whether the policy would fail in the same way the next time, as far as can be known.
+    pub fn is_the_policys_fault(&self) -> bool {
+        match self {
+            Self::Load(error) => error.is_the_policys_fault(),
+            Self::Unfit { .. } | Self::Impatient(Impatient::Slow(..)) => true,
+            Self::Impatient(_) | Self::Remembered(_) | Self::Store(_) | Self::Lost => false,
+        }
+    }
+
+    /// Whether it is only because the relay is stopping.
+    fn is_stop(&self) -> bool {
+        matches!(
+            self,
+            Self::Load(LoadError::Compile(CompileError::Stopped)) | Self::Impatient(Impatient::Stopped)
+        )
+    }
+}
+
 /// The policy in use.
 pub struct Policy {
     current: RwLock<Arc<InUse>>,
     config: PolicyConfig,
-    plans: Plans,
+    preparer: Preparer,
     store: Store,
     clock: Clock,
     metrics: Arc<Metrics>,
@@ -136,30 +200,45 @@ impl std::fmt::Debug for Policy {
 }
 
 impl Policy {
-    /// Loads the policy a relay starts with and records it when it is another than before.
+    /// Loads the policy a relay starts with and records it when it is another than before. One that compiles or runs
+    /// badly, or did so before, is not put to use: `policy.when_failing` says what serves instead.
     ///
     /// # Errors
-    /// When it cannot be loaded or recorded. The relay does not start then.
+    /// When its file cannot be read or holds no component, when the built-in one is needed and cannot be loaded, or
+    /// when the relay is stopping.
     pub async fn open(
         config: &Config,
         store: Store,
         clock: Clock,
         metrics: Arc<Metrics>,
+        compiler: Compiler,
     ) -> Result<Self, StartError> {
         let seen = Stamps::of(config.policy.file.as_deref());
-        let (wasm, source) = read(&config.policy)?;
-        let sandbox = Sandbox::load(&wasm, &config.plans, &config.policy)?;
-        let identity = Identity {
-            sha256: sha256(&wasm),
-            source,
+        let preparer = Preparer::new(config, compiler, clock.clone());
+        let candidate = preparer.read().map_err(ReloadError::Load)?;
+        let configured = candidate.identity.clone();
+        let in_use = match preparer.at_start(candidate).await {
+            Ok(sandbox) => InUse::new(sandbox, configured, clock.now()),
+            Err(error) if configured.is_built_in() || error.is_stop() => return Err(error.into()),
+            Err(error) => {
+                let why = error.to_string();
+                tracing::error!(
+                    sha256 = configured.sha256,
+                    why,
+                    "the policy is not usable and not put to use"
+                );
+                instead(&preparer, configured, why, config.policy.when_failing, &clock).await?
+            }
         };
-        let since = clock.now();
-        record(&store, &identity, since).await?;
-        metrics.policy.set(&identity);
+        if !in_use.standing.is_failing() {
+            record(&store, &in_use.identity, in_use.since).await?;
+        }
+        metrics.policy.set(&in_use.identity);
+        metrics.policy_failing.set(i64::from(in_use.failure().is_some()));
         Ok(Self {
-            current: RwLock::new(Arc::new(InUse::new(sandbox, identity, since))),
+            current: RwLock::new(Arc::new(in_use)),
             config: config.policy.clone(),
-            plans: config.plans.clone(),
+            preparer,
             store,
             clock,
             metrics,
@@ -216,26 +295,17 @@ impl Policy {
 
     async fn replace(&self) -> Result<Reloaded, ReloadError> {
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = self.look();
-        let (config, plans) = (self.config.clone(), self.plans.clone());
+        let preparer = self.preparer.clone();
         let serving = self.current();
-        // Compiling and trying take a good part of a second.
+        // Compiling and judging take some seconds.
         let tried = tokio::task::spawn_blocking(move || {
-            let (wasm, source) = read(&config)?;
-            let identity = Identity {
-                sha256: sha256(&wasm),
-                source,
-            };
-            if identity == serving.identity && !serving.standing.is_failing() {
+            let candidate = preparer.read()?;
+            if candidate.identity == serving.identity && !serving.standing.is_failing() {
                 return Ok(None);
             }
-            let sandbox = Sandbox::load(&wasm, &plans, &config)?;
-            for plan in plans.iter() {
-                policy_check::smoke(&sandbox, plan).map_err(|why| ReloadError::Unfit {
-                    plan: plan.name().to_owned(),
-                    why,
-                })?;
-            }
-            Ok(Some((sandbox, identity)))
+            // Also one that failed before: somebody asks for it.
+            let sandbox = preparer.prepare(&candidate, Priority::Low)?;
+            Ok(Some((sandbox, candidate.identity)))
         });
         let tried: Result<_, ReloadError> = tried.await.unwrap_or(Err(ReloadError::Lost));
         let Some((sandbox, identity)) = tried? else {
@@ -275,62 +345,34 @@ impl Reload for Policy {
     }
 }
 
-fn read(config: &PolicyConfig) -> Result<(Vec<u8>, &'static str), LoadError> {
-    match &config.file {
-        Some(path) => Ok((std::fs::read(path)?, "file")),
-        None => {
-            let wasm = assets::default_policy().ok_or(LoadError::NotBuilt)?;
-            Ok((wasm.into_owned(), BUILTIN))
+/// What a relay starts with instead of a policy that is not usable.
+async fn instead(
+    preparer: &Preparer,
+    configured: Identity,
+    why: String,
+    when_failing: WhenFailing,
+    clock: &Clock,
+) -> Result<InUse, ReloadError> {
+    match when_failing {
+        WhenFailing::Stop => {
+            tracing::error!(
+                "no events are taken until another policy is loaded, or SIGHUP tries this one again"
+            );
+            Ok(InUse::nothing(configured, clock.now(), why)?)
+        }
+        WhenFailing::Builtin => {
+            let built_in = Candidate::built_in()?;
+            let identity = built_in.identity.clone();
+            let sandbox = preparer.in_background(built_in, Priority::Normal).await?;
+            tracing::warn!(
+                sha256 = identity.sha256,
+                "the built-in policy serves until another one is loaded, or SIGHUP tries the configured one again"
+            );
+            Ok(InUse {
+                instead_of: Some(configured),
+                unusable: Some(why),
+                ..InUse::new(sandbox, identity, clock.now())
+            })
         }
     }
-}
-
-/// One change of policy, as recorded.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Change {
-    /// When it was put to use.
-    pub at: Moment,
-    /// The SHA-256 of the component.
-    pub sha256: String,
-    /// `builtin` or `file`.
-    pub source: String,
-}
-
-/// Records a policy that is put to use, when it is not the last one recorded.
-async fn record(store: &Store, identity: &Identity, at: Moment) -> Result<(), StoreError> {
-    let identity = identity.clone();
-    let insert = move |db: &Connection| {
-        let last: Option<(String, String)> = db
-            .query_row(
-                "SELECT sha256, source FROM policy_log ORDER BY id DESC LIMIT 1",
-                (),
-                |row| Ok((row.get(0)?, row.get(1)?)),
-            )
-            .optional()?;
-        if last.is_some_and(|(sha256, source)| sha256 == identity.sha256 && source == identity.source) {
-            return Ok(());
-        }
-        db.execute(
-            "INSERT INTO policy_log (at, sha256, source) VALUES (?1, ?2, ?3)",
-            (at.0, &identity.sha256, identity.source),
-        )?;
-        Ok(())
-    };
-    store.run(insert).await
-}
-
-/// The changes of policy on record, the latest first.
-///
-/// # Errors
-/// When the database cannot be read.
-pub fn changes(db: &Connection, limit: u32) -> rusqlite::Result<Vec<Change>> {
-    let mut rows = db.prepare("SELECT at, sha256, source FROM policy_log ORDER BY id DESC LIMIT ?1")?;
-    let change = |row: &rusqlite::Row<'_>| {
-        Ok(Change {
-            at: Moment(row.get(0)?),
-            sha256: row.get(1)?,
-            source: row.get(2)?,
-        })
-    };
-    rows.query_map([limit], change)?.collect()
 }

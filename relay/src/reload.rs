@@ -80,7 +80,11 @@ pub async fn watch<R: Reload>(
             () = stop.cancelled() => return,
         }
         settling = None;
-        what.reload().await;
+        // What a reload leaves half done when the relay stops is not in use yet.
+        tokio::select! {
+            () = what.reload() => {}
+            () = stop.cancelled() => return,
+        }
     }
 }
 

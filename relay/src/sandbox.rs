@@ -6,12 +6,14 @@
 //! the guard keeps what one remembers of an event from being written into another, and an instance
 //! that trapped is thrown away.
 
+pub mod compiler;
 mod deadline;
 mod instance;
 pub mod threads;
 pub mod trial;
 
 use crate::config::{Plans, PolicyConfig, SitePlan};
+pub use compiler::COMPONENT_BYTES_MAX;
 use deadline::{Budget, Overdue, Run, Ticker};
 use instance::{Guest, Instance};
 use relay_event::Outcome;
@@ -26,9 +28,7 @@ use wasmtime::{Config, Engine};
 const IDLE_MAX: usize = 64;
 /// Calls after which an instance is replaced, so that a policy that leaks memory does not run into
 /// its limit in the middle of an event.
-const CALLS_MAX: u32 = 10_000;
-/// Largest component, in bytes. A larger one is refused when it is loaded.
-pub const COMPONENT_BYTES_MAX: usize = 16 * 1024 * 1024;
+pub const CALLS_MAX: u32 = 10_000;
 /// Fuel for the one-time `configure`, which reads the plan.
 const CONFIGURE_FUEL: u64 = 500_000_000;
 /// Processor time for the start function and `configure` while the policy is loaded. The built-in policy takes
@@ -36,11 +36,6 @@ const CONFIGURE_FUEL: u64 = 500_000_000;
 const LOAD_CPU_MAX: Duration = Duration::from_secs(2);
 /// Stack of a guest, in bytes. Deep recursion traps at its end.
 pub const STACK_BYTES_MAX: usize = 512 * 1024;
-
-/// How all WebAssembly begins.
-const WASM: &[u8] = b"\0asm";
-/// How a core module begins, as compilers give it before it is made a component.
-const CORE_MODULE: &[u8] = b"\0asm\x01\0\0\0";
 
 /// Why a policy cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -62,6 +57,9 @@ pub enum LoadError {
     /// It asks for something from outside.
     #[error("the policy imports `{0}`; a policy imports nothing, so that it can reach nothing")]
     Imports(String),
+    /// It cannot be compiled within the limits.
+    #[error(transparent)]
+    Compile(#[from] compiler::CompileError),
     /// It cannot be instantiated: its functions have other types, its start function fails, or it takes more
     /// than its limits from the start.
     #[error("the policy cannot be started: {0}")]
@@ -72,6 +70,22 @@ pub enum LoadError {
     /// It does not take the plan.
     #[error("the policy refuses the tracking plan: {0}")]
     Configure(String),
+}
+
+impl LoadError {
+    /// Whether the component would fail in the same way the next time, as far as can be known.
+    pub fn is_the_policys_fault(&self) -> bool {
+        use compiler::CompileError::{Crash, Memory, Size, Time};
+        match self {
+            Self::Unreadable(_) | Self::NotBuilt | Self::Thread(_) => false,
+            Self::Compile(error) => matches!(error, Time | Memory | Size | Crash(_)),
+            Self::TooLarge
+            | Self::NotAComponent(_)
+            | Self::Imports(_)
+            | Self::Start(_)
+            | Self::Configure(_) => true,
+        }
+    }
 }
 
 /// What a component is recognised by: the SHA-256 of its bytes, in hexadecimal.
@@ -106,22 +120,21 @@ impl std::fmt::Debug for Sandbox {
 }
 
 impl Sandbox {
-    /// Compiles a component, proves that it imports nothing and lets it read each plan once.
+    /// Proves that a compiled component imports nothing and lets it read each plan once.
     ///
     /// # Errors
-    /// When the component cannot be a policy. The relay does not start then.
-    pub fn load(wasm: &[u8], plans: &Plans, limits: &PolicyConfig) -> Result<Self, LoadError> {
-        let component = compile(wasm)?;
-        let engine = component.engine().clone();
-        if let Some((name, _)) = component.component_type().imports(&engine).next() {
+    /// When the component cannot be a policy.
+    pub fn load(component: &Component, plans: &Plans, limits: &PolicyConfig) -> Result<Self, LoadError> {
+        let engine = component.engine();
+        if let Some((name, _)) = component.component_type().imports(engine).next() {
             return Err(LoadError::Imports(name.to_owned()));
         }
         // An empty linker: there is nothing a guest could be given.
-        let pre = Linker::new(&engine)
-            .instantiate_pre(&component)
+        let pre = Linker::new(engine)
+            .instantiate_pre(component)
             .and_then(instance::PolicyPre::new)
             .map_err(|e| LoadError::NotAComponent(first_line(&e)))?;
-        let ticker = Ticker::start(engine).map_err(LoadError::Thread)?;
+        let ticker = Ticker::start(engine.clone()).map_err(LoadError::Thread)?;
         let loading = ticker.run(Budget(LOAD_CPU_MAX));
         let pool = |plan: &SitePlan| -> Result<Pool, LoadError> {
             let guest = Guest {
@@ -144,6 +157,19 @@ impl Sandbox {
             pools,
             ticker,
             budget: Budget(limits.request_cpu),
+        })
+    }
+
+    /// A sandbox without a policy: every event ends as [`Outcome::PolicyUnavailable`].
+    ///
+    /// # Errors
+    /// When the operating system has no thread for it.
+    pub fn empty() -> Result<Self, LoadError> {
+        let engine = engine().map_err(|error| LoadError::NotAComponent(first_line(&error)))?;
+        Ok(Self {
+            pools: Vec::new(),
+            ticker: Ticker::start(engine).map_err(LoadError::Thread)?,
+            budget: Budget(LOAD_CPU_MAX),
         })
     }
 
@@ -257,23 +283,6 @@ fn ending(overdue: Overdue) -> Outcome {
         Overdue::Cpu => Outcome::PolicyTimeout,
         Overdue::Wall => Outcome::Overloaded,
     }
-}
-
-/// Compiles a component, whatever it imports and exports.
-fn compile(wasm: &[u8]) -> Result<Component, LoadError> {
-    if wasm.len() > COMPONENT_BYTES_MAX {
-        return Err(LoadError::TooLarge);
-    }
-    if wasm.starts_with(CORE_MODULE) {
-        return Err(LoadError::NotAComponent(
-            "it is a core module, and docs/POLICY.md says how to make a component of it".to_owned(),
-        ));
-    }
-    if !wasm.starts_with(WASM) {
-        return Err(LoadError::NotAComponent("it is no WebAssembly at all".to_owned()));
-    }
-    let unreadable = |error| LoadError::NotAComponent(first_line(&error));
-    Component::new(&engine().map_err(unreadable)?, wasm).map_err(unreadable)
 }
 
 /// Whether an instance that answered so is thrown away: nobody knows what state a trap leaves behind.

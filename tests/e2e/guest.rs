@@ -2,6 +2,7 @@
 
 use feedback_relay::config::{DEFAULT_PLAN, PolicyConfig, SitePlan};
 use feedback_relay::sandbox::Sandbox;
+use feedback_relay::sandbox::compiler::{Compiler, Priority};
 use proptest::prelude::*;
 use relay_event::Outcome;
 use relay_event::event::{Prop, Value};
@@ -38,8 +39,9 @@ static GUESTS: LazyLock<Vec<(SitePlan, Sandbox)>> = LazyLock::new(|| {
     let wasm =
         std::fs::read(&path).unwrap_or_else(|_| panic!("`cargo xtask bundle --for-tests` builds the policy"));
     let shipped = SitePlan::parse("plan.toml", DEFAULT_PLAN).unwrap();
+    let component = Compiler::in_process().compile(&wasm, Priority::Normal).unwrap();
     let guest = |plan: SitePlan| {
-        let sandbox = Sandbox::load(&wasm, &plan.clone().into(), &PolicyConfig::default());
+        let sandbox = Sandbox::load(&component, &plan.clone().into(), &PolicyConfig::default());
         (plan, sandbox.unwrap())
     };
     vec![guest(shipped), guest(Plan::unplanned().into())]

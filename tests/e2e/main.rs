@@ -11,6 +11,7 @@ mod canaries;
 mod chaos;
 mod cli;
 mod clock;
+mod compile;
 mod corpora;
 mod dashboard;
 mod delivery;

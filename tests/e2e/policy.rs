@@ -1,7 +1,9 @@
 //! Policies: judged on the command line, hostile ones in service, and replaced while events come.
 
-use crate::EXE;
-use feedback_tests::{ChildRelay, Done, MiniPlausible, Post, Relay, Setup, eventually, fresh_id, load};
+use crate::{EXE, LONG};
+use feedback_tests::{
+    ChildRelay, Done, MiniPlausible, Post, Relay, Setup, eventually, fresh_id, load, within,
+};
 use serde_json::{Value, json};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -176,7 +178,8 @@ async fn whatever_a_policy_does_its_events_are_counted_and_the_next_honest_one_i
     let mut setup = Setup::new(&plausible.url())
         .with_the_plan_built_in()
         .with("", "plan = \"plan-0.toml\"")
-        .with("policy", &format!("file = \"{}\"", built(HOSTILE).display()));
+        .with("policy", &format!("file = \"{}\"", built(HOSTILE).display()))
+        .trusting_its_policy();
     for (n, (deed, _)) in deeds.iter().enumerate() {
         std::fs::write(setup.folder().join(format!("plan-{n}.toml")), plan_of(deed)).unwrap();
         setup = setup.with_site(&format!("domain = \"{}\"\nplan = \"plan-{n}.toml\"", site(n)));
@@ -299,13 +302,16 @@ async fn a_policy_that_is_not_usable_leaves_the_old_one_serving() {
     let plausible = MiniPlausible::start().await;
     let (setup, file, relay) = with_file(&plausible, &good).await;
     let hash = in_use(&relay).await;
-    let broken: [(&str, Vec<u8>); 3] = [
+    let unfit = Setup::new("http://127.0.0.1:9").with_a_small_policy();
+    let unfit = std::fs::read(unfit.folder().join("small-policy.wasm")).unwrap();
+    let broken: [(&str, Vec<u8>); 4] = [
         ("half a file", good[..good.len() / 2].to_vec()),
         ("nothing at all", Vec::new()),
         (
             "one that refuses the plan",
             std::fs::read(built(HOSTILE)).unwrap(),
         ),
+        ("one that `policy check` calls not usable", unfit),
     ];
     for (n, (what, wasm)) in (1..).zip(broken) {
         put(&wasm, &file);
@@ -325,7 +331,7 @@ async fn a_policy_that_is_not_usable_leaves_the_old_one_serving() {
     assert!(relay.app().policy.reload().await.is_err(), "no file");
     relay.accept(&[load(9)]).await;
     let metrics = relay.metrics().await;
-    assert_eq!(metrics.count("policy_reloads_total{result=\"failed\"}"), 4);
+    assert_eq!(metrics.count("policy_reloads_total{result=\"failed\"}"), 5);
 
     // The old one again: nothing to do, and nothing wrong any more.
     put(&good, &file);
@@ -356,7 +362,7 @@ async fn a_changed_file_is_noticed_without_being_told() {
     let relay = setup.start_on().await;
     let before = in_use(&relay).await;
     put(&second, &file);
-    let after = eventually("the new policy is in use", async || {
+    let after = within(LONG, "the new policy is in use", async || {
         Some(in_use(&relay).await).filter(|hash| *hash != before)
     })
     .await;
@@ -384,7 +390,7 @@ async fn a_hangup_reloads_the_policy_and_ends_nothing() {
     let relay: ChildRelay = setup.spawn(EXE).await;
     put(&second, &file);
     relay.hang_up();
-    let log = eventually("the change is on record", async || {
+    let log = within(LONG, "the change is on record", async || {
         let log = setup.command(EXE, &["policy", "log"], "").await;
         Some(log.out).filter(|out| out.lines().count() == 2)
     })

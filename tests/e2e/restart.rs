@@ -3,6 +3,7 @@
 use crate::{EXE, LONG};
 use feedback_relay::app;
 use feedback_relay::clock::Clock;
+use feedback_relay::sandbox::compiler::Compiler;
 use feedback_tests::{MiniPlausible, Post, Setup, load, within};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -30,7 +31,7 @@ async fn data_that_cannot_be_used_is_named() {
     setup.start().await.stop().await;
     let database = setup.data_dir().join("relay.db");
     let check = async |want: &str| {
-        let built = app::Relay::build(setup.config(), Clock::system()).await;
+        let built = app::Relay::build(setup.config(), Clock::system(), Compiler::in_process()).await;
         let error = built.err().unwrap().to_string();
         assert!(error.contains(want) && error.contains("relay.db"), "{error}");
         let done = setup.command(EXE, &["serve"], "").await;

@@ -11,6 +11,7 @@
 )]
 
 mod address;
+pub mod bombs;
 mod child;
 mod dice;
 mod fault_proxy;

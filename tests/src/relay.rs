@@ -6,12 +6,16 @@ use feedback_relay::app::{self, App};
 use feedback_relay::clock::Clock;
 use feedback_relay::config::Config;
 use feedback_relay::metrics::Metrics;
+use feedback_relay::sandbox::compiler::Compiler;
 use serde_json::Value;
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 use std::time::Duration;
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+
+/// Compiles each policy once for all relays of a test program.
+static COMPILER: LazyLock<Compiler> = LazyLock::new(Compiler::in_process);
 
 /// How long a relay may take to stop.
 const STOP_MAX: Duration = Duration::from_secs(40);
@@ -35,7 +39,7 @@ pub struct Relay {
 
 impl Relay {
     pub(crate) async fn start(config: Config, clock: Clock, folder: Arc<TempDir>) -> Self {
-        let relay = app::Relay::build(config, clock)
+        let relay = app::Relay::build(config, clock, COMPILER.clone())
             .await
             .unwrap_or_else(|error| panic!("{error}"));
         let app = relay.app();

@@ -3,6 +3,8 @@
 use crate::{ChildRelay, Done, MiniPlausible, Relay, SITE, address_of_its_own, small_policy, within};
 use feedback_relay::clock::Clock;
 use feedback_relay::config::Config;
+use feedback_relay::policy::verdicts::Verdicts;
+use feedback_relay::sandbox::sha256;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::OpenOptions;
@@ -28,6 +30,7 @@ pub struct Setup {
     sections: BTreeMap<String, Vec<String>>,
     sites: Vec<String>,
     clock: Clock,
+    trusts_the_policy: bool,
 }
 
 impl Setup {
@@ -43,6 +46,7 @@ impl Setup {
             sections: BTreeMap::new(),
             sites: vec![format!("domain = \"{SITE}\"")],
             clock: Clock::system(),
+            trusts_the_policy: false,
         };
         setup
             .with("", "plan = \"plan.toml\"")
@@ -141,6 +145,28 @@ impl Setup {
     pub fn with_a_small_policy(self) -> Self {
         std::fs::write(self.folder().join("small-policy.wasm"), small_policy::wasm()).unwrap();
         self.with("policy", "file = \"small-policy.wasm\"")
+            .trusting_its_policy()
+    }
+
+    /// With a policy that counts as checked, as one that behaved during the check and misbehaves later.
+    #[must_use]
+    pub fn trusting_its_policy(mut self) -> Self {
+        self.trusts_the_policy = true;
+        self
+    }
+
+    /// Notes in the data folder that the policy passed the check, if it is to be trusted.
+    fn trust(&self) {
+        if !self.trusts_the_policy {
+            return;
+        }
+        // A configuration with a mistake starts no relay.
+        let Ok(config) = Config::parse("relay.toml", &self.text(), self.folder(), &|_| None) else {
+            return;
+        };
+        if let Some(Ok(wasm)) = config.policy.file.as_ref().map(std::fs::read) {
+            Verdicts::open(&config.data_dir, &config.policy, &config.plans).passed(&sha256(&wasm));
+        }
     }
 
     /// With a small policy that takes as long as it may at an address that ends with `slow`.
@@ -151,6 +177,7 @@ impl Setup {
     pub fn with_a_slow_policy(self) -> Self {
         std::fs::write(self.folder().join("slow-policy.wasm"), small_policy::slow_wasm()).unwrap();
         self.with("policy", "file = \"slow-policy.wasm\"")
+            .trusting_its_policy()
     }
 
     /// The text of the configuration file.
@@ -192,6 +219,7 @@ impl Setup {
     /// # Panics
     /// When it does not start.
     pub async fn start(&self) -> Relay {
+        self.trust();
         Relay::start(self.config(), self.clock.clone(), Arc::clone(&self.folder)).await
     }
 
@@ -216,6 +244,7 @@ impl Setup {
     /// # Panics
     /// When it cannot be written.
     pub fn write(&self) -> PathBuf {
+        self.trust();
         let file = self.folder().join("relay.toml");
         let mut open = OpenOptions::new();
         open.create(true).write(true).truncate(true).mode(0o600);

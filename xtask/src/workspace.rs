@@ -17,6 +17,8 @@ pub(crate) const RELAY_PACKAGES: &[&str] = &[
     "feedback-relay",
     "--package",
     "feedback-tests",
+    "--package",
+    "policy-artifact",
 ];
 
 /// What `cargo` is told to choose the benchmark's load generator, which asks for more of a crate than the relay does.

@@ -38,6 +38,10 @@ pub(super) fn load(path: &Path) -> Result<Config, Mistakes> {
 pub(super) fn check_config(path: &Path) -> Outcome {
     let config = load(path)?;
     let certificates = certificates(path, &config)?;
+    if config.policy.file.is_some() {
+        let mistake = |error| Mistakes::of_file(path, format!("`policy.file`: {error}"));
+        policy::glance(&config.policy).map_err(mistake)?;
+    }
     let exposed = exposure::look(path, &config);
     exposure::refuse_worst(path, &exposed)?;
     say(&format!(

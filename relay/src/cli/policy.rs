@@ -1,9 +1,14 @@
 //! `policy check`, `policy explain` and `policy log`.
 
-use crate::cli::{ConfigArg, Outcome, complain, manage, say};
+use crate::cli::{self, ConfigArg, Outcome, complain, manage, say};
+use crate::clock::Clock;
 use crate::config::{self, Config, PolicyConfig, SitePlan};
 use crate::http::assets;
-use crate::policy_check::{self, Tally, corpus, explain::Row};
+use crate::policy::verdicts::Verdicts;
+use crate::policy_check::patience::{Impatient, Patience};
+use crate::policy_check::tally::{Tally, percent};
+use crate::policy_check::{self, CheckError, Corpus, Report, explain::Row};
+use crate::sandbox::compiler::{Compiler, Priority};
 use crate::sandbox::{COMPONENT_BYTES_MAX, LoadError, STACK_BYTES_MAX, Sandbox, sha256, trial};
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand, ValueEnum};
@@ -11,6 +16,8 @@ use std::fmt::Write as _;
 use std::io::{IsTerminal, Write as _};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
+use tokio_util::sync::CancellationToken;
+use wasmtime::component::Component;
 
 /// How often progress is shown on a terminal.
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
@@ -76,13 +83,19 @@ struct Case {
     /// The sites of each plan, as far as a configuration names them.
     sites: Vec<(String, SitePlan)>,
     limits: PolicyConfig,
+    compiler: Compiler,
+    /// What the relay of the configuration remembers, if this command may write there.
+    verdicts: Option<Verdicts>,
 }
 
 impl Case {
     fn of(args: &PolicyArgs) -> anyhow::Result<Self> {
+        let (mut compiler, mut verdicts) = (cli::compiler(None), None);
         let (plans, sites, limits) = match (&args.config, &args.plan) {
             (Some(path), _) => {
                 let config = Config::load(path, &config::process_env)?;
+                compiler = cli::compiler(Some(&config));
+                verdicts = cli::verdicts(&config);
                 let sites = config.sites.iter().map(|s| (s.domain.clone(), s.plan.clone()));
                 let sites = sites.collect();
                 (config.plans.iter().cloned().collect(), sites, config.policy)
@@ -112,11 +125,17 @@ impl Case {
             plans,
             sites,
             limits,
+            compiler,
+            verdicts,
         })
     }
 
-    fn load(&self, plan: &SitePlan) -> anyhow::Result<Sandbox> {
-        Ok(Sandbox::load(&self.wasm, &plan.clone().into(), &self.limits)?)
+    fn compile(&self) -> Result<Component, LoadError> {
+        self.compiler.compile(&self.wasm, Priority::Normal)
+    }
+
+    fn load(&self, component: &Component, plan: &SitePlan) -> Result<Sandbox, LoadError> {
+        Sandbox::load(component, &plan.clone().into(), &self.limits)
     }
 }
 
@@ -128,76 +147,142 @@ pub(super) struct NotUsable;
 /// `policy check`.
 fn check(args: &PolicyArgs) -> Outcome {
     let case = Case::of(args)?;
-    let mut objections = Vec::new();
+    let sha256 = sha256(&case.wasm);
     say(&format!("policy     {}", case.name));
     say(&format!(
         "size       {} bytes of at most {COMPONENT_BYTES_MAX}",
         case.wasm.len()
     ));
-    say(&format!("sha256     {}", sha256(&case.wasm)));
-    match trial::anatomy(&case.wasm) {
-        Ok(anatomy) => {
+    say(&format!("sha256     {sha256}"));
+    let known = case.verdicts.as_ref().and_then(|known| known.recall(&sha256));
+    if let Some(failure) = known.and_then(|known| known.failure) {
+        say(&format!(
+            "remembered {failure}; `serve` does not try it again before it passes this check"
+        ));
+    }
+    let mut verdict = Judged::default();
+    match case.compile() {
+        Ok(component) => {
+            let anatomy = trial::anatomy(&component);
             say(&format!("imports    {}", list(&anatomy.imports)));
             say(&format!("exports    {}", list(&anatomy.exports)));
+            say(&format!(
+                "limits     {} fuel per event, {} bytes of memory, {STACK_BYTES_MAX} bytes of stack",
+                case.limits.fuel, case.limits.memory_bytes_max
+            ));
+            judge(&case, &component, &sha256, &mut verdict)?;
         }
-        Err(error) => objections.push(error.to_string()),
-    }
-    say(&format!(
-        "limits     {} fuel per event, {} bytes of memory, {STACK_BYTES_MAX} bytes of stack",
-        case.limits.fuel, case.limits.memory_bytes_max
-    ));
-    if objections.is_empty() {
-        for plan in &case.plans {
-            objections.extend(check_with(&case, plan)?);
-        }
+        Err(error) if error.is_the_policys_fault() => verdict.objections.push(error.to_string()),
+        Err(error) => return Err(error.into()),
     }
     // One mistake shows under every plan.
-    objections.dedup();
+    verdict.objections.dedup();
+    let (objections, now) = (verdict.objections.join("; "), Clock::system().now());
+    if let Some(verdicts) = &case.verdicts {
+        match objections.as_str() {
+            "" => verdicts.passed(&sha256),
+            why => verdicts.failed_check(&sha256, why, now),
+        }
+    }
     if !objections.is_empty() {
-        say(&format!("not usable: {}", objections.join("; ")));
+        say(&format!("not usable: {objections}"));
         return Err(NotUsable.into());
     }
-    say("ok: it imports nothing, takes the plan, fails on no event and answers the same in any order");
+    let refuses = match verdict.refused {
+        0 => String::new(),
+        refused => format!(
+            ", and refused {refused} of {} ordinary events ({})",
+            verdict.ordinary,
+            percent(refused, verdict.ordinary)
+        ),
+    };
+    say(&format!(
+        "ok: it imports nothing and takes the plan; in {} calls it failed on no event, answered the same in any order{refuses}",
+        verdict.calls
+    ));
     Ok(())
 }
 
-/// Judges a policy under one plan, and says why it is not usable.
-fn check_with(case: &Case, plan: &SitePlan) -> anyhow::Result<Vec<String>> {
-    let sandbox = match case.load(plan) {
-        Ok(sandbox) => sandbox,
-        Err(error) => return Ok(vec![error.to_string()]),
-    };
-    say(&format!(
-        "\nplan       {}, version {}: taken",
-        plan.name(),
-        plan.version
-    ));
-    let mut tallies = Vec::new();
-    for (name, events) in [
-        ("ordinary", corpus::friendly(plan)),
-        ("hostile", corpus::hostile(plan)),
-    ] {
-        let mut progress = Progress::new(name);
-        let tally = policy_check::run(&sandbox, plan, &events, &mut |done, all| progress.show(done, all))?;
+/// What was found under all plans together.
+#[derive(Default)]
+struct Judged {
+    calls: usize,
+    ordinary: usize,
+    refused: usize,
+    objections: Vec<String>,
+}
+
+/// Judges a policy under each plan.
+fn judge(case: &Case, component: &Component, sha256: &str, all: &mut Judged) -> anyhow::Result<()> {
+    let patience = Patience::begin(CancellationToken::new());
+    let seed = policy_check::seed_of(sha256);
+    for (nth, plan) in case.plans.iter().enumerate() {
+        let sandbox = match case.load(component, plan) {
+            Ok(sandbox) => sandbox,
+            Err(error) => {
+                all.objections.push(error.to_string());
+                continue;
+            }
+        };
+        say(&format!(
+            "\nplan       {}, version {}: taken",
+            plan.name(),
+            plan.version
+        ));
+        let mut progress = Progress::new();
+        let mut show = |corpus: Corpus, done, of| progress.show(corpus, done, of);
+        let judged = policy_check::judge(
+            &sandbox,
+            plan,
+            (nth, case.plans.len()),
+            seed,
+            &patience,
+            &mut show,
+        );
         progress.clear();
-        say(&describe(name, &tally));
-        tallies.push(tally);
+        let report = match judged {
+            Ok(report) => report,
+            Err(CheckError::Impatient(slow @ Impatient::Slow(..))) => {
+                all.objections.push(slow.to_string());
+                return Ok(());
+            }
+            Err(error) => return Err(error.into()),
+        };
+        tell(&report);
+        all.calls += report.calls();
+        if let Some((refused, of, _)) = report.refused() {
+            all.refused += refused;
+            all.ordinary += of;
+        }
+        all.objections.extend(report.objections());
     }
-    let [friendly, hostile] = &tallies[..] else {
-        return Ok(Vec::new());
-    };
-    let stopped = hostile.ended_as("policy_rejected", "");
+    Ok(())
+}
+
+/// Shows what a policy did under one plan.
+fn tell(report: &Report) {
+    for (corpus, tally) in &report.tallies {
+        say(&describe(corpus.name(), tally));
+    }
+    if let Some((refused, of, names)) = report.refused() {
+        say(&format!(
+            "note: it refuses {refused} of {of} ordinary events ({}), which the plan lets through: {names}",
+            percent(refused, of)
+        ));
+    }
+    let stopped = report
+        .tally(Corpus::Hostile)
+        .map_or(0, |hostile| hostile.ended_as("policy_rejected", ""));
     if stopped > 0 {
         say(&format!(
             "note: on {stopped} hostile event(s) the policy let through what the guard then stopped; nothing leaves, but the event is lost"
         ));
     }
-    Ok(policy_check::objections(friendly, hostile))
 }
 
 fn describe(name: &str, tally: &Tally) -> String {
     let mut text = format!(
-        "{name:<10} {} events: {} as much as the rules allow, {} less",
+        "{name:<10} {} events, twice each: {} as much as the rules allow, {} less",
         tally.events, tally.whole, tally.reduced
     );
     for ((label, reason), count) in &tally.ended {
@@ -230,28 +315,30 @@ fn list(names: &[String]) -> String {
 
 /// A line that is written over while something takes long, on a terminal only.
 struct Progress {
-    what: &'static str,
     shown: Option<Instant>,
     started: Instant,
 }
 
 impl Progress {
-    fn new(what: &'static str) -> Self {
+    fn new() -> Self {
         Self {
-            what,
             shown: None,
             started: Instant::now(),
         }
     }
 
-    fn show(&mut self, done: usize, all: usize) {
+    fn show(&mut self, corpus: Corpus, done: usize, all: usize) {
         let last = self.shown.unwrap_or(self.started);
         if last.elapsed() < PROGRESS_EVERY || !std::io::stderr().is_terminal() {
             return;
         }
         self.shown = Some(Instant::now());
         // A terminal that is gone needs no progress.
-        let _ = write!(std::io::stderr(), "\r{} events: {done} of {all} calls", self.what);
+        let _ = write!(
+            std::io::stderr(),
+            "\r\x1b[K{} events: {done} of {all} calls",
+            corpus.name()
+        );
     }
 
     fn clear(&self) {
@@ -274,9 +361,10 @@ fn explain(args: &PolicyArgs, site: Option<&str>, format: Format) -> Outcome {
         };
         case.plans = vec![plan.clone()];
     }
+    let component = case.compile()?;
     let mut all = Vec::new();
     for plan in &case.plans {
-        let rows = policy_check::explain::explain(&case.load(plan)?, plan)?;
+        let rows = policy_check::explain::explain(&case.load(&component, plan)?, plan)?;
         match format {
             Format::Text => {
                 say(&format!(

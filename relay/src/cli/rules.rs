@@ -1,8 +1,10 @@
 //! The rules a command works by: the policy, and the plan of each site.
 
+use crate::cli;
 use crate::config::{self, Config, PolicyConfig, Profile, SitePlan};
 use crate::http::assets;
 use crate::sandbox::LoadError;
+use crate::sandbox::compiler::Compiler;
 use anyhow::{Context, bail};
 use axum::http::HeaderName;
 use clap::Args;
@@ -29,6 +31,8 @@ pub(super) struct Rules {
     pub(super) wasm: Vec<u8>,
     /// Its limits.
     pub(super) limits: PolicyConfig,
+    /// Compiles it.
+    pub(super) compiler: Compiler,
     /// The kind of server that events go to.
     pub(super) profile: Profile,
     /// The header for the visitor's address.
@@ -53,11 +57,13 @@ impl RulesArgs {
     pub(super) fn load(&self) -> anyhow::Result<Rules> {
         let mut profile = Profile::default();
         let mut address_header = profile.address_header();
+        let mut compiler = cli::compiler(None);
         let (scope, mut limits) = match (&self.plan, &self.config) {
             (Some(path), _) => (Scope::Everywhere(SitePlan::load(path)?), PolicyConfig::default()),
             (None, Some(path)) => {
                 let config = Config::load(path, &config::process_env)?;
                 profile = config.upstream.profile;
+                compiler = cli::compiler(Some(&config));
                 address_header = config.upstream.address_header;
                 let sites = config.sites.into_iter().map(|site| (site.domain, site.plan));
                 (Scope::Sites(sites.collect()), config.policy)
@@ -82,6 +88,7 @@ impl RulesArgs {
         Ok(Rules {
             wasm,
             limits,
+            compiler,
             profile,
             address_header,
             scope,

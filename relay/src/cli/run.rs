@@ -7,6 +7,7 @@ use crate::clock::Clock;
 use crate::config::{self, Config, Way};
 use crate::demo_panel::{self, Places};
 use crate::receiver::{self, Receiver};
+use crate::sandbox::compiler::Compiler;
 use crate::{exposure, heap, open_files};
 use anyhow::{Context, bail};
 use std::future::Future;
@@ -31,7 +32,11 @@ pub(super) fn serve(path: &Path) -> Outcome {
     open_files::raise();
     let switched_on_is_possible = !config.operator_lock;
     until_stopped(async move |stop| {
-        let relay = Relay::build(config, Clock::system()).await?;
+        let compiler = Compiler::child(stop.clone());
+        let relay = match Relay::build(config, Clock::system(), compiler).await {
+            Err(_) if stop.is_cancelled() => return Ok(()),
+            built => built?,
+        };
         let app = relay.app();
         let on: Vec<_> = app
             .switches

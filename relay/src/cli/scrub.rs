@@ -15,6 +15,7 @@ use crate::forward::plausible;
 use crate::gate;
 use crate::guard::{self, Sender};
 use crate::sandbox::Sandbox;
+use crate::sandbox::compiler::Priority;
 use crate::visitor::Visitors;
 use anyhow::{Context, bail};
 use axum::http::{HeaderMap, HeaderName};
@@ -130,8 +131,9 @@ pub(super) fn run(args: &ScrubArgs) -> Outcome {
             rules.sites().join(", ")
         );
     }
+    let component = rules.compiler.compile(&rules.wasm, Priority::Normal)?;
     let scrubber = Scrubber {
-        sandbox: Sandbox::load(&rules.wasm, &Plans::in_use(rules.plans()), &rules.limits)?,
+        sandbox: Sandbox::load(&component, &Plans::in_use(rules.plans()), &rules.limits)?,
         rules,
         site: args.site.clone(),
         visitors: Visitors::new(Clock::system().now()),

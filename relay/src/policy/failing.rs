@@ -1,10 +1,10 @@
 //! What happens once the policy in use has failed too often.
 
+use super::prepare::Candidate;
 use super::standing::{FAILURES, WINDOW};
-use super::{BUILTIN, Identity, InUse, Policy, ReloadError, record};
+use super::{Identity, InUse, Policy, ReloadError, record};
 use crate::config::WhenFailing;
-use crate::http::assets;
-use crate::sandbox::{LoadError, Sandbox, sha256};
+use crate::sandbox::compiler::Priority;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -23,40 +23,45 @@ impl Policy {
             within_s = WINDOW.as_secs(),
             "the policy failed at most requests and is out of service"
         );
-        match self.config.when_failing {
-            WhenFailing::Builtin if *source != BUILTIN => {
-                let (this, policy) = (Arc::clone(self), Arc::clone(policy));
-                tokio::spawn(async move { this.fall_back(&policy).await });
-            }
-            WhenFailing::Builtin | WhenFailing::Stop => {
-                tracing::error!(
-                    "no events are taken until another policy is loaded, or SIGHUP tries this one again"
-                );
-            }
+        let takes_over = match self.config.when_failing {
+            WhenFailing::Builtin => !policy.identity.is_built_in(),
+            WhenFailing::Stop => false,
+        };
+        if !takes_over {
+            tracing::error!(
+                "no events are taken until another policy is loaded, or SIGHUP tries this one again"
+            );
         }
+        let (this, policy) = (Arc::clone(self), Arc::clone(policy));
+        tokio::spawn(async move {
+            let _one_at_a_time = this.reloading.lock().await;
+            if !Arc::ptr_eq(&this.current(), &policy) {
+                return;
+            }
+            this.remember(&policy).await;
+            if takes_over {
+                this.fall_back(&policy).await;
+            }
+        });
+    }
+
+    /// Remembers that a policy failed, so that the next start does not try it again.
+    async fn remember(&self, policy: &InUse) {
+        let Identity { sha256, .. } = policy.identity.clone();
+        let (verdicts, now) = (self.preparer.verdicts(), self.clock.now());
+        let why = format!("{FAILURES} requests failed within {} s", WINDOW.as_secs());
+        // Writes a file. A thread that is lost has left a message.
+        let write = move || verdicts.failed_in_service(&sha256, &why, now);
+        let _ = tokio::task::spawn_blocking(write).await;
     }
 
     /// Puts the built-in policy in the place of one that failed.
     async fn fall_back(&self, failed: &Arc<InUse>) {
-        let _one_at_a_time = self.reloading.lock().await;
-        if !Arc::ptr_eq(&self.current(), failed) {
-            return;
-        }
-        let (limits, plans) = (self.config.clone(), self.plans.clone());
-        let load = move || {
-            let wasm = assets::default_policy().ok_or(LoadError::NotBuilt)?;
-            let identity = Identity {
-                sha256: sha256(&wasm),
-                source: BUILTIN,
-            };
-            Ok((Sandbox::load(&wasm, &plans, &limits)?, identity))
-        };
         let since = self.clock.now();
         let taken_over = async {
-            let loaded: Result<_, ReloadError> = tokio::task::spawn_blocking(load)
-                .await
-                .unwrap_or(Err(ReloadError::Lost));
-            let (sandbox, identity) = loaded?;
+            let built_in = Candidate::built_in()?;
+            let identity = built_in.identity.clone();
+            let sandbox = self.preparer.in_background(built_in, Priority::Low).await?;
             record(&self.store, &identity, since).await?;
             Ok::<_, ReloadError>(InUse {
                 instead_of: Some(failed.identity.clone()),

@@ -38,6 +38,14 @@ struct Failure {
 }
 
 impl Standing {
+    /// Of a policy that is out of service from the beginning.
+    pub(super) fn out_of_service() -> Self {
+        Self {
+            is_failing: AtomicBool::new(true),
+            ..Self::default()
+        }
+    }
+
     /// Whether the policy is out of service.
     pub fn is_failing(&self) -> bool {
         self.is_failing.load(Ordering::Relaxed)

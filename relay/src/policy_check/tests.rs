@@ -2,7 +2,9 @@
 
 use super::*;
 use crate::config::{self, PolicyConfig};
+use crate::sandbox::compiler::compiled;
 use relay_event::plan::{Category, Plan};
+use tokio_util::sync::CancellationToken;
 
 fn wasm(path: &str) -> Vec<u8> {
     let path = format!("{}/{path}", env!("CARGO_MANIFEST_DIR"));
@@ -20,7 +22,7 @@ fn load(path: &str, plan: Plan) -> (Sandbox, SitePlan) {
 
 fn load_with(path: &str, plan: Plan, limits: &PolicyConfig) -> (Sandbox, SitePlan) {
     let plan = SitePlan::from(plan);
-    let sandbox = Sandbox::load(&wasm(path), &plan.clone().into(), limits).unwrap();
+    let sandbox = Sandbox::load(&compiled(&wasm(path)).unwrap(), &plan.clone().into(), limits).unwrap();
     (sandbox, plan)
 }
 
@@ -28,40 +30,70 @@ fn shipped_plan() -> Plan {
     config::default_plan().unwrap()
 }
 
-fn tallies(sandbox: &Sandbox, plan: &SitePlan) -> (Tally, Tally) {
-    let run = |events: Vec<Event>| run(sandbox, plan, &events, &mut |_, _| {}).unwrap();
-    (run(corpus::friendly(plan)), run(corpus::hostile(plan)))
+pub(super) fn report_within(
+    sandbox: &Sandbox,
+    plan: &SitePlan,
+    cpu_max: Duration,
+) -> Result<Report, CheckError> {
+    let patience = Patience::of(cpu_max, CancellationToken::new());
+    judge(sandbox, plan, (0, 1), 1, &patience, &mut |_, _, _| {})
+}
+
+fn report(sandbox: &Sandbox, plan: &SitePlan) -> Report {
+    report_within(sandbox, plan, patience::CPU_MAX).unwrap()
+}
+
+#[test]
+fn a_check_ends_when_the_relay_stops() {
+    let (sandbox, plan) = load(IN_C, shipped_plan());
+    let stop = CancellationToken::new();
+    stop.cancel();
+    let ended = judge(
+        &sandbox,
+        &plan,
+        (0, 1),
+        1,
+        &Patience::begin(stop),
+        &mut |_, _, _| {},
+    );
+    assert!(matches!(ended, Err(CheckError::Impatient(Impatient::Stopped))));
+}
+
+fn tally(report: &Report, corpus: Corpus) -> &Tally {
+    report.tally(corpus).unwrap()
 }
 
 #[test]
 fn the_policy_shipped_leaves_all_that_the_rules_allow_and_fails_on_nothing() {
     let (sandbox, plan) = load(SHIPPED, shipped_plan());
-    let (friendly, hostile) = tallies(&sandbox, &plan);
-    assert_eq!(
-        (friendly.whole, friendly.reduced),
-        (friendly.events, 0),
-        "{friendly:?}"
-    );
+    let report = report(&sandbox, &plan);
+    for corpus in [Corpus::Ordinary, Corpus::Traffic] {
+        let tally = tally(&report, corpus);
+        assert_eq!((tally.whole, tally.reduced), (tally.events, 0), "{tally:?}");
+        assert!(tally.fuel > 0 && tally.memory_bytes > 0);
+    }
+    assert_eq!(tally(&report, Corpus::Traffic).events, TRAFFIC_EVENTS);
+    let hostile = tally(&report, Corpus::Hostile);
     assert_eq!(hostile.ended_as("policy_rejected", ""), 0, "{hostile:?}");
-    assert_eq!(objections(&friendly, &hostile), Vec::<String>::new());
-    assert!(friendly.fuel > 0 && friendly.memory_bytes > 0);
-    assert_eq!(smoke(&sandbox, &plan), Ok(()));
+    assert_eq!(report.objections(), Vec::<String>::new());
+    assert_eq!(report.refused(), None);
 }
 
 #[test]
 fn the_policies_in_c_and_in_rust_are_usable_and_twins() {
     let twins = [IN_C, IN_RUST].map(|path| load(path, shipped_plan()));
-    let [c, rust] = twins.each_ref().map(|(sandbox, plan)| tallies(sandbox, plan));
-    for (language, (friendly, hostile)) in [("C", &c), ("Rust", &rust)] {
-        assert_eq!(objections(friendly, hostile), Vec::<String>::new(), "{language}");
+    let [c, rust] = twins.each_ref().map(|(sandbox, plan)| report(sandbox, plan));
+    for (language, report) in [("C", &c), ("Rust", &rust)] {
+        assert_eq!(report.objections(), Vec::<String>::new(), "{language}");
         // Without page and referrer only `/other` is as much as the rules allow.
-        assert_eq!(friendly.forwarded(), friendly.events, "{language}: {friendly:?}");
-        assert!(friendly.reduced > 70, "{language}: {friendly:?}");
+        let ordinary = tally(report, Corpus::Ordinary);
+        assert_eq!(ordinary.forwarded(), ordinary.events, "{language}: {ordinary:?}");
+        assert!(ordinary.reduced > 70, "{language}: {ordinary:?}");
     }
-    for (c, rust) in [(&c.0, &rust.0), (&c.1, &rust.1)] {
+    for (c, rust) in c.tallies.iter().zip(&rust.tallies) {
         assert_eq!(
-            (c.whole, c.reduced, &c.ended),
-            (rust.whole, rust.reduced, &rust.ended)
+            (c.1.whole, c.1.reduced, &c.1.ended),
+            (rust.1.whole, rust.1.reduced, &rust.1.ended)
         );
     }
     let [c, rust] = twins
@@ -102,18 +134,29 @@ fn a_policy_that_misbehaves_is_not_usable_and_the_reason_is_told() {
             ..PolicyConfig::default()
         };
         let (sandbox, plan) = load_with(HOSTILE, plan, &limits);
-        let friendly = run(&sandbox, &plan, &corpus::friendly(&plan), &mut |_, _| {}).unwrap();
-        let said = objections(&friendly, &Tally::default()).join("; ");
+        let patience = Patience::begin(CancellationToken::new());
+        let tally = run(
+            &sandbox,
+            &plan,
+            &corpus::friendly(&plan),
+            &[],
+            &patience,
+            &mut |_, _| {},
+        )
+        .unwrap();
+        let report = Report {
+            tallies: vec![(Corpus::Ordinary, tally)],
+        };
+        let said = report.objections().join("; ");
         assert!(said.contains(want), "a policy that {deed}: {said}");
-        assert!(smoke(&sandbox, &plan).is_err(), "a policy that {deed}");
     };
-    check("traps", "ordinary event(s) made it trap");
-    check("loops", "ordinary event(s) used up its fuel");
+    check("traps", "it traps on");
+    check("loops", "it runs out of fuel or time on");
     check("refuses", "it lets no ordinary event through");
-    check("adds a property", "were stopped by the guard");
+    check("adds a property", "the guard stops it on");
     check(
         "carries over an earlier event",
-        "were answered differently in another order",
+        "it answers differently in another order on",
     );
 }
 

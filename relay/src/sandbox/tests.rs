@@ -2,6 +2,7 @@
 //!
 //! `cargo xtask test` builds both before it runs these.
 
+use super::compiler::compiled;
 use super::*;
 use crate::config;
 use crate::guard::{self, Sender};
@@ -22,7 +23,7 @@ fn hostile(deed: &str) -> Result<(Sandbox, SitePlan), LoadError> {
 }
 
 pub(super) fn load(wasm: &[u8], plan: &SitePlan) -> Result<Sandbox, LoadError> {
-    Sandbox::load(wasm, &plan.clone().into(), &limits())
+    Sandbox::load(&compiled(wasm)?, &plan.clone().into(), &limits())
 }
 
 /// The shipped plan, with the deed the hostile policy is to do.
@@ -166,7 +167,7 @@ fn a_hostile_policy_can_only_make_events_end() {
     let plans: Vec<_> = DEEDS.iter().map(|(deed, _)| plan(deed)).collect();
     let honest = &plans[0];
     let sandbox = Sandbox::load(
-        &wasm("../tests/hostile/hostile.wasm"),
+        &compiled(&wasm("../tests/hostile/hostile.wasm")).unwrap(),
         &Plans::in_use(plans.iter()),
         &limits(),
     )
@@ -198,7 +199,7 @@ fn each_plan_has_instances_of_its_own() {
     );
     let plans = Plans::in_use([&small, &shipped, &small].into_iter());
     assert_eq!(plans.iter().count(), 2, "the same plan twice is one");
-    let sandbox = Sandbox::load(&wasm("bundle/policy.wasm"), &plans, &limits()).unwrap();
+    let sandbox = Sandbox::load(&compiled(&wasm("bundle/policy.wasm")).unwrap(), &plans, &limits()).unwrap();
     let page =
         |plan: &SitePlan| run(&sandbox, &event("acme-prod"), plan).map(|r| r.contains("/w/:workspace"));
     assert_eq!(page(&shipped), Ok(true));

@@ -2,11 +2,12 @@
 //! what they cost. For `policy check`, `policy explain` and the smoke run before a reload.
 
 use super::instance::Instance;
-use super::{Budget, LOAD_CPU_MAX, LoadError, Pool, Sandbox, compile};
+use super::{Budget, LOAD_CPU_MAX, LoadError, Pool, Sandbox};
 use crate::config::SitePlan;
 use relay_event::Outcome;
 use relay_event::scrub::Visible;
 use std::time::{Duration, Instant};
+use wasmtime::component::Component;
 
 /// What a component asks for and offers.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -18,16 +19,12 @@ pub struct Anatomy {
 }
 
 /// Reads what a component imports and exports, whether or not it can be a policy.
-///
-/// # Errors
-/// When it is too large or no component at all.
-pub fn anatomy(wasm: &[u8]) -> Result<Anatomy, LoadError> {
-    let component = compile(wasm)?;
+pub fn anatomy(component: &Component) -> Anatomy {
     let (ty, engine) = (component.component_type(), component.engine());
-    Ok(Anatomy {
+    Anatomy {
         imports: ty.imports(engine).map(|(name, _)| name.to_owned()).collect(),
         exports: ty.exports(engine).map(|(name, _)| name.to_owned()).collect(),
-    })
+    }
 }
 
 /// One instance, called event by event.

@@ -1,0 +1,75 @@
+//! Bounds a check as a whole: a policy that takes milliseconds per event passes no check, and takes no minutes.
+
+use crate::clock::thread_cpu_time;
+use std::cell::Cell;
+use std::time::{Duration, Instant};
+use tokio_util::sync::CancellationToken;
+
+/// Processor time of a check, all plans together. The policy built in takes MEASURE s for one plan. At the limit the
+/// policy is not usable: [`Impatient::Slow`].
+pub const CPU_MAX: Duration = Duration::from_secs(20);
+/// Time of a check, however busy the machine is. At the limit there is no verdict: [`Impatient::Busy`].
+pub const WALL_MAX: Duration = Duration::from_secs(120);
+
+/// Why a check ended before its end.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Impatient {
+    /// The policy is slow.
+    #[error(
+        "the policy is too slow: it answered {0} calls within {limit} s of processor time, {1} ms each",
+        limit = CPU_MAX.as_secs()
+    )]
+    Slow(usize, String),
+    /// The machine is busy. Says nothing about the policy.
+    #[error("the policy was not checked within {} s, because the machine is too busy", WALL_MAX.as_secs())]
+    Busy,
+    /// The relay is stopping.
+    #[error("the policy was not checked, because the relay is stopping")]
+    Stopped,
+}
+
+/// How long a check may go on. For the thread that made it.
+#[derive(Debug)]
+pub struct Patience {
+    cpu_max: Duration,
+    cpu: Duration,
+    started: Instant,
+    calls: Cell<usize>,
+    stop: CancellationToken,
+}
+
+impl Patience {
+    /// Begins now, and ends at the latest when the relay stops.
+    pub fn begin(stop: CancellationToken) -> Self {
+        Self::of(CPU_MAX, stop)
+    }
+
+    pub(super) fn of(cpu_max: Duration, stop: CancellationToken) -> Self {
+        Self {
+            cpu_max,
+            cpu: thread_cpu_time(),
+            started: Instant::now(),
+            calls: Cell::new(0),
+            stop,
+        }
+    }
+
+    /// Whether to go on after one more call.
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn call(&self) -> Result<(), Impatient> {
+        let calls = self.calls.get() + 1;
+        self.calls.set(calls);
+        let cpu = thread_cpu_time().saturating_sub(self.cpu);
+        match () {
+            () if self.stop.is_cancelled() => Err(Impatient::Stopped),
+            () if cpu > self.cpu_max => {
+                let each = cpu.as_secs_f64() * 1e3 / calls as f64;
+                Err(Impatient::Slow(calls, format!("{each:.1}")))
+            }
+            () if self.started.elapsed() > WALL_MAX => Err(Impatient::Busy),
+            () => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,258 @@
+//! The compiler's process: the relay's own binary, run as `feedback-relay compile-policy`.
+//!
+//! Standard input is a key and a component, standard output the sealed native code, standard error the reason if
+//! there is none. The child limits itself before it reads, and gives the parent nothing else: no environment, no
+//! files, no network. It dies with its parent.
+
+use super::{CompileError, Priority};
+use crate::sandbox::{LoadError, engine, first_line};
+use policy_artifact::{KEY_BYTES, Key};
+use rustix::process::{
+    Resource, Rlimit, Signal, getrlimit, nice, set_parent_process_death_signal, setrlimit,
+};
+use std::io::{self, Read, Write};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::{Child, Command, ExitCode, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+use tokio_util::sync::CancellationToken;
+
+/// The subcommand. It is hidden: people have no use for it.
+pub const COMMAND: &str = "compile-policy";
+
+/// Processor time of a compilation. At the limit the kernel ends the child: [`CompileError::Time`]. The policy
+/// built in, 0.7 MB, takes 1.6 s in a debug build and a fraction of it in a release build; the policies in C and Rust
+/// that docs/POLICY.md describes take 0.1 s.
+pub const CPU_MAX: Duration = Duration::from_secs(15);
+/// Address space of the child in bytes, the program itself included. At the limit an allocation fails and the child
+/// aborts: [`CompileError::Memory`]. The policy built in needs less than 200 MiB, of which 75 MiB are memory.
+pub const MEMORY_BYTES_MAX: u64 = 512 << 20;
+/// Time from start to end of the child, however busy the machine is. At the limit the parent ends it:
+/// [`CompileError::Busy`].
+pub const WALL_MAX: Duration = Duration::from_secs(90);
+/// Largest sealed native code in bytes. More is not read: [`CompileError::Size`]. The policy built in becomes
+/// 2 MB.
+pub const ARTIFACT_BYTES_MAX: usize = 64 << 20;
+/// Most bytes of a reason. The rest is not read.
+const REASON_BYTES_MAX: u64 = 4096;
+/// How often the parent looks whether the child has ended, or the relay stops.
+const POLL: Duration = Duration::from_millis(5);
+/// Niceness of the child while the relay serves.
+const LOW_PRIORITY: i32 = 10;
+
+/// The component is not valid (`EX_DATAERR` of sysexits(3)).
+const EXIT_INVALID: u8 = 65;
+/// There is no memory left (`EX_OSERR`).
+const EXIT_MEMORY: u8 = 71;
+
+/// Runs the child and returns the sealed native code.
+pub(super) fn compile(
+    wasm: &[u8],
+    key: &Key,
+    priority: Priority,
+    stop: &CancellationToken,
+) -> Result<Vec<u8>, LoadError> {
+    let Done { status, out, err } = run(wasm, key, priority, stop)?;
+    if stop.is_cancelled() {
+        return Err(CompileError::Stopped.into());
+    }
+    if out.len() > ARTIFACT_BYTES_MAX {
+        return Err(CompileError::Size.into());
+    }
+    if status.success() {
+        return Ok(out);
+    }
+    let reason = String::from_utf8_lossy(&err);
+    let reason = reason
+        .lines()
+        .find(|line| !line.trim().is_empty())
+        .unwrap_or_default();
+    match (status.code(), status.signal().and_then(Signal::from_named_raw)) {
+        (Some(code), _) if code == i32::from(EXIT_INVALID) => {
+            Err(LoadError::NotAComponent(reason.to_owned()))
+        }
+        (Some(code), _) if code == i32::from(EXIT_MEMORY) => Err(CompileError::Memory.into()),
+        (_, Some(Signal::XCPU)) => Err(CompileError::Time.into()),
+        // The standard library's words before it aborts.
+        (_, Some(Signal::ABORT)) if reason.starts_with("memory allocation of") => {
+            Err(CompileError::Memory.into())
+        }
+        // The kernel's, for lack of memory: `run` kills only where it says so.
+        (_, Some(Signal::KILL)) => Err(CompileError::Memory.into()),
+        // An operator's or a service manager's.
+        (_, Some(Signal::TERM | Signal::INT | Signal::HUP | Signal::QUIT)) => {
+            Err(CompileError::Unavailable(io::Error::other(status.to_string())).into())
+        }
+        _ => Err(CompileError::Crash(format!("{status}: {reason}")).into()),
+    }
+}
+
+struct Done {
+    status: ExitStatus,
+    out: Vec<u8>,
+    err: Vec<u8>,
+}
+
+/// A child that does not outlive this value.
+struct Mortal(Child);
+
+impl Drop for Mortal {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+fn run(wasm: &[u8], key: &Key, priority: Priority, stop: &CancellationToken) -> Result<Done, CompileError> {
+    let started = Instant::now();
+    let mut child = Mortal(command(priority).spawn().map_err(CompileError::Unavailable)?);
+    let (input, output, error) = (child.0.stdin.take(), child.0.stdout.take(), child.0.stderr.take());
+    thread::scope(|scope| {
+        let named = || thread::Builder::new().name("policy-compiler".to_owned());
+        // Each thread ends with the child, whose ends of the pipes no one else has.
+        let write = move || {
+            // A child that ends early, at a limit, does not read all.
+            input.map(|mut pipe| pipe.write_all(key.bytes()).and_then(|()| pipe.write_all(wasm)))
+        };
+        named()
+            .spawn_scoped(scope, write)
+            .map_err(CompileError::Unavailable)?;
+        let out = named().spawn_scoped(scope, move || read(output, ARTIFACT_BYTES_MAX as u64 + 1));
+        let out = out.map_err(CompileError::Unavailable)?;
+        let err = named().spawn_scoped(scope, move || read(error, REASON_BYTES_MAX));
+        let err = err.map_err(CompileError::Unavailable)?;
+        let status = wait(&mut child, started, stop)?;
+        Ok(Done {
+            status,
+            out: out.join().unwrap_or_default(),
+            err: err.join().unwrap_or_default(),
+        })
+    })
+}
+
+fn wait(child: &mut Mortal, started: Instant, stop: &CancellationToken) -> Result<ExitStatus, CompileError> {
+    let ended = loop {
+        if let Some(status) = child.0.try_wait().map_err(CompileError::Unavailable)? {
+            return Ok(status);
+        }
+        if stop.is_cancelled() {
+            break CompileError::Stopped;
+        }
+        if started.elapsed() > WALL_MAX {
+            break CompileError::Busy;
+        }
+        thread::sleep(POLL);
+    };
+    // Before the threads are joined, which wait for the child's end.
+    let _ = child.0.kill();
+    Err(ended)
+}
+
+/// This program, also after its file was replaced by an upgrade.
+fn command(priority: Priority) -> Command {
+    let program = match cfg!(target_os = "linux") {
+        true => Ok("/proc/self/exe".into()),
+        false => std::env::current_exe(),
+    };
+    // Without a name of its own it cannot be found, and says so when it is spawned.
+    let mut command = Command::new(program.unwrap_or_default());
+    command
+        .arg0("feedback-relay")
+        .arg(COMMAND)
+        .env_clear()
+        .current_dir("/")
+        // A terminal's Ctrl-C is for the relay, which then ends the child.
+        .process_group(0)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    if priority == Priority::Low {
+        command.arg("--low-priority");
+    }
+    command
+}
+
+/// Reads at most so many bytes; what there was before an error counts. Closes the pipe, so that a child that
+/// writes more ends.
+fn read(pipe: Option<impl Read>, bytes_max: u64) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    if let Some(pipe) = pipe {
+        let _ = pipe.take(bytes_max).read_to_end(&mut bytes);
+    }
+    bytes
+}
+
+/// The child: compiles standard input to standard output.
+pub fn serve(low_priority: bool) -> ExitCode {
+    let done = confine(low_priority)
+        .map_err(|error| (70, format!("the compiler cannot limit itself: {error}")))
+        .and_then(|()| translate());
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err((code, reason)) => {
+            // The parent may be gone.
+            let _ = writeln!(io::stderr(), "{reason}");
+            ExitCode::from(code)
+        }
+    }
+}
+
+/// Gives up everything that compiling does not need.
+fn confine(low_priority: bool) -> io::Result<()> {
+    #[cfg(target_os = "linux")]
+    {
+        set_parent_process_death_signal(Some(Signal::KILL))?;
+        // If the machine or the container runs out of memory, this process goes first. Best effort.
+        let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
+    }
+    if low_priority {
+        nice(LOW_PRIORITY)?;
+    }
+    // The soft limit's signal says why the child ended; the hard one also ends a child that ignores signals.
+    limit(Resource::Cpu, CPU_MAX.as_secs(), CPU_MAX.as_secs() + 1)?;
+    limit(Resource::As, MEMORY_BYTES_MAX, MEMORY_BYTES_MAX)?;
+    limit(Resource::Core, 0, 0)?;
+    limit(Resource::Fsize, 0, 0)?;
+    limit(Resource::Nproc, 0, 0)
+}
+
+/// Sets a limit, or keeps a stricter one that was inherited.
+fn limit(resource: Resource, soft: u64, hard: u64) -> io::Result<()> {
+    let inherited = getrlimit(resource).maximum;
+    let least = |wanted: u64| Some(inherited.map_or(wanted, |inherited| inherited.min(wanted)));
+    let new = Rlimit {
+        current: least(soft),
+        maximum: least(hard),
+    };
+    Ok(setrlimit(resource, new)?)
+}
+
+type Failed = (u8, String);
+
+fn translate() -> Result<(), Failed> {
+    let io = |error: io::Error| (74, format!("the compiler's pipe is broken: {error}"));
+    let mut input = io::stdin().lock();
+    let mut key = [0; KEY_BYTES];
+    input.read_exact(&mut key).map_err(io)?;
+    let mut wasm = Vec::new();
+    input.read_to_end(&mut wasm).map_err(io)?;
+    let artifact = engine().and_then(|engine| policy_artifact::compile(&engine, &wasm, &Key::new(key)));
+    let artifact = artifact.map_err(|error| match is_out_of_memory(&error) {
+        true => (EXIT_MEMORY, "no memory left".to_owned()),
+        false => (EXIT_INVALID, first_line(&error)),
+    })?;
+    let mut output = io::stdout().lock();
+    output
+        .write_all(&artifact)
+        .and_then(|()| output.flush())
+        .map_err(io)
+}
+
+fn is_out_of_memory(error: &wasmtime::Error) -> bool {
+    error.is::<wasmtime::error::OutOfMemory>()
+        || error.chain().any(|cause| {
+            let io = cause.downcast_ref::<io::Error>();
+            io.is_some_and(|io| io.kind() == io::ErrorKind::OutOfMemory)
+        })
+}
