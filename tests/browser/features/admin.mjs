@@ -44,9 +44,14 @@ export default () => feature("The admin page", () => {
       await page.getByText("User name or password is wrong.").waitFor();
       await logIn(page);
       await page.getByText("Logged in as alice").waitFor();
-      const [cookie] = await admin.context.cookies();
-      assert.deepEqual([cookie.httpOnly, cookie.sameSite], [true, "Strict"]);
-      world.keepSecret(cookie.value);
+      const cookies = await admin.context.cookies();
+      // The session's, and the one by which the device is known.
+      assert.deepEqual(cookies.map(({ name }) => name).sort(), ["feedback_admin", "feedback_device"]);
+      for (const { httpOnly, sameSite, value } of cookies) {
+        assert.deepEqual([httpOnly, sameSite], [true, "Strict"]);
+        world.keepSecret(value);
+      }
+      const cookie = cookies.find(({ name }) => name === "feedback_admin");
 
       // The operator's lock is stronger than any admin.
       assert.equal(await switchOf(page, LOCKED).isDisabled(), true);
@@ -84,7 +89,7 @@ export default () => feature("The admin page", () => {
 
       await page.getByRole("button", { name: "Log out" }).click();
       await page.getByRole("heading", { name: "Log in" }).waitFor();
-      assert.deepEqual(await admin.context.cookies(), []);
+      assert.deepEqual((await admin.context.cookies()).map(({ name }) => name), ["feedback_device"]);
       await page.reload();
       await page.getByRole("heading", { name: "Log in" }).waitFor();
       // The cookie is worth nothing any more, and never was to another site's page.
@@ -118,6 +123,36 @@ export default () => feature("The admin page", () => {
     await late;
     await page.evaluate(() => new Promise((drawn) => requestAnimationFrame(() => drawn())));
     assert.equal(await isOn(page, SITE), true);
+  });
+
+  scenario("An account that is changed loses its session, and only the user's doings keep one alive", { admin: true, expected: [LOGIN] }, async (world) => {
+    const admin = await world.visitor();
+    await admin.context.clock.install();
+    const page = await admin.open(world.admin);
+    await logIn(page);
+    await page.getByText("Logged in as alice").waitFor();
+    /** Whether the next status counts as use. */
+    const used = async () => {
+      const status = page.waitForRequest("**/admin/api/status");
+      await page.clock.fastForward(2000);
+      return (await (await status).response()).request().headers()["x-feedback-admin"] === "1";
+    };
+    await used();
+    assert.equal(await used(), false);
+    await page.keyboard.press("Shift");
+    assert.equal(await used(), true);
+    assert.equal(await used(), false);
+
+    const passwd = () => world.cli(["user", "passwd", ADMIN.name, "--password-stdin"], `${ADMIN.password}\n`);
+    await passwd();
+    await toShow(page, page.getByText("Your session has ended. Please log in again."));
+    assert.equal(await page.locator("#sites").textContent(), "");
+    await logIn(page);
+    await page.getByText("Logged in as alice").waitFor();
+    await passwd();
+    await switchOf(page, SITE).click();
+    await page.getByText(`The switch of ${SITE} was not turned. Your session has ended. Please log in again.`).waitFor();
+    assert.match(await world.cli(["switch", "status"]), new RegExp(`^${SITE}: on`, "m"));
   });
 
   scenario(
