@@ -29,8 +29,9 @@ use std::time::Duration;
 use throttle::Throttle;
 use turns::Turns;
 
-/// Longest wait for the database when a session is used. When it does not answer in time, it counts as unreadable.
-const ASK_WITHIN: Duration = Duration::from_millis(500);
+/// Longest wait for the database when a session is used: several times what it takes under full load. When it does not
+/// answer in time, it counts as unreadable.
+const ASK_WITHIN: Duration = Duration::from_secs(1);
 
 /// Accounts and who is logged in.
 #[derive(Debug)]

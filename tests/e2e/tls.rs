@@ -50,7 +50,10 @@ fn setup(upstream: &str, made: &Made) -> Setup {
     let setup = Setup::new(upstream);
     made.write(setup.folder());
     let files = "cert_file = \"relay.crt\"\nkey_file = \"relay.key\"\nlook_every_s = 1";
-    setup.with("public.tls", files).with("admin.tls", files)
+    setup
+        .with("public.tls", files)
+        .with("admin.tls", files)
+        .with("admin", &format!("allowed_hosts = [\"{NAME}\"]"))
 }
 
 /// Connects as somebody who trusts one certificate, and offers one version of HTTP.
@@ -89,13 +92,16 @@ async fn http1(stream: TlsStream<TcpStream>) -> Http1 {
 }
 
 fn version_request(base: &str) -> Request<Empty<Bytes>> {
-    let uri = format!("{base}/version");
-    Request::get(uri).header("host", NAME).body(Empty::new()).unwrap()
+    Request::get(format!("{base}/version"))
+        .body(Empty::new())
+        .unwrap()
 }
 
 async fn ask(sender: &mut Http1) -> u16 {
     sender.ready().await.unwrap();
-    let answer = sender.send_request(version_request("")).await.unwrap();
+    let mut request = version_request("");
+    request.headers_mut().insert("host", NAME.parse().unwrap());
+    let answer = sender.send_request(request).await.unwrap();
     let status = answer.status().as_u16();
     answer.into_body().collect().await.unwrap();
     status
