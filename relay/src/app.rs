@@ -344,6 +344,9 @@ impl Relay {
 /// Most connections to the admin listener. Above it the one that was silent longest is closed for a new one. More than
 /// there are places for requests and bodies together, so that there is always a silent one.
 const ADMIN_CONNECTIONS_MAX: usize = 512;
+/// Of these, how many one address may have. Above it the one of its own that was silent longest is closed, so an address
+/// that opens many closes none of others; one that is shared, as by a proxy or a tunnel, is not shut out.
+const ADMIN_CONNECTIONS_PER_CLIENT_MAX: usize = 384;
 
 fn public_front(app: &Arc<App>, listener: TcpListener) -> Front<http::Public> {
     let limits = &app.config.public;
@@ -353,6 +356,7 @@ fn public_front(app: &Arc<App>, listener: TcpListener) -> Front<http::Public> {
         limits: ConnectionLimits {
             open_max: open_files::connections_max(limits.connections_max),
             per_client_max: limits.connections_per_client_max,
+            replaces_own: false,
             exempt: limits.trusted_proxies.clone(),
         },
         tls: app.tls.public.clone(),
@@ -366,7 +370,8 @@ fn admin_front(app: &Arc<App>, listener: TcpListener) -> Front<http::AdminDoor> 
         answers: http::admin(app),
         limits: ConnectionLimits {
             open_max: ADMIN_CONNECTIONS_MAX,
-            per_client_max: 0,
+            per_client_max: ADMIN_CONNECTIONS_PER_CLIENT_MAX,
+            replaces_own: true,
             exempt: Vec::new(),
         },
         tls: app.tls.admin.clone(),

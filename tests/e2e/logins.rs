@@ -137,9 +137,16 @@ async fn strangers_who_guess_keep_no_known_device_out() {
     }
     let known = log_in(&relay.admin, "192.0.2.1", &device, "alice", NEW_PASSWORD).await;
     assert_eq!(known.status, 204, "a device is known after a restart: {known:?}");
+    let done = setup
+        .command(EXE, &["user", "disable", "alice", "--yes"], "")
+        .await;
+    assert_eq!(done.code, Some(0), "{done:?}");
+    let disabled = log_in(&relay.admin, "192.0.2.1", &device, "alice", NEW_PASSWORD).await;
+    assert_eq!(disabled.status, 401, "{disabled:?}");
+    assert_eq!(logins(&relay.metrics().await, "disabled"), 1);
     let done = setup.command(EXE, &["doctor"], "").await;
     assert!(
-        done.out.contains("admin logins: 20 failed within the last hour"),
+        done.out.contains("admin logins: 21 failed within the last hour"),
         "{done:?}"
     );
     relay.stop().await;
@@ -173,6 +180,34 @@ async fn more_logins_than_can_be_hashed_are_refused_at_once_and_devices_go_first
     );
     let seen = relay.metrics().await;
     assert_eq!(logins(&seen, "overloaded"), i64::try_from(of(503)).unwrap());
+    relay.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn logins_are_logged_without_passwords_addresses_or_made_up_names() {
+    let setup = with_alice().await;
+    let relay = setup.spawn(EXE).await;
+    let typed = "the-password-in-the-wrong-field";
+    for (name, password, status) in [(typed, "hunter-2-hunter-2", 401), ("alice", PASSWORD, 204)] {
+        let sent = log_in(&relay.admin, "192.0.2.77", "", name, password).await;
+        assert_eq!(sent.status, status, "{sent:?}");
+        let log = relay.log();
+        for secret in [typed, password, "192.0.2.77"] {
+            assert!(!log.contains(secret), "{log}");
+        }
+    }
+    let log = feedback_tests::eventually("both are logged", async || {
+        let log = relay.log();
+        (log.contains("logins failed") && log.contains("logged in")).then_some(log)
+    })
+    .await;
+    let line = |says: &str| log.lines().find(|line| line.contains(says)).unwrap().to_owned();
+    let failed = line("logins failed");
+    assert!(
+        failed.contains("wrong=1") && failed.contains("of_unknown_names=1"),
+        "{failed}"
+    );
+    assert!(line("logged in").contains("account=\"alice\""), "{log}");
     relay.stop().await;
 }
 

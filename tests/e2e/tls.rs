@@ -12,7 +12,7 @@ use rustls::{ClientConfig, RootCertStore, SupportedProtocolVersion};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::io::AsyncReadExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
@@ -196,6 +196,25 @@ async fn events_come_in_over_tls_and_a_login_is_for_tls_only() {
         cookie.ends_with("; HttpOnly; SameSite=Strict; Path=/; Secure"),
         "no Secure"
     );
+    relay.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn handshakes_that_never_end_keep_no_probe_and_no_scrape_out() {
+    feedback_relay::open_files::raise();
+    let relay = setup("http://127.0.0.1:9", &Made::until(2090))
+        .with_a_small_policy()
+        .start()
+        .await;
+    // More than there may be connections, each with the beginning of a handshake.
+    let mut held = Vec::new();
+    for _ in 0..600 {
+        let mut stream = TcpStream::connect(&relay.admin[8..]).await.unwrap();
+        let _ = stream.write_all(&[0x16, 3, 1, 2, 0, 1]).await;
+        held.push(stream);
+    }
+    let version = feedback_tests::http_client().get(format!("{}/version", relay.admin));
+    assert_eq!(version.send().await.unwrap().status(), 200);
     relay.stop().await;
 }
 

@@ -44,9 +44,15 @@ const DEVICE_CELLS: usize = 4 * 1024;
 pub struct Source {
     /// The client's address, or the /64 it is in.
     pub network: IpAddr,
-    /// Whether a proxy that is not trusted brought it. So a login from the machine itself, or through a tunnel to it, does
-    /// not wait for strangers behind a proxy on the same machine.
+    /// Whether a proxy that is not trusted brought it, which may run on the same machine.
     pub is_forwarded: bool,
+}
+
+impl Source {
+    /// Whether it is the machine that the relay runs on, or the end of a tunnel to it.
+    fn is_local(self) -> bool {
+        self.network.is_loopback() && !self.is_forwarded
+    }
 }
 
 impl std::fmt::Debug for Source {
@@ -171,7 +177,7 @@ impl Throttle {
             Who::Stranger(source) => {
                 let failures = self.delays[self.cell(&(name, source), CELLS)];
                 let left_over = failures.left(now).min(LEFT_TO_OTHERS_MAX);
-                let account = self.accounts.wait_ms(self.cell(name, CELLS), left_over, now);
+                let account = self.accounts.wait_ms(self.account(name, source), left_over, now);
                 let address = self.addresses.wait_ms(self.cell(&source, CELLS), 0, now);
                 let delay = failures.wait_ms(now);
                 account.max(address).max(delay)
@@ -193,7 +199,7 @@ impl Throttle {
         match who {
             Who::Device(id) => self.devices.take(self.cell(id, DEVICE_CELLS), now),
             Who::Stranger(source) => {
-                self.accounts.take(self.cell(name, CELLS), now);
+                self.accounts.take(self.account(name, source), now);
                 self.addresses.take(self.cell(&source, CELLS), now);
                 let delay = self.cell(&(name, source), CELLS);
                 let count = (self.delays[delay].left(now) + 1).min(FAILURES_MAX);
@@ -219,12 +225,18 @@ impl Throttle {
         match who {
             Who::Device(id) => self.devices.give_back(self.cell(id, DEVICE_CELLS)),
             Who::Stranger(source) => {
-                self.accounts.give_back(self.cell(name, CELLS));
+                self.accounts.give_back(self.account(name, source));
                 self.addresses.give_back(self.cell(&source, CELLS));
                 let failures = &mut self.delays[self.cell(&(name, source), CELLS)];
                 failures.count = failures.count.saturating_sub(1);
             }
         }
+    }
+
+    /// The account's budget for all strangers, or the one for the machine itself: an operator who can reach that logs in
+    /// however many strangers guess.
+    fn account(&self, name: &str, source: Source) -> usize {
+        self.cell(&(name, source.is_local()), CELLS)
     }
 
     fn cell(&self, key: &(impl Hash + ?Sized), cells: usize) -> usize {

@@ -89,6 +89,9 @@ pub struct ConnectionLimits {
     /// Most open connections of one address (IPv6: of one /64). Above it a new one is closed at once.
     /// 0 is no limit.
     pub per_client_max: usize,
+    /// At `per_client_max` the client's own connection that was silent longest is closed for a new one. The new one is
+    /// closed only if a request is under way on each of the others.
+    pub replaces_own: bool,
     /// Addresses `per_client_max` does not hold for: proxies that bring many clients.
     pub exempt: Vec<IpNet>,
 }
@@ -117,6 +120,7 @@ impl<A: Answers> Front<A> {
             limits: ConnectionLimits {
                 open_max,
                 per_client_max: 0,
+                replaces_own: false,
                 exempt: Vec::new(),
             },
             tls: None,

@@ -97,9 +97,8 @@ impl Connections {
             .and_then(|c| table.per_client.get(&c))
             .copied()
             .unwrap_or(0);
-        if client.is_some() && of_client >= self.limits.per_client_max {
-            self.metrics.closed(Closed::Client);
-            return Err(Refused::TooManyOfClient);
+        if let Some(client) = client.filter(|_| of_client >= self.limits.per_client_max) {
+            return Err(self.refuse_of(client, &mut table));
         }
         if table.open.len() >= self.limits.open_max {
             // One at a time: it is only the accepting loop that asks.
@@ -134,6 +133,22 @@ impl Connections {
             all: Arc::clone(self),
             go,
         })
+    }
+
+    /// A client has as many connections as it may: one of its own goes for the new one, or the new one goes.
+    fn refuse_of(&self, client: IpAddr, table: &mut Table) -> Refused {
+        if self.limits.replaces_own && table.closing > 0 {
+            return Refused::Full;
+        }
+        self.metrics.closed(Closed::Client);
+        let own = self.limits.replaces_own.then(|| table.silent_of(client));
+        match own.flatten() {
+            Some(id) => {
+                table.tell_to_go(id);
+                Refused::Full
+            }
+            None => Refused::TooManyOfClient,
+        }
     }
 
     /// Returns when a connection has gone since the last time.
@@ -173,6 +188,19 @@ impl Table {
     fn number(&mut self) -> u64 {
         self.next += 1;
         self.next
+    }
+
+    /// Takes the connection of a client that was silent longest from among the silent ones.
+    fn silent_of(&mut self, client: IpAddr) -> Option<u64> {
+        let is_own = |id: &u64| {
+            self.open
+                .get(id)
+                .is_some_and(|entry| entry.client == Some(client))
+        };
+        let (order, id) = self.silent.iter().find(|(_, id)| is_own(id))?;
+        let (order, id) = (*order, *id);
+        self.silent.remove(&order);
+        Some(id)
     }
 
     fn tell_to_go(&mut self, id: u64) {

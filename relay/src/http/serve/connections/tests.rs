@@ -7,6 +7,7 @@ fn connections(open_max: usize, per_client_max: usize) -> Arc<Connections> {
     let limits = ConnectionLimits {
         open_max,
         per_client_max,
+        replaces_own: false,
         exempt: vec!["10.0.0.0/8".parse().unwrap()],
     };
     Arc::new(Connections::new(limits, ConnectionMetrics::default()))
@@ -98,4 +99,38 @@ fn a_client_has_as_many_as_it_may_and_a_proxy_more() {
         ("2001:db8:0:1::3", true),
     ]);
     check(&[("10.1.2.3", true), ("10.1.2.3", true), ("10.1.2.3", true)]);
+}
+
+#[test]
+fn a_client_may_lose_its_own_longest_silent_connection_for_a_new_one() {
+    let limits = ConnectionLimits {
+        open_max: 9,
+        per_client_max: 2,
+        replaces_own: true,
+        exempt: Vec::new(),
+    };
+    let all = Arc::new(Connections::new(limits, ConnectionMetrics::default()));
+    let now = Instant::now();
+    let other = admit(&all, "192.0.2.2", now).unwrap();
+    let [first, second] = [1, 2].map(|_| admit(&all, "192.0.2.1", now).unwrap());
+    assert_eq!(admit(&all, "192.0.2.1", now).unwrap_err(), Refused::Full);
+    assert_eq!(admit(&all, "192.0.2.1", now).unwrap_err(), Refused::Full);
+    let told = [&other, &first, &second].map(|connection| has_to_go(connection));
+    assert_eq!(told, [false, true, false], "one is enough, and it is its own");
+    drop(first);
+    let third = admit(&all, "192.0.2.1", now).unwrap();
+    let busy = [second.begin(), third.begin()];
+    let refused = admit(&all, "192.0.2.1", now).unwrap_err();
+    assert_eq!(
+        refused,
+        Refused::TooManyOfClient,
+        "while requests are under way on each"
+    );
+    assert!(
+        admit(&all, "192.0.2.2", now).is_ok(),
+        "others have their own share"
+    );
+    drop((busy, second, third, other));
+    let table = all.lock();
+    assert!(table.open.is_empty() && table.silent.is_empty() && table.closing == 0);
 }
