@@ -59,7 +59,7 @@ impl Accounts {
     ) -> std::io::Result<Self> {
         let devices = Devices::default();
         // While the database cannot be read, devices are strangers until their account's next login.
-        let hashes = store.run(|db| table::password_hashes(db)).await;
+        let hashes = store.run(table::password_hashes).await;
         for (name, hash) in hashes.unwrap_or_default() {
             devices.learn(&name, &hash);
         }

@@ -63,7 +63,7 @@ pub enum LoginError {
     /// Too many wrong passwords before this one, which was not looked at.
     #[error(
         "too many wrong passwords were tried; try again in {} seconds, or from a browser that has logged in to this account before",
-        .0.as_secs().max(1)
+        .0.as_millis().div_ceil(1000)
     )]
     Throttled(Duration),
     /// Too many logins at once.

@@ -39,7 +39,7 @@ const CELLS: usize = 64 * 1024;
 /// Cells for known devices, whose cookies cannot be made up, so there are few.
 const DEVICE_CELLS: usize = 4 * 1024;
 
-/// Where a login comes from, as far as it is told apart.
+/// Where a login comes from, as the throttle distinguishes it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Source {
     /// The client's address, or the /64 it is in.

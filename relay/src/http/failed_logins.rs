@@ -5,7 +5,7 @@ use crate::forward::self_test::{Finding, Grade};
 /// Failed logins within an hour that are worth a warning: more than people mistype.
 const MANY: u64 = 50;
 
-/// The finding for so many failed logins within the last hour.
+/// The finding for this number of failed logins within the last hour.
 pub(crate) fn finding(failed: u64) -> Finding {
     let (what, says) = ("admin logins", format!("{failed} failed within the last hour"));
     if failed < MANY {

@@ -8,6 +8,7 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use relay_event::{Malformed, Outcome};
 use serde_json::json;
+use std::time::Duration;
 
 /// A refusal on its way out.
 #[derive(Debug)]
@@ -48,6 +49,12 @@ impl Problem {
     pub(crate) fn retry_after(mut self, seconds: u64) -> Self {
         self.retry_after_s = Some(seconds.max(1));
         self
+    }
+
+    /// With a `Retry-After` in whole seconds: not before the wait is over.
+    pub(crate) fn retry_in(self, wait: Duration) -> Self {
+        let seconds = wait.as_millis().div_ceil(1000);
+        self.retry_after(u64::try_from(seconds).unwrap_or(u64::MAX))
     }
 
     /// With the header by which a client learns that basic auth is wanted.

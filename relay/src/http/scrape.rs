@@ -96,7 +96,7 @@ impl Scrapes {
                     "Too many wrong passwords",
                     "Too many wrong passwords were tried, so this one was not looked at. Come back later.",
                 )
-                .retry_after(wait.as_secs()))
+                .retry_in(wait))
             }
         }
     }

@@ -72,7 +72,8 @@ export async function logIn(user: string, password: string): Promise<void> {
   if (response.status === 401) throw new Refused(401, "User name or password is wrong.");
   if (response.status === 429) {
     const seconds = Number(response.headers.get("Retry-After"));
-    throw new Refused(429, `Too many attempts. Please try again ${seconds > 0 ? `in ${seconds} seconds` : "later"}.`);
+    const when = seconds > 120 ? `in ${Math.ceil(seconds / 60)} minutes` : `in ${seconds} seconds`;
+    throw new Refused(429, `Too many attempts. Please try again ${when}, or use a browser that has logged in before.`);
   }
   throw await refusal(response);
 }

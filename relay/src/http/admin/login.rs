@@ -109,7 +109,7 @@ fn refused(error: &LoginError) -> Problem {
     match error {
         LoginError::Wrong => problem(StatusCode::UNAUTHORIZED, "login", "Login failed"),
         LoginError::Throttled(wait) => {
-            problem(StatusCode::TOO_MANY_REQUESTS, "login", "Too many tries").retry_after(wait.as_secs())
+            problem(StatusCode::TOO_MANY_REQUESTS, "login", "Too many tries").retry_in(*wait)
         }
         LoginError::Overloaded => {
             problem(StatusCode::SERVICE_UNAVAILABLE, "overloaded", "Too many logins").retry_after(2)

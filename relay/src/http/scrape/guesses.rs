@@ -155,7 +155,7 @@ mod tests {
         }
     }
 
-    /// How many of so many wrong guesses are looked at.
+    /// How many of `count` wrong guesses are looked at.
     fn seen(guesses: &mut Guesses, count: u32, now: Moment, source: impl Fn(u32) -> Source) -> usize {
         let looked = (0..count).filter(|n| guesses.look(source(*n), now, || false) == Guess::Wrong);
         looked.count()
@@ -170,7 +170,7 @@ mod tests {
             assert_eq!(later.sum::<usize>(), in_an_hour, "{what}");
         };
         check("one connection", |_| from(1, 1), 20, 720);
-        check("one address", |n| from(1, n as u16), 20, 720);
+        check("one address", |n| from(1, u16::try_from(n).unwrap()), 20, 720);
         check("many addresses", |n| from(n, 1), 100, 3600);
     }
 
