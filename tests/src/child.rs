@@ -33,13 +33,20 @@ impl ChildRelay {
         relay
     }
 
-    /// Starts it without waiting until it is ready.
+    /// Starts it without waiting until it is ready. Its log has all there is, so that tests find in it what must not be
+    /// there.
     pub(crate) fn launch(exe: &str, config: &Path) -> Self {
+        let everything = "info,feedback_relay=trace,hyper=debug,reqwest=trace";
+        Self::launch_with(exe, config, &[("RUST_LOG", everything.to_owned())])
+    }
+
+    /// The same, in an environment with these variables.
+    pub(crate) fn launch_with(exe: &str, config: &Path, environment: &[(&str, String)]) -> Self {
         // A write beyond a file size limit is to fail, as on a full disk, and not to end the process.
         let mut child = Command::new("sh")
             .args(["-c", "trap '' XFSZ; exec \"$0\" serve --config \"$1\"", exe])
             .arg(config)
-            .env("RUST_LOG", "info,feedback_relay=trace,hyper=debug,reqwest=trace")
+            .envs(environment.iter().map(|(name, value)| (name, value)))
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -84,6 +91,19 @@ impl ChildRelay {
     /// When a reader of the log has panicked.
     pub fn log(&self) -> String {
         self.log.lock().unwrap().clone()
+    }
+
+    /// Its log, which goes on while the relay runs.
+    pub(crate) fn log_so_far(&self) -> Arc<Mutex<String>> {
+        Arc::clone(&self.log)
+    }
+
+    /// Whether it has ended by itself.
+    ///
+    /// # Panics
+    /// When the operating system does not say.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
     }
 
     /// Sends a request to the public listener.

@@ -22,6 +22,11 @@ impl Dice {
         let given = std::env::var(SEED).ok();
         let seed = given.map_or_else(|| fastrand::u64(..), |seed| seed.parse().unwrap());
         eprintln!("the same dice again: {SEED}={seed}");
+        Self::with_seed(seed)
+    }
+
+    /// With a seed that whoever runs this knows already.
+    pub fn with_seed(seed: u64) -> Self {
         Self(fastrand::Rng::with_seed(seed))
     }
 

@@ -12,6 +12,7 @@
 
 mod address;
 pub mod bombs;
+pub mod chaos;
 mod child;
 mod dice;
 mod fault_proxy;

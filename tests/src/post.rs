@@ -62,7 +62,16 @@ impl Post {
 
     /// A batch with consent as given; `null` is none.
     pub fn batch_with(consent: &Value, events: &[Value]) -> Self {
-        let body = json!({ "site": SITE, "consent": consent, "events": events });
+        Self::batch_for(SITE, consent, events)
+    }
+
+    /// A batch of another site, with consent to everything.
+    pub fn batch_of(site: &str, events: &[Value]) -> Self {
+        Self::batch_for(site, &json!({ "plan": PLAN_VERSION }), events)
+    }
+
+    fn batch_for(site: &str, consent: &Value, events: &[Value]) -> Self {
+        let body = json!({ "site": site, "consent": consent, "events": events });
         Self::to("/api/notes", "application/json").body(body.to_string())
     }
 

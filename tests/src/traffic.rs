@@ -35,6 +35,7 @@ struct Shared {
     acknowledged: Mutex<BTreeSet<usize>>,
     refused: AtomicUsize,
     failed: AtomicUsize,
+    denied: AtomicUsize,
 }
 
 /// Visitors at work. They are gone when this is dropped.
@@ -91,6 +92,11 @@ impl Traffic {
         self.shared.refused.load(Ordering::SeqCst)
     }
 
+    /// How many batches were given up because the site was off.
+    pub fn denied(&self) -> usize {
+        self.shared.denied.load(Ordering::SeqCst)
+    }
+
     /// How many batches were not answered.
     pub fn failed(&self) -> usize {
         self.shared.failed.load(Ordering::SeqCst)
@@ -118,10 +124,11 @@ async fn visit(shared: Arc<Shared>, visitor: usize, pause: Duration, stop: Cance
         let numbers = first..first + BATCH;
         let events: Vec<_> = numbers.clone().map(load).collect();
         let post = Post::batch(&events).from(&format!("198.51.100.{visitor}"));
-        loop {
+        let is_taken = loop {
             let sent = tokio::time::timeout(PATIENCE, post.try_send(&client, &shared.base)).await;
             match sent {
-                Ok(Ok(sent)) if sent.status == 202 => break,
+                Ok(Ok(sent)) if sent.status == 202 => break true,
+                Ok(Ok(sent)) if sent.problem() == "switched_off" => break false,
                 Ok(Ok(sent)) => {
                     let to_come_back =
                         matches!(sent.status, 429 | 503) && !sent.header("retry-after").is_empty();
@@ -131,9 +138,14 @@ async fn visit(shared: Arc<Shared>, visitor: usize, pause: Duration, stop: Cance
                 Ok(Err(_)) | Err(_) => drop(shared.failed.fetch_add(1, Ordering::SeqCst)),
             }
             tokio::time::sleep(AGAIN_AFTER).await;
+        };
+        if is_taken {
+            shared.acknowledged.lock().unwrap().extend(numbers);
+            tokio::time::sleep(pause).await;
+        } else {
+            shared.denied.fetch_add(1, Ordering::SeqCst);
+            tokio::time::sleep(AGAIN_AFTER).await;
         }
-        shared.acknowledged.lock().unwrap().extend(numbers);
-        tokio::time::sleep(pause).await;
     }
 }
 
@@ -147,6 +159,24 @@ pub fn counted_twice(arrivals: &[Arrival]) -> usize {
         .filter_map(Arrival::n)
         .filter(|n| !seen.insert(*n))
         .count()
+}
+
+/// How many arrivals are of a number that Plausible had answered before, in a way that a relay can read: its answer
+/// was not on disk when the relay died.
+pub(crate) fn again_after_an_answer(arrivals: &[Arrival]) -> usize {
+    let mut answered = HashSet::new();
+    let counted = arrivals
+        .iter()
+        .filter(|arrival| arrival.answer.may_have_counted());
+    let again = |arrival: &&Arrival| {
+        let n = arrival.n();
+        let is_again = answered.contains(&n);
+        if !arrival.answer.leaves_unsure() {
+            answered.insert(n);
+        }
+        is_again
+    };
+    counted.filter(again).count()
 }
 
 /// How many events arrived after a later one of their visitor, as Plausible tells visitors apart. A

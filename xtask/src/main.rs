@@ -2,6 +2,7 @@
 
 mod bench;
 mod bundle;
+mod chaos;
 mod check;
 mod children;
 mod ci;
@@ -75,6 +76,8 @@ enum Command {
     /// Check what the relay is made of: licences, sources and advisories of crates, checksums and signatures of npm
     /// packages; and write the lists (SBOM) into target/dist
     Supply,
+    /// Kill the relay, cut its power, fill its disk, set its clock, flood it, and see that nothing is lost or leaks
+    Chaos(chaos::Chaos),
     /// Run what CI runs: formatting, lints, documentation, then every test
     Ci,
 }
@@ -93,6 +96,7 @@ fn main() -> ExitCode {
         Command::Fuzz(fuzz) => fuzz::run(&fuzz).map(|()| ExitCode::SUCCESS),
         Command::Release(release) => release::run_alone(&release),
         Command::Supply => supply::run_alone(),
+        Command::Chaos(chaos) => chaos::run(&chaos),
         Command::Ci => ci::run(),
     };
     done.unwrap_or_else(|error| {
