@@ -9,6 +9,7 @@ mod arrivals;
 mod broken_answers;
 mod canaries;
 mod chaos;
+mod chaos_rounds;
 mod cli;
 mod clock;
 mod compile;

@@ -2,7 +2,8 @@
 //! that queued while the last fsync ran in one transaction. A lane sends its next event meanwhile.
 //!
 //! After a crash, the events whose answer came but whose deletion did not are delivered twice: at most
-//! [`UNACKED_MAX`] per lane.
+//! [`UNACKED_MAX`] per lane. So the task books at once while little is going on, and pauses longer the more there is
+//! to book.
 
 use super::delivered::{Delivered, Tally};
 use super::sites::{Sites, record};
@@ -20,9 +21,12 @@ pub const UNACKED_MAX: u32 = 16;
 const QUEUE_MAX: usize = BUCKETS as usize * UNACKED_MAX as usize;
 /// Most events of one transaction, so that the first does not wait for ever.
 const GROUP_MAX: usize = 256;
-/// The pause between two groups. Nobody waits for it but a lane that is out of slots and a switch that is
-/// being turned, and each group costs an fsync.
-const PAUSE: Duration = Duration::from_millis(10);
+/// The pause after a group of [`GROUP_BUSY`] or more, in milliseconds. Each group costs an fsync, and only a lane that is out of slots
+/// and a switch that is being turned wait for it.
+const PAUSE_MAX_MS: usize = 10;
+/// Size of a group after which the pause is the longest: about 3000 events a second. Below, fsyncs are cheap compared
+/// with events that are delivered twice after a crash.
+const GROUP_BUSY: usize = 32;
 /// How long to wait when the disk refuses.
 const TRY_AGAIN: Duration = Duration::from_secs(1);
 
@@ -162,10 +166,10 @@ impl Acker {
             }
             self.refused
                 .send_if_modified(|refused| std::mem::replace(refused, false));
-            let is_full = group.len() >= GROUP_MAX;
+            let pause = pause_after(group.len());
             group.clear();
-            if !is_full {
-                tokio::time::sleep(PAUSE).await;
+            if !pause.is_zero() {
+                tokio::time::sleep(pause).await;
             }
         }
     }
@@ -188,6 +192,16 @@ impl Acker {
     }
 }
 
+/// How long to wait before the next group, in whole milliseconds because timers have no finer ones. After a full group
+/// more may be queued already: no pause.
+fn pause_after(group: usize) -> Duration {
+    if group >= GROUP_MAX {
+        return Duration::ZERO;
+    }
+    let ms = PAUSE_MAX_MS * group.min(GROUP_BUSY) / GROUP_BUSY;
+    Duration::from_millis(ms as u64)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -196,6 +210,20 @@ mod tests {
     use crate::store::{self, Store};
 
     const UPSTREAM: &str = "http://127.0.0.1:9";
+
+    #[test]
+    fn the_pause_grows_with_the_group_and_a_full_one_has_none() {
+        let check = |group: usize, ms: u64| {
+            assert_eq!(pause_after(group), Duration::from_millis(ms), "after {group}");
+        };
+        check(1, 0);
+        check(3, 0);
+        check(4, 1);
+        check(16, 5);
+        check(GROUP_BUSY, 10);
+        check(GROUP_MAX - 1, 10);
+        check(GROUP_MAX, 0);
+    }
 
     #[tokio::test(start_paused = true)]
     async fn the_switch_can_be_turned_off_while_the_disk_refuses_what_was_settled() {

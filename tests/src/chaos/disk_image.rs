@@ -218,12 +218,6 @@ impl DiskImage {
         &self.unseen
     }
 
-    /// Whether anything would be lost by a disk that drops what was not synced.
-    #[cfg(test)]
-    pub(super) fn has_pending(&self) -> bool {
-        !self.pending_names.is_empty() || self.files.iter().any(|file| !file.pending.is_empty())
-    }
-
     /// The files as the process saw them. SQLite's index of its log is memory, and left out.
     pub(super) fn as_written(&self) -> Files {
         let mut dice = Dice::with_seed(0);

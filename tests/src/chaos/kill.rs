@@ -13,7 +13,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 /// Most events that wait while delivery keeps up: a few for each visitor.
 const WAITING_MAX: i64 = 30;
 /// Most events per kill, on average over a round, that may arrive again though Plausible had answered.
-const AGAIN_PER_KILL_MAX: usize = 64;
+const AGAIN_PER_KILL_MAX: usize = 32;
 
 pub(super) async fn round(mut scene: Scene, size: Size) -> Tally {
     let kills = size.of(8, 10);
