@@ -57,8 +57,3 @@ async fn jumps_of_the_clock_lose_nothing_acknowledged() {
 async fn nothing_arrives_after_off_was_answered_whatever_happens_to_the_relay() {
     check(Kind::Off, &[1, 2]).await;
 }
-
-#[tokio::test(flavor = "multi_thread")]
-async fn strangers_keep_no_honest_request_out() {
-    check(Kind::Floods, &[1]).await;
-}

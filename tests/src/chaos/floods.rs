@@ -3,6 +3,7 @@
 
 mod attacks;
 mod http2;
+mod owner;
 
 use super::evidence::Evidence;
 use super::scene::{LONG, Scene};
@@ -10,6 +11,7 @@ use super::{Size, Tally};
 use crate::post::{Post, load};
 use crate::{Answer, ChildRelay, http_client};
 use attacks::{ATTACKS, Attack};
+use owner::Owner;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -45,13 +47,16 @@ async fn withstand(exe: &str, seed: u64, evidence: Arc<Evidence>, size: Size, at
     }
     let relay = scene.start().await;
     let honest = Honest::begin(&scene, attack);
-    honest.are_taken(10, &scene).await;
+    honest.are_taken(10).await;
+    let owner = Owner::arrive(&scene, &relay).await;
+    // A scraper's connection, which it has had before strangers came.
+    relay.metrics().await;
     let memory = relay.memory();
     let stop = CancellationToken::new();
     let attackers = (attack.begin)(&attacks::Target::of(&relay), &stop);
     tokio::time::sleep(BUILD_UP).await;
     let before = honest.so_far();
-    watch(&relay, size.seconds(), memory, attack).await;
+    watch(&relay, &owner, size.seconds(), memory, attack).await;
     let during = honest.so_far().since(before);
     let off = answered(&format!("{}: off", attack.name), scene.turn("off")).await;
     assert_eq!(off.code, Some(0), "{}: {off:?}", attack.name);
@@ -68,10 +73,17 @@ async fn withstand(exe: &str, seed: u64, evidence: Arc<Evidence>, size: Size, at
     );
     scene.switch_on().await;
     scene.plausible.rule(|_| Answer::Accept);
-    honest.are_taken(10, &scene).await;
+    honest.are_taken(10).await;
     let all = honest.end().await;
     relay.drained_within(LONG).await;
     relay.stop().await;
+    let arrived = scene.plausible.count();
+    assert!(
+        arrived <= all.sent + attack.arrive_max,
+        "{}: {arrived} events arrived, {} of them honest",
+        attack.name,
+        all.taken
+    );
     Tally {
         faults: 1,
         acknowledged: all.taken,
@@ -80,7 +92,7 @@ async fn withstand(exe: &str, seed: u64, evidence: Arc<Evidence>, size: Size, at
 }
 
 /// Looks at everything that has to answer, for a while.
-async fn watch(relay: &ChildRelay, lasts: Duration, memory: u64, attack: &Attack) {
+async fn watch(relay: &ChildRelay, owner: &Owner, lasts: Duration, memory: u64, attack: &Attack) {
     let start = Instant::now();
     while start.elapsed() < lasts {
         for path in [
@@ -92,7 +104,9 @@ async fn watch(relay: &ChildRelay, lasts: Duration, memory: u64, attack: &Attack
             let sent = answered(&what, relay.get(path)).await;
             assert_eq!(sent.status, 200, "{what}: {}", sent.text);
         }
-        answered(&format!("{}: /metrics", attack.name), relay.metrics()).await;
+        let scrape = answered(&format!("{}: /metrics", attack.name), relay.metrics()).await;
+        assert_eq!(scrape.count("conservation_difference"), 0, "{}", attack.name);
+        answered(&format!("{}: login", attack.name), owner.log_in()).await;
         let now = relay.memory();
         assert!(
             now < memory + MEMORY_MAX,
@@ -183,7 +197,7 @@ impl Honest {
         }
     }
 
-    async fn are_taken(&self, more: usize, _scene: &Scene) {
+    async fn are_taken(&self, more: usize) {
         let goal = self.so_far().taken + more;
         crate::within(LONG, "honest requests are taken", async || {
             (self.so_far().taken >= goal).then_some(())

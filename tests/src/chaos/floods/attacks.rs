@@ -1,6 +1,6 @@
 //! The attacks, each a client that does one thing as hard as it can, within bounds.
 
-use super::http2;
+use super::{http2, owner};
 use crate::post::{BROWSER, ORIGIN, Post, SITE, load};
 use crate::{ChildRelay, Setup, http_client};
 use serde_json::json;
@@ -10,6 +10,9 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+/// Most events that one address may get through in a few seconds: what a client may bring after a rest (3000), and
+/// thirty of each of the hundred visitors it may show.
+const FAKES_MAX: usize = 7000;
 /// A second site, for the attack on the room of others.
 const OTHER_SITE: &str = "other.example.com";
 
@@ -22,6 +25,8 @@ pub(super) struct Attack {
     pub(super) honest_site: &'static str,
     /// How many in a hundred of their requests have to be taken at the first try.
     pub(super) honest_percent: usize,
+    /// Most events of the attackers that may arrive at Plausible.
+    pub(super) arrive_max: usize,
     /// Whether Plausible is away meanwhile, so that events stay in the spool.
     pub(super) without_plausible: bool,
 }
@@ -32,6 +37,7 @@ const ATTACK: Attack = Attack {
     begin: |_, _| JoinSet::new(),
     honest_site: SITE,
     honest_percent: 95,
+    arrive_max: usize::MAX / 2,
     without_plausible: false,
 };
 
@@ -73,6 +79,7 @@ pub(super) const ATTACKS: &[Attack] = &[
         name: "fakes from one address",
         setup: with_limits,
         begin: fakes,
+        arrive_max: FAKES_MAX,
         ..ATTACK
     },
     Attack {
@@ -152,7 +159,9 @@ fn http2_bodies(target: &Target, stop: &CancellationToken) -> JoinSet<()> {
                 ("x-forwarded-for", stranger.as_str()),
             ];
             let mut bytes = http2::preface(65_535);
-            for stream in (1..400).step_by(2) {
+            // As many as fit: three connections of one address have a little more than its share of places, and a connection
+            // with many refused streams would be closed.
+            for stream in (1..=171).step_by(2) {
                 bytes.extend(http2::head(stream, "POST", "/api/notes", &headers, false));
             }
             hold(&address, &bytes).await;
@@ -196,7 +205,12 @@ fn wrong_logins(target: &Target, stop: &CancellationToken) -> JoinSet<()> {
         async move {
             let client = http_client();
             for tries in 0.. {
-                let login = json!({ "user": format!("user-{n}-{tries}"), "password": "a wrong password" });
+                // Names that are made up, and one that is known.
+                let user = match tries % 2 {
+                    0 => format!("user-{n}-{tries}"),
+                    _ => owner::NAME.to_owned(),
+                };
+                let login = json!({ "user": user, "password": "a wrong password" });
                 let request = client.post(&url).header("x-feedback-admin", "1").json(&login);
                 // Whatever it is answered.
                 let _ = request.send().await;
@@ -247,6 +261,8 @@ fn with_limits(setup: Setup) -> Setup {
     setup
         .without("public", "rate_per_client")
         .without("public", "rate_per_site")
+        .without("budget", "events_per")
+        .without("budget", "new_visitors")
 }
 
 /// As fast as one address can, each event by a new visitor, and as no browser does it.
