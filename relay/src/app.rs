@@ -10,6 +10,7 @@ use crate::forward::dashboard::Dashboard;
 use crate::forward::sites::Sites;
 use crate::forward::transport::http::{Http, InUse, TransportError};
 use crate::forward::{Forwarder, Rooms, Traffic};
+use crate::gate::source::SourceRules;
 use crate::http::arrivals::Arrivals;
 use crate::http::rate::Rates;
 use crate::http::serve::{ConnectionLimits, Front};
@@ -58,6 +59,8 @@ pub struct App {
     pub switches: Switches,
     /// Events on disk.
     pub spool: Spool,
+    /// Who may send events.
+    pub sources: SourceRules,
     /// Pseudonymous visitors.
     pub visitors: Visitors,
     /// Places for requests that bring events; `public.requests_max` says how many.
@@ -195,6 +198,7 @@ impl Relay {
             rates: Rates::new(config.public.rate_per_client),
             budgets: Budgets::new(&config.budget, config.public.rate_per_site),
             tls,
+            sources: SourceRules::new(&config, &clock),
             visitors: Visitors::new(clock.now()),
             privacy: http::privacy::Pages::new(&config),
             accounts,

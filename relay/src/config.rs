@@ -18,6 +18,7 @@ mod secret;
 mod site;
 mod spool;
 mod tls;
+mod tool;
 mod upstream;
 
 pub use allowed_host::AllowedHost;
@@ -31,6 +32,7 @@ pub use secret::{Kept, Secret};
 pub use site::SiteConfig;
 pub use spool::SpoolConfig;
 pub use tls::TlsFiles;
+pub use tool::{Tool, Tools};
 pub use upstream::{
     Direct, FileError, Loaded, Proxy, Source, Stats, Upstream, UpstreamFiles, Way, WhenUnknown,
 };
@@ -60,6 +62,8 @@ pub struct Config {
     pub metrics: Metrics,
     /// The sites events may belong to.
     pub sites: Vec<SiteConfig>,
+    /// Programs that are no browsers and may send events.
+    pub tools: Tools,
     /// What the page for users says besides the plans.
     pub privacy: About,
     /// The scrubbing policy and its limits.
@@ -120,6 +124,7 @@ impl Config {
                 admin: root.section("admin", |s| Admin::read(s, folder)),
                 metrics: root.section("metrics", |s| Metrics::read(s, folder, env)),
                 plans,
+                tools: Tools::read(root, folder, &sites, env),
                 sites,
                 privacy: root.section("privacy", privacy::read),
                 policy: root.section("policy", |s| PolicyConfig::read(s, folder)),

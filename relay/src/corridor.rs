@@ -60,8 +60,11 @@ pub async fn walk(
         batch.consent,
         batch.visitor,
         signals,
-        &app.switches,
-        &app.visitors,
+        gate::Asked {
+            switches: &app.switches,
+            sources: &app.sources,
+            visitors: &app.visitors,
+        },
         now,
     )
     .await;
@@ -80,6 +83,9 @@ pub async fn walk(
         }
     };
     app.visitors.note(visit.visitor(), now);
+    if let Some(tool) = visit.tool() {
+        app.metrics.tools.sent(tool, count);
+    }
     // The gate judges each event first, so that the policy gets those that remain at once.
     let mut endings = Vec::with_capacity(tickets.len());
     let mut admitted = Vec::with_capacity(tickets.len());

@@ -1,8 +1,11 @@
 //! The gate: may this request, and each of its events, go further?
 //!
-//! The order is the design's: site and origin, operator lock, admin switch, privacy signals and
-//! consent, tracking plan. The first door that says no names the outcome. [`Visit`] and [`Admitted`]
+//! The order is the design's: site, source (origin or tool), operator lock, admin switch, page token, privacy signals
+//! and consent, tracking plan. The first door that says no names the outcome. [`Visit`] and [`Admitted`]
 //! can be made nowhere else, so no later room has to ask again.
+
+pub mod page_token;
+pub mod source;
 
 use crate::clock::Moment;
 use crate::config::SitePlan;
@@ -13,6 +16,7 @@ use crate::visitor::{Pseudonym, Visitors};
 use relay_event::address::{Address, is_same_host};
 use relay_event::user_agent::{self, UserAgent};
 use relay_event::{Consent, DayValues, Event, Outcome, Plan};
+use source::{Source, SourceRules};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -22,9 +26,9 @@ pub struct Signals {
     pub client: IpAddr,
     /// The `User-Agent` header, empty when missing.
     pub user_agent: String,
-    /// The `Origin` header. Browsers send it with every POST; other tools do not have one.
-    pub origin: Option<String>,
-    /// Whether `Sec-GPC: 1` or `DNT: 1` came along.
+    /// Where it says it comes from.
+    pub source: Source,
+    /// Whether a `Sec-GPC` or `DNT` header says 1.
     pub privacy_signal: bool,
     /// What the request shows that no browser does.
     pub suspicion: Option<Suspicion>,
@@ -44,6 +48,7 @@ pub struct Visit {
     consent: Consent,
     visitor: Pseudonym,
     sender: Sender,
+    tool: Option<String>,
 }
 
 /// An event that may be scrubbed.
@@ -52,6 +57,17 @@ pub struct Admitted {
     event: Event,
     site: Arc<Site>,
     sender: Sender,
+}
+
+/// The rooms that the gate asks.
+#[derive(Clone, Copy, Debug)]
+pub struct Asked<'a> {
+    /// Which sites there are, and whether they are on.
+    pub switches: &'a Switches,
+    /// Who may send.
+    pub sources: &'a SourceRules,
+    /// Pseudonyms of visitors.
+    pub visitors: &'a Visitors,
 }
 
 /// Judges a request.
@@ -63,30 +79,24 @@ pub async fn enter(
     consent: Option<Consent>,
     values: DayValues,
     signals: &Signals,
-    switches: &Switches,
-    visitors: &Visitors,
+    asked: Asked<'_>,
     now: Moment,
 ) -> Result<Visit, Outcome> {
-    let site = switches.site(site).ok_or(Outcome::UnknownSite)?;
-    if signals.origin.as_ref().is_some_and(|origin| {
-        !site
-            .origins
-            .iter()
-            .any(|known| known.eq_ignore_ascii_case(origin))
-    }) {
-        return Err(Outcome::WrongOrigin);
-    }
+    let site = asked.switches.site(site).ok_or(Outcome::UnknownSite)?;
+    let from = asked.sources.judge(site, &signals.source)?;
     if site.operator_lock {
         return Err(Outcome::OperatorLock);
     }
     let permit = site.permit().await.ok_or(Outcome::SwitchedOff)?;
+    // Behind the switch: a page that may not send anyway need not come back with a newer token.
+    asked.sources.check_page_token(site, &signals.source, from)?;
     let consent = consented(consent, signals.privacy_signal, &site.plan)?;
     let (visitor, sender) = sender(
         &site.domain,
         signals.client,
         &signals.user_agent,
         values,
-        visitors,
+        asked.visitors,
         now,
     )?;
     Ok(Visit {
@@ -96,6 +106,10 @@ pub async fn enter(
         consent,
         visitor,
         sender,
+        tool: match from {
+            source::From::Tool(tool) => Some(tool.name.clone()),
+            source::From::Page(_) => None,
+        },
     })
 }
 
@@ -151,6 +165,11 @@ impl Visit {
     /// Who sent the request.
     pub fn visitor(&self) -> Pseudonym {
         self.visitor
+    }
+
+    /// The name of the tool that sent it, if it was one.
+    pub fn tool(&self) -> Option<&str> {
+        self.tool.as_deref()
     }
 
     /// Judges one event of the request.

@@ -22,6 +22,7 @@ mod scrape;
 pub mod serve;
 pub mod share;
 pub mod shed;
+mod source;
 pub mod tls;
 pub(crate) mod turn;
 

@@ -7,6 +7,7 @@ pub mod logins;
 pub mod site;
 pub mod suspicious;
 pub mod switch;
+pub mod tool;
 
 use crate::config::Config;
 use crate::forward::plausible::Reply;
@@ -30,6 +31,7 @@ use site::SiteMetrics;
 use std::sync::{Arc, Mutex, PoisonError};
 use suspicious::SuspiciousMetrics;
 use switch::{SiteLabel, SwitchMetrics};
+use tool::ToolMetrics;
 
 /// The media type of [`Metrics::text`].
 pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -92,6 +94,8 @@ pub struct Metrics {
     pub suspicious: SuspiciousMetrics,
     /// What the dashboard shows of what was delivered.
     pub dashboard: DashboardMetrics,
+    /// What tools send.
+    pub tools: ToolMetrics,
     /// Connections, admission and certificates.
     pub door: DoorMetrics,
     /// Logins on the admin listener.
@@ -318,6 +322,7 @@ impl Metrics {
         }
         let suspicious = SuspiciousMetrics::new(&mut registry, config);
         let dashboard = DashboardMetrics::new(&mut registry);
+        let tools = ToolMetrics::new(&mut registry, &config.tools);
         let door = DoorMetrics::new(&mut registry);
         let logins = LoginMetrics::new(&mut registry);
         let scrapes = ScrapeMetrics::new(&mut registry);
@@ -350,6 +355,7 @@ impl Metrics {
             sites,
             suspicious,
             dashboard,
+            tools,
             door,
             logins,
             scrapes,

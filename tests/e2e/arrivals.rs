@@ -236,7 +236,7 @@ async fn large_cookies_cost_no_event_and_larger_ones_are_counted() {
     let check = async |cookie: usize, headers: usize, status: &str| {
         let more: String = (0..headers).map(|n| format!("x-more-{n}: 1\r\n")).collect();
         let head = format!(
-            "POST /api/event?consent=3 HTTP/1.1\r\nhost: relay\r\ncontent-type: text/plain\r\nconnection: close\r\n\
+            "POST /api/event?consent=3 HTTP/1.1\r\nhost: relay\r\norigin: {ORIGIN}\r\ncontent-type: text/plain\r\nconnection: close\r\n\
              content-length: {}\r\n{more}cookie: session={}\r\n\r\n{body}",
             body.len(),
             "x".repeat(cookie),

@@ -42,6 +42,7 @@ mod refusals;
 mod restart;
 mod rollup;
 mod scrub;
+mod senders;
 mod sessions;
 mod slow_policy;
 mod spool;

@@ -185,7 +185,12 @@ async fn what_is_close_to_a_refusal_is_taken() {
     check("a signal, and consent given in person", in_person).await;
     let silent = good(2).with("sec-gpc", "0").with("dnt", "0");
     check("no signal", silent).await;
-    check("no origin, as tools send", good(3).without("origin")).await;
+    let hidden = good(3).with("origin", "null").with("host", SITE);
+    check(
+        "an origin the browser hides",
+        hidden.with("sec-fetch-site", "same-origin"),
+    )
+    .await;
     let capitals = good(4).with("origin", "HTTPS://PANEL.example.com");
     check("the origin in capitals", capitals).await;
     check("no agent", good(5).without("user-agent")).await;

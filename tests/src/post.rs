@@ -133,6 +133,12 @@ impl Post {
         self
     }
 
+    /// A header, if it has one of that name.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        let found = self.headers.iter().find(|(known, _)| known == name)?;
+        Some(&found.1)
+    }
+
     /// From another address; the tests' relay trusts its peer to tell it.
     #[must_use]
     pub fn from(self, address: &str) -> Self {

@@ -59,6 +59,8 @@ impl Setup {
             .with("budget", "events_per_client_day = 0")
             .with("budget", "new_visitors_per_client = 0")
             .with("budget", "new_visitors_per_client_day = 0")
+            // Posts of the tests do not ask for the configuration first; those of the page tokens do.
+            .with("public", "require_page_token = false")
             .with("admin", "listen = \"127.0.0.1:0\"")
             .with("metrics", &format!("password = \"{METRICS_PASSWORD}\""))
             .with("upstream", &format!("url = \"{upstream}\""))

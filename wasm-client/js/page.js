@@ -3,8 +3,21 @@
 
 let session = null;
 
+// A form or document has its named elements as properties, which hide its own: `document.hidden` may be an image. The
+// prototype has the real ones.
+const read = (node, key) => Reflect.get(Object.getPrototypeOf(node), key, node);
+const invoke = (node, key, ...args) => read(node, key).apply(node, args);
+const ofDocument = (key) => read(document, key);
+// Elements with an id are properties of the window's prototype.
+const ofWindow = (key) => Object.hasOwn(globalThis, key) && globalThis[key];
+// The browser reads more options than we set, and would find those that a page added to `Object.prototype`.
+const bare = (object) => ({ __proto__: null, ...object });
+
 // Angular checks the whole page for changes after every timer and request it sees; ours are none of its business.
-const outside = (work) => (globalThis.Zone?.root ? Zone.root.run(work) : work());
+function outside(work) {
+  const zone = ofWindow("Zone");
+  return zone?.root ? zone.root.run(work) : work();
+}
 
 const milliseconds = () => Math.trunc(performance.now());
 
@@ -32,6 +45,12 @@ const isText = (value) => typeof value === "string";
 
 const TYPE = "text/plain;charset=UTF-8";
 
+// The page token, which every batch carries; the relay's answers bring newer ones.
+let token;
+const TOKEN = /^[\w-]{1,99}$/;
+// In place of the status: the token was refused, and a new one is here. Known to `delivery.rs`.
+const RENEWED = 401;
+
 // Status and Retry-After of an answer. A login page, a captive portal or another server can answer anything: only the
 // relay's answers count, and those by which any server says that it is busy or takes less. The rest is no answer.
 async function verdict(response) {
@@ -39,8 +58,12 @@ async function verdict(response) {
   const after = headers.get("Retry-After");
   const retryAfter = /^\d{1,9}$/.test(after) ? Number(after) : -1;
   const refused = status === 413 || status === 429 || status >= 500 || headers.get("Content-Type")?.startsWith("application/problem+json");
-  const taken = status === 202 && typeof (await response.json()).accepted === "number";
-  return [!redirected && (taken || refused) ? status : 0, retryAfter];
+  const said = bare(await response.json().catch(() => null));
+  const taken = status === 202 && typeof said.accepted === "number";
+  if (redirected || !(taken || refused)) return [0, retryAfter];
+  const isRenewed = isText(said.token) && TOKEN.test(said.token);
+  if (isRenewed) token = said.token;
+  return [isRenewed && status === 403 ? RENEWED : status, retryAfter];
 }
 
 // Where all tabs find the browser's value of the day; the loader removes it when the user says no.
@@ -75,22 +98,22 @@ const POINTS = [1 / 6, 1 / 2, 5 / 6];
 // Shadow trees within shadow trees beyond this are not looked into.
 const SHADOWS_MAX = 4;
 
-const root = () => document.scrollingElement ?? document.documentElement;
-const isTall = (element, seen) => element.scrollHeight - seen > seen * HIDDEN_SHARE_MIN;
+const root = () => ofDocument("scrollingElement") ?? ofDocument("documentElement");
+const isTall = (element, seen) => read(element, "scrollHeight") - seen > seen * HIDDEN_SHARE_MIN;
 const overflow = (element) => (element ? getComputedStyle(element).overflowY : "");
-const isLocked = () => /hidden|clip/.test(overflow(document.documentElement) + overflow(document.body));
+const isLocked = () => /hidden|clip/.test(overflow(ofDocument("documentElement")) + overflow(ofDocument("body")));
 
 // What the user scrolls: the document, or the largest pane of a document that stays where it is.
 function findScroller(last) {
   const page = root();
   if (isTall(page, innerHeight) && (scrollY > 0 || !isLocked())) return page;
-  if (last?.isConnected && last.scrollTop && isTall(last, last.clientHeight)) return last;
+  if (last && read(last, "isConnected") && read(last, "scrollTop") && isTall(last, read(last, "clientHeight"))) return last;
   let found = page;
   let largest = innerWidth * innerHeight * PANE_SHARE_MIN;
   const points = POINTS.flatMap((x) => POINTS.map((y) => [innerWidth * x, innerHeight * y]));
   for (const element of new Set(points.flatMap(([x, y]) => elementsAt(document, x, y)))) {
     const area = areaOf(element);
-    if (element !== page && element !== document.documentElement && area > largest && isPane(element)) {
+    if (element !== page && element !== ofDocument("documentElement") && area > largest && isPane(element)) {
       found = element;
       largest = area;
     }
@@ -98,13 +121,13 @@ function findScroller(last) {
   return found;
 }
 
-const areaOf = (element) => element.clientWidth * element.clientHeight;
+const areaOf = (element) => read(element, "clientWidth") * read(element, "clientHeight");
 const isPane = (element) =>
-  isTall(element, element.clientHeight) && (/auto|scroll/.test(overflow(element)) || element.scrollTop !== 0);
+  isTall(element, read(element, "clientHeight")) && (/auto|scroll/.test(overflow(element)) || read(element, "scrollTop") !== 0);
 
 function elementsAt(tree, x, y, depth = 0) {
-  return tree.elementsFromPoint(x, y).flatMap((element) => {
-    const inner = depth < SHADOWS_MAX && element.getRootNode() === tree && element.shadowRoot;
+  return invoke(tree, "elementsFromPoint", x, y).flatMap((element) => {
+    const inner = depth < SHADOWS_MAX && invoke(element, "getRootNode") === tree && read(element, "shadowRoot");
     return inner ? [element, ...elementsAt(inner, x, y, depth + 1)] : [element];
   });
 }
@@ -112,15 +135,16 @@ function elementsAt(tree, x, y, depth = 0) {
 // How far a scroller was seen, and its height. A document that hides content without a way to scroll there is moved
 // by other means, if at all: then nothing is known.
 function extent(scroller) {
-  if (scroller !== root()) return [Math.abs(scroller.scrollTop) + scroller.clientHeight, scroller.scrollHeight];
-  const { documentElement, body } = document;
-  const height = Math.max(documentElement.scrollHeight, body?.scrollHeight ?? 0);
+  const heightOf = (element) => (element ? read(element, "scrollHeight") : 0);
+  if (scroller !== root()) return [Math.abs(read(scroller, "scrollTop")) + read(scroller, "clientHeight"), heightOf(scroller)];
+  const height = Math.max(heightOf(ofDocument("documentElement")), heightOf(ofDocument("body")));
   const isStuck = scrollY === 0 && height > innerHeight && isLocked();
   return isStuck ? undefined : [scrollY + innerHeight, height];
 }
 
-export function attach(exports, endpoint, site, ended) {
+export function attach(exports, endpoint, site, options) {
   session?.end();
+  token = options.token;
   shelf = `feedback-relay:${site}:today`;
   const undo = [];
   const flights = new Set();
@@ -137,7 +161,7 @@ export function attach(exports, endpoint, site, ended) {
     for (const step of undo) attempt(step);
     attempt(() => exports.stop());
     kept = "";
-    if (reason) attempt(() => ended(reason));
+    if (reason) attempt(() => options.ended(reason));
   };
   const call = (name, ...args) => {
     if (!live) return;
@@ -148,27 +172,28 @@ export function attach(exports, endpoint, site, ended) {
     }
   };
   const listen = (target, type, handler, capture = false) => {
-    const options = { passive: true, capture };
-    target.addEventListener(type, handler, options);
-    undo.push(() => target.removeEventListener(type, handler, options));
+    const how = bare({ passive: true, capture });
+    invoke(target, "addEventListener", type, handler, how);
+    undo.push(() => invoke(target, "removeEventListener", type, handler, how));
   };
-  const look = (name, visible = document.visibilityState === "visible", ...more) =>
-    call(name, milliseconds(), location.href, visible, document.hasFocus(), ...more);
+  const look = (name, visible = ofDocument("visibilityState") === "visible", ...more) =>
+    call(name, milliseconds(), location.href, visible, invoke(document, "hasFocus"), ...more);
 
   let scroller;
+  const forget = (element) => element && invoke(element, "removeEventListener", "scroll", measure);
   const measure = () =>
     attempt(() => {
       const last = scroller;
       scroller = findScroller(last);
       if (scroller !== last) {
-        last?.removeEventListener("scroll", measure);
+        forget(last);
         // The document hears of all panes but those in shadow trees.
-        if (scroller.getRootNode() !== document) scroller.addEventListener("scroll", measure, { passive: true });
+        if (invoke(scroller, "getRootNode") !== document) invoke(scroller, "addEventListener", "scroll", measure, bare({ passive: true }));
       }
       const [bottom, height] = extent(scroller) ?? [];
       if (height) call("scroll", Math.ceil(bottom), height, scroller !== last);
     });
-  undo.push(() => scroller?.removeEventListener("scroll", measure));
+  undo.push(() => forget(scroller));
   // Widgets scroll often and are not measured.
   const scrolled = ({ target }) => {
     if (target === document || areaOf(target) > innerWidth * innerHeight * PANE_SHARE_MIN) measure();
@@ -184,27 +209,28 @@ export function attach(exports, endpoint, site, ended) {
         call("wake");
       }, ms);
     },
-    send: (number, body, parting) => {
+    send: (number, unsigned, parting) => {
+      const body = token ? `{"token":"${token}",${unsigned.slice(1)}` : unsigned;
       const answer = ([status, retryAfter]) => {
         strained = status === 0;
         call("answer", number, status, retryAfter, Math.trunc(Math.random() * 2 ** 31));
       };
       // A beacon has no answer, and filter lists block beacons first. It is for browsers that have nothing better.
-      if (parting && !("keepalive" in Request.prototype) && attempt(() => navigator.sendBeacon(endpoint, new Blob([body], { type: TYPE })))) {
+      if (parting && !("keepalive" in Request.prototype) && attempt(() => navigator.sendBeacon(endpoint, new Blob([body], bare({ type: TYPE }))))) {
         return answer([202, -1]);
       }
       const flight = new AbortController();
       flights.add(flight);
       const late = setTimeout(() => flight.abort(), ANSWER_MS_MAX);
-      // Within a promise, because a page's own fetch may throw.
-      new Promise((sent) => sent(fetch(endpoint, {
+      const request = bare({
         method: "POST",
         headers: { "Content-Type": TYPE },
         body,
-        credentials: "same-origin",
         keepalive: parting || !strained,
         signal: flight.signal,
-      })))
+      });
+      // Within a promise, because a page's own fetch may throw.
+      new Promise((sent) => sent(fetch(endpoint, request)))
         .then(verdict)
         .catch(() => [0, -1])
         .then((ended) => {
@@ -240,9 +266,9 @@ export function attach(exports, endpoint, site, ended) {
     listen(window, "online", () => call("online"));
     listen(window, "pageshow", (event) => event.persisted && open());
     listen(document, "scroll", scrolled, true);
-    if (globalThis.ResizeObserver) {
+    if (ofWindow("ResizeObserver")) {
       const observer = new ResizeObserver(measure);
-      observer.observe(document.documentElement);
+      observer.observe(ofDocument("documentElement"));
       undo.push(() => observer.disconnect());
     }
     open();
@@ -268,15 +294,15 @@ export function attach(exports, endpoint, site, ended) {
 
 // Calls `moved` after each change of the address, with whether it took the place of the one before.
 function hearOfMoves(moved, listen, undo) {
-  // One event for every kind of change, and nothing of the page's is wrapped. A page may have a variable or an
-  // element of this name, and a document without an origin has no entries.
-  const navigation = attempt(() => globalThis.navigation);
+  // One event for every kind of change, and nothing of the page's is wrapped. A page may have a variable of this name,
+  // and a document without an origin has no entries.
+  const navigation = attempt(() => ofWindow("navigation"));
   if (navigation?.currentEntry && navigation.addEventListener) {
     listen(navigation, "currententrychange", ({ navigationType }) => moved(navigationType === "replace"));
     return;
   }
   // Until a page has loaded, browsers replace its address rather than add one.
-  const rewritten = () => moved(document.readyState !== "complete");
+  const rewritten = () => moved(ofDocument("readyState") !== "complete");
   listen(window, "hashchange", rewritten);
   listen(window, "popstate", rewritten);
   // A history that cannot be changed leaves the addresses that change by hash.
@@ -311,7 +337,7 @@ function attempt(step) {
 }
 
 export const detach = () => session?.end("refused");
-export const referrer = () => document.referrer;
+export const referrer = () => ofDocument("referrer");
 export const random_id = () =>
   Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
 export const wake_in = (ms) => session?.wakeIn(ms);

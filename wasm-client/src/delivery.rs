@@ -19,6 +19,9 @@ const RETRY_AFTER_S_MAX: u32 = 600;
 /// for the page's own. An event that does not fit stays queued.
 const FLYING_BYTES_MAX: usize = 60 * 1024;
 
+/// Stands for the status of a request whose page token was refused, after the answer brought a new one.
+pub(crate) const RENEWED: u16 = 401;
+
 /// What the caller has to do next.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Action {
@@ -37,7 +40,7 @@ pub(crate) enum Action {
 pub(crate) struct Answer {
     /// Which request it answers.
     pub(crate) flight: u32,
-    /// The HTTP status; 0 when there was no answer, or one that is not the relay's.
+    /// The HTTP status; 0 when there was no answer, or one that is not the relay's; [`RENEWED`].
     pub(crate) status: u16,
     /// The seconds of a `Retry-After` header.
     pub(crate) retry_after_s: Option<u32>,
@@ -83,6 +86,8 @@ pub(crate) struct Delivery {
     failures: u32,
     /// Whether the last one failed without a `Retry-After`, so that the wait is our own choice.
     own_pace: bool,
+    /// Whether the page token was renewed since the last batch arrived.
+    renewed: bool,
     events_max: usize,
 }
 
@@ -99,6 +104,7 @@ impl Delivery {
             last: 0,
             failures: 0,
             own_pace: false,
+            renewed: false,
             events_max: BATCH_EVENTS_MAX,
         }
     }
@@ -198,7 +204,14 @@ impl Delivery {
             202 => {
                 self.queue.arrive(number);
                 self.failures = 0;
+                self.renewed = false;
                 self.events_max = BATCH_EVENTS_MAX;
+            }
+            // At once, because nothing else is wrong; the second time it is a failure like any other.
+            RENEWED if !self.renewed => {
+                self.renewed = true;
+                self.queue.turn_back(number);
+                return self.wake();
             }
             403 => return Action::Stop,
             413 if self.queue.count(number) > 1 => {

@@ -22,7 +22,7 @@ use wasm_bindgen::prelude::{JsValue, wasm_bindgen};
 static ALLOCATOR: talc::wasm::WasmDynamicTalc = talc::wasm::new_wasm_dynamic_allocator();
 
 /// Starts collecting for a user who has opted in to `categories` (separated by commas), and gives the
-/// page's handle with `track`, `rate` and `stop`. For `exports` and `ended` see `sys::attach`.
+/// page's handle with `track`, `rate` and `stop`. For `exports` and `options` see `sys::attach`.
 #[wasm_bindgen]
 pub fn start(
     exports: JsValue,
@@ -30,11 +30,11 @@ pub fn start(
     site: &str,
     plan: u32,
     categories: &str,
-    ended: JsValue,
+    options: JsValue,
 ) -> JsValue {
     let consent = Consent::new(site, plan, categories);
     session::begin(Client::new(consent, &sys::referrer()));
-    sys::attach(exports, endpoint, site, ended)
+    sys::attach(exports, endpoint, site, options)
 }
 
 /// The page is shown for the first time, or again from the back-forward cache.
@@ -95,8 +95,8 @@ pub fn online() {
     run(Client::online);
 }
 
-/// A request has ended; `status` is 0 when there was no answer or one that is not the relay's, `retry_after_s` is
-/// negative when it did not say.
+/// A request has ended; `status` is 0 when there was no answer or one that is not the relay's, and
+/// `delivery::RENEWED` when its page token was refused and there is a new one; `retry_after_s` is negative when it did not say.
 #[wasm_bindgen]
 pub fn answer(flight: u32, status: u16, retry_after_s: i32, random: u32) {
     run(|client| client.answer(Answer::new(flight, status, retry_after_s, random)));

@@ -5,8 +5,9 @@ use wasm_bindgen::prelude::{JsValue, wasm_bindgen};
 #[wasm_bindgen(module = "/js/page.js")]
 extern "C" {
     /// Starts listening and gives the handle for the loader. `exports` are this module's own
-    /// functions; `ended` is called when the module has switched itself off.
-    pub(crate) fn attach(exports: JsValue, endpoint: &str, site: &str, ended: JsValue) -> JsValue;
+    /// functions; of the loader's options, `ended` is called when the module has switched itself off, and `token` is
+    /// the page token that came with the configuration.
+    pub(crate) fn attach(exports: JsValue, endpoint: &str, site: &str, options: JsValue) -> JsValue;
     /// Stops listening, for good.
     pub(crate) fn detach();
     /// Where the user came from, empty when unknown.

@@ -15,6 +15,8 @@ export interface Options {
   site: string;
   plan: number;
   categories: readonly string[];
+  /** The page token that came with the configuration, if the relay wants one. */
+  token: string | undefined;
   /** The module has switched itself off. */
   ended(reason: "refused" | "failed"): void;
 }
@@ -29,10 +31,9 @@ export async function load(base: string): Promise<void> {
   if (bytes) return;
   // Its bytes, not the response: the glue complains in the page's console about a server that calls them
   // something else, and there is nothing to gain from streaming at this size.
-  const response = await fetch(`${base}client_bg.wasm`, {
-    credentials: "same-origin",
-    signal: AbortSignal.timeout?.(ANSWER_MS_MAX),
-  });
+  // Without a prototype, in which a page may have put options of its own.
+  const options = { __proto__: null, signal: AbortSignal.timeout?.(ANSWER_MS_MAX) };
+  const response = await fetch(`${base}client_bg.wasm`, options as RequestInit);
   const found = await response.arrayBuffer();
   // "\0asm".
   if (!response.ok || new DataView(found).getUint32(0) !== 0x61736d) throw new Error("not the module");
@@ -45,6 +46,6 @@ export async function ready(): Promise<void> {
 }
 
 export function start(options: Options): Handle {
-  const { base, site, plan, categories, ended } = options;
-  return module.start(module, `${base}api/notes`, site, plan, categories.join(), ended);
+  const { base, site, plan, categories } = options;
+  return module.start(module, `${base}api/notes`, site, plan, categories.join(), options);
 }

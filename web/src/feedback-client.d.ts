@@ -7,6 +7,6 @@ declare module "feedback-client" {
     site: string,
     plan: number,
     categories: string,
-    ended: (reason: "refused" | "failed") => void,
+    options: import("./client").Options,
   ): import("./client").Handle;
 }

@@ -1,5 +1,9 @@
 // The loader: knows the user's choice and the administrators' switch, and fetches the module only when
 // both say yes. Without a yes of the user it makes no request. It never throws into the page.
+//
+// An element named `scripts` hides `document.scripts`, one with the id `feedback` appears as `window.feedback`, and scripts may
+// add properties to `Object.prototype`. Therefore nothing is read that a page's markup or such a script can shadow: see
+// `ofDocument`, `ofWindow` and `bare`. A page that replaces `fetch`, `JSON` or `localStorage` by its own is trusted.
 
 import type * as Client from "./client";
 import type { Feedback, FeedbackCall, FeedbackProps, FeedbackState } from "./feedback";
@@ -16,6 +20,7 @@ interface Config {
   enabled: boolean;
   plan: number;
   categories: string[];
+  token: string | undefined;
 }
 
 /** One start of the module; another one, or none, is the current one after the user has said no. */
@@ -34,11 +39,18 @@ const LOOK_MS_MAX = 60_000;
 const REFUSED_MS_MAX = 3_600_000;
 
 const base = new URL(".", import.meta.url).href;
-const script = [...document.scripts].find((element) => element.src === import.meta.url);
-const site = script?.dataset["site"] || location.hostname;
+/** A property of the document that no element's name hides. */
+const ofDocument = (key: "hidden" | "scripts") => Reflect.get(Document.prototype, key, document);
+/** A property of the window itself. Elements appear on its prototype. */
+const ofWindow = (key: string): any => Object.hasOwn(window, key) && window[key as keyof Window];
+/** The own properties of an object, without any that it would inherit. */
+const bare = <T>(object?: T): T => ({ __proto__: null, ...object }) as T;
+
+const script = [...(ofDocument("scripts") as HTMLCollectionOf<HTMLScriptElement>)].find((element) => element.src === import.meta.url);
+const site = script?.getAttribute("data-site") || location.hostname;
 const key = `feedback-relay:${site}`;
 /** What the page counts on request, of what is not counted otherwise. */
-const counted = script?.dataset["count"] ?? "";
+const counted = script?.getAttribute("data-count") ?? "";
 
 let remembered: Stored | null = null;
 let storage = true;
@@ -84,12 +96,9 @@ const pause = (times: number, ms_max: number) => Math.min(LOOK_MS * 2 ** times, 
 function read(): Stored | null {
   if (storage) {
     try {
-      const found = JSON.parse(localStorage.getItem(key) ?? "null") as Stored | null;
-      const { choice, plan, categories, at } = found ?? {};
-      remembered =
-        choice === "out" || (choice === "in" && Array.isArray(categories))
-          ? { choice, plan: plan ?? null, categories: categories ?? [], at: Number.isSafeInteger(at) ? at! : 0 }
-          : null;
+      const found = bare<Stored>(JSON.parse(localStorage.getItem(key) ?? "null"));
+      if (!Number.isSafeInteger(found.at)) found.at = 0;
+      remembered = found.choice === "out" || (found.choice === "in" && Array.isArray(found.categories)) ? found : null;
     } catch (error) {
       // Something unreadable was stored: as good as nothing. Anything else means there is no storage.
       if (error instanceof SyntaxError) remembered = null;
@@ -111,7 +120,8 @@ function write(stored: Stored): void {
 function keep(stored: Stored): void {
   mine = remembered = stored;
   try {
-    localStorage.setItem(key, JSON.stringify(stored));
+    // Written by hand: JSON.stringify calls a `toJSON` that objects and lists inherit.
+    localStorage.setItem(key, `{"choice":"${stored.choice}","plan":${stored.plan},"categories":[${stored.categories.map((category) => `"${category}"`)}],"at":${stored.at}}`);
     storage = true;
   } catch {
     // From here on this page's memory counts. An older answer must not outlive a newer one.
@@ -126,10 +136,10 @@ function keep(stored: Stored): void {
 
 /** Why this browser is not counted whatever its user says: the same reasons as in Plausible's tracker. */
 function uncounted(): "automation" | "ignored" | null {
-  const { _phantom, __nightmare, Cypress } = window as unknown as Record<string, unknown>;
-  if ((navigator.webdriver || _phantom || __nightmare || Cypress) && !counted.includes("automation")) return "automation";
+  const driven = navigator.webdriver || ["_phantom", "__nightmare", "Cypress"].some(ofWindow);
+  if (driven && !counted.includes("automation")) return "automation";
   try {
-    return localStorage["plausible_ignore"] === "true" && !counted.includes("ignored") ? "ignored" : null;
+    return localStorage.getItem("plausible_ignore") === "true" && !counted.includes("ignored") ? "ignored" : null;
   } catch {
     return null;
   }
@@ -154,19 +164,20 @@ function current(): FeedbackState {
     collection: heard ? (config!.enabled ? "on" : "off") : "unknown",
     choice: choice(),
     active: !!run?.handle,
-    plan: config ? config.plan : null,
+    plan: config?.plan ?? null,
     signal: signal(),
   };
 }
 
-let told = JSON.stringify(current());
+const textOf = (values: object) => String(Object.values(values));
+let told = textOf(current());
 
 function tell(): FeedbackState {
   const state = current();
-  const text = JSON.stringify(state);
+  const text = textOf(state);
   if (text !== told) {
     told = text;
-    dispatchEvent(new CustomEvent("feedback-state", { detail: state }));
+    dispatchEvent(new CustomEvent("feedback-state", bare({ detail: state })));
   }
   return state;
 }
@@ -184,14 +195,14 @@ function ask(): Promise<void> {
 }
 
 async function question(): Promise<Config | null> {
-  const response = await fetch(`${base}api/config?site=${encodeURIComponent(site)}`, {
-    credentials: "same-origin",
-    signal: AbortSignal.timeout?.(ANSWER_MS_MAX),
-  });
-  const { enabled, plan, categories } = (await response.json()) as Partial<Config>;
+  const response = await fetch(
+    `${base}api/config?site=${encodeURIComponent(site)}`,
+    bare<RequestInit>({ signal: AbortSignal.timeout?.(ANSWER_MS_MAX) }),
+  );
+  const answer = bare<Config>(await response.json());
   // A login page may answer in the relay's place.
-  if (!response.ok || response.redirected || typeof plan !== "number" || !Array.isArray(categories)) return null;
-  return { enabled: enabled === true, plan, categories };
+  const isOurs = response.ok && !response.redirected && typeof answer.plan === "number" && Array.isArray(answer.categories);
+  return isOurs ? answer : null;
 }
 
 /** Whether a call may wait for a decision that is still open. */
@@ -209,7 +220,7 @@ async function settle(): Promise<FeedbackState> {
     const wanted = !failed && agreed && config?.enabled && !uncounted();
     if (!wanted) halt();
     else if (!run && performance.now() >= rest) {
-      run = {};
+      run = bare<Run>();
       run.ready = begin(run, config!);
     }
     if (!open()) calls = [];
@@ -228,7 +239,7 @@ const waits = () => !run && !failed && !uncounted() && choice() === "in";
 function schedule(): void {
   clearTimeout(timer);
   if (!waits()) looks = 0;
-  else if (!document.hidden) {
+  else if (!ofDocument("hidden")) {
     timer = later(resume, Math.min(Math.max(rest - performance.now(), pause(looks++, LOOK_MS_MAX)), REFUSED_MS_MAX));
   }
 }
@@ -239,12 +250,11 @@ function wake(): void {
 }
 
 function halt(): void {
-  const { handle } = run ?? {};
+  run?.handle?.stop();
   run = undefined;
-  handle?.stop();
 }
 
-async function begin(mine: Run, { plan, categories: offered }: Config): Promise<void> {
+async function begin(mine: Run, { plan, categories: offered, token }: Config): Promise<void> {
   let loaded = false;
   try {
     // Some browsers remember that loading failed, by the address.
@@ -254,13 +264,14 @@ async function begin(mine: Run, { plan, categories: offered }: Config): Promise<
     loaded = true;
     await inTime(part.ready());
     if (run !== mine) return;
-    const { choice, plan: agreed, categories: wanted } = read() ?? {};
-    if (choice !== "in" || agreed !== plan) return halt();
+    const stored = read();
+    if (stored?.choice !== "in" || stored.plan !== plan) return halt();
     mine.handle = part.start({
       base,
       site,
       plan,
-      categories: wanted!.filter((category) => offered.includes(category)),
+      categories: stored.categories.filter((category) => offered.includes(category)),
+      token,
       ended: (reason) => void ended(reason),
     });
     for (const [method, ...args] of calls) mine.handle[method](...args);
@@ -307,7 +318,7 @@ const feedback: Feedback = {
     if (config) {
       const { plan, categories: offered } = config;
       const agreed = Array.isArray(categories) ? offered.filter((category) => categories.includes(category)) : offered;
-      const text = () => JSON.stringify({ ...read(), at: 0 });
+      const text = () => textOf({ ...read(), at: 0 });
       const before = text();
       write({ choice: "in", plan, categories: agreed, at });
       // What runs under an older agreement must not go on; the same answer twice changes nothing.
@@ -357,8 +368,8 @@ function heed(): void {
 
 function install(): void {
   // A second copy of the snippet must not count everything twice.
-  if (window.feedback?.optIn) return;
-  const early = window.feedback?.q;
+  const early = bare(ofWindow("feedback") as Partial<NonNullable<Window["feedback"]>>);
+  if (early.optIn) return;
   window.feedback = { ...feedback, q: { push } };
   // The user's answer in another tab counts here as well, also when this page comes back from the
   // back-forward cache and has missed the message.
@@ -373,11 +384,11 @@ function install(): void {
     if (event.persisted) void resume();
   });
   for (const use of ["popstate", "hashchange", "online"]) addEventListener(use, wake);
-  document.addEventListener("visibilitychange", () => (wake(), schedule()));
-  if (Array.isArray(early)) push(...(early as FeedbackCall[]));
+  addEventListener("visibilitychange", () => (wake(), schedule()), true);
+  if (Array.isArray(early.q)) push(...(early.q as FeedbackCall[]));
   void resume();
   // Last, because a page may have something else of this name.
-  (window as { navigation?: EventTarget }).navigation?.addEventListener("currententrychange", wake);
+  ofWindow("navigation")?.addEventListener("currententrychange", wake);
 }
 
 try {

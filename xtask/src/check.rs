@@ -66,14 +66,25 @@ pub(crate) fn walk(panel: &str, proof: &Proof<'_>) -> Result<String> {
 }
 
 fn send(panel: &str) -> Result<()> {
+    // As a page does: it asks for the configuration, and sends the token that comes with it.
+    let config = http::get(
+        &format!("{panel}/feedback/api/config?site={}", demo::SITE),
+        &[("Origin", panel)],
+    )?;
+    let config: Value = serde_json::from_str(&config.body).context("the configuration is no JSON")?;
     let batch = json!({
         "site": demo::SITE,
+        "token": config["token"],
         "consent": { "plan": 1, "categories": ["feedback", "usage"] },
         "events": [{ "id": random_hex(16)?, "name": "pageview", "url": PAGE }],
     });
     let answer = http::post(
         &format!("{panel}/feedback/api/notes"),
-        &[("Content-Type", "text/plain"), ("User-Agent", USER_AGENT)],
+        &[
+            ("Content-Type", "text/plain"),
+            ("User-Agent", USER_AGENT),
+            ("Origin", panel),
+        ],
         &batch.to_string(),
     )?;
     let accepted = serde_json::from_str::<Value>(&answer.body).is_ok_and(|body| body["accepted"] == 1);

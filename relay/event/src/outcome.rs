@@ -49,6 +49,17 @@ outcomes! {
     WrongOrigin = "denied" / "origin",
     /// No browser sends such a request, and the operator drops those (`budget.suspicious`).
     Suspicious = "denied" / "suspicious",
+    /// The request has no `Origin`, as pages always send, and no tool's token.
+    NoOrigin = "denied" / "no_origin",
+    /// The browser's `Sec-Fetch-Site` or `Sec-Fetch-Mode` says that no page of the site sent this.
+    FetchMetadata = "denied" / "fetch_metadata",
+    /// The page token is missing, has expired, or is for another site, origin or process. The module gets a new one with
+    /// the answer and sends the events again.
+    PageToken = "denied" / "page_token",
+    /// The bearer token is not one of a configured tool, or not for this site.
+    ToolToken = "denied" / "tool_token",
+    /// The operator closed the routes of Plausible's format to pages.
+    TrackersClosed = "denied" / "trackers_closed",
     /// The operator locked collection in the configuration.
     OperatorLock = "denied" / "operator_lock",
     /// The admin switch of the site is off, or could not be read.

@@ -89,6 +89,8 @@ pub struct Batch {
     pub consent: Option<Consent>,
     /// The visitor's random values. A value of another form is none.
     pub visitor: DayValues,
+    /// The page token, not yet checked. One that is not text is none.
+    pub page_token: Option<String>,
     /// The events in order, each read or refused.
     pub events: Vec<Result<Event, Malformed>>,
 }
@@ -210,9 +212,11 @@ pub fn parse_batch(body: &[u8]) -> Result<Batch, Malformed> {
         let text: String = part(body, range?).ok()?;
         DayValues::parse(&text)
     });
+    let page_token = frame.token.and_then(|range| part(body, range).ok());
     Ok(Batch {
         site,
         consent,
+        page_token,
         visitor: DayValues { today, before },
         events,
     })

@@ -36,6 +36,12 @@ pub struct Public {
     pub rate_per_client: Rate,
     /// Events of one site. Above it: 429 with Retry-After.
     pub rate_per_site: Rate,
+    /// Whether events need the `Origin` of one of the site's pages, or a tool's token.
+    pub require_origin: bool,
+    /// Whether batches need a page token besides, which pages get with the configuration.
+    pub require_page_token: bool,
+    /// Whether pages may send events in Plausible's format, which has no page token. Tools always may.
+    pub trackers: bool,
     /// The certificate; plain HTTP without one.
     pub tls: Option<TlsFiles>,
 }
@@ -54,6 +60,9 @@ impl Public {
             answer_within: milliseconds(section, "answer_within_ms", 10..=60_000, 500),
             rate_per_client: Rate::read(section, "rate_per_client", Rate::per_second(500, 5_000)),
             rate_per_site: Rate::read(section, "rate_per_site", Rate::per_second(5_000, 50_000)),
+            require_origin: section.boolean("require_origin").unwrap_or(true),
+            require_page_token: section.boolean("require_page_token").unwrap_or(true),
+            trackers: section.boolean("trackers").unwrap_or(true),
             tls: TlsFiles::read(section, folder),
         }
     }

@@ -50,6 +50,11 @@ impl Secret {
         self.text.chars().count() < MACHINE_PASSWORD_CHARS_MIN
     }
 
+    /// The secret itself, to be checked or hashed.
+    pub(super) fn exposed(&self) -> &str {
+        &self.0
+    }
+
     /// As the value of a request's header, behind this word. `None` if it is no header value or empty.
     pub fn header(&self, word: &str) -> Option<HeaderValue> {
         if self.text.is_empty() {

@@ -5,12 +5,14 @@ mod plausible;
 use crate::app::App;
 use crate::corridor::{self, Ending, Walk};
 use crate::gate::Signals;
+use crate::gate::source::{Format, Source};
 use crate::http::body::{self, Encoding};
 use crate::http::client_address::client;
 use crate::http::problem::Problem;
 use crate::http::serve::Peer;
 use crate::http::share::Share;
 use crate::http::shed::Place;
+use crate::http::source;
 use crate::suspicion::{Head, Suspicion};
 use axum::Extension;
 use axum::body::Body;
@@ -43,20 +45,23 @@ pub(super) async fn batch(
     request: Request,
 ) -> Response {
     let read = |body: &[u8]| Ok(vec![wire::parse_batch(body)?]);
-    let walks = match take(app, peer, request, read).await {
-        Ok(walks) => walks,
+    let taken = match take(app, peer, request, Format::Batch, read).await {
+        Ok(taken) => taken,
         Err(problem) => return problem.into_response(),
     };
-    match walks.first() {
-        Some(Walk::Events(endings)) => answer(endings),
-        Some(Walk::Refused { outcome, plan, wait }) => refused(*outcome, *plan, *wait).into_response(),
+    match taken.walks.first() {
+        Some(Walk::Events(endings)) => answer(endings, taken.page_token),
+        Some(Walk::Refused { outcome, plan, wait }) => {
+            let token = taken.page_token.filter(|_| *outcome == Outcome::PageToken);
+            refused(*outcome, *plan, *wait).page_token(token).into_response()
+        }
         None => Problem::of(Outcome::Lost).into_response(),
     }
 }
 
 /// 202 with what was dropped and why; 503 when something could not be stored or scrubbed for now, so that the
 /// sender comes back with the same ids and what was stored already is not stored twice.
-fn answer(endings: &[Ending]) -> Response {
+fn answer(endings: &[Ending], page_token: Option<String>) -> Response {
     let unstored = endings.iter().find_map(|ending| match ending {
         Ending::Ended(outcome, _)
             if outcome.label() == Outcome::SpoolFull.label() || *outcome == Outcome::PolicyUnavailable =>
@@ -79,7 +84,10 @@ fn answer(endings: &[Ending]) -> Response {
             Ending::Ended(outcome, None) => dropped.push(json!({ "i": i, "reason": outcome.reason() })),
         }
     }
-    let answer = json!({ "accepted": stored, "dropped": dropped });
+    let mut answer = json!({ "accepted": stored, "dropped": dropped });
+    if let Some(token) = page_token {
+        answer["token"] = token.into();
+    }
     accepted("application/json", answer.to_string())
 }
 
@@ -91,6 +99,14 @@ fn accepted(content_type: &'static str, body: impl Into<Body>) -> Response {
     headers.reserve(HEADERS);
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
     answer
+}
+
+/// What became of a request that was read.
+struct Taken {
+    /// Of each of its batches, which is one unless an event lists several sites.
+    walks: Vec<Walk>,
+    /// A page token for the page, if it needs a newer one.
+    page_token: Option<String>,
 }
 
 /// A batch that was refused as a whole.
@@ -109,8 +125,9 @@ async fn take(
     app: Arc<App>,
     peer: SocketAddr,
     request: Request,
+    format: Format,
     read: impl FnOnce(&[u8]) -> Result<Vec<Batch>, Malformed>,
-) -> Result<Vec<Walk>, Problem> {
+) -> Result<Taken, Problem> {
     let (parts, body) = request.into_parts();
     let limits = &app.config.public;
     let client = client(peer.ip(), &parts.headers, &limits.trusted_proxies);
@@ -137,7 +154,14 @@ async fn take(
         }
         return Err(Problem::of(Outcome::Overloaded));
     };
-    let signals = signals(client.address, &parts.headers);
+    let mut source = source::read(&parts, peer.ip(), &app.config, format);
+    let mut page_token = None;
+    if let Some(batch) = batches.first() {
+        source.page_token.clone_from(&batch.page_token);
+        let site = app.switches.site(&batch.site);
+        page_token = site.and_then(|site| app.sources.renew(site, &source));
+    }
+    let signals = signals(client.address, &parts.headers, source);
     // A task of its own: a browser that goes away must not leave its events half way. Its room is kept until they
     // are stored; the place before the disk is free already when they are on it.
     let walking = Arc::clone(&app);
@@ -158,7 +182,7 @@ async fn take(
     if walks.iter().any(|walk| refused_as(walk, Outcome::UnknownSite)) {
         app.arrivals.unknown_site();
     }
-    Ok(walks)
+    Ok(Taken { walks, page_token })
 }
 
 /// Walks one batch after the other. The place goes with the first that can be stored: how long that takes is what the
@@ -179,14 +203,10 @@ async fn walk_each(app: &App, signals: &Signals, batches: Vec<Batch>, place: Pla
 }
 
 /// What the gate looks at besides the body.
-fn signals(client: IpAddr, headers: &HeaderMap) -> Signals {
+fn signals(client: IpAddr, headers: &HeaderMap, source: Source) -> Signals {
     let header = |name: HeaderName| {
         let value = headers.get(name)?;
         Some(String::from_utf8_lossy(value.as_bytes()).into_owned())
-    };
-    let says = |name: &str| {
-        let value = headers.get(name);
-        value.is_some_and(|v| v.as_bytes().trim_ascii() == b"1")
     };
     let user_agent = header(header::USER_AGENT).unwrap_or_default();
     let origin = header(header::ORIGIN);
@@ -199,9 +219,9 @@ fn signals(client: IpAddr, headers: &HeaderMap) -> Signals {
     Signals {
         client,
         user_agent,
-        origin,
+        source,
         suspicion,
-        privacy_signal: says("sec-gpc") || says("dnt"),
+        privacy_signal: source::is_private(headers),
     }
 }
 

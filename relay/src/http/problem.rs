@@ -20,6 +20,7 @@ pub(crate) struct Problem {
     retry_after_s: Option<u64>,
     plan: Option<u32>,
     asks_for_basic_auth: bool,
+    page_token: Option<String>,
 }
 
 impl Problem {
@@ -37,12 +38,19 @@ impl Problem {
             retry_after_s: None,
             plan: None,
             asks_for_basic_auth: false,
+            page_token: None,
         }
     }
 
     /// With the plan version that consent has to be for.
     pub(super) fn plan(mut self, version: Option<u32>) -> Self {
         self.plan = version;
+        self
+    }
+
+    /// With a page token that is valid now, for the page to send its events again.
+    pub(super) fn page_token(mut self, token: Option<String>) -> Self {
+        self.page_token = token;
         self
     }
 
@@ -174,6 +182,38 @@ impl Problem {
                 "Pages of this origin may not send events for the site; `origins` in [[site]] lists those that may.",
                 None,
             ),
+            O::NoOrigin => (
+                403,
+                "No origin",
+                "Browsers send `Origin` with every POST. A program that is no browser needs a token: [[tool]] in the \
+                 configuration, and `Authorization: Bearer` in its requests.",
+                None,
+            ),
+            O::FetchMetadata => (
+                403,
+                "Not from a page of the site",
+                "`Sec-Fetch-Site` and `Sec-Fetch-Mode` say that a form, another site or the browser's user sent this.",
+                None,
+            ),
+            O::PageToken => (
+                403,
+                "Page token",
+                "Send `token` of this answer or of /api/config in the batch. It is valid for pages of one origin and \
+                 one site, for an hour or two, until the relay restarts.",
+                None,
+            ),
+            O::ToolToken => (
+                403,
+                "Unknown tool",
+                "The bearer token is not one of a [[tool]] in the configuration, or that tool may not send for this site.",
+                None,
+            ),
+            O::TrackersClosed => (
+                403,
+                "Trackers closed",
+                "This relay takes no events in Plausible's format from pages; `public.trackers` opens the route.",
+                None,
+            ),
             O::OperatorLock => (403, "Disabled", "The operator has locked collection.", None),
             O::SwitchedOff => (
                 403,
@@ -287,6 +327,9 @@ impl IntoResponse for Problem {
         });
         if let Some(version) = self.plan {
             body["plan"] = version.into();
+        }
+        if let Some(token) = self.page_token {
+            body["token"] = token.into();
         }
         let mut response = (self.status, body.to_string()).into_response();
         let headers = response.headers_mut();

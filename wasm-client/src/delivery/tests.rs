@@ -1,6 +1,6 @@
 //! Tables of answers and waits, and random days of a page whose relay comes and goes.
 
-use super::{Action, Answer, DEBOUNCE_MS, Delivery, FLYING_BYTES_MAX, START_MS, patience_ms};
+use super::{Action, Answer, DEBOUNCE_MS, Delivery, FLYING_BYTES_MAX, RENEWED, START_MS, patience_ms};
 use crate::queue::{AGE_MS_MAX, BATCH_EVENTS_MAX, BYTES_MAX, EVENTS_MAX, Worth};
 use proptest::prelude::*;
 use std::collections::HashMap;
@@ -77,7 +77,7 @@ fn an_answer_decides_about_the_batch() {
     let half = Action::Send("[0,1,2,3,4,5,6,7,8,9]}".into());
     let rest = Action::Send("[20]}".into());
     check(202, &Action::Wake(1000), &rest, 0);
-    for code in [0, 200, 204, 301, 401, 404, 408, 429, 431, 500, 502, 503, 504] {
+    for code in [0, 200, 204, 301, 404, 408, 429, 431, 500, 502, 503, 504] {
         check(code, &Action::Wake(1000), &again, 0);
     }
     for code in [400, 415] {
@@ -85,6 +85,51 @@ fn an_answer_decides_about_the_batch() {
     }
     check(413, &Action::Wake(1000), &half, 0);
     check(403, &Action::Stop, &Action::Rest, 0);
+}
+
+#[test]
+fn a_renewed_page_token_sends_the_batch_again_at_once_and_only_once_in_a_row() {
+    let mut delivery = filled(2);
+    delivery.settle();
+    let again = Action::Send("[0,1]}".into());
+    assert_eq!(delivery.wake(), again);
+    assert_eq!(delivery.answer(answer(&delivery, RENEWED)), again, "at once");
+    assert_eq!(
+        delivery.answer(answer(&delivery, RENEWED)),
+        Action::Wake(1000),
+        "a relay that takes no token is asked less and less often"
+    );
+    assert_eq!(delivery.wake(), again);
+    assert_eq!(delivery.answer(answer(&delivery, RENEWED)), Action::Wake(2000));
+    assert_eq!(delivery.wake(), again);
+    assert_eq!(delivery.answer(answer(&delivery, 202)), Action::Rest);
+    delivery.push("2".into(), Worth::Event);
+    assert_eq!(delivery.settle(), Action::Wake(DEBOUNCE_MS));
+    let next = Action::Send("[2]}".into());
+    assert_eq!(delivery.wake(), next);
+    assert_eq!(
+        delivery.answer(answer(&delivery, RENEWED)),
+        next,
+        "the next hour's token"
+    );
+    assert_eq!(delivery.dropped(), 0);
+}
+
+#[test]
+fn parting_batches_whose_token_was_renewed_are_not_lost() {
+    let mut delivery = filled(BATCH_EVENTS_MAX + 1);
+    assert!(delivery.part().is_some() && delivery.part().is_some() && delivery.part().is_none());
+    assert_eq!(
+        delivery.answer(Answer::new(1, RENEWED, -1, 0)),
+        Action::Rest,
+        "one is under way"
+    );
+    assert_eq!(
+        delivery.answer(Answer::new(2, RENEWED, -1, 0)),
+        Action::Wake(1000)
+    );
+    assert!(matches!(delivery.wake(), Action::Send(_)));
+    assert_eq!(delivery.dropped(), 0);
 }
 
 #[test]

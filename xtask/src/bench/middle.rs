@@ -146,11 +146,16 @@ impl Programs {
 fn relay(folder: &Path, address: SocketAddr, sink: SocketAddr) -> Result<String> {
     // What relays know that limit rates; another would refuse the settings.
     let example = fs::read_to_string(workspace::root().join("relay/relay.example.toml"))?;
-    let limits: String = ["rate_per_client", "rate_per_site"]
-        .into_iter()
-        .filter(|name| example.contains(name))
-        .map(|name| format!("{name} = 0\n"))
-        .collect();
+    let limits: String = [
+        ("rate_per_client", "0"),
+        ("rate_per_site", "0"),
+        // The generator's requests are made once, before there is a relay to ask for a token.
+        ("require_page_token", "false"),
+    ]
+    .into_iter()
+    .filter(|(name, _)| example.contains(name))
+    .map(|(name, value)| format!("{name} = {value}\n"))
+    .collect();
     let exempt = match example.contains("[budget]") {
         true => "[budget]\nexempt = [\"127.0.0.0/8\"]\n\n",
         false => "",

@@ -1,7 +1,7 @@
 //! Splits a batch into its parts before any part is parsed.
 //!
 //! A JSON parser refuses a document as a whole, so half a surrogate pair in one event would cost all the others. This
-//! scanner looks only at brackets, quotes and commas. It finds the bytes of `site`, `consent`, the visitor's values and each event;
+//! scanner looks only at brackets, quotes and commas. It finds the bytes of `site`, `consent`, `token`, the visitor's values and each event;
 //! what they hold is judged afterwards, each part alone. For JSON that is valid as a whole, it finds exactly what a
 //! parser finds. In broken JSON it follows what is balanced: a string ends at its quote, and a closing bracket closes
 //! the nearest opening one of its kind, within one event. If an event leaves a string or a bracket open, no reader can
@@ -16,6 +16,8 @@ pub(super) struct Frame {
     pub(super) site: Option<Range<usize>>,
     /// The consent, if the batch has one.
     pub(super) consent: Option<Range<usize>>,
+    /// The page token, if the batch has one.
+    pub(super) token: Option<Range<usize>>,
     /// The visitor's values of this day and of the one before.
     pub(super) visitor: [Option<Range<usize>>; 2],
     /// The events in order: at most one more than a batch may hold, the rest is not looked for.
@@ -42,6 +44,7 @@ impl Frame {
 enum Key {
     Site,
     Consent,
+    Token,
     /// The visitor's value of this day (0) or the one before (1).
     Visitor(usize),
     Events,
@@ -54,6 +57,7 @@ impl Key {
         match quoted {
             br#""site""# => return Self::Site,
             br#""consent""# => return Self::Consent,
+            br#""token""# => return Self::Token,
             br#""events""# => return Self::Events,
             br#""visitor""# => return Self::Visitor(0),
             br#""visitor_before""# => return Self::Visitor(1),
@@ -63,6 +67,7 @@ impl Key {
         match serde_json::from_slice::<String>(quoted).as_deref() {
             Ok("site") => Self::Site,
             Ok("consent") => Self::Consent,
+            Ok("token") => Self::Token,
             Ok("events") => Self::Events,
             Ok("visitor") => Self::Visitor(0),
             Ok("visitor_before") => Self::Visitor(1),
@@ -80,7 +85,7 @@ struct Scanner<'b> {
 
 impl Scanner<'_> {
     fn frame(&mut self) -> Option<Frame> {
-        let (mut site, mut consent, mut events) = (None, None, None);
+        let (mut site, mut consent, mut token, mut events) = (None, None, None, None);
         let mut visitor = [None, None];
         self.take(b'{')?;
         loop {
@@ -97,6 +102,7 @@ impl Scanner<'_> {
                     return Some(Frame {
                         site,
                         consent,
+                        token,
                         visitor,
                         events,
                     });
@@ -107,6 +113,7 @@ impl Scanner<'_> {
                 match key {
                     Key::Site if site.is_none() => site = value,
                     Key::Consent if consent.is_none() => consent = value,
+                    Key::Token if token.is_none() => token = value,
                     Key::Visitor(which) if visitor[which].is_none() => visitor[which] = value,
                     _ => {}
                 }
@@ -121,6 +128,7 @@ impl Scanner<'_> {
         Some(Frame {
             site,
             consent,
+            token,
             visitor,
             events,
         })

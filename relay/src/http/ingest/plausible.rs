@@ -3,6 +3,7 @@
 use super::{PLAUSIBLE, accepted, refused, take};
 use crate::app::App;
 use crate::corridor::{Ending, Walk};
+use crate::gate::source::Format;
 use crate::http::problem::Problem;
 use crate::http::serve::Peer;
 use axum::Extension;
@@ -38,8 +39,8 @@ pub(in crate::http) async fn plausible(
         in_person: false,
     });
     let read = |body: &[u8]| Ok(addressed(wire::parse_plausible(body)?, consent));
-    match take(app, peer, request, read).await {
-        Ok(walks) => answer_as_plausible(&walks),
+    match take(app, peer, request, Format::Tracker, read).await {
+        Ok(taken) => answer_as_plausible(&taken.walks),
         Err(problem) => problem.into_response(),
     }
 }
@@ -68,6 +69,7 @@ fn addressed(event: Event, consent: Option<Consent>) -> Vec<Batch> {
             site,
             consent,
             visitor: DayValues::default(),
+            page_token: None,
             events: vec![Ok(event)],
         }];
     }
@@ -75,6 +77,7 @@ fn addressed(event: Event, consent: Option<Consent>) -> Vec<Batch> {
         site: site.to_owned(),
         consent: consent.clone(),
         visitor: DayValues::default(),
+        page_token: None,
         events: vec![Ok(Event {
             site: site.to_owned(),
             ..event.clone()

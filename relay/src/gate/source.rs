@@ -1,0 +1,265 @@
+//! Where a request says it comes from, and whether that is a page of the site or a tool.
+//!
+//! Browsers do not let a page choose `Origin`, `Sec-Fetch-Site` and `Sec-Fetch-Mode`; other programs write what they
+//! like. These rules therefore keep foreign pages out, and scripts that do not even pretend. They do not authenticate.
+
+use super::page_token::{Age, PageTokens};
+use crate::clock::Clock;
+use crate::config::{Config, Tool};
+use crate::switch::Site;
+use relay_event::Outcome;
+use std::sync::Arc;
+
+/// What a page token is bound to if the browser says that the page is on the relay's own origin, and a proxy hides which
+/// one that is. It is valid with `Sec-Fetch-Site: same-origin` only.
+const SAME_ORIGIN: &str = "same-origin";
+
+/// A header that a browser sends at most once.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Once {
+    /// It is missing.
+    #[default]
+    Absent,
+    /// Its only value.
+    Value(String),
+    /// It was sent twice, or is not text.
+    Unclear,
+}
+
+/// The format in which a request brings events.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Format {
+    /// A batch of the module.
+    #[default]
+    Batch,
+    /// Plausible's, as its trackers send it. They cannot carry a page token.
+    Tracker,
+}
+
+/// The bearer token of a request.
+#[derive(Clone, Debug, Default)]
+pub enum Bearer {
+    /// There is none.
+    #[default]
+    Absent,
+    /// It is no configured tool's. A gateway may add one of its own to requests of pages, so it does not harm them.
+    Unknown,
+    /// A tool's.
+    Tool(Arc<Tool>),
+}
+
+/// What a request says about where it comes from. Lives in memory only.
+#[derive(Clone, Default)]
+pub struct Source {
+    /// `Origin`.
+    pub origin: Once,
+    /// `Sec-Fetch-Site`.
+    pub fetch_site: Once,
+    /// `Sec-Fetch-Mode`.
+    pub fetch_mode: Once,
+    /// The hosts, each with its port if it is not the usual one, at which the browser may have reached the relay:
+    /// `Host`, and from a trusted proxy `X-Forwarded-Host`.
+    pub hosts: Vec<String>,
+    /// `Authorization: Bearer`.
+    pub bearer: Bearer,
+    /// The format of its events.
+    pub format: Format,
+    /// The page token in the batch.
+    pub page_token: Option<String>,
+}
+
+impl std::fmt::Debug for Source {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Source(hidden)")
+    }
+}
+
+/// Where a request comes from, as far as it is known.
+#[derive(Clone, Copy, Debug)]
+pub enum From<'a> {
+    /// A page of this origin of the site. `None` if it does not say and need not.
+    Page(Option<&'a str>),
+    /// A tool.
+    Tool(&'a Tool),
+}
+
+/// Who may send events: pages of a site's origins, and tools.
+#[derive(Debug)]
+pub struct SourceRules {
+    /// Whether a request without `Origin` is refused.
+    require_origin: bool,
+    /// Whether a batch needs a page token.
+    require_page_token: bool,
+    /// Whether pages may send events in Plausible's format.
+    trackers: bool,
+    tokens: PageTokens,
+}
+
+impl SourceRules {
+    /// As configured, with a fresh key for page tokens.
+    pub fn new(config: &Config, clock: &Clock) -> Self {
+        Self {
+            require_origin: config.public.require_origin,
+            require_page_token: config.public.require_page_token,
+            trackers: config.public.trackers,
+            tokens: PageTokens::new(clock),
+        }
+    }
+
+    /// Judges where a request for a site comes from.
+    ///
+    /// # Errors
+    /// The outcome of all its events.
+    pub fn judge<'a>(&self, site: &'a Site, source: &'a Source) -> Result<From<'a>, Outcome> {
+        if let Bearer::Tool(tool) = &source.bearer {
+            return match tool.may_send_for(&site.domain) {
+                true => Ok(From::Tool(tool)),
+                false => Err(Outcome::ToolToken),
+            };
+        }
+        if source.format == Format::Tracker && !self.trackers {
+            return Err(Outcome::TrackersClosed);
+        }
+        let origin = origin(source, &site.origins, self.require_origin);
+        origin.map(From::Page).map_err(|why| match (&source.bearer, why) {
+            (Bearer::Unknown, Outcome::NoOrigin) => Outcome::ToolToken,
+            _ => why,
+        })
+    }
+
+    /// Checks the page token of a request that was judged, if it needs one.
+    ///
+    /// # Errors
+    /// `PageToken`.
+    pub fn check_page_token(&self, site: &Site, source: &Source, from: From<'_>) -> Result<(), Outcome> {
+        match from {
+            From::Page(origin) if self.needs_page_token(source) => match self.age(site, source, origin) {
+                Some(_) => Ok(()),
+                None => Err(Outcome::PageToken),
+            },
+            From::Page(_) | From::Tool(_) => Ok(()),
+        }
+    }
+
+    /// A page token for the sender of a request, if it is a page of the site that needs one and has no current one.
+    pub fn renew(&self, site: &Site, source: &Source) -> Option<String> {
+        if !self.needs_page_token(source) || matches!(source.bearer, Bearer::Tool(_)) {
+            return None;
+        }
+        let origin = origin(source, &site.origins, true).ok()??;
+        let is_current = self.age(site, source, Some(origin)) == Some(Age::Current);
+        (!is_current).then(|| self.tokens.issue(&site.domain, origin))
+    }
+
+    /// The page token for a page that asks for the configuration. Browsers send no `Origin` with a `GET` to the page's own
+    /// origin; they say that it is that, or, in a page without TLS, nothing but the `Referer`.
+    pub fn first(&self, site: &Site, source: &Source, referer: Option<&str>) -> Option<String> {
+        if !self.require_page_token {
+            return None;
+        }
+        let origin = match (origin(source, &site.origins, true), fetch_site(source)) {
+            (Ok(origin), _) => origin?,
+            (Err(Outcome::NoOrigin), Some("same-origin")) => SAME_ORIGIN,
+            (Err(Outcome::NoOrigin), None) => {
+                let is_below = |origin: &&String| {
+                    let rest = referer.and_then(|referer| referer.strip_prefix(origin.as_str()));
+                    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+                };
+                site.origins.iter().find(is_below)?
+            }
+            (Err(_), _) => return None,
+        };
+        Some(self.tokens.issue(&site.domain, origin))
+    }
+
+    fn needs_page_token(&self, source: &Source) -> bool {
+        self.require_page_token && source.format == Format::Batch
+    }
+
+    /// How old the request's page token is. Without an origin, which is allowed if none is required, one of any of the
+    /// site's origins is valid.
+    fn age(&self, site: &Site, source: &Source, origin: Option<&str>) -> Option<Age> {
+        let token = source.page_token.as_deref()?;
+        let check = |origin: &str| self.tokens.check(token, &site.domain, origin);
+        match origin {
+            Some(origin) if fetch_site(source) == Some("same-origin") => {
+                check(origin).or_else(|| check(SAME_ORIGIN))
+            }
+            Some(origin) => check(origin),
+            None => site.origins.iter().find_map(|origin| check(origin)),
+        }
+    }
+}
+
+fn fetch_site(source: &Source) -> Option<&str> {
+    match &source.fetch_site {
+        Once::Value(value) => Some(value),
+        _ => None,
+    }
+}
+
+/// Finds the origin, one of the site's, of the page that a request comes from. `None` if it says nothing about a page
+/// and need not. ADR 0021 has the reasons, and which browser sends what.
+///
+/// # Errors
+/// `NoOrigin`, `WrongOrigin`, or `FetchMetadata` where the browser's own headers contradict an event of a page.
+fn origin<'o>(source: &Source, origins: &'o [String], required: bool) -> Result<Option<&'o str>, Outcome> {
+    // Scripts send in these modes. A form of another page navigates.
+    match &source.fetch_mode {
+        Once::Absent => {}
+        Once::Value(mode) if ["cors", "no-cors", "same-origin"].contains(&mode.as_str()) => {}
+        Once::Value(_) | Once::Unclear => return Err(Outcome::FetchMetadata),
+    }
+    // "none" is a request of the browser's user and not of a page.
+    let is_page = match &source.fetch_site {
+        Once::Absent => true,
+        Once::Value(site) => ["same-origin", "same-site", "cross-site"].contains(&site.as_str()),
+        Once::Unclear => false,
+    };
+    if !is_page {
+        return Err(Outcome::FetchMetadata);
+    }
+    let says = |site| fetch_site(source) == Some(site);
+    let is_here = |origin: &str| source.hosts.iter().any(|host| is_at(origin, host));
+    let known = |sent: &str| origins.iter().find(|known| known.eq_ignore_ascii_case(sent));
+    let missing = match &source.origin {
+        Once::Value(sent) if sent != "null" => {
+            let origin = known(sent).ok_or(Outcome::WrongOrigin)?;
+            // A browser that sends to the page's own origin says so.
+            if !says("same-origin") && fetch_site(source).is_some() && is_here(origin) {
+                return Err(Outcome::FetchMetadata);
+            }
+            return Ok(Some(origin));
+        }
+        Once::Value(_) | Once::Unclear => Outcome::WrongOrigin,
+        Once::Absent => Outcome::NoOrigin,
+    };
+    // Browsers hide the origin under Referrer-Policy: no-referrer, in beacons and, if they are old, in all requests.
+    if source.origin != Once::Unclear
+        && says("same-origin")
+        && let Some(origin) = origins.iter().find(|origin| is_here(origin))
+    {
+        return Ok(Some(origin));
+    }
+    let says_nothing = missing == Outcome::NoOrigin && fetch_site(source).is_none();
+    match says_nothing && !required {
+        true => Ok(None),
+        false => Err(missing),
+    }
+}
+
+/// Whether a host is that of an origin. A plain http origin without a port is never: a proxy may serve the host by
+/// https as well, and `Host` does not say which of the two a request came by.
+fn is_at(origin: &str, host: &str) -> bool {
+    let (scheme, own) = origin.split_once("://").unwrap_or_default();
+    let is_https = scheme.eq_ignore_ascii_case("https");
+    let host = match is_https {
+        true => host.strip_suffix(":443").unwrap_or(host),
+        false => host,
+    };
+    let has_port = own.rsplit_once(':').is_some_and(|(_, port)| !port.ends_with(']'));
+    own.eq_ignore_ascii_case(host) && (is_https || has_port)
+}
+
+#[cfg(test)]
+mod tests;

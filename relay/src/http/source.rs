@@ -1,0 +1,180 @@
+//! Reads from a request's head where it says it comes from. `gate::source` judges it.
+
+use crate::config::Config;
+use crate::gate::source::{Bearer, Format, Once, Source};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, HeaderName, header};
+use std::net::IpAddr;
+use std::sync::Arc;
+
+const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
+const FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
+const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
+/// Most hosts of a request that are looked at. Further ones are those of proxies before the first.
+const HOSTS_MAX: usize = 4;
+
+/// What a request with events in this format says about its source, but for a page token in its body.
+pub(super) fn read(parts: &Parts, peer: IpAddr, config: &Config, format: Format) -> Source {
+    let headers = &parts.headers;
+    let peer = peer.to_canonical();
+    let is_proxy = config
+        .public
+        .trusted_proxies
+        .iter()
+        .any(|net| net.contains(&peer));
+    Source {
+        origin: once(headers, &header::ORIGIN),
+        fetch_site: once(headers, &FETCH_SITE),
+        fetch_mode: once(headers, &FETCH_MODE),
+        hosts: hosts(parts, is_proxy),
+        bearer: bearer(headers, config),
+        format,
+        page_token: None,
+    }
+}
+
+/// Whether a request carries a privacy signal: Global Privacy Control or Do Not Track. Proxies join repeated headers with
+/// commas, so one `1` among the values is enough.
+pub(super) fn is_private(headers: &HeaderMap) -> bool {
+    ["sec-gpc", "dnt"].iter().any(|name| {
+        let values = headers.get_all(*name).iter();
+        let mut items = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
+        // What follows a semicolon is a parameter of the value.
+        items.any(|item| {
+            item.split(|byte| *byte == b';')
+                .next()
+                .is_some_and(|item| item.trim_ascii() == b"1")
+        })
+    })
+}
+
+/// A header that may come once.
+fn once(headers: &HeaderMap, name: &HeaderName) -> Once {
+    let mut values = headers.get_all(name).iter();
+    match (values.next(), values.next()) {
+        (None, _) => Once::Absent,
+        (Some(value), None) => match value.to_str() {
+            Ok(text) => Once::Value(text.trim().to_owned()),
+            Err(_) => Once::Unclear,
+        },
+        (Some(_), Some(_)) => Once::Unclear,
+    }
+}
+
+/// The hosts at which the browser may have reached the relay.
+fn hosts(parts: &Parts, is_proxy: bool) -> Vec<String> {
+    // HTTP/2 has the host in the address.
+    let authority = parts
+        .uri
+        .authority()
+        .map(|authority| authority.as_str().to_owned());
+    let listed = |name: HeaderName| {
+        let values = parts.headers.get_all(name).iter();
+        let hosts = values.filter_map(|value| value.to_str().ok());
+        let hosts = hosts
+            .flat_map(|value| value.split(','))
+            .map(|host| host.trim().to_owned());
+        hosts.collect::<Vec<_>>()
+    };
+    let forwarded = match is_proxy {
+        true => listed(X_FORWARDED_HOST),
+        false => Vec::new(),
+    };
+    let hosts = authority.into_iter().chain(listed(header::HOST)).chain(forwarded);
+    hosts.take(HOSTS_MAX).collect()
+}
+
+/// Whose bearer token it is. Two of them are nobody's.
+fn bearer(headers: &HeaderMap, config: &Config) -> Bearer {
+    let Once::Value(credentials) = once(headers, &header::AUTHORIZATION) else {
+        return Bearer::Absent;
+    };
+    let Some((scheme, token)) = credentials.split_once(' ') else {
+        return Bearer::Absent;
+    };
+    if !scheme.eq_ignore_ascii_case("bearer") {
+        return Bearer::Absent;
+    }
+    match config.tools.with_token(token.trim()) {
+        Some(tool) => Bearer::Tool(Arc::clone(tool)),
+        None => Bearer::Unknown,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use axum::http::Request;
+
+    fn parts(uri: &str, headers: &[(&str, &str)]) -> Parts {
+        let mut request = Request::post(uri);
+        for (name, value) in headers {
+            request = request.header(*name, *value);
+        }
+        request.body(()).unwrap().into_parts().0
+    }
+
+    #[test]
+    fn any_one_among_the_values_is_a_privacy_signal() {
+        let check = |headers: &[(&str, &str)], want: bool| {
+            assert_eq!(is_private(&parts("/", headers).headers), want, "{headers:?}");
+        };
+        for name in ["sec-gpc", "Sec-GPC", "dnt", "DNT"] {
+            let one = |value: &'static str, want| check(&[(name, value)], want);
+            one("1", true);
+            one(" 1 ", true);
+            one("1, 1", true);
+            one("1,1", true);
+            one("0, 1", true);
+            one("1, 0", true);
+            one(",1", true);
+            one("1,", true);
+            one("\t1\t,", true);
+            one("1;x=y", true);
+            one("0", false);
+            one("", false);
+            one(",", false);
+            one("11", false);
+            one("10, 01", false);
+            one("null", false);
+            one("unset;1", false);
+            check(&[(name, "0"), (name, "1")], true);
+            check(&[(name, "1"), (name, "0")], true);
+            check(&[(name, "0"), (name, "0, 1")], true);
+            check(&[(name, "0"), (name, "0")], false);
+        }
+        check(&[("dnt", "1"), ("sec-gpc", "0")], true);
+        check(&[("dnt", "0"), ("sec-gpc", "1")], true);
+        check(&[("x-dnt", "1")], false);
+    }
+
+    #[test]
+    fn a_header_that_comes_twice_is_unclear() {
+        let check = |headers: &[(&str, &str)], want: Once| {
+            let found = once(&parts("/", headers).headers, &header::ORIGIN);
+            assert_eq!(found, want, "{headers:?}");
+        };
+        check(&[], Once::Absent);
+        check(&[("origin", "a")], Once::Value("a".to_owned()));
+        check(&[("origin", " a ")], Once::Value("a".to_owned()));
+        check(&[("origin", "")], Once::Value(String::new()));
+        check(&[("origin", "a"), ("Origin", "a")], Once::Unclear);
+        check(&[("origin", "a"), ("origin", "b")], Once::Unclear);
+        check(&[("origin", "é")], Once::Unclear);
+    }
+
+    #[test]
+    fn the_host_is_that_of_the_request_and_of_trusted_proxies() {
+        let check = |uri: &str, headers: &[(&str, &str)], is_proxy: bool, want: &[&str]| {
+            assert_eq!(hosts(&parts(uri, headers), is_proxy), want, "{uri} {headers:?}");
+        };
+        let forwarded = [("host", "a:1"), ("x-forwarded-host", "b, c")];
+        check("/", &[], true, &[]);
+        check("/", &forwarded[..1], true, &["a:1"]);
+        check("/", &forwarded, true, &["a:1", "b", "c"]);
+        check("/", &forwarded, false, &["a:1"]);
+        check("https://h2.example/", &[], false, &["h2.example"]);
+        let many = [("host", "a"), ("x-forwarded-host", "b,c,d,e,f,g")];
+        check("/", &many, true, &["a", "b", "c", "d"]);
+    }
+}
