@@ -26,6 +26,25 @@ if (!process.env.FEEDBACK_CLIENT_PKG) {
 }
 const pkg = resolve(process.env.FEEDBACK_CLIENT_PKG);
 
+// esbuild builds a namespace, as in `import * as`, by walking over an object's keys, and would take along what a page added to
+// all objects. So the glue's namespaces become plain objects of named imports.
+const namedImports = {
+  name: "named imports",
+  setup({ onLoad }) {
+    onLoad({ filter: /feedback_client\.js$/ }, async ({ path }) => {
+      const glue = await readFile(path, "utf8");
+      const page = await Promise.all([...glue.matchAll(/import \* as (\w+) from ["'](\..+?)["'];?/g)].map(async ([line, name, file]) => {
+        const text = await readFile(join(dirname(path), file), "utf8");
+        const names = [...text.matchAll(/^export (?:const|function) (\w+)/gm)].map(([, found]) => found);
+        const imports = names.map((found) => `${found} as ${name}_${found}`);
+        const members = names.map((found) => `${found}: ${name}_${found}`);
+        return [line, `import { ${imports} } from "${file}"; const ${name} = { __proto__: null, ${members} };`];
+      }));
+      return { contents: page.reduce((text, [line, instead]) => text.replace(line, instead), glue), loader: "js" };
+    });
+  },
+};
+
 const options = { bundle: true, minify: true, target: "es2022", legalComments: "none", logLevel: "warning" };
 
 // Only what this script writes is removed.
@@ -37,6 +56,7 @@ await Promise.all([
     ...options,
     format: "esm",
     entryPoints: [join(source, "snippet.ts"), join(source, "client.ts")],
+    plugins: [namedImports],
     alias: { "feedback-client": join(pkg, "feedback_client.js") },
     outdir: join(bundle, "browser"),
   }),

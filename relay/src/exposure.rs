@@ -98,7 +98,12 @@ fn files(path: &Path, config: &Config) -> Vec<File> {
             upstream.stats.as_ref().map(|stats| &stats.key),
         ),
     ];
-    let is_inline = |secret: &Secret| *secret.kept() == Kept::Inline;
+    let of_tools = config.tools.iter().map(|tool| ("tool.token_file", &tool.kept));
+    let kept: Vec<_> = secrets
+        .iter()
+        .filter_map(|(setting, secret)| Some((*setting, secret.map(Secret::kept)?)))
+        .chain(of_tools)
+        .collect();
     let proxy_is_secret =
         matches!(&upstream.way, Way::Proxy(proxy, Source::Setting) if proxy.authorization.is_some());
     let file = |setting: &str, path: &Path, is_secret| File {
@@ -106,10 +111,10 @@ fn files(path: &Path, config: &Config) -> Vec<File> {
         path: path.to_owned(),
         is_secret,
     };
-    let holds_secret = proxy_is_secret || secrets.iter().any(|(_, secret)| secret.is_some_and(is_inline));
+    let holds_secret = proxy_is_secret || kept.iter().any(|(_, kept)| **kept == Kept::Inline);
     let mut all = vec![file("configuration", path, holds_secret)];
-    for (setting, secret) in secrets {
-        if let Some(Kept::File(path)) = secret.map(Secret::kept) {
+    for (setting, kept) in kept {
+        if let Kept::File(path) = kept {
             all.push(file(setting, path, true));
         }
     }

@@ -4,5 +4,6 @@ import { together } from "./harness.mjs";
 import admin from "./features/admin.mjs";
 import pageUnharmed from "./features/page-unharmed.mjs";
 import pages from "./features/pages.mjs";
+import shadows from "./features/shadows.mjs";
 
-together("Pages", [pageUnharmed, admin, pages]);
+together("Pages", [pageUnharmed, shadows, admin, pages]);

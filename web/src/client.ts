@@ -1,7 +1,10 @@
 // The part that is fetched after an opt-in: the WebAssembly module and its glue, in three steps, so that
 // a user who says no while it loads is still in time.
 
-import init, * as module from "feedback-client";
+import init, { answer, attend, dropped, navigate, online, open, rate, scroll, start as begin, stop, track, wake } from "feedback-client";
+
+// What the page's side calls. Not the module's namespace: for that, esbuild walks over an object's inherited keys as well.
+const exports = { answer, attend, dropped, navigate, online, open, rate, scroll, stop, track, wake };
 
 /** What the loader may do with a running module. None of it throws. */
 export interface Handle {
@@ -47,5 +50,5 @@ export async function ready(): Promise<void> {
 
 export function start(options: Options): Handle {
   const { base, site, plan, categories } = options;
-  return module.start(module, `${base}api/notes`, site, plan, categories.join(), options);
+  return begin(exports, `${base}api/notes`, site, plan, categories.join(), options);
 }

@@ -1,6 +1,8 @@
 /** The browser module as wasm-bindgen exports it, as far as `client.ts` uses it. */
 declare module "feedback-client" {
   export default function init(options: { module_or_path: ArrayBuffer }): Promise<unknown>;
+  export const answer: unknown, attend: unknown, dropped: unknown, navigate: unknown, online: unknown, open: unknown;
+  export const rate: unknown, scroll: unknown, stop: unknown, track: unknown, wake: unknown;
   export function start(
     exports: unknown,
     endpoint: string,

@@ -52,7 +52,7 @@ impl Secret {
 
     /// The secret itself, to be checked or hashed.
     pub(super) fn exposed(&self) -> &str {
-        &self.0
+        &self.text
     }
 
     /// As the value of a request's header, behind this word. `None` if it is no header value or empty.

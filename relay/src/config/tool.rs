@@ -1,6 +1,6 @@
 //! `[[tool]]`: programs that are no browsers and may send events, each by a token of its own.
 
-use crate::config::{Env, Secret, SiteConfig};
+use crate::config::{Env, Kept, Secret, SiteConfig};
 use crate::document::Section;
 use sha2::{Digest, Sha256};
 use std::collections::HashSet;
@@ -22,6 +22,8 @@ const TOKEN_CHARS_MAX: usize = 512;
 pub struct Tool {
     /// What metrics call it.
     pub name: String,
+    /// Where its token is kept, so that it can be said who else may read it.
+    pub kept: Kept,
     digest: [u8; 32],
     /// The sites it may send events for; empty means all.
     sites: Vec<String>,
@@ -50,9 +52,9 @@ impl Tools {
         self.0.iter().filter(is).last()
     }
 
-    /// Their names.
-    pub fn names(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().map(|tool| tool.name.as_str())
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Tool> {
+        self.0.iter().map(Arc::as_ref)
     }
 
     pub(super) fn read(root: &Section<'_>, folder: &Path, sites: &[SiteConfig], env: Env<'_>) -> Self {
@@ -94,7 +96,7 @@ fn read(section: &Section<'_>, folder: &Path, sites: &[SiteConfig], env: Env<'_>
     }
     let variable = name.as_deref().map(variable).unwrap_or_default();
     let token = Secret::read(section, "token", folder, &variable, env);
-    let Some(token) = token else {
+    let Some(secret) = token else {
         if !section.has("token") && !section.has("token_file") {
             section.mistake(
                 "token",
@@ -103,7 +105,7 @@ fn read(section: &Section<'_>, folder: &Path, sites: &[SiteConfig], env: Env<'_>
         }
         return None;
     };
-    let token = token.exposed();
+    let token = secret.exposed();
     if !(TOKEN_CHARS_MIN..=TOKEN_CHARS_MAX).contains(&token.len())
         || !token.bytes().all(|b| b.is_ascii_graphic())
     {
@@ -118,6 +120,7 @@ fn read(section: &Section<'_>, folder: &Path, sites: &[SiteConfig], env: Env<'_>
     }
     Some(Tool {
         name: name?,
+        kept: secret.kept().clone(),
         digest: digest(token),
         sites: listed.unwrap_or_default(),
     })

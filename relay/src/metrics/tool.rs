@@ -24,7 +24,7 @@ impl ToolMetrics {
             events.clone(),
         );
         let metrics = Self(events);
-        tools.names().for_each(|name| metrics.sent(name, 0));
+        tools.iter().for_each(|tool| metrics.sent(&tool.name, 0));
         metrics
     }
 

@@ -117,8 +117,10 @@ export default () => feature("The pages", () => {
       await page.getByRole("button", { name: "Log in" }).click();
       await page.getByText("Logged in as alice").waitFor();
       const events = [{ id: "0123456789abcdef0123456789abcdef", name: "Unheard Of", url: "https://panel.example.com/" }];
-      const body = JSON.stringify({ site: SITE, consent: { plan: 1, categories: ["usage"] }, events });
-      await fetch(`${world.relay}/api/events`, { method: "POST", body, headers: { "Content-Type": "text/plain" } });
+      const headers = { "Content-Type": "text/plain", Origin: world.panel };
+      const { token } = await (await fetch(`${world.relay}/api/config?site=${SITE}`, { headers })).json();
+      const body = JSON.stringify({ site: SITE, token, consent: { plan: 1, categories: ["usage"] }, events });
+      await fetch(`${world.relay}/api/events`, { method: "POST", body, headers });
       await page.getByText("The tracking plan does not list it").waitFor();
       await look(page, "admin");
     },
