@@ -7,6 +7,7 @@
 mod admin;
 mod arrivals;
 mod broken_answers;
+mod budgets;
 mod canaries;
 mod chaos;
 mod chaos_rounds;

@@ -50,6 +50,9 @@ async fn the_metrics_are_complete_and_for_those_who_know_the_password() {
         "site_accepting",
         "site_last_accepted_timestamp_seconds",
         "site_held_events",
+        "site_spool_bytes",
+        "site_spool_bytes_max",
+        "suspicious_events_total",
     ] {
         let series = format!("\nfeedback_relay_{name}");
         assert!(text.contains(&series), "{name} is missing");

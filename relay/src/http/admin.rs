@@ -56,6 +56,7 @@ pub(super) async fn status(State(app): State<Arc<App>>, Admin(admin): Admin) -> 
             "recovered": counts.recovered,
             "in_progress": counts.in_progress,
             "spooled": counts.spooled,
+            "suspicious": app.metrics.suspicious.total(),
             "ended": ended,
         },
         "spool": { "events": counts.spooled, "bytes": counts.spool_bytes, "oldest_age_seconds": oldest },

@@ -17,15 +17,21 @@ struct SuspicionLabel {
 
 /// How many events were suspicious.
 #[derive(Debug)]
-pub struct SuspiciousMetrics(Family<SuspicionLabel, Counter>);
+pub struct SuspiciousMetrics {
+    events: Family<SuspicionLabel, Counter>,
+    sites: Vec<String>,
+}
 
 impl SuspiciousMetrics {
     pub(super) fn new(registry: &mut Registry, config: &Config) -> Self {
-        let metrics = Self(Family::default());
+        let metrics = Self {
+            events: Family::default(),
+            sites: config.sites.iter().map(|site| site.domain.clone()).collect(),
+        };
         registry.register(
             "suspicious_events",
             "Events that were stored although suspicious, or dropped for it if budget.suspicious says so",
-            metrics.0.clone(),
+            metrics.events.clone(),
         );
         for site in &config.sites {
             for suspicion in Suspicion::ALL {
@@ -47,11 +53,19 @@ impl SuspiciousMetrics {
         counts.filter(|(_, count)| *count > 0).collect()
     }
 
+    /// Those of all sites.
+    pub fn total(&self) -> u64 {
+        self.sites
+            .iter()
+            .flat_map(|site| self.of(site).into_values())
+            .sum()
+    }
+
     fn counter(&self, site: &str, suspicion: Suspicion) -> Counter {
         let label = SuspicionLabel {
             site: site.to_owned(),
             reason: suspicion.name(),
         };
-        self.0.get_or_create(&label).clone()
+        self.events.get_or_create(&label).clone()
     }
 }

@@ -31,7 +31,7 @@ export interface Status {
   user: string;
   version: string;
   sites: Site[];
-  counters: { received: number; recovered: number; in_progress: number; spooled: number; ended: Ending[] };
+  counters: { received: number; recovered: number; in_progress: number; spooled: number; suspicious: number; ended: Ending[] };
   spool: { events: number; bytes: number; oldest_age_seconds: number | null };
   plausible: { status: "UNKNOWN" | "UP" | "DOWN" | "NOT_PLAUSIBLE" };
 }

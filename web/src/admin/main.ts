@@ -203,7 +203,8 @@ function drawCounters({ counters, spool, plausible, sites }: Status): void {
   const delivered = sum(counters.ended.filter((ending) => ending.outcome === "delivered"));
   const held = counters.ended.filter((ending) => ending.outcome !== "delivered" && ending.count > 0);
   say(byId("received"), count(counters.received));
-  say(byId("recovered"), counters.recovered > 0 ? `and ${count(counters.recovered)} found on disk at the start` : "from browsers");
+  const found = counters.recovered > 0 ? `and ${count(counters.recovered)} found on disk at the start` : "from browsers";
+  say(byId("recovered"), counters.suspicious > 0 ? `${found}; ${count(counters.suspicious)} look suspicious` : found);
   say(byId("delivered"), count(delivered));
   say(byId("waiting"), count(spool.events));
   const age = spool.oldest_age_seconds;

@@ -9,6 +9,7 @@ use crate::forward::their_clock;
 use crate::forward::{Reach, breaker};
 use crate::http::arrivals::Shown;
 use crate::http::failed_logins;
+use crate::spool::Share;
 use crate::switch::Kept;
 use relay_event::Outcome;
 use serde::Serialize;
@@ -55,6 +56,7 @@ pub(super) async fn components(app: &App) -> Vec<Component> {
                     "limit": limit,
                     "oldestAgeSeconds": oldest_age,
                     "quarantined": app.metrics.quarantined.get(),
+                    "sites": spool_of_sites(app),
                 }),
                 spool_reason,
             ),
@@ -68,6 +70,16 @@ pub(super) async fn components(app: &App) -> Vec<Component> {
     ];
     components.extend(tls(app));
     components
+}
+
+/// Each site's part of the spool. One that is full is no reason to send the others' events elsewhere, so it makes nothing
+/// worse than a full spool would.
+fn spool_of_sites(app: &App) -> BTreeMap<String, Value> {
+    let shown = |share: Share| {
+        let shown = json!({ "bytes": share.bytes, "limit": share.bytes_max, "full": share.is_full });
+        (share.site, shown)
+    };
+    app.spool.shares().into_iter().map(shown).collect()
 }
 
 /// The certificates, where a listener has one. A reload that failed is a warning: the certificate before
@@ -296,8 +308,16 @@ fn front_door(app: &App) -> Component {
             Status::Unknown
         },
         reason: None,
-        details: json!({ "findings": findings }),
+        details: json!({ "findings": findings, "suspicious": suspicious(app) }),
     }
+}
+
+/// How many events of each site do not look like a browser's, by reason.
+fn suspicious(app: &App) -> BTreeMap<&str, BTreeMap<&'static str, u64>> {
+    let sites = app.switches.sites().map(|site| site.domain.as_str());
+    sites
+        .map(|site| (site, app.metrics.suspicious.of(site)))
+        .collect()
 }
 
 fn disk_space(app: &App) -> Component {
