@@ -8,7 +8,9 @@ const STRANGER: &str = "198.51.100.1";
 
 /// Under small budgets, so that few requests use them up.
 fn setup(plausible: &MiniPlausible, budgets: &[&str]) -> Setup {
-    let setup = Setup::new(&plausible.url()).without("budget", "");
+    let setup = Setup::new(&plausible.url())
+        .with_a_small_policy()
+        .without("budget", "");
     budgets
         .iter()
         .fold(setup, |setup, line| setup.with("budget", line))
@@ -104,7 +106,9 @@ async fn one_address_cannot_invent_a_crowd_on_either_route() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_site_that_is_full_leaves_the_others_their_part_and_the_relay_ready() {
     let mut plausible = MiniPlausible::away();
-    let setup = Setup::new(&plausible.url()).with("spool", "bytes_max = 131072");
+    let setup = Setup::new(&plausible.url())
+        .with_a_small_policy()
+        .with("spool", "bytes_max = 131072");
     let setup = setup.with_site(&format!(
         "domain = \"{OTHER}\"\norigins = [\"https://panel.example.com\"]"
     ));
@@ -198,7 +202,7 @@ async fn what_no_browser_sends_is_marked_and_counted_or_dropped() {
         let property = "[event.prop.suspicious]\ntype = \"bool\"\ndescription = \"Set by the relay.\"\n\n";
         std::fs::write(path, plan.replacen(late, &format!("{property}{late}"), 1)).unwrap();
     };
-    let setup = Setup::new(&plausible.url());
+    let setup = Setup::new(&plausible.url()).with_a_small_policy();
     with_property(&setup);
     let relay = setup.start_on().await;
     for (what, post, reason) in posts() {
@@ -224,6 +228,7 @@ async fn what_no_browser_sends_is_marked_and_counted_or_dropped() {
     relay.stop().await;
 
     let relay = Setup::new(&plausible.url())
+        .with_a_small_policy()
         .with("budget", "suspicious = \"drop\"")
         .start_on()
         .await;

@@ -164,18 +164,17 @@ impl Shares {
     /// Those of the configured sites, by domain.
     pub(super) fn all(&self) -> Vec<Share> {
         let books = self.lock();
-        let share = |(domain, site): (&Box<[u8]>, &Site)| {
-            site.gauges.is_some().then(|| {
-                let bytes_max = site.reserve + books.shared_max;
-                Share {
-                    site: String::from_utf8_lossy(domain).into_owned(),
-                    bytes: site.bytes,
-                    bytes_max,
-                    is_full: books.room(domain, false) <= bytes_max / 100,
-                }
-            })
-        };
-        books.sites.iter().filter_map(share).collect()
+        let configured = books.sites.iter().filter(|(_, site)| site.gauges.is_some());
+        let share = configured.map(|(domain, site)| {
+            let bytes_max = site.reserve + books.shared_max;
+            Share {
+                site: String::from_utf8_lossy(domain).into_owned(),
+                bytes: site.bytes,
+                bytes_max,
+                is_full: books.room(domain, false) <= bytes_max / 100,
+            }
+        });
+        share.collect()
     }
 }
 
