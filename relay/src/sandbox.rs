@@ -319,6 +319,8 @@ fn first_line(error: &wasmtime::Error) -> String {
 }
 
 #[cfg(test)]
+mod fuel;
+#[cfg(test)]
 mod tests;
 #[cfg(test)]
 mod zoo;

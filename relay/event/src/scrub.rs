@@ -10,6 +10,12 @@ use crate::plan::{self, EventPlan, Plan, PropKind, Unmatched};
 use crate::route::OTHER;
 use crate::shape;
 
+/// Most bytes of free text that the detectors search in one event, keys of unlisted properties included. A property
+/// that exceeds what is left of it is dropped. One text has at most [`VALUE_BYTES_MAX`] bytes, so four of the longest
+/// fit. The detectors are linear, but slow: some 5 000 to 10 000 wasm instructions per byte of the worst texts, so
+/// that without this limit an event of 64 KiB would use up a policy's fuel.
+pub const SEARCHED_BYTES_MAX: usize = 8 * 1024;
+
 /// What a policy is shown of an event, and what it gives back.
 #[derive(Clone, PartialEq)]
 pub struct Visible {
@@ -83,7 +89,9 @@ pub fn scrub(event: &Visible, plan: &Plan) -> Result<Visible, Refusal> {
         return Err(Refusal::UnknownEvent);
     }
     let own = Address::parse(&event.url).map_or("", |page| page.host);
+    let mut left = SEARCHED_BYTES_MAX;
     let keep = |prop: &Prop| {
+        left = left.checked_sub(searched_bytes(rules, prop, plan))?;
         let value = allowed(&event.name, rules, prop, plan, own)?;
         Some(Prop {
             key: prop.key.clone(),
@@ -106,6 +114,20 @@ pub fn scrub(event: &Visible, plan: &Plan) -> Result<Visible, Refusal> {
             .and_then(|from| referrer(from, &event.url)),
         props,
     })
+}
+
+/// How many bytes of a property the detectors would have to search.
+fn searched_bytes(rules: Option<&EventPlan>, prop: &Prop, plan: &Plan) -> usize {
+    let text = match &prop.value {
+        Value::Text(text) => text.len(),
+        _ => 0,
+    };
+    match rules.and_then(|rules| rules.prop(&prop.key)) {
+        Some(listed) if matches!(listed.kind, PropKind::Text { .. }) => text,
+        Some(_) => 0,
+        None if plan.unmatched == Unmatched::Scrub => prop.key.len() + text,
+        None => 0,
+    }
 }
 
 /// The page that stands for an address: a route template, a path by the shape rules, or `/other`; with the

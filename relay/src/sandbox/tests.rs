@@ -12,7 +12,7 @@ use relay_event::event::{Prop, Value};
 use relay_event::plan::{Category, Plan, PropKind, PropPlan};
 use std::fs;
 
-fn wasm(path: &str) -> Vec<u8> {
+pub(super) fn wasm(path: &str) -> Vec<u8> {
     let path = format!("{}/{path}", env!("CARGO_MANIFEST_DIR"));
     fs::read(&path).unwrap_or_else(|_| panic!("{path} is not there: `cargo xtask test` builds it"))
 }

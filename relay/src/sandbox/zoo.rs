@@ -1,6 +1,8 @@
 //! The zoo below the language: components whose core module is written by hand, to do what no compiler
 //! would. Whatever they do, the event ends counted, or the policy is refused when it is loaded.
 
+mod slow;
+
 use super::tests::{load, pageview, plan, run};
 use super::*;
 use relay_event::Outcome;
@@ -24,6 +26,8 @@ struct Beast {
     post: &'static str,
     /// What else the component holds.
     beside: &'static str,
+    /// Whether the module is given `$new` and `$drop` of a resource.
+    has_resource: bool,
 }
 
 const TAME: Beast = Beast {
@@ -35,6 +39,7 @@ const TAME: Beast = Beast {
     after: "",
     post: "",
     beside: "",
+    has_resource: false,
 };
 
 impl Beast {
@@ -48,11 +53,25 @@ impl Beast {
             after,
             post,
             beside,
+            has_resource,
         } = self;
+        let [imports, resource, given] = match has_resource {
+            true => [
+                r#"(import "r" "new" (func $new (param i32) (result i32)))
+                   (import "r" "drop" (func $drop (param i32)))"#,
+                "(type $r (resource (rep i32)))
+                 (core func $new (canon resource.new $r))
+                 (core func $drop (canon resource.drop $r))",
+                r#"(instantiate $m (with "r" (instance (export "new" (func $new)) (export "drop" (func $drop)))))"#,
+            ],
+            false => ["", "", "(instantiate $m)"],
+        };
         // The answer lies at 64: tag, name, url, referrer, properties. The heap starts at 4096, and the
         // plan stays at its beginning.
         let module = format!(
-            r#"(core module $m
+            r#"{resource}
+(core module $m
+  {imports}
   {memory}
   (data (i32.const 16) "/other")
   (data (i32.const 32) "\ff\fe\ed\a0\80\c0\af")
@@ -87,7 +106,8 @@ impl Beast {
     (i32.const 64))
   (func (export "post") (param i32) {post}))"#
         );
-        SKELETON.replace("{module}", &module).replace("{beside}", beside)
+        let text = SKELETON.replace("(instantiate $m)", given);
+        text.replace("{module}", &module).replace("{beside}", beside)
     }
 
     fn load(&self) -> Result<(Sandbox, SitePlan), LoadError> {

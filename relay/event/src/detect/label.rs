@@ -97,6 +97,9 @@ pub(super) fn labels(text: &str, words: &[Range<usize>]) -> Vec<Label> {
         let bytes = &text.as_bytes()[word.clone()];
         let bucket = bucket(bytes);
         let third = bytes.get(2).map(u8::to_ascii_lowercase);
+        // Once per word: many entries are compared with it.
+        let small = (!bytes.is_ascii()).then(|| text[word.clone()].to_lowercase());
+        let first_word = small.as_deref().map_or(bytes, str::as_bytes);
         let mut best: Option<Label> = None;
         for (table, starts) in TABLES.iter().zip(&STARTS) {
             let candidates = usize::from(starts[bucket])..usize::from(starts[bucket + 1]);
@@ -107,7 +110,7 @@ pub(super) fn labels(text: &str, words: &[Range<usize>]) -> Vec<Label> {
                 if entry.as_bytes().get(2).is_some_and(|want| differs(*want)) {
                     continue;
                 }
-                let Some(end) = end_of(entry, text, &words[first..]) else {
+                let Some(end) = end_of(entry, first_word, text, &words[first..]) else {
                     continue;
                 };
                 match &mut best {
@@ -127,15 +130,15 @@ pub(super) fn labels(text: &str, words: &[Range<usize>]) -> Vec<Label> {
     found
 }
 
-/// Where an entry ends when the text begins with it.
-fn end_of(entry: &str, text: &str, words: &[Range<usize>]) -> Option<usize> {
+/// Where an entry ends when the text begins with it. `first` is the first word, without capitals beyond ASCII.
+fn end_of(entry: &str, first: &[u8], text: &str, words: &[Range<usize>]) -> Option<usize> {
     let (entry, is_stem) = match entry.as_bytes() {
         [stem @ .., b'*'] => (stem, true),
         whole => (whole, false),
     };
     let mut words = words.iter();
     let mut word = words.next()?;
-    let mut rest = Letters::of(&text[word.clone()]);
+    let mut rest = Letters::Ascii(first.iter());
     for byte in entry {
         if *byte == b' ' {
             if rest.next().is_some() {

@@ -73,6 +73,9 @@ impl Text<'_, '_> {
         // The longest number wins: a part of one says nearly as much.
         (1..=chain.len()).rev().find_map(|count| {
             let groups = chain.get(..count)?;
+            if groups.iter().map(Range::len).sum::<usize>() < *DIGITS.start() {
+                return None;
+            }
             let digits = Digits::of(self.bytes, groups)?;
             let end = self.end(groups.last()?.end)?;
             let is_phone = (plus && is_international(&digits, NATIONAL_DIGITS))
