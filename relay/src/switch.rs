@@ -64,7 +64,7 @@ pub enum TurnError {
         "the file {0} in the data folder keeps collection off and cannot be removed; remove it, then turn the switch again"
     )]
     Marked(String),
-    /// Who turns it may not any more: the account was changed meanwhile.
+    /// The account that turns it was changed meanwhile.
     #[error("the session has ended, because the account was changed; log in again")]
     Revoked,
 }
@@ -133,7 +133,7 @@ impl Switches {
     /// The turn runs to its end even when the caller goes away.
     ///
     /// # Errors
-    /// When there is no such site, it is locked, who turns it may not any more, or the turn cannot be recorded.
+    /// When there is no such site, it is locked, the account was changed meanwhile, or the turn cannot be recorded.
     pub async fn turn(&self, domain: &str, on: bool, by: impl Into<Turner>) -> Result<u64, TurnError> {
         let site = self
             .sites

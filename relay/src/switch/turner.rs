@@ -55,7 +55,7 @@ impl Turner {
         }
     }
 
-    /// Whether the database says that they may not any more. One that cannot be read says nothing.
+    /// Whether the database says that they must not turn it any more. `false` while it cannot be read.
     pub(super) async fn is_revoked(&self, store: &Store) -> bool {
         if self.still_may.is_none() {
             return false;

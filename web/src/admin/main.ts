@@ -67,7 +67,7 @@ function sessionEnded(unfinished = ""): void {
 function askForLogin(): void {
   clearTimeout(timer);
   latest++;
-  // Whoever comes next sees nothing of it.
+  // The next person at this browser must not see what this one saw.
   say(byId("user"), "");
   byId("sites").replaceChildren();
   notice("trouble", "");

@@ -3,14 +3,14 @@
 use super::*;
 use std::sync::atomic::AtomicUsize;
 
-/// One that may so many times, then not any more.
+/// An account that the database finds unchanged this many times, then changed.
 fn may(times: usize) -> Turner {
     let asked = AtomicUsize::new(0);
     Turner::checked("bob", move |_| Ok(asked.fetch_add(1, Ordering::SeqCst) < times))
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_may_not_any_more_turns_nothing() {
+async fn an_account_that_was_changed_turns_nothing() {
     let check = async |what: &str, is_on: bool, turn: bool, times: usize, want: bool| {
         let folder = Folder::new();
         let desk = folder.open_on().await;
