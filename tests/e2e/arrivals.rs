@@ -1,7 +1,7 @@
 //! How requests arrive: doctor, health and one log line name proxies that hide visitors and pages that are kept out.
 
 use crate::EXE;
-use feedback_tests::{ChildRelay, METRICS_PASSWORD, MiniPlausible, ORIGIN, Post, SITE, Setup, load, raw};
+use feedback_tests::{ChildRelay, MiniPlausible, ORIGIN, Post, SITE, Setup, load, raw};
 use serde_json::{Value, json};
 
 /// A relay of its own process, as operators run it, that trusts these proxies.
@@ -32,15 +32,7 @@ async fn doctor(setup: &Setup) -> String {
 }
 
 async fn health(relay: &ChildRelay) -> Value {
-    let admin = &relay.admin;
-    let answer = feedback_tests::http_client()
-        .get(format!("{admin}/actuator/health"))
-        .basic_auth("prometheus", Some(METRICS_PASSWORD))
-        .send()
-        .await
-        .unwrap();
-    let health: Value = answer.json().await.unwrap();
-    health["components"]["frontDoor"].clone()
+    relay.health().await.json()["components"]["frontDoor"].clone()
 }
 
 async fn send(relay: &ChildRelay, n: usize, post: impl Fn(usize) -> Post) {

@@ -12,7 +12,7 @@ fn slow(n: usize) -> Value {
 }
 
 async fn policy_health(relay: &Relay) -> Value {
-    relay.get_admin("/actuator/health").await.json()["components"]["policy"].clone()
+    relay.health().await.json()["components"]["policy"].clone()
 }
 
 /// Sends slow events until the policy has failed often enough.

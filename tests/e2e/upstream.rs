@@ -79,16 +79,7 @@ async fn the_doctor_names_the_cause_and_its_advice_follows() {
 async fn the_cause_of_an_outage_is_in_health_and_in_the_log_until_it_is_over() {
     let (mut plausible, setup, relay) = Setup::while_plausible_is_away(EXE).await;
     let cause = async || {
-        let admin = format!("{}/actuator/health", relay.admin);
-        let health: Value = relay
-            .client
-            .get(admin)
-            .send()
-            .await
-            .unwrap()
-            .json()
-            .await
-            .unwrap();
+        let health = relay.health().await.json();
         health["components"]["plausible"]["details"]["cause"].clone()
     };
     let sent = relay.try_send(&Post::batch(&[load(1)])).await.unwrap();
@@ -147,16 +138,7 @@ async fn a_400_that_is_not_plausibles_costs_no_event() {
         let sent = relay.try_send(&Post::batch(&[load(n)])).await.unwrap();
         assert_eq!(sent.status, 202);
         eventually("health names the cause", async || {
-            let admin = format!("{}/actuator/health", relay.admin);
-            let health: Value = relay
-                .client
-                .get(admin)
-                .send()
-                .await
-                .unwrap()
-                .json()
-                .await
-                .unwrap();
+            let health = relay.health().await.json();
             let details = &health["components"]["plausible"]["details"];
             (details["cause"]["name"] == name).then_some(())
         })
@@ -218,16 +200,7 @@ async fn the_doctor_compares_what_the_running_relay_uses_with_what_the_files_say
     std::fs::write(&headers, "Host: s3cret\n").unwrap();
     relay.hang_up();
     eventually("it is in health", async || {
-        let admin = format!("{}/actuator/health", relay.admin);
-        let health: Value = relay
-            .client
-            .get(admin)
-            .send()
-            .await
-            .unwrap()
-            .json()
-            .await
-            .unwrap();
+        let health = relay.health().await.json();
         let why = &health["components"]["plausible"]["details"]["failedReload"];
         let why = why.as_str()?.to_owned();
         assert!(why.contains("headers_file") && !why.contains("s3cret"), "{why}");

@@ -119,11 +119,23 @@ impl ChildRelay {
     /// # Panics
     /// When they cannot be read.
     pub async fn metrics(&self) -> Scrape {
+        Scrape::parse(&self.get_as_monitoring("/metrics").await.text)
+    }
+
+    /// Gets health with its details, as monitoring does.
+    ///
+    /// # Panics
+    /// When nobody answers.
+    pub async fn health(&self) -> Sent {
+        self.get_as_monitoring("/actuator/health").await
+    }
+
+    async fn get_as_monitoring(&self, path: &str) -> Sent {
         let request = self
             .client
-            .get(format!("{}/metrics", self.admin))
+            .get(format!("{}{path}", self.admin))
             .basic_auth("prometheus", Some(METRICS_PASSWORD));
-        Scrape::parse(&Sent::read(request.send().await.unwrap()).await.unwrap().text)
+        Sent::read(request.send().await.unwrap()).await.unwrap()
     }
 
     /// Kills it as `kill -9` does.
