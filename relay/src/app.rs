@@ -14,8 +14,8 @@ use crate::gate::source::SourceRules;
 use crate::http::arrivals::Arrivals;
 use crate::http::rate::Rates;
 use crate::http::serve::{ConnectionLimits, Front};
-use crate::http::share::Shares;
 use crate::http::shed::Admission;
+use crate::http::slow_bodies::SlowBodies;
 use crate::http::tls::Tls;
 use crate::http::{self, tls};
 use crate::metrics::Metrics;
@@ -63,10 +63,10 @@ pub struct App {
     pub sources: SourceRules,
     /// Pseudonymous visitors.
     pub visitors: Visitors,
-    /// Places for requests that bring events; `public.requests_max` says how many.
+    /// Places for requests whose bodies have arrived, until they are answered: `public.requests_max`.
     pub room: Arc<Semaphore>,
-    /// How many of them one client may have that wait for their bodies.
-    pub shares: Arc<Shares>,
+    /// Bodies that have not arrived.
+    pub slow_bodies: Arc<SlowBodies>,
     /// How many of them are worked on at once.
     pub admission: Arc<Admission>,
     /// How many requests one client may bring.
@@ -186,7 +186,7 @@ impl Relay {
         let control = control::listen(&config.data_dir)?;
         let app = Arc::new(App {
             room: Arc::new(Semaphore::new(config.public.requests_max)),
-            shares: Arc::new(Shares::new(config.public.requests_max)),
+            slow_bodies: Arc::new(SlowBodies::new(&config.public, &metrics.door)),
             admission: Arc::new(Admission::new(
                 config.public.answer_within,
                 config.public.requests_max,
@@ -362,6 +362,8 @@ fn public_front(app: &Arc<App>, listener: TcpListener) -> Front<http::Public> {
             per_client_max: limits.connections_per_client_max,
             replaces_own: false,
             exempt: limits.trusted_proxies.clone(),
+            awake_max: ConnectionLimits::AWAKE_MAX,
+            read_within: ConnectionLimits::READ_WITHIN,
         },
         tls: app.tls.public.clone(),
         metrics: app.metrics.door.connections("public"),
@@ -377,6 +379,8 @@ fn admin_front(app: &Arc<App>, listener: TcpListener) -> Front<http::AdminDoor> 
             per_client_max: ADMIN_CONNECTIONS_PER_CLIENT_MAX,
             replaces_own: true,
             exempt: Vec::new(),
+            awake_max: ConnectionLimits::AWAKE_MAX,
+            read_within: ConnectionLimits::READ_WITHIN,
         },
         tls: app.tls.admin.clone(),
         metrics: app.metrics.door.connections("admin"),

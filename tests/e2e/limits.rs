@@ -83,36 +83,6 @@ async fn a_client_that_sends_too_much_is_told_to_wait_and_others_are_not() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_whose_bodies_never_come_leaves_room_for_others() {
-    let plausible = MiniPlausible::start().await;
-    let relay = Setup::new(&plausible.url())
-        .with("public", "requests_max = 8")
-        .start_on()
-        .await;
-    let mut slow = JoinSet::new();
-    for _ in 0..8 {
-        let address = relay.public[7..].to_owned();
-        slow.spawn(async move {
-            let head = "POST /api/events HTTP/1.1\r\nhost: x\r\nx-forwarded-for: 198.51.100.1\r\n\
-                 content-type: text/plain\r\ncontent-length: 99\r\n\r\n";
-            let mut stream = TcpStream::connect(address).await.unwrap();
-            stream.write_all(head.as_bytes()).await.unwrap();
-            let mut answer = [0; 12];
-            stream.read_exact(&mut answer).await.unwrap();
-            String::from_utf8_lossy(&answer).into_owned()
-        });
-    }
-    // Two wait for their bodies; the others are told to come back.
-    for _ in 0..6 {
-        assert_eq!(slow.join_next().await.unwrap().unwrap(), "HTTP/1.1 429");
-    }
-    let other = Post::batch(&[load(1)]).from("198.51.100.2");
-    assert_eq!(relay.send(&other).await.status, 202);
-    slow.abort_all();
-    relay.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_site_with_too_many_events_is_told_to_wait_and_others_are_not() {
     let plausible = MiniPlausible::start().await;
     let relay = Setup::new(&plausible.url())

@@ -45,6 +45,7 @@ mod rollup;
 mod scrub;
 mod senders;
 mod sessions;
+mod slow_peers;
 mod slow_policy;
 mod spool;
 mod stop;

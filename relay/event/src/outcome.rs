@@ -42,6 +42,8 @@ outcomes! {
     LimitedVisitors = "limited" / "visitors",
     /// The site brought more events than it may; the sender was told to come back.
     LimitedSite = "limited" / "site",
+    /// The body was among the slowest of too many that had not arrived; the sender was told to come back.
+    SlowBody = "limited" / "slow_body",
 
     /// The site is not configured.
     UnknownSite = "denied" / "unknown_site",

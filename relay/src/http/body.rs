@@ -1,13 +1,20 @@
 //! Reads a request's body within its limits: bytes as sent, bytes once decoded, time.
 
 use crate::config::Public;
+use crate::http::slow_bodies::SlowBodies;
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, header};
 use flate2::bufread::GzDecoder;
-use http_body_util::{BodyExt, LengthLimitError, Limited};
+use http_body_util::BodyExt;
+use hyper::body::Body as _;
 use relay_event::Outcome;
+use std::future::poll_fn;
 use std::io::Read;
-use std::time::Duration;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::task::{Context, Poll, ready};
+use std::time::{Duration, Instant};
 
 /// Most bytes of a refused body that are read and thrown away.
 const DRAIN_BYTES_MAX: usize = 1024 * 1024;
@@ -48,24 +55,143 @@ pub(super) fn is_announced_too_large(headers: &HeaderMap, limits: &Public) -> bo
     })
 }
 
-/// Reads a body and unpacks it. When that fails, what is left of the body is thrown away behind the answer.
+/// A request whose body is to be read: what is known of it when its body has to wait.
+#[derive(Debug)]
+pub(super) struct Sender<'a> {
+    pub(super) client: IpAddr,
+    pub(super) headers: &'a HeaderMap,
+    pub(super) slow: &'a Arc<SlowBodies>,
+}
+
+/// Reads a body and unpacks it. When it is too large, the rest of the body is thrown away behind the answer.
 ///
 /// # Errors
 /// How the request ends then.
-pub(super) async fn read(mut body: Body, encoding: Encoding, limits: &Public) -> Result<Bytes, Outcome> {
-    let limited = Limited::new(&mut body, limits.body_bytes_max);
-    let sent = match tokio::time::timeout(limits.body_timeout, limited.collect()).await {
-        Ok(Ok(collected)) => collected.to_bytes(),
-        Ok(Err(error)) if error.downcast_ref::<LengthLimitError>().is_some() => {
-            throw_away(body);
-            return Err(Outcome::TooLarge);
-        }
-        Ok(Err(_)) | Err(_) => return Err(Outcome::Incomplete),
+pub(super) async fn read(
+    body: Body,
+    encoding: Encoding,
+    limits: &Public,
+    sender: &Sender<'_>,
+) -> Result<Bytes, Outcome> {
+    let mut arriving = Arriving::new(body, limits.body_bytes_max);
+    let at_once = poll_fn(|cx| Poll::Ready(arriving.poll(cx))).await;
+    let sent = match at_once {
+        Poll::Ready(sent) => sent,
+        // Boxed, because most requests never come here and would be larger for it.
+        Poll::Pending => Box::pin(arriving.wait(limits.body_timeout, sender)).await,
     };
-    match encoding {
-        Encoding::Plain => Ok(sent),
-        Encoding::Gzip => unpack(&sent, limits.body_bytes_max),
+    match sent {
+        Ok(sent) if encoding == Encoding::Gzip => unpack(&sent, limits.body_bytes_max),
+        Err(Outcome::TooLarge) => {
+            throw_away(arriving.body);
+            Err(Outcome::TooLarge)
+        }
+        sent => sent,
     }
+}
+
+/// A body and what has arrived of it.
+struct Arriving {
+    body: Body,
+    max: usize,
+    /// The only piece so far, as it came.
+    first: Bytes,
+    /// All pieces, once there are several or the body has to wait: a piece that is kept as it came keeps the whole
+    /// buffer it was read into.
+    copied: Vec<u8>,
+}
+
+impl Arriving {
+    fn new(body: Body, max: usize) -> Self {
+        Self {
+            body,
+            max,
+            first: Bytes::new(),
+            copied: Vec::new(),
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.first.len() + self.copied.len()
+    }
+
+    /// Takes what is there; ready when that is everything.
+    fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bytes, Outcome>> {
+        loop {
+            match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+                Some(Ok(frame)) => {
+                    if let Ok(piece) = frame.into_data()
+                        && !self.take(piece)
+                    {
+                        return Poll::Ready(Err(Outcome::TooLarge));
+                    }
+                }
+                Some(Err(_)) => return Poll::Ready(Err(Outcome::Incomplete)),
+                None => return Poll::Ready(Ok(self.whole())),
+            }
+        }
+    }
+
+    /// Whether there is room for the piece.
+    fn take(&mut self, piece: Bytes) -> bool {
+        if self.len() + piece.len() > self.max {
+            return false;
+        }
+        if self.len() == 0 {
+            self.first = piece;
+        } else {
+            self.copy_first();
+            self.copied.extend_from_slice(&piece);
+        }
+        true
+    }
+
+    fn copy_first(&mut self) {
+        self.copied.extend_from_slice(&std::mem::take(&mut self.first));
+    }
+
+    fn whole(&mut self) -> Bytes {
+        if self.copied.is_empty() {
+            return std::mem::take(&mut self.first);
+        }
+        std::mem::take(&mut self.copied).into()
+    }
+
+    /// Waits for the rest, for as long as it comes fast enough and is not among the slowest of too many.
+    async fn wait(&mut self, longest: Duration, sender: &Sender<'_>) -> Result<Bytes, Outcome> {
+        let now = Instant::now();
+        let end = now + longest;
+        self.copy_first();
+        let held = head_bytes(sender.headers) + self.len();
+        let mut place = sender.slow.enter(sender.client, held, now);
+        loop {
+            let before = self.len();
+            let more = poll_fn(|cx| match self.poll(cx) {
+                Poll::Pending if self.len() == before => Poll::Pending,
+                polled => Poll::Ready(polled),
+            });
+            let deadline = place.deadline().min(end).into();
+            tokio::select! {
+                biased;
+                polled = more => match polled {
+                    Poll::Ready(sent) => return sent,
+                    Poll::Pending => {}
+                },
+                () = place.dropped() => return Err(Outcome::SlowBody),
+                () = tokio::time::sleep_until(deadline) => return Err(Outcome::Incomplete),
+            }
+            self.copy_first();
+            place.received(self.len() - before, Instant::now());
+        }
+    }
+}
+
+/// What a head takes in memory while its body is waited for, roughly.
+fn head_bytes(headers: &HeaderMap) -> usize {
+    headers
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len())
+        .sum()
 }
 
 /// Unpacks one gzip member, and stops one byte after the limit: what a bomb holds beyond is never made.
@@ -90,7 +216,7 @@ fn unpack(sent: &[u8], max: usize) -> Result<Bytes, Outcome> {
 /// that is closed on unread bytes is reset, and the sender would see that instead of the answer, and try
 /// again for ever. Whoever sends more than the limit sees a broken connection, as before any server.
 pub(super) fn throw_away(body: Body) {
-    if hyper::body::Body::is_end_stream(&body) {
+    if body.is_end_stream() {
         return;
     }
     tokio::spawn(tokio::time::timeout(DRAIN_TIMEOUT, drain(body)));

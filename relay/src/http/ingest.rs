@@ -6,11 +6,10 @@ use crate::app::App;
 use crate::corridor::{self, Ending, Walk};
 use crate::gate::Signals;
 use crate::gate::source::{Format, Source};
-use crate::http::body::{self, Encoding};
+use crate::http::body::{self, Encoding, Sender};
 use crate::http::client_address::client;
 use crate::http::problem::Problem;
 use crate::http::serve::Peer;
-use crate::http::share::Share;
 use crate::http::shed::Place;
 use crate::http::source;
 use crate::suspicion::{Head, Suspicion};
@@ -26,7 +25,6 @@ use serde_json::json;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::sync::OwnedSemaphorePermit;
 
 /// Where events in Plausible's format come in.
 pub(super) const PLAUSIBLE: &str = "/api/event";
@@ -119,8 +117,8 @@ fn refused(outcome: Outcome, plan: Option<u32>, wait: Option<Duration>) -> Probl
 }
 
 /// Reads a request within its limits and sends it down the corridor: each of its batches, which is one unless an event
-/// lists several sites. What is refused before its body is
-/// read costs as little as it can: size, rate, room, type, in this order.
+/// lists several sites. A request refused before its body is read costs as little as it can: size, rate, load, type, in
+/// this order. It takes a place when its body has arrived.
 async fn take(
     app: Arc<App>,
     peer: SocketAddr,
@@ -133,22 +131,27 @@ async fn take(
     let client = client(peer.ip(), &parts.headers, &limits.trusted_proxies);
     app.arrivals.saw(peer.ip(), client, &parts.headers);
     let admitted = admit(&app, client.address, &parts.headers);
-    let (room, share, encoding) = match admitted {
-        Ok(admitted) => admitted,
+    let encoding = match admitted {
+        Ok(encoding) => encoding,
         Err(problem) => {
             body::throw_away(body);
             return Err(problem);
         }
     };
-    let body = body::read(body, encoding, limits)
+    let sender = Sender {
+        client: client.address,
+        headers: &parts.headers,
+        slow: &app.slow_bodies,
+    };
+    let body = body::read(body, encoding, limits, &sender)
         .await
         .map_err(|outcome| refuse(&app, outcome))?;
-    drop(share);
     let batches = read(&body).map_err(|why| {
         corridor::refuse_unread(&app, Outcome::Malformed);
         Problem::malformed(&why)
     })?;
-    let Some(place) = app.admission.begin(Instant::now()) else {
+    let room = Arc::clone(&app.room).try_acquire_owned().ok();
+    let Some((room, place)) = room.zip(app.admission.begin(Instant::now())) else {
         for batch in &batches {
             corridor::refuse(&app, batch.events.len(), Outcome::Overloaded);
         }
@@ -247,26 +250,18 @@ pub(super) fn is_same_origin(headers: &HeaderMap) -> bool {
 }
 
 /// What can be said of a request by its head alone.
-fn admit(
-    app: &App,
-    client: IpAddr,
-    headers: &HeaderMap,
-) -> Result<(OwnedSemaphorePermit, Share, Encoding), Problem> {
+fn admit(app: &App, client: IpAddr, headers: &HeaderMap) -> Result<Encoding, Problem> {
     if body::is_announced_too_large(headers, &app.config.public) {
         return Err(refuse(app, Outcome::TooLarge));
     }
     if let Err(wait) = app.rates.take_request(client) {
         return Err(refuse(app, Outcome::LimitedClient).retry_after(whole_seconds(wait)));
     }
-    let room = match Arc::clone(&app.room).try_acquire_owned() {
-        Ok(room) if !app.stop.is_cancelled() && !app.admission.is_full(Instant::now()) => room,
-        _ => return Err(refuse(app, Outcome::Overloaded)),
-    };
-    let Some(share) = app.shares.take(client) else {
-        return Err(refuse(app, Outcome::LimitedClient).retry_after(1));
-    };
+    if app.stop.is_cancelled() || app.admission.is_full(Instant::now()) {
+        return Err(refuse(app, Outcome::Overloaded));
+    }
     match Encoding::of(headers) {
-        Some(encoding) if is_supported(headers) => Ok((room, share, encoding)),
+        Some(encoding) if is_supported(headers) => Ok(encoding),
         _ => Err(refuse(app, Outcome::UnsupportedType)),
     }
 }

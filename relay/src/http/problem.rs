@@ -137,7 +137,7 @@ impl Problem {
             O::Incomplete => (
                 408,
                 "Incomplete",
-                "The body did not arrive whole within `public.body_timeout_s`.",
+                "The body did not arrive whole within `public.body_timeout_s`, or nearly nothing of it came for 5 seconds.",
                 None,
             ),
             O::LimitedClient => (
@@ -168,6 +168,12 @@ impl Problem {
                 429,
                 "Too many events",
                 "More events of this site than `public.rate_per_site` allows. Come back later.",
+                Some(1),
+            ),
+            O::SlowBody => (
+                503,
+                "Too slow",
+                "Too many requests wait for their bodies, and this body was among the slowest. Send it again.",
                 Some(1),
             ),
             O::UnknownSite => (

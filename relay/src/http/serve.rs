@@ -3,45 +3,32 @@
 
 mod connections;
 mod protocol;
+mod rewound;
+mod sending;
+mod talk;
 
-use crate::host::Host;
-use crate::http::body;
-use crate::http::problem::Problem;
 use crate::http::tls::Tls;
 use crate::metrics::door::ConnectionMetrics;
 use axum::Router;
-use axum::body::Body;
 use axum::extract::Request;
-use axum::http::{HeaderValue, header};
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use connections::{Connection, Connections, Refused};
-use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
-use hyper_util::server::graceful::{GracefulShutdown, Watcher};
 use ipnet::IpNet;
-use protocol::Http;
-use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use talk::Talk;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 use tower::Service;
 
 /// Pause after the operating system refuses a connection (no file descriptors left), and longest pause
 /// between two looks for a connection to close when all of them are busy.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// How often connections that were silent for too long are looked for.
+/// How often connections that were silent for too long, or do not read, are looked for.
 const TEND_EVERY: Duration = Duration::from_secs(1);
-/// The first byte of a TLS connection: a record of the handshake.
-const TLS_HANDSHAKE: u8 = 0x16;
-/// What somebody reads who speaks plain HTTP to a listener with TLS.
-const SPEAK_TLS: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\ncontent-length: 39\r\n\
-    connection: close\r\n\r\nThis listener speaks TLS: use https://\n";
-
 /// The address at the other end of the connection, as a request extension.
 #[derive(Clone, Copy)]
 pub struct Peer(pub SocketAddr);
@@ -56,7 +43,7 @@ impl std::fmt::Debug for Peer {
 pub type Answering = Pin<Box<dyn Future<Output = Response> + Send>>;
 
 /// What answers the requests of a listener.
-pub trait Answers: Clone + Send + Sync + 'static {
+pub trait Answers: Clone + Send + Sync + Unpin + 'static {
     /// The same for a connection that came in at this address of ours.
     #[must_use]
     fn reached_at(&self, _local: IpAddr) -> Self {
@@ -94,6 +81,19 @@ pub struct ConnectionLimits {
     pub replaces_own: bool,
     /// Addresses `per_client_max` does not hold for: proxies that bring many clients.
     pub exempt: Vec<IpNet>,
+    /// Most silent connections that keep HTTP's buffers. Above it the one silent longest is told to rest: on HTTP/1
+    /// it gives them back, on HTTP/2 it is asked to end.
+    pub awake_max: usize,
+    /// How long an answer may take to be sent. After that, or half of it more, its connection is closed: the peer does
+    /// not read.
+    pub read_within: Duration,
+}
+
+impl ConnectionLimits {
+    /// As many as a listener allows by default: 30 MB at about 30 KB each.
+    pub const AWAKE_MAX: usize = 1024;
+    /// Static answers have 40 KB at most, of which the kernel takes 16 at once.
+    pub const READ_WITHIN: Duration = Duration::from_secs(30);
 }
 
 /// A listener and what it serves.
@@ -122,6 +122,8 @@ impl<A: Answers> Front<A> {
                 per_client_max: 0,
                 replaces_own: false,
                 exempt: Vec::new(),
+                awake_max: ConnectionLimits::AWAKE_MAX,
+                read_within: ConnectionLimits::READ_WITHIN,
             },
             tls: None,
             metrics: ConnectionMetrics::default(),
@@ -141,7 +143,7 @@ impl<A: Answers> Front<A> {
         let hsts = tls.as_ref().and_then(|tls| tls.hsts());
         let connections = Arc::new(Connections::new(limits, metrics));
         let tending = tokio::spawn(tend(Arc::clone(&connections)));
-        let graceful = GracefulShutdown::new();
+        let talks = TaskTracker::new();
         loop {
             let accepted = tokio::select! {
                 accepted = accept(&listener, &connections) => accepted,
@@ -159,13 +161,14 @@ impl<A: Answers> Front<A> {
                 answers: answers.reached_at(local.ip()),
                 peer: Peer(peer),
                 connection: Arc::new(connection),
-                watcher: graceful.watcher(),
+                stop: stop.clone(),
                 hsts: hsts.clone(),
             };
-            tokio::spawn(talk.over(stream, tls.clone(), stop.clone()));
+            talks.spawn(talk.over(stream, tls.clone()));
         }
         drop(listener);
-        graceful.shutdown().await;
+        talks.close();
+        talks.wait().await;
         tending.abort();
     }
 }
@@ -202,108 +205,11 @@ async fn accept(
 async fn tend(connections: Arc<Connections>) {
     loop {
         tokio::time::sleep(TEND_EVERY).await;
-        connections.close_silent(Instant::now());
+        let now = Instant::now();
+        connections.close_silent(now);
+        connections.close_unread(now);
     }
 }
 
-/// One connection and what it needs to be served.
-struct Talk<A> {
-    http: Arc<Http>,
-    answers: A,
-    peer: Peer,
-    connection: Arc<Connection>,
-    watcher: Watcher,
-    /// What each answer says of TLS, on a listener that has it.
-    hsts: Option<HeaderValue>,
-}
-
-impl<A: Answers> Talk<A> {
-    /// Serves a connection until either end closes it, or it is told to go. What goes wrong on it is the
-    /// other end's affair; events are counted elsewhere.
-    async fn over(self, stream: TcpStream, tls: Option<Arc<Tls>>, stop: CancellationToken) {
-        let connection = Arc::clone(&self.connection);
-        let served = async move {
-            let Some(tls) = tls else {
-                return self.serve(stream).await;
-            };
-            let handshake = shake_hands(stream, &tls);
-            let stream = tokio::select! {
-                stream = handshake => stream,
-                () = stop.cancelled() => None,
-            };
-            match stream {
-                Some(stream) => self.serve(stream).await,
-                None => self.connection.count_failed_handshake(),
-            }
-        };
-        tokio::select! {
-            () = served => {}
-            () = connection.told_to_go() => {}
-        }
-    }
-
-    async fn serve(self, stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static) {
-        let Self {
-            http,
-            answers,
-            peer,
-            connection,
-            watcher,
-            hsts,
-        } = self;
-        let on_it = Arc::clone(&connection);
-        let service = service_fn(move |request: Request<Incoming>| {
-            let busy = on_it.begin();
-            let problem = if protocol::is_head_too_large(&request) {
-                on_it.count_large_head();
-                Some(Problem::head_too_large())
-            } else {
-                Host::of(&request).err().map(Problem::bad_host)
-            };
-            let answer = match problem {
-                Some(problem) => {
-                    body::throw_away(Body::new(request.into_body()));
-                    Err(problem)
-                }
-                None => Ok(answers.answer(peer, request.map(Body::new))),
-            };
-            let hsts = hsts.clone();
-            async move {
-                let mut answer = match answer {
-                    Ok(answer) => answer.await,
-                    Err(problem) => problem.into_response(),
-                };
-                if let Some(hsts) = hsts {
-                    answer
-                        .headers_mut()
-                        .insert(header::STRICT_TRANSPORT_SECURITY, hsts);
-                }
-                drop(busy);
-                Ok::<_, Infallible>(answer)
-            }
-        });
-        let served = watcher
-            .watch(http.serve_connection(TokioIo::new(stream), service))
-            .await;
-        if served.is_err_and(|error| protocol::ended_on_large_head(&*error)) {
-            connection.count_large_head();
-        }
-    }
-}
-
-/// The handshake. It has no time limit of its own: a connection without a request is closed as silent.
-async fn shake_hands(mut stream: TcpStream, tls: &Tls) -> Option<tokio_rustls::server::TlsStream<TcpStream>> {
-    let mut first = [0];
-    if stream.peek(&mut first).await.ok()? == 0 {
-        return None;
-    }
-    if first[0] != TLS_HANDSHAKE {
-        // A word for whoever mixed up the scheme. What was sent is taken first, or closing would reset the
-        // connection and take the answer with it.
-        let _ = stream.try_read(&mut [0; 1024]);
-        let _ = stream.write_all(SPEAK_TLS).await;
-        let _ = stream.shutdown().await;
-        return None;
-    }
-    tls.acceptor().accept(stream).await.ok()
-}
+#[cfg(test)]
+mod tests;

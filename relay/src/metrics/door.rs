@@ -21,13 +21,16 @@ pub enum Closed {
     Client,
     /// Its TLS handshake failed or was given up.
     Handshake,
+    /// Its peer did not read the answers.
+    Unread,
 }
 
-const CLOSED: [(Closed, &str); 4] = [
+const CLOSED: [(Closed, &str); 5] = [
     (Closed::Silent, "silent"),
     (Closed::Room, "room"),
     (Closed::Client, "client"),
     (Closed::Handshake, "handshake"),
+    (Closed::Unread, "unread"),
 ];
 
 /// A listener: `public` or `admin`.
@@ -63,6 +66,12 @@ impl ConnectionMetrics {
     pub fn closed(&self, why: Closed) {
         self.closed[why as usize].inc();
     }
+
+    /// How many connections the relay closed for this reason.
+    #[cfg(test)]
+    pub(crate) fn count(&self, why: Closed) -> u64 {
+        self.closed[why as usize].get()
+    }
 }
 
 /// The front door's metrics.
@@ -77,6 +86,8 @@ pub struct DoorMetrics {
     pub requests_limit: Gauge,
     /// Requests whose events are on their way to the spool.
     pub requests_in_progress: Gauge,
+    /// Requests whose bodies have not arrived; see `http::slow_bodies`.
+    pub bodies_waiting: Gauge,
     /// When a listener's certificate expires, in seconds since 1970.
     pub certificate_expiry: Family<ListenerLabel, Gauge>,
     /// Attempts to put a changed certificate to use, by what came of them: `ok` or `failed`.
@@ -98,6 +109,7 @@ impl DoorMetrics {
             }),
             requests_limit: Gauge::default(),
             requests_in_progress: Gauge::default(),
+            bodies_waiting: Gauge::default(),
             certificate_expiry: Family::default(),
             certificate_reloads: Family::default(),
         };
@@ -126,6 +138,11 @@ impl DoorMetrics {
             "requests_in_progress",
             "Requests whose events are on their way to the spool",
             metrics.requests_in_progress.clone(),
+        );
+        registry.register(
+            "bodies_waiting",
+            "Requests whose bodies have not arrived; they take no place among those worked on",
+            metrics.bodies_waiting.clone(),
         );
         registry.register(
             "tls_certificate_expiry_timestamp_seconds",

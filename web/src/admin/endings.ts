@@ -11,6 +11,7 @@ const words: Record<string, string> = {
   "limited/events": "There were too many events from one address; the browser tries again",
   "limited/visitors": "One address showed too many new visitors; the browser tries again",
   "limited/site": "There were too many of the site; the browser tries again",
+  "limited/slow_body": "It arrived too slowly while too many others did; the browser tries again",
   "denied/unknown_site": "The site is not one of ours",
   "denied/origin": "It came from a page of another origin",
   "denied/suspicious": "No browser sends such a request",

@@ -1,18 +1,28 @@
-//! The open connections of one listener: how many there are, whose, and which was silent longest.
+//! The open connections of one listener: how many there are, whose, which was silent longest, and which do not read.
 //!
-//! A connection is busy while a request is under way on it and silent otherwise. Only silent ones are
-//! ever closed, so an honest request is answered however many connections somebody holds open.
+//! A connection is busy while a request is answered on it and silent otherwise, also while the peer reads the
+//! answer. Only silent ones make room for others, so an honest request is answered however many connections are held
+//! open. Of the silent ones a few keep their buffers; the others rest.
+
+mod table;
 
 use super::ConnectionLimits;
-use super::protocol::{HEAD_TIMEOUT, KEEP_ALIVE};
+use super::sending::{Sending, Unsent};
 use crate::http::client_address::network_of;
 use crate::metrics::door::{Closed, ConnectionMetrics};
-use std::collections::{BTreeMap, HashMap};
+use axum::body::Body;
+use std::cmp::Reverse;
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
+use table::{Entry, Table};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
+
+/// Most answers of all connections that are not sent, a few kilobytes each. Above it the connections with the most of
+/// them are closed, until a quarter less is left.
+const UNSENT_MAX: usize = 16 * 1024;
 
 /// Why a connection is not admitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,38 +41,17 @@ pub(super) struct Connections {
     table: Mutex<Table>,
     /// Rung when a connection is gone.
     left: Notify,
+    /// Numbers the periods in which answers are made.
+    period: AtomicUsize,
 }
 
+/// How the table and a connection reach each other.
 #[derive(Debug, Default)]
-struct Table {
-    /// Numbers connections, and the order in which they fell silent.
-    next: u64,
-    open: HashMap<u64, Entry>,
-    /// Silent connections by when they fell silent.
-    silent: BTreeMap<u64, u64>,
-    per_client: HashMap<IpAddr, usize>,
-    /// How many were told to go for a new one and are not gone yet.
-    closing: usize,
-}
-
-struct Entry {
-    client: Option<IpAddr>,
-    /// Requests under way.
-    busy: u32,
-    /// Its place among the silent ones, while it is one.
-    order: u64,
-    since: Instant,
-    /// Whether it ever brought a request.
-    asked: bool,
-    /// Whether it was told to go.
-    closing: bool,
+pub(super) struct Line {
     go: CancellationToken,
-}
-
-impl std::fmt::Debug for Entry {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Entry(hidden)")
-    }
+    rest: Notify,
+    requests: AtomicUsize,
+    pub(super) unsent: Unsent,
 }
 
 /// An open connection's place in the table; it is given back when dropped.
@@ -70,7 +59,7 @@ impl std::fmt::Debug for Entry {
 pub(super) struct Connection {
     id: u64,
     all: Arc<Connections>,
-    go: CancellationToken,
+    line: Arc<Line>,
 }
 
 /// A request under way on a connection.
@@ -84,6 +73,7 @@ impl Connections {
             metrics,
             table: Mutex::default(),
             left: Notify::new(),
+            period: AtomicUsize::new(0),
         }
     }
 
@@ -103,7 +93,7 @@ impl Connections {
         if table.open.len() >= self.limits.open_max {
             // One at a time: it is only the accepting loop that asks.
             if table.closing == 0
-                && let Some((_, id)) = table.silent.pop_first()
+                && let Some(id) = table.silent_longest()
             {
                 table.tell_to_go(id);
                 self.metrics.closed(Closed::Room);
@@ -113,8 +103,8 @@ impl Connections {
         if let Some(client) = client {
             *table.per_client.entry(client).or_default() += 1;
         }
-        let (id, go) = (table.number(), CancellationToken::new());
-        table.silent.insert(id, id);
+        let (id, line) = (table.number(), Arc::new(Line::default()));
+        table.resting.insert(id, id);
         table.open.insert(
             id,
             Entry {
@@ -124,14 +114,14 @@ impl Connections {
                 since: now,
                 asked: false,
                 closing: false,
-                go: go.clone(),
+                line: Arc::clone(&line),
             },
         );
         self.metrics.open.set(signed(table.open.len()));
         Ok(Connection {
             id,
             all: Arc::clone(self),
-            go,
+            line,
         })
     }
 
@@ -159,56 +149,44 @@ impl Connections {
     /// Tells connections to go that were silent for too long.
     pub(super) fn close_silent(&self, now: Instant) {
         let mut table = self.lock();
-        let mut overdue = Vec::new();
-        for (order, id) in &table.silent {
-            let Some(entry) = table.open.get(id) else { continue };
-            let silent = now.saturating_duration_since(entry.since);
-            if silent < HEAD_TIMEOUT {
-                // Whoever follows fell silent later.
-                break;
-            }
-            if silent >= if entry.asked { KEEP_ALIVE } else { HEAD_TIMEOUT } {
-                overdue.push((*order, *id));
-            }
-        }
-        for (order, id) in overdue {
-            table.silent.remove(&order);
+        for id in table.silent_too_long(now) {
             table.tell_to_go(id);
             self.metrics.closed(Closed::Silent);
+        }
+    }
+
+    /// Tells connections to go whose peers do not read: those with an answer older than two periods, and if there are
+    /// too many answers, those with the most.
+    pub(super) fn close_unread(&self, now: Instant) {
+        let mut table = self.lock();
+        let began = *table.period_began.get_or_insert(now);
+        let next = self.period.load(Ordering::Relaxed).wrapping_add(1);
+        let is_over = now.saturating_duration_since(began) >= self.limits.read_within / 2;
+        let mut unread: Vec<_> = (table.open.iter())
+            .filter(|(_, entry)| !entry.closing)
+            .map(|(id, entry)| (Reverse(entry.line.unsent.count()), *id))
+            .filter(|(Reverse(count), _)| *count > 0)
+            .collect();
+        let mut all: usize = unread.iter().map(|(Reverse(count), _)| count).sum();
+        let enough = if all > UNSENT_MAX { UNSENT_MAX / 4 * 3 } else { all };
+        unread.sort_unstable();
+        for (Reverse(count), id) in unread {
+            let is_overdue = |entry: &Entry| entry.line.unsent.is_overdue(next);
+            if all > enough || (is_over && table.open.get(&id).is_some_and(is_overdue)) {
+                all -= count;
+                table.tell_to_go(id);
+                self.metrics.closed(Closed::Unread);
+            }
+        }
+        if is_over {
+            self.period.store(next, Ordering::Relaxed);
+            table.period_began = Some(now);
         }
     }
 
     /// A panic while holding the lock leaves a table that is still right.
     fn lock(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Table {
-    fn number(&mut self) -> u64 {
-        self.next += 1;
-        self.next
-    }
-
-    /// Takes the connection of a client that was silent longest from among the silent ones.
-    fn silent_of(&mut self, client: IpAddr) -> Option<u64> {
-        let is_own = |id: &u64| {
-            self.open
-                .get(id)
-                .is_some_and(|entry| entry.client == Some(client))
-        };
-        let (order, id) = self.silent.iter().find(|(_, id)| is_own(id))?;
-        let (order, id) = (*order, *id);
-        self.silent.remove(&order);
-        Some(id)
-    }
-
-    fn tell_to_go(&mut self, id: u64) {
-        if let Some(entry) = self.open.get_mut(&id) {
-            entry.closing = true;
-            entry.go.cancel();
-            self.closing += 1;
-        }
     }
 }
 
@@ -220,14 +198,50 @@ impl Connection {
             entry.busy += 1;
             entry.asked = true;
             let order = entry.order;
-            table.silent.remove(&order);
+            table.not_silent(order);
         }
+        self.line.requests.fetch_add(1, Ordering::Relaxed);
         Busy(Arc::clone(self))
+    }
+
+    /// How many requests it brought.
+    pub(super) fn requests(&self) -> usize {
+        self.line.requests.load(Ordering::Relaxed)
+    }
+
+    /// Whether no request is being answered.
+    pub(super) fn is_silent(&self) -> bool {
+        self.all
+            .lock()
+            .open
+            .get(&self.id)
+            .is_some_and(|entry| entry.busy == 0)
+    }
+
+    /// An answer's body on its way out.
+    pub(super) fn sending(&self, body: Body) -> Sending {
+        Sending::new(body, &self.line, self.all.period.load(Ordering::Relaxed))
+    }
+
+    /// It needs buffers: something arrived on it.
+    pub(super) fn wake(&self) {
+        let mut table = self.all.lock();
+        let order = table.open.get(&self.id).map(|entry| entry.order);
+        if let Some(order) = order
+            && table.resting.remove(&order).is_some()
+        {
+            table.wake(order, self.id, self.all.limits.awake_max);
+        }
     }
 
     /// Returns when the connection has to go.
     pub(super) async fn told_to_go(&self) {
-        self.go.cancelled().await;
+        self.line.go.cancelled().await;
+    }
+
+    /// Returns when the connection should give its buffers back, if it is silent.
+    pub(super) async fn told_to_rest(&self) {
+        self.line.rest.notified().await;
     }
 
     /// Counts a request whose head was too large. The first one is logged: no other counter has the events it brought.
@@ -254,7 +268,7 @@ impl Connection {
         if entry.busy == 0 && !entry.closing {
             entry.order = order;
             entry.since = now;
-            table.silent.insert(order, self.id);
+            table.wake(order, self.id, self.all.limits.awake_max);
         }
     }
 }
@@ -271,7 +285,7 @@ impl Drop for Connection {
         let Some(entry) = table.open.remove(&self.id) else {
             return;
         };
-        table.silent.remove(&entry.order);
+        table.not_silent(entry.order);
         table.closing -= usize::from(entry.closing);
         if let Some(client) = entry.client
             && let Some(count) = table.per_client.get_mut(&client)

@@ -1,10 +1,12 @@
-//! What HTTP/1.1 and HTTP/2 may cost: one builder with every limit, made once per listener.
+//! What HTTP/1.1 and HTTP/2 may cost: a builder for each with every limit, made once per listener.
 
 use axum::http::{HeaderName, HeaderValue, Request};
+use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
-use hyper_util::server::conn::auto::Builder;
-use std::error::Error;
 use std::time::Duration;
+
+/// What a connection of HTTP/2 begins with, whether that was agreed in the TLS handshake or known before.
+pub(super) const H2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
 /// Longest wait for the first request head, from the connection's first moment on, TLS handshake
 /// included. Then the connection is closed.
@@ -45,9 +47,11 @@ const H2_ERROR_RESETS_MAX: usize = 256;
 const H2_PING_EVERY: Duration = Duration::from_secs(20);
 const H2_PING_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Serves either version: HTTP/2 to whoever begins with its preface, as agreed in the TLS handshake or
-/// known before, else HTTP/1.
-pub(super) type Http = Builder<TokioExecutor>;
+/// Serves either version.
+pub(super) struct Http {
+    pub(super) http1: http1::Builder,
+    pub(super) http2: http2::Builder<TokioExecutor>,
+}
 
 /// Whether the head of a request is larger than may be. The libraries refuse only what is larger still.
 pub(super) fn is_head_too_large<B>(request: &Request<B>) -> bool {
@@ -58,22 +62,16 @@ pub(super) fn is_head_too_large<B>(request: &Request<B>) -> bool {
     target + request.headers().iter().map(header).sum::<usize>() > HEAD_BYTES_MAX
 }
 
-/// Whether a connection ended because a request's head was too large.
-pub(super) fn ended_on_large_head(error: &(dyn Error + Send + Sync + 'static)) -> bool {
-    error
-        .downcast_ref::<hyper::Error>()
-        .is_some_and(hyper::Error::is_parse_too_large)
-}
-
-/// The builder with every limit set.
+/// The builders with every limit set.
 pub(super) fn http() -> Http {
-    let mut http = Builder::new(TokioExecutor::new());
-    http.http1()
+    let mut http1 = http1::Builder::new();
+    http1
         .timer(TokioTimer::new())
         .header_read_timeout(KEEP_ALIVE)
         .max_headers(HEADERS_MAX)
         .max_buf_size(HEAD_BYTES_MAX);
-    http.http2()
+    let mut http2 = http2::Builder::new(TokioExecutor::new());
+    http2
         .timer(TokioTimer::new())
         .max_concurrent_streams(H2_STREAMS_MAX)
         .max_header_list_size(H2_HEAD_BYTES_MAX)
@@ -85,5 +83,5 @@ pub(super) fn http() -> Http {
         .max_local_error_reset_streams(H2_ERROR_RESETS_MAX)
         .keep_alive_interval(H2_PING_EVERY)
         .keep_alive_timeout(H2_PING_TIMEOUT);
-    http
+    Http { http1, http2 }
 }

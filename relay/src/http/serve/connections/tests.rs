@@ -1,7 +1,10 @@
 //! The table of connections: who is taken in, who has to go, and that nothing is left behind.
 
 use super::*;
+use crate::http::serve::protocol::{HEAD_TIMEOUT, KEEP_ALIVE};
 use std::time::Duration;
+
+const READ_WITHIN: Duration = Duration::from_secs(30);
 
 fn connections(open_max: usize, per_client_max: usize) -> Arc<Connections> {
     let limits = ConnectionLimits {
@@ -9,6 +12,8 @@ fn connections(open_max: usize, per_client_max: usize) -> Arc<Connections> {
         per_client_max,
         replaces_own: false,
         exempt: vec!["10.0.0.0/8".parse().unwrap()],
+        awake_max: 10,
+        read_within: READ_WITHIN,
     };
     Arc::new(Connections::new(limits, ConnectionMetrics::default()))
 }
@@ -18,7 +23,7 @@ fn admit(all: &Arc<Connections>, peer: &str, now: Instant) -> Result<Arc<Connect
 }
 
 fn has_to_go(connection: &Connection) -> bool {
-    connection.go.is_cancelled()
+    connection.line.go.is_cancelled()
 }
 
 #[test]
@@ -45,7 +50,8 @@ fn the_connection_silent_longest_makes_room() {
     assert_eq!(admit(&all, "192.0.2.6", now).unwrap_err(), Refused::Full);
     drop((busy, under_way, first, fourth, fifth));
     let table = all.lock();
-    assert!(table.open.is_empty() && table.silent.is_empty() && table.closing == 0);
+    assert!(table.awake.is_empty() && table.resting.is_empty());
+    assert!(table.open.is_empty() && table.closing == 0);
 }
 
 #[test]
@@ -108,6 +114,8 @@ fn a_client_may_lose_its_own_longest_silent_connection_for_a_new_one() {
         per_client_max: 2,
         replaces_own: true,
         exempt: Vec::new(),
+        awake_max: 10,
+        read_within: READ_WITHIN,
     };
     let all = Arc::new(Connections::new(limits, ConnectionMetrics::default()));
     let now = Instant::now();
@@ -132,5 +140,80 @@ fn a_client_may_lose_its_own_longest_silent_connection_for_a_new_one() {
     );
     drop((busy, second, third, other));
     let table = all.lock();
-    assert!(table.open.is_empty() && table.silent.is_empty() && table.closing == 0);
+    assert!(table.open.is_empty() && table.closing == 0);
+}
+
+#[test]
+fn few_silent_connections_keep_their_buffers() {
+    let (all, now) = (connections(9999, 0), Instant::now());
+    let is_told = |c: &Connection| c.all.lock().resting.values().any(|id| *id == c.id);
+    let open: Vec<_> = (0..12).map(|_| admit(&all, "192.0.2.1", now).unwrap()).collect();
+    assert!(open.iter().all(|c| is_told(c)), "nothing arrived on them");
+    // What arrives may be half a head, or a request.
+    open[0].wake();
+    assert!(!is_told(&open[0]));
+    for connection in &open[1..] {
+        drop(connection.begin());
+    }
+    let rest = |which: &[usize]| {
+        let told: Vec<_> = (0..open.len()).filter(|n| is_told(&open[*n])).collect();
+        assert_eq!(told, which);
+    };
+    rest(&[0, 1]);
+    drop(open[0].begin());
+    rest(&[1, 2]);
+    let busy = open[3].begin();
+    drop(open[1].begin());
+    rest(&[2]);
+    drop(busy);
+    rest(&[2, 4]);
+    drop(open);
+    let table = all.lock();
+    assert!(table.open.is_empty() && table.awake.is_empty() && table.resting.is_empty());
+}
+
+#[test]
+fn a_connection_goes_that_does_not_read_its_answer() {
+    // Whether a connection has to go so long after it got an answer that it does not read, and how late the check is.
+    let check = |age: Duration, want: bool| {
+        let (all, start) = (connections(9, 0), Instant::now());
+        let [unread, read] = [1, 2].map(|n| admit(&all, &format!("192.0.2.{n}"), start).unwrap());
+        all.close_unread(start);
+        let answer = unread.sending(Body::from("x"));
+        for second in 1..=age.as_secs() {
+            // The other connection reads each of its answers, and the first reads later ones.
+            drop((read.sending(Body::from("x")), unread.sending(Body::from("x"))));
+            all.close_unread(start + Duration::from_secs(second));
+        }
+        assert_eq!((has_to_go(&unread), has_to_go(&read)), (want, false), "{age:?}");
+        drop(answer);
+        assert_eq!(unread.line.unsent.count() + read.line.unsent.count(), 0);
+    };
+    check(READ_WITHIN, false);
+    check(READ_WITHIN / 2 * 3, true);
+    check(READ_WITHIN * 9, true);
+}
+
+#[test]
+fn those_with_the_most_unread_answers_go_when_there_are_too_many() {
+    let (all, now) = (connections(9, 0), Instant::now());
+    let open = [1, 2, 3].map(|n| admit(&all, &format!("192.0.2.{n}"), now).unwrap());
+    let unread = |connection: &Connection, count: usize| -> Vec<_> {
+        (0..count).map(|_| connection.sending(Body::from("x"))).collect()
+    };
+    let answers =
+        [(0, UNSENT_MAX / 2), (1, UNSENT_MAX / 2 - 1), (2, 1)].map(|(n, count)| unread(&open[n], count));
+    all.close_unread(now);
+    assert_eq!(open.each_ref().map(|c| has_to_go(c)), [false, false, false]);
+    let more = unread(&open[2], 1);
+    all.close_unread(now);
+    assert_eq!(open.each_ref().map(|c| has_to_go(c)), [true, false, false]);
+    let empty = open[2].sending(Body::empty());
+    assert_eq!(
+        open[2].line.unsent.count(),
+        2,
+        "an answer without a body is not waited for"
+    );
+    drop((answers, more, empty));
+    assert!(open.iter().all(|c| c.line.unsent.count() == 0));
 }
