@@ -38,6 +38,7 @@ struct Line {
     unknown: u64,
     throttled: u64,
     overloaded: u64,
+    incomplete: u64,
 }
 
 /// Failures per minute of the last hour.
@@ -82,7 +83,8 @@ impl Journal {
         let line = &mut kept.line;
         match result {
             LoginResult::Throttled => line.throttled += 1,
-            LoginResult::Overloaded | LoginResult::Incomplete => line.overloaded += 1,
+            LoginResult::Overloaded => line.overloaded += 1,
+            LoginResult::Incomplete => line.incomplete += 1,
             _ => line.wrong += 1,
         }
         match account {
@@ -120,6 +122,7 @@ impl Kept {
             of_unknown_names = line.unknown,
             throttled = line.throttled,
             overloaded = line.overloaded,
+            incomplete = line.incomplete,
             "logins failed"
         );
     }
@@ -127,7 +130,7 @@ impl Kept {
 
 impl Line {
     fn is_empty(&self) -> bool {
-        self.wrong + self.throttled + self.overloaded == 0
+        self.wrong + self.throttled + self.overloaded + self.incomplete == 0
     }
 
     /// The accounts, each with its number: `alice:3 bob:1`.

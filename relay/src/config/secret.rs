@@ -101,3 +101,28 @@ impl fmt::Debug for Secret {
         f.write_str("Secret(hidden)")
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_is_what_is_equal_to_it_and_short_below_16_characters() {
+        let check = |text: &str, guess: &str, is: bool, is_short: bool| {
+            let secret = Secret::new(text, Kept::Inline);
+            assert_eq!(
+                (secret.is(guess), secret.is_short()),
+                (is, is_short),
+                "{text} {guess}"
+            );
+        };
+        check("change me", "change me", true, true);
+        check("change me", "change m", false, true);
+        check("change me", "change me ", false, true);
+        check("", "", true, true);
+        check("fifteen letters", "Fifteen letters", false, true);
+        check("sixteen letters!", "sixteen letters!", true, false);
+        check("sixteen letters!", "", false, false);
+        check("\u{fc}mlaute sind ok!", "", false, false);
+    }
+}
