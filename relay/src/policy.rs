@@ -1,7 +1,7 @@
 //! The policy in use, and its replacement while the relay serves.
 //!
 //! A new policy is read, compiled in a process of its own, given every site's plan and judged as `policy check` does
-//! ([`prepare`]), then recorded, and only then put in the place of the old one. A request keeps the policy it
+//! (`prepare`), then recorded, and only then put in the place of the old one. A request keeps the policy it
 //! began with, so none is dropped and no batch is scrubbed by two. Whatever is wrong with a new policy,
 //! the old one goes on serving.
 //!
@@ -303,7 +303,7 @@ impl Policy {
             if candidate.identity == serving.identity && !serving.standing.is_failing() {
                 return Ok(None);
             }
-            // Also one that failed before: somebody asks for it.
+            // Also one that failed before: a changed file or SIGHUP asks for it.
             let sandbox = preparer.prepare(&candidate, Priority::Low)?;
             Ok(Some((sandbox, candidate.identity)))
         });
@@ -345,7 +345,7 @@ impl Reload for Policy {
     }
 }
 
-/// What a relay starts with instead of a policy that is not usable.
+/// Returns the stand-in for a policy that is not usable, for a start.
 async fn instead(
     preparer: &Preparer,
     configured: Identity,

@@ -72,7 +72,7 @@ impl Corpus {
     }
 }
 
-/// What a policy did under one plan.
+/// The result of judging a policy under one plan.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
     /// Each corpus and what became of it.
@@ -100,7 +100,7 @@ pub fn judge(
         (Corpus::Traffic, made_up.collect()),
         (Corpus::Hostile, hostile.clone()),
     ] {
-        // What a hostile event leaves behind in an instance must not cost the ordinary one after it.
+        // A hostile event must not leave an instance in a state that costs the ordinary event after it.
         let between = if corpus == Corpus::Traffic {
             &hostile[..]
         } else {
@@ -164,7 +164,7 @@ fn run(
             count(&mut tally, event, first.result, plan);
         }
         if let Some(event) = between.next() {
-            // How it ends is the hostile corpus's affair.
+            // The hostile corpus counts how it ends.
             backwards.scrub(&Visible::of(event, plan));
         }
     }
@@ -179,7 +179,7 @@ struct Answer {
     took: Duration,
 }
 
-/// Calls the policy with one event. What says that the machine is busy says nothing about the policy.
+/// Calls the policy with one event. A call that ends because the machine is busy is repeated.
 fn answer(trial: &mut Trial<'_>, event: &Event, plan: &Plan, tally: &mut Tally) -> Answer {
     let visible = Visible::of(event, plan);
     let mut tries = BUSY_TRIES;
@@ -223,7 +223,7 @@ fn count(tally: &mut Tally, event: &Event, proposed: Result<Visible, Outcome>, p
     }
 }
 
-/// What is left of an event after the guard, or how it ended.
+/// Returns the event after the guard, or how it ended.
 fn ending(event: &Event, proposed: Result<Visible, Outcome>, plan: &Plan) -> Result<Visible, Outcome> {
     let proposed = proposed?;
     let out = proposed.clone();

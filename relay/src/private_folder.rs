@@ -1,4 +1,4 @@
-//! A folder whose files nobody but this process's user can have written.
+//! A folder whose files only this process's user can have written.
 //!
 //! Files are read as a whole and written in one step, so several processes may use it at the same time.
 
@@ -41,12 +41,12 @@ impl PrivateFolder {
         Ok(Self(path))
     }
 
-    /// Where a file is, for messages.
+    /// The path of a file, for messages.
     pub fn path(&self, name: &str) -> PathBuf {
         self.0.join(name)
     }
 
-    /// Reads a file of at most so many bytes. None if there is no such file.
+    /// Reads a file of at most `bytes_max` bytes. None if there is no such file.
     ///
     /// # Errors
     /// When it cannot be read, is longer, or may have been written by someone else.
@@ -80,7 +80,7 @@ impl PrivateFolder {
     /// Writes a file, for its owner only. Readers see all of it or what was there before.
     ///
     /// # Errors
-    /// When it cannot be written. What was there before stays.
+    /// When it cannot be written. An earlier file of this name stays.
     pub fn write(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
         let beside = self.path(&format!("{name}.{}.new", std::process::id()));
         let made = File::options()
@@ -124,7 +124,7 @@ impl PrivateFolder {
         let _ = rustix::fs::utimensat(CWD, self.path(name), &times, AtFlags::SYMLINK_NOFOLLOW);
     }
 
-    /// Removes all files with this extension but the newest so many, and what an interrupted write left behind.
+    /// Removes all files with this extension but the newest `count`, and leftovers of interrupted writes.
     ///
     /// # Errors
     /// When they cannot be listed or removed.

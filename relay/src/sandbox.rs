@@ -64,6 +64,9 @@ pub enum LoadError {
     /// than its limits from the start.
     #[error("the policy cannot be started: {0}")]
     Start(String),
+    /// The operating system has no memory for it. Says nothing about the policy.
+    #[error("there is no memory to start the policy: {0}; is the address space limited (`ulimit -v`)?")]
+    NoMemory(String),
     /// The operating system has no thread for its deadlines.
     #[error("the policy cannot be watched while it runs: {0}")]
     Thread(std::io::Error),
@@ -77,7 +80,7 @@ impl LoadError {
     pub fn is_the_policys_fault(&self) -> bool {
         use compiler::CompileError::{Crash, Memory, Size, Time};
         match self {
-            Self::Unreadable(_) | Self::NotBuilt | Self::Thread(_) => false,
+            Self::Unreadable(_) | Self::NotBuilt | Self::NoMemory(_) | Self::Thread(_) => false,
             Self::Compile(error) => matches!(error, Time | Memory | Size | Crash(_)),
             Self::TooLarge
             | Self::NotAComponent(_)
@@ -307,6 +310,16 @@ fn engine() -> wasmtime::Result<Engine> {
     config.wasm_relaxed_simd(false);
     config.cranelift_nan_canonicalization(true);
     Engine::new(&config)
+}
+
+/// Whether the operating system had no memory, as far as the error says so.
+fn is_out_of_memory(error: &wasmtime::Error) -> bool {
+    error.is::<wasmtime::error::OutOfMemory>()
+        || error.chain().any(|cause| {
+            let io = cause.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+            io == Some(std::io::ErrorKind::OutOfMemory)
+                || cause.downcast_ref::<rustix::io::Errno>() == Some(&rustix::io::Errno::NOMEM)
+        })
 }
 
 /// What went wrong, in a line. Where the guest ran, that is the cause below the list of its functions.

@@ -1,6 +1,9 @@
 //! Compiling a policy: in a child with limits, once, and never in the way of what serves.
 
 use crate::{EXE, LONG};
+use feedback_relay::clock::Clock;
+use feedback_relay::policy::verdicts::Verdicts;
+use feedback_relay::sandbox::sha256;
 use feedback_tests::{ChildRelay, Done, Post, Setup, bombs, eventually, load, within};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -101,7 +104,7 @@ async fn a_relay_serves_while_a_policy_compiles_and_stops_at_once() {
         assert!(limits.contains(limit), "{limit}: {limits}");
     }
     assert_eq!(read("environ"), "");
-    // What the tests' own parent left open is not the relay's.
+    // Descriptors that the tests' own parent left open are not the relay's.
     let open: Vec<_> = std::fs::read_dir(format!("/proc/{compiler}/fd"))
         .unwrap()
         .filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok())
@@ -205,6 +208,26 @@ async fn a_start_does_not_try_a_policy_again_that_failed() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_policy_that_failed_in_service_is_taken_again_once_it_passes_the_check() {
+    let (setup, _) = with_policy(&in_c());
+    let setup = setup.switched_on(EXE).await;
+    let config = setup.config();
+    let verdicts = Verdicts::open(&config.data_dir, &config.policy, &config.plans);
+    verdicts.failed_in_service(&sha256(&in_c()), "20 requests failed", Clock::system().now());
+    let send = async || {
+        let relay = setup.spawn(EXE).await;
+        let sent = relay.try_send(&Post::batch(&[load(1)])).await.unwrap();
+        relay.stop().await;
+        sent.status
+    };
+    assert_eq!(send().await, 503, "not tried again");
+    let check = setup.command(EXE, &["policy", "check"], "").await;
+    assert!(check.out.contains("remembered it failed at "), "{check:?}");
+    assert_eq!(check.code, Some(0), "{check:?}");
+    assert_eq!(send().await, 202, "the check passed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_file_that_holds_no_component_keeps_the_relay_from_starting() {
     for (what, wasm, want) in [
         ("nothing", &b""[..], "it is no WebAssembly at all"),
@@ -213,6 +236,9 @@ async fn a_file_that_holds_no_component_keeps_the_relay_from_starting() {
         let (setup, file) = with_policy(wasm);
         let done = setup.command(EXE, &["serve"], "").await;
         assert_eq!(done.code, Some(1), "{what}: {done:?}");
+        assert!(done.err.contains(want), "{what}: {done:?}");
+        let done = setup.command(EXE, &["check-config"], "").await;
+        assert_eq!(done.code, Some(78), "{what}: {done:?}");
         assert!(done.err.contains(want), "{what}: {done:?}");
         std::fs::remove_file(file).unwrap();
         let done = setup.command(EXE, &["serve"], "").await;
@@ -223,7 +249,6 @@ async fn a_file_that_holds_no_component_keeps_the_relay_from_starting() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_compiled_policy_is_kept_and_a_spoiled_one_is_compiled_again() {
     let (setup, _) = with_policy(&in_c());
-    let setup = setup.trusting_its_policy();
     let again = "compiling it again";
     let start = async || {
         let relay = setup.spawn(EXE).await;
@@ -231,7 +256,11 @@ async fn a_compiled_policy_is_kept_and_a_spoiled_one_is_compiled_again() {
         relay.stop().await;
         log
     };
-    start().await;
+    let first = start().await;
+    assert!(
+        first.contains("compiling the policy") && first.contains("checking the policy"),
+        "{first}"
+    );
     let folder = setup.data_dir().join("policies");
     let kept: Vec<_> = std::fs::read_dir(&folder)
         .unwrap()
@@ -240,7 +269,10 @@ async fn a_compiled_policy_is_kept_and_a_spoiled_one_is_compiled_again() {
         .collect();
     let [native] = &kept[..] else { panic!("{kept:?}") };
     let good = std::fs::read(native).unwrap();
-    assert!(!start().await.contains(again), "used as it is");
+    let second = start().await;
+    for work in ["compiling", "checking"] {
+        assert!(!second.contains(work), "used as it is: {second}");
+    }
 
     // Another relay's, sealed with another key.
     let (other, _) = with_policy(&in_c());

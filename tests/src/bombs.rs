@@ -93,7 +93,7 @@ fn branch_if(label: u8) -> [u8; 4] {
     [0x41, 0, 0x0d, label]
 }
 
-/// A function's body with so many locals of 64 bits.
+/// A function's body with `locals` locals of 64 bits.
 fn body(locals: u32, code: &[u8]) -> Vec<u8> {
     let locals = match locals {
         0 => vec![0],

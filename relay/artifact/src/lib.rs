@@ -78,7 +78,7 @@ pub fn open(engine: &Engine, wasm: &[u8], key: &Key, artifact: &[u8]) -> Result<
     // SAFETY: `Component::deserialize` requires that the bytes were produced by `Engine::precompile_component` and
     // not modified since. The seal is an HMAC-SHA256 over all of them, and only `compile` makes one, of the bytes
     // that `precompile_component` has just returned. So bytes with a valid seal are unmodified output of
-    // `precompile_component`, unless somebody else knows the key, which is random, in memory or in a file that
+    // `precompile_component`, unless another user knows the key, which is random, in memory or in a file that
     // only the owner of this process can read; who can read it can also replace this program. The seal covers
     // wasmtime's exact version and the engine's settings as well, so that a fix in the compiler is not
     // undone by an artifact from before it. The bytes are in our own memory, and no one writes to them between

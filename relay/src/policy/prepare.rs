@@ -18,7 +18,7 @@ pub(super) struct Candidate {
     pub(super) identity: Identity,
 }
 
-/// What it takes to compile, load and judge a policy.
+/// Compiles, loads and judges policies under one configuration.
 #[derive(Clone)]
 pub(super) struct Preparer {
     config: PolicyConfig,
@@ -39,7 +39,7 @@ impl Preparer {
         }
     }
 
-    /// What is remembered of policies.
+    /// The verdicts on policies that this data folder keeps.
     pub(super) fn verdicts(&self) -> Verdicts {
         self.verdicts.clone()
     }

@@ -19,7 +19,7 @@ const BYTES_MAX: usize = 4096;
 const WHY_CHARS_MAX: usize = 400;
 const EXTENSION: &str = "json";
 
-/// What is remembered of a policy.
+/// The result of trying a policy.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verdict {
     /// It passed the check. Trying it again would give the same result.
@@ -84,7 +84,7 @@ impl Verdicts {
         }
     }
 
-    /// What came of the last try of this component. None if it was not tried, or under other conditions.
+    /// The verdict on this component. None if it was not tried, or was tried under other conditions.
     pub fn recall(&self, sha256: &str) -> Option<Verdict> {
         // A file that cannot be read or trusted is no verdict: the policy is tried again.
         let bytes = self.files.as_ref()?.read(&name(sha256), BYTES_MAX).ok()??;
@@ -137,7 +137,7 @@ fn name(sha256: &str) -> String {
     format!("{sha256}.{EXTENSION}")
 }
 
-/// What a verdict depends on besides the component.
+/// A hash of all that a verdict depends on besides the component.
 fn basis(limits: &PolicyConfig, plans: &Plans) -> String {
     let mut plans: Vec<_> = plans.iter().map(|plan| plan.digest()).collect();
     plans.sort_unstable();

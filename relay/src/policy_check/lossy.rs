@@ -96,7 +96,7 @@ fn rarely(deed: &str) -> String {
     format!("(if (i32.eq (i32.rem_u (local.get $hash) (i32.const 300)) (i32.const 7)) (then {deed}))")
 }
 
-/// A deed once an instance has seen so many events.
+/// A deed once an instance has seen `calls` events.
 fn after(calls: u32, deed: &str) -> String {
     format!("(if (i32.gt_u (global.get $calls) (i32.const {calls})) (then {deed}))")
 }

@@ -4,7 +4,7 @@ use super::{Corpus, REFUSED_MAX_PERCENT, Report};
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-/// What became of one corpus.
+/// The results of one corpus.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Tally {
     /// Events tried.
@@ -53,7 +53,7 @@ impl Tally {
 }
 
 impl Report {
-    /// What became of one corpus.
+    /// The results of one corpus.
     pub fn tally(&self, corpus: Corpus) -> Option<&Tally> {
         self.tallies
             .iter()
@@ -80,7 +80,7 @@ impl Report {
             .is_some_and(|(refused, of, _)| refused * 100 > of * REFUSED_MAX_PERCENT)
         {
             all.push(format!(
-                "it refuses more than {REFUSED_MAX_PERCENT} % of ordinary events: take them out of the tracking plan instead, which tells users and dashboards"
+                "it refuses more than {REFUSED_MAX_PERCENT} % of ordinary events: take those events out of the tracking plan instead, which users read and agree to"
             ));
         }
         all

@@ -21,6 +21,15 @@ const WORDS: &[&str] = &[
     "filter", "for", "costs", "and", "export", "please", "läuft", "schön", "größer", "wäre", "besser", "тест", "検索", "👍", "ok",
     "great", "confusing", "where", "do", "find", "settings", "thanks", "nicht", "übersichtlich",
 ];
+/// Origins of sites. The first is the usual one.
+const HOSTS: &[&str] = &[
+    "https://panel.example.com",
+    "https://app.example.org:8443",
+    "https://a-rather-long-name.of.some-department.example.net",
+    "http://intranet",
+    "https://xn--bcher-kva.example",
+    "https://192.0.2.7",
+];
 const REFERRERS: &[&str] = &[
     "https://search.example.org/results?q=panel",
     "https://news.example.net/",
@@ -65,10 +74,19 @@ impl<'p> Traffic<'p> {
         if dice.one_in(30) {
             path.push('/');
         }
-        let campaign = if dice.one_in(8) { dice.pick(CAMPAIGNS) } else { "" };
+        let mut query = if dice.one_in(8) { dice.pick(CAMPAIGNS) } else { "" }.to_owned();
+        if query.is_empty() && dice.one_in(20) {
+            // Filters of a table, as panels keep them in the address.
+            query = format!("?filter={}", vec![slug(dice); dice.below(100)].join(","));
+        }
+        let host = if dice.one_in(4) {
+            dice.pick(HOSTS)
+        } else {
+            HOSTS[0]
+        };
         match dice.one_in(4) {
-            true => format!("https://panel.example.com{path}{campaign}"),
-            false => format!("https://panel.example.com/{campaign}#{path}"),
+            true => format!("{host}{path}{query}"),
+            false => format!("{host}/{query}#{path}"),
         }
     }
 
@@ -116,11 +134,21 @@ impl<'p> Traffic<'p> {
                 });
             }
         }
-        if self.dice.one_in(10) {
-            // A property that the plan does not list is dropped, and the event goes on.
-            let value = Value::Text(sentence(&mut self.dice, 60));
+        // A property that the plan does not list is dropped, and the event goes on.
+        let unlisted = match self.dice.below(60) {
+            0 => 30,
+            1..7 => 1,
+            _ => 0,
+        };
+        for nth in 0..unlisted {
+            let value = match self.dice.below(4) {
+                0 => Value::Integer(self.dice.between(-1, 100_000)),
+                1 => Value::Decimal(self.dice.between(0, 1000) as f64 / 8.0),
+                2 => Value::Boolean(self.dice.one_in(2)),
+                _ => Value::Text(sentence(&mut self.dice, 60)),
+            };
             props.push(Prop {
-                key: "theme".to_owned(),
+                key: format!("theme-{nth}"),
                 value,
             });
         }
@@ -187,7 +215,7 @@ fn slug(dice: &mut Dice) -> String {
     }
 }
 
-/// Some words, at most so many characters.
+/// Some words, at most `chars_max` characters.
 fn sentence(dice: &mut Dice, chars_max: usize) -> String {
     let mut text = String::new();
     let words = if dice.one_in(20) {

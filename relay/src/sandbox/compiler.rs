@@ -2,7 +2,7 @@
 //!
 //! Compiling takes as much time and memory as a component makes it take, and cannot be interrupted from
 //! within. So the relay never compiles: it runs itself once more as a compiler with limits ([`child`]),
-//! keeps the result in the data folder ([`folder`]), and loads what carries its own seal ([`policy_artifact`]).
+//! keeps the result in the data folder (`folder`), and loads what carries its own seal ([`policy_artifact`]).
 
 pub mod child;
 mod folder;
@@ -115,7 +115,7 @@ impl Compiler {
         self
     }
 
-    /// Cancelled when the relay stops: what takes long gives up then.
+    /// Cancelled when the relay stops. Long work checks it and gives up.
     pub fn stop(&self) -> &CancellationToken {
         &self.stop
     }

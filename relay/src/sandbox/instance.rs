@@ -137,7 +137,10 @@ impl Instance {
         let made = store
             .set_fuel(guest.configure_fuel)
             .and_then(|()| guest.pre.instantiate(&mut store));
-        let policy = made.map_err(|e| LoadError::Start(super::first_line(&e)))?;
+        let policy = made.map_err(|error| match super::is_out_of_memory(&error) {
+            true => LoadError::NoMemory(super::first_line(&error)),
+            false => LoadError::Start(super::first_line(&error)),
+        })?;
         store.set_epoch_deadline(1);
         match policy
             .feedback_policy_scrubbing()

@@ -5,7 +5,7 @@
 //! files, no network. It dies with its parent.
 
 use super::{CompileError, Priority};
-use crate::sandbox::{LoadError, engine, first_line};
+use crate::sandbox::{LoadError, engine, first_line, is_out_of_memory};
 use policy_artifact::{KEY_BYTES, Key};
 use rustix::process::{
     Resource, Rlimit, Signal, getrlimit, nice, set_parent_process_death_signal, setrlimit,
@@ -173,7 +173,7 @@ fn command(priority: Priority) -> Command {
     command
 }
 
-/// Reads at most so many bytes; what there was before an error counts. Closes the pipe, so that a child that
+/// Reads at most `bytes_max` bytes; bytes read before an error count. Closes the pipe, so that a child that
 /// writes more ends.
 fn read(pipe: Option<impl Read>, bytes_max: u64) -> Vec<u8> {
     let mut bytes = Vec::new();
@@ -247,12 +247,4 @@ fn translate() -> Result<(), Failed> {
         .write_all(&artifact)
         .and_then(|()| output.flush())
         .map_err(io)
-}
-
-fn is_out_of_memory(error: &wasmtime::Error) -> bool {
-    error.is::<wasmtime::error::OutOfMemory>()
-        || error.chain().any(|cause| {
-            let io = cause.downcast_ref::<io::Error>();
-            io.is_some_and(|io| io.kind() == io::ErrorKind::OutOfMemory)
-        })
 }

@@ -59,7 +59,7 @@ impl Folder {
     }
 }
 
-/// Reads the key, or makes one. A key that others could read is replaced: what it sealed is compiled again.
+/// Reads the key, or makes one. A key that others could read is replaced, and policies sealed with it are compiled again.
 fn key(files: &PrivateFolder) -> io::Result<Key> {
     let kept = files.read(KEY, KEY_BYTES).ok().flatten();
     if let Some(kept) = kept.and_then(|bytes| <[u8; KEY_BYTES]>::try_from(bytes).ok()) {
