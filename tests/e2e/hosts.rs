@@ -99,7 +99,7 @@ async fn a_request_names_exactly_one_host_on_either_listener() {
         )
         .await;
     }
-    let public = format!("GET /version HTTP/1.1\r\nhost: panel.example.com\r\nconnection: close\r\n\r\n");
+    let public = "GET /version HTTP/1.1\r\nhost: panel.example.com\r\nconnection: close\r\n\r\n";
     let answer = raw(&relay.public, public.as_bytes(), false).await;
     assert_eq!(
         status(&answer),
