@@ -16,6 +16,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// drops, beyond the reserve of their site: they may wait for long.
 const RESERVED_PART: u64 = 2;
 
+/// A site has room again when it has one part in this many of what sites share: not with each event that leaves.
+const ROOM_AGAIN_PART: u64 = 10;
+
 /// Bytes by site. A site is its bytes: a damaged one may be no text.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BySite(Vec<(Box<[u8]>, u64)>);
@@ -79,6 +82,8 @@ struct Site {
     bytes: u64,
     /// 0 for a site that is not configured.
     reserve: u64,
+    /// Whether an event was refused since there was room for more than a few.
+    is_refused: bool,
     gauges: Option<SpoolGauges>,
 }
 
@@ -108,6 +113,7 @@ impl Shares {
             let site = Site {
                 bytes: 0,
                 reserve,
+                is_refused: false,
                 gauges: Some(gauges),
             };
             (config.domain.as_bytes().into(), site)
@@ -224,6 +230,29 @@ impl Books {
             entry.bytes = entry.bytes.saturating_sub(bytes);
             (0, bytes)
         });
+        self.note_room(site);
+    }
+
+    /// Logs that a site's events are refused, once.
+    fn note_refused(&mut self, site: &[u8]) {
+        if let Some(entry) = self.sites.get_mut(site)
+            && !std::mem::replace(&mut entry.is_refused, true)
+        {
+            let (site, bytes) = (String::from_utf8_lossy(site), entry.bytes);
+            tracing::warn!(%site, bytes, "the site's events fill its part of the spool: its senders are told to come back, other sites go on");
+        }
+    }
+
+    /// Logs that there is room for more than a few of a site's events again.
+    fn note_room(&mut self, site: &[u8]) {
+        let has_room = self.room(site, false) > self.shared_max / ROOM_AGAIN_PART;
+        if let Some(entry) = self.sites.get_mut(site)
+            && has_room
+            && std::mem::take(&mut entry.is_refused)
+        {
+            let site = String::from_utf8_lossy(site);
+            tracing::info!(%site, "the site's part of the spool has room again");
+        }
     }
 }
 
@@ -238,12 +267,15 @@ pub(super) struct Taking {
 impl Taking {
     /// Why an event has no room now; `None` if it has.
     pub(super) fn lacks(&self, site: &[u8], bytes: u64, is_held: bool) -> Option<NoRoom> {
-        let books = self.shares.lock();
-        match () {
-            () if bytes <= books.room(site, is_held) => None,
-            () if bytes > books.bytes_max.saturating_sub(books.total) => Some(NoRoom::Spool),
-            () => Some(NoRoom::Site),
+        let mut books = self.shares.lock();
+        if bytes <= books.room(site, is_held) {
+            return None;
         }
+        if bytes > books.bytes_max.saturating_sub(books.total) {
+            return Some(NoRoom::Spool);
+        }
+        books.note_refused(site);
+        Some(NoRoom::Site)
     }
 
     /// Takes room for an event that is being stored.
