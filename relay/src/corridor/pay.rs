@@ -1,7 +1,7 @@
 //! What a request costs its sender, and whether it looks like a browser's.
 
 use crate::app::App;
-use crate::budget::{Payer, Standing};
+use crate::budget::{Payer, Refused, Standing};
 use crate::gate::{Signals, Visit};
 use crate::suspicion::Suspicion;
 use relay_event::Outcome;
@@ -10,7 +10,8 @@ use std::time::Duration;
 /// Why all events of a request end, and when to come back if that helps.
 pub(super) type Refusal = (Outcome, Option<Duration>);
 
-/// Takes the events into account. Says what is suspicious about them, if they may go on.
+/// Takes the events into account. A tool with a token has no client's budgets, because its operator is known, and is no
+/// browser; its events count for the site. Says what is suspicious about them, if they may go on.
 ///
 /// # Errors
 /// When a budget is used up, or the operator drops what is suspicious.
@@ -21,6 +22,11 @@ pub(super) fn pay(
     events: usize,
 ) -> Result<Option<Suspicion>, Refusal> {
     let site = visit.site().domain.as_str();
+    let limited = |refused: Refused| (refused.outcome, Some(refused.wait));
+    if visit.tool().is_some() {
+        let taken = app.budgets.take_of_site(site, events);
+        return taken.map(|()| None).map_err(limited);
+    }
     if let Some(suspicion) = signals.suspicion
         && app.config.budget.drop_suspicious
     {
@@ -32,8 +38,7 @@ pub(super) fn pay(
         site,
         visitor: visit.visitor().address,
     };
-    let standing = app.budgets.take(payer, events);
-    let standing = standing.map_err(|refused| (refused.outcome, Some(refused.wait)))?;
+    let standing = app.budgets.take(payer, events).map_err(limited)?;
     Ok(signals.suspicion.or(of_client(standing)))
 }
 
