@@ -45,7 +45,14 @@ async fn one_address_brings_a_persons_events_and_a_rest_and_the_next_is_not_in_i
         "events_per_client = 1",
         "events_per_client_burst = 100",
     ];
-    let relay = setup(&plausible, &budgets).start_on().await;
+    let tool = "0123456789abcdef0123456789abcdef";
+    let relay = setup(&plausible, &budgets)
+        .with(
+            "",
+            &format!("tool = [{{ name = \"smoke\", token = \"{tool}\" }}]"),
+        )
+        .start_on()
+        .await;
     let flood = (0..40).map(|_| batch(STRANGER, 20));
     assert_eq!(
         taken(&relay, flood, "events").await,
@@ -61,6 +68,11 @@ async fn one_address_brings_a_persons_events_and_a_rest_and_the_next_is_not_in_i
         "each of them its own 20: how many there may be is another budget"
     );
     assert_eq!(relay.send(&batch("198.51.100.2", 20)).await.status, 202);
+    // A tool with a token has no client's budgets, and no way around the site's rate.
+    for n in 0..20 {
+        let post = batch(STRANGER, 20).with("authorization", &format!("Bearer {tool}"));
+        assert_eq!(relay.send(&post).await.status, 202, "{n}");
+    }
     let metrics = relay.metrics().await;
     assert_eq!(metrics.ended("limited", "events"), 34 * 20);
     relay.stop().await;
