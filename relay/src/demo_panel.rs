@@ -87,7 +87,7 @@ const HOP_BY_HOP: [HeaderName; 8] = [
     header::PROXY_AUTHORIZATION,
 ];
 
-/// Passes a request on to the relay and adds the client's address, as nginx's `proxy_pass` would.
+/// Passes a request on to the relay and adds the client's address and the host, as nginx's `proxy_pass` would.
 async fn pass_on(
     State(panel): State<Arc<Panel>>,
     Extension(Peer(peer)): Extension<Peer>,
@@ -99,6 +99,9 @@ async fn pass_on(
     };
     let target = format!("{}{}", panel.places.relay, parts.uri);
     let mut headers = parts.headers;
+    if let Some(host) = headers.get(header::HOST).cloned() {
+        headers.insert("x-forwarded-host", host);
+    }
     HOP_BY_HOP.iter().for_each(|name| drop(headers.remove(name)));
     if let Ok(address) = peer.ip().to_string().parse() {
         headers.append("x-forwarded-for", address);

@@ -9,7 +9,7 @@ const read = (node, key) => Reflect.get(Object.getPrototypeOf(node), key, node);
 const invoke = (node, key, ...args) => read(node, key).apply(node, args);
 const ofDocument = (key) => read(document, key);
 // Elements with an id are properties of the window's prototype.
-const ofWindow = (key) => (Object.hasOwn(globalThis, key) ? globalThis[key] : undefined);
+const ofWindow = (key) => (globalThis.hasOwnProperty(key) ? globalThis[key] : undefined);
 // The browser reads more options than we set, and would find those that a page added to `Object.prototype`.
 const bare = (object) => ({ __proto__: null, ...object });
 

@@ -3,7 +3,8 @@
 //
 // An element named `scripts` hides `document.scripts`, one with the id `feedback` appears as `window.feedback`, and scripts may
 // add properties to `Object.prototype`. Therefore nothing is read that a page's markup or such a script can shadow: see
-// `ofDocument`, `ofWindow` and `bare`. A page that replaces `fetch`, `JSON` or `localStorage` by its own is trusted.
+// `ofWindow` and `bare`. What the document has is read from its prototype. A page that replaces `fetch`, `JSON` or
+// `localStorage` by its own is trusted.
 
 import type * as Client from "./client";
 import type { Feedback, FeedbackCall, FeedbackProps, FeedbackState } from "./feedback";
@@ -39,14 +40,12 @@ const LOOK_MS_MAX = 60_000;
 const REFUSED_MS_MAX = 3_600_000;
 
 const base = new URL(".", import.meta.url).href;
-/** A property of the document that no element's name hides. */
-const ofDocument = (key: "hidden" | "scripts") => Reflect.get(Document.prototype, key, document);
-/** A property of the window itself. Elements appear on its prototype. */
-const ofWindow = (key: string): any => Object.hasOwn(window, key) && window[key as keyof Window];
+/** A property of the window itself. Elements appear on its prototype, and hide nothing that all objects have. */
+const ofWindow = (key: string): any => window.hasOwnProperty(key) && window[key as keyof Window];
 /** The own properties of an object, without any that it would inherit. */
 const bare = <T>(object?: T): T => ({ __proto__: null, ...object }) as T;
 
-const script = [...(ofDocument("scripts") as HTMLCollectionOf<HTMLScriptElement>)].find((element) => element.src === import.meta.url);
+const script = [...(Reflect.get(Document.prototype, "scripts", document) as HTMLCollectionOf<HTMLScriptElement>)].find((element) => element.src === import.meta.url);
 const site = script?.getAttribute("data-site") || location.hostname;
 const key = `feedback-relay:${site}`;
 /** What the page counts on request, of what is not counted otherwise. */
@@ -113,8 +112,7 @@ const decided = () => (latest = Math.max(Date.now(), latest + 1, (read()?.at ?? 
 
 function write(stored: Stored): void {
   // The user had the last word while this one waited for the relay, here or in another tab.
-  if ((read()?.at ?? 0) >= stored.at) return;
-  keep(stored);
+  if ((read()?.at ?? 0) < stored.at) keep(stored);
 }
 
 function keep(stored: Stored): void {
@@ -201,8 +199,7 @@ async function question(): Promise<Config | null> {
   );
   const answer = bare<Config>(await response.json());
   // A login page may answer in the relay's place.
-  const isOurs = response.ok && !response.redirected && typeof answer.plan === "number" && Array.isArray(answer.categories);
-  return isOurs ? answer : null;
+  return response.ok && !response.redirected && typeof answer.plan === "number" && Array.isArray(answer.categories) ? answer : null;
 }
 
 /** Whether a call may wait for a decision that is still open. */
@@ -239,7 +236,7 @@ const waits = () => !run && !failed && !uncounted() && choice() === "in";
 function schedule(): void {
   clearTimeout(timer);
   if (!waits()) looks = 0;
-  else if (!ofDocument("hidden")) {
+  else if (document.hidden !== true && !Reflect.get(Document.prototype, "hidden", document)) {
     timer = later(resume, Math.min(Math.max(rest - performance.now(), pause(looks++, LOOK_MS_MAX)), REFUSED_MS_MAX));
   }
 }

@@ -4,8 +4,9 @@ import assert from "node:assert/strict";
 import { goTo, leave, optIn, search } from "../harness/demo.mjs";
 import { eventually, feature, scenario } from "../harness.mjs";
 
-/** What browsers say about a relay or a web server that is away; ours is to say nothing. */
-const AWAY = /^error: Failed to load resource: (the server responded with a status of 50[234]|net::ERR_)/;
+/** What browsers say about a relay or a web server that is away; ours is to say nothing. After a restart it refuses the page
+ * token of the relay before, once. */
+const AWAY = /^error: Failed to load resource: (the server responded with a status of (50[234]|403)|net::ERR_)/;
 
 /** The events of a delivery, as the browser sent them. */
 const eventsOf = (request) => JSON.parse(request.postData()).events;
@@ -38,6 +39,7 @@ export default () => feature("Delivery", () => {
     await eventually("the events arrive", async () => (await world.stats()).goals.length === 1);
     await eventually("the last try", async () => (await tries().at(-1).response())?.status() === 202);
     assert.ok(tries().length > 1);
+    assert.equal((await world.metrics()).ended("denied/page_token"), 1, "one refusal renews the token");
     for (const again of tries()) assert.deepEqual(eventsOf(again)[0], eventsOf(tries()[0])[0]);
     assert.equal((await world.arrivedAs("Feature Used")).length, 1);
   });
@@ -61,8 +63,8 @@ export default () => feature("Delivery", () => {
       const metrics = await world.settled();
       return metrics.ended("duplicate") === 1 && metrics;
     });
-    assert.equal(metrics.received, 1);
-    assert.equal(lost, 2);
+    assert.deepEqual([metrics.received, metrics.ended("denied/page_token")], [2, 1]);
+    assert.equal(lost, 3, "the first, one with the token of the killed relay, and one with its own");
     assert.equal((await world.arrivedAs("pageview")).length, 1);
   });
 

@@ -15,11 +15,11 @@ const OF_DOCUMENT =
 /** Names that an element's id makes a variable. */
 const OF_WINDOW =
   "feedback navigation Cypress _phantom __nightmare Zone ResizeObserver addEventListener dispatchEvent document location history " +
-  "localStorage navigator performance fetch crypto Request AbortSignal CustomEvent JSON Object Reflect Array String setTimeout";
+  "hasOwnProperty valueOf localStorage navigator performance fetch crypto Request AbortSignal CustomEvent JSON Object Reflect Array String setTimeout";
 /** Properties of an element that a form's fields hide. */
 const OF_ELEMENT =
   "scrollHeight scrollTop clientHeight clientWidth getRootNode shadowRoot isConnected addEventListener removeEventListener " +
-  "optIn q root run state currentEntry track rate";
+  "optIn q hasOwnProperty root run state currentEntry track rate";
 /** Keys that are read from parsed JSON, options and arguments, with a value that would matter. */
 const KEYS = {
   choice: `"in"`, plan: "1", categories: `["usage", "feedback"]`, at: "9e15", enabled: "true", token: `"x"`, accepted: "100",
