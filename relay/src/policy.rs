@@ -48,7 +48,7 @@ pub struct InUse {
     pub identity: Identity,
     /// When it was put to use.
     pub since: Moment,
-    /// How it does.
+    /// Whether it has failed too often.
     pub standing: Standing,
     /// The policy that it stands in for, because that one failed.
     pub instead_of: Option<Identity>,

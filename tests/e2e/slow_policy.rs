@@ -161,7 +161,7 @@ async fn the_built_in_policy_takes_over_if_it_is_configured_to() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn whoever_knows_a_slow_input_does_not_switch_the_policy_off_for_others() {
+async fn a_sender_with_a_slow_input_does_not_switch_the_policy_off_for_others() {
     let plausible = MiniPlausible::start().await;
     let setup = Setup::new(&plausible.url()).with_a_slow_policy();
     let relay = setup.with("policy", "request_cpu_ms = 10").start_on().await;

@@ -1,4 +1,4 @@
-//! How a policy does: whether it has failed so often that it is taken out of service.
+//! Whether a policy has failed so often that it is taken out of service.
 //!
 //! A request fails at the policy if one of its events traps, takes too long or finds no instance. One odd event
 //! now and then changes nothing. A policy is out of service once [`FAILURES`] requests failed within [`WINDOW`]
