@@ -1,6 +1,6 @@
 //! Peers that send or read slowly: honest requests are taken beside each of them, and nothing is held for ever.
 
-use feedback_tests::{MiniPlausible, PATIENCE, Post, Relay, SITE, Setup, eventually, load};
+use feedback_tests::{BROWSER, MiniPlausible, ORIGIN, PATIENCE, Post, Relay, SITE, Setup, eventually, load};
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
@@ -216,11 +216,10 @@ async fn a_body_comes_fast_enough_or_is_not_waited_for() {
     let check = async |what: &str, pieces: usize, pause_ms: u64, stop: usize, status: &str| {
         let body = format!("{batch:2000}");
         let mut stream = TcpStream::connect(&relay.public[7..]).await.unwrap();
-        let head = http1(
-            "198.51.100.1",
-            "content-length: 2000\r\nconnection: close\r\n",
-            "",
+        let headers = format!(
+            "content-length: 2000\r\nconnection: close\r\norigin: {ORIGIN}\r\nuser-agent: {BROWSER}\r\n"
         );
+        let head = http1("198.51.100.1", &headers, "");
         stream.write_all(&head).await.unwrap();
         for piece in body.as_bytes().chunks(2000 / pieces).take(stop) {
             stream.write_all(piece).await.unwrap();
