@@ -5,7 +5,7 @@ use std::process::Command;
 
 fn main() -> Result<(), String> {
     println!("cargo::rerun-if-changed=shim/shim.c");
-    let out = std::env::var("OUT_DIR").map_err(|error| error.to_string())?;
+    let out = std::env::var_os("OUT_DIR").ok_or("cargo sets OUT_DIR")?;
     let status = Command::new("cc")
         .args(["-O2", "-Wall", "-Wextra", "-Werror", "-fPIC", "-shared", "-o"])
         .arg(Path::new(&out).join("shim.so"))
