@@ -6,7 +6,7 @@
 use crate::Dice;
 use std::collections::{BTreeMap, HashMap};
 use std::fs;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
 /// First four bytes of each record. Must match `shim.c`, as the numbers of the operations below.
@@ -303,7 +303,9 @@ pub(super) fn put_files(folder: &Path, files: &Files) {
     clear(folder);
     for (name, bytes) in files {
         let path = folder.join(name);
-        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let mut for_its_owner = fs::DirBuilder::new();
+        for_its_owner.recursive(true).mode(0o700);
+        for_its_owner.create(path.parent().unwrap()).unwrap();
         let mut options = fs::File::options();
         let mut file = options
             .create(true)

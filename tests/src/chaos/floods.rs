@@ -7,7 +7,7 @@ mod owner;
 
 use super::evidence::Evidence;
 use super::scene::{LONG, Scene};
-use super::{Size, Tally};
+use super::{Size, Tally, contain, reason};
 use crate::post::{Post, load};
 use crate::{Answer, ChildRelay, http_client};
 use attacks::{ATTACKS, Attack};
@@ -30,10 +30,16 @@ const BUILD_UP: Duration = Duration::from_millis(500);
 const MEMORY_MAX: u64 = 128 << 20;
 
 pub(super) async fn round(exe: &str, seed: u64, evidence: Arc<Evidence>, size: Size) -> Tally {
-    let mut tally = Tally::default();
+    let (mut tally, mut failures) = (Tally::default(), Vec::new());
     for attack in ATTACKS {
-        tally.add(withstand(exe, seed, Arc::clone(&evidence), size, attack).await);
+        let (exe, evidence) = (exe.to_owned(), Arc::clone(&evidence));
+        // One that succeeds says nothing about the others.
+        match contain(async move { withstand(&exe, seed, evidence, size, attack).await }).await {
+            Ok(one) => tally.add(one),
+            Err(error) => failures.push(reason(error)),
+        }
     }
+    assert!(failures.is_empty(), "{}", failures.join("\n  "));
     tally
 }
 

@@ -21,14 +21,14 @@ const CHANGES_OF_A_START: usize = 60;
 pub(super) async fn round(mut scene: Scene, size: Size) -> Tally {
     let cuts = size.of(4, 10);
     scene.shim.sync_takes(SYNC_MAX);
-    let mut image = scene.shim.begin();
+    let mut image = scene.begin();
     let mut first = Some(scene.start().await);
     // Under the same disk: that it is on, and the files themselves, are to outlive the cut as well.
     scene.switch_on().await;
     let pouring = scene.traffic.pour(VISITORS, PAUSE);
     for _ in 0..cuts {
         let relay = first.take().unwrap_or_else(|| {
-            image = scene.shim.begin();
+            image = scene.begin();
             scene.launch()
         });
         cut_the_power(&mut scene, relay, &mut image).await;
@@ -83,7 +83,7 @@ fn lose(scene: &mut Scene, image: &mut DiskImage, cut: Cut) {
 
 /// Delivers what waits. Then the journal has to say of the files what they are: nothing escaped the shim.
 async fn close(scene: Scene, pouring: Pouring, cuts: usize) -> Tally {
-    let mut image = scene.shim.begin();
+    let mut image = scene.begin();
     let relay = scene.start().await;
     let tally = scene.close_unread(relay, pouring, cuts).await;
     scene.shim.replay(&mut image);
@@ -107,7 +107,7 @@ pub(super) async fn sanity(exe: &str, seed: u64, evidence: Arc<Evidence>) -> usi
         let relay = scene.start().await;
         scene.switch_on().await;
         relay.stop().await;
-        let mut image = scene.shim.begin();
+        let mut image = scene.begin();
         scene.shim.syncs_lie(true);
         scene.plausible.go_away().await;
         let relay = scene.start().await;

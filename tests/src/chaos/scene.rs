@@ -1,10 +1,13 @@
 //! A relay under load between visitors and a programmable Plausible, with a disk and a clock that obey.
 
+use super::disk_image::DiskImage;
 use super::evidence::Evidence;
 use super::shim::Shim;
 use super::{Size, Tally};
 use crate::traffic::again_after_an_answer;
 use crate::{Answer, ChildRelay, Dice, Done, MiniPlausible, PATIENCE, Pouring, SITE, Setup, Traffic, within};
+use std::os::unix::fs::DirBuilderExt;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -19,6 +22,7 @@ pub(super) struct Scene {
     pub(super) exe: String,
     pub(super) plausible: MiniPlausible,
     pub(super) setup: Setup,
+    config: PathBuf,
     /// Where the relay is.
     pub(super) base: String,
     pub(super) traffic: Traffic,
@@ -46,7 +50,9 @@ impl Scene {
         answers_well(&plausible, dice.another());
         let (setup, base) = Setup::new(&plausible.url()).at_an_address();
         let setup = configure(setup.with_a_small_policy());
-        std::fs::create_dir_all(setup.data_dir()).unwrap();
+        let mut for_its_owner = std::fs::DirBuilder::new();
+        for_its_owner.mode(0o700).create(setup.data_dir()).unwrap();
+        let config = setup.write();
         evidence.of(&setup);
         Self {
             exe: exe.to_owned(),
@@ -55,17 +61,25 @@ impl Scene {
             traffic: Traffic::to(&base),
             base,
             setup,
+            config,
             dice,
             seed,
             evidence,
         }
     }
 
+    /// The data folder before a process begins, and an empty journal. What the tests themselves put there, so that a
+    /// start is quick, is there.
+    pub(super) fn begin(&self) -> DiskImage {
+        self.setup.write();
+        self.shim.begin()
+    }
+
     /// Starts a relay without waiting for it.
     pub(super) fn launch(&self) -> ChildRelay {
         let mut environment = self.shim.environment();
         environment.push(("RUST_LOG", "info".to_owned()));
-        let relay = ChildRelay::launch_with(&self.exe, &self.setup.write(), &environment);
+        let relay = ChildRelay::launch_with(&self.exe, &self.config, &environment);
         self.evidence.log_of(&relay);
         relay
     }
