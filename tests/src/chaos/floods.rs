@@ -48,6 +48,8 @@ async fn withstand(exe: &str, seed: u64, evidence: Arc<Evidence>, size: Size, at
     let scene = Scene::open_with(exe, seed, evidence, attack.setup).await;
     scene.note(attack.name);
     scene.switch_on().await;
+    let on = scene.turn_site(attack.honest_site, "on").await;
+    assert_eq!(on.code, Some(0), "{on:?}");
     if attack.without_plausible {
         scene.plausible.rule(|_| Answer::Status(503, &[], ""));
     }

@@ -93,9 +93,13 @@ impl Scene {
 
     /// Turns the site with the command an operator uses.
     pub(super) async fn turn(&self, to: &str) -> Done {
-        self.setup
-            .command(&self.exe, &["switch", to, "--site", SITE], "")
-            .await
+        self.turn_site(SITE, to).await
+    }
+
+    /// The same for another site.
+    pub(super) async fn turn_site(&self, site: &str, to: &str) -> Done {
+        let arguments = ["switch", to, "--site", site];
+        self.setup.command(&self.exe, &arguments, "").await
     }
 
     /// Switches the site on.
