@@ -48,8 +48,10 @@ impl Tools {
             return None;
         }
         let digest = digest(token);
-        let is = |tool: &&Arc<Tool>| bool::from(tool.digest.ct_eq(&digest));
-        self.0.iter().filter(is).last()
+        let is = |tool: &Tool| bool::from(tool.digest.ct_eq(&digest));
+        self.0
+            .iter()
+            .fold(None, |found, tool| if is(tool) { Some(tool) } else { found })
     }
 
     /// All of them.
