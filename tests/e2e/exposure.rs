@@ -19,7 +19,7 @@ fn set(setup: &Setup, name: &str, mode: u32) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_others_could_read_is_told_by_all_and_keeps_nothing_from_running() {
-    let check = async |setup: Setup, word: &str| {
+    let tell = async |setup: &Setup, word: &str| {
         let checked = setup.command(EXE, &["check-config"], "").await;
         assert_eq!(checked.code, Some(0), "{word}: {checked:?}");
         let told = checked
@@ -33,6 +33,9 @@ async fn what_others_could_read_is_told_by_all_and_keeps_nothing_from_running() 
             .lines()
             .any(|line| line.starts_with("warning ") && line.contains(word));
         assert!(told, "{word}: {doctor:?}");
+    };
+    let check = async |setup: Setup, word: &str| {
+        tell(&setup, word).await;
         let relay = setup.spawn(EXE).await;
         assert!(relay.log().contains(word), "{word}: {}", relay.log());
         relay.stop().await;
@@ -46,7 +49,7 @@ async fn what_others_could_read_is_told_by_all_and_keeps_nothing_from_running() 
     let one = setup()
         .without("admin", "listen")
         .with("admin", "listen = \"0.0.0.0:0\"");
-    check(one, "is no loopback address and has no TLS").await;
+    tell(&one, "is no loopback address and has no TLS").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
