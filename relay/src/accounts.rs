@@ -116,6 +116,11 @@ impl Accounts {
         self.journal.failed_recently(self.clock.now())
     }
 
+    /// Logs failed logins that still wait for their minute, because the relay stops.
+    pub fn log_last_failures(&self) {
+        self.journal.close(self.clock.now());
+    }
+
     /// Logs failed logins that have waited for their minute. To be called every few seconds.
     pub fn log_failures(&self) {
         self.journal.flush(self.clock.now());

@@ -331,6 +331,7 @@ impl Relay {
         if finished.await.is_err() {
             tracing::warn!("requests under way were cut after {STOP_GRACE:?}; nothing acknowledged is lost");
         }
+        app.accounts.log_last_failures();
         control::forget(&app.config.data_dir);
         let waiting = app.metrics.ledger.counts().spooled;
         drop(app);

@@ -8,6 +8,7 @@
 use crate::config::{Config, Kept, Secret, Source, TlsFiles, Way};
 use crate::document::Mistakes;
 use crate::forward::self_test::{Finding, Grade};
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -31,8 +32,10 @@ pub fn look(path: &Path, config: &Config) -> Vec<Finding> {
 /// What is about files that the configuration names, and listeners.
 pub fn besides_data(path: &Path, config: &Config) -> Vec<Finding> {
     let files = files(path, config);
+    let trusted = files.iter().map(|file| file.path.as_path());
     let found = files.iter().filter_map(File::finding);
     found
+        .chain(above(trusted.chain([config.data_dir.as_path()])))
         .chain(listener(config.admin.listen, config.admin.tls.as_ref()))
         .collect()
 }
@@ -161,16 +164,33 @@ pub fn data(folder: &Path) -> Option<Finding> {
             Finding::new(what, Grade::Warning, says).advise(format!("chmod 700 {}", folder.display())),
         );
     }
-    let above = folder.canonicalize().ok()?;
-    let open = above
-        .ancestors()
-        .skip(1)
-        .find(|above| mode(above).is_some_and(|mode| mode & OTHERS_WRITE != 0 && mode & STICKY == 0))?;
-    let says = format!(
-        "everybody on this machine may move it away, because of {}",
-        open.display()
-    );
-    Some(Finding::new(what, Grade::Warning, says).advise(format!("chmod o-w {}", open.display())))
+    None
+}
+
+/// About folders above what the relay trusts, in which everybody could put something else in its place. Each is named once.
+fn above<'p>(paths: impl IntoIterator<Item = &'p Path>) -> Vec<Finding> {
+    let is_open =
+        |folder: &&Path| mode(folder).is_some_and(|mode| mode & OTHERS_WRITE != 0 && mode & STICKY == 0);
+    let mut open: BTreeMap<PathBuf, Vec<String>> = BTreeMap::new();
+    for path in paths {
+        // The folder that a link is in, and the one that it leads to.
+        let places = [std::path::absolute(path).ok(), path.canonicalize().ok()];
+        for place in places.iter().flatten() {
+            for folder in place.ancestors().skip(1).filter(is_open) {
+                let inside = open.entry(folder.to_owned()).or_default();
+                let name = path.display().to_string();
+                if !inside.contains(&name) {
+                    inside.push(name);
+                }
+            }
+        }
+    }
+    let finding = |(folder, inside): (PathBuf, Vec<String>)| {
+        let says = format!("everybody on this machine may replace {}", inside.join(", "));
+        Finding::new(format!("folder {}", folder.display()), Grade::Warning, says)
+            .advise(format!("chmod o-w {}", folder.display()))
+    };
+    open.into_iter().map(finding).collect()
 }
 
 /// A listener that takes passwords.
@@ -290,9 +310,10 @@ mod tests {
         check("", "data", 0o711, Some(Warning));
         check("", "data", 0o777, Some(Wrong));
         check("", "data", 0o1777, Some(Wrong));
-        // The folder above.
+        // The folder above all of them.
         check("", "", 0o777, Some(Warning));
         check("", "", 0o1777, None);
+        check(plan, "", 0o777, Some(Warning));
     }
 
     #[test]

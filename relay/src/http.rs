@@ -87,9 +87,11 @@ pub fn admin(app: &Arc<App>) -> AdminDoor {
 
 /// The routes. Each kind of route has places of its own; see [`places`].
 fn admin_router(app: &Arc<App>) -> Router {
-    let probes = Router::new()
+    // Apart from readiness, which waits for the disk.
+    let alive = Router::new()
         .route("/version", get(show_version))
-        .route("/actuator/health/{group}", get(health::group));
+        .route("/actuator/health/liveness", get(health::liveness));
+    let ready = Router::new().route("/actuator/health/{group}", get(health::group));
     let details = Router::new().route("/actuator/health", get(health::of_admins));
     let metrics = Router::new().route("/metrics", get(scrape::metrics));
     let switch = Router::new().route("/admin/api/sites/{site}/switch", put(admin::turn));
@@ -101,7 +103,7 @@ fn admin_router(app: &Arc<App>) -> Router {
     let login = Router::new()
         .route("/admin/api/login", post(admin::login::login))
         .layer(Extension(Arc::new(Bodies::default())));
-    [probes, details, metrics, switch, pages]
+    [alive, ready, details, metrics, switch, pages]
         .into_iter()
         .map(|kind| kind.layer(from_fn_with_state(Arc::new(Room::default()), Room::enter)))
         .fold(login, Router::merge)

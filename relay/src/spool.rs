@@ -30,7 +30,7 @@ use crate::config::{SiteConfig, SpoolConfig};
 use crate::guard::Scrubbed;
 use crate::metrics::Metrics;
 use crate::metrics::ledger::Ticket;
-use crate::store::{Store, StoreError};
+use crate::store::{Store, StoreError, Trouble};
 use crate::switch::Permit;
 use lanes::Lane;
 use relay_event::{EventId, Outcome};
@@ -44,6 +44,8 @@ use tokio::sync::Mutex;
 
 /// Buckets that visitors are spread over. A bucket is worked off in order, so a visitor's events are.
 pub const BUCKETS: u8 = 64;
+/// Longest wait for such a try. Then the disk hangs, as far as health can say.
+const PROBE_MAX: Duration = Duration::from_secs(5);
 /// How often the database is tried out at most.
 const PROBE_EVERY: Duration = Duration::from_secs(1);
 
@@ -257,11 +259,13 @@ impl Spool {
         {
             return trouble.clone();
         }
-        let tried = self
+        let trying = self
             .store
-            .run(move |db| db.execute("UPDATE heartbeat SET at = ?1", [now.0]))
-            .await;
-        let trouble = tried.err();
+            .run(move |db| db.execute("UPDATE heartbeat SET at = ?1", [now.0]));
+        let trouble = match tokio::time::timeout(PROBE_MAX, trying).await {
+            Ok(tried) => tried.err(),
+            Err(_) => Some(StoreError::Failed(Trouble::Hangs)),
+        };
         *probed = Some((now, trouble.clone()));
         trouble
     }

@@ -95,6 +95,8 @@ pub enum Trouble {
     Disk,
     /// The file was removed or replaced while the relay runs.
     Gone,
+    /// It has not answered for seconds.
+    Hangs,
     /// The work itself stumbled: a defect of ours.
     Panicked,
     /// Anything else, by SQLite's extended result code; 0 where a value could not be read.
@@ -129,6 +131,7 @@ impl Trouble {
             Self::Broken => "database damaged",
             Self::Disk => "disk error",
             Self::Gone => "database file gone",
+            Self::Hangs => "disk hangs",
             Self::Panicked => "internal error",
             Self::Other(_) => "database error",
         }

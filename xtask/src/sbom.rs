@@ -2,7 +2,10 @@
 //!
 //! One for the relay's binary, one for the browser module in it, and one for the npm packages by which the pages are built.
 
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 use anyhow::{Context as _, Result, ensure};
 
@@ -66,21 +69,12 @@ pub(crate) fn write(node: &Node) -> Result<()> {
 }
 
 /// Moves the list of one package to its place, and removes those of all others: the tool writes one for each.
-fn keep(folder: &str, place: &std::path::Path) -> Result<()> {
+fn keep(folder: &str, place: &Path) -> Result<()> {
     let file = format!("{LIST}.json");
     let made = root().join(folder).join(&file);
     let moved = fs::copy(&made, place).with_context(|| format!("no list was made for {folder}"));
-    for member in [
-        "relay",
-        "relay/event",
-        "relay/policy",
-        "wasm-client",
-        "tests",
-        "tests/hostile",
-        "tests/load",
-        "xtask",
-    ] {
-        let _ = fs::remove_file(root().join(member).join(&file));
+    for member in members()? {
+        let _ = fs::remove_file(member.join(&file));
     }
     moved?;
     // It names packages by where they are, which is nobody's affair and differs from build to build.
@@ -89,7 +83,20 @@ fn keep(folder: &str, place: &std::path::Path) -> Result<()> {
     fs::write(place, text).with_context(|| format!("cannot write {}", place.display()))
 }
 
-fn ensure_full(list: &std::path::Path) -> Result<()> {
+/// The folders of the workspace's packages.
+fn members() -> Result<Vec<PathBuf>> {
+    let said = output(workspace::locked("metadata").args(["--no-deps", "--format-version", "1"]))?;
+    let said: serde_json::Value = serde_json::from_str(&said)?;
+    let packages = said["packages"].as_array().context("cargo names no packages")?;
+    let manifests = packages
+        .iter()
+        .filter_map(|package| package["manifest_path"].as_str());
+    Ok(manifests
+        .filter_map(|path| Some(Path::new(path).parent()?.to_owned()))
+        .collect())
+}
+
+fn ensure_full(list: &Path) -> Result<()> {
     let text = fs::read_to_string(list).with_context(|| format!("cannot read {}", list.display()))?;
     let list: serde_json::Value = serde_json::from_str(&text)?;
     let components = list["components"].as_array().map_or(0, Vec::len);

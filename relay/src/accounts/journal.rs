@@ -102,6 +102,13 @@ impl Journal {
         lock(&self.kept).log(now);
     }
 
+    /// Logs what waits, though its minute is not over.
+    pub(super) fn close(&self, now: Moment) {
+        let mut kept = lock(&self.kept);
+        kept.logged_at = None;
+        kept.log(now);
+    }
+
     /// How many logins failed within the last hour.
     pub(super) fn failed_recently(&self, now: Moment) -> u64 {
         lock(&self.kept).recent.total(now)

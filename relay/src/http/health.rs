@@ -78,18 +78,21 @@ pub(super) async fn of_admins(
     root(&components(&app).await, with_details)
 }
 
-/// `GET /actuator/health/liveness` and `/readiness`.
+/// `GET /actuator/health/liveness`. Waits for nothing.
+pub(super) async fn liveness(State(app): State<Arc<App>>) -> Response {
+    let alive = if app.spool.is_alive() {
+        Status::Up
+    } else {
+        Status::Down
+    };
+    let shown = json!({ "livenessState": { "status": alive.name() } });
+    answer(alive, &shown, (alive == Status::Down).then_some("writer gone"))
+}
+
+/// `GET /actuator/health/readiness`, and `/liveness` where it has no route of its own.
 pub(super) async fn group(State(app): State<Arc<App>>, Path(name): Path<String>) -> Response {
     match name.as_str() {
-        "liveness" => {
-            let alive = if app.spool.is_alive() {
-                Status::Up
-            } else {
-                Status::Down
-            };
-            let shown = json!({ "livenessState": { "status": alive.name() } });
-            answer(alive, &shown, (alive == Status::Down).then_some("writer gone"))
-        }
+        "liveness" => liveness(State(app)).await,
         "readiness" => {
             let all = components(&app).await;
             let ready: Vec<_> = all.iter().filter(|c| READINESS.contains(&c.name)).collect();

@@ -9,7 +9,7 @@ use crate::http::problem::{Problem, sentence};
 use crate::http::serve::Peer;
 use axum::body::Body;
 use axum::extract::{FromRequest, Request, State};
-use axum::http::header::{FORWARDED, SET_COOKIE};
+use axum::http::header::{FORWARDED, SET_COOKIE, VIA};
 use axum::http::{HeaderMap, HeaderName, StatusCode};
 use axum::response::{AppendHeaders, IntoResponse, Response};
 use axum::{Extension, Json};
@@ -118,11 +118,21 @@ fn refused(error: &LoginError) -> Problem {
     }
 }
 
-/// Where a login comes from. A client cannot take a forwarding header away that a proxy adds, so one that has none comes
-/// past that proxy.
+/// Headers that a proxy adds. Those of [`client_address`] alone say for whom.
+const OF_PROXIES: [HeaderName; 6] = [
+    X_FORWARDED_FOR,
+    FORWARDED,
+    HeaderName::from_static("x-forwarded-proto"),
+    HeaderName::from_static("x-forwarded-host"),
+    HeaderName::from_static("x-real-ip"),
+    VIA,
+];
+
+/// Where a login comes from. A client cannot take a header away that a proxy adds, so one that has none comes past that
+/// proxy.
 fn source(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> Source {
     let client = client_address::client(peer, headers, trusted);
-    let has_header = headers.contains_key(X_FORWARDED_FOR) || headers.contains_key(FORWARDED);
+    let has_header = OF_PROXIES.iter().any(|name| headers.contains_key(name));
     Source {
         network: client_address::network_of(client.address),
         is_forwarded: has_header && client.through == Through::Nothing,
@@ -158,6 +168,10 @@ mod tests {
         check("2001:db8:1:2:3:4:5:6", &[], "2001:db8:1:2::", false);
         check("192.0.2.1", &[xff("198.51.100.1")], "192.0.2.1", true);
         check("192.0.2.1", &[(FORWARDED, "for=198.51.100.1")], "192.0.2.1", true);
+        for name in OF_PROXIES {
+            let header = (name, "whatever");
+            check("127.0.0.1", &[header], "127.0.0.1", true);
+        }
         check("10.0.0.1", &[xff("198.51.100.1")], "198.51.100.1", false);
         check(
             "10.0.0.1",
