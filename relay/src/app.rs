@@ -159,6 +159,7 @@ impl Relay {
         let random = clock::random_number;
         let sites = Arc::new(Sites::open(&config, &store, &metrics, random).await?);
         let policy = Arc::new(policy);
+        policy.recover();
         let upstream = Arc::new(InUse::open(&config.upstream, &metrics)?);
         let transport = upstream.http().clone();
         let rooms = Rooms {

@@ -113,13 +113,15 @@ impl Config {
             files.general(root);
             let sites = SiteConfig::read_all(root, &mut files);
             let plans = Plans::in_use(sites.iter().map(|site| &site.plan));
+            let public = root.section("public", |s| Public::read(s, folder));
             // Used last, so that a missing upstream does not hide the other mistakes.
             let upstream = root.section("upstream", |s| Upstream::read(s, folder, &plans, env));
             Some(Self {
                 digest: sha256(text.as_bytes()),
                 data_dir: folder.join(root.text("data_dir").unwrap_or_else(|| "data".into())),
                 operator_lock: root.boolean("operator_lock").unwrap_or(false),
-                public: root.section("public", |s| Public::read(s, folder)),
+                policy: root.section("policy", |s| PolicyConfig::read(s, folder, public.body_bytes_max)),
+                public,
                 budget: root.section("budget", BudgetConfig::read),
                 admin: root.section("admin", |s| Admin::read(s, folder)),
                 metrics: root.section("metrics", |s| Metrics::read(s, folder, env)),
@@ -127,7 +129,6 @@ impl Config {
                 tools: Tools::read(root, folder, &sites, env),
                 sites,
                 privacy: root.section("privacy", privacy::read),
-                policy: root.section("policy", |s| PolicyConfig::read(s, folder)),
                 spool: root.section("spool", SpoolConfig::read),
                 log_json: root
                     .section("log", |s| s.parsed("format", "\"text\" or \"json\"", log_json))

@@ -5,10 +5,10 @@
 //! began with, so none is dropped and no batch is scrubbed by two. Whatever is wrong with a new policy,
 //! the old one goes on serving.
 //!
-//! A policy that fails at most requests is taken out of service ([`standing`]). Then no events are taken, or the
-//! built-in policy takes over, as `policy.when_failing` says, until the policy is loaded again: another file, or
+//! A policy from a file that fails at most requests is taken out of service ([`standing`]). Then no events are taken,
+//! or the built-in policy takes over, as `policy.when_failing` says, until the policy is loaded again: another file, or
 //! SIGHUP. The same happens at a start whose policy is not usable. [`verdicts`] remembers what failed, so that no
-//! start tries it again.
+//! start tries it again. If only the machine was at fault, the relay tries again by itself (`failing`).
 
 mod failing;
 mod log;
@@ -21,7 +21,7 @@ pub use prepare::glance;
 
 use crate::app::StartError;
 use crate::clock::{Clock, Moment};
-use crate::config::{Config, PolicyConfig, WhenFailing};
+use crate::config::{Config, PolicyConfig};
 use crate::metrics::{Metrics, ResultLabel};
 use crate::policy_check::CheckError;
 use crate::policy_check::patience::Impatient;
@@ -29,8 +29,9 @@ use crate::reload::{Reload, Stamps};
 use crate::sandbox::compiler::{CompileError, Compiler, Priority};
 use crate::sandbox::{LoadError, Sandbox};
 use crate::store::{Store, StoreError};
+use failing::instead;
 use log::record;
-use prepare::{Candidate, Preparer};
+use prepare::Preparer;
 use standing::Standing;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
@@ -53,7 +54,16 @@ pub struct InUse {
     /// The policy that it stands in for, because that one failed.
     pub instead_of: Option<Identity>,
     /// Why the relay started without the policy that is configured, if it did.
-    unusable: Option<String>,
+    unusable: Option<Unusable>,
+}
+
+/// Why a relay started without the policy that is configured.
+#[derive(Debug)]
+struct Unusable {
+    /// In words for an operator.
+    why: String,
+    /// Whether only the machine was at fault: then the relay tries the policy again.
+    is_tried_again: bool,
 }
 
 impl InUse {
@@ -69,7 +79,7 @@ impl InUse {
     }
 
     /// No policy at all: the one that is configured is not usable.
-    fn nothing(configured: Identity, since: Moment, why: String) -> Result<Self, LoadError> {
+    fn nothing(configured: Identity, since: Moment, why: Unusable) -> Result<Self, LoadError> {
         Ok(Self {
             standing: Standing::out_of_service(),
             unusable: Some(why),
@@ -80,7 +90,7 @@ impl InUse {
     /// Why events are not scrubbed by the policy that is configured: in words for an operator.
     pub fn failure(&self) -> Option<String> {
         let why = match &self.unusable {
-            Some(why) => format!("the policy is out of service since the start: {why}"),
+            Some(Unusable { why, .. }) => format!("the policy is out of service since the start: {why}"),
             None => "the policy failed at most requests and is out of service".to_owned(),
         };
         let so = match &self.instead_of {
@@ -88,9 +98,13 @@ impl InUse {
             Some(_) => "the built-in one took over",
             None => return None,
         };
-        Some(format!(
-            "{why}: {so}; put another policy in its place, or send SIGHUP to try this one again"
-        ))
+        let again = match &self.unusable {
+            Some(unusable) if unusable.is_tried_again => {
+                "the relay tries it again every minute, and at once on SIGHUP"
+            }
+            _ => "put another policy in its place, or send SIGHUP to try this one again",
+        };
+        Some(format!("{why}: {so}; {again}"))
     }
 }
 
@@ -166,6 +180,15 @@ impl ReloadError {
         }
     }
 
+    /// Whether the machine lacked something for the moment, so that it may work the next time.
+    fn is_the_machines_fault(&self) -> bool {
+        match self {
+            Self::Load(error) => error.is_the_machines_fault(),
+            Self::Impatient(Impatient::Busy) | Self::Store(_) => true,
+            Self::Impatient(_) | Self::Unfit { .. } | Self::Remembered(_) | Self::Lost => false,
+        }
+    }
+
     /// Whether it is only because the relay is stopping.
     fn is_stop(&self) -> bool {
         matches!(
@@ -221,10 +244,13 @@ impl Policy {
             Ok(sandbox) => InUse::new(sandbox, configured, clock.now()),
             Err(error) if configured.is_built_in() || error.is_stop() => return Err(error.into()),
             Err(error) => {
-                let why = error.to_string();
+                let why = Unusable {
+                    why: error.to_string(),
+                    is_tried_again: error.is_the_machines_fault(),
+                };
                 tracing::error!(
                     sha256 = configured.sha256,
-                    why,
+                    why = why.why,
                     "the policy is not usable and not put to use"
                 );
                 instead(&preparer, configured, why, config.policy.when_failing, &clock).await?
@@ -342,37 +368,5 @@ impl Reload for Policy {
     async fn reload(&self) {
         // The result is logged, counted and shown in the health.
         let _ = Self::reload(self).await;
-    }
-}
-
-/// Returns the stand-in for a policy that is not usable, for a start.
-async fn instead(
-    preparer: &Preparer,
-    configured: Identity,
-    why: String,
-    when_failing: WhenFailing,
-    clock: &Clock,
-) -> Result<InUse, ReloadError> {
-    match when_failing {
-        WhenFailing::Stop => {
-            tracing::error!(
-                "no events are taken until another policy is loaded, or SIGHUP tries this one again"
-            );
-            Ok(InUse::nothing(configured, clock.now(), why)?)
-        }
-        WhenFailing::Builtin => {
-            let built_in = Candidate::built_in()?;
-            let identity = built_in.identity.clone();
-            let sandbox = preparer.in_background(built_in, Priority::Normal).await?;
-            tracing::warn!(
-                sha256 = identity.sha256,
-                "the built-in policy serves until another one is loaded, or SIGHUP tries the configured one again"
-            );
-            Ok(InUse {
-                instead_of: Some(configured),
-                unusable: Some(why),
-                ..InUse::new(sandbox, identity, clock.now())
-            })
-        }
     }
 }

@@ -149,7 +149,11 @@ fn run(
             let answer = answer(trial, event, plan, &mut tally);
             progress(tally.calls, events.len() * 2);
             patience.call()?;
-            Ok(answer)
+            match answer.result {
+                // Neither the machine's load nor its lack of memory says anything about the policy.
+                Err(Outcome::Overloaded) => Err(Impatient::Busy.into()),
+                _ => Ok(answer),
+            }
         };
         let first: Vec<_> = chunk
             .iter()

@@ -67,6 +67,9 @@ pub enum LoadError {
     /// The operating system has no memory for it. Says nothing about the policy.
     #[error("there is no memory to start the policy: {0}; is the address space limited (`ulimit -v`)?")]
     NoMemory(String),
+    /// The machine is too busy to start it. Says nothing about the policy.
+    #[error("the policy was not started in time, because the machine is too busy")]
+    Busy,
     /// The operating system has no thread for its deadlines.
     #[error("the policy cannot be watched while it runs: {0}")]
     Thread(std::io::Error),
@@ -80,13 +83,23 @@ impl LoadError {
     pub fn is_the_policys_fault(&self) -> bool {
         use compiler::CompileError::{Crash, Memory, Size, Time};
         match self {
-            Self::Unreadable(_) | Self::NotBuilt | Self::NoMemory(_) | Self::Thread(_) => false,
+            Self::Unreadable(_) | Self::NotBuilt | Self::NoMemory(_) | Self::Busy | Self::Thread(_) => false,
             Self::Compile(error) => matches!(error, Time | Memory | Size | Crash(_)),
             Self::TooLarge
             | Self::NotAComponent(_)
             | Self::Imports(_)
             | Self::Start(_)
             | Self::Configure(_) => true,
+        }
+    }
+
+    /// Whether the machine lacked something for the moment, so that it may work the next time.
+    pub fn is_the_machines_fault(&self) -> bool {
+        use compiler::CompileError::{Busy, Killed, Unavailable};
+        match self {
+            Self::NoMemory(_) | Self::Busy | Self::Thread(_) => true,
+            Self::Compile(error) => matches!(error, Busy | Killed(_) | Unavailable(_)),
+            _ => false,
         }
     }
 }
@@ -244,7 +257,7 @@ impl Request<'_> {
         self.run.deadline.check().map_err(ending)?;
         let mut instance = match self.instance.take().or_else(|| self.pool.lock().pop()) {
             Some(instance) => instance,
-            None => Instance::new(&self.pool.guest, &self.run).map_err(|_| self.unavailable())?,
+            None => Instance::new(&self.pool.guest, &self.run).map_err(|error| self.unavailable(&error))?,
         };
         let result = instance.scrub(event, self.pool.guest.fuel, &self.run);
         if !is_spent(&result) && instance.calls() < CALLS_MAX {
@@ -253,9 +266,11 @@ impl Request<'_> {
         result
     }
 
-    /// Why no instance could be made: its start took too long, or it failed.
-    fn unavailable(&self) -> Outcome {
+    /// How an event ends for which no instance could be made: the machine had no room for it, its start took too
+    /// long, or it failed.
+    fn unavailable(&self, error: &LoadError) -> Outcome {
         match self.run.deadline.check() {
+            _ if error.is_the_machines_fault() => Outcome::Overloaded,
             Ok(()) => Outcome::PolicyUnavailable,
             Err(overdue) => ending(overdue),
         }

@@ -5,6 +5,7 @@ use feedback_relay::clock::Clock;
 use feedback_relay::policy::verdicts::Verdicts;
 use feedback_relay::sandbox::sha256;
 use feedback_tests::{ChildRelay, Done, Post, Setup, bombs, eventually, load, within};
+use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -66,7 +67,8 @@ async fn a_component_that_takes_too_much_to_compile_is_refused_within_limits() {
         let done = Done::of("sh", arguments.to_vec(), String::new()).await;
         assert_eq!(done.code, Some(1), "{what}: {done:?}");
         assert!(
-            done.out.contains("not usable: compiling the policy "),
+            done.err.contains("the policy was not compiled (signal: ")
+                && done.err.contains("a stricter limit"),
             "{what}: {done:?}"
         );
     }
@@ -302,4 +304,30 @@ async fn a_compiled_policy_is_kept_and_a_spoiled_one_is_compiled_again() {
         let log = start().await;
         assert!(log.contains(again), "{what}: {log}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_compiler_that_was_killed_is_run_again_and_is_no_verdict_on_the_policy() {
+    let (setup, _) = with_policy(&bombs::nested_loops());
+    let mut relay = setup.launch(EXE);
+    let compiler = async |relay: &ChildRelay| {
+        within(LONG, "the compiler runs", async || {
+            children(relay.pid()).first().copied()
+        })
+        .await
+    };
+    let first = compiler(&relay).await;
+    let pid = i32::try_from(first).ok().and_then(Pid::from_raw).unwrap();
+    kill_process(pid, Signal::KILL).unwrap();
+    relay.ready().await;
+    assert_eq!(policy_health(&relay).await["reason"], "policy failing");
+    let log = relay.log();
+    assert!(log.contains("the policy's compiler was killed"), "{log}");
+    assert_ne!(compiler(&relay).await, first, "another one");
+    relay.stop().await;
+    let mut again = setup.launch(EXE);
+    compiler(&again).await;
+    assert!(!again.log().contains("it failed at "), "{}", again.log());
+    again.terminate();
+    again.ended(Duration::from_secs(25)).await;
 }

@@ -1,7 +1,7 @@
 //! A policy that is slow holds nothing up but its own events, and is taken out of service if it goes on.
 
 use feedback_relay::policy::standing::FAILURES;
-use feedback_tests::{MiniPlausible, Post, Relay, Setup, eventually, fresh_id, load, within};
+use feedback_tests::{MiniPlausible, Post, Relay, Setup, eventually, fresh_id, load, stays, within};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -171,6 +171,71 @@ async fn a_sender_with_a_slow_input_does_not_switch_the_policy_off_for_others() 
         relay.accept(&[load(2 * n + 1)]).await;
     }
     assert_eq!(policy_health(&relay).await["status"], "UP");
+    relay.drained().await;
+    relay.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_sender_takes_the_built_in_policy_out_of_service() {
+    let plausible = MiniPlausible::start().await;
+    // Texts like these take the built-in policy some milliseconds each.
+    let setup = Setup::new(&plausible.url()).with("policy", "request_cpu_ms = 10");
+    let setup = setup.with("public", "body_bytes_max = 1048576");
+    let plan = setup.folder().join("plan.toml");
+    let text = "version = 3\nunmatched = \"scrub\"\n[category.all]\ndescription = \"All there is.\"\n";
+    std::fs::write(plan, text).unwrap();
+    let relay = setup.start_on().await;
+    let event = |text: &str| json!({ "id": fresh_id(), "name": "Load", "url": "https://panel.example.com/", "props": { "t": text } });
+    let body = |text: &str, events: usize| {
+        let consent = json!({ "plan": 3, "categories": ["all"] });
+        let events: Vec<_> = (0..events).map(|_| event(text)).collect();
+        Post::batch_with(&consent, &events)
+    };
+    for n in 0..2 * FAILURES {
+        let sent = relay.send(&body(&"1 2 ".repeat(500), 100)).await;
+        assert_eq!(sent.status, 202, "{n}: {sent:?}");
+    }
+    let metrics = relay.metrics().await;
+    assert!(metrics.ended("policy_failed", "timeout") > 0, "counted");
+    assert_eq!(metrics.ended("policy_failed", "unavailable"), 0);
+    assert_eq!(metrics.count("policy_failing"), 0);
+    assert_eq!(policy_health(&relay).await["status"], "UP");
+    assert_eq!(relay.get("/actuator/health/readiness").await.status, 200);
+    let sent = relay.send(&body("fine", 1)).await;
+    assert_eq!(sent.json()["accepted"], 1, "{sent:?}");
+    relay.stop_unseen().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_take_over_that_fails_is_tried_again() {
+    let plausible = MiniPlausible::start().await;
+    let setup = Setup::new(&plausible.url()).with_a_slow_policy();
+    let setup = setup.with("policy", "request_cpu_ms = 10");
+    let setup = setup.with("policy", "when_failing = \"builtin\"");
+    let relay = setup.start_on().await;
+    let db = rusqlite::Connection::open(setup.data_dir().join("relay.db")).unwrap();
+    // As a disk that is full for a moment.
+    db.execute_batch(
+        "CREATE TRIGGER full BEFORE INSERT ON policy_log BEGIN SELECT RAISE(FAIL, 'disk full'); END",
+    )
+    .unwrap();
+    wear_out(&relay).await;
+    // The failure is on record before the built-in policy is tried, which takes a moment.
+    eventually("no policy serves", async || {
+        (relay.get("/actuator/health/readiness").await.status == 503).then_some(())
+    })
+    .await;
+    stays(Duration::from_secs(2), "no policy serves", async || {
+        policy_health(&relay).await["status"] == "OUT_OF_SERVICE"
+    })
+    .await;
+    db.execute_batch("DROP TRIGGER full").unwrap();
+    within(crate::LONG, "the built-in policy serves", async || {
+        let sent = relay.send(&Post::batch(&[load(1)])).await;
+        (sent.status == 202).then_some(())
+    })
+    .await;
+    assert_eq!(policy_health(&relay).await["details"]["source"], "builtin");
     relay.drained().await;
     relay.stop().await;
 }

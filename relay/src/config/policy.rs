@@ -32,7 +32,8 @@ pub enum WhenFailing {
 }
 
 impl PolicyConfig {
-    pub(super) fn read(section: &Section<'_>, folder: &Path) -> Self {
+    /// `body_bytes_max` is that of `[public]`.
+    pub(super) fn read(section: &Section<'_>, folder: &Path, body_bytes_max: usize) -> Self {
         let default = Self::default();
         Self {
             file: section.text("file").map(|name| folder.join(name)),
@@ -40,7 +41,12 @@ impl PolicyConfig {
                 .integer("fuel", 10_000..=10_000_000_000)
                 .and_then(|n| u64::try_from(n).ok())
                 .unwrap_or(default.fuel),
-            request_cpu: milliseconds(section, "request_cpu_ms", 10..=10_000, 250),
+            request_cpu: milliseconds(
+                section,
+                "request_cpu_ms",
+                10..=10_000,
+                request_cpu_ms(body_bytes_max),
+            ),
             when_failing: section
                 .parsed("when_failing", "\"stop\" or \"builtin\"", |text| match text {
                     "stop" => Some(WhenFailing::Stop),
@@ -64,14 +70,20 @@ impl PolicyConfig {
     }
 }
 
+/// Processor time of a request that a policy gets by default, in milliseconds: 250 for each 64 KiB of the largest
+/// body, 250 at least. The worst texts take the built-in policy about a quarter of that.
+fn request_cpu_ms(body_bytes_max: usize) -> u64 {
+    (250 * body_bytes_max as u64 / (64 * 1024)).max(250)
+}
+
 impl Default for PolicyConfig {
     fn default() -> Self {
         // The worst texts that the built-in policy searches in one event use up less than half of this fuel, which
-        // lasts for about 20 ms. The worst request of `body_bytes_max` takes it about 60 ms.
+        // lasts for about 20 ms.
         Self {
             file: None,
             fuel: 200_000_000,
-            request_cpu: Duration::from_millis(250),
+            request_cpu: Duration::from_millis(request_cpu_ms(0)),
             when_failing: WhenFailing::Stop,
             memory_bytes_max: 16 * 1024 * 1024,
             look_every: Duration::from_secs(5),

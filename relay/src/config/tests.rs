@@ -20,6 +20,19 @@ fn the_example_file_is_a_valid_configuration() {
 }
 
 #[test]
+fn the_policys_time_grows_with_the_largest_body_unless_it_is_set() {
+    let with = |public: &str, policy: &str| {
+        let text = EXAMPLE.replacen("[public]", &format!("[public]\n{public}"), 1);
+        let text = text.replacen("[policy]", &format!("[policy]\n{policy}"), 1);
+        parse(&text, &no_env).unwrap().policy.request_cpu.as_millis()
+    };
+    assert_eq!(with("", ""), 250);
+    assert_eq!(with("body_bytes_max = 1024", ""), 250);
+    assert_eq!(with("body_bytes_max = 1048576", ""), 4000);
+    assert_eq!(with("body_bytes_max = 1048576", "request_cpu_ms = 100"), 100);
+}
+
+#[test]
 fn every_key_of_the_example_is_explained_and_known_when_uncommented() {
     // `#key = value` lines are settings left at their default; uncommented they must still be valid.
     let uncommented: Vec<String> = EXAMPLE

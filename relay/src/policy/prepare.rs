@@ -11,6 +11,7 @@ use crate::reload::read_bounded;
 use crate::sandbox::compiler::{COMPONENT_BYTES_MAX, Compiler, Priority, looks_like_a_component};
 use crate::sandbox::{LoadError, Sandbox, sha256};
 use std::io::ErrorKind;
+use tokio_util::sync::CancellationToken;
 
 /// A policy that was read and looks like one.
 pub(super) struct Candidate {
@@ -42,6 +43,11 @@ impl Preparer {
     /// The verdicts on policies that this data folder keeps.
     pub(super) fn verdicts(&self) -> Verdicts {
         self.verdicts.clone()
+    }
+
+    /// Cancelled when the relay stops.
+    pub(super) fn stop(&self) -> &CancellationToken {
+        self.compiler.stop()
     }
 
     /// Reads the configured policy.

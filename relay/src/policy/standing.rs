@@ -3,7 +3,8 @@
 //! A request fails at the policy if one of its events traps, takes too long or finds no instance. One odd event
 //! now and then changes nothing. A policy is out of service once [`FAILURES`] requests failed within [`WINDOW`]
 //! and they were more than those that did not. A sender who knows an input at which a policy is slow therefore
-//! has to send more requests than all others together, and meanwhile every one of them is counted.
+//! has to send more requests than all others together, and meanwhile every one of them is counted. The policy built in
+//! stays in service whatever its standing, so that no sender can stop it.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -28,6 +29,8 @@ struct Recent {
     failures: VecDeque<Failure>,
     /// Requests that succeeded since the last failure.
     good: usize,
+    /// When [`Standing::note`] last reported too many failures.
+    reported: Option<Instant>,
 }
 
 #[derive(Debug)]
@@ -51,7 +54,12 @@ impl Standing {
         self.is_failing.load(Ordering::Relaxed)
     }
 
-    /// Notes how a request fared. Says whether the policy is out of service from now on because of it.
+    /// Takes the policy out of service. Returns whether it was in service until now.
+    pub(super) fn take_out(&self) -> bool {
+        !self.is_failing.swap(true, Ordering::Relaxed)
+    }
+
+    /// Notes how a request fared. Returns whether the policy has failed too often: at most once per [`WINDOW`].
     pub fn note(&self, failed: bool, now: Instant) -> bool {
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
         if !failed {
@@ -71,7 +79,14 @@ impl Standing {
         // What succeeded before the first failure may be older than the window.
         let good = recent.failures.iter().skip(1).map(|failure| failure.good_before);
         let is_majority = good.fold(0, usize::saturating_add) < FAILURES;
-        recent.failures.len() >= FAILURES && is_majority && !self.is_failing.swap(true, Ordering::Relaxed)
+        let is_known = recent
+            .reported
+            .is_some_and(|at| now.saturating_duration_since(at) <= WINDOW);
+        if recent.failures.len() < FAILURES || !is_majority || is_known {
+            return false;
+        }
+        recent.reported = Some(now);
+        true
     }
 }
 
@@ -89,7 +104,6 @@ mod tests {
             at += every_ms;
             standing.note(request == 'x', begin + Duration::from_millis(at))
         });
-        assert_eq!(standing.is_failing(), out.is_some());
         out.map(|n| n + 1)
     }
 
@@ -115,10 +129,15 @@ mod tests {
     }
 
     #[test]
-    fn a_policy_goes_out_of_service_once() {
+    fn too_many_failures_are_reported_once_a_window_and_take_a_policy_out_once() {
         let standing = Standing::default();
         let now = Instant::now();
-        let times = (0..100).filter(|_| standing.note(true, now)).count();
-        assert_eq!(times, 1);
+        let times = |at| (0..100).filter(|_| standing.note(true, at)).count();
+        assert_eq!(times(now), 1);
+        assert_eq!(times(now + WINDOW), 0);
+        assert_eq!(times(now + WINDOW + Duration::from_millis(1)), 1);
+        assert!(!standing.is_failing(), "the caller decides");
+        assert!(standing.take_out() && standing.is_failing());
+        assert!(!standing.take_out(), "it was out already");
     }
 }

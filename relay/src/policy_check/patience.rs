@@ -21,7 +21,7 @@ pub enum Impatient {
     )]
     Slow(usize, String),
     /// The machine is busy. Says nothing about the policy.
-    #[error("the policy was not checked within {} s, because the machine is too busy", WALL_MAX.as_secs())]
+    #[error("the policy could not be checked to the end, because the machine is too busy")]
     Busy,
     /// The relay is stopping.
     #[error("the policy was not checked, because the relay is stopping")]

@@ -13,6 +13,7 @@ pub use folder::NAME as FOLDER;
 use policy_artifact::Key;
 use std::collections::HashMap;
 use std::path::Path;
+use std::process::ExitStatus;
 use std::sync::{Arc, Mutex, PoisonError};
 use tokio_util::sync::CancellationToken;
 use wasmtime::component::Component;
@@ -46,6 +47,18 @@ pub enum CompileError {
         child::WALL_MAX.as_secs()
     )]
     Busy,
+    /// The compiler was killed, by the kernel for lack of memory or by an operator. Says nothing about the policy.
+    #[error(
+        "the policy's compiler was killed ({0}): the machine or the container is out of memory, or an operator did it"
+    )]
+    Killed(ExitStatus),
+    /// It failed under limits that the relay inherited and that are stricter than the compiler's own. Says nothing
+    /// about the policy.
+    #[error(
+        "the policy was not compiled ({0}): the relay runs under a stricter limit of address space (`ulimit -Hv`) or \
+         processor time (`ulimit -Ht`) than compiling needs"
+    )]
+    Inherited(ExitStatus),
     /// No compiler could be run. Says nothing about the policy.
     #[error("the policy's compiler cannot be run: {0}")]
     Unavailable(std::io::Error),

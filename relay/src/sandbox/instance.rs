@@ -1,7 +1,7 @@
 //! One instance of the policy: its store, its limits, and the translation of an event.
 
 use super::LoadError;
-use super::deadline::{Deadline, Run};
+use super::deadline::{Deadline, Overdue, Run};
 use relay_event::Outcome;
 use relay_event::event::{Prop, Value};
 use relay_event::scrub::Visible;
@@ -137,10 +137,7 @@ impl Instance {
         let made = store
             .set_fuel(guest.configure_fuel)
             .and_then(|()| guest.pre.instantiate(&mut store));
-        let policy = made.map_err(|error| match super::is_out_of_memory(&error) {
-            true => LoadError::NoMemory(super::first_line(&error)),
-            false => LoadError::Start(super::first_line(&error)),
-        })?;
+        let policy = made.map_err(|error| not_made(&error, LoadError::Start))?;
         store.set_epoch_deadline(1);
         match policy
             .feedback_policy_scrubbing()
@@ -152,7 +149,7 @@ impl Instance {
                 calls: 0,
             }),
             Ok(Err(why)) => Err(LoadError::Configure(why.chars().take(200).collect())),
-            Err(error) => Err(LoadError::Configure(super::first_line(&error))),
+            Err(error) => Err(not_made(&error, LoadError::Configure)),
         }
     }
 
@@ -205,11 +202,21 @@ fn at_tick(guest: StoreContextMut<'_, Limits>) -> wasmtime::Result<UpdateDeadlin
     Ok(UpdateDeadline::Continue(1))
 }
 
+/// Why no instance was made: the machine's fault if it is known to be, else the policy's.
+fn not_made(error: &wasmtime::Error, policys: fn(String) -> LoadError) -> LoadError {
+    match error.downcast_ref() {
+        Some(Overdue::Wall) => LoadError::Busy,
+        _ if super::is_out_of_memory(error) => LoadError::NoMemory(super::first_line(error)),
+        _ => policys(super::first_line(error)),
+    }
+}
+
 /// How an event ends whose call failed.
 fn ending(error: &wasmtime::Error) -> Outcome {
     match (error.downcast_ref(), error.downcast_ref()) {
         (Some(overdue), _) => super::ending(*overdue),
         (_, Some(Trap::OutOfFuel)) => Outcome::PolicyTimeout,
+        _ if super::is_out_of_memory(error) => Outcome::Overloaded,
         _ => Outcome::PolicyTrap,
     }
 }

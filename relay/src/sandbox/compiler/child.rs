@@ -42,8 +42,12 @@ const LOW_PRIORITY: i32 = 10;
 
 /// The component is not valid (`EX_DATAERR` of sysexits(3)).
 const EXIT_INVALID: u8 = 65;
+/// The child cannot limit itself (`EX_SOFTWARE`).
+const EXIT_UNCONFINED: u8 = 70;
 /// There is no memory left (`EX_OSERR`).
 const EXIT_MEMORY: u8 = 71;
+/// A pipe to the parent is broken (`EX_IOERR`).
+const EXIT_PIPE: u8 = 74;
 
 /// Runs the child and returns the sealed native code.
 pub(super) fn compile(
@@ -67,24 +71,42 @@ pub(super) fn compile(
         .lines()
         .find(|line| !line.trim().is_empty())
         .unwrap_or_default();
-    match (status.code(), status.signal().and_then(Signal::from_named_raw)) {
-        (Some(code), _) if code == i32::from(EXIT_INVALID) => {
-            Err(LoadError::NotAComponent(reason.to_owned()))
+    Err(why(status, reason, is_limited()))
+}
+
+/// Why a child that ended so has compiled nothing. `is_limited`: it inherited stricter limits than its own.
+fn why(status: ExitStatus, reason: &str, is_limited: bool) -> LoadError {
+    let code = status.code().and_then(|code| u8::try_from(code).ok());
+    let error = match (code, status.signal().and_then(Signal::from_named_raw)) {
+        (Some(EXIT_INVALID), _) => return LoadError::NotAComponent(reason.to_owned()),
+        (Some(EXIT_UNCONFINED | EXIT_PIPE), _) => {
+            CompileError::Unavailable(io::Error::other(reason.to_owned()))
         }
-        (Some(code), _) if code == i32::from(EXIT_MEMORY) => Err(CompileError::Memory.into()),
-        (_, Some(Signal::XCPU)) => Err(CompileError::Time.into()),
-        // The standard library's words before it aborts.
-        (_, Some(Signal::ABORT)) if reason.starts_with("memory allocation of") => {
-            Err(CompileError::Memory.into())
-        }
-        // The kernel's, for lack of memory: `run` kills only where it says so.
-        (_, Some(Signal::KILL)) => Err(CompileError::Memory.into()),
+        // The kernel's, for lack of memory, or an operator's: `run` kills only if it returns an error.
+        (_, Some(Signal::KILL)) => CompileError::Killed(status),
         // An operator's or a service manager's.
         (_, Some(Signal::TERM | Signal::INT | Signal::HUP | Signal::QUIT)) => {
-            Err(CompileError::Unavailable(io::Error::other(status.to_string())).into())
+            CompileError::Unavailable(io::Error::other(status.to_string()))
         }
-        _ => Err(CompileError::Crash(format!("{status}: {reason}")).into()),
-    }
+        // Also a crash: too little address space shows in many ways.
+        _ if is_limited => CompileError::Inherited(status),
+        (Some(EXIT_MEMORY), _) => CompileError::Memory,
+        (_, Some(Signal::XCPU)) => CompileError::Time,
+        // The standard library's words before it aborts.
+        (_, Some(Signal::ABORT)) if reason.starts_with("memory allocation of") => CompileError::Memory,
+        _ => CompileError::Crash(format!("{status}: {reason}")),
+    };
+    error.into()
+}
+
+/// Whether a child inherits stricter limits than those it would set itself.
+fn is_limited() -> bool {
+    let is_less = |resource, wanted| {
+        getrlimit(resource)
+            .maximum
+            .is_some_and(|inherited| inherited < wanted)
+    };
+    is_less(Resource::As, MEMORY_BYTES_MAX) || is_less(Resource::Cpu, CPU_MAX.as_secs() + 1)
 }
 
 struct Done {
@@ -186,7 +208,12 @@ fn read(pipe: Option<impl Read>, bytes_max: u64) -> Vec<u8> {
 /// The child: compiles standard input to standard output.
 pub fn serve(low_priority: bool) -> ExitCode {
     let done = confine(low_priority)
-        .map_err(|error| (70, format!("the compiler cannot limit itself: {error}")))
+        .map_err(|error| {
+            (
+                EXIT_UNCONFINED,
+                format!("the compiler cannot limit itself: {error}"),
+            )
+        })
         .and_then(|()| translate());
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -220,10 +247,11 @@ fn confine(low_priority: bool) -> io::Result<()> {
 /// Sets a limit, or keeps a stricter one that was inherited.
 fn limit(resource: Resource, soft: u64, hard: u64) -> io::Result<()> {
     let inherited = getrlimit(resource).maximum;
-    let least = |wanted: u64| Some(inherited.map_or(wanted, |inherited| inherited.min(wanted)));
+    let least = inherited.map_or(hard, |inherited| inherited.min(hard));
     let new = Rlimit {
-        current: least(soft),
-        maximum: least(hard),
+        // As far below as without a stricter one, so that the soft limit's signal still comes first.
+        current: Some(least.saturating_sub(hard - soft)),
+        maximum: Some(least),
     };
     Ok(setrlimit(resource, new)?)
 }
@@ -231,7 +259,7 @@ fn limit(resource: Resource, soft: u64, hard: u64) -> io::Result<()> {
 type Failed = (u8, String);
 
 fn translate() -> Result<(), Failed> {
-    let io = |error: io::Error| (74, format!("the compiler's pipe is broken: {error}"));
+    let io = |error: io::Error| (EXIT_PIPE, format!("the compiler's pipe is broken: {error}"));
     let mut input = io::stdin().lock();
     let mut key = [0; KEY_BYTES];
     input.read_exact(&mut key).map_err(io)?;
@@ -247,4 +275,44 @@ fn translate() -> Result<(), Failed> {
         .write_all(&artifact)
         .and_then(|()| output.flush())
         .map_err(io)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_the_compiler_does_by_itself_is_held_against_the_policy() {
+        let by = |signal: Signal| ExitStatus::from_raw(signal.as_raw());
+        let with = |code: u8| ExitStatus::from_raw(i32::from(code) << 8);
+        let check =
+            |status: ExitStatus, reason: &str, is_limited: bool, is_policys: bool, is_machines: bool| {
+                let error = why(status, reason, is_limited);
+                let found = (error.is_the_policys_fault(), error.is_the_machines_fault());
+                assert_eq!(
+                    found,
+                    (is_policys, is_machines),
+                    "{status}, {is_limited}: {error}"
+                );
+            };
+        let allocation = "memory allocation of 4096 bytes failed";
+        for (status, reason) in [
+            (by(Signal::XCPU), ""),
+            (by(Signal::ABORT), allocation),
+            (by(Signal::SEGV), ""),
+            (with(EXIT_MEMORY), "no memory left"),
+            (with(101), "a panic"),
+        ] {
+            check(status, reason, false, true, false);
+            // A limit stays for as long as the relay runs, so trying again would not help.
+            check(status, reason, true, false, false);
+        }
+        for is_limited in [false, true] {
+            check(with(EXIT_INVALID), "no component", is_limited, true, false);
+            check(by(Signal::KILL), "", is_limited, false, true);
+            check(by(Signal::TERM), "", is_limited, false, true);
+            check(with(EXIT_UNCONFINED), "", is_limited, false, true);
+            check(with(EXIT_PIPE), "", is_limited, false, true);
+        }
+    }
 }
