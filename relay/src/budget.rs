@@ -3,9 +3,11 @@
 //! A visitor pays for its events first, from an account that suits one person; its client pays for the rest, from one
 //! that all its visitors share. So an office may bring as much as its people, and one program no more than one person
 //! and that rest. How many people an address has is budgeted as well: a *new visitor* is a pseudonym that its client
-//! has not shown today. Clients pay before sites, so events that are refused here use up no site's rate
-//! ([ADR 0020](../../docs/adr/0020-budgets-per-client-and-shares-per-site.md)).
+//! has not shown today. Clients pay before sites, so events that are refused here use up no site's rate. The limits of a
+//! minute pay for the work that events make; those of a day count what is kept, so [`Budgets::give_back`] returns them for
+//! events that the relay could not take ([ADR 0020](../../docs/adr/0020-budgets-per-client-and-shares-per-site.md)).
 
+mod bill;
 mod known;
 mod limit;
 mod network;
@@ -17,6 +19,7 @@ pub use network::client_of;
 
 use crate::clock;
 use crate::config::{BudgetConfig, Rate};
+use bill::Bill;
 use governor::clock::{Clock, MonotonicClock, Reference};
 use ipnet::IpNet;
 use known::Known;
@@ -116,25 +119,40 @@ impl<C: Clock + Clone> Budgets<C> {
         }
     }
 
-    /// Takes a batch into account: all of it or nothing. The visitor comes first, then its events, then the site's.
+    /// Takes a batch into account: all of it or, when a limit refuses, nothing of any. The visitor comes first, then its
+    /// events, then the site's.
     ///
     /// # Errors
     /// When one of them has brought too much.
     pub fn take(&self, payer: Payer<'_>, events: usize) -> Result<Standing, Refused> {
-        let mut standing = Standing::default();
+        let (mut bill, mut standing, mut is_new) = (Bill::default(), Standing::default(), false);
         if !self.is_exempt(payer.client) {
             let limited = |outcome| move |wait| Refused { outcome, wait };
             let of_visitors = self
-                .take_visitor(payer)
+                .take_visitor(&mut bill, payer)
                 .map_err(limited(Outcome::LimitedVisitors))?;
             let of_events = self
-                .take_events(payer, events)
+                .take_events(&mut bill, payer, events)
                 .map_err(limited(Outcome::LimitedEvents))?;
-            standing.is_crowd = of_visitors.is_scarce;
+            is_new = of_visitors.is_some();
+            standing.is_crowd = of_visitors.is_some_and(|left| left.is_scarce);
             standing.is_busy = of_events.is_scarce;
         }
         self.take_of_site(payer.site, events)?;
+        bill.paid();
+        if is_new {
+            self.known.add(payer.visitor);
+        }
         Ok(standing)
+    }
+
+    /// Gives back the day's part for events that were taken into account and could not be taken after all, so that their
+    /// sender may bring them again. The rest stays taken: it pays for the work that was done, and comes back within
+    /// minutes.
+    pub fn give_back(&self, payer: Payer<'_>, events: usize) {
+        if !self.is_exempt(payer.client) {
+            self.clients_events_day.give_back(payer.client, "", events);
+        }
     }
 
     /// Takes a batch into account at its site alone: for senders that have no client's budgets.
@@ -152,30 +170,35 @@ impl<C: Clock + Clone> Budgets<C> {
         self.exempt.iter().any(|network| network.contains(&client))
     }
 
-    fn take_visitor(&self, payer: Payer<'_>) -> Result<Left, Duration> {
+    /// `None` if the visitor is known.
+    fn take_visitor<'b>(&'b self, bill: &mut Bill<'b>, payer: Payer<'_>) -> Result<Option<Left>, Duration> {
         let now = self.clock.now().duration_since(self.began).into();
         if self.known.has(payer.visitor, now) {
-            return Ok(Left::default());
+            return Ok(None);
         }
-        let at_once = self.new_visitors.take(payer.client, payer.site, 1)?;
-        let in_a_day = self.new_visitors_day.take(payer.client, payer.site, 1)?;
-        self.known.add(payer.visitor);
-        Ok(at_once.or(in_a_day))
+        let at_once = self.new_visitors.take(bill, payer.client, payer.site, 1)?;
+        let in_a_day = self.new_visitors_day.take(bill, payer.client, payer.site, 1)?;
+        Ok(Some(at_once.or(in_a_day)))
     }
 
-    fn take_events(&self, payer: Payer<'_>, events: usize) -> Result<Left, Duration> {
+    fn take_events<'b>(
+        &'b self,
+        bill: &mut Bill<'b>,
+        payer: Payer<'_>,
+        events: usize,
+    ) -> Result<Left, Duration> {
         let own = match self.visitors_events.can_hold(events) {
-            true => self.visitors_events.take(&payer.visitor, events),
+            true => bill.take(&self.visitors_events, &payer.visitor, events),
             false => Err(Duration::MAX),
         };
         let at_once = match own {
             Ok(_) => Left::default(),
             Err(wait) => self
                 .clients_events
-                .take(payer.client, "", events)
+                .take(bill, payer.client, "", events)
                 .map_err(|clients| clients.min(wait))?,
         };
-        let in_a_day = self.clients_events_day.take(payer.client, "", events)?;
+        let in_a_day = self.clients_events_day.take(bill, payer.client, "", events)?;
         Ok(at_once.or(in_a_day))
     }
 }
@@ -188,11 +211,24 @@ struct PerClient<C: Clock> {
 
 impl<C: Clock> PerClient<C> {
     /// The client pays first: what it is refused uses up nothing of its neighbours'.
-    fn take(&self, client: IpAddr, site: &str, cells: usize) -> Result<Left, Duration> {
-        let own = self.client.take(&(client_of(client), site), cells)?;
+    fn take<'b>(
+        &'b self,
+        bill: &mut Bill<'b>,
+        client: IpAddr,
+        site: &str,
+        cells: usize,
+    ) -> Result<Left, Duration> {
+        let own = bill.take(&self.client, &(client_of(client), site), cells)?;
         match network_around(client) {
-            Some(network) => Ok(own.or(self.network.take(&(network, site), cells)?)),
+            Some(network) => Ok(own.or(bill.take(&self.network, &(network, site), cells)?)),
             None => Ok(own),
+        }
+    }
+
+    fn give_back(&self, client: IpAddr, site: &str, cells: usize) {
+        self.client.give_back(&(client_of(client), site), cells);
+        if let Some(network) = network_around(client) {
+            self.network.give_back(&(network, site), cells);
         }
     }
 }

@@ -28,6 +28,21 @@ pub enum Ending {
     Ended(Outcome, Option<Malformed>),
 }
 
+impl Ending {
+    /// Why the relay could not take it for now: its sender is to bring the whole request again. `None` for all else.
+    pub fn for_now(&self) -> Option<Outcome> {
+        match self {
+            Self::Ended(outcome, _)
+                if outcome.label() == Outcome::SpoolFull.label()
+                    || *outcome == Outcome::PolicyUnavailable =>
+            {
+                Some(*outcome)
+            }
+            _ => None,
+        }
+    }
+}
+
 /// What became of a request.
 #[derive(Debug)]
 pub enum Walk {
@@ -142,6 +157,7 @@ pub async fn walk(
     }
     drop(permit);
     store(app, storing, &mut endings, on_disk).await;
+    pay::give_back(app, signals, &visit, &endings);
     if let Some(suspicion) = suspicion {
         let stored = endings.iter().filter(|ending| **ending == Ending::Stored);
         app.metrics

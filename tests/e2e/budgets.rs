@@ -1,6 +1,7 @@
 //! What one stranger can do: bring little, fill one site's part of the spool, and be noticed.
 
-use feedback_tests::{MiniPlausible, Post, Relay, SITE, Setup, load};
+use feedback_relay::policy::standing::FAILURES;
+use feedback_tests::{MiniPlausible, Post, Relay, SITE, Setup, fresh_id, load};
 use serde_json::{Value, json};
 
 const OTHER: &str = "other.example.com";
@@ -75,6 +76,76 @@ async fn one_address_brings_a_persons_events_and_a_rest_and_the_next_is_not_in_i
     }
     let metrics = relay.metrics().await;
     assert_eq!(metrics.ended("limited", "events"), 34 * 20);
+    relay.stop().await;
+}
+
+/// Sends as many batches as would use up a day's budget of 200 events three times over.
+async fn refused(relay: &Relay, reason: &str) {
+    for n in 0..30 {
+        let sent = relay.send(&batch(STRANGER, 20)).await;
+        assert_eq!(
+            (sent.status, sent.problem().as_str()),
+            (503, reason),
+            "{n}: {sent:?}"
+        );
+    }
+}
+
+/// So many batches are taken, and the next one is too much.
+async fn a_day_brings(relay: &Relay, batches: usize) {
+    for n in 0..batches {
+        let sent = relay.send(&batch(STRANGER, 20)).await;
+        assert_eq!(sent.status, 202, "{n}: {sent:?}");
+    }
+    let sent = relay.send(&batch(STRANGER, 20)).await;
+    assert_eq!(
+        (sent.status, sent.problem().as_str()),
+        (429, "events"),
+        "{sent:?}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_policy_out_of_service_refuses_is_not_of_the_day() {
+    let plausible = MiniPlausible::start().await;
+    let setup = Setup::new(&plausible.url())
+        .with_a_slow_policy()
+        .with("policy", "request_cpu_ms = 10")
+        .without("budget", "")
+        .with("budget", "events_per_client_burst = 200")
+        .with("budget", "events_per_client = 1")
+        .with("budget", "events_per_client_day = 200");
+    let relay = setup.start_on().await;
+    for n in 0..FAILURES {
+        let url = "https://panel.example.com/#/slow";
+        let slow = json!({ "id": fresh_id(), "name": "Load", "url": url, "props": { "n": n } });
+        let sent = relay.send(&Post::batch(&[slow]).from(STRANGER)).await;
+        assert_eq!(sent.json()["dropped"][0]["reason"], "timeout", "{sent:?}");
+    }
+    refused(&relay, "unavailable").await;
+    relay.app().policy.reload().await.unwrap();
+    // The policy ran for the slow ones, so they count.
+    a_day_brings(&relay, (200 - FAILURES) / 20).await;
+    relay.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_full_spool_refuses_is_not_of_the_day() {
+    let mut plausible = MiniPlausible::away();
+    let relay = setup(&plausible, &["events_per_client_day = 200"])
+        .with("spool", "bytes_max = 131072")
+        .start_on()
+        .await;
+    for n in 0.. {
+        let from = format!("198.51.100.{}", 2 + n % 100);
+        if relay.send(&batch(&from, 20)).await.status != 202 {
+            break;
+        }
+    }
+    refused(&relay, "full").await;
+    plausible.come_back().await;
+    relay.drained_within(crate::LONG).await;
+    a_day_brings(&relay, 10).await;
     relay.stop().await;
 }
 

@@ -12,6 +12,7 @@ use governor::state::{InMemoryState, NotKeyed, StateStore};
 use governor::{Quota, RateLimiter};
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::num::NonZeroU32;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// A bucket is scarce when less than one part in this many of its burst is left.
@@ -22,8 +23,10 @@ pub(crate) struct Limit<C: Clock>(Option<Keyed<C>>);
 
 struct Keyed<C: Clock> {
     limiter: RateLimiter<usize, Buckets, C, StateInformationMiddleware>,
+    /// Those of `limiter`, which gives nothing back itself.
+    buckets: Buckets,
+    cell: Nanos,
     burst: NonZeroU32,
-    buckets: usize,
     seed: [u8; 16],
 }
 
@@ -53,9 +56,25 @@ impl<C: Clock> Limit<C> {
     /// # Errors
     /// How long to wait.
     pub(crate) fn take(&self, key: &(impl Hash + ?Sized), cells: usize) -> Result<Left, Duration> {
+        self.take_part(key, cells).map(|(left, _)| left)
+    }
+
+    /// The same, with what gives it back. `None` if there is no limit.
+    pub(super) fn take_part(
+        &self,
+        key: &(impl Hash + ?Sized),
+        cells: usize,
+    ) -> Result<(Left, Option<Part<'_>>), Duration> {
         match &self.0 {
-            Some(keyed) => keyed.take(key, cells),
-            None => Ok(Left::default()),
+            Some(keyed) => keyed.take(key, cells).map(|(left, part)| (left, Some(part))),
+            None => Ok((Left::default(), None)),
+        }
+    }
+
+    /// Gives back so much of what was taken.
+    pub(super) fn give_back(&self, key: &(impl Hash + ?Sized), cells: usize) {
+        if let Some(keyed) = &self.0 {
+            keyed.part(keyed.bucket(key), keyed.held(cells)).give_back();
         }
     }
 
@@ -70,24 +89,41 @@ impl<C: Clock> Keyed<C> {
     fn new(rate: Rate, buckets: usize, clock: C, seed: [u8; 16]) -> Option<Self> {
         let burst = NonZeroU32::new(rate.burst).unwrap_or(NonZeroU32::MIN);
         let quota = Quota::with_period(rate.per.checked_div(rate.count)?)?.allow_burst(burst);
-        let state = Buckets((0..buckets).map(|_| InMemoryState::default()).collect());
+        let buckets = Buckets((0..buckets).map(|_| InMemoryState::default()).collect());
         Some(Self {
-            limiter: RateLimiter::<_, _, _, NoOpMiddleware<C::Instant>>::new(quota, state, clock)
+            limiter: RateLimiter::<_, _, _, NoOpMiddleware<C::Instant>>::new(quota, buckets.clone(), clock)
                 .with_middleware(),
-            burst,
             buckets,
+            cell: quota.replenish_interval().into(),
+            burst,
             seed,
         })
     }
 
-    fn take(&self, key: &(impl Hash + ?Sized), cells: usize) -> Result<Left, Duration> {
-        let bucket = place_of(self.seed, key, self.buckets);
+    fn bucket(&self, key: &(impl Hash + ?Sized)) -> usize {
+        place_of(self.seed, key, self.buckets.0.len())
+    }
+
+    /// At least one, at most the burst.
+    fn held(&self, cells: usize) -> NonZeroU32 {
         let cells = u32::try_from(cells).unwrap_or(u32::MAX);
-        let cells = NonZeroU32::new(cells).unwrap_or(NonZeroU32::MIN).min(self.burst);
+        NonZeroU32::new(cells).unwrap_or(NonZeroU32::MIN).min(self.burst)
+    }
+
+    fn part(&self, bucket: usize, cells: NonZeroU32) -> Part<'_> {
+        Part {
+            bucket: &self.buckets.0[bucket],
+            time: self.cell.as_u64().saturating_mul(cells.get().into()).into(),
+        }
+    }
+
+    fn take(&self, key: &(impl Hash + ?Sized), cells: usize) -> Result<(Left, Part<'_>), Duration> {
+        let (bucket, cells) = (self.bucket(key), self.held(cells));
         match self.limiter.check_key_n(&bucket, cells) {
-            Ok(Ok(state)) => Ok(Left {
-                is_scarce: state.remaining_burst_capacity() < self.burst.get() / SCARCE_PART,
-            }),
+            Ok(Ok(state)) => {
+                let is_scarce = state.remaining_burst_capacity() < self.burst.get() / SCARCE_PART;
+                Ok((Left { is_scarce }, self.part(bucket, cells)))
+            }
             Ok(Err(until)) => Err(until.wait_time_from(self.limiter.clock().now())),
             Err(_) => Err(Duration::from_secs(1)),
         }
@@ -101,7 +137,27 @@ pub(crate) fn place_of(seed: [u8; 16], key: &(impl Hash + ?Sized), places: usize
     usize::try_from(hasher.finish() % places as u64).unwrap_or(0)
 }
 
-struct Buckets(Box<[InMemoryState]>);
+/// What was taken of one bucket, as the time in which it comes back by itself.
+pub(super) struct Part<'l> {
+    bucket: &'l InMemoryState,
+    time: Nanos,
+}
+
+impl Part<'_> {
+    /// Gives it back. A bucket that has filled up in the meantime does not get beyond its burst: a time in the past
+    /// counts as now.
+    pub(super) fn give_back(self) {
+        let earlier = |until: Option<Nanos>| match until {
+            Some(until) => Ok(((), until.saturating_sub(self.time))),
+            None => Err(()),
+        };
+        // An error is a bucket of which nothing was taken.
+        let _ = self.bucket.measure_and_replace(&NotKeyed::NonKey, earlier);
+    }
+}
+
+#[derive(Clone)]
+struct Buckets(Arc<[InMemoryState]>);
 
 impl StateStore for Buckets {
     type Key = usize;
@@ -162,6 +218,32 @@ mod tests {
         // More than the burst: allowed when nothing else was.
         check(&[("a", 20, true), ("a", 1, false)]);
         check(&[("a", 1, true), ("a", 20, false), ("a", 9, true)]);
+    }
+
+    #[test]
+    fn what_is_given_back_can_be_taken_again_and_no_more() {
+        let check = |taken: usize, pass_s: u64, back: usize, want: usize| {
+            let (limit, clock) = limit(Rate::per_second(1, 10));
+            assert!(limit.take("a", taken).is_ok());
+            clock.advance(Duration::from_secs(pass_s));
+            limit.give_back("a", back);
+            let through = (0..30).filter(|_| limit.take("a", 1).is_ok()).count();
+            assert_eq!(through, want, "{taken} taken, {back} back after {pass_s} s");
+        };
+        check(10, 0, 10, 10);
+        check(10, 0, 4, 4);
+        check(10, 3, 4, 7);
+        // Never beyond the burst, however late.
+        check(10, 8, 10, 10);
+        check(10, 3600, 10, 10);
+        check(20, 0, 20, 10);
+        // Of another key.
+        let (limit, _) = limit(Rate::per_second(1, 10));
+        assert!(limit.take("a", 10).is_ok());
+        limit.give_back("b", 10);
+        assert!(limit.take("a", 1).is_err());
+        let through = (0..30).filter(|_| limit.take("b", 1).is_ok()).count();
+        assert_eq!(through, 10);
     }
 
     #[test]

@@ -22,6 +22,8 @@ struct Door {
     /// As `http` has it.
     requests: Limit<FakeRelativeClock>,
     clock: FakeRelativeClock,
+    /// Whether nothing can be stored: what was taken into account is refused after all.
+    is_out: bool,
 }
 
 impl Door {
@@ -32,6 +34,7 @@ impl Door {
             budgets: Budgets::with(&config.budget, config.public.rate_per_site, &clock, SEED),
             requests: Limit::new(config.public.rate_per_client, 64, clock.clone(), SEED),
             clock,
+            is_out: false,
         }
     }
 
@@ -41,22 +44,30 @@ impl Door {
         if self.requests.take(&client_of(client), 1).is_err() {
             return Some(Outcome::LimitedClient);
         }
-        self.take(client, visitor, events)
-            .err()
-            .map(|refused| refused.outcome)
+        if let Err(refused) = self.take(client, visitor, events) {
+            return Some(refused.outcome);
+        }
+        self.is_out.then(|| {
+            // As `corridor` does.
+            self.budgets.give_back(payer(client, visitor), events);
+            Outcome::SpoolUnavailable
+        })
     }
 
     fn take(&self, client: IpAddr, visitor: u64, events: usize) -> Result<Standing, Refused> {
-        let payer = Payer {
-            client,
-            site: SITE,
-            visitor: pseudonym(visitor),
-        };
-        self.budgets.take(payer, events)
+        self.budgets.take(payer(client, visitor), events)
     }
 
     fn pass(&self, time: Duration) {
         self.clock.advance(time);
+    }
+}
+
+fn payer(client: IpAddr, visitor: u64) -> Payer<'static> {
+    Payer {
+        client,
+        site: SITE,
+        visitor: pseudonym(visitor),
     }
 }
 
@@ -171,6 +182,85 @@ fn what_an_office_cannot_bring_at_once_arrives_within_the_time_that_browsers_ret
     // The relay forgets who it knows; with the events that they collected in the meantime.
     check("the relay was restarted", 10, 5);
     check("an outage of half an hour", 10, 150);
+}
+
+#[test]
+fn an_office_that_was_refused_for_fifty_minutes_is_served_as_if_it_had_been_away() {
+    let (mut door, mut dice) = (Door::with(""), Dice(4));
+    let mut people = vec![Person::default(); 2_000];
+    for person in &mut people {
+        person.next = dice.below(10);
+        person.waiting = 20;
+    }
+    door.is_out = true;
+    let (refused, _, _) = work(&door, &mut people, 3_000, 10, &mut dice);
+    assert!(
+        refused * 20 > 2_000_000,
+        "{refused} batches would cost more than a day's"
+    );
+    door.is_out = false;
+    for person in &mut people {
+        // The work of the next hour begins now.
+        *person = Person {
+            next: dice.below(10),
+            again: person.again.saturating_sub(3_000),
+            ..*person
+        };
+    }
+    let (_, longest, left) = work(&door, &mut people, 3_000, 10, &mut dice);
+    assert!(longest < 1_500 && left < 20, "{longest} s, {left} events wait");
+}
+
+#[test]
+fn what_could_not_be_stored_is_not_of_the_day_and_what_was_stored_is() {
+    let mut door = Door::with("events_per_client_day = 100");
+    door.is_out = true;
+    for n in 0..30 {
+        assert_eq!(
+            door.refuses(OFFICE, 1, 20),
+            Some(Outcome::SpoolUnavailable),
+            "{n}"
+        );
+    }
+    for client in [OFFICE, "2001:db8:1:1::1"] {
+        // More than was ever taken gives nobody more than a day's.
+        door.budgets
+            .give_back(payer(client.parse().unwrap(), 1), 1_000_000);
+        door.is_out = false;
+        let taken = (0..30).filter(|_| door.refuses(client, 1, 20).is_none());
+        assert_eq!(taken.count(), 5, "{client}");
+    }
+}
+
+#[test]
+fn a_batch_that_one_limit_refuses_takes_nothing_of_the_others() {
+    // The first is refused by the limit of the line, the second, by another client or later, has all the others.
+    let check = |lines: &str, per_site: Rate, first: (u64, usize), pass_s: u64, second: (u64, usize)| {
+        let clock = FakeRelativeClock::default();
+        let budgets = Budgets::with(&config(lines).budget, per_site, &clock, SEED);
+        let client = OFFICE.parse().unwrap();
+        let take = |(visitor, events)| budgets.take(payer(client, visitor), events);
+        assert!(take((0, 10)).is_ok(), "{lines}");
+        for n in 0..100 {
+            assert!(take(first).is_err(), "{lines} {n}");
+        }
+        clock.advance(Duration::from_secs(pass_s));
+        assert_eq!(take(second).err(), None, "{lines}");
+    };
+    let wide = Rate::per_second(0, 1);
+    //    by the day: the client's and the visitor's events stay
+    let day = "events_per_client_day = 20\nevents_per_client = 1\nevents_per_client_burst = 20";
+    check(day, wide, (0, 11), 0, (0, 10));
+    //    by the site's rate: the day stays
+    let day = "events_per_client_day = 20";
+    check(day, Rate::per_second(1, 15), (0, 10), 10, (0, 10));
+    //    by the site's rate: the new visitors stay
+    let visitors =
+        "new_visitors_per_client = 1\nnew_visitors_per_client_burst = 2\nnew_visitors_per_client_day = 2";
+    check(visitors, Rate::per_second(1, 15), (1, 10), 10, (2, 10));
+    //    by the day's new visitors: those of a minute stay for the other
+    let events = "new_visitors_per_client = 1\nnew_visitors_per_client_burst = 2\nevents_per_client_day = 20";
+    check(events, wide, (1, 11), 0, (2, 10));
 }
 
 #[test]

@@ -60,15 +60,7 @@ pub(super) async fn batch(
 /// 202 with what was dropped and why; 503 when something could not be stored or scrubbed for now, so that the
 /// sender comes back with the same ids and what was stored already is not stored twice.
 fn answer(endings: &[Ending], page_token: Option<String>) -> Response {
-    let unstored = endings.iter().find_map(|ending| match ending {
-        Ending::Ended(outcome, _)
-            if outcome.label() == Outcome::SpoolFull.label() || *outcome == Outcome::PolicyUnavailable =>
-        {
-            Some(*outcome)
-        }
-        _ => None,
-    });
-    if let Some(outcome) = unstored {
+    if let Some(outcome) = endings.iter().find_map(Ending::for_now) {
         return Problem::of(outcome).into_response();
     }
     let mut dropped = Vec::new();
