@@ -1,5 +1,5 @@
-//! What others on this machine or network could read or replace: secrets, what decides what leaves, the data folder, and
-//! passwords on an unencrypted way.
+//! What others on this machine or network could read or replace: secrets, what decides what leaves, the data folder,
+//! passwords on an unencrypted way, and addresses that anybody may choose.
 //!
 //! `check-config`, `doctor` and `serve` tell all of it. What anybody on the machine may *replace* is no relay's any more, so
 //! `serve` refuses that. What others may *read* is a warning: platforms mount secrets readable inside a container, where
@@ -37,6 +37,7 @@ pub fn besides_data(path: &Path, config: &Config) -> Vec<Finding> {
     found
         .chain(above(trusted.chain([config.data_dir.as_path()])))
         .chain(listener(config.admin.listen, config.admin.tls.as_ref()))
+        .chain(proxies(config))
         .collect()
 }
 
@@ -165,6 +166,23 @@ pub fn data(folder: &Path) -> Option<Finding> {
         );
     }
     None
+}
+
+/// Proxies that are trusted to name clients: if everybody is, budgets and pseudonyms hold for nobody.
+fn proxies(config: &Config) -> impl Iterator<Item = Finding> {
+    let listeners = [
+        ("public", &config.public.trusted_proxies),
+        ("admin", &config.admin.trusted_proxies),
+    ];
+    let open = listeners
+        .into_iter()
+        .filter(|(_, trusted)| trusted.iter().any(|network| network.prefix_len() == 0));
+    let finding = |(listener, _)| {
+        let says = "everybody is trusted, so everybody can choose the address they seem to have";
+        Finding::new(format!("{listener}.trusted_proxies"), Grade::Warning, says)
+            .advise("list only the addresses of your own proxies")
+    };
+    open.map(finding).collect::<Vec<_>>().into_iter()
 }
 
 /// About folders above what the relay trusts, in which everybody could put something else in its place. Each is named once.
@@ -320,6 +338,17 @@ mod tests {
     fn a_folder_that_is_not_there_yet_exposes_nothing() {
         let machine = Machine::new();
         assert_eq!(machine.look("data_dir = \"later\""), []);
+    }
+
+    #[test]
+    fn to_trust_everybody_as_a_proxy_is_a_warning() {
+        let check = |text: &str, want: usize| {
+            let found = Machine::new().look(text);
+            assert_eq!(found.len(), want, "{text}: {found:?}");
+        };
+        check("[public]\ntrusted_proxies = [\"10.0.0.0/8\"]", 0);
+        check("[public]\ntrusted_proxies = [\"10.0.0.0/8\", \"0.0.0.0/0\"]", 1);
+        check("[admin]\ntrusted_proxies = [\"::/0\"]", 1);
     }
 
     #[test]

@@ -3,10 +3,11 @@
 //! One mechanism for all of them: the policy, the listeners' certificates and the files of `[upstream]`. It notices a
 //! change by the file's metadata; what reads the file judges it as a whole and keeps what it had if it is not fit.
 
+use rustix::fs::OFlags;
 use std::fs::File;
 use std::future::Future;
 use std::io::{self, Read};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
@@ -93,8 +94,14 @@ pub async fn watch<R: Reload>(
 /// # Errors
 /// The operating system's; [`io::ErrorKind::FileTooLarge`] for a longer file.
 pub fn read_bounded(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
+    // Opening a pipe would wait for its other end, and reading a device might never end.
+    let flags = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();
+    let file = File::options().read(true).custom_flags(flags).open(path)?;
+    if !file.metadata()?.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a file"));
+    }
     let mut bytes = Vec::new();
-    File::open(path)?.take(bytes_max + 1).read_to_end(&mut bytes)?;
+    file.take(bytes_max + 1).read_to_end(&mut bytes)?;
     if bytes.len() as u64 > bytes_max {
         return Err(io::ErrorKind::FileTooLarge.into());
     }
@@ -182,5 +189,14 @@ mod tests {
         assert_eq!(error.kind(), io::ErrorKind::FileTooLarge);
         let error = read_bounded(&folder.path().join("none"), 4).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
+        // What would wait for ever, or never end.
+        let pipe = folder.path().join("pipe");
+        let kind = rustix::fs::FileType::Fifo;
+        let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;
+        rustix::fs::mknodat(rustix::fs::CWD, &pipe, kind, mode, 0).unwrap();
+        for path in [pipe.as_path(), folder.path(), Path::new("/dev/zero")] {
+            let error = read_bounded(path, 4).unwrap_err();
+            assert_eq!(error.kind(), io::ErrorKind::InvalidInput, "{}", path.display());
+        }
     }
 }

@@ -31,6 +31,12 @@ pub struct Running {
     pub peer: Option<SocketAddr>,
     /// Why changed files of `[upstream]` are not in use, if they are not.
     pub failed_reload: Option<String>,
+    /// Why events are not scrubbed by the policy that is configured, if they are not.
+    #[serde(default)]
+    pub policy_failure: Option<String>,
+    /// Why a changed policy is not in use, if it is not.
+    #[serde(default)]
+    pub policy_failed_reload: Option<String>,
 }
 
 impl Running {
@@ -54,6 +60,8 @@ impl Running {
             way: app.config.upstream.way.to_string(),
             peer: app.upstream.http().peer(),
             failed_reload: app.upstream.trouble(),
+            policy_failure: policy.failure(),
+            policy_failed_reload: app.policy.trouble(),
         }
     }
 
@@ -73,6 +81,8 @@ impl Running {
             way: config.upstream.way.to_string(),
             peer: None,
             failed_reload: None,
+            policy_failure: None,
+            policy_failed_reload: None,
         }
     }
 
@@ -137,6 +147,8 @@ mod tests {
             way: String::new(),
             peer: None,
             failed_reload: None,
+            policy_failure: None,
+            policy_failed_reload: None,
         };
         let check = |now: &[(&str, &str)], restart: &[&str], reload: &[&str]| {
             let before = [

@@ -112,9 +112,12 @@ impl Switches {
         Ok(switches)
     }
 
-    /// A configured site.
+    /// A configured site, however its domain is spelled: upper case counts as lower case.
     pub fn site(&self, domain: &str) -> Option<&Arc<Site>> {
-        self.sites.get(domain)
+        match domain.bytes().any(|byte| byte.is_ascii_uppercase()) {
+            true => self.sites.get(&domain.to_ascii_lowercase()),
+            false => self.sites.get(domain),
+        }
     }
 
     /// All configured sites, by domain.

@@ -15,12 +15,15 @@ use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
+
+/// Signals within this time are one: a terminal and a supervisor both send theirs to the process.
+const ONE_SIGNAL: Duration = Duration::from_millis(500);
 
 /// `serve`.
 pub(super) fn serve(path: &Path) -> Outcome {
@@ -32,6 +35,8 @@ pub(super) fn serve(path: &Path) -> Outcome {
     open_files::raise();
     let switched_on_is_possible = !config.operator_lock;
     until_stopped(async move |stop| {
+        // From here on it does not end the process, though files are read again only once all is built.
+        let hangup = signal(SignalKind::hangup())?;
         let compiler = Compiler::child(stop.clone());
         let relay = match Relay::build(config, Clock::system(), compiler).await {
             Err(_) if stop.is_cancelled() => return Ok(()),
@@ -60,7 +65,7 @@ pub(super) fn serve(path: &Path) -> Outcome {
             tracing::info!("events go to Plausible through {}", app.config.upstream.way);
         }
         // Before anybody is told that the relay is ready, and may send one.
-        reload_at_hangup(relay.reloads())?;
+        reload_at_hangup(hangup, relay.reloads());
         let (public, admin) = (
             Relay::scheme(app.tls.public.as_ref()),
             Relay::scheme(app.tls.admin.as_ref()),
@@ -87,14 +92,12 @@ fn refuse_or_warn(path: &Path, config: &Config) -> Outcome {
 }
 
 /// SIGHUP reads the policy, the certificates and the files of `[upstream]` again. Without a handler it would end the process.
-fn reload_at_hangup(reloads: Vec<Arc<Notify>>) -> std::io::Result<()> {
-    let mut hangup = signal(SignalKind::hangup())?;
+fn reload_at_hangup(mut hangup: Signal, reloads: Vec<Arc<Notify>>) {
     tokio::spawn(async move {
         while hangup.recv().await.is_some() {
             reloads.iter().for_each(|reload| reload.notify_one());
         }
     });
-    Ok(())
 }
 
 /// `receiver`.
@@ -173,12 +176,14 @@ fn until_stopped<F: Future<Output = anyhow::Result<()>>>(
             (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
         let stopping = stop.clone();
         tokio::spawn(async move {
+            let mut first = None;
             loop {
                 tokio::select! {
                     _ = interrupt.recv() => {}
                     _ = terminate.recv() => {}
                 }
-                if stopping.is_cancelled() {
+                let since = first.get_or_insert_with(Instant::now).elapsed();
+                if stopping.is_cancelled() && since >= ONE_SIGNAL {
                     tracing::warn!("stopped at once, at a second signal");
                     std::process::exit(1);
                 }

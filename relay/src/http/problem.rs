@@ -308,6 +308,12 @@ impl Problem {
                 "Too much is going on right now. Come back later.",
                 Some(1),
             ),
+            O::Malformed => (
+                400,
+                "Malformed",
+                "The body could not be unpacked: it has to be one whole gzip member, as content-encoding says.",
+                None,
+            ),
             _ => (400, "Refused", "The event was refused.", None),
         };
         let problem = Self::new(

@@ -148,7 +148,7 @@ impl Instance {
                 policy,
                 calls: 0,
             }),
-            Ok(Err(why)) => Err(LoadError::Configure(why.chars().take(200).collect())),
+            Ok(Err(why)) => Err(LoadError::Configure(in_plain_text(&why))),
             Err(error) => Err(not_made(&error, LoadError::Configure)),
         }
     }
@@ -219,6 +219,15 @@ fn ending(error: &wasmtime::Error) -> Outcome {
         _ if super::is_out_of_memory(error) => Outcome::Overloaded,
         _ => Outcome::PolicyTrap,
     }
+}
+
+/// A policy's own words, for logs and terminals: short, in one line, and without what steers a terminal.
+fn in_plain_text(words: &str) -> String {
+    words
+        .chars()
+        .take(200)
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect()
 }
 
 fn lent(prop: &Prop) -> types::PropParam<'_> {

@@ -38,7 +38,25 @@ pub(super) async fn look(config: &Config, findings: &mut Vec<Finding>) {
     }
 }
 
+/// Whether the running relay scrubs with the policy that is configured.
+fn policy(running: &Running) -> Finding {
+    const WHAT: &str = "policy in use";
+    match (&running.policy_failure, &running.policy_failed_reload) {
+        (Some(why), _) => {
+            Finding::new(WHAT, Grade::Wrong, why.clone()).advise("`feedback-relay policy check` tells more")
+        }
+        (None, Some(why)) => Finding::new(
+            WHAT,
+            Grade::Warning,
+            format!("the changed one is not in use: {why}"),
+        )
+        .advise("`feedback-relay policy check` tells more"),
+        (None, None) => Finding::new(WHAT, Grade::Ok, "the one that is configured scrubs"),
+    }
+}
+
 fn compare(running: &Running, now: &Running, findings: &mut Vec<Finding>) {
+    findings.push(policy(running));
     if running.way == now.way {
         findings.push(Finding::new(WAY, Grade::Ok, now.way.clone()));
     } else {
