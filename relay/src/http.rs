@@ -56,7 +56,10 @@ fn public_router(app: &Arc<App>) -> Router {
             ingest::BATCH_OF_TOOLS,
             post(ingest::batch).options(cors::preflight),
         )
-        .route("/api/config", get(browser_config::show).options(cors::preflight))
+        .route(
+            browser_config::ROUTE,
+            get(browser_config::show).options(cors::preflight),
+        )
         .route("/privacy", get(privacy::show))
         .route("/snippet.js", get(assets::browser))
         .route("/client.js", get(assets::browser))

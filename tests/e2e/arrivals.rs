@@ -175,6 +175,7 @@ async fn origins_that_were_refused_are_named() {
                 .from("198.51.100.1")
                 .with("origin", origin);
             post.with("sec-fetch-site", site)
+                .with("x-forwarded-host", "alias.example.com")
         }
     };
     send(&relay, 3, from("https://alias.example.com", "same-origin")).await;
@@ -190,6 +191,20 @@ async fn origins_that_were_refused_are_named() {
     let client = feedback_tests::http_client();
     let asked = client.get(&config).header("origin", "https://reader.example.net");
     assert_eq!(asked.send().await.unwrap().status(), 200);
+    // Strangers cannot call an origin the relay's own that it is not, nor make one known by asking for anything.
+    let login = "https://login.example.net";
+    for (path, status) in [
+        ("api/config?site=other.example", 403),
+        ("nothing", 404),
+        ("version", 200),
+    ] {
+        let asked = client
+            .get(format!("{}/{path}", relay.public))
+            .header("origin", login);
+        let asked = asked.header("sec-fetch-site", "same-origin");
+        assert_eq!(asked.send().await.unwrap().status(), status, "{path}");
+    }
+    send(&relay, 1, from("https://elsewhere.example.net", "same-origin")).await;
     let asked = client.get(&config).header("origin", ORIGIN);
     assert_eq!(asked.send().await.unwrap().status(), 200);
     let (said, health, log) = (
@@ -200,18 +215,22 @@ async fn origins_that_were_refused_are_named() {
     for text in [&said, &health] {
         assert!(text.contains("https://alias.example.com (3)"), "{text}");
     }
-    let foreign = "https://elsewhere.example.net (2), https://reader.example.net (1), others (1)";
+    let foreign = "https://elsewhere.example.net (3), https://reader.example.net (1), others (1)";
     assert!(said.contains(foreign), "{said}");
-    assert!(health.contains("`origins` of the site: 4 requests"), "{health}");
+    assert!(health.contains("`origins` of the site: 5 requests"), "{health}");
     assert!(
         said.contains("add \"https://alias.example.com\" to `origins` in [[site]]"),
         "{said}"
     );
     // Only the operator, who asks the running relay, sees whose pages were refused.
-    assert_eq!(log.matches("alias.example.com").count(), 1, "{log}");
+    assert!(!log.contains("alias.example.com"), "{log}");
+    assert_eq!(log.matches("their own were refused").count(), 1, "{log}");
     assert_eq!(log.matches("pages were refused").count(), 1, "{log}");
     for text in [&health, &log] {
         assert!(!text.contains("elsewhere") && !text.contains("reader"), "{text}");
+    }
+    for text in [&said, &health, &log] {
+        assert!(!text.contains("login.example"), "{text}");
     }
     for text in [said, health, log] {
         assert!(!text.contains("jane") && !text.contains(ORIGIN), "{text}");

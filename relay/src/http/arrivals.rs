@@ -5,7 +5,8 @@
 //!
 //! Bounded and without clients' addresses: clients are counted in buckets of a keyed hash. The address of a peer is
 //! kept only if the peer sent a forwarding header, which makes it a proxy, and only if it is a private one. It is shown
-//! by `doctor` alone and never logged. Origins are kept if they are well-formed, a few of them.
+//! by `doctor` alone and never logged. Origins are kept if they are well-formed, a few of them, and never logged: anybody
+//! can make them up.
 
 mod findings;
 mod origins;
@@ -21,7 +22,7 @@ use origins::Origins;
 use prometheus_client::metrics::counter::Counter;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Requests after which everything is halved, so that what is shown is how requests arrive now.
 const WINDOW: u32 = 4096;
@@ -81,6 +82,7 @@ pub struct Arrivals {
     headers: [AtomicU32; FORWARDING.len() + 1],
     buckets: [AtomicU32; BUCKETS],
     proxies: Mutex<Vec<(IpAddr, u32)>>,
+    own_origins: Mutex<Origins>,
     origins: Mutex<Origins>,
     logged: [AtomicBool; Oddity::ALL.len()],
     metrics: [Counter; Oddity::ALL.len()],
@@ -97,6 +99,7 @@ impl Arrivals {
             headers: [const { AtomicU32::new(0) }; FORWARDING.len() + 1],
             buckets: [const { AtomicU32::new(0) }; BUCKETS],
             proxies: Mutex::default(),
+            own_origins: Mutex::default(),
             origins: Mutex::default(),
             logged: [const { AtomicBool::new(false) }; Oddity::ALL.len()],
             metrics: metrics.odd.clone(),
@@ -131,25 +134,27 @@ impl Arrivals {
         }
     }
 
-    /// Takes a page into account that may not send events, or not read answers.
-    pub(super) fn refused(&self, origin: &[u8], same_origin: bool) {
-        let oddity = match same_origin {
+    /// Takes a page into account that may not send events, or not read answers. `own` is whether the request says that
+    /// the page is on the relay's own origin.
+    pub(super) fn refused(&self, origin: &[u8], own: bool) {
+        let oddity = match own {
             true => Oddity::OwnOriginRefused,
             false => Oddity::OriginRefused,
         };
         self.odd[oddity as usize].fetch_add(1, Relaxed);
         self.metrics[oddity as usize].inc();
-        let mut origins = self.origins.lock().unwrap_or_else(PoisonError::into_inner);
-        let first = origins.add(origin, same_origin);
-        let says = oddity.says();
-        if same_origin {
-            if let Some(origin) = first {
-                tracing::warn!(origin, "{says}; {}: add it there", oddity.advice());
-            }
-        } else if !self.logged[oddity as usize].swap(true, Relaxed) {
-            // Whose page that is only the operator may see: a log travels.
+        self.origins_of(own).add(origin);
+        if !self.logged[oddity as usize].swap(true, Relaxed) {
+            // Whose page that is only the operator may see: a log travels, and strangers can make origins up.
+            let says = oddity.says();
             tracing::warn!("{says}; `feedback-relay doctor` names them: add there those that are yours");
         }
+    }
+
+    /// The refused origins that requests call the relay's own, or all others.
+    fn origins_of(&self, own: bool) -> MutexGuard<'_, Origins> {
+        let origins = if own { &self.own_origins } else { &self.origins };
+        origins.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Takes a request into account whose events name a site that is not configured.
@@ -235,6 +240,9 @@ impl Arrivals {
             *count /= 2;
         }
         proxies.retain(|(_, count)| *count > 0);
+        drop(proxies);
+        self.origins_of(true).halve();
+        self.origins_of(false).halve();
     }
 }
 

@@ -15,6 +15,9 @@ use serde::Deserialize;
 use serde_json::json;
 use std::sync::Arc;
 
+/// Where browsers ask for it.
+pub(super) const ROUTE: &str = "/api/config";
+
 #[derive(Deserialize)]
 pub(super) struct SiteQuery {
     pub(super) site: String,

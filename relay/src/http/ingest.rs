@@ -16,6 +16,7 @@ use crate::suspicion::{Head, Suspicion};
 use axum::Extension;
 use axum::body::Body;
 use axum::extract::{Request, State};
+use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 pub(super) use plausible::{plan_in, plausible};
@@ -173,7 +174,7 @@ async fn take(
             "The relay failed on this request.",
         )
     })?;
-    note_refused_origin(&app, &walks, &parts.headers);
+    note_refused_origin(&app, &walks, &parts, peer.ip());
     if walks.iter().any(|walk| refused_as(walk, Outcome::UnknownSite)) {
         app.arrivals.unknown_site();
     }
@@ -226,19 +227,13 @@ fn refused_as(walk: &Walk, outcome: Outcome) -> bool {
 }
 
 /// Notes a page's origin if a site refused it.
-fn note_refused_origin(app: &App, walks: &[Walk], headers: &HeaderMap) {
+fn note_refused_origin(app: &App, walks: &[Walk], parts: &Parts, peer: IpAddr) {
     if walks.iter().any(|walk| refused_as(walk, Outcome::WrongOrigin))
-        && let Some(origin) = headers.get(header::ORIGIN)
+        && let Some(origin) = parts.headers.get(header::ORIGIN)
     {
-        app.arrivals.refused(origin.as_bytes(), is_same_origin(headers));
+        let own = source::is_own(&parts.uri, &parts.headers, peer, &app.config);
+        app.arrivals.refused(origin.as_bytes(), own);
     }
-}
-
-/// Whether the browser says that the page is on the relay's own origin, as it sees it.
-pub(super) fn is_same_origin(headers: &HeaderMap) -> bool {
-    headers
-        .get("sec-fetch-site")
-        .is_some_and(|site| site.as_bytes() == b"same-origin")
 }
 
 /// What can be said of a request by its head alone.

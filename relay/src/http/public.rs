@@ -1,7 +1,7 @@
 //! What answers on the public listener: the routes that bring events, past the router, which has all others.
 
 use super::serve::{Answering, Answers, Peer};
-use super::{carried_by_all, cors, ingest, public_router};
+use super::{browser_config, carried_by_all, cors, ingest, public_router, source};
 use crate::app::App;
 use axum::extract::{Request, State};
 use axum::http::{Method, header};
@@ -41,6 +41,14 @@ impl Events {
     }
 }
 
+/// Whether pages need this route to send events. At any other one an origin says nothing about the configuration.
+fn is_for_pages(path: &str, base: &str) -> bool {
+    let is_config = |path: &str| path == browser_config::ROUTE;
+    Events::of(&Method::POST, path, base).is_some()
+        || is_config(path)
+        || path.strip_prefix(base).is_some_and(is_config)
+}
+
 impl Public {
     /// For this relay.
     pub fn new(app: &Arc<App>) -> Self {
@@ -56,7 +64,6 @@ impl Answers for Public {
         let Self { app, router } = self.clone();
         Box::pin(async move {
             let origin = request.headers().get(header::ORIGIN).cloned();
-            let same_origin = ingest::is_same_origin(request.headers());
             let base = &app.config.public.base_path;
             let mut answer = match Events::of(request.method(), request.uri().path(), base) {
                 Some(Events::Plausible) => {
@@ -64,13 +71,15 @@ impl Answers for Public {
                 }
                 Some(Events::Batch) => ingest::batch(State(Arc::clone(&app)), Extension(peer), request).await,
                 None => {
+                    let refused = origin.as_ref().filter(|origin| {
+                        is_for_pages(request.uri().path(), base) && !cors::is_configured(&app, origin)
+                    });
+                    let own = refused.is_some()
+                        && source::is_own(request.uri(), request.headers(), peer.0.ip(), &app.config);
                     let answer = router.answer(peer, request).await;
                     // A page that cannot read the configuration never comes to send an event.
-                    if let Some(origin) = origin
-                        .as_ref()
-                        .filter(|origin| !cors::is_configured(&app, origin))
-                    {
-                        app.arrivals.refused(origin.as_bytes(), same_origin);
+                    if let Some(origin) = refused.filter(|_| !answer.status().is_client_error()) {
+                        app.arrivals.refused(origin.as_bytes(), own);
                     }
                     answer
                 }
@@ -125,5 +134,19 @@ mod tests {
         check(Method::POST, "/api/config", "", None);
         check(Method::GET, "/api/event", "", None);
         check(Method::OPTIONS, "/api/notes", "", None);
+    }
+
+    #[test]
+    fn only_routes_that_pages_need_tell_of_refused_origins() {
+        let check = |path: &str, want: bool| assert_eq!(is_for_pages(path, "/feedback"), want, "{path}");
+        check("/api/config", true);
+        check("/feedback/api/config", true);
+        check("/api/notes", true);
+        check("/feedback/plan/3/api/event", true);
+        check("/api/config/", false);
+        check("/nothing", false);
+        check("/privacy", false);
+        check("/version", false);
+        check("/actuator/health", false);
     }
 }

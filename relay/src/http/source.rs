@@ -3,7 +3,7 @@
 use crate::config::Config;
 use crate::gate::source::{Bearer, Format, Once, Source};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName, header};
+use axum::http::{HeaderMap, HeaderName, Uri, header};
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -16,21 +16,44 @@ const HOSTS_MAX: usize = 4;
 /// What a request with events in this format says about its source, but for a page token in its body.
 pub(super) fn read(parts: &Parts, peer: IpAddr, config: &Config, format: Format) -> Source {
     let headers = &parts.headers;
-    let peer = peer.to_canonical();
-    let is_proxy = config
-        .public
-        .trusted_proxies
-        .iter()
-        .any(|net| net.contains(&peer));
     Source {
         origin: once(headers, &header::ORIGIN),
         fetch_site: once(headers, &FETCH_SITE),
         fetch_mode: once(headers, &FETCH_MODE),
-        hosts: hosts(parts, is_proxy),
+        hosts: hosts(&parts.uri, headers, is_proxy(peer, config)),
         bearer: bearer(headers, config),
         format,
         page_token: None,
     }
+}
+
+/// Whether a request says that its page is on the relay's own origin: the browser does, and the host is the page's. Ports
+/// are not compared, since many proxies drop them. Anybody can write such a request.
+pub(super) fn is_own(uri: &Uri, headers: &HeaderMap, peer: IpAddr, config: &Config) -> bool {
+    let (Once::Value(origin), Once::Value(site)) =
+        (once(headers, &header::ORIGIN), once(headers, &FETCH_SITE))
+    else {
+        return false;
+    };
+    let Some((_, page)) = origin.split_once("://").filter(|_| site == "same-origin") else {
+        return false;
+    };
+    hosts(uri, headers, is_proxy(peer, config))
+        .iter()
+        .any(|host| without_port(host).eq_ignore_ascii_case(without_port(page)))
+}
+
+fn without_port(host: &str) -> &str {
+    match host.rsplit_once(':') {
+        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
+        _ => host,
+    }
+}
+
+fn is_proxy(peer: IpAddr, config: &Config) -> bool {
+    let peer = peer.to_canonical();
+    let mut trusted = config.public.trusted_proxies.iter();
+    trusted.any(|net| net.contains(&peer))
 }
 
 /// Whether a request carries a privacy signal: Global Privacy Control or Do Not Track. Proxies join repeated headers with
@@ -62,14 +85,11 @@ fn once(headers: &HeaderMap, name: &HeaderName) -> Once {
 }
 
 /// The hosts at which the browser may have reached the relay.
-fn hosts(parts: &Parts, is_proxy: bool) -> Vec<String> {
+fn hosts(uri: &Uri, headers: &HeaderMap, is_proxy: bool) -> Vec<String> {
     // HTTP/2 has the host in the address.
-    let authority = parts
-        .uri
-        .authority()
-        .map(|authority| authority.as_str().to_owned());
+    let authority = uri.authority().map(|authority| authority.as_str().to_owned());
     let listed = |name: HeaderName| {
-        let values = parts.headers.get_all(name).iter();
+        let values = headers.get_all(name).iter();
         let hosts = values.filter_map(|value| value.to_str().ok());
         let hosts = hosts
             .flat_map(|value| value.split(','))
@@ -166,7 +186,9 @@ mod tests {
     #[test]
     fn the_host_is_that_of_the_request_and_of_trusted_proxies() {
         let check = |uri: &str, headers: &[(&str, &str)], is_proxy: bool, want: &[&str]| {
-            assert_eq!(hosts(&parts(uri, headers), is_proxy), want, "{uri} {headers:?}");
+            let parts = parts(uri, headers);
+            let found = hosts(&parts.uri, &parts.headers, is_proxy);
+            assert_eq!(found, want, "{uri} {headers:?}");
         };
         let forwarded = [("host", "a:1"), ("x-forwarded-host", "b, c")];
         check("/", &[], true, &[]);
@@ -176,5 +198,34 @@ mod tests {
         check("https://h2.example/", &[], false, &["h2.example"]);
         let many = [("host", "a"), ("x-forwarded-host", "b,c,d,e,f,g")];
         check("/", &many, true, &["a", "b", "c", "d"]);
+    }
+
+    #[test]
+    fn a_page_is_on_the_relays_own_origin_only_if_browser_and_host_say_so() {
+        let text = "[public]\ntrusted_proxies = [\"127.0.0.1\"]\n[upstream]\nurl = \"http://127.0.0.1:9\"\n[[site]]\ndomain = \"a.example\"\n";
+        let config = Config::parse("relay.toml", text, std::path::Path::new(""), &|_| None).unwrap();
+        let check = |peer: &str, origin: &str, site: &str, host: &str, forwarded: &str, want: bool| {
+            let headers = [
+                ("origin", origin),
+                ("sec-fetch-site", site),
+                ("host", host),
+                ("x-forwarded-host", forwarded),
+            ];
+            let parts = parts("/", &headers);
+            let found = is_own(&parts.uri, &parts.headers, peer.parse().unwrap(), &config);
+            assert_eq!(found, want, "{peer} {headers:?}");
+        };
+        let (page, proxy, stranger) = ("https://b.example:8443", "127.0.0.1", "198.51.100.7");
+        check(stranger, page, "same-origin", "b.example:8443", "", true);
+        check(stranger, page, "same-origin", "B.example", "", true);
+        check(stranger, page, "same-origin", "login.example", "", false);
+        check(stranger, page, "same-origin", "", "", false);
+        check(stranger, page, "same-site", "b.example", "", false);
+        check(stranger, page, "", "b.example", "", false);
+        check(stranger, "null", "same-origin", "b.example", "", false);
+        check(proxy, page, "same-origin", "relay:8080", "b.example", true);
+        check(stranger, page, "same-origin", "relay:8080", "b.example", false);
+        check(stranger, "http://[::1]:80", "same-origin", "[::1]", "", true);
+        check(stranger, "http://[::1]", "same-origin", "[::2]", "", false);
     }
 }

@@ -150,7 +150,13 @@ fn the_truth_table_of_origins() {
     }
     // An origin that is the relay's own, and a browser that says it is not.
     check(PANEL, "cross-site", "cors", ours, Err(FetchMetadata));
-    check(PANEL, "same-site", "cors", ours, Err(FetchMetadata));
+    check(PANEL, "none", "cors", ours, Err(FetchMetadata));
+    // The relay on another port of the page's host, behind a proxy that passes on the host with and without the port.
+    check(PANEL, "same-site", "cors", ours, Ok(PANEL));
+    check(PANEL, "same-site", "cors", "panel.example.com:443", Ok(PANEL));
+    check(PANEL, "same-site", "cors", "panel.example.com:8445", Ok(PANEL));
+    check(PANEL, "same-site", "navigate", ours, Err(FetchMetadata));
+    check("", "same-site", "cors", ours, Err(NoOrigin));
     check(
         PANEL,
         "cross-site",

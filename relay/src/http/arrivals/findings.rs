@@ -116,12 +116,11 @@ impl Arrivals {
         format!("{advice}: trusted_proxies = [{}]", all.join(", "))
     }
 
-    /// The origins to add, and what to do about pages that send none.
+    /// The origins to add, and what to do about pages that send none or are not named.
     fn whom_to_let_in(&self, oddity: Oddity) -> String {
-        let (hidden, named): (Vec<String>, Vec<String>) = self
-            .listed(oddity == Oddity::OwnOriginRefused)
-            .into_iter()
-            .partition(|origin| origin == OPAQUE);
+        let origins = self.origins_of(oddity == Oddity::OwnOriginRefused);
+        let all = origins.known().into_iter().map(|refused| refused.origin);
+        let (hidden, named): (Vec<String>, Vec<String>) = all.partition(|origin| origin == OPAQUE);
         let mut advice = Vec::new();
         if !named.is_empty() {
             let named: Vec<String> = named.iter().map(|origin| format!("{origin:?}")).collect();
@@ -134,6 +133,12 @@ impl Arrivals {
         if !hidden.is_empty() {
             advice.push(
                 "null is a page that hides its origin: a file, a sandboxed frame, or one with `Referrer-Policy: no-referrer`, for which `same-origin` does"
+                    .to_owned(),
+            );
+        }
+        if advice.is_empty() || origins.others() > 0 {
+            advice.push(
+                "others are only counted: they are too many, or not written as browsers write them. If events of a page of yours are missing, compare its address with `origins` in [[site]]"
                     .to_owned(),
             );
         }
@@ -158,32 +163,22 @@ impl Arrivals {
     }
 
     fn refused_origins(&self, own: bool, shown_to: Shown) -> Option<String> {
-        let origins = self.origins.lock().unwrap_or_else(PoisonError::into_inner);
+        let origins = self.origins_of(own);
+        let (known, others) = (origins.known(), origins.others());
         if !own && shown_to == Shown::Admin {
-            let known = origins.known();
-            let foreign = known.iter().filter(|refused| !refused.same_origin);
-            let all = foreign.fold(origins.others(), |sum, refused| sum.saturating_add(refused.count));
+            let all = known
+                .iter()
+                .fold(others, |sum, refused| sum.saturating_add(refused.count));
             return (all > 0).then(|| format!("{all} requests"));
         }
-        let mut shown: Vec<String> = origins
-            .known()
+        let mut shown: Vec<String> = known
             .iter()
-            .filter(|refused| refused.same_origin == own)
             .map(|refused| format!("{} ({})", refused.origin, refused.count))
             .collect();
-        if !own && origins.others() > 0 {
-            shown.push(format!("others ({})", origins.others()));
+        if others > 0 {
+            shown.push(format!("others ({others})"));
         }
         (!shown.is_empty()).then(|| shown.join(", "))
-    }
-
-    fn listed(&self, own: bool) -> Vec<String> {
-        let origins = self.origins.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = origins.known().into_iter();
-        known
-            .filter(|refused| refused.same_origin == own)
-            .map(|refused| refused.origin)
-            .collect()
     }
 }
 

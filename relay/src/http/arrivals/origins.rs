@@ -3,7 +3,7 @@
 use crate::config::name::ORIGIN_BYTES_MAX;
 use url::Url;
 
-/// Origins that are kept. Of further ones only their number is.
+/// Origins that are kept of either kind. A further one takes the place of the least frequent, which is only counted.
 const ORIGINS_MAX: usize = 16;
 /// The origin of a file, of a sandboxed frame, or of a page whose referrer policy hides it.
 pub(super) const OPAQUE: &str = "null";
@@ -13,46 +13,58 @@ pub(super) const OPAQUE: &str = "null";
 pub(super) struct Refused {
     pub(super) origin: String,
     pub(super) count: u32,
-    /// Whether a browser said that the relay is on this very origin: a proxy of the operator's brings it there.
-    pub(super) same_origin: bool,
 }
 
-/// The origins that were refused.
+/// Origins that were refused, the latest last. Those that requests call the relay's own are apart from all others, so
+/// that neither kind takes the other's places.
 #[derive(Debug, Default)]
 pub(super) struct Origins {
-    known: Vec<Refused>,
+    kept: Vec<Refused>,
     others: u32,
 }
 
 impl Origins {
-    /// Counts one; gives it back if it is kept from now on.
-    pub(super) fn add(&mut self, origin: &[u8], same_origin: bool) -> Option<&str> {
-        let found = self
-            .known
-            .iter()
-            .position(|known| known.origin.as_bytes() == origin);
-        if let Some(known) = found.and_then(|at| self.known.get_mut(at)) {
+    /// Counts one.
+    pub(super) fn add(&mut self, origin: &[u8]) {
+        let mut kept = self.kept.iter_mut();
+        if let Some(known) = kept.find(|known| known.origin.as_bytes() == origin) {
             known.count = known.count.saturating_add(1);
-            known.same_origin |= same_origin;
-            return None;
+            return;
         }
-        if self.known.len() < ORIGINS_MAX
-            && let Some(origin) = well_formed(origin)
-        {
-            self.known.push(Refused {
-                origin: origin.to_owned(),
-                count: 1,
-                same_origin,
-            });
-            return self.known.last().map(|known| known.origin.as_str());
+        let Some(origin) = well_formed(origin) else {
+            self.others = self.others.saturating_add(1);
+            return;
+        };
+        if self.kept.len() >= ORIGINS_MAX {
+            self.forget_one();
         }
-        self.others = self.others.saturating_add(1);
-        None
+        self.kept.push(Refused {
+            origin: origin.to_owned(),
+            count: 1,
+        });
+    }
+
+    /// Makes room: of the least frequent ones the oldest goes.
+    fn forget_one(&mut self) {
+        let kept = self.kept.iter().enumerate();
+        if let Some((place, _)) = kept.min_by_key(|(_, known)| known.count) {
+            let forgotten = self.kept.remove(place);
+            self.others = self.others.saturating_add(forgotten.count);
+        }
+    }
+
+    /// Halves all counts, and forgets what is too long ago.
+    pub(super) fn halve(&mut self) {
+        for known in &mut self.kept {
+            known.count /= 2;
+        }
+        self.kept.retain(|known| known.count > 0);
+        self.others /= 2;
     }
 
     /// The origins kept, the most frequent first.
     pub(super) fn known(&self) -> Vec<Refused> {
-        let mut known = self.known.clone();
+        let mut known = self.kept.clone();
         known.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.origin.cmp(&b.origin)));
         known
     }
@@ -82,11 +94,8 @@ mod tests {
     fn only_what_a_browser_can_have_written_is_kept() {
         let check = |origin: &str, kept: bool| {
             let mut origins = Origins::default();
-            assert_eq!(
-                origins.add(origin.as_bytes(), false),
-                kept.then_some(origin),
-                "{origin}"
-            );
+            origins.add(origin.as_bytes());
+            assert_eq!(origins.known().len(), usize::from(kept), "{origin}");
             assert_eq!(origins.others(), u32::from(!kept), "{origin}");
         };
         check("https://other.example.com", true);
@@ -107,22 +116,27 @@ mod tests {
     }
 
     #[test]
-    fn the_first_sixteen_are_kept_and_the_rest_is_counted() {
+    fn a_new_origin_takes_the_place_of_the_least_frequent() {
         let mut origins = Origins::default();
-        for round in 0..3 {
-            for n in 0..20 {
-                let origin = format!("https://{n}.example");
-                let first = origins.add(origin.as_bytes(), n == 3).is_some();
-                assert_eq!(first, round == 0 && n < ORIGINS_MAX, "{origin}");
+        let honest = "https://honest.example";
+        for n in 0..1000 {
+            origins.add(format!("https://{n}.example").as_bytes());
+            if n % 10 == 5 {
+                origins.add(honest.as_bytes());
             }
         }
-        origins.add(b"https://7.example", true);
         let known = origins.known();
-        assert_eq!((known.len(), origins.others()), (ORIGINS_MAX, 12));
-        assert_eq!(
-            (known[0].origin.as_str(), known[0].count, known[0].same_origin),
-            ("https://7.example", 4, true)
-        );
-        assert_eq!(known.iter().filter(|known| known.same_origin).count(), 2);
+        assert_eq!((known.len(), origins.others()), (ORIGINS_MAX, 985));
+        assert_eq!((known[0].origin.as_str(), known[0].count), (honest, 100));
+        let latest = |n: usize| {
+            known
+                .iter()
+                .any(|known| known.origin == format!("https://{n}.example"))
+        };
+        assert!(latest(999) && latest(985) && !latest(984));
+        for _ in 0..7 {
+            origins.halve();
+        }
+        assert_eq!((origins.known().len(), origins.others()), (0, 7));
     }
 }

@@ -284,7 +284,7 @@ fn refused_origins_are_named_and_proxies_only_to_the_operator() {
     );
     for shown in [Shown::Operator, Shown::Admin] {
         let said = said(&arrivals.findings(&config, shown));
-        let own = "because their origin is not in `origins` of the site: https://alias.example.com (1) | your web server brings the relay to these pages: add \"https://alias.example.com\" to `origins`";
+        let own = "because their origin is not in `origins` of the site: https://alias.example.com (1) | strangers can claim this as well; if these pages are yours: add \"https://alias.example.com\" to `origins`";
         assert!(said.contains(own), "{said}");
         let foreign = "https://elsewhere.example.net (2), null (1), others (1) | if these pages are yours: add \"https://elsewhere.example.net\" to `origins` in [[site]]. null is a page that hides its origin";
         assert_eq!(said.contains(foreign), shown == Shown::Operator, "{said}");
@@ -294,6 +294,56 @@ fn refused_origins_are_named_and_proxies_only_to_the_operator() {
         assert!(!said.contains("jane") && !said.contains("198.51.100"), "{said}");
         assert_eq!(said.contains("172.18.0.5"), shown == Shown::Operator, "{said}");
     }
+}
+
+#[test]
+fn strangers_cannot_hide_the_page_that_is_to_be_added() {
+    let check = |strangers_claim: bool, honest_is_own: bool| {
+        let (arrivals, config) = (arrivals(), public("[]"));
+        for n in 0..500 {
+            let made_up = format!("https://login-{n}.example");
+            arrivals.refused(made_up.as_bytes(), strangers_claim);
+            if n % 8 == 0 {
+                arrivals.refused(b"https://alias.example.com", honest_is_own);
+            }
+        }
+        let said = said(&arrivals.findings(&config, Shown::Operator));
+        assert!(said.contains("https://alias.example.com (63)"), "{said}");
+        assert!(
+            said.contains("yours: add \"https://alias.example.com\""),
+            "{said}"
+        );
+        assert!(said.matches("add \"").count() <= 2, "{said}");
+        assert!(said.contains("| strangers") || !strangers_claim, "{said}");
+    };
+    for claim in [true, false] {
+        check(claim, true);
+        check(claim, false);
+    }
+}
+
+#[test]
+fn what_is_only_counted_has_advice_too_and_is_forgotten_after_a_while() {
+    let (arrivals, config) = (arrivals(), public("[]"));
+    arrivals.refused(b"jane@example.com", false);
+    arrivals.refused(b"https://login.example", true);
+    for shown in [Shown::Operator, Shown::Admin] {
+        for finding in arrivals.findings(&config, shown) {
+            let has_advice = finding.advice.as_ref().is_some_and(|advice| !advice.is_empty());
+            assert!(has_advice || finding.grade < Grade::Warning, "{}", finding.says);
+        }
+    }
+    let operator = said(&arrivals.findings(&config, Shown::Operator));
+    assert!(
+        operator.contains("others (1) | others are only counted"),
+        "{operator}"
+    );
+    see(&arrivals, &config, 10_000, "198.51.100.{n}", &[]);
+    let operator = said(&arrivals.findings(&config, Shown::Operator));
+    assert!(
+        operator.starts_with("Ok ") && !operator.contains("login"),
+        "{operator}"
+    );
 }
 
 #[test]

@@ -91,8 +91,8 @@ impl Oddity {
             ),
             Self::OwnOriginRefused => (
                 "own_origin_refused",
-                "pages on the relay's own origin were refused, because their origin is not in `origins` of the site",
-                "your web server brings the relay to these pages",
+                "pages that call the relay's origin their own were refused, because their origin is not in `origins` of the site",
+                "strangers can claim this as well; if these pages are yours",
             ),
             Self::OriginRefused => (
                 "origin_refused",
