@@ -356,13 +356,13 @@ const ADMIN_CONNECTIONS_PER_CLIENT_MAX: usize = 384;
 
 fn public_front(app: &Arc<App>, listener: TcpListener) -> Front<http::Public> {
     let limits = &app.config.public;
+    let open_max = open_files::connections_max(limits.connections_max);
     Front {
         listener,
         answers: http::Public::new(app),
         limits: ConnectionLimits {
-            open_max: open_files::connections_max(limits.connections_max),
-            per_client_max: limits.connections_per_client_max,
-            replaces_own: false,
+            open_max,
+            per_client_max: ConnectionLimits::share(limits.connections_per_client_max, open_max),
             exempt: limits.trusted_proxies.clone(),
             awake_max: ConnectionLimits::AWAKE_MAX,
             read_within: ConnectionLimits::READ_WITHIN,
@@ -379,7 +379,6 @@ fn admin_front(app: &Arc<App>, listener: TcpListener) -> Front<http::AdminDoor> 
         limits: ConnectionLimits {
             open_max: ADMIN_CONNECTIONS_MAX,
             per_client_max: ADMIN_CONNECTIONS_PER_CLIENT_MAX,
-            replaces_own: true,
             exempt: Vec::new(),
             awake_max: ConnectionLimits::AWAKE_MAX,
             read_within: ConnectionLimits::READ_WITHIN,

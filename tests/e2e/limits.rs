@@ -232,9 +232,20 @@ async fn the_connection_silent_longest_makes_room_for_a_new_one() {
     assert!(made >= 180, "{made}");
     assert!(metrics.count("connections{listener=\"public\"}") <= 20);
     // The oldest are gone.
-    let closed = tokio::time::timeout(Duration::from_secs(10), open[0].read(&mut [0])).await;
-    assert!(matches!(closed, Ok(Ok(0) | Err(_))), "{closed:?}");
+    assert_closed(&mut open[0]).await;
     relay.stop().await;
+}
+
+async fn assert_closed(stream: &mut TcpStream) {
+    let closed = tokio::time::timeout(Duration::from_secs(10), stream.read(&mut [0])).await;
+    assert!(matches!(closed, Ok(Ok(0) | Err(_))), "{closed:?}");
+}
+
+async fn ask(stream: &mut TcpStream, request: &[u8], want: &str) {
+    stream.write_all(request).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    assert!(answer.starts_with(want), "{answer}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -244,10 +255,14 @@ async fn one_address_has_its_share_of_connections_and_no_more() {
         .with("public", "connections_per_client_max = 3")
         .start_on()
         .await;
-    let mut open = silent(&relay.public, 3).await;
-    let mut fourth = silent(&relay.public, 1).await.remove(0);
-    let closed = tokio::time::timeout(Duration::from_secs(10), fourth.read(&mut [0])).await;
-    assert!(matches!(closed, Ok(Ok(0) | Err(_))), "{closed:?}");
+    // One after another, so that the first is the one silent longest.
+    let mut open = Vec::new();
+    for _ in 0..3 {
+        open.extend(silent(&relay.public, 1).await);
+    }
+    // Its own one silent longest goes for the fourth.
+    open.extend(silent(&relay.public, 1).await);
+    assert_closed(&mut open.remove(0)).await;
     let client = "connections_closed_total{listener=\"public\",reason=\"client\"}";
     assert_eq!(relay.metrics().await.count(client), 1);
     // From another address there is room.
@@ -256,10 +271,7 @@ async fn one_address_has_its_share_of_connections_and_no_more() {
     let mut other = socket.connect(relay.public[7..].parse().unwrap()).await.unwrap();
     let request = b"GET /version HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n";
     for stream in [&mut other, &mut open[2]] {
-        stream.write_all(request).await.unwrap();
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).await.unwrap();
-        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+        ask(stream, request, "HTTP/1.1 200").await;
     }
     relay.stop().await;
 }

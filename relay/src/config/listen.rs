@@ -24,8 +24,9 @@ pub struct Public {
     /// Most open connections. Above it the one that was silent longest is closed for a new one. The operating
     /// system's limit on open files may lower it; the log says so then.
     pub connections_max: usize,
-    /// Most open connections of one address (IPv6: of one /64) that is not a trusted proxy. Above it a new one
-    /// is closed at once. 0 is no limit.
+    /// Most open connections of one address (IPv6: of one /64) that is not a trusted proxy, and never more than a
+    /// quarter of what may be open. Above it the one of its own that was silent longest is closed for a new one. 0 is
+    /// no limit.
     pub connections_per_client_max: usize,
     /// Most requests taken in at once. Above it: 503 with Retry-After.
     pub requests_max: usize,
@@ -55,7 +56,7 @@ impl Public {
             body_bytes_max: size(section, "body_bytes_max", 1024..=1024 * 1024, 64 * 1024),
             body_timeout: seconds(section, "body_timeout_s", 1..=300, 10),
             connections_max: size(section, "connections_max", 1..=1_000_000, 16_384),
-            connections_per_client_max: size(section, "connections_per_client_max", 0..=1_000_000, 256),
+            connections_per_client_max: size(section, "connections_per_client_max", 0..=1_000_000, 4096),
             requests_max: size(section, "requests_max", 1..=100_000, 1024),
             answer_within: milliseconds(section, "answer_within_ms", 10..=60_000, 500),
             rate_per_client: Rate::read(section, "rate_per_client", Rate::per_second(500, 5_000)),

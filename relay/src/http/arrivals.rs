@@ -15,7 +15,7 @@ use super::client_address::{Client, Through, address};
 use super::rate::place_of;
 use crate::clock;
 use crate::config::Public;
-use crate::metrics::door::{DoorMetrics, Oddity};
+use crate::metrics::door::{ConnectionMetrics, DoorMetrics, Oddity};
 use axum::http::{HeaderMap, HeaderName};
 pub use findings::Shown;
 use origins::Origins;
@@ -86,7 +86,7 @@ pub struct Arrivals {
     origins: Mutex<Origins>,
     logged: [AtomicBool; Oddity::ALL.len()],
     metrics: [Counter; Oddity::ALL.len()],
-    heads_too_large: Counter,
+    connections: ConnectionMetrics,
     seed: [u8; 16],
 }
 
@@ -103,7 +103,7 @@ impl Arrivals {
             origins: Mutex::default(),
             logged: [const { AtomicBool::new(false) }; Oddity::ALL.len()],
             metrics: metrics.odd.clone(),
-            heads_too_large: metrics.connections("public").heads_too_large,
+            connections: metrics.connections("public"),
             seed: clock::random(),
         }
     }

@@ -73,12 +73,9 @@ pub struct ConnectionLimits {
     /// Most open connections. Above it the one that was silent longest is closed for a new one; while a
     /// request is under way on every one of them, new ones wait in the kernel's queue.
     pub open_max: usize,
-    /// Most open connections of one address (IPv6: of one /64). Above it a new one is closed at once.
-    /// 0 is no limit.
+    /// Most open connections of one address (IPv6: of one /64). Above it the client's own that was silent longest is
+    /// closed for a new one; the new one is closed only if a request is under way on each of the others. 0 is no limit.
     pub per_client_max: usize,
-    /// At `per_client_max` the client's own connection that was silent longest is closed for a new one. The new one is
-    /// closed only if a request is under way on each of the others.
-    pub replaces_own: bool,
     /// Addresses `per_client_max` does not hold for: proxies that bring many clients.
     pub exempt: Vec<IpNet>,
     /// Most silent connections that keep HTTP's buffers. Above it the one silent longest is told to rest: on HTTP/1
@@ -94,6 +91,13 @@ impl ConnectionLimits {
     pub const AWAKE_MAX: usize = 1024;
     /// Static answers have 40 KB at most, of which the kernel takes 16 at once.
     pub const READ_WITHIN: Duration = Duration::from_secs(30);
+
+    /// How many of `open_max` connections one address may have that is asked to have at most so many: never more than a
+    /// quarter of what may be open, at least one. So it takes four addresses to close connections of others, also where
+    /// the limit on open files lowers `open_max`. 0 stays no limit.
+    pub fn share(asked: usize, open_max: usize) -> usize {
+        asked.min((open_max / 4).max(1))
+    }
 }
 
 /// A listener and what it serves.
@@ -120,7 +124,6 @@ impl<A: Answers> Front<A> {
             limits: ConnectionLimits {
                 open_max,
                 per_client_max: 0,
-                replaces_own: false,
                 exempt: Vec::new(),
                 awake_max: ConnectionLimits::AWAKE_MAX,
                 read_within: ConnectionLimits::READ_WITHIN,

@@ -17,7 +17,7 @@ pub enum Closed {
     Silent,
     /// It was the one silent longest when a new one needed room.
     Room,
-    /// Its client had as many as it may.
+    /// Its client had as many as it may: the client's one silent longest, or the new one.
     Client,
     /// Its TLS handshake failed or was given up.
     Handshake,
@@ -68,8 +68,7 @@ impl ConnectionMetrics {
     }
 
     /// How many connections the relay closed for this reason.
-    #[cfg(test)]
-    pub(crate) fn count(&self, why: Closed) -> u64 {
+    pub fn count(&self, why: Closed) -> u64 {
         self.closed[why as usize].get()
     }
 }

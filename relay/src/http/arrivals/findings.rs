@@ -3,6 +3,7 @@
 use super::origins::OPAQUE;
 use super::{Arrivals, FORWARDING, Oddity, Public};
 use crate::forward::self_test::{Finding, Grade};
+use crate::metrics::door::Closed;
 use ipnet::IpNet;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering::Relaxed;
@@ -27,6 +28,7 @@ impl Arrivals {
             .filter_map(|oddity| self.finding(*oddity, requests, config, shown))
             .collect();
         findings.extend(self.heads());
+        findings.extend(self.crowded());
         findings.sort_by_key(|finding| std::cmp::Reverse(finding.grade));
         if requests == 0 {
             let says =
@@ -72,13 +74,25 @@ impl Arrivals {
 
     /// Heads that were too large. They are counted since the start, and not as arrived.
     fn heads(&self) -> Option<Finding> {
-        let count = self.heads_too_large.get();
+        let count = self.connections.heads_too_large.get();
         let says = format!(
             "{count} requests were answered 431, because their headers were too large: events are lost"
         );
         (count > 0).then(|| {
             Finding::new(WHAT, Grade::Warning, says).advise(
                 "large cookies of the page's host are the usual cause; the relay reads none, so the proxy may remove them; for nginx: proxy_set_header Cookie \"\";",
+            )
+        })
+    }
+
+    /// An address that had as many connections as it may, since the start. No event is lost by it, and a stranger may be
+    /// the reason.
+    fn crowded(&self) -> Option<Finding> {
+        let count = self.connections.count(Closed::Client);
+        let says = format!("{count} connections were closed, because their address had as many as it may");
+        (count > 0).then(|| {
+            Finding::new(WHAT, Grade::Note, says).advise(
+                "an office that needs more: raise `public.connections_per_client_max`, and `public.connections_max` to four times as many; a proxy: list it in `public.trusted_proxies`",
             )
         })
     }

@@ -4,6 +4,7 @@ use super::super::client_address::client;
 use super::*;
 use crate::config::Config;
 use crate::forward::self_test::{Finding, Grade};
+use crate::metrics::door::Closed;
 use axum::http::{HeaderName, HeaderValue};
 use prometheus_client::registry::Registry;
 use std::path::Path;
@@ -229,6 +230,23 @@ fn nearly_all_requests_from_one_address_are_seen_without_the_address() {
     check(80, 20, false);
     check(0, 250, false);
     check(9_000, 100, true);
+}
+
+#[test]
+fn an_address_with_as_many_connections_as_it_may_have_is_told_and_others_are_not() {
+    let check = |why: Closed, want: bool| {
+        let (arrivals, config) = (arrivals(), public("[]"));
+        arrivals.connections.closed(why);
+        let said = said(&arrivals.findings(&config, Shown::Admin));
+        assert_eq!(
+            said.contains("1 connections were closed"),
+            want,
+            "{why:?}: {said}"
+        );
+    };
+    check(Closed::Client, true);
+    check(Closed::Room, false);
+    check(Closed::Silent, false);
 }
 
 #[test]

@@ -27,7 +27,7 @@ const UNSENT_MAX: usize = 16 * 1024;
 /// Why a connection is not admitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refused {
-    /// Its client has as many as it may.
+    /// Its client has as many as it may, and a request is under way on each.
     TooManyOfClient,
     /// There is no room: a silent one was told to go, or a request is under way on each.
     Full,
@@ -88,7 +88,16 @@ impl Connections {
             .copied()
             .unwrap_or(0);
         if let Some(client) = client.filter(|_| of_client >= self.limits.per_client_max) {
-            return Err(self.refuse_of(client, &mut table));
+            let refused = self.refuse_of(client, &mut table);
+            let is_news = table.is_news(now);
+            drop(table);
+            if is_news {
+                tracing::warn!(
+                    most = self.limits.per_client_max,
+                    "one address has as many connections to a listener as it may: its own one silent longest is closed for each new one. On the public listener that is `public.connections_per_client_max`; a proxy belongs in `public.trusted_proxies`"
+                );
+            }
+            return Err(refused);
         }
         if table.open.len() >= self.limits.open_max {
             // One at a time: it is only the accepting loop that asks.
@@ -127,12 +136,12 @@ impl Connections {
 
     /// A client has as many connections as it may: one of its own goes for the new one, or the new one goes.
     fn refuse_of(&self, client: IpAddr, table: &mut Table) -> Refused {
-        if self.limits.replaces_own && table.closing > 0 {
+        // One at a time, as above.
+        if table.closing > 0 {
             return Refused::Full;
         }
         self.metrics.closed(Closed::Client);
-        let own = self.limits.replaces_own.then(|| table.silent_of(client));
-        match own.flatten() {
+        match table.silent_of(client) {
             Some(id) => {
                 table.tell_to_go(id);
                 Refused::Full

@@ -37,7 +37,6 @@ fn limits(awake_max: usize, read_within: Duration) -> ConnectionLimits {
     ConnectionLimits {
         open_max: 100,
         per_client_max: 0,
-        replaces_own: false,
         exempt: Vec::new(),
         awake_max,
         read_within,

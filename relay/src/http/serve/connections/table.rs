@@ -5,7 +5,10 @@ use crate::http::serve::protocol::{HEAD_TIMEOUT, KEEP_ALIVE};
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+/// How often the log says at most that an address has as many connections as it may.
+const TELL_EVERY: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Default)]
 pub(super) struct Table {
@@ -21,6 +24,8 @@ pub(super) struct Table {
     pub(super) closing: usize,
     /// When the present period began.
     pub(super) period_began: Option<Instant>,
+    /// When the log last said that an address has as many connections as it may.
+    told: Option<Instant>,
 }
 
 pub(super) struct Entry {
@@ -59,6 +64,15 @@ impl Table {
         let [awake, resting] =
             [&self.awake, &self.resting].map(|silent| silent.iter().find(|(_, id)| is_own(id)));
         longest(awake, resting)
+    }
+
+    /// Whether the log should say that an address has as many as it may: it did not within the last minute.
+    pub(super) fn is_news(&mut self, now: Instant) -> bool {
+        let is_news = (self.told).is_none_or(|told| now.saturating_duration_since(told) >= TELL_EVERY);
+        if is_news {
+            self.told = Some(now);
+        }
+        is_news
     }
 
     pub(super) fn tell_to_go(&mut self, id: u64) {

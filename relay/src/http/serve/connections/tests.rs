@@ -10,7 +10,6 @@ fn connections(open_max: usize, per_client_max: usize) -> Arc<Connections> {
     let limits = ConnectionLimits {
         open_max,
         per_client_max,
-        replaces_own: false,
         exempt: vec!["10.0.0.0/8".parse().unwrap()],
         awake_max: 10,
         read_within: READ_WITHIN,
@@ -80,11 +79,14 @@ fn silence_ends_a_connection_later_when_it_had_requests() {
 fn a_client_has_as_many_as_it_may_and_a_proxy_more() {
     let check = |peers: &[(&str, bool)]| {
         let (all, now) = (connections(99, 2), Instant::now());
+        // With a request under way on each, so that none makes room.
         let open: Vec<_> = peers
             .iter()
             .map(|(peer, taken)| {
-                let admitted = admit(&all, peer, now);
-                assert_eq!(admitted.is_ok(), *taken, "{peer} of {peers:?}");
+                let admitted = admit(&all, peer, now).map(|connection| connection.begin());
+                let refused = admitted.as_ref().err();
+                let want = (!taken).then_some(&Refused::TooManyOfClient);
+                assert_eq!(refused, want, "{peer} of {peers:?}");
                 admitted
             })
             .collect();
@@ -108,17 +110,8 @@ fn a_client_has_as_many_as_it_may_and_a_proxy_more() {
 }
 
 #[test]
-fn a_client_may_lose_its_own_longest_silent_connection_for_a_new_one() {
-    let limits = ConnectionLimits {
-        open_max: 9,
-        per_client_max: 2,
-        replaces_own: true,
-        exempt: Vec::new(),
-        awake_max: 10,
-        read_within: READ_WITHIN,
-    };
-    let all = Arc::new(Connections::new(limits, ConnectionMetrics::default()));
-    let now = Instant::now();
+fn a_client_loses_its_own_longest_silent_connection_for_a_new_one_and_never_a_busy_one() {
+    let (all, now) = (connections(9, 2), Instant::now());
     let other = admit(&all, "192.0.2.2", now).unwrap();
     let [first, second] = [1, 2].map(|_| admit(&all, "192.0.2.1", now).unwrap());
     assert_eq!(admit(&all, "192.0.2.1", now).unwrap_err(), Refused::Full);
@@ -141,6 +134,30 @@ fn a_client_may_lose_its_own_longest_silent_connection_for_a_new_one() {
     drop((busy, second, third, other));
     let table = all.lock();
     assert!(table.open.is_empty() && table.closing == 0);
+}
+
+#[test]
+fn an_address_has_a_quarter_of_the_places_at_most() {
+    let check = |asked, open_max, want| {
+        let share = ConnectionLimits::share(asked, open_max);
+        assert_eq!(share, want, "{asked} of {open_max}");
+    };
+    check(4096, 16_384, 4096);
+    check(4097, 16_384, 4096);
+    check(3, 16_384, 3);
+    check(4096, 256, 64);
+    check(4096, 2, 1);
+    check(0, 16_384, 0);
+}
+
+#[test]
+fn a_full_share_is_told_once_a_minute() {
+    let (all, now) = (connections(9, 2), Instant::now());
+    let told = |after: u64| all.lock().is_news(now + Duration::from_secs(after));
+    assert_eq!(
+        [0, 1, 59, 60, 61, 120].map(told),
+        [true, false, false, true, false, true]
+    );
 }
 
 #[test]
