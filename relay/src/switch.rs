@@ -112,12 +112,9 @@ impl Switches {
         Ok(switches)
     }
 
-    /// A configured site, however its domain is spelled: upper case counts as lower case.
+    /// A configured site.
     pub fn site(&self, domain: &str) -> Option<&Arc<Site>> {
-        match domain.bytes().any(|byte| byte.is_ascii_uppercase()) {
-            true => self.sites.get(&domain.to_ascii_lowercase()),
-            false => self.sites.get(domain),
-        }
+        self.sites.get(domain)
     }
 
     /// All configured sites, by domain.
