@@ -5,6 +5,7 @@ use std::{fs::File, io::Write as _, os::unix::fs::OpenOptionsExt as _, path::Pat
 use anyhow::{Context as _, Result};
 
 use super::{METRICS_USER, Ports, SITE, ports::listen};
+use crate::check::ORIGIN;
 
 /// What differs from run to run.
 #[derive(Debug)]
@@ -57,12 +58,13 @@ password = {password}
 
 [[site]]
 domain = {site}
-origins = ["http://127.0.0.1:{panel}", "http://localhost:{panel}"]
+origins = ["http://127.0.0.1:{panel}", "http://localhost:{panel}", {checked}]
 
 [upstream]
 url = {upstream}
 profile = {profile}
 {header}"#,
+            checked = quote(ORIGIN),
             data = quote(data),
             public = quote(&listen(self.ports.relay)),
             admin = quote(&listen(self.ports.admin)),
