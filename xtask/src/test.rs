@@ -1,6 +1,10 @@
 //! `cargo xtask test`: every test there is, and one closing line that counts them.
 
-use std::{env, fs, path::PathBuf, process::ExitCode};
+use std::{
+    env, fs,
+    path::PathBuf,
+    process::{Command, ExitCode},
+};
 
 use anyhow::{Context as _, Result, ensure};
 use clap::Args;
@@ -88,6 +92,10 @@ pub(crate) fn all(tools: &Tools, report: &mut Report) {
     }
     report.check("checking the types of the pages", || {
         run_command(tools.node.npm("web").args(["run", "check"]))
+    });
+    report.test("walking one event through the demo", || {
+        let xtask = env::current_exe().context("cannot find this program")?;
+        run_command(Command::new(xtask).args(["demo", "--check"]))
     });
     if let Some(chromium) = &tools.chromium {
         match browser_tests() {
