@@ -1,13 +1,13 @@
-//! What others on this machine or network could read or replace: secrets, what decides what leaves, the data folder,
-//! passwords on an unencrypted way, and addresses that anybody may choose.
+//! Permissions and settings that let other users or machines read or replace what the relay depends on.
 //!
-//! `check-config`, `doctor` and `serve` tell all of it. What anybody on the machine may *replace* is no relay's any more, so
-//! `serve` refuses that. What others may *read* is a warning: platforms mount secrets readable inside a container, where
-//! nobody else is.
+//! `check-config`, `doctor` and `serve` report all findings. `serve` refuses to start if a file or the data folder is
+//! world-writable, because any local user could then take over the relay. Everything else is a warning: platforms mount
+//! secrets world-readable inside a container, which has no other users.
 
 use crate::config::{Config, Kept, Secret, Source, TlsFiles, Way};
 use crate::document::Mistakes;
 use crate::forward::self_test::{Finding, Grade};
+use ipnet::IpNet;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
@@ -18,18 +18,24 @@ const OTHERS_READ: u32 = 0o004;
 const OTHERS_WRITE: u32 = 0o002;
 const GROUP_WRITE: u32 = 0o020;
 const GROUP_AND_OTHERS: u32 = 0o077;
-/// In such a folder everybody may make files, but move or remove their own only.
+/// In a sticky folder users can create files, but rename or remove only their own.
 const STICKY: u32 = 0o1000;
 
-/// All of it. Looks at the files as they are now; one that cannot be looked at is left out, because whatever reads it says
-/// so. `path` is the configuration's own file.
+/// Returns all findings for the current state of the files. A file whose metadata cannot be read is skipped: its reader
+/// reports that. `path` is the configuration file.
 pub fn look(path: &Path, config: &Config) -> Vec<Finding> {
     let mut findings = besides_data(path, config);
     findings.extend(data(&config.data_dir));
+    let listeners = [
+        ("public", &config.public.trusted_proxies),
+        ("admin", &config.admin.trusted_proxies),
+    ];
+    let open = |(listener, trusted): (&str, &Vec<IpNet>)| all_trusted(listener, trusted, Grade::Warning);
+    findings.extend(listeners.into_iter().filter_map(open));
     findings
 }
 
-/// What is about files that the configuration names, and listeners.
+/// Returns the findings for the files that the configuration names, their folders, and the admin listener.
 pub fn besides_data(path: &Path, config: &Config) -> Vec<Finding> {
     let files = files(path, config);
     let trusted = files.iter().map(|file| file.path.as_path());
@@ -37,14 +43,13 @@ pub fn besides_data(path: &Path, config: &Config) -> Vec<Finding> {
     found
         .chain(above(trusted.chain([config.data_dir.as_path()])))
         .chain(listener(config.admin.listen, config.admin.tls.as_ref()))
-        .chain(proxies(config))
         .collect()
 }
 
-/// A relay does not start with what is worst ([`Grade::Wrong`]).
+/// Refuses to start with findings of [`Grade::Wrong`].
 ///
 /// # Errors
-/// All of that, as mistakes of the configuration.
+/// Those findings, as mistakes of the configuration.
 pub fn refuse_worst(path: &Path, findings: &[Finding]) -> Result<(), Mistakes> {
     let mut mistakes = Mistakes::default();
     for finding in findings.iter().filter(|finding| finding.grade == Grade::Wrong) {
@@ -72,20 +77,27 @@ impl File {
         let mode = mode(&self.path)?;
         let (setting, path) = (self.setting.as_str(), self.path.display());
         if mode & OTHERS_WRITE != 0 {
-            let says = format!("everybody on this machine may change {path}");
-            return Some(Finding::new(setting, Grade::Wrong, says).advise(format!(
-                "chmod o-w {path}, and see whether it still says what you wrote"
-            )));
+            return Some(
+                Finding::new(setting, Grade::Wrong, format!("it is world-writable: {path}")).advise(format!(
+                    "run `chmod o-w {path}` and check that its content is yours"
+                )),
+            );
         }
         if self.is_secret && mode & OTHERS_READ != 0 {
-            let says = format!("everybody on this machine may read the secret in {path}");
-            return Some(Finding::new(setting, Grade::Warning, says).advise(format!("chmod o= {path}")));
+            return Some(
+                Finding::new(
+                    setting,
+                    Grade::Warning,
+                    format!("it holds a secret and is world-readable: {path}"),
+                )
+                .advise(format!("run `chmod o= {path}`")),
+            );
         }
         if mode & GROUP_WRITE != 0 {
-            let says = format!("its whole group may change {path}");
             return Some(
-                Finding::new(setting, Grade::Warning, says)
-                    .advise(format!("chmod g-w {path}, unless that is meant")),
+                Finding::new(setting, Grade::Warning, format!("it is group-writable: {path}")).advise(
+                    format!("run `chmod g-w {path}`, unless you trust the whole group"),
+                ),
             );
         }
         None
@@ -149,49 +161,41 @@ fn files(path: &Path, config: &Config) -> Vec<File> {
     all
 }
 
-/// About the data folder: switches, accounts, events that wait. One that is not there yet is made for its owner only.
+/// Checks the data folder: switches, accounts, events that wait. The relay creates a missing one with mode 700.
 pub fn data(folder: &Path) -> Option<Finding> {
-    let mode_of_it = mode(folder)?;
+    let mode = mode(folder)?;
     let what = format!("data folder {}", folder.display());
-    let wrong = |says| {
-        Some(Finding::new(&*what, Grade::Wrong, says).advise(format!("chmod 700 {}, or set `data_dir` to a folder inside that does not exist yet: the relay makes it for its owner only", folder.display())))
-    };
-    if mode_of_it & OTHERS_WRITE != 0 {
-        return wrong("everybody on this machine may replace what is in it");
+    let close = format!("run `chmod 700 {}`", folder.display());
+    if mode & OTHERS_WRITE != 0 {
+        let advice =
+            format!("{close}, or set `data_dir` to a new folder inside: the relay creates it with mode 700");
+        return Some(Finding::new(what, Grade::Wrong, "it is world-writable").advise(advice));
     }
-    if mode_of_it & GROUP_AND_OTHERS != 0 {
-        let says = "others on this machine may look into it, or its group may change it";
-        return Some(
-            Finding::new(what, Grade::Warning, says).advise(format!("chmod 700 {}", folder.display())),
-        );
-    }
-    None
+    let says = "other users can read or change it";
+    (mode & GROUP_AND_OTHERS != 0).then(|| Finding::new(what, Grade::Warning, says).advise(close))
 }
 
-/// Proxies that are trusted to name clients: if everybody is, budgets and pseudonyms hold for nobody.
-fn proxies(config: &Config) -> impl Iterator<Item = Finding> {
-    let listeners = [
-        ("public", &config.public.trusted_proxies),
-        ("admin", &config.admin.trusted_proxies),
-    ];
-    let open = listeners
-        .into_iter()
-        .filter(|(_, trusted)| trusted.iter().any(|network| network.prefix_len() == 0));
-    let finding = |(listener, _)| {
-        let says = "everybody is trusted, so everybody can choose the address they seem to have";
-        Finding::new(format!("{listener}.trusted_proxies"), Grade::Warning, says)
-            .advise("list only the addresses of your own proxies")
+/// Reports a listener that trusts every address to name clients: any client can then choose its own address, and with it
+/// its budgets and pseudonym.
+pub fn all_trusted(listener: &str, trusted: &[IpNet], grade: Grade) -> Option<Finding> {
+    let says = "all addresses are trusted, so any client can choose its own address";
+    let finding = || {
+        Finding::new(format!("{listener}.trusted_proxies"), grade, says)
+            .advise("list only the addresses of your proxies")
     };
-    open.map(finding).collect::<Vec<_>>().into_iter()
+    trusted
+        .iter()
+        .any(|network| network.prefix_len() == 0)
+        .then(finding)
 }
 
-/// About folders above what the relay trusts, in which everybody could put something else in its place. Each is named once.
+/// Reports each parent folder that is world-writable without the sticky bit, with the files that can be replaced in it.
 fn above<'p>(paths: impl IntoIterator<Item = &'p Path>) -> Vec<Finding> {
     let is_open =
         |folder: &&Path| mode(folder).is_some_and(|mode| mode & OTHERS_WRITE != 0 && mode & STICKY == 0);
     let mut open: BTreeMap<PathBuf, Vec<String>> = BTreeMap::new();
     for path in paths {
-        // The folder that a link is in, and the one that it leads to.
+        // Both the folder of a symbolic link and the folder of its target.
         let places = [std::path::absolute(path).ok(), path.canonicalize().ok()];
         for place in places.iter().flatten() {
             for folder in place.ancestors().skip(1).filter(is_open) {
@@ -204,20 +208,23 @@ fn above<'p>(paths: impl IntoIterator<Item = &'p Path>) -> Vec<Finding> {
         }
     }
     let finding = |(folder, inside): (PathBuf, Vec<String>)| {
-        let says = format!("everybody on this machine may replace {}", inside.join(", "));
+        let says = format!(
+            "it is world-writable, so any local user can replace {}",
+            inside.join(", ")
+        );
         Finding::new(format!("folder {}", folder.display()), Grade::Warning, says)
-            .advise(format!("chmod o-w {}", folder.display()))
+            .advise(format!("run `chmod o-w {}`", folder.display()))
     };
     open.into_iter().map(finding).collect()
 }
 
-/// A listener that takes passwords.
+/// Reports an admin listener off loopback without TLS.
 fn listener(listen: SocketAddr, tls: Option<&TlsFiles>) -> Option<Finding> {
     if tls.is_some() || listen.ip().to_canonical().is_loopback() {
         return None;
     }
     let says = format!(
-        "{listen} is no loopback address and has no TLS: whoever sees the network's traffic reads passwords and sessions"
+        "{listen} is reachable over the network without TLS: passwords and sessions can be intercepted"
     );
     Some(Finding::new("admin.listen", Grade::Warning, says).advise(
         "listen on 127.0.0.1 and reach it through an SSH tunnel or `kubectl port-forward`, or give it [admin.tls]",

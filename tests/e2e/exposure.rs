@@ -42,14 +42,14 @@ async fn what_others_could_read_is_told_by_all_and_keeps_nothing_from_running() 
     };
     let one = setup();
     set(&one, "relay.toml", 0o644);
-    check(one, "everybody on this machine may read the secret in").await;
+    check(one, "holds a secret and is world-readable").await;
     let one = setup();
     set(&one, "data", 0o755);
-    check(one, "may look into it").await;
+    check(one, "other users can read or change it").await;
     let one = setup()
         .without("admin", "listen")
         .with("admin", "listen = \"0.0.0.0:0\"");
-    tell(&one, "is no loopback address and has no TLS").await;
+    tell(&one, "is reachable over the network without TLS").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -84,7 +84,10 @@ async fn a_machine_that_is_closed_is_called_so() {
     let checked = setup.command(EXE, &["check-config"], "").await;
     assert!(!checked.out.contains("warning"), "{checked:?}");
     let doctor = setup.command(EXE, &["doctor"], "").await;
-    for fine in ["exposure: no file with a secret", "it is its owner's only"] {
+    for fine in [
+        "exposure: secrets are not world-readable",
+        "it is its owner's only",
+    ] {
         let told = doctor
             .out
             .lines()

@@ -321,7 +321,7 @@ async fn the_doctor_looks_at_the_client_certificate_and_at_who_may_read_its_key(
         2090,
         0o644,
         "upstream.client_key_file",
-        "warning everybody on this machine may read",
+        "warning it holds a secret and is world-readable",
     )
     .await;
     check(2090, 0o640, "upstream.client_key_file", "").await;

@@ -85,12 +85,17 @@ fn show(findings: &[Finding], json: bool) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What others on this machine or network could read or replace.
+/// File permissions, the admin listener's address, and the proxies it trusts.
 fn exposed(path: &Path, config: &Config) -> Vec<Finding> {
-    let found = exposure::besides_data(path, config);
+    let mut found = exposure::besides_data(path, config);
+    found.extend(exposure::all_trusted(
+        "admin",
+        &config.admin.trusted_proxies,
+        Grade::Wrong,
+    ));
     if found.is_empty() {
-        const SAYS: &str = "no file with a secret can be read by others, none can be replaced, and admin passwords go over loopback or TLS";
-        return vec![Finding::new("exposure", Grade::Ok, SAYS)];
+        const SAYS: &str = "secrets are not world-readable, nothing is world-writable, and admin passwords use loopback or TLS";
+        found.push(Finding::new("exposure", Grade::Ok, SAYS));
     }
     found
 }

@@ -2,6 +2,7 @@
 
 use crate::cli::manage::ask_running;
 use crate::config::{Config, Public};
+use crate::exposure;
 use crate::forward::self_test::{Finding, Grade};
 use axum::http::Method;
 use serde_json::json;
@@ -19,14 +20,8 @@ pub(super) async fn seen(config: &Config) -> Vec<Finding> {
 /// Whom the configuration trusts to name clients.
 pub(super) fn trusted(public: &Public) -> Finding {
     const WHAT: &str = "public.trusted_proxies";
-    let everybody = public.trusted_proxies.iter().any(|net| net.prefix_len() == 0);
-    if everybody {
-        Finding::new(
-            WHAT,
-            Grade::Wrong,
-            "everybody is trusted, so everybody can choose the address they seem to have",
-        )
-        .advise("list only the addresses of your own proxies")
+    if let Some(finding) = exposure::all_trusted("public", &public.trusted_proxies, Grade::Wrong) {
+        finding
     } else if public.trusted_proxies.is_empty() && public.listen.ip().is_loopback() {
         Finding::new(
             WHAT,
