@@ -101,30 +101,13 @@ pub(super) async fn in_time(request: Request, next: Next) -> Response {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::body::Never;
     use axum::Router;
     use axum::body::{Body, Bytes};
     use axum::middleware::from_fn;
     use axum::routing::post;
-    use hyper::body::Frame;
     use std::collections::BTreeSet;
-    use std::pin::Pin;
-    use std::task::{Context, Poll};
     use tower::Service;
-
-    /// A body that was announced and does not come.
-    struct Never;
-
-    impl hyper::body::Body for Never {
-        type Data = Bytes;
-        type Error = std::io::Error;
-
-        fn poll_frame(
-            self: Pin<&mut Self>,
-            _: &mut Context<'_>,
-        ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-            Poll::Pending
-        }
-    }
 
     #[tokio::test(start_paused = true)]
     async fn a_body_that_never_comes_does_not_keep_its_place() {

@@ -232,6 +232,23 @@ async fn drain(mut body: Body) {
     }
 }
 
+/// A body that was announced and never arrives, for tests.
+#[cfg(test)]
+pub(super) struct Never;
+
+#[cfg(test)]
+impl hyper::body::Body for Never {
+    type Data = Bytes;
+    type Error = std::io::Error;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<hyper::body::Frame<Bytes>, Self::Error>>> {
+        Poll::Pending
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -167,28 +167,12 @@ impl Drop for Place<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::http::body::Never;
     use axum::Router;
     use axum::middleware::from_fn_with_state;
     use axum::routing::get;
-    use std::pin::Pin;
     use std::sync::atomic::{AtomicUsize, Ordering};
-    use std::task::{Context, Poll};
     use tower::ServiceExt;
-
-    /// A body that was announced and does not come.
-    struct Never;
-
-    impl hyper::body::Body for Never {
-        type Data = Bytes;
-        type Error = std::io::Error;
-
-        fn poll_frame(
-            self: Pin<&mut Self>,
-            _: &mut Context<'_>,
-        ) -> Poll<Option<Result<hyper::body::Frame<Bytes>, Self::Error>>> {
-            Poll::Pending
-        }
-    }
 
     #[tokio::test(start_paused = true)]
     async fn a_room_has_so_many_places_and_a_queue_that_ends() {
