@@ -7,11 +7,13 @@ use crate::{
     workspace::{self, RELAY_PACKAGES},
 };
 use anyhow::{Context as _, Result};
-use clap::{Args, ValueEnum};
+use clap::{Args, ValueEnum, value_parser};
 use std::process::{Command, ExitCode, Stdio};
 
-/// Rounds of each kind, if nothing says how many.
+/// Rounds of each kind by default.
 const ROUNDS: u64 = 3;
+/// Longest run of one kind, in minutes: a week. More is an error.
+const MINUTES_MAX: u64 = 7 * 24 * 60;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -32,10 +34,10 @@ pub(crate) struct Chaos {
     /// What to do to the relay; without it, each in turn
     kinds: Vec<Kind>,
     /// How many rounds of each kind
-    #[arg(long, value_name = "N", default_value_t = ROUNDS, conflicts_with = "minutes")]
+    #[arg(long, value_name = "N", default_value_t = ROUNDS, conflicts_with = "minutes", value_parser = value_parser!(u64).range(1..))]
     rounds: u64,
     /// How long to go on with each kind; a round that has begun is finished
-    #[arg(long, value_name = "M")]
+    #[arg(long, value_name = "M", value_parser = value_parser!(u64).range(1..=MINUTES_MAX))]
     minutes: Option<u64>,
     /// The seed of each kind's first round; each further round has the next number. Without it, a random one, which
     /// is printed

@@ -100,6 +100,9 @@ fn read(section: &Section<'_>, folder: &Path, sites: &[SiteConfig], env: Env<'_>
     let token = Secret::read(section, "token", folder, &variable, env);
     let Some(secret) = token else {
         if !section.has("token") && !section.has("token_file") {
+            let variable = name
+                .as_deref()
+                .map_or("FEEDBACK_RELAY_TOOL_NAME_TOKEN", |_| &variable);
             section.mistake(
                 "token",
                 format!("is missing: set `token_file`, `token` or the environment variable {variable}"),
