@@ -77,7 +77,7 @@ fn keep(folder: &str, place: &Path) -> Result<()> {
         let _ = fs::remove_file(member.join(&file));
     }
     moved?;
-    // It names packages by where they are, which is nobody's affair and differs from build to build.
+    // The tool writes absolute paths of local packages. They differ between machines and reveal folder names.
     let here = format!("{}/", root().display());
     let text = fs::read_to_string(place)?.replace(&here, "");
     fs::write(place, text).with_context(|| format!("cannot write {}", place.display()))

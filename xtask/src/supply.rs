@@ -1,7 +1,7 @@
 //! `cargo xtask supply`: what the relay is made of, whether all of it may be used, and a list of it.
 //!
 //! Crates are judged by cargo-deny (`.cargo/deny.toml`), npm packages by their lock files and, where npm's registry can be
-//! asked, by their signatures. What could not be asked is told, never counted as fine.
+//! asked, by their signatures. Checks that need an unreachable service are reported as not run.
 
 use std::{env, fs, path::PathBuf, process::ExitCode};
 
