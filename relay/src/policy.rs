@@ -251,7 +251,7 @@ impl Policy {
                 tracing::error!(
                     sha256 = configured.sha256,
                     why = why.why,
-                    "the policy is not usable and not put to use"
+                    "the policy is not usable and was not loaded"
                 );
                 instead(&preparer, configured, why, config.policy.when_failing, &clock).await?
             }

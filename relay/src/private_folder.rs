@@ -35,7 +35,7 @@ impl PrivateFolder {
             }
             tracing::warn!(
                 folder = %path.display(),
-                "the folder was open to other users: it is closed now, and what was in it is made anew"
+                "the folder was accessible to other users: restricted it to its owner and emptied it"
             );
         }
         Ok(Self(path))

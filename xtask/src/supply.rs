@@ -128,7 +128,7 @@ fn judge_signatures(said: &str) -> Result<Asked> {
     for kind in ["invalid", "missing"] {
         let names: Vec<&str> = answer[kind]
             .as_array()
-            .with_context(|| format!("npm's answer does not tell what is {kind}"))?
+            .with_context(|| format!("npm's answer does not list what is {kind}"))?
             .iter()
             .filter_map(|package| package["name"].as_str())
             .collect();
@@ -180,7 +180,7 @@ mod tests {
             "signatures are missing of: a, b",
         );
         check(r#"{"error": {"code": "ENOTFOUND"}}"#, "no answer");
-        check("{}", "npm's answer does not tell what is invalid");
+        check("{}", "npm's answer does not list what is invalid");
         check("npm error", "npm's answer is no JSON");
     }
 }

@@ -239,7 +239,7 @@ impl Books {
             && !std::mem::replace(&mut entry.is_refused, true)
         {
             let (site, bytes) = (String::from_utf8_lossy(site), entry.bytes);
-            tracing::warn!(%site, bytes, "the site's events fill its part of the spool: its senders are told to come back, other sites go on");
+            tracing::warn!(%site, bytes, "the site's share of the spool is full: its events get 503, other sites are not affected");
         }
     }
 
@@ -251,7 +251,7 @@ impl Books {
             && std::mem::take(&mut entry.is_refused)
         {
             let site = String::from_utf8_lossy(site);
-            tracing::info!(%site, "the site's part of the spool has room again");
+            tracing::info!(%site, "the site's share of the spool has room again");
         }
     }
 }

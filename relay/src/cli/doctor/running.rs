@@ -42,15 +42,14 @@ pub(super) async fn look(config: &Config, findings: &mut Vec<Finding>) {
 fn policy(running: &Running) -> Finding {
     const WHAT: &str = "policy in use";
     match (&running.policy_failure, &running.policy_failed_reload) {
-        (Some(why), _) => {
-            Finding::new(WHAT, Grade::Wrong, why.clone()).advise("`feedback-relay policy check` tells more")
-        }
+        (Some(why), _) => Finding::new(WHAT, Grade::Wrong, why.clone())
+            .advise("run `feedback-relay policy check` for details"),
         (None, Some(why)) => Finding::new(
             WHAT,
             Grade::Warning,
             format!("the changed one is not in use: {why}"),
         )
-        .advise("`feedback-relay policy check` tells more"),
+        .advise("run `feedback-relay policy check` for details"),
         (None, None) => Finding::new(WHAT, Grade::Ok, "the one that is configured scrubs"),
     }
 }

@@ -94,7 +94,7 @@ impl Connections {
             if is_news {
                 tracing::warn!(
                     most = self.limits.per_client_max,
-                    "one address has as many connections to a listener as it may: its own one silent longest is closed for each new one. On the public listener that is `public.connections_per_client_max`; a proxy belongs in `public.trusted_proxies`"
+                    "an address reached its connection limit: each new connection closes its longest-idle one. On the public listener that is `public.connections_per_client_max`; a proxy belongs in `public.trusted_proxies`"
                 );
             }
             return Err(refused);
