@@ -1,9 +1,10 @@
-//! Local accounts of admins: their passwords, who may try one and how often, and their sessions.
+//! Local admin accounts: passwords, login throttling and sessions.
 
 mod devices;
 mod hashing;
 mod journal;
 mod login;
+mod metrics;
 mod password;
 mod sessions;
 mod table;
@@ -14,26 +15,54 @@ pub use devices::{DEVICE_AGE_MAX, Device};
 pub use login::{Attempt, LoginError, NewSession};
 pub use password::PASSWORD_CHARS_MIN;
 pub use sessions::{Lifetime, LoggedIn};
-pub use table::{Account, AccountError, add, change_password, disable, enable, list, remove};
+pub use table::{Account, add, change_password, disable, enable, list, remove};
 pub use throttle::Source;
 
 use crate::clock::{self, Clock};
-use crate::metrics::logins::{LoginMetrics, LoginResult};
+use crate::metrics::Registry;
 use crate::store::Store;
 use devices::Devices;
 use hashing::Hashers;
 use journal::Journal;
+use metrics::{LoginResult, Metrics};
+use password::PASSWORD_BYTES_MAX;
 use sessions::Sessions;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use table::NAME_BYTES_MAX;
 use throttle::Throttle;
 use turns::Turns;
 
-/// Longest wait for the database when a session is used: several times what it takes under full load. When it does not
-/// answer in time, it counts as unreadable.
+/// Longest wait for the database when a request uses a session: several times the usual time under full load. Without
+/// an answer by then the database counts as unreadable.
 const ASK_WITHIN: Duration = Duration::from_secs(1);
 
-/// Accounts and who is logged in.
+/// Why a change to an account failed.
+#[derive(Debug, thiserror::Error)]
+pub enum AccountError {
+    /// The name breaks its rules.
+    #[error("a name must have 1 to {NAME_BYTES_MAX} letters, digits, '.', '-', '_' or '@'")]
+    Name,
+    /// The password breaks its rules.
+    #[error(
+        "a password must have at least {PASSWORD_CHARS_MIN} characters and at most {PASSWORD_BYTES_MAX} bytes"
+    )]
+    Password,
+    /// The name is taken.
+    #[error("account {0} already exists; `user passwd {0}` sets a new password")]
+    Exists(String),
+    /// There is no such account.
+    #[error("account {0} does not exist; `user list` shows all accounts")]
+    Unknown(String),
+    /// Hashing failed.
+    #[error("the password could not be hashed")]
+    Hash,
+    /// A database error.
+    #[error("the database cannot be written: {0}")]
+    Database(#[from] rusqlite::Error),
+}
+
+/// The accounts and the open sessions.
 #[derive(Debug)]
 pub struct Accounts {
     store: Store,
@@ -47,18 +76,18 @@ pub struct Accounts {
 }
 
 impl Accounts {
-    /// Opens the accounts of a database. The clock must not jump: setting it would end sessions and delays.
+    /// Opens the accounts of a database. The clock must be steady: setting it would end sessions and delays.
     ///
     /// # Errors
-    /// The operating system's, when it has no thread left.
+    /// An I/O error when the operating system cannot start another thread.
     pub async fn open(
         store: Store,
         clock: Clock,
         lifetime: Lifetime,
-        metrics: LoginMetrics,
+        registry: &mut Registry,
     ) -> std::io::Result<Self> {
         let devices = Devices::default();
-        // While the database cannot be read, devices are strangers until their account's next login.
+        // While the database cannot be read, a known device counts as a stranger until the next login to its account.
         let hashes = store.run(table::password_hashes).await;
         for (name, hash) in hashes.unwrap_or_default() {
             devices.learn(&name, &hash);
@@ -71,14 +100,15 @@ impl Accounts {
             throttle: Mutex::new(Throttle::new(clock::random())),
             turns: Arc::default(),
             hashers: Hashers::start()?,
-            journal: Journal::new(metrics),
+            journal: Journal::new(Metrics::register(registry)),
         })
     }
 
-    /// Who a session belongs to, if the account is still as it was at the login. Asking is no use of the session.
+    /// Returns the owner of a session, if the account is unchanged since the login. The call does not count as use of
+    /// the session.
     ///
-    /// While the database cannot be read, the session holds: "off" has to work then. "On" cannot be recorded, and is
-    /// checked once more when it is.
+    /// While the database cannot be read, the session holds: switching a site OFF has to work then. Switching it ON
+    /// needs a database write, which checks the session again.
     pub async fn session(&self, token: &str) -> Option<LoggedIn> {
         let admin = self.sessions.find(token, self.clock.now())?;
         let asked = admin.clone();
@@ -90,7 +120,7 @@ impl Accounts {
         Some(admin)
     }
 
-    /// Notes that the user of a session did something, which keeps it from being idle.
+    /// Records that the user of a session did something, which resets its idle time.
     pub fn used(&self, admin: &LoggedIn) {
         self.sessions.used(&admin.token, self.clock.now());
     }
@@ -100,28 +130,28 @@ impl Accounts {
         self.sessions.end(&admin.token);
     }
 
-    /// The device that a cookie was given to after a login.
+    /// Returns the device that received this cookie after a login.
     pub fn device(&self, cookie: &str) -> Option<Device> {
         self.devices.of(cookie, self.clock.now())
     }
 
-    /// Notes a login whose body did not arrive.
+    /// Records a login whose body did not arrive.
     pub fn body_did_not_arrive(&self) {
         self.journal
             .failed(LoginResult::Incomplete, None, self.clock.now());
     }
 
-    /// How many logins failed within the last hour, for whatever reason.
+    /// Failed logins within the last hour, for any reason.
     pub fn failed_logins(&self) -> u64 {
         self.journal.failed_recently(self.clock.now())
     }
 
-    /// Logs failed logins that still wait for their minute, because the relay stops.
+    /// Logs failed logins that still wait for their minute. Called when the relay stops.
     pub fn log_last_failures(&self) {
         self.journal.close(self.clock.now());
     }
 
-    /// Logs failed logins that have waited for their minute. To be called every few seconds.
+    /// Logs failed logins that have waited for their minute. Call it every few seconds.
     pub fn log_failures(&self) {
         self.journal.flush(self.clock.now());
     }

@@ -1,44 +1,43 @@
-//! Budgets: how many events and how many new visitors one client may bring, and how many events one site.
+//! Budgets: limits on the events and new visitors of each client, and on the events of each site.
 //!
-//! A visitor pays for its events first, from an account that suits one person; its client pays for the rest, from one
-//! that all its visitors share. So an office may bring as much as its people, and one program no more than one person
-//! and that rest. How many people an address has is budgeted as well: a *new visitor* is a pseudonym that its client
-//! has not shown today. Clients pay before sites, so events that are refused here use up no site's rate. The limits of a
-//! minute pay for the work that events make; those of a day count what is kept, so [`Budgets::give_back`] returns them for
-//! events that the relay could not take ([ADR 0020](../../docs/adr/0020-budgets-per-client-and-shares-per-site.md)).
+//! Events are first charged to a budget of their visitor, sized for one person; the rest is charged to a budget of
+//! the client, which all its visitors share. So an office may send as much as its people produce, and one program no
+//! more than one person plus that rest. The number of people behind an address is limited as well: a *new visitor* is
+//! a pseudonym that its client has not shown today. Clients are charged before sites, so events refused here use up
+//! no site's rate. The limits of a minute bound the work that events cause; those of a day bound the data that is
+//! kept, so [`Budgets::give_back`] returns them for events that the relay could not store ([ADR
+//! 0020](../../docs/adr/0020-budgets-per-client-and-shares-per-site.md)).
 
 mod bill;
 mod known;
 mod limit;
-mod network;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use limit::{Left, Limit, place_of};
-pub use network::client_of;
+pub(crate) use limit::{Left, Limit};
 
 use crate::clock;
 use crate::config::{BudgetConfig, Rate};
+use crate::network::{client_of, network_around};
 use bill::Bill;
 use governor::clock::{Clock, MonotonicClock, Reference};
 use ipnet::IpNet;
 use known::Known;
-use network::network_around;
 use relay_event::Outcome;
 use std::net::{IpAddr, Ipv6Addr};
 use std::time::Duration;
 
-/// Buckets for clients: half a megabyte for each limit. With 1 000 clients at their limit at once, one in 65 others
-/// shares a bucket with one of them.
-const CLIENT_BUCKETS: usize = 64 * 1024;
+/// Buckets for clients: half a megabyte for each limit. If 1 000 clients are at their limit at once, one in 65 other
+/// clients shares a cell with one of them.
+const CLIENT_CELLS: usize = 64 * 1024;
 /// Buckets for the networks around clients.
-const NETWORK_BUCKETS: usize = 16 * 1024;
-/// Buckets for visitors: a megabyte. Two visitors that share one pay the rest from their clients' accounts.
-const VISITOR_BUCKETS: usize = 128 * 1024;
-/// Buckets for sites, which are configured, so there are few.
-const SITE_BUCKETS: usize = 4 * 1024;
-/// How many clients' budgets an IPv6 /48 has. It may be one stranger's, with 65 536 clients to choose from, or hold a
-/// provider's customers.
+const NETWORK_CELLS: usize = 16 * 1024;
+/// Cells for visitors: one megabyte. Two visitors that share a cell charge the rest to their clients' budgets.
+const VISITOR_CELLS: usize = 128 * 1024;
+/// Buckets for sites. Sites are configured, so there are few.
+const SITE_CELLS: usize = 4 * 1024;
+/// The limits of an IPv6 /48, as a multiple of a client's. A /48 may belong to one stranger, with 65 536 clients to
+/// choose from, or to the customers of a provider.
 const NETWORK_FACTOR: u32 = 8;
 
 /// The budgets of one relay.
@@ -61,7 +60,7 @@ impl<C: Clock> std::fmt::Debug for Budgets<C> {
     }
 }
 
-/// Who pays for the events of a request.
+/// The client, site and visitor that the events of a request are charged to.
 #[derive(Clone, Copy)]
 #[expect(missing_debug_implementations, reason = "an address is never shown")]
 pub struct Payer<'r> {
@@ -73,26 +72,26 @@ pub struct Payer<'r> {
     pub visitor: Ipv6Addr,
 }
 
-/// What a client has left after it paid.
+/// How close a client is to its limits after a request.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Standing {
-    /// Less than a quarter of its new visitors, and this was one.
+pub struct ClientLoad {
+    /// Less than a quarter of its new visitors is left, and this was one.
     pub is_crowd: bool,
-    /// Less than a quarter of its events.
+    /// Less than a quarter of its events is left.
     pub is_busy: bool,
 }
 
-/// Events that were refused, all of the request.
+/// A refusal of all events of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refused {
-    /// How they end: one of `limited`.
+    /// The outcome of the events: one of `limited`.
     pub outcome: Outcome,
-    /// When to come back at the earliest.
+    /// Time until a retry may succeed.
     pub wait: Duration,
 }
 
 impl Budgets {
-    /// Budgets as configured.
+    /// Creates the budgets as configured.
     pub fn new(config: &BudgetConfig, per_site: Rate) -> Self {
         Self::with(config, per_site, &MonotonicClock, clock::random())
     }
@@ -100,18 +99,18 @@ impl Budgets {
 
 impl<C: Clock + Clone> Budgets<C> {
     fn with(config: &BudgetConfig, per_site: Rate, clock: &C, seed: [u8; 16]) -> Self {
-        let limit = |rate, buckets| Limit::new(rate, buckets, clock.clone(), seed);
+        let limit = |rate, cells| Limit::new(rate, cells, clock.clone(), seed);
         let per_client = |rate: Rate| PerClient {
-            client: limit(rate, CLIENT_BUCKETS),
-            network: limit(rate.times(NETWORK_FACTOR), NETWORK_BUCKETS),
+            client: limit(rate, CLIENT_CELLS),
+            network: limit(rate.times(NETWORK_FACTOR), NETWORK_CELLS),
         };
         Self {
-            visitors_events: limit(config.events_per_visitor, VISITOR_BUCKETS),
+            visitors_events: limit(config.events_per_visitor, VISITOR_CELLS),
             clients_events: per_client(config.events_per_client),
             clients_events_day: per_client(config.events_per_client_day),
             new_visitors: per_client(config.new_visitors_per_client),
             new_visitors_day: per_client(config.new_visitors_per_client_day),
-            sites_events: limit(per_site, SITE_BUCKETS),
+            sites_events: limit(per_site, SITE_CELLS),
             known: Known::new(),
             exempt: config.exempt.clone(),
             began: clock.now(),
@@ -119,13 +118,13 @@ impl<C: Clock + Clone> Budgets<C> {
         }
     }
 
-    /// Takes a batch into account: all of it or, when a limit refuses, nothing of any. The visitor comes first, then its
-    /// events, then the site's.
+    /// Charges a batch to all limits or, if one refuses, to none. The order is: the visitor, its events, the site's
+    /// events.
     ///
     /// # Errors
-    /// When one of them has brought too much.
-    pub fn take(&self, payer: Payer<'_>, events: usize) -> Result<Standing, Refused> {
-        let (mut bill, mut standing, mut is_new) = (Bill::default(), Standing::default(), false);
+    /// If a limit is exceeded.
+    pub fn take(&self, payer: Payer<'_>, events: usize) -> Result<ClientLoad, Refused> {
+        let (mut bill, mut load, mut is_new) = (Bill::default(), ClientLoad::default(), false);
         if !self.is_exempt(payer.client) {
             let limited = |outcome| move |wait| Refused { outcome, wait };
             let of_visitors = self
@@ -135,30 +134,29 @@ impl<C: Clock + Clone> Budgets<C> {
                 .take_events(&mut bill, payer, events)
                 .map_err(limited(Outcome::LimitedEvents))?;
             is_new = of_visitors.is_some();
-            standing.is_crowd = of_visitors.is_some_and(|left| left.is_scarce);
-            standing.is_busy = of_events.is_scarce;
+            load.is_crowd = of_visitors.is_some_and(|left| left.is_scarce);
+            load.is_busy = of_events.is_scarce;
         }
         self.take_of_site(payer.site, events)?;
         bill.paid();
         if is_new {
             self.known.add(payer.visitor);
         }
-        Ok(standing)
+        Ok(load)
     }
 
-    /// Gives back the day's part for events that were taken into account and could not be taken after all, so that their
-    /// sender may bring them again. The rest stays taken: it pays for the work that was done, and comes back within
-    /// minutes.
+    /// Returns the day's part of a charge for events that could not be stored after all, so that their sender may
+    /// send them again. The rest stays charged: it stands for work that was done, and comes back within minutes.
     pub fn give_back(&self, payer: Payer<'_>, events: usize) {
         if !self.is_exempt(payer.client) {
             self.clients_events_day.give_back(payer.client, "", events);
         }
     }
 
-    /// Takes a batch into account at its site alone: for senders that have no client's budgets.
+    /// Charges a batch to its site alone: for senders without a client's budgets.
     ///
     /// # Errors
-    /// When the site has brought too much.
+    /// If the site exceeds its rate.
     pub fn take_of_site(&self, site: &str, events: usize) -> Result<(), Refused> {
         let taken = self.sites_events.take(site, events);
         let outcome = Outcome::LimitedSite;
@@ -203,14 +201,14 @@ impl<C: Clock + Clone> Budgets<C> {
     }
 }
 
-/// A limit of each client, and a larger one of the network around it.
+/// A limit for each client, and a larger one for the network around it.
 struct PerClient<C: Clock> {
     client: Limit<C>,
     network: Limit<C>,
 }
 
 impl<C: Clock> PerClient<C> {
-    /// The client pays first: what it is refused uses up nothing of its neighbours'.
+    /// The client's limit comes first: a refusal there uses up nothing of its neighbours' limit.
     fn take<'b>(
         &'b self,
         bill: &mut Bill<'b>,

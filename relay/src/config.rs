@@ -1,7 +1,7 @@
 //! The configuration: one TOML file, checked as a whole before anything starts.
 //!
-//! One struct per concern, each in a file of its own under `config/`. Paths in the file are relative to
-//! the file's own folder. Secrets may come from the environment instead.
+//! Each section is a struct in a file of its own under `config/`. Paths in the file are relative to the file's own
+//! folder. Secrets can come from the environment instead.
 
 mod allowed_host;
 mod budget;
@@ -18,59 +18,61 @@ mod secret;
 mod site;
 mod spool;
 mod tls;
+pub mod toml;
 mod tool;
 mod upstream;
 
 pub use allowed_host::AllowedHost;
 pub use budget::BudgetConfig;
 pub use listen::{Admin, Metrics, Public};
-pub use plans::{DEFAULT_PLAN, Plans, SitePlan, default_plan, read_plan};
+pub use plans::{DEFAULT_PLAN, Plans, SitePlan};
 pub use policy::{PolicyConfig, WhenFailing};
 pub use profile::Profile;
 pub use rate::Rate;
-pub use secret::{Kept, Secret};
+pub use secret::{Secret, SecretSource};
 pub use site::SiteConfig;
 pub use spool::SpoolConfig;
 pub use tls::TlsFiles;
 pub use tool::{Tool, Tools};
 pub use upstream::{
-    Direct, FileError, Loaded, Proxy, Source, Stats, Upstream, UpstreamFiles, Way, WhenUnknown,
+    CONCURRENCY_MAX, Delivery, Direct, FileError, Loaded, Proxy, ProxySource, Stats, Upstream, UpstreamFiles,
+    Way,
 };
 
-use crate::document::{self, Mistakes};
-use crate::plan::page::About;
-use crate::sandbox::sha256;
+use crate::config::toml::Diagnostics;
+use crate::digest::sha256;
+use crate::notice::page::About;
 use plans::PlanFiles;
 use std::path::{Path, PathBuf};
 
 /// A checked configuration.
 #[derive(Clone, Debug)]
 pub struct Config {
-    /// Where the database, its lock and the control socket live.
+    /// The folder of the database, its lock and the control socket.
     pub data_dir: PathBuf,
-    /// The operator's lock: while it is set nothing is collected and no admin can switch it on.
+    /// The operator's lock: while it is set, nothing is collected and no admin can switch collection on.
     pub operator_lock: bool,
     /// The tracking plans of the sites.
     pub plans: Plans,
-    /// The listener browsers reach.
+    /// The listener for browsers.
     pub public: Public,
-    /// What one client may bring.
+    /// The budgets of one client.
     pub budget: BudgetConfig,
-    /// The listener of admins and monitoring.
+    /// The listener for admins and monitoring.
     pub admin: Admin,
-    /// Who may read the metrics.
+    /// Access to the metrics.
     pub metrics: Metrics,
-    /// The sites events may belong to.
+    /// The sites that events may belong to.
     pub sites: Vec<SiteConfig>,
-    /// Programs that are no browsers and may send events.
+    /// Programs other than browsers that may send events.
     pub tools: Tools,
-    /// What the page for users says besides the plans.
+    /// Texts of the privacy page that do not come from the plans.
     pub privacy: About,
     /// The scrubbing policy and its limits.
     pub policy: PolicyConfig,
     /// The spool's bounds.
     pub spool: SpoolConfig,
-    /// Where events go.
+    /// The server that receives the events.
     pub upstream: Upstream,
     /// Whether log lines are JSON.
     pub log_json: bool,
@@ -78,7 +80,7 @@ pub struct Config {
     pub digest: String,
 }
 
-/// The environment, as a function, so that tests need not touch the process's own.
+/// The environment as a function, so that tests do not modify the process's own.
 pub type Env<'e> = &'e dyn Fn(&str) -> Option<String>;
 
 /// The process's environment.
@@ -91,30 +93,48 @@ pub fn process_env(key: &str) -> Option<String> {
 }
 
 impl Config {
-    /// Reads and checks a file and what it names.
+    /// The site with this domain.
+    pub fn site(&self, domain: &str) -> Option<&SiteConfig> {
+        self.sites.iter().find(|site| site.domain == domain)
+    }
+
+    /// The listeners with TLS, each with its table and files.
+    pub fn tls(&self) -> impl Iterator<Item = (&'static str, &TlsFiles)> {
+        let listeners = [("public", &self.public.tls), ("admin", &self.admin.tls)];
+        listeners
+            .into_iter()
+            .filter_map(|(listener, files)| Some((listener, files.as_ref()?)))
+    }
+
+    /// Reads and checks a configuration file and the files it names.
     ///
     /// # Errors
-    /// Every mistake of the file and of the plans it names, with key and line.
-    pub fn load(path: &Path, env: Env<'_>) -> Result<Self, Mistakes> {
+    /// Every mistake in the file and in the plans it names, with key and line.
+    pub fn load(path: &Path, env: Env<'_>) -> Result<Self, Diagnostics> {
         let text = std::fs::read_to_string(path).map_err(|error| {
-            Mistakes::of_file(path, format!("cannot be read: {error}. `--config` names the file; relay.example.toml is one to start from"))
+            Diagnostics::of_file(
+                path,
+                format!(
+                    "cannot be read: {error}. Name the file with `--config`; start from relay.example.toml"
+                ),
+            )
         })?;
         let folder = path.parent().unwrap_or(Path::new(""));
         Self::parse(&path.display().to_string(), &text, folder, env)
     }
 
-    /// Checks the text of a file whose relative paths start at `folder`.
+    /// Checks the text of a configuration whose relative paths start at `folder`.
     ///
     /// # Errors
-    /// Every mistake of the file and of the plans it names, with key and line.
-    pub fn parse(name: &str, text: &str, folder: &Path, env: Env<'_>) -> Result<Self, Mistakes> {
+    /// Every mistake in the text and in the plans it names, with key and line.
+    pub fn parse(name: &str, text: &str, folder: &Path, env: Env<'_>) -> Result<Self, Diagnostics> {
         let mut files = PlanFiles::new(folder);
-        let config = document::read(name, text, |root| {
+        let config = toml::read(name, text, |root| {
             files.general(root);
             let sites = SiteConfig::read_all(root, &mut files);
             let plans = Plans::in_use(sites.iter().map(|site| &site.plan));
             let public = root.section("public", |s| Public::read(s, folder));
-            // Used last, so that a missing upstream does not hide the other mistakes.
+            // Evaluated last, so that a missing upstream does not hide the other mistakes.
             let upstream = root.section("upstream", |s| Upstream::read(s, folder, &plans, env));
             Some(Self {
                 digest: sha256(text.as_bytes()),
@@ -131,7 +151,7 @@ impl Config {
                 privacy: root.section("privacy", privacy::read),
                 spool: root.section("spool", SpoolConfig::read),
                 log_json: root
-                    .section("log", |s| s.parsed("format", "\"text\" or \"json\"", log_json))
+                    .section("log", |s| s.choice("format", &[("text", false), ("json", true)]))
                     .unwrap_or(false),
                 upstream: upstream?,
             })
@@ -144,14 +164,6 @@ impl Config {
                 Err(mistakes)
             }
         }
-    }
-}
-
-fn log_json(text: &str) -> Option<bool> {
-    match text {
-        "text" => Some(false),
-        "json" => Some(true),
-        _ => None,
     }
 }
 

@@ -1,26 +1,23 @@
 //! The control socket: how `feedback-relay switch`, `spool` and `doctor` talk to a running relay.
 //!
-//! A Unix socket in the data folder that only its owner can use: whoever may read the database may turn
-//! the switch. A switch turned this way is as linearizable as one turned on the admin page.
+//! A Unix socket in the data folder, accessible to its owner only: a user who can read the database can set the
+//! switch. A switch set this way is as linearizable as on the admin page.
 
-use crate::app::{App, StartError};
-use crate::clock::Moment;
-use crate::forward::self_test::Finding;
+use crate::finding::Finding;
 use crate::http::arrivals::Shown;
+use crate::http::door::Door;
 use crate::http::failed_logins;
 use crate::http::problem::Problem;
-use crate::http::turn::{self, Standing, Turn};
+use crate::http::switch::{self, SetSwitch, SwitchStatus};
 use crate::running::Running;
-use crate::spool::Purge;
+use crate::spool::{Purge, Removed, Replayed};
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path as UrlPath, State};
-use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post, put};
 use axum::{Json, Router};
-use relay_event::Outcome;
-use serde::{Deserialize, Serialize};
-use serde_json::json;
+use serde_json::{Value, json};
 use std::fs::Permissions;
+use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -29,123 +26,89 @@ use tokio::net::UnixListener;
 /// Longest path of a Unix socket, in bytes (`sun_path` in unix(7)).
 const PATH_BYTES_MAX: usize = 107;
 
-/// Where the socket of a data folder is.
+/// The path of a data folder's socket.
 pub fn path(data_dir: &Path) -> PathBuf {
     data_dir.join("control.sock")
 }
 
-/// Binds the socket. One left behind by a relay that was killed is replaced; the folder's lock has
-/// proved that no relay uses it.
+/// Binds the socket. Replaces one left behind by a relay that was killed; holding the folder's lock proves that no
+/// relay uses it.
 ///
 /// # Errors
-/// When it cannot be bound.
-pub fn listen(data_dir: &Path) -> Result<UnixListener, StartError> {
+/// If it cannot be bound.
+pub fn listen(data_dir: &Path) -> io::Result<UnixListener> {
     let path = path(data_dir);
-    let failed = |error| StartError::Listen(path.display().to_string(), error);
     if path.as_os_str().len() > PATH_BYTES_MAX {
         let text = format!("its path is longer than {PATH_BYTES_MAX} bytes; choose a shorter `data_dir`");
-        return Err(failed(std::io::Error::new(
-            std::io::ErrorKind::InvalidInput,
-            text,
-        )));
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, text));
     }
     forget(data_dir);
-    let listener = UnixListener::bind(&path).map_err(failed)?;
-    std::fs::set_permissions(&path, Permissions::from_mode(0o600)).map_err(failed)?;
+    let listener = UnixListener::bind(&path)?;
+    std::fs::set_permissions(&path, Permissions::from_mode(0o600))?;
     Ok(listener)
 }
 
 /// Removes the socket.
 pub fn forget(data_dir: &Path) {
-    // Usually it is there or not there; anything else shows when binding.
+    // A missing socket is expected; any other error shows when binding.
     let _ = std::fs::remove_file(path(data_dir));
 }
 
 /// Serves the socket until the relay stops.
-pub async fn run(listener: UnixListener, app: Arc<App>) {
-    let stop = app.stop.clone();
+pub async fn run(listener: UnixListener, door: Arc<Door>) {
+    let stop = door.app.stop.clone();
     let router = Router::new()
         .route("/sites", get(sites))
         .route("/arrivals", get(arrivals))
-        .route("/sites/{site}/switch", put(turn_site))
+        .route("/sites/{site}/switch", put(set_switch))
         .route("/running", get(running))
         .route("/spool/purge", post(purge_spool))
         .route("/spool/replay", post(replay_spool))
-        .with_state(app);
-    // An error here would be the operating system's; the relay goes on without the socket.
+        .with_state(door);
+    // The operating system's error, if any; the relay continues without the socket.
     let _ = axum::serve(listener, router)
         .with_graceful_shutdown(stop.cancelled_owned())
         .await;
 }
 
-async fn sites(State(app): State<Arc<App>>) -> Json<Vec<Standing>> {
-    Json(Standing::of_all(&app))
+async fn sites(State(door): State<Arc<Door>>) -> Json<Vec<SwitchStatus>> {
+    Json(SwitchStatus::of_all(&door.app))
 }
 
 /// How requests and logins arrive, for `doctor`.
-async fn arrivals(State(app): State<Arc<App>>) -> Json<Vec<Finding>> {
-    let mut findings = app.arrivals.findings(&app.config.public, Shown::Operator);
-    findings.push(failed_logins::finding(app.accounts.failed_logins()));
+async fn arrivals(State(door): State<Arc<Door>>) -> Json<Vec<Finding>> {
+    let mut findings = door.arrivals.findings(&door.app.config.public, Shown::Operator);
+    findings.push(failed_logins::finding(door.app.accounts.failed_logins()));
     Json(findings)
 }
 
-async fn running(State(app): State<Arc<App>>) -> Json<Running> {
-    Json(Running::of(&app))
+async fn running(State(door): State<Arc<Door>>) -> Json<Running> {
+    Json(Running::of(&door))
 }
 
-async fn turn_site(
-    State(app): State<Arc<App>>,
+async fn set_switch(
+    State(door): State<Arc<Door>>,
     UrlPath(site): UrlPath<String>,
-    turn: Result<Json<Turn>, JsonRejection>,
-) -> Response {
-    turn::turn(&app, &site, turn, "cli").await
-}
-
-/// The body of a purge: which events, as [`Purge`] has it.
-#[derive(Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-pub(crate) struct PurgeOrder {
-    pub(crate) site: Option<String>,
-    /// In milliseconds since 1970.
-    pub(crate) before: Option<i64>,
-    pub(crate) quarantine: bool,
-}
-
-impl From<PurgeOrder> for Purge {
-    fn from(order: PurgeOrder) -> Self {
-        Self {
-            site: order.site,
-            before: order.before.map(Moment),
-            quarantine: order.quarantine,
-        }
-    }
+    body: Result<Json<SetSwitch>, JsonRejection>,
+) -> Result<Json<Value>, Problem> {
+    switch::set(&door.app, &site, body, "cli").await
 }
 
 async fn purge_spool(
-    State(app): State<Arc<App>>,
-    order: Result<Json<PurgeOrder>, JsonRejection>,
-) -> Response {
-    let Ok(Json(order)) = order else {
-        let problem =
-            Problem::invalid("Send {\"site\": …, \"before\": …, \"quarantine\": …} as application/json.");
-        return problem.into_response();
-    };
-    match app.spool.purge(order.into()).await {
-        Ok(removed) => {
-            tracing::info!(
-                purged = removed.events,
-                quarantined = removed.quarantined,
-                "events were purged on an operator's word"
-            );
-            Json(json!({ "purged": removed.events, "quarantined": removed.quarantined })).into_response()
-        }
-        Err(_) => Problem::of(Outcome::SpoolUnavailable).into_response(),
-    }
+    State(door): State<Arc<Door>>,
+    order: Result<Json<Purge>, JsonRejection>,
+) -> Result<Json<Value>, Problem> {
+    let detail = "Send {\"site\": …, \"before\": …, \"quarantine\": …} as application/json.";
+    let Json(order) = order.map_err(|_| Problem::invalid(detail))?;
+    let purged = door.app.spool.purge(order).await;
+    let Removed {
+        events, quarantined, ..
+    } = purged.map_err(|_| Problem::no_database())?;
+    tracing::info!(purged = events, quarantined, "an operator purged events");
+    Ok(Json(json!({ "purged": events, "quarantined": quarantined })))
 }
 
-async fn replay_spool(State(app): State<Arc<App>>) -> Response {
-    match app.spool.replay().await {
-        Ok(replayed) => Json(replayed).into_response(),
-        Err(_) => Problem::of(Outcome::SpoolUnavailable).into_response(),
-    }
+async fn replay_spool(State(door): State<Arc<Door>>) -> Result<Json<Replayed>, Problem> {
+    let replayed = door.app.spool.replay().await;
+    Ok(Json(replayed.map_err(|_| Problem::no_database())?))
 }

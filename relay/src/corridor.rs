@@ -1,184 +1,152 @@
 //! The corridor from a readable request to the spool: gate, sandbox, guard, disk.
 //!
-//! Each step takes one type and gives the next; each event ends in exactly one [`Ending`].
+//! Each step takes one type and returns the next; each event ends in exactly one `Result<(), Outcome>`.
 
 mod pay;
 
 use crate::app::App;
+use crate::app::metrics::event_label;
+use crate::budget;
 use crate::config::SitePlan;
 use crate::gate::{self, Admitted, Signals, Visit};
 use crate::guard;
+use crate::metrics::Histogram;
 use crate::metrics::ledger::Ticket;
-use crate::metrics::{EventLabel, Metrics};
+use crate::permit::Permit;
 use crate::policy::InUse;
-use crate::sandbox::threads::NotRun;
+use crate::policy::sandbox::threads::NotRun;
 use crate::spool::Incoming;
+use crate::suspicion::Suspicion;
 use relay_event::scrub::Visible;
 use relay_event::wire::Batch;
-use relay_event::{Event, Malformed, Outcome};
+use relay_event::{Consent, DayValues, Event, Malformed, Outcome};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// What became of one event of a request.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Ending {
-    /// It is on disk.
-    Stored,
-    /// It ended, with what is wrong where the sender can mend it.
-    Ended(Outcome, Option<Malformed>),
+/// The results of a request's events, in order: `Ok` is on disk.
+pub type Endings = Vec<Result<(), Outcome>>;
+
+/// A request that was refused as a whole: all its events ended in the same way.
+#[derive(Clone, Copy, Debug)]
+pub struct Refused {
+    /// The outcome of all its events.
+    pub outcome: Outcome,
+    /// How the sender can succeed, if there is more to say than the outcome.
+    pub hint: Option<Hint>,
 }
 
-impl Ending {
-    /// Why the relay could not take it for now: its sender is to bring the whole request again. `None` for all else.
-    pub fn for_now(&self) -> Option<Outcome> {
-        match self {
-            Self::Ended(outcome, _)
-                if outcome.label() == Outcome::SpoolFull.label()
-                    || *outcome == Outcome::PolicyUnavailable =>
-            {
-                Some(*outcome)
-            }
-            _ => None,
-        }
+/// How the sender of a refused request can succeed.
+#[derive(Clone, Copy, Debug)]
+pub enum Hint {
+    /// Retry after at least this long: a budget is used up.
+    RetryIn(Duration),
+    /// Ask the user for consent to this version of the site's plan.
+    Plan(u32),
+}
+
+impl From<Outcome> for Refused {
+    fn from(outcome: Outcome) -> Self {
+        Self { outcome, hint: None }
     }
 }
 
-/// What became of a request.
-#[derive(Debug)]
-pub enum Walk {
-    /// The request was refused as a whole.
-    Refused {
-        /// Why.
-        outcome: Outcome,
-        /// The version of the site's plan, if the consent is for another one.
-        plan: Option<u32>,
-        /// When to come back at the earliest, if a budget is used up.
-        wait: Option<Duration>,
-    },
-    /// Each event ended on its own, in the request's order.
-    Events(Vec<Ending>),
+impl From<budget::Refused> for Refused {
+    fn from(budget::Refused { outcome, wait }: budget::Refused) -> Self {
+        let hint = Some(Hint::RetryIn(wait));
+        Self { outcome, hint }
+    }
 }
 
-/// Walks a request's events through the corridor. Returns when all that will be stored is on disk; `on_disk` is
-/// called at that moment, unless that is nothing.
+/// Takes a request's events through the corridor. Returns when all events that will be stored are on disk. `held` is
+/// dropped at that moment, or earlier if no event is stored.
+///
+/// # Errors
+/// The request is refused as a whole.
 pub async fn walk(
     app: &App,
     signals: &Signals,
     batch: Batch,
-    on_disk: impl FnOnce() + Send + 'static,
-) -> Walk {
-    let count = batch.events.len();
-    let tickets = app.metrics.ledger.receive(count);
-    let now = app.clock.now();
-    let entered = gate::enter(
-        &batch.site,
-        batch.consent,
-        batch.visitor,
-        signals,
-        gate::Asked {
-            switches: &app.switches,
-            sources: &app.sources,
-            visitors: &app.visitors,
-        },
-        now,
-    )
-    .await;
-    let paid = entered
-        .map_err(|outcome| (outcome, None))
-        .and_then(|visit| pay::pay(app, signals, &visit, count).map(|suspicion| (visit, suspicion)));
-    let (visit, suspicion) = match paid {
-        Ok(paid) => paid,
-        Err((outcome, wait)) => {
-            tickets.into_iter().for_each(|ticket| ticket.end(outcome));
-            let site = app.switches.site(&batch.site);
-            let plan = site
-                .filter(|_| outcome == Outcome::ConsentOutdated)
-                .map(|site| site.plan.version);
-            return Walk::Refused { outcome, plan, wait };
-        }
+    held: impl Send + 'static,
+) -> Result<Endings, Refused> {
+    let Batch {
+        site,
+        consent,
+        visitor,
+        events,
+        page_token: _,
+    } = batch;
+    let tickets = app.ledger.receive(events.len());
+    let who = (consent, visitor);
+    let (visit, suspicion) = match enter(app, signals, &site, who, events.len()).await {
+        Ok(entered) => entered,
+        Err(refused) => return Err(refuse_all(tickets, refused)),
     };
-    app.visitors.note(visit.visitor(), now);
-    if let Some(tool) = visit.tool() {
-        app.metrics.tools.sent(tool, count);
-    }
-    // The gate judges each event first, so that the policy gets those that remain at once.
-    let mut endings = Vec::with_capacity(tickets.len());
-    let mut admitted = Vec::with_capacity(tickets.len());
-    for (event, ticket) in batch.events.into_iter().zip(tickets) {
-        let place = endings.len();
-        match admit(&visit, event) {
-            Ok(event) => {
-                admitted.push(Passing { place, event, ticket });
-                endings.push(Ending::Stored);
-            }
-            Err((outcome, why)) => {
-                ticket.end(outcome);
-                endings.push(Ending::Ended(outcome, why));
-            }
-        }
-    }
+    // An event that no step below ends is lost.
+    let mut endings = vec![Err(Outcome::Lost); events.len()];
+    // The gate checks all events first, so that the policy gets the admitted ones in one call.
+    let admitted = admit(&visit, events, tickets, &mut endings);
     if admitted.is_empty() {
-        return Walk::Events(endings);
+        return Ok(endings);
     }
-    let proposed = propose(app, &admitted).await;
-    let permit = match visit.permit().await {
-        Ok(permit) => Arc::new(permit),
+    let proposed = propose(app, &visit, &admitted).await;
+    let passing = admitted.into_iter().zip(proposed);
+    let permit = match visit.permit() {
+        Ok(permit) => permit,
         Err(outcome) => {
-            admitted
-                .into_iter()
-                .for_each(|passing| passing.ticket.end(outcome));
-            let (plan, wait) = (None, None);
-            return Walk::Refused { outcome, plan, wait };
+            let tickets = passing.map(|(passing, _)| passing.ticket);
+            return Err(refuse_all(tickets, outcome.into()));
         }
     };
-    let is_held = app.sites.is_refused(&batch.site);
-    let mut storing = Vec::with_capacity(admitted.len());
-    for (Passing { place, event, ticket }, proposed) in admitted.into_iter().zip(proposed) {
-        match proposed.and_then(|(shown, proposed)| prove(app, &event, &shown, proposed)) {
-            Ok(mut scrubbed) => {
-                if suspicion.is_some() {
-                    scrubbed.mark_suspicious(event.plan());
-                }
-                let label = EventLabel::of(event.plan(), &event.event().name);
-                let incoming = Incoming {
-                    scrubbed,
-                    id: event.event().id,
-                    ticket,
-                    permit: Arc::clone(&permit),
-                    is_held,
-                };
-                storing.push((place, incoming, label));
-            }
-            Err(outcome) => {
-                ticket.end(outcome);
-                endings[place] = Ending::Ended(outcome, None);
-            }
-        }
-    }
-    drop(permit);
-    store(app, storing, &mut endings, on_disk).await;
+    let storing = prove_each(app, &visit, permit, passing, suspicion.is_some(), &mut endings);
+    store(app, storing, &mut endings, held).await;
     pay::give_back(app, signals, &visit, &endings);
     if let Some(suspicion) = suspicion {
-        let stored = endings.iter().filter(|ending| **ending == Ending::Stored);
-        app.metrics
-            .suspicious
-            .count(&batch.site, suspicion, stored.count());
+        let stored = endings.iter().filter(|ending| ending.is_ok()).count();
+        app.counters.suspicious(&site, suspicion, stored);
     }
-    Walk::Events(endings)
+    Ok(endings)
 }
 
-/// Counts a request whose body never became events.
-pub fn refuse_unread(app: &App, outcome: Outcome) {
-    refuse(app, 1, outcome);
+/// Takes a request through the gate and charges its events to the budgets. Returns the suspicion about them, if any.
+async fn enter(
+    app: &App,
+    signals: &Signals,
+    site: &str,
+    (consent, visitor): (Option<Consent>, DayValues),
+    events: usize,
+) -> Result<(Visit, Option<Suspicion>), Refused> {
+    let now = app.clock.now();
+    let asked = gate::Asked {
+        switches: &app.switches,
+        sources: &app.sources,
+        visitors: &app.visitors,
+    };
+    let entered = gate::enter(site, consent, visitor, signals, asked, now).await;
+    let visit = entered.map_err(|outcome| {
+        let site = app
+            .switches
+            .site(site)
+            .filter(|_| outcome == Outcome::ConsentOutdated);
+        let hint = site.map(|site| Hint::Plan(site.plan.version));
+        Refused { outcome, hint }
+    })?;
+    let suspicion = pay::pay(app, signals, &visit, events)?;
+    app.visitors.note(visit.visitor(), now);
+    if let Some(tool) = visit.tool() {
+        app.counters.tool_events.with([tool]).inc_by(events as u64);
+    }
+    Ok((visit, suspicion))
+}
+
+/// Ends all events of a request with the same outcome.
+fn refuse_all(tickets: impl IntoIterator<Item = Ticket>, refused: Refused) -> Refused {
+    tickets.into_iter().for_each(|ticket| ticket.end(refused.outcome));
+    refused
 }
 
 /// Counts events that are refused together before the gate.
 pub fn refuse(app: &App, events: usize, outcome: Outcome) {
-    app.metrics
-        .ledger
-        .receive(events)
-        .into_iter()
-        .for_each(|ticket: Ticket| ticket.end(outcome));
+    refuse_all(app.ledger.receive(events), outcome.into());
 }
 
 /// An admitted event on its way.
@@ -189,26 +157,35 @@ struct Passing {
     ticket: Ticket,
 }
 
-type Refused = (Outcome, Option<Malformed>);
-
-/// Takes one event through the gate.
-fn admit(visit: &Visit, event: Result<Event, Malformed>) -> Result<Admitted, Refused> {
-    let event = event.map_err(|why| (Outcome::Malformed, Some(why)))?;
-    visit.admit(event).map_err(|outcome| (outcome, None))
+/// Takes each event through the gate. Records the outcome of those that it refuses.
+fn admit(
+    visit: &Visit,
+    events: Vec<Result<Event, Malformed>>,
+    tickets: Vec<Ticket>,
+    endings: &mut [Result<(), Outcome>],
+) -> Vec<Passing> {
+    let mut admitted = Vec::with_capacity(endings.len());
+    for (place, (event, ticket)) in events.into_iter().zip(tickets).enumerate() {
+        let event = event.map_err(|_| Outcome::Malformed);
+        match event.and_then(|event| visit.admit(event)) {
+            Ok(event) => admitted.push(Passing { place, event, ticket }),
+            Err(outcome) => {
+                ticket.end(outcome);
+                endings[place] = Err(outcome);
+            }
+        }
+    }
+    admitted
 }
 
-/// What the policy was shown of an event, and what it proposes.
+/// The policy's input for an event, and its proposal.
 type Proposed = Result<(Visible, Visible), Outcome>;
 
-/// What came of a request's events at the policy.
-struct Answered {
-    proposed: Vec<Proposed>,
-    /// Whether the policy failed. `None` if it did not run, or was not given the time to.
-    failed: Option<bool>,
-}
+/// The policy's result for a request's events, and whether it failed. `None` if it did not run, or got no time.
+type Answered = (Vec<Proposed>, Option<bool>);
 
 /// Takes a request's events through the sandbox, on one of its threads. No permit is held meanwhile.
-async fn propose(app: &App, admitted: &[Passing]) -> Vec<Proposed> {
+async fn propose(app: &App, visit: &Visit, admitted: &[Passing]) -> Vec<Proposed> {
     let visible = |passing: &Passing| {
         let event = &passing.event;
         let mut visible = Visible::of(event.event(), event.plan());
@@ -216,15 +193,14 @@ async fn propose(app: &App, admitted: &[Passing]) -> Vec<Proposed> {
         visible
     };
     let events: Vec<Visible> = admitted.iter().map(visible).collect();
-    let Some(plan) = admitted.first().map(|passing| passing.event.plan().clone()) else {
-        return Vec::new();
-    };
-    // One policy for the whole request, though another may take its place meanwhile.
-    let (policy, metrics) = (app.policy.current(), Arc::clone(&app.metrics));
+    let plan = visit.site().plan.clone();
+    // One policy for the whole request, even if a reload replaces it meanwhile.
+    let policy = app.policy.current();
+    let duration = app.policy.metrics().policy_duration_seconds.clone();
     let in_use = Arc::clone(&policy);
-    let scrub = move || scrub_all(&in_use, &plan, events, &metrics);
+    let scrub = move || scrub_all(&in_use, &plan, events, &duration);
     match app.guests.run(scrub).await {
-        Ok(Answered { proposed, failed }) => {
+        Ok((proposed, failed)) => {
             if let Some(failed) = failed {
                 app.policy.note(&policy, failed);
             }
@@ -235,20 +211,17 @@ async fn propose(app: &App, admitted: &[Passing]) -> Vec<Proposed> {
     }
 }
 
-/// Runs the policy on a request's events. Belongs on a thread for guests.
-fn scrub_all(policy: &InUse, plan: &SitePlan, events: Vec<Visible>, metrics: &Metrics) -> Answered {
-    // Requests that waited while it failed do not run it once more.
-    let begun = match policy.standing.is_failing() {
+/// Runs the policy on a request's events. Must run on a guest thread.
+fn scrub_all(policy: &InUse, plan: &SitePlan, events: Vec<Visible>, duration: &Histogram) -> Answered {
+    // Requests that waited while it failed do not run it again.
+    let begun = match policy.status.is_failing() {
         true => Err(Outcome::PolicyUnavailable),
         false => policy.sandbox.begin(plan),
     };
     let mut request = match begun {
         Ok(request) => request,
         Err(outcome) => {
-            return Answered {
-                proposed: vec_of(outcome, events.len()),
-                failed: None,
-            };
+            return (vec_of(outcome, events.len()), None);
         }
     };
     let scrub = |event: Visible| {
@@ -257,7 +230,7 @@ fn scrub_all(policy: &InUse, plan: &SitePlan, events: Vec<Visible>, metrics: &Me
         }
         let started = Instant::now();
         let proposed = request.scrub(&event);
-        metrics.policy_duration.observe(started.elapsed().as_secs_f64());
+        duration.observe(started.elapsed().as_secs_f64());
         Ok((event, proposed?))
     };
     let proposed: Vec<Proposed> = events.into_iter().map(scrub).collect();
@@ -271,14 +244,54 @@ fn scrub_all(policy: &InUse, plan: &SitePlan, events: Vec<Visible>, metrics: &Me
         false if ended(&[O::Overloaded]) => None,
         false => Some(false),
     };
-    Answered { proposed, failed }
+    (proposed, failed)
 }
 
 fn vec_of(outcome: Outcome, events: usize) -> Vec<Proposed> {
     (0..events).map(|_| Err(outcome)).collect()
 }
 
-/// Lets the guard prove what the policy proposes.
+/// An event that is on its way to the disk, with its place in the request and its label in metrics.
+type Storing = ((usize, String), Incoming);
+
+/// Has the guard prove each proposal. Records the outcome of those that it drops.
+fn prove_each(
+    app: &App,
+    visit: &Visit,
+    permit: Permit,
+    passing: impl Iterator<Item = (Passing, Proposed)>,
+    is_suspicious: bool,
+    endings: &mut [Result<(), Outcome>],
+) -> Vec<Storing> {
+    let permit = Arc::new(permit);
+    let is_held = app.sites.is_refused(&visit.site().domain);
+    let mut storing = Vec::with_capacity(endings.len());
+    for (Passing { place, event, ticket }, proposed) in passing {
+        match proposed.and_then(|(shown, proposed)| prove(app, &event, &shown, proposed)) {
+            Ok(mut scrubbed) => {
+                if is_suspicious {
+                    scrubbed.mark_suspicious(event.plan());
+                }
+                let label = event_label(event.plan(), &event.event().name);
+                let incoming = Incoming {
+                    scrubbed,
+                    id: event.event().id,
+                    ticket,
+                    permit: Arc::clone(&permit),
+                    is_held,
+                };
+                storing.push(((place, label), incoming));
+            }
+            Err(outcome) => {
+                ticket.end(outcome);
+                endings[place] = Err(outcome);
+            }
+        }
+    }
+    storing
+}
+
+/// Has the guard prove the policy's proposal.
 fn prove(
     app: &App,
     event: &Admitted,
@@ -288,34 +301,29 @@ fn prove(
     let (raw, plan) = (event.event(), event.plan());
     let scrubbed = guard::prove(shown, raw, event.site(), event.sender(), proposed, plan)?;
     let dropped = raw.props.len() - scrubbed.props().len();
-    app.metrics.props_dropped.inc_by(dropped as u64);
+    app.counters.props_dropped.inc_by(dropped as u64);
     if raw.revenue.is_some() && scrubbed.revenue().is_none() {
-        app.metrics.revenue_dropped.inc();
+        app.counters.revenue_dropped.inc();
     }
     Ok(scrubbed)
 }
 
-/// Stores what got through and corrects the endings of what could not be stored.
+/// Stores the proven events and records their outcomes.
 async fn store(
     app: &App,
-    storing: Vec<(usize, Incoming, EventLabel)>,
-    endings: &mut [Ending],
-    on_disk: impl FnOnce() + Send + 'static,
+    storing: Vec<Storing>,
+    endings: &mut [Result<(), Outcome>],
+    held: impl Send + 'static,
 ) {
     if storing.is_empty() {
         return;
     }
-    let (places, batch): (Vec<_>, Vec<_>) = storing
-        .into_iter()
-        .map(|(place, incoming, label)| ((place, label), incoming))
-        .unzip();
-    let outcomes = app.spool.append(batch, on_disk).await;
-    for ((place, label), outcome) in places.into_iter().zip(outcomes) {
-        match outcome {
-            None => {
-                app.metrics.accepted.get_or_create(&label).inc();
-            }
-            Some(outcome) => endings[place] = Ending::Ended(outcome, None),
+    let (places, batch): (Vec<_>, Vec<_>) = storing.into_iter().unzip();
+    let stored = app.spool.append(batch, held).await;
+    for ((place, label), ending) in places.into_iter().zip(stored) {
+        if ending.is_ok() {
+            app.counters.events_accepted.with([&label]).inc();
         }
+        endings[place] = ending;
     }
 }

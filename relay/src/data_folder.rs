@@ -1,26 +1,38 @@
-//! What a relay keeps on disk, opened together: by `serve`, or by a command while no relay runs.
+//! The contents of a relay's data folder, opened together: by `serve`, or by a command while no relay runs.
 
-use crate::app::StartError;
 use crate::clock::{Ages, Clock};
 use crate::config::Config;
-use crate::metrics::Metrics;
+use crate::metrics::Registry;
 use crate::spool::{self, BUCKETS, Spool};
-use crate::store::{self, FolderLock, OpenError, Store, Writer};
+use crate::store::{self, FolderLock, OpenError, Store, StoreError, Writer};
 use crate::switch::Switches;
-use std::sync::Arc;
 use std::time::Duration;
 
-/// How often `serve` tries to get the folder, five seconds in all. Then it does not start: another relay has it.
+/// How often `serve` tries to lock the folder, five seconds in all. Then it fails: another relay uses it.
 const LOCK_TRIES: u32 = 50;
-/// How long it waits in between.
+/// Pause between two attempts.
 const LOCK_PAUSE: Duration = Duration::from_millis(100);
 
-/// The open data folder. Nobody else has it open.
+/// Why a data folder cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum FolderError {
+    /// It is in use, or its database cannot be read.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The database, once open.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The operating system.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
+}
+
+/// The open data folder. No other process has it open.
 #[derive(Debug)]
 pub struct DataFolder {
     /// The database.
     pub store: Store,
-    /// Events that wait.
+    /// The waiting events.
     pub spool: Spool,
     /// The admin switches.
     pub switches: Switches,
@@ -39,31 +51,33 @@ impl DataFolder {
     /// Takes the folder for this process and opens everything in it.
     ///
     /// # Errors
-    /// [`InUse`](store::OpenError::InUse) when a running relay has it; otherwise what cannot be read.
-    pub async fn open(config: &Config, clock: &Clock, metrics: &Arc<Metrics>) -> Result<Self, StartError> {
-        let lock = FolderLock::take(&config.data_dir)?;
+    /// [`InUse`](store::OpenError::InUse) if a running relay has it; otherwise the reason why it is unreadable.
+    pub async fn open(config: &Config, clock: &Clock, registry: &mut Registry) -> Result<Self, FolderError> {
+        Self::open_locked(FolderLock::take(&config.data_dir)?, config, clock, registry).await
+    }
+
+    async fn open_locked(
+        lock: FolderLock,
+        config: &Config,
+        clock: &Clock,
+        registry: &mut Registry,
+    ) -> Result<Self, FolderError> {
         let (db, rebuilt) = store::open_or_rebuild(&config.data_dir, clock.now())?;
-        metrics.database_rebuilds.inc_by(u64::from(rebuilt.is_some()));
-        // A damaged file is rebuilt by the first job that meets the damage; until then nothing is known.
+        // A damaged file is rebuilt by the first job that meets the damage; until then the stored time is unknown.
         let ages = spool::resume_ages(&db, clock).unwrap_or_else(|_| Ages::resume(clock, 0, None));
         let (store, writer) = Store::start(db, clock.clone())?;
         let spool = Spool::open(
             store.clone(),
-            Arc::clone(metrics),
+            registry,
             ages,
             config.spool.clone(),
             &config.sites,
             usize::from(BUCKETS),
         )
         .await?;
-        let switches = Switches::open(
-            config,
-            store.clone(),
-            spool.clone(),
-            clock.clone(),
-            Arc::clone(metrics),
-        )
-        .await?;
+        let rebuilds = &spool.metrics.database_rebuilds;
+        rebuilds.inc_by(u64::from(rebuilt.is_some()));
+        let switches = Switches::open(config, store.clone(), spool.clone(), clock.clone(), registry).await?;
         Ok(Self {
             store,
             spool,
@@ -72,20 +86,20 @@ impl DataFolder {
         })
     }
 
-    /// [`DataFolder::open`] for `serve`: a command may have the folder for a moment, or a relay that is
-    /// just stopping.
+    /// [`DataFolder::open`] for `serve`, with retries: a command may hold the folder for a moment, or a relay that is
+    /// stopping.
     ///
     /// # Errors
     /// Those of [`DataFolder::open`].
     pub async fn open_once_free(
         config: &Config,
         clock: &Clock,
-        metrics: &Arc<Metrics>,
-    ) -> Result<Self, StartError> {
+        registry: &mut Registry,
+    ) -> Result<Self, FolderError> {
         let mut left = LOCK_TRIES;
         loop {
-            match Self::open(config, clock, metrics).await {
-                Err(StartError::Open(OpenError::InUse(folder, holder))) if left > 0 => {
+            match FolderLock::take(&config.data_dir) {
+                Err(OpenError::InUse(folder, holder)) if left > 0 => {
                     if left == LOCK_TRIES {
                         tracing::info!(
                             "waiting for the data folder {}, which is in use{holder}",
@@ -95,12 +109,12 @@ impl DataFolder {
                     left -= 1;
                     tokio::time::sleep(LOCK_PAUSE).await;
                 }
-                opened => return opened,
+                lock => return Self::open_locked(lock?, config, clock, registry).await,
             }
         }
     }
 
-    /// Closes the folder: the last job is committed, then others may open it.
+    /// Closes the folder: waits for the last job's commit, then releases the lock.
     pub async fn close(self) {
         let Self {
             store,
@@ -115,11 +129,10 @@ impl DataFolder {
 }
 
 impl Keeper {
-    /// Waits until the last job is committed, then lets the folder go. All handles of the store have
-    /// to be gone; until then this waits.
+    /// Waits until the last job is committed and all handles of the store are dropped, then releases the folder.
     pub async fn close(self) {
         let Self { writer, lock } = self;
-        // A panic of the writer has been reported by the panic hook.
+        // The panic hook has already reported a panic of the writer.
         let _ = tokio::task::spawn_blocking(move || writer.join()).await;
         drop(lock);
     }

@@ -4,16 +4,16 @@
 //! world-writable, because any local user could then take over the relay. Everything else is a warning: platforms mount
 //! secrets world-readable inside a container, which has no other users.
 
-use crate::config::{Config, Kept, Secret, Source, TlsFiles, Way};
-use crate::document::Mistakes;
-use crate::forward::self_test::{Finding, Grade};
+use crate::config::toml::Diagnostics;
+use crate::config::{Config, ProxySource, Secret, SecretSource, TlsFiles, Way};
+use crate::finding::{Finding, Grade};
 use ipnet::IpNet;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
-/// Permission bits, as chmod(1) has them.
+/// Permission bits, as in chmod(1).
 const OTHERS_READ: u32 = 0o004;
 const OTHERS_WRITE: u32 = 0o002;
 const GROUP_WRITE: u32 = 0o020;
@@ -50,10 +50,10 @@ pub fn besides_data(path: &Path, config: &Config) -> Vec<Finding> {
 ///
 /// # Errors
 /// Those findings, as mistakes of the configuration.
-pub fn refuse_worst(path: &Path, findings: &[Finding]) -> Result<(), Mistakes> {
-    let mut mistakes = Mistakes::default();
+pub fn refuse_worst(path: &Path, findings: &[Finding]) -> Result<(), Diagnostics> {
+    let mut mistakes = Diagnostics::default();
     for finding in findings.iter().filter(|finding| finding.grade == Grade::Wrong) {
-        mistakes.merge(Mistakes::of_file(path, line(finding)));
+        mistakes.merge(Diagnostics::of_file(path, line(finding)));
     }
     mistakes.into_result()
 }
@@ -76,35 +76,27 @@ impl File {
     fn finding(&self) -> Option<Finding> {
         let mode = mode(&self.path)?;
         let (setting, path) = (self.setting.as_str(), self.path.display());
-        if mode & OTHERS_WRITE != 0 {
-            return Some(
-                Finding::new(setting, Grade::Wrong, format!("it is world-writable: {path}")).advise(format!(
-                    "run `chmod o-w {path}` and check that its content is yours"
-                )),
-            );
-        }
-        if self.is_secret && mode & OTHERS_READ != 0 {
-            return Some(
-                Finding::new(
-                    setting,
-                    Grade::Warning,
-                    format!("it holds a secret and is world-readable: {path}"),
-                )
-                .advise(format!("run `chmod o= {path}`")),
-            );
-        }
-        if mode & GROUP_WRITE != 0 {
-            return Some(
-                Finding::new(setting, Grade::Warning, format!("it is group-writable: {path}")).advise(
-                    format!("run `chmod g-w {path}`, unless you trust the whole group"),
-                ),
-            );
-        }
-        None
+        Some(if mode & OTHERS_WRITE != 0 {
+            Finding::wrong(setting, format!("it is world-writable: {path}")).advise(format!(
+                "run `chmod o-w {path}` and check that its content is yours"
+            ))
+        } else if self.is_secret && mode & OTHERS_READ != 0 {
+            Finding::warning(
+                setting,
+                format!("it holds a secret and is world-readable: {path}"),
+            )
+            .advise(format!("run `chmod o= {path}`"))
+        } else if mode & GROUP_WRITE != 0 {
+            Finding::warning(setting, format!("it is group-writable: {path}")).advise(format!(
+                "run `chmod g-w {path}`, unless you trust the whole group"
+            ))
+        } else {
+            return None;
+        })
     }
 }
 
-/// All files that hold secrets or decide what leaves and where it goes.
+/// All files that hold secrets or decide which data leaves and where it goes.
 fn files(path: &Path, config: &Config) -> Vec<File> {
     let upstream = &config.upstream;
     let secrets = [
@@ -114,31 +106,32 @@ fn files(path: &Path, config: &Config) -> Vec<File> {
             upstream.stats.as_ref().map(|stats| &stats.key),
         ),
     ];
-    let of_tools = config.tools.iter().map(|tool| ("tool.token_file", &tool.kept));
-    let kept: Vec<_> = secrets
+    let of_tools = config
+        .tools
         .iter()
-        .filter_map(|(setting, secret)| Some((*setting, secret.map(Secret::kept)?)))
+        .map(|tool| ("tool.token_file", &tool.token_source));
+    let sources: Vec<_> = secrets
+        .iter()
+        .filter_map(|(setting, secret)| Some((*setting, secret.map(Secret::source)?)))
         .chain(of_tools)
         .collect();
     let proxy_is_secret =
-        matches!(&upstream.way, Way::Proxy(proxy, Source::Setting) if proxy.authorization.is_some());
+        matches!(&upstream.way, Way::Proxy(proxy, ProxySource::Setting) if proxy.authorization.is_some());
     let file = |setting: &str, path: &Path, is_secret| File {
         setting: setting.to_owned(),
         path: path.to_owned(),
         is_secret,
     };
-    let holds_secret = proxy_is_secret || kept.iter().any(|(_, kept)| **kept == Kept::Inline);
+    let holds_secret = proxy_is_secret || sources.iter().any(|(_, source)| **source == SecretSource::Inline);
     let mut all = vec![file("configuration", path, holds_secret)];
-    for (setting, kept) in kept {
-        if let Kept::File(path) = kept {
+    for (setting, source) in sources {
+        if let SecretSource::File(path) = source {
             all.push(file(setting, path, true));
         }
     }
-    for (listener, tls) in [("public", &config.public.tls), ("admin", &config.admin.tls)] {
-        if let Some(tls) = tls {
-            all.push(file(&format!("{listener}.tls.cert_file"), &tls.cert_file, false));
-            all.push(file(&format!("{listener}.tls.key_file"), &tls.key_file, true));
-        }
+    for (listener, tls) in config.tls() {
+        all.push(file(&format!("{listener}.tls.cert_file"), &tls.cert_file, false));
+        all.push(file(&format!("{listener}.tls.key_file"), &tls.key_file, true));
     }
     let client = upstream.files.client.as_ref();
     let optional = [
@@ -161,7 +154,7 @@ fn files(path: &Path, config: &Config) -> Vec<File> {
     all
 }
 
-/// Checks the data folder: switches, accounts, events that wait. The relay creates a missing one with mode 700.
+/// Checks the data folder: switches, accounts, waiting events. The relay creates a missing one with mode 700.
 pub fn data(folder: &Path) -> Option<Finding> {
     let mode = mode(folder)?;
     let what = format!("data folder {}", folder.display());
@@ -169,10 +162,10 @@ pub fn data(folder: &Path) -> Option<Finding> {
     if mode & OTHERS_WRITE != 0 {
         let advice =
             format!("{close}, or set `data_dir` to a new folder inside: the relay creates it with mode 700");
-        return Some(Finding::new(what, Grade::Wrong, "it is world-writable").advise(advice));
+        return Some(Finding::wrong(what, "it is world-writable").advise(advice));
     }
     let says = "other users can read or change it";
-    (mode & GROUP_AND_OTHERS != 0).then(|| Finding::new(what, Grade::Warning, says).advise(close))
+    (mode & GROUP_AND_OTHERS != 0).then(|| Finding::warning(what, says).advise(close))
 }
 
 /// Reports a listener that trusts every address to name clients: any client can then choose its own address, and with it
@@ -212,7 +205,7 @@ fn above<'p>(paths: impl IntoIterator<Item = &'p Path>) -> Vec<Finding> {
             "it is world-writable, so any local user can replace {}",
             inside.join(", ")
         );
-        Finding::new(format!("folder {}", folder.display()), Grade::Warning, says)
+        Finding::warning(format!("folder {}", folder.display()), says)
             .advise(format!("run `chmod o-w {}`", folder.display()))
     };
     open.into_iter().map(finding).collect()
@@ -226,7 +219,7 @@ fn listener(listen: SocketAddr, tls: Option<&TlsFiles>) -> Option<Finding> {
     let says = format!(
         "{listen} is reachable over the network without TLS: passwords and sessions can be intercepted"
     );
-    Some(Finding::new("admin.listen", Grade::Warning, says).advise(
+    Some(Finding::warning("admin.listen", says).advise(
         "listen on 127.0.0.1 and reach it through an SSH tunnel or `kubectl port-forward`, or give it [admin.tls]",
     ))
 }
@@ -246,7 +239,7 @@ mod tests {
     const CONFIG: &str =
         "[[site]]\ndomain = \"panel.example.com\"\n[upstream]\nurl = \"https://plausible.example.com\"\n";
 
-    /// A folder with everything a configuration may name, each for its owner only.
+    /// A folder with every file that a configuration can name, each accessible to its owner only.
     struct Machine(tempfile::TempDir);
 
     impl Machine {
@@ -335,7 +328,7 @@ mod tests {
         check("", "data", 0o711, Some(Warning));
         check("", "data", 0o777, Some(Wrong));
         check("", "data", 0o1777, Some(Wrong));
-        // The folder above all of them.
+        // The parent folder of all of them.
         check("", "", 0o777, Some(Warning));
         check("", "", 0o1777, None);
         check(plan, "", 0o777, Some(Warning));

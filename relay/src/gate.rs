@@ -1,17 +1,19 @@
-//! The gate: may this request, and each of its events, go further?
+//! The gate: decides whether a request, and each of its events, may go further.
 //!
 //! The order is the design's: site, source (origin or tool), operator lock, admin switch, page token, privacy signals
-//! and consent, tracking plan. The first door that says no names the outcome. [`Visit`] and [`Admitted`]
-//! can be made nowhere else, so no later room has to ask again.
+//! and consent, tracking plan. The first check that fails names the outcome. Only the gate makes [`Visit`] and
+//! [`Admitted`], so no later room has to check again.
 
 pub mod page_token;
 pub mod source;
 
-use crate::clock::Moment;
+use crate::clock::Timestamp;
 use crate::config::SitePlan;
 use crate::guard::Sender;
+use crate::hidden::hidden_debug;
+use crate::permit::{Paused, Permit};
 use crate::suspicion::Suspicion;
-use crate::switch::{Paused, Permit, Site, Switches};
+use crate::switch::{Site, Switches};
 use crate::visitor::{Pseudonym, Visitors};
 use relay_event::address::{Address, is_same_host};
 use relay_event::user_agent::{self, UserAgent};
@@ -20,25 +22,21 @@ use source::{Source, SourceRules};
 use std::net::IpAddr;
 use std::sync::Arc;
 
-/// What a request says about itself besides its body. Lives in memory only.
+/// The properties of a request besides its body. In memory only.
 pub struct Signals {
     /// The client's address.
     pub client: IpAddr,
     /// The `User-Agent` header, empty when missing.
     pub user_agent: String,
-    /// Where it says it comes from.
+    /// The headers that identify its source.
     pub source: Source,
     /// Whether a `Sec-GPC` or `DNT` header says 1.
     pub privacy_signal: bool,
-    /// What the request shows that no browser does.
+    /// Evidence that the request does not come from a browser.
     pub suspicion: Option<Suspicion>,
 }
 
-impl std::fmt::Debug for Signals {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Signals(hidden)")
-    }
-}
+hidden_debug!(Signals);
 
 /// A request that may bring events.
 #[derive(Debug)]
@@ -51,7 +49,7 @@ pub struct Visit {
     tool: Option<String>,
 }
 
-/// An event that may be scrubbed.
+/// An event that may go on to the policy.
 #[derive(Debug)]
 pub struct Admitted {
     event: Event,
@@ -59,18 +57,18 @@ pub struct Admitted {
     sender: Sender,
 }
 
-/// The rooms that the gate asks.
+/// The rooms that the gate consults.
 #[derive(Clone, Copy, Debug)]
 pub struct Asked<'a> {
-    /// Which sites there are, and whether they are on.
+    /// The sites, and whether they are on.
     pub switches: &'a Switches,
-    /// Who may send.
+    /// The rules for the sources of events.
     pub sources: &'a SourceRules,
     /// Pseudonyms of visitors.
     pub visitors: &'a Visitors,
 }
 
-/// Judges a request.
+/// Checks a request.
 ///
 /// # Errors
 /// The outcome of all its events.
@@ -80,15 +78,15 @@ pub async fn enter(
     values: DayValues,
     signals: &Signals,
     asked: Asked<'_>,
-    now: Moment,
+    now: Timestamp,
 ) -> Result<Visit, Outcome> {
     let site = asked.switches.site(site).ok_or(Outcome::UnknownSite)?;
     let from = asked.sources.judge(site, &signals.source)?;
     if site.operator_lock {
         return Err(Outcome::OperatorLock);
     }
-    let permit = site.permit().await.ok_or(Outcome::SwitchedOff)?;
-    // Behind the switch: a page that may not send anyway need not come back with a newer token.
+    let permit = site.permit().ok_or(Outcome::SwitchedOff)?;
+    // After the switch: a page of a site that is off need not fetch a newer token.
     asked.sources.check_page_token(site, &signals.source, from)?;
     let consent = consented(consent, signals.privacy_signal, &site.plan)?;
     let (visitor, sender) = sender(
@@ -101,7 +99,7 @@ pub async fn enter(
     )?;
     Ok(Visit {
         site: Arc::clone(site),
-        // The policy may be slow, and turning the switch off does not wait for it.
+        // The policy may be slow, and switching off must not wait for it.
         paused: permit.pause(),
         consent,
         visitor,
@@ -113,7 +111,7 @@ pub async fn enter(
     })
 }
 
-/// Who sent a request, as far as may leave.
+/// The sender of a request, reduced to the fields that may leave.
 ///
 /// # Errors
 /// [`Outcome::Bot`].
@@ -123,12 +121,12 @@ pub fn sender(
     user_agent: &str,
     values: DayValues,
     visitors: &Visitors,
-    now: Moment,
+    now: Timestamp,
 ) -> Result<(Pseudonym, Sender), Outcome> {
     let coarse = match user_agent::coarsen(user_agent) {
         UserAgent::Browser(text) => Some(text),
         UserAgent::Unknown => None,
-        // Never disguised as a browser, which would hide it from Plausible's own filter.
+        // A bot is never disguised as a browser, which would hide it from Plausible's own filter.
         UserAgent::Bot => return Err(Outcome::Bot),
     };
     let visitor = visitors.pseudonym(site, client, user_agent, values, now);
@@ -139,8 +137,8 @@ pub fn sender(
     Ok((visitor, sender))
 }
 
-/// Consent has to be there, be for what the plan lists now, and have been given in person where the
-/// browser asks not to be tracked.
+/// Consent must be present, be for the current version of the plan, and have been given in person if the browser asks not
+/// to be tracked.
 fn consented(consent: Option<Consent>, privacy_signal: bool, plan: &Plan) -> Result<Consent, Outcome> {
     let consent = consent.ok_or(if privacy_signal {
         Outcome::PrivacySignal
@@ -162,17 +160,17 @@ impl Visit {
         &self.site
     }
 
-    /// Who sent the request.
+    /// The sender of the request.
     pub fn visitor(&self) -> Pseudonym {
         self.visitor
     }
 
-    /// The name of the tool that sent it, if it was one.
+    /// The name of the tool that sent it, if a tool did.
     pub fn tool(&self) -> Option<&str> {
         self.tool.as_deref()
     }
 
-    /// Judges one event of the request.
+    /// Checks one event of the request.
     ///
     /// # Errors
     /// The event's outcome.
@@ -181,7 +179,7 @@ impl Visit {
         if !self.consent.covers(category.ok_or(Outcome::UnknownEvent)?) {
             return Err(Outcome::CategoryRefused);
         }
-        // Refused here and not first by the forwarder, so that nothing is stored that never leaves.
+        // Refused here and not later by the forwarder, so that no event is stored that can never leave.
         if let Some(outcome) = self.site.profile.leaves_out(&event.name) {
             return Err(outcome);
         }
@@ -194,12 +192,12 @@ impl Visit {
 }
 
 impl Visit {
-    /// The leave to store what the request brought, for once it is scrubbed.
+    /// A permit to store the scrubbed events of the request.
     ///
     /// # Errors
-    /// [`Outcome::SwitchedOff`]: the site was turned off since the request entered.
-    pub async fn permit(&self) -> Result<Permit, Outcome> {
-        let again = self.site.permit_again(&self.paused).await;
+    /// [`Outcome::SwitchedOff`]: the site was switched off since the request entered.
+    pub fn permit(&self) -> Result<Permit, Outcome> {
+        let again = self.site.permit_again(&self.paused);
         again.ok_or(Outcome::SwitchedOff)
     }
 }
@@ -210,7 +208,7 @@ impl Admitted {
         &self.event
     }
 
-    /// The configured site, which the sender's word is not taken for again.
+    /// The configured site, not the sender's claim.
     pub fn site(&self) -> &str {
         &self.site.domain
     }
@@ -224,12 +222,12 @@ impl Admitted {
         Address::parse(address).is_some_and(|page| self.site.origins.iter().any(|own| is_of(&page, own)))
     }
 
-    /// The site's plan, by which the event was admitted.
+    /// The site's plan, under which the event was admitted.
     pub fn plan(&self) -> &SitePlan {
         &self.site.plan
     }
 
-    /// Who sent it, as far as may leave.
+    /// The sender, reduced to the fields that may leave.
     pub fn sender(&self) -> &Sender {
         &self.sender
     }

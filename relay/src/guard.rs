@@ -1,13 +1,11 @@
-//! The guard: proves natively that a policy's output holds nothing but less of its input.
+//! The guard: proves natively that a policy's output is its input with parts removed.
 //!
-//! [`Scrubbed`] is the only type the spool takes, and [`prove`] its only maker besides the strict
-//! reading of what the spool itself wrote. A hostile or broken policy can make the guard drop events;
-//! it cannot make anything leave that the rules, run natively on the same input, would not let leave: no
-//! field is added, moved or swapped, each value is the one the rules leave, and nothing a detector knows is
-//! in it. A policy cannot write what it remembers of one event into another; what is
-//! left to it is the choice of what to take away, and that choice is all it could signal with.
+//! [`Scrubbed`] is the only type the spool takes. Only [`prove`] makes one, besides the strict decoding of the spool's own
+//! records. A hostile or broken policy can make the guard drop events; it cannot make anything leave that the rules, run
+//! natively on the same input, would not let leave: no field is added, moved or swapped, each value is the one that the
+//! rules leave, and it contains nothing that a detector recognises. A policy cannot write data of one event into another.
+//! It chooses only which parts to remove, and that choice is the only signal it can send.
 
-use relay_event::detect;
 use relay_event::event::{Engagement, Prop, VALUE_BYTES_MAX, Value};
 use relay_event::plan::{EventPlan, Plan, PropKind, Unmatched};
 use relay_event::route::OTHER;
@@ -16,19 +14,15 @@ use relay_event::{Event, Outcome, Revenue};
 use serde::{Deserialize, Serialize};
 use std::net::Ipv6Addr;
 
-/// The version of the record written to disk. A record of another version is not guessed at.
-const RECORD_VERSION: u8 = 1;
-/// The property by which the relay itself marks an event that reached Plausible late, where the plan lists it
-/// as a boolean.
+/// The property by which the relay itself marks an event that reached Plausible late, if the plan lists it as a boolean.
 pub const LATE: &str = "late";
-/// The property by which it marks an event that does not look like a browser's, in the same way.
+/// The property by which it marks an event that does not look like a browser's, under the same condition.
 pub const SUSPICIOUS: &str = "suspicious";
 
-/// An event of which only what may leave is left: what the spool stores and Plausible gets.
+/// An event reduced to the fields that may leave: the form in which the spool stores it and Plausible gets it.
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Scrubbed {
-    v: u8,
     site: String,
     name: String,
     page: String,
@@ -45,7 +39,7 @@ pub struct Scrubbed {
     user_agent: Option<String>,
 }
 
-/// Who the event came from, as far as may leave: never an address or an agent as it was.
+/// The sender of an event, reduced to the fields that may leave: never the real address or the full agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Sender {
     /// The pseudonymous address.
@@ -54,14 +48,14 @@ pub struct Sender {
     pub user_agent: Option<String>,
 }
 
-/// Proves a policy's output against what the rules of [`relay_event::scrub`] leave of its input.
+/// Proves a policy's output against the result of the rules of [`relay_event::scrub`] on its input.
 ///
-/// The rules run natively here as well, on the same input: their result is the most that may leave, and a
-/// policy can only take more away from it.
+/// The rules run natively here as well, on the same input: their result is the most that may leave, and a policy can only
+/// remove more of it.
 ///
 /// # Errors
 /// [`Outcome::Widened`] or [`Outcome::Leak`]: the event is dropped. [`Outcome::MissingProp`] or
-/// [`Outcome::UnknownEvent`] when the rules themselves let nothing of it leave.
+/// [`Outcome::UnknownEvent`] if the rules themselves drop it.
 pub fn prove(
     input: &Visible,
     event: &Event,
@@ -85,7 +79,6 @@ pub fn prove(
         return Err(Outcome::MissingProp);
     }
     Ok(Scrubbed {
-        v: RECORD_VERSION,
         site: site.to_owned(),
         name: proposed.name,
         page: proposed.url,
@@ -93,7 +86,7 @@ pub fn prove(
         props: proposed.props.into_iter().map(|p| (p.key, p.value)).collect(),
         interactive: event.interactive,
         engagement: event.engagement,
-        // No policy sees it: an amount and a currency leave if the plan says so, or not.
+        // No policy sees the revenue: the plan alone decides whether it leaves.
         revenue: event
             .revenue
             .and_then(Result::ok)
@@ -108,8 +101,8 @@ fn path_of(page: &str) -> &str {
     page.split_once('?').map_or(page, |(path, _campaign)| path)
 }
 
-/// Whether properties are `most` with some left out, in the same order, each unchanged or, where it is free
-/// text, with more of it removed. A change of order is refused, because an order can carry a message.
+/// Whether properties are `most` with some left out, in the same order, each unchanged or, if it is free text, with more
+/// of it removed. A change of order is refused, because an order can carry a message.
 fn are_thinned(rules: Option<&EventPlan>, most: &[Prop], output: &[Prop]) -> Result<(), Outcome> {
     let mut rest = most.iter();
     for out in output {
@@ -117,14 +110,14 @@ fn are_thinned(rules: Option<&EventPlan>, most: &[Prop], output: &[Prop]) -> Res
         match (&most.value, &out.value) {
             (most, out) if most == out => {}
             (Value::Text(most), Value::Text(text)) => {
-                // Many holes could make a text longer than Plausible, or the plan, takes.
+                // Many removed parts could make a text longer than Plausible, or the plan, allows.
                 let fits = |max| text.len() <= VALUE_BYTES_MAX && text.chars().count() <= max;
                 let max = scrub::free_text_max(rules, &out.key);
                 if !max.is_some_and(fits) || !is_redaction(most, text) {
                     return Err(Outcome::Widened);
                 }
-                // What is left beside a hole may read differently than it did before.
-                if !detect::is_clean(text) {
+                // The text around a removed part may match a detector that it did not match before.
+                if !relay_pii::is_clean(text) {
                     return Err(Outcome::Leak);
                 }
             }
@@ -134,10 +127,10 @@ fn are_thinned(rules: Option<&EventPlan>, most: &[Prop], output: &[Prop]) -> Res
     Ok(())
 }
 
-/// Whether the output is the input with parts replaced by the fixed word, and nothing else. The input
-/// is what the detectors have left, so that no half of a number they would take whole stays.
+/// Whether the output is the input with parts replaced by the fixed word, and nothing else. The detectors have already
+/// run on the input, so no half of a number that they remove whole can remain.
 fn is_redaction(input: &str, output: &str) -> bool {
-    let mut pieces = output.split(detect::REMOVED);
+    let mut pieces = output.split(relay_pii::REMOVED);
     let first = pieces.next().unwrap_or("");
     let Some(mut rest) = input.strip_prefix(first) else {
         return false;
@@ -161,19 +154,18 @@ fn is_redaction(input: &str, output: &str) -> bool {
 impl Scrubbed {
     /// The bytes the spool stores.
     pub fn to_bytes(&self) -> Vec<u8> {
-        // A struct of texts and numbers always serialises; an empty record would be quarantined.
+        // A struct of texts and numbers always serialises; the spool would quarantine an empty record.
         serde_json::to_vec(self).unwrap_or_default()
     }
 
-    /// Reads what the spool stored. `None` for anything this version would not have written.
+    /// Decodes an event that the spool stored. `None` for any bytes that [`Scrubbed::to_bytes`] does not write. The spool's
+    /// record holds the version.
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let record: Self = serde_json::from_slice(bytes).ok()?;
-        (record.v == RECORD_VERSION && !record.site.is_empty() && record.page.starts_with('/'))
-            .then_some(record)
+        (!record.site.is_empty() && record.page.starts_with('/')).then_some(record)
     }
 
-    /// Whether the plan, as it is now, would still let the event leave. It may have been narrowed while
-    /// the event waited.
+    /// Whether the current plan would still let the event leave. It may have been narrowed while the event waited.
     pub fn is_within(&self, plan: &Plan) -> bool {
         if plan.unmatched == Unmatched::Scrub {
             let revenue = plan.event(&self.name).is_some_and(|rules| rules.revenue);
@@ -188,8 +180,8 @@ impl Scrubbed {
         page_listed && plan.event(&self.name).is_some_and(listed)
     }
 
-    /// Marks an event that waited long, by setting [`LATE`] to true: only when the plan lists a boolean of
-    /// that name for the event, so nothing leaves that the plan does not let leave. `false` when it does not.
+    /// Marks an event that waited long, by setting [`LATE`] to true: only if the plan lists a boolean of that name for the
+    /// event, so the mark adds nothing that the plan does not allow. Returns `false` if it does not.
     pub fn mark_late(&mut self, plan: &Plan) -> bool {
         self.mark(LATE, plan)
     }
@@ -244,7 +236,7 @@ impl Scrubbed {
         self.engagement
     }
 
-    /// What the event brought in.
+    /// The revenue of the event.
     pub fn revenue(&self) -> Option<Revenue> {
         self.revenue
     }

@@ -1,16 +1,16 @@
-//! The host that a request, an `Origin` or a setting names: a name or an address, with a port or without.
+//! The host in a request, an `Origin` or a setting: a name or an address, with or without a port.
 
 use axum::http::{Request, Version, header};
 use std::borrow::Cow;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// Longest name, in bytes, as in DNS. A longer one is invalid.
+/// Longest name, in bytes, as in DNS. A longer name is invalid.
 const NAME_BYTES_MAX: usize = 253;
-/// The ports that browsers leave out of an address.
+/// The ports that browsers omit from an address.
 const DEFAULT_PORTS: [u16; 2] = [80, 443];
 
-/// A host as it is compared: names in any case, with or without the final dot, and IPv4 addresses however an
-/// IPv6 socket writes them.
+/// A host, normalised for comparison: names ignore case and a final dot, and an IPv4 address equals its IPv6-mapped
+/// form.
 #[derive(Clone, Debug)]
 pub struct Host<'a> {
     name: Name<'a>,
@@ -24,28 +24,28 @@ enum Name<'a> {
     Dns(Cow<'a, str>),
 }
 
-/// Why a request's host cannot be relied on (RFC 9112, section 3.2; RFC 9113, section 8.3.1).
+/// Why a request's host is not reliable (RFC 9112, section 3.2; RFC 9113, section 8.3.1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadHost {
-    /// There is none, and the version of HTTP asks for one.
+    /// It is missing, and this version of HTTP requires one.
     #[error("The request has no Host header. Send exactly one.")]
     Missing,
-    /// There are several.
+    /// There is more than one.
     #[error("The request has more than one Host header. Send exactly one.")]
     Several,
-    /// It is not a host.
+    /// It is not a valid host.
     #[error("The request's Host is not a host name or address with an optional port.")]
     Invalid,
-    /// The request line or `:authority` names another one than the header.
+    /// The request line or `:authority` differs from the header.
     #[error("The request's Host header differs from the host of its target.")]
     Different,
 }
 
 impl<'a> Host<'a> {
-    /// Reads `name`, `name:port`, `192.0.2.1:port` or `[2001:db8::1]:port`.
+    /// Parses `name`, `name:port`, `192.0.2.1:port` or `[2001:db8::1]:port`.
     ///
-    /// A DNS name has letters, digits, `-`, `_` and dots. RFC 3986 allows more characters, userinfo among them, but no
-    /// client connects to such a name.
+    /// A DNS name has letters, digits, `-`, `_` and dots. RFC 3986 allows more characters, among them userinfo, but
+    /// no client connects to such a name.
     pub fn parse(text: &'a str) -> Option<Self> {
         let (name, port) = match text.strip_prefix('[') {
             Some(rest) => {
@@ -73,10 +73,10 @@ impl<'a> Host<'a> {
         Some(Self { name, port })
     }
 
-    /// The host that a request names, by its target or its Host header. `None` in HTTP/1.0 without one.
+    /// The host of a request, from its target or its Host header. `None` in HTTP/1.0 without one.
     ///
     /// # Errors
-    /// When it names none, several, or something that is not a host.
+    /// If there is no host, more than one, or an invalid one.
     pub fn of<B>(request: &'a Request<B>) -> Result<Option<Self>, BadHost> {
         let mut headers = request.headers().get_all(header::HOST).iter();
         let header = headers.next();
@@ -95,7 +95,7 @@ impl<'a> Host<'a> {
         }
     }
 
-    /// For a setting, which outlives its text.
+    /// Copies the host, for a setting that outlives its text.
     pub fn into_owned(self) -> Host<'static> {
         let name = match self.name {
             Name::Address(address) => Name::Address(address),
@@ -115,7 +115,7 @@ impl<'a> Host<'a> {
         }
     }
 
-    /// Whether this is this machine itself, by the name or address that no DNS server can point elsewhere.
+    /// Whether this is the local machine, by a name or address that no DNS server can redirect.
     pub fn is_localhost(&self) -> bool {
         match &self.name {
             Name::Address(address) => [
@@ -132,7 +132,7 @@ impl<'a> Host<'a> {
         self.port
     }
 
-    /// Whether both have the same name, whatever their ports.
+    /// Whether both have the same name, regardless of the ports.
     pub fn has_name_of(&self, other: &Host<'_>) -> bool {
         match (&self.name, &other.name) {
             (Name::Address(one), Name::Address(other)) => one == other,
@@ -141,7 +141,7 @@ impl<'a> Host<'a> {
         }
     }
 
-    /// Whether both are the same. Without a port, a host may have the default port of either scheme.
+    /// Whether both are the same. A host without a port matches the default port of either scheme.
     pub fn is(&self, other: &Host<'_>) -> bool {
         let same_port = match (self.port, other.port) {
             (Some(port), None) | (None, Some(port)) => DEFAULT_PORTS.contains(&port),

@@ -4,43 +4,46 @@
 //!
 //! 1. [`http`] reads the body within limits; `relay_event::wire` makes an `Event` of it.
 //! 2. [`gate`] asks site, origin, switch and consent: [`gate::Admitted`].
-//! 3. [`sandbox`] lets the policy component scrub it.
+//! 3. [`policy::sandbox`] lets the policy component scrub it.
 //! 4. [`guard`] proves the policy's output: [`guard::Scrubbed`], the only type the next room takes.
 //! 5. [`spool`] puts it on disk; only then is the browser answered 202.
 //! 6. [`forward`] takes it to Plausible and settles it.
 //!
 //! [`corridor`] strings 2 to 5 together, [`metrics`] counts every ending, [`switch`] can close the
-//! corridor, and [`app`] builds and runs the whole.
+//! corridor, and [`run`] builds the whole, serves and stops.
+
+// A command must not panic if the reader of its errors is gone, as `eprintln!` does.
+#![warn(clippy::print_stderr)]
 
 pub mod accounts;
 pub mod app;
 pub mod budget;
+pub mod bundle;
 pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod control;
 pub mod corridor;
 pub mod data_folder;
-pub mod demo_panel;
-pub mod document;
+pub mod digest;
 pub mod exposure;
+pub mod finding;
 pub mod forward;
 pub mod gate;
 pub mod guard;
-pub mod heap;
+mod hidden;
 pub mod host;
 pub mod http;
 pub mod metrics;
+pub mod network;
+pub mod notice;
 
-pub mod open_files;
-pub mod plan;
+pub mod os;
+pub mod permit;
 pub mod policy;
-pub mod policy_check;
-pub mod private_folder;
-pub mod receiver;
 pub mod reload;
+pub mod run;
 pub mod running;
-pub mod sandbox;
 pub mod spool;
 pub mod store;
 pub mod suspicion;

@@ -1,15 +1,16 @@
-//! Which addresses are one client.
+//! Groups addresses into clients and networks.
 
 use std::net::{IpAddr, Ipv6Addr};
 
-/// One client: an IPv4 address, or the /64 of an IPv6 address, within which it chooses its addresses freely.
+/// The client of an address: an IPv4 address, or the /64 of an IPv6 address, within which a client chooses its
+/// addresses freely.
 pub fn client_of(address: IpAddr) -> IpAddr {
     masked(address, 64).unwrap_or(address.to_canonical())
 }
 
-/// The network that a client of IPv6 may have beside its /64: a line comes with a /56 or a /48. `None` for IPv4, where
-/// each address costs its owner something.
-pub(super) fn network_around(address: IpAddr) -> Option<IpAddr> {
+/// The network that an IPv6 client may own around its /64: providers assign a /56 or a /48. `None` for IPv4, where
+/// each address has a cost.
+pub(crate) fn network_around(address: IpAddr) -> Option<IpAddr> {
     masked(address, 48)
 }
 

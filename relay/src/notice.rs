@@ -1,7 +1,6 @@
-//! What people and tools read of a tracking plan: advice for its author, the privacy page for users, types for
-//! developers.
+//! Output generated from a tracking plan: advice for its author, the privacy page for users, types for developers.
 //!
-//! The plan itself is `relay_event::plan`; how its file is read and what its mistakes are is `config`.
+//! The plan itself is `relay_event::plan`; `config` reads its file and reports mistakes.
 
 pub mod advice;
 pub mod page;
@@ -10,23 +9,23 @@ pub mod types;
 
 use relay_event::plan::{EventPlan, Plan, PropKind};
 
-/// What a plan holds, counted.
+/// Counts of a plan's items.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Summary {
     /// The version.
     pub version: u32,
-    /// How many categories.
+    /// Number of categories.
     pub categories: usize,
-    /// How many events.
+    /// Number of events.
     pub events: usize,
-    /// How many routes.
+    /// Number of routes.
     pub routes: usize,
-    /// How many properties of each kind there is, by the kind's name in the file.
+    /// Number of properties of each kind, by the kind's name in the file.
     pub props: Vec<(&'static str, usize)>,
 }
 
 impl Summary {
-    /// Counts.
+    /// Counts the items of a plan.
     pub fn of(plan: &Plan) -> Self {
         let mut props: Vec<(&'static str, usize)> = Vec::new();
         for prop in plan.events.iter().flat_map(|event| &event.props) {

@@ -1,38 +1,42 @@
 //! The policy in use, and its replacement while the relay serves.
 //!
-//! A new policy is read, compiled in a process of its own, given every site's plan and judged as `policy check` does
-//! (`prepare`), then recorded, and only then put in the place of the old one. A request keeps the policy it
-//! began with, so none is dropped and no batch is scrubbed by two. Whatever is wrong with a new policy,
-//! the old one goes on serving.
+//! A reload reads the new policy, compiles it in a separate process, gives it every site's plan and judges it with
+//! the same checks as `policy check` (`prepare`). Then it records the change, and only then swaps the policy. A
+//! request keeps the policy it began with, so a swap drops no request and two policies never scrub one batch. If
+//! anything is wrong with the new policy, the old one keeps serving.
 //!
-//! A policy from a file that fails at most requests is taken out of service ([`standing`]). Then no events are taken,
-//! or the built-in policy takes over, as `policy.when_failing` says, until the policy is loaded again: another file, or
-//! SIGHUP. The same happens at a start whose policy is not usable. [`verdicts`] remembers what failed, so that no
-//! start tries it again. If only the machine was at fault, the relay tries again by itself (`failing`).
+//! A policy from a file that fails on more than half of the requests is taken out of service ([`status`]). Then,
+//! depending on `policy.when_failing`, the relay refuses events or the built-in policy takes over until the policy is
+//! loaded again: from a changed file, or on SIGHUP. The same happens if the policy is not usable at startup.
+//! [`verdicts`] stores which policies failed, so that a restart does not try them again. If only the machine was at
+//! fault, the relay retries on its own (`failing`).
 
+pub mod check;
 mod failing;
 mod log;
+pub mod metrics;
 mod prepare;
-pub mod standing;
+pub mod sandbox;
+pub mod status;
 pub mod verdicts;
 
-pub use log::{Change, changes};
+pub use log::{PolicyChange, changes};
 pub use prepare::glance;
 
-use crate::app::StartError;
-use crate::clock::{Clock, Moment};
+use crate::clock::{Clock, Timestamp};
 use crate::config::{Config, PolicyConfig};
-use crate::metrics::{Metrics, ResultLabel};
-use crate::policy_check::CheckError;
-use crate::policy_check::patience::Impatient;
+use crate::metrics::Registry;
+use crate::policy::check::CheckError;
+use crate::policy::check::patience::Impatient;
+use crate::policy::sandbox::compiler::{CompileError, Compiler, Priority};
+use crate::policy::sandbox::{Fault, LoadError, Sandbox};
 use crate::reload::{Reload, Stamps};
-use crate::sandbox::compiler::{CompileError, Compiler, Priority};
-use crate::sandbox::{LoadError, Sandbox};
 use crate::store::{Store, StoreError};
 use failing::instead;
 use log::record;
+use metrics::{Metrics, PolicyInfo};
 use prepare::Preparer;
-use standing::Standing;
+use status::PolicyStatus;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::Duration;
 use verdicts::Failure;
@@ -40,124 +44,124 @@ use verdicts::Failure;
 /// The source of the policy that is built into the binary.
 const BUILTIN: &str = "builtin";
 
-/// A policy that serves or served.
+/// A policy that serves now or served before.
 #[derive(Debug)]
 pub struct InUse {
-    /// Runs it.
+    /// The sandbox that runs it.
     pub sandbox: Sandbox,
-    /// What it is.
+    /// Hash and source of the component.
     pub identity: Identity,
-    /// When it was put to use.
-    pub since: Moment,
+    /// When it was put into service.
+    pub since: Timestamp,
     /// Whether it has failed too often.
-    pub standing: Standing,
-    /// The policy that it stands in for, because that one failed.
+    pub status: PolicyStatus,
+    /// The failed policy that this one replaces, if any.
     pub instead_of: Option<Identity>,
-    /// Why the relay started without the policy that is configured, if it did.
+    /// Why the relay started without the configured policy, if it did.
     unusable: Option<Unusable>,
 }
 
-/// Why a relay started without the policy that is configured.
+/// Why a relay started without the configured policy.
 #[derive(Debug)]
 struct Unusable {
-    /// In words for an operator.
+    /// The reason, for an operator.
     why: String,
-    /// Whether only the machine was at fault: then the relay tries the policy again.
+    /// True if only the machine was at fault: the relay then retries.
     is_tried_again: bool,
 }
 
 impl InUse {
-    fn new(sandbox: Sandbox, identity: Identity, since: Moment) -> Self {
+    fn new(sandbox: Sandbox, identity: Identity, since: Timestamp) -> Self {
         Self {
             sandbox,
             identity,
             since,
-            standing: Standing::default(),
+            status: PolicyStatus::default(),
             instead_of: None,
             unusable: None,
         }
     }
 
-    /// No policy at all: the one that is configured is not usable.
-    fn nothing(configured: Identity, since: Moment, why: Unusable) -> Result<Self, LoadError> {
+    /// No policy: the configured one is not usable.
+    fn nothing(configured: Identity, since: Timestamp, why: Unusable) -> Result<Self, LoadError> {
         Ok(Self {
-            standing: Standing::out_of_service(),
+            status: PolicyStatus::out_of_service(),
             unusable: Some(why),
             ..Self::new(Sandbox::empty()?, configured, since)
         })
     }
 
-    /// Why events are not scrubbed by the policy that is configured: in words for an operator.
+    /// Why the configured policy does not scrub events, for an operator.
     pub fn failure(&self) -> Option<String> {
         let why = match &self.unusable {
-            Some(Unusable { why, .. }) => format!("the policy is out of service since the start: {why}"),
-            None => "the policy failed at most requests and is out of service".to_owned(),
+            Some(Unusable { why, .. }) => format!("the policy has been out of service since startup: {why}"),
+            None => "the policy failed on more than half of the requests and is out of service".to_owned(),
         };
         let so = match &self.instead_of {
-            _ if self.standing.is_failing() => "no events are taken, and senders come back later",
-            Some(_) => "the built-in one took over",
+            _ if self.status.is_failing() => "no events are accepted, and senders retry later",
+            Some(_) => "the built-in policy took over",
             None => return None,
         };
         let again = match &self.unusable {
             Some(unusable) if unusable.is_tried_again => {
-                "the relay tries it again every minute, and at once on SIGHUP"
+                "the relay retries it every minute, and immediately on SIGHUP"
             }
-            _ => "put another policy in its place, or send SIGHUP to try this one again",
+            _ => "replace the policy, or send SIGHUP to retry this one",
         };
         Some(format!("{why}: {so}; {again}"))
     }
 }
 
-/// What a policy is recognised by.
+/// Identifies a policy.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
     /// The SHA-256 of the component, in hexadecimal.
     pub sha256: String,
-    /// Where it came from: `builtin` or `file`.
+    /// Its origin: `builtin` or `file`.
     pub source: &'static str,
 }
 
 impl Identity {
-    /// Whether it is the policy that is built into the binary.
+    /// Whether this is the built-in policy.
     pub fn is_built_in(&self) -> bool {
         self.source == BUILTIN
     }
 }
 
-/// What came of an attempt to reload.
+/// The result of a reload.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reloaded {
-    /// Another policy serves from now on.
+    /// Another policy now serves.
     Replaced(Identity),
-    /// It is the policy that serves already.
+    /// The file holds the policy that already serves.
     Unchanged,
 }
 
-/// Why a policy was not put to use. The one before it goes on serving.
+/// Why a policy was not put into service. The previous one keeps serving.
 #[derive(Debug, thiserror::Error)]
 pub enum ReloadError {
-    /// It is no policy.
+    /// The file does not hold a loadable policy.
     #[error(transparent)]
     Load(#[from] LoadError),
-    /// It is one, but fails on ordinary events.
+    /// The policy fails on ordinary events.
     #[error("the policy is not usable with {plan}: {why}")]
     Unfit {
         /// The plan's name.
         plan: String,
-        /// What is wrong.
+        /// The failed check.
         why: String,
     },
-    /// It could not be judged to the end.
+    /// The check did not finish.
     #[error(transparent)]
     Impatient(#[from] Impatient),
-    /// It failed before, and nothing has changed since.
+    /// The policy failed before, and nothing has changed since.
     #[error("{0}")]
     Remembered(Failure),
     /// The change could not be recorded.
-    #[error("the change of policy could not be recorded: {0}")]
+    #[error("the policy change could not be recorded: {0}")]
     Store(#[from] StoreError),
-    /// The thread that tried it ended in a panic: a defect of ours.
-    #[error("the policy could not be tried")]
+    /// The thread that tried it panicked: a bug in the relay.
+    #[error("the relay could not run the policy")]
     Lost,
 }
 
@@ -171,25 +175,17 @@ impl From<CheckError> for ReloadError {
 }
 
 impl ReloadError {
-    /// Whether the policy would fail in the same way the next time, as far as can be known.
-    pub fn is_the_policys_fault(&self) -> bool {
+    /// Whose fault it is.
+    pub fn fault(&self) -> Fault {
         match self {
-            Self::Load(error) => error.is_the_policys_fault(),
-            Self::Unfit { .. } | Self::Impatient(Impatient::Slow(..)) => true,
-            Self::Impatient(_) | Self::Remembered(_) | Self::Store(_) | Self::Lost => false,
+            Self::Load(error) => error.fault(),
+            Self::Unfit { .. } | Self::Impatient(Impatient::Slow(..)) => Fault::Policy,
+            Self::Impatient(Impatient::Busy) | Self::Store(_) => Fault::Machine,
+            Self::Impatient(Impatient::Stopped) | Self::Remembered(_) | Self::Lost => Fault::Other,
         }
     }
 
-    /// Whether the machine lacked something for the moment, so that it may work the next time.
-    fn is_the_machines_fault(&self) -> bool {
-        match self {
-            Self::Load(error) => error.is_the_machines_fault(),
-            Self::Impatient(Impatient::Busy) | Self::Store(_) => true,
-            Self::Impatient(_) | Self::Unfit { .. } | Self::Remembered(_) | Self::Lost => false,
-        }
-    }
-
-    /// Whether it is only because the relay is stopping.
+    /// Whether it failed only because the relay is stopping.
     fn is_stop(&self) -> bool {
         matches!(
             self,
@@ -200,17 +196,17 @@ impl ReloadError {
 
 /// The policy in use.
 pub struct Policy {
-    current: RwLock<Arc<InUse>>,
+    current: Arc<RwLock<Arc<InUse>>>,
     config: PolicyConfig,
     preparer: Preparer,
     store: Store,
     clock: Clock,
-    metrics: Arc<Metrics>,
-    /// The file as it was before it was last read.
+    metrics: Metrics,
+    /// The file's stamps before it was last read.
     seen: Mutex<Stamps>,
-    /// Why the last reload failed, if it did.
+    /// The error of the last reload, if it failed.
     trouble: Mutex<Option<String>>,
-    /// Held while reloading, so that two reloads do not cross.
+    /// Held while reloading: reloads run one at a time.
     reloading: tokio::sync::Mutex<()>,
 }
 
@@ -223,30 +219,30 @@ impl std::fmt::Debug for Policy {
 }
 
 impl Policy {
-    /// Loads the policy a relay starts with and records it when it is another than before. One that compiles or runs
-    /// badly, or did so before, is not put to use: `policy.when_failing` says what serves instead.
+    /// Loads the policy at startup and records it if it differs from the previous one. A policy that fails to compile
+    /// or fails the check, now or earlier, is not put into service: `policy.when_failing` selects its replacement.
     ///
     /// # Errors
-    /// When its file cannot be read or holds no component, when the built-in one is needed and cannot be loaded, or
-    /// when the relay is stopping.
+    /// If its file cannot be read or holds no component, if the built-in one is needed and cannot be loaded, or
+    /// if the relay is stopping.
     pub async fn open(
         config: &Config,
         store: Store,
         clock: Clock,
-        metrics: Arc<Metrics>,
+        registry: &mut Registry,
         compiler: Compiler,
-    ) -> Result<Self, StartError> {
+    ) -> Result<Self, ReloadError> {
         let seen = Stamps::of(config.policy.file.as_deref());
         let preparer = Preparer::new(config, compiler, clock.clone());
         let candidate = preparer.read().map_err(ReloadError::Load)?;
         let configured = candidate.identity.clone();
         let in_use = match preparer.at_start(candidate).await {
             Ok(sandbox) => InUse::new(sandbox, configured, clock.now()),
-            Err(error) if configured.is_built_in() || error.is_stop() => return Err(error.into()),
+            Err(error) if configured.is_built_in() || error.is_stop() => return Err(error),
             Err(error) => {
                 let why = Unusable {
                     why: error.to_string(),
-                    is_tried_again: error.is_the_machines_fault(),
+                    is_tried_again: error.fault() == Fault::Machine,
                 };
                 tracing::error!(
                     sha256 = configured.sha256,
@@ -256,13 +252,15 @@ impl Policy {
                 instead(&preparer, configured, why, config.policy.when_failing, &clock).await?
             }
         };
-        if !in_use.standing.is_failing() {
+        if !in_use.status.is_failing() {
             record(&store, &in_use.identity, in_use.since).await?;
         }
-        metrics.policy.set(&in_use.identity);
+        let metrics = Metrics::register(registry);
         metrics.policy_failing.set(i64::from(in_use.failure().is_some()));
+        let current = Arc::new(RwLock::new(Arc::new(in_use)));
+        registry.collector(PolicyInfo(Arc::clone(&current)));
         Ok(Self {
-            current: RwLock::new(Arc::new(in_use)),
+            current,
             config: config.policy.clone(),
             preparer,
             store,
@@ -274,44 +272,44 @@ impl Policy {
         })
     }
 
-    /// How often the file is looked at.
-    pub fn look_every(&self) -> Duration {
-        self.config.look_every
-    }
-
-    /// The policy that serves now. Whoever holds it keeps it.
+    /// The policy that serves now. Holding the result keeps it alive across a swap.
     pub fn current(&self) -> Arc<InUse> {
         Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Why the last reload failed; `None` when it did not.
-    pub fn trouble(&self) -> Option<String> {
+    /// The policy's metrics.
+    pub fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// The error of the last reload, or `None` if it succeeded.
+    pub fn last_error(&self) -> Option<String> {
         self.trouble
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
     }
 
-    /// Reads the policy's file again and puts it to use when it is another one and fit.
+    /// Reads the policy's file again and puts the policy into service if it is a different one and passes the check.
     ///
     /// # Errors
-    /// Why it was not; the policy before goes on serving.
+    /// Why the policy was not swapped; the previous one keeps serving.
     pub async fn reload(&self) -> Result<Reloaded, ReloadError> {
         let _one_at_a_time = self.reloading.lock().await;
         let result = self.replace().await;
         let trouble = result.as_ref().err().map(ToString::to_string);
         match &result {
-            Ok(Reloaded::Unchanged) => tracing::info!("the policy is the one in use"),
+            Ok(Reloaded::Unchanged) => tracing::info!("the policy is unchanged"),
             Ok(Reloaded::Replaced(identity)) => {
                 tracing::info!(
                     sha256 = identity.sha256,
                     source = identity.source,
-                    "another policy is in use"
+                    "the policy was replaced"
                 );
                 self.count("ok");
             }
             Err(error) => {
-                tracing::error!(%error, "the policy was not replaced; the one before goes on serving");
+                tracing::error!(%error, "the policy was not replaced; the previous one stays in use");
                 self.count("failed");
             }
         }
@@ -323,13 +321,13 @@ impl Policy {
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = self.look();
         let preparer = self.preparer.clone();
         let serving = self.current();
-        // Compiling and judging take some seconds.
+        // Compiling and judging take several seconds.
         let tried = tokio::task::spawn_blocking(move || {
             let candidate = preparer.read()?;
-            if candidate.identity == serving.identity && !serving.standing.is_failing() {
+            if candidate.identity == serving.identity && !serving.status.is_failing() {
                 return Ok(None);
             }
-            // Also one that failed before: a changed file or SIGHUP asks for it.
+            // Retries a policy that failed before: a changed file or SIGHUP requests it.
             let sandbox = preparer.prepare(&candidate, Priority::Low)?;
             Ok(Some((sandbox, candidate.identity)))
         });
@@ -338,7 +336,7 @@ impl Policy {
             return Ok(Reloaded::Unchanged);
         };
         let since = self.clock.now();
-        // On record before it serves, so that no event is scrubbed by a policy nobody can name later.
+        // Recorded before it serves, so that every scrubbed event can be traced to a recorded policy.
         record(&self.store, &identity, since).await?;
         self.put(InUse::new(sandbox, identity.clone(), since));
         self.metrics.policy_failing.set(0);
@@ -346,17 +344,19 @@ impl Policy {
     }
 
     fn put(&self, new: InUse) {
-        self.metrics.policy.set(&new.identity);
         *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(new);
     }
 
     fn count(&self, result: &'static str) {
-        let label = ResultLabel { result };
-        self.metrics.policy_reloads.get_or_create(&label).inc();
+        self.metrics.policy_reloads.with([result]).inc();
     }
 }
 
 impl Reload for Policy {
+    fn interval(&self) -> Duration {
+        self.config.reload_interval
+    }
+
     fn seen(&self) -> Stamps {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -366,7 +366,7 @@ impl Reload for Policy {
     }
 
     async fn reload(&self) {
-        // The result is logged, counted and shown in the health.
+        // `reload` logs and counts the result, and health shows it.
         let _ = Self::reload(self).await;
     }
 }

@@ -1,7 +1,8 @@
-//! Files that a running relay takes up again when they change, or when it is asked to by SIGHUP.
+//! Reloads files when they change, or on SIGHUP.
 //!
-//! One mechanism for all of them: the policy, the listeners' certificates and the files of `[upstream]`. It notices a
-//! change by the file's metadata; what reads the file judges it as a whole and keeps what it had if it is not fit.
+//! One mechanism serves all of them: the policy, the listeners' certificates and the files of `[upstream]`. It
+//! detects a change by the file's metadata; the reader validates the file as a whole and keeps the previous content
+//! if it is invalid.
 
 use rustix::fs::OFlags;
 use std::fs::File;
@@ -11,10 +12,10 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
-use tokio::sync::Notify;
+use tokio::sync::watch as channel;
 use tokio_util::sync::CancellationToken;
 
-/// By what a changed file is noticed before it is read.
+/// The metadata by which a change is detected before the file is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Stamp {
     modified: SystemTime,
@@ -23,12 +24,12 @@ struct Stamp {
     inode: u64,
 }
 
-/// The stamps of several files, in their order. A file that is missing has none.
+/// The stamps of several files, in order. A missing file has none.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stamps(Vec<Option<Stamp>>);
 
 impl Stamps {
-    /// The files as they are now.
+    /// Takes the stamps of the files now.
     pub fn of<'p>(files: impl IntoIterator<Item = &'p Path>) -> Self {
         let stamp = |path: &Path| {
             let meta = std::fs::metadata(path).ok()?;
@@ -42,31 +43,30 @@ impl Stamps {
     }
 }
 
-/// Something that is read from files.
+/// A value that is read from files.
 pub trait Reload: Send + Sync + 'static {
-    /// The files as they were when they were last read.
+    /// How often the files are checked for a change.
+    fn interval(&self) -> Duration;
+
+    /// The stamps of the files when they were last read.
     fn seen(&self) -> Stamps;
 
-    /// The files as they are now.
+    /// The stamps of the files now.
     fn look(&self) -> Stamps;
 
-    /// Reads them again and puts them to use if they are fit. Logs, counts and keeps for health if they are not.
+    /// Reads the files again and applies them if they are valid. Otherwise logs and counts the failure and keeps it
+    /// for health.
     fn reload(&self) -> impl Future<Output = ()> + Send;
 }
 
-/// Reloads when it is asked to, and when the files have changed, until the relay stops.
-pub async fn watch<R: Reload>(
-    what: Arc<R>,
-    look_every: Duration,
-    asked: Arc<Notify>,
-    stop: CancellationToken,
-) {
-    // The files are left alone until two looks find them the same: they may still be written, or only one of
-    // several may be.
+/// Reloads on request and when the files have changed, until the relay stops.
+pub async fn watch<R: Reload>(what: Arc<R>, mut asked: channel::Receiver<()>, stop: CancellationToken) {
+    // Wait until two checks in a row find the same stamps: a file may be half written, or only one of several may
+    // have been replaced.
     let mut settling = None;
     loop {
         tokio::select! {
-            () = tokio::time::sleep(look_every) => {
+            () = tokio::time::sleep(what.interval()) => {
                 let now = what.look();
                 if now == what.seen() {
                     settling = None;
@@ -77,11 +77,11 @@ pub async fn watch<R: Reload>(
                     continue;
                 }
             }
-            () = asked.notified() => {}
+            Ok(()) = asked.changed() => {}
             () = stop.cancelled() => return,
         }
         settling = None;
-        // What a reload leaves half done when the relay stops is not in use yet.
+        // A reload that is interrupted when the relay stops has applied nothing.
         tokio::select! {
             () = what.reload() => {}
             () = stop.cancelled() => return,
@@ -92,7 +92,7 @@ pub async fn watch<R: Reload>(
 /// Reads a file of at most this many bytes.
 ///
 /// # Errors
-/// The operating system's; [`io::ErrorKind::FileTooLarge`] for a longer file.
+/// The operating system's error; [`io::ErrorKind::FileTooLarge`] for a longer file.
 pub fn read_bounded(path: &Path, bytes_max: u64) -> io::Result<Vec<u8>> {
     // Opening a pipe would wait for its other end, and reading a device might never end.
     let flags = i32::try_from(OFlags::NONBLOCK.bits()).unwrap_or_default();
@@ -114,7 +114,9 @@ mod tests {
     use std::sync::Mutex;
     use std::sync::atomic::{AtomicUsize, Ordering};
 
-    /// Takes up whatever the files hold.
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// Accepts any content.
     struct Counting {
         files: Vec<std::path::PathBuf>,
         seen: Mutex<Stamps>,
@@ -122,6 +124,10 @@ mod tests {
     }
 
     impl Reload for Counting {
+        fn interval(&self) -> Duration {
+            SECOND
+        }
+
         fn seen(&self) -> Stamps {
             self.seen.lock().unwrap().clone()
         }
@@ -147,21 +153,21 @@ mod tests {
             reloads: AtomicUsize::new(0),
         });
         what.reload().await;
-        let (asked, stop) = (Arc::new(Notify::new()), CancellationToken::new());
-        let second = Duration::from_secs(1);
-        let watching = tokio::spawn(watch(Arc::clone(&what), second, Arc::clone(&asked), stop.clone()));
+        let (ask, asked) = channel::channel(());
+        let stop = CancellationToken::new();
+        let watching = tokio::spawn(watch(Arc::clone(&what), asked, stop.clone()));
         let check = async |looks: u32, want: usize, why: &str| {
-            // Half a second off the looks, so that each is clearly before or after.
-            tokio::time::sleep(second * looks).await;
+            // Checks fall half a second away from each step of the test, so that each is clearly before or after.
+            tokio::time::sleep(SECOND * looks).await;
             assert_eq!(what.reloads.load(Ordering::SeqCst), want, "{why}");
         };
-        tokio::time::sleep(second / 2).await;
+        tokio::time::sleep(SECOND / 2).await;
         check(3, 1, "nothing changed").await;
         std::fs::write(&files[0], "three").unwrap();
         check(1, 1, "it may still be written").await;
         check(1, 2, "two looks found it the same").await;
         check(3, 2, "and no more").await;
-        // One that moves over another with the same length; and one that is written for three looks.
+        // One file is moved over another of the same length; one is written during three checks.
         std::fs::write(folder.path().join("new"), "three").unwrap();
         std::fs::rename(folder.path().join("new"), &files[0]).unwrap();
         check(2, 3, "another file").await;
@@ -172,8 +178,8 @@ mod tests {
         check(1, 4, "it has settled").await;
         std::fs::remove_file(&files[1]).unwrap();
         check(2, 5, "it is gone").await;
-        asked.notify_one();
-        tokio::time::sleep(second / 100).await;
+        ask.send(()).unwrap();
+        tokio::time::sleep(SECOND / 100).await;
         assert_eq!(what.reloads.load(Ordering::SeqCst), 6, "asked");
         stop.cancel();
         watching.await.unwrap();
@@ -189,7 +195,7 @@ mod tests {
         assert_eq!(error.kind(), io::ErrorKind::FileTooLarge);
         let error = read_bounded(&folder.path().join("none"), 4).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::NotFound);
-        // What would wait for ever, or never end.
+        // Reading these would block forever, or never end.
         let pipe = folder.path().join("pipe");
         let kind = rustix::fs::FileType::Fifo;
         let mode = rustix::fs::Mode::RUSR | rustix::fs::Mode::WUSR;

@@ -1,50 +1,52 @@
-//! The files a running relay works with, so that `doctor` can compare them with the files as they are now.
+//! The files that a running relay uses, so that `doctor` can compare them with the current files.
 //!
 //! Digests and names only: a running relay shows no secret and no content.
 
-use crate::app::App;
 use crate::config::{Config, PolicyConfig, Upstream};
-use crate::http::tls::Pair;
+use crate::digest::sha256;
+use crate::http::door::Door;
+use crate::http::server::tls::Pair;
 use crate::reload::read_bounded;
-use crate::sandbox::sha256;
 use crate::version;
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-/// Largest policy that is read to be compared, in bytes. A larger one counts as another.
+/// Maximum size of a policy that is read for comparison, in bytes. A larger one counts as different.
 const POLICY_BYTES_MAX: u64 = 64 * 1024 * 1024;
 
-/// The configuration's own file and the plans are read at the start only; everything else is taken up while running.
+/// The configuration file and the plans are read only at startup; changes of all other files are picked up at run
+/// time.
 const READ_ONCE: [&str; 2] = ["configuration", "plan "];
 
-/// What a relay works with.
+/// The files and settings that a relay uses.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Running {
     /// Version and commit.
     pub version: String,
-    /// The SHA-256 of each file, by its name for people.
+    /// The SHA-256 of each file, by its display name.
     pub files: BTreeMap<String, String>,
-    /// The way to Plausible: straight, or through which proxy, and why.
+    /// The route to Plausible: direct, or through which proxy, and why.
     pub way: String,
     /// The address of the last connection to Plausible, or to the proxy.
     pub peer: Option<SocketAddr>,
-    /// Why changed files of `[upstream]` are not in use, if they are not.
+    /// Why changed files of `[upstream]` are not in use, if so.
     pub failed_reload: Option<String>,
-    /// Why events are not scrubbed by the policy that is configured, if they are not.
+    /// Why the configured policy does not scrub events, if so.
     #[serde(default)]
     pub policy_failure: Option<String>,
-    /// Why a changed policy is not in use, if it is not.
+    /// Why a changed policy is not in use, if so.
     #[serde(default)]
     pub policy_failed_reload: Option<String>,
 }
 
 impl Running {
-    /// Of this process's relay.
-    pub fn of(app: &App) -> Self {
+    /// Describes this process's relay.
+    pub fn of(door: &Door) -> Self {
+        let app = &door.app;
         let mut files = of_config(&app.config);
         files.extend(of_upstream(&app.upstream.digests()));
-        for tls in app.tls.iter() {
+        for tls in door.tls.iter() {
             files.insert(
                 format!("{}.tls", tls.listener()),
                 tls.current().fingerprint().to_owned(),
@@ -59,13 +61,13 @@ impl Running {
             files,
             way: app.config.upstream.way.to_string(),
             peer: app.upstream.http().peer(),
-            failed_reload: app.upstream.trouble(),
+            failed_reload: app.upstream.last_error(),
             policy_failure: policy.failure(),
-            policy_failed_reload: app.policy.trouble(),
+            policy_failed_reload: app.policy.last_error(),
         }
     }
 
-    /// Of a relay that would start now. A file that cannot be read is left out.
+    /// Describes a relay that would start now. Skips a file that cannot be read.
     pub fn on_disk(config: &Config) -> Self {
         let mut files = of_config(config);
         files.extend(on_disk(&config.upstream));
@@ -86,7 +88,7 @@ impl Running {
         }
     }
 
-    /// The files in which two relays differ: those that are read once, and those that are taken up while running.
+    /// The files in which two relays differ: those read only at startup, and those picked up at run time.
     pub fn differences(&self, other: &Self) -> (Vec<String>, Vec<String>) {
         let names = self.files.keys().chain(other.files.keys());
         let mut different: Vec<String> = names

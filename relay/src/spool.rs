@@ -1,67 +1,68 @@
-//! The spool: what may leave and has not been delivered yet, on disk.
+//! The spool: scrubbed events on disk that are not yet delivered.
 //!
-//! It takes [`Scrubbed`] and nothing else. An event is in it from the fsync that its 202 waited for
-//! until Plausible answered, or until it expires, is purged or cannot be read any more; each of these
-//! is booked in the ledger by the transaction that deletes it, so nothing is counted twice.
+//! It takes only [`Scrubbed`]. An event is in it from the fsync that its 202 waits for until Plausible answers, or until
+//! it expires, is purged or becomes unreadable. The transaction that deletes it also books the outcome in the ledger, so
+//! nothing is counted twice.
 
-mod fresh;
+mod cursor;
 pub mod inspect;
-mod lanes;
-mod leave;
+pub mod metrics;
 #[cfg(test)]
 mod model;
 mod quarantine;
 mod record;
+mod remove;
 mod resume;
 mod rows;
 mod seen;
 mod shares;
+mod tail;
 #[cfg(test)]
 pub(crate) mod tests;
 
-pub use leave::Purge;
 pub use quarantine::Replayed;
 pub use resume::resume_ages;
-pub use rows::{Removed, purge_site};
+pub use rows::{Purge, Removed, purge_site};
 pub use shares::{BySite, Share};
 
-use crate::clock::{Ages, Moment};
-use crate::config::{SiteConfig, SpoolConfig};
+use crate::clock::{Ages, Timestamp};
+use crate::config::{CONCURRENCY_MAX, SiteConfig, SpoolConfig};
 use crate::guard::Scrubbed;
-use crate::metrics::Metrics;
-use crate::metrics::ledger::Ticket;
-use crate::store::{Store, StoreError, Trouble};
-use crate::switch::Permit;
-use lanes::Lane;
+use crate::metrics::Registry;
+use crate::metrics::ledger::{Ledger, Ticket};
+use crate::permit::Permit;
+use crate::store::{DbErrorKind, Store, StoreError};
+use cursor::LaneState;
+use metrics::Metrics;
 use relay_event::{EventId, Outcome};
-use rows::{Place, ROW_OVERHEAD, Row, Stored, insert, oldest};
+use rows::{Row, Stored, bucket, insert, oldest};
 use seen::Seen;
-use shares::{NoRoom, Shares, Taking};
+use shares::{Shares, Taking};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
 
-/// Buckets that visitors are spread over. A bucket is worked off in order, so a visitor's events are.
+/// Buckets that visitors are spread over. A bucket is drained in order, so each visitor's events are too.
 pub const BUCKETS: u8 = 64;
-/// Longest wait for such a try. Then the disk hangs, as far as health can say.
+const _: () = assert!(CONCURRENCY_MAX <= BUCKETS, "each lane needs a bucket");
+/// Longest wait for a write probe. After it, health reports that the disk hangs.
 const PROBE_MAX: Duration = Duration::from_secs(5);
-/// How often the database is tried out at most.
+/// Shortest time between two write probes.
 const PROBE_EVERY: Duration = Duration::from_secs(1);
 
-/// An event on its way onto the disk. The permit keeps the switch from being answered "off" while the
-/// event is in the writer's hands.
+/// An event on its way to the disk. Its permit keeps the switch from answering "off" while the writer has the event.
 #[derive(Debug)]
 pub struct Incoming {
-    /// What may leave.
+    /// The scrubbed event.
     pub scrubbed: Scrubbed,
     /// The sender's id for it.
     pub id: Option<EventId>,
     /// Its place in the ledger.
     pub ticket: Ticket,
-    /// The leave to store it.
+    /// The permit to store it.
     pub permit: Arc<Permit>,
-    /// Plausible drops the events of its site, so it may wait for long.
+    /// Plausible drops the events of its site, so it may wait long.
     pub is_held: bool,
 }
 
@@ -71,77 +72,83 @@ pub struct Waiting {
     /// Its number in the spool.
     pub seq: i64,
     /// When it was stored, in the time of [`Spool::ages`].
-    pub stored_at: Moment,
-    /// Whether it was parked before, and its time has come.
+    pub stored_at: Timestamp,
+    /// Whether it was parked before and is due now.
     pub was_parked: bool,
-    /// The event. Never `None` any more: unreadable records go into quarantine.
-    pub scrubbed: Option<Scrubbed>,
-    /// How many purges there had been when it was read.
+    /// The event. Unreadable records go into quarantine instead.
+    pub scrubbed: Scrubbed,
+    /// The number of purges so far when it was read.
     pub purges: u64,
 }
 
-/// A try of the database: when, and what was wrong.
-type Probe = (Moment, Option<StoreError>);
+/// A write probe of the database: when, and its error.
+type Probe = (Timestamp, Option<StoreError>);
 
 /// A handle to the spool. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Spool {
     store: Store,
-    metrics: Arc<Metrics>,
+    ledger: Arc<Ledger>,
+    /// Its own metrics.
+    pub metrics: Arc<Metrics>,
     ages: Ages,
     limits: SpoolConfig,
-    /// Bytes that wait, by site.
+    /// Bytes of waiting events, by site.
     shares: Shares,
-    lanes: Arc<[Lane]>,
+    lanes: Arc<[LaneState]>,
     seen: Seen,
-    /// How often an operator purged what waits.
+    /// The number of purges by an operator.
     purges: Arc<AtomicU64>,
-    /// When the database was last tried out, and what came of it.
+    /// The last write probe of the database.
     probed: Arc<Mutex<Option<Probe>>>,
 }
 
 impl Spool {
-    /// Opens the spool and books in what it holds. The buckets are shared out among 1 to [`BUCKETS`] lanes. `ages` is
-    /// the time that it writes, and compares with what it wrote.
+    /// Opens the spool and books its content. The buckets are divided among 1 to [`BUCKETS`] lanes. `ages` provides the time
+    /// of all its timestamps.
     ///
     /// # Errors
-    /// When the database cannot be read.
+    /// If the database cannot be read.
     pub async fn open(
         store: Store,
-        metrics: Arc<Metrics>,
+        registry: &mut Registry,
         ages: impl Into<Ages>,
         limits: SpoolConfig,
         sites: &[SiteConfig],
         lanes: usize,
     ) -> Result<Self, StoreError> {
-        let shares = Shares::new(limits.bytes_max, sites, &metrics.sites);
-        let lanes: Arc<[Lane]> = (0..lanes.clamp(1, usize::from(BUCKETS)))
-            .map(|_| Lane::default())
+        let (ledger, metrics) = (
+            Arc::clone(&registry.ledger),
+            Arc::new(Metrics::register(registry)),
+        );
+        let shares = Shares::new(limits.bytes_max, sites, &metrics);
+        let lanes: Arc<[LaneState]> = (0..lanes.clamp(1, usize::from(BUCKETS)))
+            .map(|_| LaneState::default())
             .collect();
-        // First, because the first look may meet damage already. Not with the spool itself: it would keep the
-        // store alive, and the store it.
-        let rebuilt = (Arc::clone(&metrics), shares.clone());
-        let told = Arc::clone(&lanes);
+        // First, because the first read can meet damage. It captures no clone of the spool: the spool holds the store, and
+        // the two would keep each other alive.
         let ages: Ages = ages.into();
-        let shown = ages.clone();
+        let (rebuilt, times, lost) = (Arc::clone(&metrics), ages.clone(), Arc::clone(&ledger));
+        let (recounted, notified) = (shares.clone(), Arc::clone(&lanes));
         store.after_rebuild(move |db| {
-            recount(db, &shown, &rebuilt.0, &rebuilt.1);
-            told.iter().for_each(|lane| lane.fresh.forget());
+            // A new database is readable; otherwise the next start counts again.
+            if let Ok((events, oldest)) = count(db, &rebuilt, &recounted) {
+                lost.end_spooled(Outcome::Corrupt, lost.counts().spooled.saturating_sub(events));
+                lost.note_spool(recounted.total(), shown(&times, oldest));
+                rebuilt.database_rebuilds.inc();
+            }
+            notified.iter().for_each(|lane| lane.tail.forget());
         });
         let seen = Seen::default();
-        let remembered = seen.clone();
-        let (events, found, held) = store
-            .run(move |db| {
-                remembered.read(db)?;
-                let (events, bytes) = rows::total(db)?;
-                Ok((events, bytes, quarantine::held(db)?))
-            })
-            .await?;
-        metrics.ledger.recover(events);
-        metrics.quarantined.set(held);
-        shares.count(&found);
+        let (remembered, found, counted) = (seen.clone(), Arc::clone(&metrics), shares.clone());
+        let count = move |db: &rusqlite::Connection| {
+            remembered.read(db)?;
+            count(db, &found, &counted)
+        };
+        ledger.recover(store.run(count).await?.0);
         let spool = Self {
             store,
+            ledger,
             metrics,
             ages,
             limits,
@@ -155,24 +162,16 @@ impl Spool {
         Ok(spool)
     }
 
-    /// Stores a batch in one transaction and answers after its fsync: for each event `None` when it is
-    /// stored, else how it ended.
+    /// Stores a batch in one transaction and returns after its fsync: for each event whether it is stored, or its outcome.
     ///
-    /// `on_disk` is called on the writer right after that fsync, unless nothing of the batch was stored or had been
-    /// before: whoever waits for the answer may have to wait for its turn on a busy processor, which says nothing about
-    /// the disk.
-    pub async fn append(
-        &self,
-        batch: Vec<Incoming>,
-        on_disk: impl FnOnce() + Send + 'static,
-    ) -> Vec<Option<Outcome>> {
+    /// The writer drops `held` right after that fsync: on a busy processor the caller may resume much later.
+    pub async fn append(&self, batch: Vec<Incoming>, held: impl Send + 'static) -> Vec<Result<(), Outcome>> {
         let started = Instant::now();
         let now = self.ages.now();
         let rows: Vec<Row> = batch.iter().map(|incoming| Row::of(incoming, now)).collect();
-        let places: Vec<Place> = rows.iter().map(Row::place).collect();
         let count = batch.len();
         let (claim, taking) = (self.seen.claim(), self.shares.taking());
-        // As of before it is stored, so that no purge that may take it goes unnoticed.
+        // Read before the events are stored, so that no purge that may take them goes unnoticed.
         let purges = self.purges.load(Ordering::SeqCst);
         let after = {
             let (spool, claim, taking) = (self.clone(), claim.clone(), taking.clone());
@@ -181,20 +180,18 @@ impl Spool {
                     claim.take_back();
                     taking.take_back();
                 }
-                spool.book(batch, &places, purges, &taking, result);
-                if result.is_ok_and(|stored| stored.iter().any(Stored::is_on_disk)) {
-                    on_disk();
-                }
+                spool.book(batch, now, purges, &taking, result);
+                drop(held);
             }
         };
-        let work = move |db: &rusqlite::Connection| insert(db, &rows, &taking, &claim);
+        let work = move |db: &rusqlite::Connection| insert(db, &rows, now, &taking, &claim);
         let written = self.store.write(work, after).await;
         self.metrics
-            .spool_write_duration
+            .spool_write_duration_seconds
             .observe(started.elapsed().as_secs_f64());
         match written {
-            Ok(stored) => stored.iter().map(|s| s.outcome()).collect(),
-            Err(_) => vec![Some(Outcome::SpoolUnavailable); count],
+            Ok(stored) => stored.into_iter().map(|stored| stored.map(|_seq| ())).collect(),
+            Err(_) => vec![Err(Outcome::SpoolUnavailable); count],
         }
     }
 
@@ -202,7 +199,7 @@ impl Spool {
     fn book(
         &self,
         batch: Vec<Incoming>,
-        places: &[Place],
+        now: Timestamp,
         purges: u64,
         taking: &Taking,
         result: Result<&Vec<Stored>, &StoreError>,
@@ -213,94 +210,96 @@ impl Spool {
             }
             return;
         };
-        for ((incoming, stored), row) in batch.into_iter().zip(stored).zip(places) {
+        for (incoming, stored) in batch.into_iter().zip(stored) {
             match stored {
-                Stored::Yes { seq } => {
+                Ok(seq) => {
                     incoming.ticket.spooled();
-                    let lane = &self.lanes[usize::from(row.bucket) % self.lanes.len()];
-                    lane.fresh.arrived(Waiting {
+                    let lane = &self.lanes[usize::from(bucket(&incoming.scrubbed)) % self.lanes.len()];
+                    lane.tail.arrived(Waiting {
                         seq: *seq,
-                        stored_at: row.stored_at,
+                        stored_at: now,
                         was_parked: false,
-                        scrubbed: Some(incoming.scrubbed),
+                        scrubbed: incoming.scrubbed,
                         purges,
                     });
-                    // A bell that was rung stays rung until its lane has heard it.
+                    // `Notify` keeps one notification until the lane waits for it.
                     lane.bell.notify_one();
                 }
-                Stored::Duplicate => incoming.ticket.end(Outcome::Duplicate),
-                Stored::Full(NoRoom::Spool) => incoming.ticket.end(Outcome::SpoolFull),
-                Stored::Full(NoRoom::Site) => incoming.ticket.end(Outcome::SpoolFullSite),
+                Err(outcome) => incoming.ticket.end(*outcome),
             }
         }
         if taking.has_taken() {
             let bytes = self.shares.total();
-            let oldest = match self.metrics.ledger.counts().spool_oldest_ms {
+            let oldest = match self.ledger.counts().spool_oldest_ms {
                 0 => self.ages.shown(self.ages.now()).0,
                 oldest => oldest,
             };
-            self.metrics.ledger.note_spool(bytes, oldest);
+            self.ledger.note_spool(bytes, oldest);
         }
     }
 
-    /// What each configured site has of the spool, by domain.
+    /// Shows how much waits, on the writer after a commit.
+    fn note(&self, oldest: i64) {
+        let bytes = self.shares.total();
+        self.ledger.note_spool(bytes, shown(&self.ages, oldest));
+    }
+
+    /// The shares of the configured sites, by domain.
     pub fn shares(&self) -> Vec<Share> {
         self.shares.all()
     }
 
-    /// Why the database cannot be written; `None` when it can. Tried out at most once a second: health is
-    /// asked by anybody, and each try costs an fsync.
-    pub async fn trouble(&self) -> Option<StoreError> {
+    /// Why the database cannot be written; `None` if it can. At most one write probe per second: health is public, and each
+    /// probe costs an fsync.
+    pub async fn write_error(&self) -> Option<StoreError> {
         let now = self.ages.now();
         let mut probed = self.probed.lock().await;
-        if let Some((at, trouble)) = &*probed
+        if let Some((at, error)) = &*probed
             && now.since(*at) < PROBE_EVERY
             && now >= *at
         {
-            return trouble.clone();
+            return error.clone();
         }
         let trying = self
             .store
             .run(move |db| db.execute("UPDATE heartbeat SET at = ?1", [now.0]));
-        let trouble = match tokio::time::timeout(PROBE_MAX, trying).await {
+        let error = match tokio::time::timeout(PROBE_MAX, trying).await {
             Ok(tried) => tried.err(),
-            Err(_) => Some(StoreError::Failed(Trouble::Hangs)),
+            Err(_) => Some(StoreError::Failed(DbErrorKind::Hangs)),
         };
-        *probed = Some((now, trouble.clone()));
-        trouble
+        *probed = Some((now, error.clone()));
+        error
     }
 
-    /// The time that what waits was stored in.
+    /// The ledger that counts events.
+    pub fn ledger(&self) -> &Ledger {
+        &self.ledger
+    }
+
+    /// The clock of the timestamps of stored events.
     pub fn ages(&self) -> &Ages {
         &self.ages
     }
 
-    /// Whether the writer is there. Without it nothing can ever be stored again.
+    /// Whether the writer thread runs. Without it nothing can ever be stored again.
     pub fn is_alive(&self) -> bool {
         self.store.is_alive()
     }
 }
 
-/// Books what a rebuild of the database has lost, on the writer.
-fn recount(db: &rusqlite::Connection, ages: &Ages, metrics: &Metrics, shares: &Shares) {
-    let count = || Ok::<_, rusqlite::Error>((rows::total(db)?, oldest(db)?, quarantine::held(db)?));
-    // A new database can be read; where not, the next start counts again.
-    let Ok(((events, left), oldest, held)) = count() else {
-        return;
-    };
-    let lost = metrics.ledger.counts().spooled.saturating_sub(events);
-    metrics.ledger.end_spooled(Outcome::Corrupt, lost);
-    shares.count(&left);
-    metrics.ledger.note_spool(shares.total(), shown(ages, oldest));
-    metrics.quarantined.set(held);
-    metrics.database_rebuilds.inc();
+/// Counts all rows anew, on the writer. Returns the number of events and [`oldest`].
+fn count(db: &rusqlite::Connection, metrics: &Metrics, shares: &Shares) -> rusqlite::Result<(u64, i64)> {
+    let ((events, bytes), held, oldest) = (rows::total(db)?, quarantine::held(db)?, oldest(db)?);
+    shares.count(&bytes);
+    metrics.spool_quarantined.set(held);
+    Ok((events, oldest))
 }
 
-/// When the oldest event was stored, as the wall clock would show it; 0 is none.
+/// The wall clock time when the oldest event was stored; 0 if there is none.
 fn shown(ages: &Ages, oldest: i64) -> i64 {
     match oldest {
         0 => 0,
-        oldest => ages.shown(Moment(oldest)).0,
+        oldest => ages.shown(Timestamp(oldest)).0,
     }
 }
 

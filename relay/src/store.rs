@@ -1,8 +1,8 @@
 //! The one database: a SQLite file with one writer that commits in groups.
 //!
-//! Everything that queued while the last fsync ran goes into the next transaction, so a busy relay
-//! pays one fsync for many events and an idle one answers at once. No timer. Rooms hand in closures;
-//! this file knows nothing of spool, switch or accounts but their tables.
+//! All jobs that queue during an fsync share the next transaction, so a busy relay pays one fsync for many events, and an
+//! idle one answers at once. There is no timer. Rooms pass in closures; the store depends on no room, and defines their
+//! tables in `schema`.
 
 mod lock;
 mod salvage;
@@ -29,40 +29,40 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use writer::{Database, Job};
 
-/// Jobs that may wait for the writer. When the queue is full, senders wait: that is back-pressure on
-/// requests, whose number is limited at the front door.
+/// Jobs that can wait for the writer. When the queue is full, senders wait: this is back-pressure on requests, whose
+/// number is limited at the front door.
 const QUEUE_MAX: usize = 4096;
 /// How long a command (`user add`) waits for a relay that is committing, before it fails.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Why the database cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The folder cannot be made or used.
+    /// The folder cannot be created or used.
     #[error("the data folder {0} cannot be used: {1}")]
     Folder(PathBuf, io::Error),
-    /// Another relay has it.
+    /// Another relay uses it.
     #[error("another relay is using the data folder {0}{1}; each relay needs a data_dir of its own")]
     InUse(PathBuf, Holder),
-    /// The file system has no locks, so nothing would keep two relays apart.
+    /// The file system has no locks, so two relays could use the folder at once.
     #[error(
-        "the data folder {0} cannot be locked: {1}; choose a data_dir on a local disk, or on a file system that has locks"
+        "the data folder {0} cannot be locked: {1}; choose a data_dir on a local disk, or on a file system that \
+         supports locks"
     )]
     NoLocks(PathBuf, io::Error),
-    /// There is nothing to look at, or it may not be looked at.
-    #[error("there is no database to look at in {0}: {1}; `data_dir` says where a relay keeps its own")]
+    /// There is no database, or it cannot be read.
+    #[error("there is no database in {0}: {1}; set `data_dir` to the relay's data folder")]
     Unreadable(PathBuf, io::Error),
-    /// The file was written by a newer relay.
+    /// Another version of the relay wrote the file.
     #[error(
-        "the database {0} was written by a newer relay (tables of version {1}); start that one, or give this one another data_dir"
+        "the database {0} was written by another version of the relay: its tables have version {1}, and this relay reads version {version}; start the relay that wrote it, or set another data_dir",
+        version = schema::VERSION
     )]
-    Newer(PathBuf, i64),
-    /// The file was written by an older relay, and is only looked at.
-    #[error("the database {0} was written by an older relay; `serve` brings it up to date at its start")]
-    Older(PathBuf),
-    /// The file is not what a relay wrote.
-    #[error(
-        "the database {0} is damaged; `serve` sets it aside at its start and saves what can still be read"
-    )]
+    OtherVersion(PathBuf, i64),
+    /// The file has no tables yet, and was opened read-only.
+    #[error("the database {0} has no tables yet; `serve` creates them at its start")]
+    Empty(PathBuf),
+    /// The relay did not write this file.
+    #[error("the database {0} is damaged; `serve` sets it aside at its start and saves its readable rows")]
     Damaged(PathBuf),
     /// SQLite cannot open it.
     #[error("the database {0} cannot be opened: {1}")]
@@ -72,24 +72,24 @@ pub enum OpenError {
 /// Why a job failed. Its changes are not in the database.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
-    /// SQLite said no.
+    /// SQLite refused the write.
     #[error("the database cannot be written: {0}")]
-    Failed(Trouble),
+    Failed(DbErrorKind),
     /// The relay is stopping.
     #[error("the database is closed")]
     Closed,
 }
 
-/// What SQLite stumbled over, from a closed list, so that it can be told to anybody.
+/// The cause of a database error, from a closed list, so that it is safe to publish.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Trouble {
+pub enum DbErrorKind {
     /// No room left on the disk.
     DiskFull,
-    /// The file or its folder may not be written.
+    /// The file or its folder is read-only.
     ReadOnly,
     /// Another process holds the database.
     Busy,
-    /// The file is not what SQLite wrote.
+    /// The file is damaged, or no SQLite database.
     Broken,
     /// The operating system could not read or write.
     Disk,
@@ -97,33 +97,33 @@ pub enum Trouble {
     Gone,
     /// It has not answered for seconds.
     Hangs,
-    /// The work itself stumbled: a defect of ours.
+    /// The job panicked: a bug in the relay.
     Panicked,
-    /// Anything else, by SQLite's extended result code; 0 where a value could not be read.
+    /// Anything else, by SQLite's extended result code; 0 if a value could not be read.
     Other(i32),
 }
 
-impl std::fmt::Display for Trouble {
+impl std::fmt::Display for DbErrorKind {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Other(code) => write!(f, "{} {code}", self.word()),
-            _ => f.write_str(self.word()),
+            Self::Other(code) => write!(f, "{} {code}", self.as_str()),
+            _ => f.write_str(self.as_str()),
         }
     }
 }
 
 impl StoreError {
-    /// What is wrong in a word or two, from a closed list.
-    pub fn word(&self) -> &'static str {
+    /// The cause in a word or two, from a closed list.
+    pub fn as_str(&self) -> &'static str {
         match self {
-            Self::Failed(trouble) => trouble.word(),
+            Self::Failed(kind) => kind.as_str(),
             Self::Closed => "database closed",
         }
     }
 }
 
-impl Trouble {
-    fn word(self) -> &'static str {
+impl DbErrorKind {
+    fn as_str(self) -> &'static str {
         match self {
             Self::DiskFull => "disk full",
             Self::ReadOnly => "read-only",
@@ -137,7 +137,7 @@ impl Trouble {
         }
     }
 
-    /// Never takes over SQLite's text: it could quote a statement.
+    /// Omits SQLite's text: it could quote a statement.
     fn of(error: &rusqlite::Error) -> Self {
         let Some(code) = error.sqlite_error() else {
             return Self::Other(0);
@@ -153,24 +153,24 @@ impl Trouble {
     }
 }
 
-/// Whether an error is SQLite's that the file is damaged.
+/// Whether an error is SQLite's report that the file is damaged.
 pub fn is_damage(error: &(dyn std::error::Error + 'static)) -> bool {
     let error = error.downcast_ref::<rusqlite::Error>();
-    error.is_some_and(|error| Trouble::of(error) == Trouble::Broken)
+    error.is_some_and(|error| DbErrorKind::of(error) == DbErrorKind::Broken)
 }
 
-/// Where the database of a folder is.
+/// The path of a folder's database.
 pub fn path(folder: &Path) -> PathBuf {
     folder.join("relay.db")
 }
 
-/// Opens the database of a folder and brings its tables up to date.
+/// Opens the database of a folder and creates its tables if it has none.
 ///
 /// # Errors
-/// When the file is unusable, damaged or from a newer relay.
+/// If the file is unusable or damaged, or another version of the relay wrote it.
 pub fn open(folder: &Path) -> Result<Connection, OpenError> {
     let path = path(folder);
-    // Made here, for its owner only; SQLite gives its other files the same rights.
+    // Created here, readable by its owner only; SQLite gives its other files the same mode.
     let made = File::options()
         .create(true)
         .truncate(false)
@@ -181,34 +181,32 @@ pub fn open(folder: &Path) -> Result<Connection, OpenError> {
     let open = || {
         let mut db = Connection::open(&path)?;
         db.busy_timeout(BUSY_TIMEOUT)?;
-        // Otherwise a statement is planned anew whenever what is bound to it changes, which costs more than
-        // running it.
+        // Without it, SQLite plans a statement again whenever its bound values change, which costs more than running it.
         db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
-        // FULL makes a commit wait for the disk: 202 means on disk. secure_delete overwrites what is deleted.
+        // FULL makes a commit wait for the disk: 202 means on disk. secure_delete overwrites deleted data.
         db.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA secure_delete = ON;")?;
-        let tables = schema::bring_up_to_date(&mut db)?;
+        let tables = schema::prepare(&mut db)?;
         Ok((db, tables))
     };
     usable(open(), path)
 }
 
-/// An open database, where its tables are those of this relay.
+/// An open database, if its tables are those of this version.
 fn usable(opened: rusqlite::Result<(Connection, Tables)>, path: PathBuf) -> Result<Connection, OpenError> {
     match opened {
         Ok((db, Tables::Ready)) => Ok(db),
-        Ok((_, Tables::Newer(version))) => Err(OpenError::Newer(path, version)),
-        Ok((_, Tables::Older)) => Err(OpenError::Older(path)),
+        Ok((_, Tables::OtherVersion(version))) => Err(OpenError::OtherVersion(path, version)),
+        Ok((_, Tables::Missing)) => Err(OpenError::Empty(path)),
         Ok((_, Tables::Damaged)) => Err(OpenError::Damaged(path)),
-        Err(error) if Trouble::of(&error) == Trouble::Broken => Err(OpenError::Damaged(path)),
+        Err(error) if DbErrorKind::of(&error) == DbErrorKind::Broken => Err(OpenError::Damaged(path)),
         Err(error) => Err(OpenError::Database(path, error)),
     }
 }
 
-/// Opens the database of a folder to look at it, beside a relay that may be running. Nothing can be changed
-/// through it, and nothing is made where there is none.
+/// Opens the database of a folder read-only, beside a relay that may be running. Creates nothing.
 ///
 /// # Errors
-/// When there is no database, or one that this relay cannot read.
+/// If there is no database, or one that this relay cannot read.
 pub fn open_to_look(folder: &Path) -> Result<Connection, OpenError> {
     let path = path(folder);
     let file = File::open(&path);
@@ -222,14 +220,12 @@ pub fn open_to_look(folder: &Path) -> Result<Connection, OpenError> {
     usable(open(), path)
 }
 
-/// A database in memory with all tables, for simulations.
-///
-/// # Errors
-/// When there is no memory for it.
-pub fn open_in_memory() -> rusqlite::Result<Connection> {
+/// A database in memory with all tables.
+#[cfg(test)]
+pub(crate) fn open_in_memory() -> rusqlite::Result<Connection> {
     let mut db = Connection::open_in_memory()?;
-    // A fresh database is never too new.
-    let _: Tables = schema::bring_up_to_date(&mut db)?;
+    // A new database has this version.
+    let _: Tables = schema::prepare(&mut db)?;
     Ok(db)
 }
 
@@ -240,17 +236,17 @@ pub struct Store {
     shared: Arc<Shared>,
 }
 
-/// What the rooms tell the writer beside their jobs.
+/// Requests of the rooms to the writer besides their jobs.
 #[derive(Default)]
 struct Shared {
-    /// Whether what was deleted is to be taken out of the log as well.
+    /// Whether to remove deleted data from SQLite's log as well.
     tidy: AtomicBool,
-    /// What is to be done after the database was rebuilt, by each room that asked for it.
+    /// Callbacks to run after a rebuild of the database, one for each room that registered.
     rebuilt: Mutex<Vec<Recount>>,
 }
 
 impl Shared {
-    /// Has the rooms look at a rebuilt database.
+    /// Runs the rooms' callbacks on a rebuilt database.
     fn recount(&self, db: &Connection) {
         let rooms = self.rebuilt.lock().unwrap_or_else(PoisonError::into_inner);
         rooms.iter().for_each(|recount| recount(db));
@@ -265,36 +261,33 @@ impl std::fmt::Debug for Shared {
     }
 }
 
-/// How jobs get to the database.
+/// How jobs reach the database.
 #[derive(Clone, Debug)]
 enum Way {
     /// To the writer thread, in groups.
     Thread(mpsc::Sender<Box<dyn Job>>),
-    /// At once, in the caller's task, each in a transaction of its own.
+    /// At once, in the caller's task, each in its own transaction.
     Inline(Arc<Mutex<Database>>),
 }
 
 /// The writer thread, to be joined when the relay stops.
 #[derive(Debug)]
-pub struct Writer(Mutex<Option<JoinHandle<()>>>);
+pub struct Writer(JoinHandle<()>);
 
 impl Writer {
-    /// Waits until the last job is committed. All [`Store`] handles have to be gone.
-    pub fn join(&self) {
-        let handle = self.0.lock().ok().and_then(|mut handle| handle.take());
-        if let Some(handle) = handle {
-            // A panic of the writer has been reported by the panic hook.
-            let _ = handle.join();
-        }
+    /// Waits until the last job is committed. Returns only after all [`Store`] handles are dropped.
+    pub fn join(self) {
+        // The panic hook has already reported a panic of the writer.
+        let _ = self.0.join();
     }
 }
 
 impl Store {
-    /// Starts the writer thread on an open database. When SQLite finds the file damaged, the writer rebuilds
-    /// it and goes on; the clock names what it sets aside.
+    /// Starts the writer thread on an open database. If SQLite finds the file damaged, the writer rebuilds it and continues;
+    /// `clock` provides the timestamp in the name of the damaged file.
     ///
     /// # Errors
-    /// When the operating system gives no thread.
+    /// If the operating system cannot create a thread.
     pub fn start(db: Connection, clock: Clock) -> io::Result<(Self, Writer)> {
         let (jobs, queue) = mpsc::channel(QUEUE_MAX);
         let shared = Arc::new(Shared::default());
@@ -303,12 +296,11 @@ impl Store {
             .name("store".into())
             .spawn(move || database.serve(queue))?;
         let way = Way::Thread(jobs);
-        Ok((Self { way, shared }, Writer(Mutex::new(Some(thread)))))
+        Ok((Self { way, shared }, Writer(thread)))
     }
 
-    /// A store without a thread: each job runs at once where it is handed in. For simulations, whose paused
-    /// clock must not run ahead of a thread it knows nothing of. It does not wait for a busy database either. All
-    /// else is as with [`Store::start`].
+    /// A store without a thread: each job runs at once in the caller. For simulations, whose paused clock would run ahead of
+    /// a thread. It does not wait for a busy database. Otherwise it behaves like [`Store::start`].
     pub fn inline(db: Connection) -> Self {
         let shared = Arc::new(Shared::default());
         let database = Database::new(db, Clock::system(), Arc::clone(&shared), Duration::ZERO);
@@ -316,7 +308,7 @@ impl Store {
         Self { way, shared }
     }
 
-    /// Whether jobs still get anywhere. Never `false` unless the writer thread is gone.
+    /// Whether jobs are still processed. `false` only if the writer thread is gone.
     pub fn is_alive(&self) -> bool {
         match &self.way {
             Way::Thread(jobs) => !jobs.is_closed(),
@@ -324,27 +316,27 @@ impl Store {
         }
     }
 
-    /// Asks the writer to empty SQLite's log after the next commit. What was deleted is overwritten in the
-    /// database at once, but stands in the log until then.
+    /// Asks the writer to empty SQLite's log after the next commit. Deleted data is overwritten in the database at once, but
+    /// stays in the log until then.
     pub fn tidy_after_next_commit(&self) {
         self.shared.tidy.store(true, Ordering::Relaxed);
     }
 
-    /// Says what is to be done on the writer after it had to rebuild the database, before any job sees the new
-    /// one. Each room says so once.
+    /// Registers a callback that the writer runs after it rebuilt the database, before any job uses the new one. Each room
+    /// registers once.
     pub fn after_rebuild(&self, recount: impl Fn(&Connection) + Send + Sync + 'static) {
         let mut rooms = self.shared.rebuilt.lock().unwrap_or_else(PoisonError::into_inner);
         rooms.push(Box::new(recount));
     }
 
-    /// Runs `work` in the next transaction, then `after` once that is committed or failed. `after` runs
-    /// even when nobody waits for the answer any more, so bookkeeping belongs there.
+    /// Runs `work` in the next transaction, then `after` once that is committed or failed. `after` runs even if the caller
+    /// was cancelled, so bookkeeping belongs there.
     ///
     /// `work` may run a second time after its changes were rolled back, because another job of its
     /// transaction failed.
     ///
     /// # Errors
-    /// When the changes did not reach the disk.
+    /// If the changes did not reach the disk.
     pub async fn write<T, W, A>(&self, work: W, after: A) -> Result<T, StoreError>
     where
         T: Send + 'static,
@@ -365,7 +357,7 @@ impl Store {
                 }
             }
             Way::Inline(db) => {
-                // A panic while it was held rolled its transaction back.
+                // The panic of another holder rolled back its transaction.
                 let mut db = db.lock().unwrap_or_else(PoisonError::into_inner);
                 db.run_group(&mut vec![job]);
             }
@@ -376,7 +368,7 @@ impl Store {
     /// [`Store::write`] without bookkeeping.
     ///
     /// # Errors
-    /// When the changes did not reach the disk.
+    /// If the changes did not reach the disk.
     pub async fn run<T: Send + 'static>(
         &self,
         work: impl FnMut(&Connection) -> rusqlite::Result<T> + Send + 'static,
@@ -410,7 +402,7 @@ where
             (Err(error), _) => Err(error),
         };
         (self.after)(result.as_ref());
-        // Nobody may be waiting any more; what had to be noted is noted.
+        // If the caller was cancelled, the receiver is gone; `after` has already run.
         let _ = self.reply.send(result);
     }
 }

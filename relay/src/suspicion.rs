@@ -1,59 +1,43 @@
-//! What a request shows that honest browsers do not. Observed per request, never stored, and of nobody in particular.
+//! Signs in a request that honest browsers do not show. Observed per request, never stored, and not linked to a
+//! person.
 //!
-//! Each is a fact that anybody can check with a browser's developer tools. None of them identifies a user, and one that
-//! is missing proves nothing: whoever writes a program can copy a browser's headers.
+//! Each is a fact that can be checked with a browser's developer tools. None of them identifies a user, and a missing
+//! one proves nothing: a program can copy a browser's headers.
 
-/// Why events are suspicious. A request with several reasons counts under the first.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Suspicion {
-    /// A browser's User-Agent without `Origin` and `Sec-Fetch-Site`: browsers send Origin with every POST.
-    NoOrigin,
-    /// A browser's User-Agent and an `https` Origin without `Sec-Fetch-Site`, which that browser sends to every `https`
-    /// address.
-    NoFetchMetadata,
-    /// `Sec-CH-UA`, which only Chromium sends, beside the User-Agent of another browser.
-    ClientHints,
-    /// A new visitor of a client that has less than a quarter of its new visitors left.
-    Crowd,
-    /// Events of a client that has less than a quarter of its events left.
-    Busy,
+use crate::metrics;
+
+metrics::label! {
+    /// Why events are suspicious. A request with several reasons counts under the first.
+    pub enum Suspicion {
+        /// A browser's User-Agent without `Origin` and `Sec-Fetch-Site`: browsers send Origin with every POST.
+        NoOrigin = "no_origin",
+        /// A browser's User-Agent and an `https` Origin without `Sec-Fetch-Site`, which that browser sends to every
+        /// `https` address.
+        NoFetchMetadata = "no_fetch_metadata",
+        /// `Sec-CH-UA`, which only Chromium sends, beside the User-Agent of another browser.
+        ClientHints = "client_hints",
+        /// A new visitor of a client that has less than a quarter of its new visitors left.
+        Crowd = "crowd",
+        /// Events of a client that has less than a quarter of its events left.
+        Busy = "busy",
+    }
 }
 
-/// The headers that are looked at.
+/// The headers to examine.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Head<'r> {
     /// `User-Agent`, empty when missing.
     pub user_agent: &'r str,
     /// `Origin`.
     pub origin: Option<&'r str>,
-    /// Whether `Sec-Fetch-Site` is there.
+    /// Whether `Sec-Fetch-Site` is present.
     pub has_fetch_site: bool,
-    /// Whether `Sec-CH-UA` is there.
+    /// Whether `Sec-CH-UA` is present.
     pub has_client_hint: bool,
 }
 
 impl Suspicion {
-    /// All of them.
-    pub const ALL: [Self; 5] = [
-        Self::NoOrigin,
-        Self::NoFetchMetadata,
-        Self::ClientHints,
-        Self::Crowd,
-        Self::Busy,
-    ];
-
-    /// As the metric label `reason`.
-    pub const fn name(self) -> &'static str {
-        match self {
-            Self::NoOrigin => "no_origin",
-            Self::NoFetchMetadata => "no_fetch_metadata",
-            Self::ClientHints => "client_hints",
-            Self::Crowd => "crowd",
-            Self::Busy => "busy",
-        }
-    }
-
-    /// What a request's head shows.
+    /// Classifies a request by its head.
     pub fn of(head: Head<'_>) -> Option<Self> {
         if head.has_client_hint && !head.user_agent.contains("Chrome/") {
             return Some(Self::ClientHints);
@@ -63,19 +47,19 @@ impl Suspicion {
         }
         match head.origin {
             None => Some(Self::NoOrigin),
-            // To an address without TLS no browser sends them, so a page without TLS shows nothing.
+            // Browsers do not send them to an address without TLS, so a page without TLS shows nothing.
             Some(origin) => origin.starts_with("https://").then_some(Self::NoFetchMetadata),
         }
     }
 
-    /// Whether it is the request itself that no browser sends. The others are of its client, which may be an office.
+    /// Whether no browser sends this request. The other reasons concern its client, which may be an office.
     pub const fn is_of_head(self) -> bool {
         !matches!(self, Self::Crowd | Self::Busy)
     }
 }
 
 /// Whether a User-Agent names a browser that sends `Sec-Fetch-…`: Chromium since 76, Firefox since 90, Safari since
-/// 16.4. Well above these, so that none is wronged.
+/// 16.4. The versions checked are well above these, to avoid false positives.
 fn sends_fetch_metadata(user_agent: &str) -> bool {
     let major = |product: &str| -> Option<u32> {
         let (_, version) = user_agent.split_once(product)?;
@@ -116,11 +100,11 @@ mod tests {
         check(FIREFOX, HTTPS, true, false, None);
         check(SAFARI, HTTPS, true, false, None);
         check(IPHONE_CHROME, HTTPS, true, false, None);
-        // A page without TLS, and browsers from before.
+        // A page without TLS, and browser versions without these headers.
         check(CHROME, HTTP, false, false, None);
         check(OLD_SAFARI, HTTPS, false, false, None);
         check(OLD_FIREFOX, HTTPS, false, false, None);
-        // Some privacy settings leave the Origin out, or say null.
+        // Some privacy settings omit the Origin, or send null.
         check(FIREFOX, None, true, false, None);
         check(FIREFOX, Some("null"), true, false, None);
         // Tools that do not pretend to be a browser.

@@ -1,48 +1,51 @@
-//! The admin switch: per site, off until somebody turns it on, and linearizable.
+//! The admin switch: per site, off by default, and linearizable.
 //!
-//! Storing and sending an event both need a [`Permit`], which only a site that is on gives out. Turning
-//! the switch off waits until every permit is back, so once "off" has been answered no event is stored
-//! and none leaves. What waited is purged in the same transaction that records the switch.
+//! Storing and sending an event both need a [`Permit`](crate::permit::Permit), which only a site that is on gives out.
+//! Switching off waits until every permit is back, so once "off" was answered no event is stored and none leaves. The
+//! transaction that records "off" purges the events that waited.
 //!
-//! Memory decides, and "off" wins: where memory and record differ, the site is off in both as soon as the
-//! disk takes it. `keep` sees to that, and a `marker` beside the database where that refuses.
+//! `state` holds the state of one switch and its transitions. Memory decides, and "off" wins: if memory and record differ,
+//! `reconcile` has the site off in both as soon as the disk accepts that; until then a `tombstone` beside the database
+//! keeps it off.
 
-mod keep;
-mod marker;
+mod actor;
+mod metrics;
+mod reconcile;
 mod record;
 mod site;
+mod state;
 #[cfg(test)]
 mod tests;
-mod turner;
+mod tombstone;
 
-pub use keep::LOOK_AGAIN;
-pub use record::{Kept, look};
-pub use site::{Change, Paused, Permit, Site};
-pub use turner::Turner;
+pub use actor::{Actor, SetBy};
+pub use reconcile::RECONCILE_INTERVAL;
+pub use record::{Recorded, look};
+pub use site::Site;
 
-use crate::clock::{Clock, Moment};
+use crate::clock::{Clock, Timestamp};
 use crate::config::{Config, SiteConfig};
-use crate::metrics::Metrics;
+use crate::metrics::Registry;
 use crate::spool::{self, Spool};
 use crate::store::{Store, StoreError};
-use marker::Marker;
+use metrics::Metrics;
 use relay_event::Outcome;
+use state::{Event, State};
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, watch};
-use tokio_util::sync::CancellationToken;
+use tombstone::Tombstone;
 
-/// How long turning off waits for requests under way before it cuts them.
+/// How long switching off waits for requests in flight before it cancels them.
 const GRACE: Duration = Duration::from_secs(2);
-/// Who turned a switch that nobody turned: the relay, because a record was lost.
+/// The actor recorded when the relay itself switches a site off, because a record was lost.
 const BY_RELAY: &str = "relay";
 
-/// Why a switch was not turned.
+/// Why a switch was not set.
 #[derive(Debug, thiserror::Error)]
-pub enum TurnError {
+pub enum SetError {
     /// No such site.
     #[error("no site {0} is configured; `[[site]]` in the configuration lists them")]
     UnknownSite(String),
@@ -51,20 +54,20 @@ pub enum TurnError {
         "the operator's lock is set in the configuration (`operator_lock`); only the operator can lift it"
     )]
     Locked,
-    /// It could not be recorded. Whatever was asked, the site is off, and recording that is tried again.
-    #[error("collection is off, but that could not be recorded: {error}; {}", kept.prospect())]
+    /// It could not be recorded. Whatever was requested, the site is off, and the relay keeps retrying.
+    #[error("collection is off, but that could not be recorded: {error}; {}", recorded.prospect())]
     Unrecorded {
-        /// What the database said.
+        /// The database's error.
         error: StoreError,
-        /// What is left of it.
-        kept: Kept,
+        /// Where "off" is recorded instead.
+        recorded: Recorded,
     },
     /// A file that keeps the site off cannot be removed, so a restart would find it off.
     #[error(
-        "the file {0} in the data folder keeps collection off and cannot be removed; remove it, then turn the switch again"
+        "the file {0} in the data folder keeps collection off and cannot be removed; remove it, then switch the site on again"
     )]
-    Marked(String),
-    /// The account that turns it was changed meanwhile.
+    Tombstone(String),
+    /// The account of the actor was changed meanwhile.
     #[error("the session has ended, because the account was changed; log in again")]
     Revoked,
 }
@@ -76,23 +79,23 @@ pub struct Switches {
     store: Store,
     spool: Spool,
     clock: Clock,
-    metrics: Arc<Metrics>,
-    turned: Arc<watch::Sender<()>>,
-    /// Memory and record are to be compared.
+    metrics: Metrics,
+    changed: Arc<watch::Sender<()>>,
+    /// Notified when memory and record must be reconciled.
     wake: Arc<Notify>,
 }
 
 impl Switches {
-    /// Reads the switches and purges what no open switch stands behind any more.
+    /// Reads the switches and purges the events of sites that are not on.
     ///
     /// # Errors
-    /// When the database cannot be read: an unreadable switch is no leave to collect.
+    /// If the database cannot be read: an unreadable switch permits nothing.
     pub async fn open(
         config: &Config,
         store: Store,
         spool: Spool,
         clock: Clock,
-        metrics: Arc<Metrics>,
+        registry: &mut Registry,
     ) -> Result<Self, StoreError> {
         let site = |site: &SiteConfig| (site.domain.clone(), Arc::new(Site::new(config, site)));
         let switches = Self {
@@ -100,8 +103,8 @@ impl Switches {
             store,
             spool,
             clock,
-            metrics,
-            turned: Arc::new(watch::Sender::new(())),
+            metrics: Metrics::register(registry),
+            changed: Arc::new(watch::Sender::new(())),
             wake: Arc::default(),
         };
         switches.watch_rebuilds();
@@ -122,151 +125,148 @@ impl Switches {
         self.sites.values()
     }
 
-    /// Changes whenever a switch was turned, on or off.
-    pub fn turned(&self) -> watch::Receiver<()> {
-        self.turned.subscribe()
+    /// Changes whenever a site was switched on or off.
+    pub fn changed(&self) -> watch::Receiver<()> {
+        self.changed.subscribe()
     }
 
-    /// Turns a switch on or off and says how many waiting events were purged. When this has answered
-    /// "off", no event of the site is being sent and none is stored.
+    /// Switches a site on or off and returns how many waiting events were purged. After this returns "off", no event of the
+    /// site is being sent and none is stored.
     ///
-    /// The turn runs to its end even when the caller goes away.
+    /// It completes even if the caller is cancelled.
     ///
     /// # Errors
-    /// When there is no such site, it is locked, the account was changed meanwhile, or the turn cannot be recorded.
-    pub async fn turn(&self, domain: &str, on: bool, by: impl Into<Turner>) -> Result<u64, TurnError> {
+    /// If there is no such site, it is locked, the actor lost the right meanwhile, or the state cannot be recorded.
+    pub async fn set(&self, domain: &str, on: bool, by: impl Into<Actor>) -> Result<u64, SetError> {
         let site = self
             .sites
             .get(domain)
-            .ok_or_else(|| TurnError::UnknownSite(domain.to_owned()))?;
+            .ok_or_else(|| SetError::UnknownSite(domain.to_owned()))?;
         if site.operator_lock && on {
-            return Err(TurnError::Locked);
+            return Err(SetError::Locked);
         }
         let (this, site, by) = (self.clone(), Arc::clone(site), by.into());
-        let change = self.change(&by.name);
-        let turning = tokio::spawn(async move {
-            let _turning = site.turning.lock().await;
+        let set_by = self.set_by(&by.name);
+        let setting = tokio::spawn(async move {
+            let _setting = site.setting.lock().await;
             if by.is_revoked(&this.store).await {
-                return Err(TurnError::Revoked);
+                return Err(SetError::Revoked);
             }
-            let turned = match on {
-                true => this.turn_on(&site, change, &by).await,
-                false => this.turn_off(&site, change).await,
-            };
-            site.turns.fetch_add(1, Ordering::SeqCst);
-            turned
+            match on {
+                true => this.switch_on(&site, set_by, &by).await,
+                false => this.switch_off(&site, set_by).await,
+            }
         });
-        let lost = TurnError::Unrecorded {
+        let lost = SetError::Unrecorded {
             error: StoreError::Closed,
-            kept: Kept::Nowhere,
+            recorded: Recorded::Nowhere,
         };
-        turning.await.unwrap_or(Err(lost))
+        setting.await.unwrap_or(Err(lost))
     }
 
-    async fn turn_on(&self, site: &Site, change: Change, by: &Turner) -> Result<u64, TurnError> {
-        if *site.on.read().await {
-            if !site.is_in_doubt() {
-                // Nothing to turn, so nothing to interrupt.
-                return Ok(0);
+    async fn switch_on(&self, site: &Site, set_by: SetBy, by: &Actor) -> Result<u64, SetError> {
+        match site.state() {
+            // Already on, so requests in flight continue.
+            State::On => return Ok(0),
+            // A site stays `Closing` only if the task that closed it panicked.
+            State::InDoubt | State::Closing(_) => {
+                self.switch_off(site, self.set_by(BY_RELAY)).await?;
             }
-            self.turn_off(site, self.change(BY_RELAY)).await?;
+            _ => {}
         }
-        if site.kept() != Kept::Database {
-            // What waited when it was turned off must not leave now.
+        if site.recorded() != Recorded::Database {
+            // Events that waited when it was switched off must not leave now.
             self.record_off(site).await?;
         }
-        if !site.on_disk(Marker::clear).await {
-            return Err(TurnError::Marked(site.marker.name()));
+        if !site.on_disk(Tombstone::clear).await {
+            return Err(SetError::Tombstone(site.tombstone.name()));
         }
-        // What a rebuild loses from here on is in doubt again.
-        site.doubt.store(false, Ordering::SeqCst);
-        match self.record_on(site, &change, by).await {
+        site.apply(Event::Open);
+        match self.record_on(site, &set_by, by).await {
             Ok(true) => {}
-            Ok(false) => return Err(TurnError::Revoked),
-            // Perhaps it was recorded all the same. What holds is off.
+            Ok(false) => {
+                site.apply(Event::Refused);
+                return Err(SetError::Revoked);
+            }
+            // The record may have been written all the same. The site is off.
             Err(error) => return Err(self.unrecorded(site, error).await),
         }
-        site.standing().changed = Some(change);
-        *site.on.write().await = true;
-        self.tell(site);
-        self.turned.send_replace(());
-        tracing::info!(site = site.domain, on = true, "the switch was turned");
+        site.switch.update(|switch| {
+            switch.set_by = Some(set_by);
+            switch.apply(Event::RecordedOn);
+        });
+        self.publish(site);
+        self.changed.send_replace(());
+        tracing::info!(site = site.domain, state = "on", "site switched");
         Ok(0)
     }
 
-    async fn turn_off(&self, site: &Site, change: Change) -> Result<u64, TurnError> {
-        // In memory first: whatever the disk says, nothing leaves from here on.
+    async fn switch_off(&self, site: &Site, set_by: SetBy) -> Result<u64, SetError> {
+        // In memory first: from here on no event leaves, whatever the disk returns.
         self.close(site).await;
-        site.standing().changed = Some(change);
-        self.tell(site);
-        self.turned.send_replace(());
+        site.switch.update(|switch| switch.set_by = Some(set_by));
+        self.publish(site);
+        self.changed.send_replace(());
         let purged = self.record_off(site).await?;
-        tracing::info!(site = site.domain, on = false, purged, "the switch was turned");
+        tracing::info!(site = site.domain, state = "off", purged, "site switched");
         Ok(purged)
     }
 
-    /// Takes all permits back.
+    /// Waits until all permits are back.
     async fn close(&self, site: &Site) {
-        let writing = site.on.write();
-        tokio::pin!(writing);
-        let mut on = match tokio::time::timeout(GRACE, &mut writing).await {
-            Ok(on) => on,
-            Err(_) => {
-                site.cut_token().cancel();
-                writing.await
-            }
-        };
-        *on = false;
-        site.closings.fetch_add(1, Ordering::SeqCst);
-        // Nobody holds a permit now, so nobody minds that the cut is mended.
-        *site.cut.lock().unwrap_or_else(PoisonError::into_inner) = CancellationToken::new();
-        site.doubt.store(false, Ordering::SeqCst);
+        site.apply(Event::Close);
+        if tokio::time::timeout(GRACE, site.switch.drained()).await.is_err() {
+            site.switch.cut();
+            site.switch.drained().await;
+        }
+        site.switch.close(|switch| switch.apply(Event::Drained));
     }
 
-    /// Records that a site is on, if who turns it still may. Says whether.
-    async fn record_on(&self, site: &Site, change: &Change, by: &Turner) -> Result<bool, StoreError> {
-        let (domain, change, by) = (site.domain.clone(), change.clone(), by.clone());
+    /// Records that a site is on, if the actor still has the right. Returns whether it did.
+    async fn record_on(&self, site: &Site, set_by: &SetBy, by: &Actor) -> Result<bool, StoreError> {
+        let (domain, set_by, by) = (site.domain.clone(), set_by.clone(), by.clone());
         self.store
             .run(move |db| {
                 let may = by.may(db)?;
                 if may {
-                    record::write(db, &domain, true, &change, 0)?;
+                    record::write(db, &domain, true, &set_by, 0)?;
                 }
                 Ok(may)
             })
             .await
     }
 
-    /// Records that a site is off, and purges what waits for it.
-    async fn purge(&self, site: &Site, change: &Change) -> Result<u64, StoreError> {
-        let (domain, change) = (site.domain.clone(), change.clone());
+    /// Records that a site is off, and purges its waiting events.
+    async fn purge(&self, site: &Site, set_by: &SetBy) -> Result<u64, StoreError> {
+        let (domain, set_by) = (site.domain.clone(), set_by.clone());
         let removed = self
             .spool
             .remove(Outcome::Purged, move |db| {
                 let removed = spool::purge_site(db, domain.as_bytes())?;
-                record::write(db, &domain, false, &change, removed.events)?;
+                record::write(db, &domain, false, &set_by, removed.events)?;
                 Ok(removed)
             })
             .await?;
-        site.purged_up_to.fetch_max(removed.last, Ordering::SeqCst);
+        site.switch
+            .update(|switch| switch.purged_up_to = switch.purged_up_to.max(removed.last));
         Ok(removed.events)
     }
 
-    fn change(&self, by: &str) -> Change {
-        Change {
+    fn set_by(&self, by: &str) -> SetBy {
+        SetBy {
             at: self.clock.now(),
             by: by.to_owned(),
         }
     }
 
-    /// Notes in the metrics how a site stands.
-    fn tell(&self, site: &Site) {
-        self.metrics.switches.set(&site.domain, site.is_on(), site.kept());
+    /// Sets the metrics of a site's switch.
+    fn publish(&self, site: &Site) {
+        self.metrics.show(&site.domain, site.is_on(), site.recorded());
     }
 
-    /// Purges what waits for sites that are off, locked or no longer configured.
+    /// Purges the events of sites that are off, locked or no longer configured.
     async fn purge_orphans(&self) -> Result<(), StoreError> {
-        // As bytes: a damaged record's site may be no text, and is no site's.
+        // As bytes: the site of a damaged record may be no text.
         let waiting: Vec<Vec<u8>> = self
             .store
             .run(|db| {
@@ -289,7 +289,7 @@ impl Switches {
                     .events;
                 tracing::info!(
                     purged,
-                    "events were purged because their site is off, locked or not configured any more"
+                    "purged events of a site that is off, locked or no longer configured"
                 );
             }
         }
@@ -297,11 +297,11 @@ impl Switches {
     }
 }
 
-/// Leaves a marker that keeps a site off, for where the database cannot even be opened.
+/// Writes a tombstone that keeps a site off, if the database cannot even be opened.
 ///
 /// # Errors
 /// The operating system's.
-pub fn leave_marker(folder: &Path, domain: &str, at: Moment, by: &str) -> std::io::Result<()> {
+pub fn write_tombstone(folder: &Path, domain: &str, at: Timestamp, by: &str) -> std::io::Result<()> {
     let by = by.to_owned();
-    Marker::of(folder, domain).set(domain, &Change { at, by })
+    Tombstone::of(folder, domain).set(domain, &SetBy { at, by })
 }

@@ -1,4 +1,4 @@
-//! What this binary is.
+//! The version and the commit of this binary.
 
 /// The package's version.
 pub const PACKAGE: &str = env!("CARGO_PKG_VERSION");

@@ -1,26 +1,27 @@
 //! Pseudonymous visitors: an address in the documentation prefix instead of the client's own.
 //!
-//! Plausible tells visitors apart by address, agent and site (contract b.4). The relay gives it an
-//! address made by a keyed hash of the real one, the full User-Agent, the site and, from the module of
-//! a user who opted in, a random value of the day. The key is random,
-//! lives in memory only, is replaced at 00:00 UTC, and destroyed once nobody uses it any more; then
-//! nobody, we included, can tell whose address it was or recognise the visitor on another day.
+//! Plausible distinguishes visitors by address, agent and site (contract b.4). The relay sends it an address made by a
+//! keyed hash of the real one, the full User-Agent, the site and, from the module of a user who opted in, a random value
+//! of the day. The key is random, lives in memory only, is replaced at 00:00 UTC, and is destroyed once no session uses
+//! it. After that the address cannot be recovered, not even by the relay's operator, and the visitor cannot be recognised
+//! on another day.
 
-use crate::clock::{self, Moment};
-use hmac::{Hmac, KeyInit, Mac};
+use crate::clock::{self, Timestamp};
+use crate::digest::hmac;
+use crate::hidden::hidden_debug;
+use hmac::Mac;
 use relay_event::DayValues;
-use sha2::Sha256;
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-/// How long a Plausible session lives after its last event (contract b.4). An event at that very
-/// moment still belongs to it: an address kept a little too long merges nothing, since Plausible then
-/// begins a new session by itself, while one changed too early splits a visit.
+/// How long a Plausible session lives after its last event (contract b.4). An event at exactly that moment still belongs
+/// to it: an address kept slightly too long merges nothing, since Plausible then begins a new session by itself, while
+/// one changed too early splits a visit.
 const SESSION: Duration = Duration::from_secs(30 * 60);
-/// Most visitors of the last half hour that are remembered across midnight. Above it, further ones
-/// begin a new session at midnight, as they would with any other tool.
+/// Most visitors of the last half hour that are remembered across midnight. Above it, further ones begin a new session at
+/// midnight, as with any other tool.
 const RECENT_MAX: usize = 200_000;
 
 type Key = [u8; 32];
@@ -34,11 +35,11 @@ pub struct Visitors {
 struct State {
     day: i64,
     today: Key,
-    /// The key of the day before, or of the day after if the clock was set back over midnight, while a session that
-    /// began under it is alive.
+    /// The key of the day before, or of the day after if the clock was set back over midnight, while a session that began
+    /// under it is alive.
     beside: Option<Beside>,
-    /// When each address was last given out, and of which day the key was that made it.
-    recent: HashMap<Ipv6Addr, (Moment, i64)>,
+    /// When each address was last used, and the day of the key that made it.
+    recent: HashMap<Ipv6Addr, (Timestamp, i64)>,
 }
 
 /// A visitor's address, and the day of the key that made it.
@@ -55,19 +56,15 @@ struct Beside {
     key: Key,
 }
 
-impl std::fmt::Debug for Visitors {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Visitors(hidden)")
-    }
-}
+hidden_debug!(Visitors);
 
 impl Visitors {
     /// Starts with a fresh key.
-    pub fn new(now: Moment) -> Self {
+    pub fn new(now: Timestamp) -> Self {
         Self::with_random(now, clock::random)
     }
 
-    fn with_random(now: Moment, random: fn() -> Key) -> Self {
+    fn with_random(now: Timestamp, random: fn() -> Key) -> Self {
         let state = State {
             day: now.utc_day(),
             today: random(),
@@ -80,27 +77,27 @@ impl Visitors {
         }
     }
 
-    /// The address of a visitor of a site at a moment. The same for all events of a day, and of a
-    /// session that runs over midnight.
+    /// The address of a visitor of a site at a moment. It is the same for all events of a day, and of a session that runs
+    /// over midnight.
     ///
     /// A browser's own values distinguish it from others of its make behind one address. They change at the browser's
-    /// midnight and the key at the relay's, in either order, so a visit that is alive under any pair of them goes on.
+    /// midnight and the key at the relay's, in either order, so a visit that is alive under any pair of them continues.
     ///
-    /// Nothing is remembered of the visitor before [`Visitors::note`], so that requests that are refused fill no memory.
+    /// Does not remember the visitor before [`Visitors::note`], so that refused requests use no memory.
     pub fn pseudonym(
         &self,
         site: &str,
         client: IpAddr,
         user_agent: &str,
         values: DayValues,
-        now: Moment,
+        now: Timestamp,
     ) -> Pseudonym {
         let mut state = self.lock();
         state.turn_the_day(now, self.random);
         let under = |key: &Key, value| pseudonym(key, site, client, user_agent, value);
         let DayValues { today, before } = values;
         let (beside, day) = (state.beside.as_ref(), state.day);
-        // Before those of today, the pairs under which a visit that began earlier can still be alive.
+        // The pairs under which an earlier visit can still be alive come before today's.
         let earlier = [
             beside
                 .zip(before)
@@ -117,13 +114,13 @@ impl Visitors {
         Pseudonym { address, day }
     }
 
-    /// Remembers that a visitor was here, so that its visit keeps its address over midnight.
-    pub fn note(&self, visitor: Pseudonym, now: Moment) {
+    /// Remembers a visitor, so that its visit keeps its address over midnight.
+    pub fn note(&self, visitor: Pseudonym, now: Timestamp) {
         self.lock().note(visitor.address, visitor.day, now);
     }
 
-    /// Destroys keys whose time is over, even when no visitor comes. To be called now and then.
-    pub fn tend(&self, now: Moment) {
+    /// Destroys expired keys, even if no visitor comes. Call it periodically.
+    pub fn tend(&self, now: Timestamp) {
         let mut state = self.lock();
         state.turn_the_day(now, self.random);
         state.forget_idle(now);
@@ -135,9 +132,9 @@ impl Visitors {
 }
 
 impl State {
-    /// Takes the key of the day that it is. A clock that steps back over midnight and forth finds the keys of both
-    /// days; one that was set by days gets a new key, so that no address outlives its day.
-    fn turn_the_day(&mut self, now: Moment, random: fn() -> Key) {
+    /// Switches to the key of the current day. A clock that steps back over midnight and forth finds the keys of both days;
+    /// one that was set by days gets a new key, so that no address outlives its day.
+    fn turn_the_day(&mut self, now: Timestamp, random: fn() -> Key) {
         let day = now.utc_day();
         if day == self.day {
             return;
@@ -150,21 +147,21 @@ impl State {
             day: std::mem::replace(&mut self.day, day),
             key: std::mem::replace(&mut self.today, key),
         };
-        // After a longer gap no session can be alive.
+        // After a longer gap no session is alive.
         self.beside = Some(last).filter(|last| last.day.abs_diff(day) == 1);
         self.forget_idle(now);
     }
 
-    /// Whether a visitor's session is alive. One that was seen further ahead than a session lasts was seen by a clock
-    /// that ran ahead.
-    fn is_live(&self, address: &Ipv6Addr, now: Moment) -> bool {
+    /// Whether a visitor's session is alive. If it was last seen further ahead than a session lasts, the clock ran ahead
+    /// then, and the session is over.
+    fn is_live(&self, address: &Ipv6Addr, now: Timestamp) -> bool {
         self.recent
             .get(address)
             .is_some_and(|(seen, _)| is_within_a_session(now, *seen))
     }
 
-    fn note(&mut self, address: Ipv6Addr, day: i64, now: Moment) {
-        // `tend` makes room; doing it here would cost every request of a flood a look at all of them.
+    fn note(&mut self, address: Ipv6Addr, day: i64, now: Timestamp) {
+        // `tend` makes room; doing it here would cost every request of a flood a scan of all of them.
         if self.recent.len() >= RECENT_MAX && !self.recent.contains_key(&address) {
             return;
         }
@@ -172,28 +169,25 @@ impl State {
     }
 
     /// Forgets visitors whose session is over, and the key beside today's with the last of its sessions.
-    fn forget_idle(&mut self, now: Moment) {
+    fn forget_idle(&mut self, now: Timestamp) {
         self.recent.retain(|_, (seen, _)| is_within_a_session(now, *seen));
-        // A session older than yesterday's key has ended for Plausible too (contract b.4): it looks for
-        // a session under two days' ids only.
+        // A session older than yesterday's key has ended for Plausible too (contract b.4): it searches two days' ids only.
         let has_session = |day| self.recent.values().any(|(_, of)| *of == day);
         self.beside = self.beside.take().filter(|beside| has_session(beside.day));
     }
 }
 
-fn is_within_a_session(now: Moment, seen: Moment) -> bool {
+fn is_within_a_session(now: Timestamp, seen: Timestamp) -> bool {
     now.since(seen).max(seen.since(now)) <= SESSION
 }
 
-/// 96 bits of a keyed hash behind 2001:db8::/32, which is reserved for documentation and so is
-/// nobody's address. The full agent goes in, so that coarsening it merges no two visitors, and the browser's value of
-/// the day if there is one.
+/// 96 bits of a keyed hash in 2001:db8::/32, which is reserved for documentation and belongs to no host. The full agent
+/// is hashed, so that coarsening it merges no two visitors, and the browser's value of the day if there is one.
 fn pseudonym(key: &Key, site: &str, client: IpAddr, user_agent: &str, value: Option<[u8; 16]>) -> Ipv6Addr {
-    #[expect(clippy::expect_used, reason = "HMAC takes a key of any length")]
-    let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("any key length is fine");
+    let mut mac = hmac(key);
     let client = match client.to_canonical() {
         IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
-        // Temporary addresses change within a day; the network a client is in does not.
+        // Temporary addresses change within a day; the client's network does not.
         IpAddr::V6(v6) => {
             let mut octets = v6.octets();
             octets[8..].fill(0);
@@ -201,7 +195,7 @@ fn pseudonym(key: &Key, site: &str, client: IpAddr, user_agent: &str, value: Opt
         }
     };
     mac.update(&client);
-    // One length with and without.
+    // The input has the same length with and without a value.
     mac.update(&[u8::from(value.is_some())]);
     mac.update(&value.unwrap_or_default());
     // Lengths keep "ab" + "c" and "a" + "bc" apart.

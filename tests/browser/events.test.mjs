@@ -1,5 +1,5 @@
-// Events that arrive. Several features are one file because they share the browser, whose start is dear;
-// a part of them is run with, for example, --test-name-pattern="Delivery".
+// Delivered events. Several features share one file because they share the browser, whose start is expensive; to run
+// one of them, use for example --test-name-pattern="Delivery".
 
 import { together } from "./harness.mjs";
 import blockers from "./features/blockers.mjs";

@@ -1,6 +1,5 @@
-// One world per test: relay, receiver, demo panel and data folder of its own, a person with a browser,
-// and at the end of every test the same questions: do the relay's books add up, and did anything get
-// out that must not?
+// One world per test, with its own relay, receiver, demo panel and data folder, and a user with a browser. At the end
+// of every test the same checks run: the relay's events are conserved, and no secret got out.
 
 import assert from "node:assert/strict";
 import { mkdtemp, readFile, rename, rm, writeFile } from "node:fs/promises";
@@ -12,6 +11,7 @@ import { Door } from "./harness/door.mjs";
 import { eventually } from "./harness/eventually.mjs";
 import { Metrics, assertNoCanary, filesOf } from "./harness/evidence.mjs";
 import { Pages } from "./harness/pages.mjs";
+import { dataWithCompiledPolicy } from "./harness/policy.mjs";
 import { Service, freePort, run } from "./harness/processes.mjs";
 
 export { ON_LINUX, ON_WINDOWS } from "./harness/browser.mjs";
@@ -21,26 +21,25 @@ export const SITE = "panel.example.com";
 export const ADMIN = { name: "alice", password: "correct horse battery" };
 const METRICS_PASSWORD = "metrics-password-of-the-tests";
 
-/** The customer's names for things in the demo panel, what tells a browser from its like, and secrets. */
+/** The customer's names in the demo panel, details that identify a browser, and secrets. */
 const CANARIES = ["acme-prod", "billing-7", "billing-8", "azure-prod", BUILD, ADMIN.password, METRICS_PASSWORD];
 
-/** Tests that run beside each other: much of their time is waiting for timers. */
-export const feature = (name, body) => describe(name, { concurrency: 3 }, body);
+/** Tests that run in parallel: a part of their time is waiting for timers. */
+export const feature = (name, body) => describe(name, { concurrency: 2 }, body);
 
-/** Features that share a browser, two at a time, so that nobody waits for the last test of one. */
+/** Features that share a browser, two at a time, so that none waits for the last test of another. */
 export const together = (name, features) =>
   describe(name, { concurrency: 2 }, () => {
     for (const register of features) register();
   });
 
 /**
- * A test in a world of its own.
+ * A test in its own world.
  *
- * Options: `on`, whether collection is switched on at the start (it is); `door`, whether there is a
- * counting door before the receiver; `admin`, whether there is an admin's account; `locked`, a second
- * site that the operator has locked; `expected`, patterns of browser messages that belong to the test;
- * `troubled`, whether the relay has reason to log errors; `plausibleKnows`, the one site that the receiver knows, if it
- * is not the relay's.
+ * Options: `on`, whether collection is switched on at the start (default true); `door`, whether a counting proxy is in
+ * front of the receiver; `admin`, whether there is an administrator's account; `locked`, a second site that the
+ * operator has locked; `expected`, patterns of browser messages that belong to the test; `troubled`, whether the relay
+ * has reason to log errors; `plausibleKnows`, the only site that the receiver knows, if it is not the relay's.
  */
 export function scenario(name, options, body) {
   test(name, async () => {
@@ -59,7 +58,7 @@ export function scenario(name, options, body) {
 }
 
 class World {
-  /** Addresses. */
+  /** URLs. */
   relay;
   admin;
   panel;
@@ -94,12 +93,13 @@ class World {
 
   async #prepare() {
     const { on, admin } = this.#options;
+    await dataWithCompiledPolicy(join(this.#folder, "data"));
     await this.configure();
     if (on) await this.turn("on");
     if (admin) await this.cli(["user", "add", ADMIN.name, "--password-stdin"], `${ADMIN.password}\n`);
   }
 
-  /** Writes the relay's configuration; `extra` goes to its top. */
+  /** Writes the relay's configuration; `extra` goes to the top of the file. */
   async configure(extra = "") {
     const text = JSON.stringify; // A JSON string is a TOML string.
     const { locked } = this.#options;
@@ -147,21 +147,21 @@ url = ${text(this.door?.address ?? this.receiver)}
     this.#services.set(name, await Service.start(args, listeners, log));
   }
 
-  /** Ends a service as a crash would. */
+  /** Kills a service, like a crash. */
   async kill(name) {
     const service = this.#services.get(name);
     this.#services.delete(name);
     await service.kill();
   }
 
-  /** Ends a service as its operator would. */
+  /** Stops a service, like its operator. */
   async stop(name) {
     const service = this.#services.get(name);
     this.#services.delete(name);
     assert.equal(await service.stop(), 0, `the exit code of the ${name}`);
   }
 
-  /** Runs a command on the relay's configuration. */
+  /** Runs a relay command with the relay's configuration. */
   async cli(args, input) {
     return run([...args, "--config", this.#config], input);
   }
@@ -170,7 +170,7 @@ url = ${text(this.door?.address ?? this.receiver)}
     return this.cli(["switch", state, "--site", SITE]);
   }
 
-  /** Takes the relay's database away, and gives it back in the end. */
+  /** Removes the relay's database while `body` runs, and restores it afterwards. */
   async withoutDatabase(body) {
     const [database, aside] = [join(this.#folder, "data", "relay.db"), join(this.#folder, "aside.db")];
     await rename(database, aside);
@@ -185,19 +185,19 @@ url = ${text(this.door?.address ?? this.receiver)}
     await this.configure('plan = "plan.toml"');
   }
 
-  /** Somebody with a browser profile of their own. */
+  /** A user with a separate browser profile. */
   async visitor(options) {
     const visitor = await Visitor.arrive({ expected: this.#options.expected, ...options });
     this.#visitors.push(visitor);
     return visitor;
   }
 
-  /** From here on this text must be found nowhere either. */
+  /** Adds texts that must not be found anywhere from here on. */
   keepSecret(...canaries) {
     this.#canaries.push(...canaries);
   }
 
-  /** A page of the site with the snippet on it, on an origin of its own, and its address. Browsers of tests are automated. */
+  /** A page of the site with the snippet, on a separate origin, and its URL. The tests' browsers are automated. */
   pageWithSnippet(path = "/page.html", { head = "", policy = this.policy(), count = "automation" } = {}) {
     return this.pages.put(
       path,
@@ -207,7 +207,7 @@ url = ${text(this.door?.address ?? this.receiver)}
     );
   }
 
-  /** What a page needs to allow for the snippet from another origin, and not more. */
+  /** The minimal policy that a page needs for the snippet from another origin. */
   policy(script = "'wasm-unsafe-eval'") {
     return (
       `default-src 'none'; script-src 'self' ${this.relay} ${script}; connect-src ${this.relay}; ` +
@@ -215,12 +215,12 @@ url = ${text(this.door?.address ?? this.receiver)}
     );
   }
 
-  /** What the receiver shows. */
+  /** The receiver's statistics. */
   async stats() {
     return (await fetch(`${this.receiver}/stats`)).json();
   }
 
-  /** The requests the receiver was sent: headers and body. */
+  /** The requests that the receiver got: headers and body. */
   async arrived() {
     return (await fetch(`${this.receiver}/received`)).json();
   }
@@ -237,7 +237,7 @@ url = ${text(this.door?.address ?? this.receiver)}
     return new Metrics(await response.text());
   }
 
-  /** Waits until every event has ended, and gives the books. */
+  /** Waits until every event has ended, and returns the metrics. */
   async settled() {
     return eventually("every event has ended", async () => {
       const metrics = await this.metrics();
@@ -245,7 +245,7 @@ url = ${text(this.door?.address ?? this.receiver)}
     });
   }
 
-  /** What has to hold at the end of every test. */
+  /** The checks at the end of every test. */
   async conclude() {
     (await this.settled()).assertConservation();
     assertNoCanary(this.#canaries, [
@@ -261,7 +261,7 @@ url = ${text(this.door?.address ?? this.receiver)}
     assert.doesNotMatch(this.#log.join(""), this.#options.troubled ? /panicked/ : /\bERROR\b|panicked/, "the relay's log");
   }
 
-  /** What to know when a test has failed. */
+  /** Details for a failed test. */
   account() {
     const problems = this.#visitors.flatMap((visitor) => visitor.problems);
     return `--- the relay said\n${this.#log.join("")}--- the browsers complained\n${problems.join("\n")}\n---`;

@@ -1,4 +1,4 @@
-// What is counted, and what is not: pages, how far they were read, and who counts at all.
+// Counted and uncounted pages, scroll depths and browsers.
 
 import { together } from "./harness.mjs";
 import automation from "./features/automation.mjs";

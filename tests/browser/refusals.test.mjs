@@ -1,4 +1,4 @@
-// Events that must not arrive: the users' no, and the administrators'.
+// Events that must not arrive, because the users or the administrators said no.
 
 import { together } from "./harness.mjs";
 import consent from "./features/consent.mjs";

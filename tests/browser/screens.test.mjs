@@ -1,4 +1,4 @@
-// What people see in a real browser: other people's pages with the snippet on them, and our own.
+// Pages in a real browser: other sites' pages with the snippet, and our own.
 
 import { together } from "./harness.mjs";
 import admin from "./features/admin.mjs";

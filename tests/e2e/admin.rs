@@ -1,7 +1,7 @@
-//! The admin listener: who may log in, who may turn the switch, and from where.
+//! The admin listener: who can log in, who can turn the switch, and from where.
 
 use crate::{EXE, LONG};
-use feedback_relay::clock::{Clock, Moment};
+use feedback_relay::clock::{Clock, Timestamp};
 use feedback_tests::{MiniPlausible, Post, Relay, SITE, Sent, Setup, load, within};
 use reqwest::{Method, RequestBuilder};
 use serde_json::json;
@@ -21,7 +21,7 @@ async fn with_alice(upstream: &str) -> Setup {
         .await;
     assert_eq!(
         (done.code, done.out.as_str()),
-        (Some(0), "account alice was made"),
+        (Some(0), "account alice was created"),
         "{done:?}"
     );
     setup
@@ -40,7 +40,7 @@ async fn log_in(relay: &Relay, user: &str, password: &str) -> Sent {
     send(request(relay, Method::POST, "/admin/api/login").json(&body)).await
 }
 
-/// Logs in and gives back the cookie.
+/// Logs in and returns the cookie.
 async fn session(relay: &Relay) -> String {
     let sent = log_in(relay, "alice", PASSWORD).await;
     assert_eq!(sent.status, 204, "{sent:?}");
@@ -53,7 +53,7 @@ async fn session(relay: &Relay) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn only_the_right_password_logs_in_and_wrong_ones_have_to_wait() {
-    let clock = Clock::standing_at(Moment(1_800_000_000_000));
+    let clock = Clock::standing_at(Timestamp(1_800_000_000_000));
     let setup = with_alice("http://127.0.0.1:9").await.with_clock(&clock);
     let relay = setup.start().await;
     let check = async |user: &str, password: &str, status: u16| {
@@ -70,7 +70,7 @@ async fn only_the_right_password_logs_in_and_wrong_ones_have_to_wait() {
     }
     let wait = check("alice", PASSWORD, 429).await;
     assert_eq!(wait.header("retry-after"), "15");
-    clock.set(Moment(1_800_000_015_000));
+    clock.set(Timestamp(1_800_000_015_000));
     check("alice", "wrong again", 401).await;
     let wait = check("alice", PASSWORD, 429).await;
     assert_eq!(
@@ -78,7 +78,7 @@ async fn only_the_right_password_logs_in_and_wrong_ones_have_to_wait() {
         "30",
         "each further one doubles the wait"
     );
-    clock.set(Moment(1_800_000_045_000));
+    clock.set(Timestamp(1_800_000_045_000));
     check("alice", PASSWORD, 204).await;
     check("alice", "wrong", 401).await;
     check("alice", PASSWORD, 204).await;
@@ -173,7 +173,7 @@ async fn the_switch_is_turned_with_a_session_from_the_page_itself_and_not_otherw
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_idle_session_ends() {
-    let clock = Clock::standing_at(Moment(1_800_000_000_000));
+    let clock = Clock::standing_at(Timestamp(1_800_000_000_000));
     let setup = with_alice("http://127.0.0.1:9")
         .await
         .with("admin", "session_s = 1800")
@@ -181,7 +181,7 @@ async fn an_idle_session_ends() {
     let relay = setup.start().await;
     let cookie = session(&relay).await;
     let status = async |minutes: i64, by_user: bool| {
-        clock.set(Moment(1_800_000_000_000 + minutes * 60_000));
+        clock.set(Timestamp(1_800_000_000_000 + minutes * 60_000));
         let mut asked = request(&relay, Method::GET, "/admin/api/status").header("cookie", &cookie);
         if by_user {
             asked = asked.header("x-feedback-admin", "1");
@@ -220,7 +220,7 @@ async fn the_public_listener_serves_nothing_of_the_admins() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn off_that_a_restart_would_lose_is_told_until_it_is_recorded() {
+async fn off_that_a_restart_would_lose_is_reported_until_it_is_recorded() {
     let setup = with_alice("http://127.0.0.1:9").await.with_a_small_policy();
     let relay = setup.start_on().await;
     let cookie = session(&relay).await;
@@ -229,7 +229,7 @@ async fn off_that_a_restart_would_lose_is_told_until_it_is_recorded() {
         send(status).await.json()["sites"][0].clone()
     };
     let ready = async || relay.get("/actuator/health/readiness").await;
-    // Nothing can be written any more, no marker either.
+    // From here on nothing can be written, not even a tombstone.
     let (data, aside) = (setup.data_dir(), setup.folder().join("aside"));
     std::fs::rename(&data, &aside).unwrap();
     let off = request(&relay, Method::PUT, SWITCH)

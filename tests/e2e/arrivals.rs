@@ -1,10 +1,10 @@
-//! How requests arrive: doctor, health and one log line name proxies that hide visitors and pages that are kept out.
+//! How requests arrive: doctor, health and one log line report proxies that hide visitors, and pages that are refused.
 
 use crate::EXE;
 use feedback_tests::{ChildRelay, MiniPlausible, ORIGIN, Post, SITE, Setup, load, raw};
 use serde_json::{Value, json};
 
-/// A relay of its own process, as operators run it, that trusts these proxies.
+/// A relay in its own process, as operators run it, that trusts these proxies.
 async fn relay(upstream: &str, trusted: &str) -> (Setup, ChildRelay) {
     let setup = Setup::new(upstream)
         .with_a_small_policy()
@@ -16,7 +16,7 @@ async fn relay(upstream: &str, trusted: &str) -> (Setup, ChildRelay) {
     (setup, relay)
 }
 
-/// What doctor says about the front door, a line for each finding: grade, finding, advice.
+/// Doctor's findings about the front door, one per line: grade, finding, advice.
 async fn doctor(setup: &Setup) -> String {
     let done = setup.command(EXE, &["doctor", "--json"], "").await;
     let findings: Vec<Value> = serde_json::from_str(&done.out).unwrap_or_else(|_| panic!("{done:?}"));
@@ -106,13 +106,13 @@ async fn proxies_that_hide_their_clients_are_named() {
     check(
         &[("x-forwarded-for", "198.51.100.{n}")],
         20,
-        "ok each of the last 20 requests",
+        "ok each of the last 20 requests carried a client address, and not all the same one",
     )
     .await;
     check(
         &[("forwarded", "For=\"198.51.100.{n}:80\";by=_p")],
         20,
-        "ok each of the last 20 requests",
+        "ok each of the last 20 requests carried a client address, and not all the same one",
     )
     .await;
     check(
@@ -186,15 +186,21 @@ async fn origins_that_were_refused_are_named() {
         from("https://evil.example.net/jane@example.com", "cross-site"),
     )
     .await;
-    // A page that may not read the configuration never sends an event; it is named all the same.
+    // A page that cannot read the configuration never sends an event, but is reported all the same.
     let config = format!("{}/api/config?site={SITE}", relay.public);
     let client = feedback_tests::http_client();
     let asked = client.get(&config).header("origin", "https://reader.example.net");
     assert_eq!(asked.send().await.unwrap().status(), 200);
-    // Strangers cannot call an origin the relay's own that it is not, nor make one known by asking for anything.
+    // So is one whose browser asks before it sends.
+    let notes = format!("{}/feedback/api/notes", relay.public);
+    let asked = client.request(reqwest::Method::OPTIONS, &notes);
+    let asked = asked.header("origin", "https://asker.example.net");
+    assert_eq!(asked.send().await.unwrap().status(), 204);
+    // Outsiders can neither make the relay treat a foreign origin as its own, nor register one with arbitrary requests.
     let login = "https://login.example.net";
     for (path, status) in [
         ("api/config?site=other.example", 403),
+        ("api/notes", 405),
         ("nothing", 404),
         ("version", 200),
     ] {
@@ -215,14 +221,14 @@ async fn origins_that_were_refused_are_named() {
     for text in [&said, &health] {
         assert!(text.contains("https://alias.example.com (3)"), "{text}");
     }
-    let foreign = "https://elsewhere.example.net (3), https://reader.example.net (1), others (1)";
+    let foreign = "https://elsewhere.example.net (3), https://asker.example.net (1), https://reader.example.net (1), others (1)";
     assert!(said.contains(foreign), "{said}");
-    assert!(health.contains("`origins` of the site: 5 requests"), "{health}");
+    assert!(health.contains("`origins` of the site: 6 requests"), "{health}");
     assert!(
         said.contains("add \"https://alias.example.com\" to `origins` in [[site]]"),
         "{said}"
     );
-    // Only the operator, who asks the running relay, sees whose pages were refused.
+    // Only the operator, who queries the running relay, sees whose pages were refused.
     assert!(!log.contains("alias.example.com"), "{log}");
     assert_eq!(log.matches("their own were refused").count(), 1, "{log}");
     assert_eq!(log.matches("pages were refused").count(), 1, "{log}");

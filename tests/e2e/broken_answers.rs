@@ -1,11 +1,11 @@
-//! Answers of Plausible that are broken in ways of HTTP and TCP: each event is settled or brought again, and
-//! the next one of its visitor is not held up.
+//! Answers of Plausible that are broken at the HTTP or TCP level: each event is settled or retried, and does not delay
+//! the next event of its visitor.
 
 use crate::LONG;
 use feedback_tests::{Answer, MiniPlausible, Setup, load, within};
 use std::time::Duration;
 
-/// How often an event reaches Plausible, by what the first try of it was answered.
+/// How often an event reaches Plausible, by the answer to its first attempt.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_that_is_broken_is_understood_or_asked_for_again() {
     let plausible = MiniPlausible::start().await;
@@ -35,10 +35,10 @@ async fn an_answer_that_is_broken_is_understood_or_asked_for_again() {
         next += 2;
     };
     let ms = Duration::from_millis;
-    // These need a connection that is new.
+    // These need a new connection.
     check(Answer::HalfOpen, 1).await;
     check(Answer::ResetHalfRead, 1).await;
-    // The status was understood, so the event is not sent again, whatever follows.
+    // The status was parsed, so the event is not sent again, whatever follows.
     check(Answer::Accept, 1).await;
     check(Answer::Drip(ms(1)), 1).await;
     check(Answer::Interim, 1).await;
@@ -48,7 +48,7 @@ async fn an_answer_that_is_broken_is_understood_or_asked_for_again() {
     check(Answer::Endless, 1).await;
     check(Answer::LongHeader(8 * 1024), 1).await;
     check(Answer::ManyHeaders(50), 1).await;
-    // No status was understood, or not in time.
+    // No status was parsed, or not in time.
     check(Answer::Drip(ms(500)), 2).await;
     check(Answer::LongHeader(4 * 1024 * 1024), 2).await;
     check(Answer::ManyHeaders(5000), 2).await;
@@ -56,8 +56,7 @@ async fn an_answer_that_is_broken_is_understood_or_asked_for_again() {
     relay.stop().await;
 }
 
-/// A server, or something before it, that closes idle connections without a word: no event is lost or
-/// counted twice for it.
+/// A server, or a proxy in front of it, that closes idle connections silently: no event is lost or counted twice.
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_closed_between_requests_cost_nothing_but_a_new_one() {
     let plausible = MiniPlausible::start().await;
@@ -71,7 +70,7 @@ async fn connections_closed_between_requests_cost_nothing_but_a_new_one() {
         .await;
     for n in 0..40 {
         relay.accept(&[load(n)]).await;
-        // One after the other, so that a connection has ended before the next event.
+        // Sequentially, so that each connection has ended before the next event.
         within(LONG, "it is delivered", async || {
             (relay.metrics().await.ended("delivered", "") > i64::try_from(n).unwrap()).then_some(())
         })
@@ -82,9 +81,9 @@ async fn connections_closed_between_requests_cost_nothing_but_a_new_one() {
     assert_eq!(relay.stop().await.endings(), ["delivered/ 40"]);
 }
 
-/// The receiver counts what is under way, so that tests of limits can rely on it.
+/// The receiver counts requests in flight, so that tests of limits can rely on the number.
 #[tokio::test(flavor = "multi_thread")]
-async fn no_more_than_the_allowed_requests_are_under_way_at_once() {
+async fn no_more_than_the_allowed_requests_are_in_flight_at_once() {
     let plausible = MiniPlausible::start().await;
     plausible.rule(|_| Answer::Slow(Duration::from_millis(20)));
     let relay = Setup::new(&plausible.url())

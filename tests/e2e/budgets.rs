@@ -1,13 +1,13 @@
-//! What one stranger can do: bring little, fill one site's part of the spool, and be noticed.
+//! Limits on a single abusive client: its events are few, fill at most one site's share of the spool, and are reported.
 
-use feedback_relay::policy::standing::FAILURES;
+use feedback_relay::policy::status::FAILURES;
 use feedback_tests::{MiniPlausible, Post, Relay, SITE, Setup, fresh_id, load};
 use serde_json::{Value, json};
 
 const OTHER: &str = "other.example.com";
 const STRANGER: &str = "198.51.100.1";
 
-/// Under small budgets, so that few requests use them up.
+/// A setup with small budgets, so that a few requests use them up.
 fn setup(plausible: &MiniPlausible, budgets: &[&str]) -> Setup {
     let setup = Setup::new(&plausible.url())
         .with_a_small_policy()
@@ -21,7 +21,8 @@ fn batch(from: &str, events: usize) -> Post {
     Post::batch(&(0..events).map(load).collect::<Vec<_>>()).from(from)
 }
 
-/// Sends all, and says how many were taken; each of the others was refused for this reason and is to come back.
+/// Sends all posts and returns how many were accepted. Each of the others must be refused for this reason, with a
+/// Retry-After.
 async fn taken(relay: &Relay, posts: impl Iterator<Item = Post>, reason: &str) -> usize {
     let mut taken = 0;
     for post in posts {
@@ -60,7 +61,7 @@ async fn one_address_brings_a_persons_events_and_a_rest_and_the_next_is_not_in_i
         6,
         "20 of its visitor and 100 more"
     );
-    // Nor do many visitors help.
+    // Spreading the events over many visitors does not help.
     let crowd =
         (0..40).map(|n| batch(STRANGER, 20).with("user-agent", &format!("{} {n}", feedback_tests::BROWSER)));
     let crowd = taken(&relay, crowd, "events").await;
@@ -69,7 +70,7 @@ async fn one_address_brings_a_persons_events_and_a_rest_and_the_next_is_not_in_i
         "each of them its own 20: how many there may be is another budget"
     );
     assert_eq!(relay.send(&batch("198.51.100.2", 20)).await.status, 202);
-    // A tool with a token has no client's budgets, and no way around the site's rate.
+    // A tool with a token has no per-client budget, but is subject to the site's rate.
     for n in 0..20 {
         let post = batch(STRANGER, 20).with("authorization", &format!("Bearer {tool}"));
         assert_eq!(relay.send(&post).await.status, 202, "{n}");
@@ -79,7 +80,7 @@ async fn one_address_brings_a_persons_events_and_a_rest_and_the_next_is_not_in_i
     relay.stop().await;
 }
 
-/// Sends as many batches as would use up a day's budget of 200 events three times over.
+/// Sends enough batches to use up a day's budget of 200 events three times over.
 async fn refused(relay: &Relay, reason: &str) {
     for n in 0..30 {
         let sent = relay.send(&batch(STRANGER, 20)).await;
@@ -91,7 +92,7 @@ async fn refused(relay: &Relay, reason: &str) {
     }
 }
 
-/// So many batches are taken, and the next one is too much.
+/// Exactly this number of batches is accepted; the next one exceeds the budget.
 async fn a_day_brings(relay: &Relay, batches: usize) {
     for n in 0..batches {
         let sent = relay.send(&batch(STRANGER, 20)).await;
@@ -124,7 +125,7 @@ async fn what_a_policy_out_of_service_refuses_is_not_of_the_day() {
     }
     refused(&relay, "unavailable").await;
     relay.app().policy.reload().await.unwrap();
-    // The policy ran for the slow ones, so they count.
+    // The policy ran for the slow events, so they count.
     a_day_brings(&relay, (200 - FAILURES) / 20).await;
     relay.stop().await;
 }
@@ -171,16 +172,16 @@ async fn one_address_cannot_invent_a_crowd_on_either_route() {
             .from("198.51.100.2")
     });
     assert_eq!(taken(&relay, by_agent, "visitors").await, 10);
-    // Addresses within a /64 are no way out of it.
+    // Other addresses within the same /64 do not get around it.
     let by_address = (0..60).map(|n| of_module(100 + n, &format!("2001:db8::{n:x}")));
     assert_eq!(taken(&relay, by_address, "visitors").await, 10);
-    // Who was there before goes on.
+    // A client that was there before continues.
     for n in 0..10 {
         assert_eq!(relay.send(&of_module(n, STRANGER)).await.status, 202, "{n}");
     }
     let metrics = relay.metrics().await;
     assert_eq!(metrics.ended("limited", "visitors"), 150);
-    // The last of each ten were noticed before the address was refused.
+    // The last of each ten were counted as suspicious before the address was refused.
     let crowd = format!("suspicious_events_total{{site=\"{SITE}\",reason=\"crowd\"}}");
     assert!(metrics.count(&crowd) > 0 || metrics.count(&crowd.replace("crowd", "no_fetch_metadata")) > 0);
     relay.stop().await;
@@ -196,7 +197,7 @@ async fn a_site_that_is_full_leaves_the_others_their_part_and_the_relay_ready() 
         "domain = \"{OTHER}\"\norigins = [\"https://panel.example.com\"]"
     ));
     let relay = setup.start_on().await;
-    relay.app().switches.turn(OTHER, true, "test").await.unwrap();
+    relay.app().switches.set(OTHER, true, "test").await.unwrap();
     let of = |site: &str| {
         let events: Vec<Value> = (0..20).map(load).collect();
         let body = json!({ "site": site, "consent": { "plan": 3 }, "events": events });
@@ -233,7 +234,7 @@ async fn a_site_that_is_full_leaves_the_others_their_part_and_the_relay_ready() 
         (98_304, 98_304, 0)
     );
     assert!(bytes(SITE, "") > 90_000 && bytes(SITE, "") <= 98_304);
-    // The other one has a quarter of its own; only then is nothing left.
+    // The other site has a quarter of its own; only when that is used is nothing left.
     assert_eq!(fill(OTHER).await, "full");
     assert_eq!(ready().await, (503, json!("spool full")));
     plausible.come_back().await;

@@ -1,4 +1,4 @@
-//! Canaries: secrets for every place a browser can put one, and a scan that finds them in any spelling.
+//! Canaries: secrets for every place a browser can put one, and a scan that finds them in any encoding.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
@@ -6,21 +6,21 @@ use feedback_tests::{BROWSER, Post, SITE};
 use serde_json::{Value, json};
 use std::path::Path;
 
-/// The plan built in has this version.
+/// The version of the built-in plan.
 const PLAN: u32 = 1;
 /// The client's address, which is a canary as well.
 pub(crate) const ADDRESS: &str = "198.51.100.207";
-/// An event id: what a sender chooses must not reach the disk as it is.
+/// An event id: a value chosen by the sender must not reach the disk unchanged.
 const ID: &str = "c0ffee00c0ffee11c0ffee22c0ffee33";
-/// What every planted secret contains.
+/// The text that every planted secret contains.
 const CANARY: &str = "kanarie9q7z";
 
-/// A secret of its own for each place it is planted in, so that a find says where it came from.
+/// A separate secret for each place it is planted in, so that a hit identifies its source.
 pub(crate) fn plant(place: &str) -> String {
     format!("{CANARY}{place}")
 }
 
-/// Every request a canary can be planted in, taken or refused.
+/// Every request that can carry a canary, accepted or refused.
 pub(crate) fn requests() -> Vec<Post> {
     let p = plant;
     let url = format!(
@@ -72,7 +72,7 @@ pub(crate) fn requests() -> Vec<Post> {
     let good = |name: &str, props: &Value| dressed(Post::plausible(&event(name, props)));
     let feature_used = || good("Feature Used", &feature);
     vec![
-        // Taken.
+        // Accepted.
         feature_used(),
         good("pageview", &Value::Null),
         good(
@@ -88,7 +88,7 @@ pub(crate) fn requests() -> Vec<Post> {
         good("pageview", &Value::Null)
             .with("user-agent", &format!("{}/1.0 ({})", p("agent"), p("agentnote"))),
         dressed(Post::batch(&[]).body(batch.to_string())),
-        // Refused, each at another door.
+        // Refused, each by a different check.
         good(&p("name"), &feature),
         good("Feature Used", &json!({ "feature": p("feature") })),
         dressed(Post::plausible(
@@ -134,7 +134,7 @@ fn dressed(post: Post) -> Post {
         .with(&plant("headername"), "1")
 }
 
-/// How a secret could be written down: as it is, and in the encodings a careless program uses.
+/// The forms in which a secret could be written: plain, and in the encodings a careless program uses.
 fn spellings() -> Vec<Vec<u8>> {
     let hex = |bytes: &[u8]| -> String { bytes.iter().map(|b| format!("{b:02x}")).collect() };
     let mut spellings = Vec::new();
@@ -143,7 +143,7 @@ fn spellings() -> Vec<Vec<u8>> {
         spellings.push(hex(secret.as_bytes()));
         spellings.push(secret.bytes().map(|b| format!("%{b:02x}")).collect());
         spellings.push(secret.bytes().map(|b| format!("\\u{b:04x}")).collect());
-        // Base64 depends on where in a group of three the secret begins; its ends depend on what is around it.
+        // Base64 depends on the secret's offset within a group of three; its ends depend on the surrounding bytes.
         for lead in 0..3 {
             let encoded = STANDARD_NO_PAD.encode(format!("{}{secret}", "x".repeat(lead)));
             spellings.push(encoded[if lead == 0 { 0 } else { 4 }..encoded.len() - 2].to_owned());
@@ -162,7 +162,7 @@ fn spellings() -> Vec<Vec<u8>> {
     bytes
 }
 
-/// Fails when a secret is in the bytes, in any spelling and any case.
+/// Fails if a secret is in the bytes, in any encoding and any case.
 pub(crate) fn assert_clean(place: &str, bytes: &[u8]) {
     let lower = bytes.to_ascii_lowercase();
     for spelling in spellings() {
@@ -174,7 +174,7 @@ pub(crate) fn assert_clean(place: &str, bytes: &[u8]) {
     }
 }
 
-/// Fails when a secret is in a file of a folder.
+/// Fails if a secret is in a file of a folder.
 pub(crate) fn assert_clean_folder(folder: &Path) -> usize {
     let mut files = 0;
     for entry in std::fs::read_dir(folder).unwrap() {

@@ -1,4 +1,4 @@
-//! Everything at once: a relay between two bad networks, before a Plausible that stumbles.
+//! Everything at once: a relay between two bad networks, in front of a Plausible that fails now and then.
 
 use feedback_tests::{
     Answer, Dice, Fault, FaultProxy, MiniPlausible, Setup, Traffic, assert_in_order, counted_twice, within,
@@ -6,7 +6,7 @@ use feedback_tests::{
 use std::num::NonZeroU32;
 use std::time::Duration;
 
-/// How long the relay may take to trust network and Plausible again, at its longest pause between two tries.
+/// How long the relay may need to use the network and Plausible again, at its longest back-off.
 const LONG: Duration = Duration::from_secs(180);
 /// How often the faults change, and how long each lasts.
 const CHANGES: usize = 40;
@@ -70,7 +70,7 @@ async fn after_ten_seconds_of_chaos_every_event_is_delivered_in_order_and_double
     );
 }
 
-/// One of eight faults, or most of the time none, so that something gets through.
+/// One of eight faults, or most of the time none, so that some traffic gets through.
 fn fault(dice: &mut Dice, of: usize) -> Fault {
     let (ms, few) = (Duration::from_millis, dice.below(400));
     match dice.below(of) {

@@ -1,4 +1,4 @@
-//! Short rounds of what `cargo xtask chaos` does for hours (`tests/src/chaos`), from fixed seeds.
+//! Short rounds of the chaos test that `cargo xtask chaos` runs for hours (`tests/src/chaos`), from fixed seeds.
 
 use crate::EXE;
 use feedback_tests::chaos::{Kind, Size, Stage, Tally, round, sanity};
@@ -12,8 +12,7 @@ fn stage() -> Stage {
     }
 }
 
-/// Plays a round from each seed. Every one has to inject faults and acknowledge events: one that does neither proves
-/// nothing.
+/// Plays a round from each seed. Each round must inject faults and acknowledge events: otherwise it proves nothing.
 async fn check(kind: Kind, seeds: &[u64]) {
     for seed in seeds {
         let tally = round(&stage(), kind, *seed).await;

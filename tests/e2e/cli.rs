@@ -1,4 +1,4 @@
-//! The command line's answers: to people in words, to scripts in exit codes.
+//! The command line's answers: text for people, exit codes for scripts.
 
 use crate::EXE;
 use feedback_tests::{Done, Setup};
@@ -8,7 +8,7 @@ fn setup() -> Setup {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn check_config_tells_every_mistake_with_key_and_line() {
+async fn check_config_reports_every_mistake_with_key_and_line() {
     let good = setup().command(EXE, &["check-config"], "").await;
     assert_eq!(good.code, Some(0), "{good:?}");
     for want in ["1 site(s)", "plan.toml, tracking plan version 3 with 4 events"] {
@@ -106,36 +106,36 @@ async fn accounts_are_made_once_with_a_decent_password() {
         &["add", "alice", "--password-stdin"],
         "short battery",
         0,
-        "account alice was made",
+        "account alice was created",
     )
     .await;
     check(
         &["add", "alice", "--password-stdin"],
         good,
         1,
-        "there is an account alice already",
+        "account alice already exists",
     )
     .await;
     check(
         &["add", "bob", "--password-stdin"],
         "battery 123",
         1,
-        "a password has at least 12 characters",
+        "a password must have at least 12 characters",
     )
     .await;
     check(
         &["add", "bob", "--password-stdin"],
         "",
         1,
-        "a password has at least 12 characters",
+        "a password must have at least 12 characters",
     )
     .await;
-    check(&["add", "b o b", "--password-stdin"], good, 1, "a name has").await;
+    check(&["add", "b o b", "--password-stdin"], good, 1, "a name must have").await;
     check(
         &["passwd", "bob", "--password-stdin"],
         good,
         1,
-        "there is no account bob",
+        "account bob does not exist",
     )
     .await;
     check(
@@ -173,7 +173,7 @@ async fn health_asks_a_running_relay_and_fails_without_one() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn arguments_that_mean_nothing_exit_with_two_and_the_version_is_told() {
+async fn unknown_arguments_exit_with_two_and_the_version_is_printed() {
     let run = async |arguments: &[&str]| {
         Done::of(
             EXE,
@@ -201,4 +201,34 @@ async fn arguments_that_mean_nothing_exit_with_two_and_the_version_is_told() {
     let start = format!("feedback-relay {} (commit ", env!("CARGO_PKG_VERSION"));
     assert!(version.out.starts_with(&start), "{version:?}");
     assert_eq!(run(&["--help"]).await.code, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_that_is_gone_changes_no_exit_code() {
+    let folder = tempfile::tempdir().unwrap();
+    let wrong = folder.path().join("wrong.toml");
+    std::fs::write(&wrong, "no = configuration").unwrap();
+    let wrong = wrong.to_str().unwrap();
+    let check = async |arguments: &[&str], code: i32| {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let mut command = std::process::Command::new(EXE);
+        command
+            .args(arguments)
+            .stdin(std::process::Stdio::null())
+            .stdout(writer.try_clone().unwrap())
+            .stderr(writer);
+        let status = tokio::task::spawn_blocking(move || command.status())
+            .await
+            .unwrap();
+        assert_eq!(status.unwrap().code(), Some(code), "{arguments:?}");
+    };
+    check(&["version"], 0).await;
+    check(&["check-config", "--config", wrong], 78).await;
+    check(&["serve", "--config", wrong], 78).await;
+    check(&["doctor", "--config", wrong], 1).await;
+    check(&["plan", "check", wrong], 78).await;
+    check(&["policy", "check", wrong], 1).await;
+    check(&["scrub", wrong], 1).await;
+    check(&["user", "list", "--config", wrong], 78).await;
 }

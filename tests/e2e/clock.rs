@@ -1,6 +1,6 @@
-//! The clock of a relay is set while it runs: nothing acknowledged is lost, nobody is logged out.
+//! The relay's clock is changed while it runs: no acknowledged event is lost and no session ends.
 
-use feedback_relay::clock::{Clock, Moment};
+use feedback_relay::clock::{Clock, Timestamp};
 use feedback_tests::{MiniPlausible, Post, Setup, load};
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ const DAY: i64 = 86_400_000;
 async fn what_was_acknowledged_arrives_though_the_clock_was_set_meanwhile() {
     for wrong in [-2 * DAY, -400 * DAY, 3 * DAY] {
         let mut plausible = MiniPlausible::away();
-        let clock = Clock::standing_at(Moment(NOW + wrong));
+        let clock = Clock::standing_at(Timestamp(NOW + wrong));
         let relay = Setup::new(&plausible.url())
             .with("spool", "age_max_s = 3600")
             .with("upstream", "late_after_s = 60")
@@ -21,9 +21,9 @@ async fn what_was_acknowledged_arrives_though_the_clock_was_set_meanwhile() {
         for n in 0..5 {
             assert_eq!(relay.send(&Post::batch(&[load(n)])).await.status, 202);
         }
-        clock.jump(Moment(NOW));
+        clock.jump(Timestamp(NOW));
         assert_eq!(relay.app().spool.sweep().await, Ok(0), "{wrong}");
-        clock.set(Moment(NOW + 30_000));
+        clock.set(Timestamp(NOW + 30_000));
         plausible.come_back().await;
         relay.drained_within(Duration::from_secs(60)).await;
         let metrics = relay.stop().await;
@@ -39,12 +39,12 @@ async fn what_was_acknowledged_arrives_though_the_clock_was_set_meanwhile() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_visitor_is_another_one_after_the_clock_was_set_by_days() {
     let plausible = MiniPlausible::start().await;
-    let clock = Clock::standing_at(Moment(NOW + 3 * DAY));
+    let clock = Clock::standing_at(Timestamp(NOW + 3 * DAY));
     let relay = Setup::new(&plausible.url()).with_clock(&clock).start_on().await;
     relay.send(&Post::batch(&[load(0)])).await;
-    clock.jump(Moment(NOW));
+    clock.jump(Timestamp(NOW));
     relay.send(&Post::batch(&[load(1)])).await;
-    clock.set(Moment(NOW + DAY));
+    clock.set(Timestamp(NOW + DAY));
     relay.send(&Post::batch(&[load(2)])).await;
     relay.drained().await;
     let mut visitors: Vec<String> = plausible

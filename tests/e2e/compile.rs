@@ -1,9 +1,9 @@
-//! Compiling a policy: in a child with limits, once, and never in the way of what serves.
+//! Compiling a policy: in a child process with limits, once, and without blocking requests.
 
 use crate::{EXE, LONG};
 use feedback_relay::clock::Clock;
+use feedback_relay::digest::sha256;
 use feedback_relay::policy::verdicts::Verdicts;
-use feedback_relay::sandbox::sha256;
 use feedback_tests::{ChildRelay, Done, Post, Setup, bombs, eventually, load, within};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -32,7 +32,7 @@ async fn policy_health(relay: &ChildRelay) -> Value {
     health.send().await.unwrap().json().await.unwrap()
 }
 
-/// The processes that a relay has started and that still run.
+/// The running child processes of a relay.
 fn children(parent: u32) -> Vec<u32> {
     let field = |pid: u32| {
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
@@ -81,7 +81,7 @@ async fn a_relay_serves_while_a_policy_compiles_and_stops_at_once() {
         .switched_on(EXE)
         .await;
     let mut relay = setup.spawn(EXE).await;
-    // The reload is not asked whether it is trusted.
+    // The reload does not check whether the file is trusted.
     std::fs::write(setup.folder().join("small-policy.wasm"), bombs::nested_loops()).unwrap();
     relay.hang_up();
     let compiler = within(LONG, "the compiler runs", async || {
@@ -93,7 +93,7 @@ async fn a_relay_serves_while_a_policy_compiles_and_stops_at_once() {
         assert_eq!(sent.status, 202, "{sent:?}");
     }
     let read = |what: &str| std::fs::read_to_string(format!("/proc/{compiler}/{what}")).unwrap();
-    // It limits itself after its start.
+    // The compiler sets its own limits after it starts.
     let limits = within(LONG, "the compiler limits itself", async || {
         Some(read("limits")).filter(|limits| limits.contains("Max file size             0 "))
     })
@@ -106,7 +106,7 @@ async fn a_relay_serves_while_a_policy_compiles_and_stops_at_once() {
         assert!(limits.contains(limit), "{limit}: {limits}");
     }
     assert_eq!(read("environ"), "");
-    // Descriptors that the tests' own parent left open are not the relay's.
+    // The relay is not responsible for descriptors that the tests' own parent left open.
     let open: Vec<_> = std::fs::read_dir(format!("/proc/{compiler}/fd"))
         .unwrap()
         .filter_map(|entry| std::fs::read_link(entry.unwrap().path()).ok())
@@ -197,7 +197,7 @@ async fn a_start_does_not_try_a_policy_again_that_failed() {
     );
     relay.stop().await;
 
-    // Another file, and all is well.
+    // With another file the start succeeds.
     let relay = setup.spawn(EXE).await;
     std::fs::write(&file, in_c()).unwrap();
     relay.hang_up();
@@ -232,7 +232,7 @@ async fn a_policy_that_failed_in_service_is_taken_again_once_it_passes_the_check
 #[tokio::test(flavor = "multi_thread")]
 async fn a_file_that_holds_no_component_keeps_the_relay_from_starting() {
     for (what, wasm, want) in [
-        ("nothing", &b""[..], "it is no WebAssembly at all"),
+        ("nothing", &b""[..], "it is not WebAssembly"),
         ("a core module", b"\0asm\x01\0\0\0", "core module"),
     ] {
         let (setup, file) = with_policy(wasm);
@@ -276,7 +276,7 @@ async fn a_compiled_policy_is_kept_and_a_spoiled_one_is_compiled_again() {
         assert!(!second.contains(work), "used as it is: {second}");
     }
 
-    // Another relay's, sealed with another key.
+    // Another relay's artifact, sealed with another key.
     let (other, _) = with_policy(&in_c());
     let other = other.trusting_its_policy();
     other.spawn(EXE).await.stop().await;

@@ -1,4 +1,4 @@
-//! The fuzz targets' corpora as plain tests: what was interesting once, and what was wrong once.
+//! The fuzz targets' corpora as plain tests: inputs that reached new code, and inputs that once failed.
 
 use feedback_tests::fuzz::TARGETS;
 use std::collections::BTreeSet;
@@ -9,7 +9,7 @@ fn folder(kind: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz").join(kind)
 }
 
-/// What is in a folder, by name. A folder that is missing holds nothing.
+/// The file names in a folder. A missing folder is empty.
 fn names(folder: &Path) -> BTreeSet<String> {
     let entries = fs::read_dir(folder).into_iter().flatten();
     entries
@@ -17,8 +17,8 @@ fn names(folder: &Path) -> BTreeSet<String> {
         .collect()
 }
 
-/// Runs every target over the files of its folder, all before the first complaint, and fails when one breaks a promise
-/// or a folder holds less than it has to.
+/// Runs every target over all files of its folder before it reports, and fails if a target's assertion fails or a
+/// folder holds fewer files than required.
 fn run(kind: &str, least: usize) {
     let mut broken = Vec::new();
     for (target, body) in TARGETS {

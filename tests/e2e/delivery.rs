@@ -1,16 +1,16 @@
-//! What Plausible's answers do: each settles an event, or brings it again, not too soon.
+//! How Plausible's answers are handled: each settles an event, or leads to a retry after a delay.
 
-use feedback_relay::clock::{Clock, Moment};
+use feedback_relay::clock::{Clock, Timestamp};
 use feedback_tests::{
     Answer, Arrival, MiniPlausible, Post, Setup, eventually, fresh_id, load, pageview, within,
 };
 use serde_json::json;
 use std::time::{Duration, Instant};
 
-/// How long something may take that the relay waits for with care.
+/// Bound for anything that the relay does only after a back-off.
 const LONG: Duration = Duration::from_secs(60);
 
-/// One try and its consequence: the event's ending, the label of the answer, and how often it is sent.
+/// One attempt and its result: the event's ending, the label of the answer, and the number of attempts.
 #[tokio::test(flavor = "multi_thread")]
 async fn each_answer_settles_the_event_or_brings_it_again() {
     let plausible = MiniPlausible::start().await;
@@ -26,9 +26,9 @@ async fn each_answer_settles_the_event_or_brings_it_again() {
         let unsure = matches!(answer, Answer::ResetBeforeReading);
         let (before, seen) = (relay.metrics().await, plausible.count());
         plausible.queue([answer]);
-        // The second event shows when the first is settled: there is one visitor only.
+        // There is only one visitor, so the second event arrives once the first is settled.
         relay.accept(&[load(next), load(next + 1)]).await;
-        relay.drained().await;
+        relay.drained_within(LONG).await;
         let after = relay.metrics().await;
         let ended =
             |outcome: &str, reason: &str| after.ended(outcome, reason) - before.ended(outcome, reason);
@@ -38,7 +38,7 @@ async fn each_answer_settles_the_event_or_brings_it_again() {
             1 + i64::from(outcome == "delivered"),
             "{what}"
         );
-        // Whether anything was sent on a connection that is reset at once is a race.
+        // Whether any bytes were sent on a connection that is reset at once is a race.
         let result = match (unsure, after.upstream("unknown") > before.upstream("unknown")) {
             (true, true) => "unknown",
             _ => result,
@@ -65,7 +65,7 @@ async fn each_answer_settles_the_event_or_brings_it_again() {
     let json: &[(&str, &str)] = &[("content-type", "application/json")];
     let invalid = Answer::Status(400, json, r#"{"errors":{"url":["is required"]}}"#);
     check(invalid, "rejected/plausible_invalid", "invalid", 1).await;
-    // A gateway's: Plausible has not seen the event.
+    // From a gateway: Plausible has not seen the event.
     for wrong in [400, 413, 422, 431] {
         check(status(wrong), "delivered/", "misconfigured", 2).await;
     }
@@ -96,7 +96,7 @@ async fn a_retry_after_is_kept() {
         (relay.metrics().await.upstream("retry") == 1).then_some(())
     })
     .await;
-    // Other visitors' events are delivered meanwhile, which is no reason to come back earlier.
+    // Events of other visitors are delivered meanwhile, which must not shorten the back-off.
     for visitor in 0..8 {
         relay
             .send(&Post::batch(&[load(2)]).from(&format!("203.0.113.{visitor}")))
@@ -151,7 +151,7 @@ async fn an_event_plausible_cannot_take_does_not_hold_up_its_visitor() {
     let relay = Setup::new(&plausible.url()).start_on().await;
     relay.accept(&[load(1), load(666), load(2), load(3)]).await;
     within(LONG, "the later ones arrive", async || {
-        // Others' events are taken meanwhile: it is the event that is at fault.
+        // Events of others are accepted meanwhile: the fault is in this event.
         let other = relay.send(&Post::batch(&[load(9)]).from("203.0.113.9")).await;
         assert_eq!(other.status, 202);
         tokio::time::sleep(Duration::from_millis(100)).await;
@@ -188,9 +188,9 @@ async fn an_event_without_an_answer_is_sent_again_or_given_up_as_the_operator_wi
         assert_eq!(scrape.count("upstream_unknown_total"), 1);
         assert_eq!(scrape.endings(), endings, "{setting}");
     };
-    check("when_unknown = \"retry\"", &[1, 1, 2], &["delivered/ 2"]).await;
+    check("delivery = \"at_least_once\"", &[1, 1, 2], &["delivered/ 2"]).await;
     check(
-        "when_unknown = \"drop\"",
+        "delivery = \"at_most_once\"",
         &[1, 2],
         &["delivered/ 1", "rejected/unknown 1"],
     )
@@ -234,13 +234,13 @@ async fn while_plausible_is_away_one_probe_then_one_event_finds_out_that_it_is_b
 #[tokio::test(flavor = "multi_thread")]
 async fn what_waited_long_says_so_where_the_plan_has_a_property_for_it() {
     let mut plausible = MiniPlausible::away();
-    let clock = Clock::standing_at(Moment(1_800_000_000_000));
+    let clock = Clock::standing_at(Timestamp(1_800_000_000_000));
     let relay = Setup::new(&plausible.url()).with_clock(&clock).start_on().await;
     let engagement = json!({ "id": fresh_id(), "name": "engagement", "url": "https://panel.example.com/#/home", "scroll_depth": 10, "engagement_ms": 1000 });
     relay
         .accept(&[load(1), pageview("https://panel.example.com/#/home"), engagement])
         .await;
-    clock.set(Moment(1_800_000_000_000 + 26 * 60 * 1000));
+    clock.set(Timestamp(1_800_000_000_000 + 26 * 60 * 1000));
     relay.accept(&[load(2)]).await;
     plausible.come_back().await;
     relay.drained_within(LONG).await;
@@ -250,7 +250,7 @@ async fn what_waited_long_says_so_where_the_plan_has_a_property_for_it() {
         .iter()
         .map(|a| (a.body["name"].as_str().unwrap(), late(a)))
         .collect();
-    // The plan has none for a pageview; an engagement so old would only be thrown away.
+    // The plan has no such property for a pageview; an engagement this old would be discarded.
     let want = [
         ("Load", json!(true)),
         ("pageview", json!(null)),
@@ -258,13 +258,13 @@ async fn what_waited_long_says_so_where_the_plan_has_a_property_for_it() {
     ];
     assert_eq!(seen, want);
     let scrape = relay.stop().await;
-    // Each request with the mark counts, and the first ones may have met nobody.
+    // Each request with the mark counts, and the first ones may have failed to connect.
     assert!(scrape.count("upstream_late_total") >= 1);
     assert_eq!(scrape.endings(), ["delivered/ 3", "expired/engagement 1"]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn health_tells_a_plausible_that_is_wrong_or_away_and_stays_ready() {
+async fn health_reports_a_plausible_that_is_wrong_or_away_and_stays_ready() {
     let mut plausible = MiniPlausible::start().await;
     let relay = Setup::new(&plausible.url()).start_on().await;
     let check = async |what: &str, status: u16, word: &str, component: &str| {

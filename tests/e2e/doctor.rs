@@ -1,10 +1,10 @@
-//! `doctor`: what it finds, what it says about it, and that it asks Plausible only for sites that are on.
+//! `doctor`: its findings, its advice, and that it contacts Plausible only for sites that are on.
 
 use crate::EXE;
 use feedback_tests::{Answer, MiniPlausible, Relay, SITE, Setup, eventually, load};
 use serde_json::Value;
 
-/// The grade of the first finding about something, of a run that ended with this code.
+/// The grade of the first finding about a subject, of a run that exits with this code.
 async fn grade(setup: &Setup, arguments: &[&str], code: i32, about: &str) -> String {
     let done = setup
         .command(EXE, &[&["doctor", "--json"], arguments].concat(), "")
@@ -27,7 +27,7 @@ async fn the_doctor_looks_at_everything_and_asks_plausible_only_for_what_is_on()
     assert_eq!(
         grade(&setup, &[], 0, "data folder").await,
         "note",
-        "not there yet"
+        "does not exist yet"
     );
     assert_eq!(grade(&setup, &[], 0, SITE).await, "note", "off");
     assert_eq!(plausible.connections(), 0, "off means that nothing is sent");
@@ -40,8 +40,8 @@ async fn the_doctor_looks_at_everything_and_asks_plausible_only_for_what_is_on()
         ("configuration", "ok"),
         ("trusted_proxies", "ok"),
         ("clock", "ok"),
-        // The stand-in's answers have no date.
-        ("clock and Plausible's", "note"),
+        // The stand-in sends no Date header.
+        ("clock against Plausible's", "note"),
         ("data folder", "ok"),
         ("running relay", "note"),
         ("database", "ok"),
@@ -95,7 +95,7 @@ async fn the_doctor_looks_at_everything_and_asks_plausible_only_for_what_is_on()
     assert!(told.out.starts_with("WRONG   configuration:"), "{told:?}");
 }
 
-/// What the relay's own test found for the site, as health tells it; nothing when it has not asked.
+/// The result of the relay's self-test for the site, as reported by health; nothing if it has not run.
 async fn self_test(relay: &Relay) -> Option<Value> {
     let health = relay.health().await.json();
     let found = health["components"]["plausible"]["details"]["selfTest"][SITE].clone();
@@ -103,7 +103,7 @@ async fn self_test(relay: &Relay) -> Option<Value> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_relay_asks_once_for_each_site_as_soon_as_it_is_on_and_health_tells() {
+async fn a_relay_asks_once_for_each_site_as_soon_as_it_is_on_and_health_reports_it() {
     let plausible = MiniPlausible::start().await;
     let setup = Setup::new(&plausible.url());
     let relay = setup.start().await;

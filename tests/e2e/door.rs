@@ -1,4 +1,4 @@
-//! The front door against connections that bring nothing.
+//! The front door against connections that send nothing.
 
 use feedback_tests::{MiniPlausible, Setup};
 use std::time::Duration;

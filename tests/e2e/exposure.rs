@@ -1,4 +1,5 @@
-//! What others on the machine or the network could read or replace: three commands tell it, and none goes on with the worst.
+//! Files and traffic that other users of the machine or the network could read or replace: three commands report them,
+//! and each refuses to continue in the worst case.
 
 use crate::EXE;
 use feedback_tests::Setup;
@@ -18,7 +19,7 @@ fn set(setup: &Setup, name: &str, mode: u32) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_others_could_read_is_told_by_all_and_keeps_nothing_from_running() {
+async fn files_that_others_can_read_are_reported_by_all_commands_and_stop_none() {
     let tell = async |setup: &Setup, word: &str| {
         let checked = setup.command(EXE, &["check-config"], "").await;
         assert_eq!(checked.code, Some(0), "{word}: {checked:?}");
@@ -86,7 +87,7 @@ async fn a_machine_that_is_closed_is_called_so() {
     let doctor = setup.command(EXE, &["doctor"], "").await;
     for fine in [
         "exposure: secrets are not world-readable",
-        "it is its owner's only",
+        "only its owner has access",
     ] {
         let told = doctor
             .out

@@ -1,12 +1,13 @@
-//! Trouble with a real file system: one that is full, one that is read-only when the relay starts, one that the
-//! kernel makes read-only while it runs. Each is mounted where only the test and its relay see it.
+//! Failures of a real file system: full, read-only when the relay starts, or remounted read-only by the kernel while it
+//! runs. Each is mounted in a namespace that only the test and its relay see.
 //!
-//! Nobody else can make a file system read-only under a running relay: while a file is open for writing, the kernel
-//! refuses to. When it does so itself, on an error of the disk, it takes nothing back before the file system is
-//! mounted anew, for which the relay has to be stopped.
+//! Only the kernel can make a file system read-only under a running relay: it refuses a remount while a file is open
+//! for writing. After it has done so itself, because of a disk error, writes fail until the file system is mounted
+//! again, for which the relay has to be stopped.
 //!
-//! That needs namespaces, which some containers forbid, and the last one root and a loop device. Where a test cannot
-//! be run it says so on standard output, past the capture of passing tests; `cargo xtask test` lists it at the end.
+//! The tests need namespaces, which some containers forbid; the last one also needs root and a loop device. A test that
+//! cannot run reports that on standard output, past the capture of passing tests; `cargo xtask test` lists it at the
+//! end.
 
 use crate::{EXE, LONG};
 use feedback_tests::{ChildRelay, MiniPlausible, Post, Sent, Setup, load, within};
@@ -14,29 +15,29 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::PathBuf;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
-/// The namespaces of a room: as an ordinary user, who is root in one of their own, and as root.
+/// The namespaces of a room: as an ordinary user, who is root in a user namespace, and as root.
 const OWN_USER: &[&str] = &["--user", "--mount"];
 const ROOT: &[&str] = &["--mount"];
 
-/// A mount namespace with a shell in it. What is mounted there is gone when the shell is.
+/// A mount namespace with a shell in it. Its mounts end with the shell.
 struct Room {
     shell: Child,
     stdin: ChildStdin,
     stdout: BufReader<ChildStdout>,
-    /// Where the relay's data folder is, and where something is to be mounted.
+    /// The relay's data folder, and the mount point.
     data: PathBuf,
-    /// Runs the relay inside.
+    /// Runs the relay inside the room.
     exe: String,
 }
 
 impl Room {
-    /// With a tmpfs as data folder: large enough for the relay to be content with its disk.
+    /// With a tmpfs as data folder, large enough for the relay's disk checks.
     fn with_a_tmpfs(setup: &Setup) -> Result<Self, String> {
         let mount = "mount -t tmpfs -o size=32m,mode=700 tmpfs DATA";
         Self::open(OWN_USER, setup, mount).or_else(|_| Self::open(ROOT, setup, mount))
     }
 
-    /// Opens a room and mounts the data folder there; tells why it cannot be.
+    /// Opens a room and mounts the data folder there. Returns the reason if that is impossible.
     fn open(namespaces: &[&str], setup: &Setup, mount: &str) -> Result<Self, String> {
         let mut unshare = Command::new("unshare");
         unshare.args(namespaces);
@@ -65,8 +66,8 @@ impl Room {
         if !room.run(&format!("mkdir -p '{}' && {mount}", room.data.display())) {
             return Err(format!("`{mount}` is not allowed here"));
         }
-        // Written by the shell: while a file is open for writing here, a child of another test would inherit it, and
-        // nobody could run it.
+        // The shell writes it: if this process had the file open for writing, a child of another test would inherit the
+        // descriptor, and the file could not be executed (ETXTBSY).
         let enter = format!(
             "exec nsenter --target {} {} --preserve-credentials -- {EXE} \"$@\"",
             room.shell.id(),
@@ -80,10 +81,10 @@ impl Room {
         Ok(room)
     }
 
-    /// Runs a line in the shell. `false` when it fails, or there is no shell.
+    /// Runs a line in the shell. Returns `false` if it fails, or if there is no shell.
     fn run(&mut self, line: &str) -> bool {
         let line = line.replace("DATA", &self.data.display().to_string());
-        // A shell that could not be started is seen at the read.
+        // A shell that could not be started is noticed at the read.
         let _ = writeln!(self.stdin, "{line}\necho \"done $?\"");
         let mut said = String::new();
         while self.stdout.read_line(&mut said).is_ok_and(|n| n > 0) {
@@ -103,20 +104,20 @@ impl Room {
 
 impl Drop for Room {
     fn drop(&mut self) {
-        // What is mounted goes with the last process inside.
+        // The mounts end with the last process inside.
         let _ = self.shell.kill();
         let _ = self.shell.wait();
     }
 }
 
-/// Says where everybody sees it that a test was not run.
+/// Reports past the test harness's capture that a test was not run.
 fn not_run(test: &str, why: &str) {
     let _ = writeln!(std::io::stdout(), "\nnot run: file_system::{test}: {why}");
 }
 
 fn away() -> (MiniPlausible, Setup) {
     let plausible = MiniPlausible::away();
-    // The policy built in: that the small one is to be trusted would be written where the room's mount hides it.
+    // The built-in policy: the record that trusts the small one would be written to the folder that the mount hides.
     let setup = Setup::new(&plausible.url());
     (plausible, setup)
 }
@@ -125,7 +126,7 @@ async fn send(relay: &ChildRelay, n: usize) -> Sent {
     relay.try_send(&Post::batch(&[load(n)])).await.unwrap()
 }
 
-/// Sends numbered events until one is refused, and gives back its number; `worsen` comes before each.
+/// Sends numbered events until one is refused, and returns its number; `worsen` runs before each.
 async fn until_refused(relay: &ChildRelay, first: usize, mut worsen: impl FnMut()) -> usize {
     let mut n = first;
     let refused = within(LONG, "an event is refused", async || {
@@ -144,7 +145,7 @@ async fn until_refused(relay: &ChildRelay, first: usize, mut worsen: impl FnMut(
     n
 }
 
-/// Waits until readiness says 503 and gives this reason.
+/// Waits until readiness answers 503 with this reason.
 async fn is_not_ready(relay: &ChildRelay, reason: &str) {
     within(LONG, &format!("readiness tells: {reason}"), async || {
         let ready = relay.get("/actuator/health/readiness").await;
@@ -162,11 +163,11 @@ async fn is_ready(relay: &ChildRelay) {
     .await;
 }
 
-/// Everything that was accepted is delivered, each once.
+/// Every accepted event is delivered, exactly once.
 async fn delivers(mut plausible: MiniPlausible, relay: ChildRelay, accepted: usize) {
     plausible.come_back().await;
     relay.drained_within(LONG).await;
-    // A relay that starts anew takes a visitor for another one, so only what one relay took keeps its order.
+    // A restarted relay gives a visitor a new identity, so order holds only among events that one process accepted.
     let mut numbers = plausible.numbers();
     numbers.sort_unstable();
     assert_eq!(numbers, (0..accepted).collect::<Vec<_>>());
@@ -174,13 +175,13 @@ async fn delivers(mut plausible: MiniPlausible, relay: ChildRelay, accepted: usi
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_full_file_system_is_told_and_used_again_once_there_is_room() {
+async fn a_full_file_system_is_reported_and_used_again_once_there_is_room() {
     let (plausible, setup) = away();
     let mut room = match Room::with_a_tmpfs(&setup) {
         Ok(room) => room,
         Err(why) => {
             return not_run(
-                "a_full_file_system_is_told_and_used_again_once_there_is_room",
+                "a_full_file_system_is_reported_and_used_again_once_there_is_room",
                 &why,
             );
         }
@@ -189,7 +190,7 @@ async fn a_full_file_system_is_told_and_used_again_once_there_is_room() {
     let relay = setup.spawn(&room.exe).await;
     is_ready(&relay).await;
     assert_eq!(send(&relay, 0).await.status, 202);
-    // Whatever SQLite gives back meanwhile is taken at once, up to the last page.
+    // Space that SQLite frees meanwhile is used up at once, to the last page.
     let refused = until_refused(&relay, 1, || {
         assert!(!room.run("dd if=/dev/zero bs=64k >> DATA/filler"), "it fills up");
     })
@@ -233,7 +234,7 @@ async fn a_relay_does_not_start_on_a_read_only_file_system_and_loses_nothing_by_
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_file_system_that_becomes_read_only_is_told_and_what_was_accepted_is_there_after_its_repair() {
+async fn a_file_system_that_becomes_read_only_is_reported_and_accepted_events_are_there_after_its_repair() {
     let (plausible, setup) = away();
     let image = setup.folder().join("disk.img").display().to_string();
     let ext4 = format!(
@@ -243,7 +244,7 @@ async fn a_file_system_that_becomes_read_only_is_told_and_what_was_accepted_is_t
         Ok(room) => room,
         Err(why) => {
             return not_run(
-                "a_file_system_that_becomes_read_only_is_told_and_what_was_accepted_is_there_after_its_repair",
+                "a_file_system_that_becomes_read_only_is_reported_and_accepted_events_are_there_after_its_repair",
                 &why,
             );
         }
@@ -252,10 +253,10 @@ async fn a_file_system_that_becomes_read_only_is_told_and_what_was_accepted_is_t
     let relay = setup.spawn(&room.exe).await;
     is_ready(&relay).await;
     assert_eq!(send(&relay, 0).await.status, 202);
-    // What the kernel does itself when it meets an error on the disk.
+    // The same operation as the kernel's reaction to a disk error.
     room.must("mount -o remount,abort DATA");
     let refused = until_refused(&relay, 1, || {}).await;
-    // SQLite tells a write that is refused as it tells any other that fails.
+    // SQLite reports a refused write like any other failed write.
     is_not_ready(&relay, "disk error").await;
     relay.kill();
     room.must(&format!("umount DATA && mount -o loop '{image}' DATA"));

@@ -1,8 +1,8 @@
-//! The policy shipped runs the relay's own rules: as WebAssembly it gives byte for byte what they give natively.
+//! The shipped policy runs the relay's own rules: its WebAssembly output is byte-identical to the native output.
 
 use feedback_relay::config::{DEFAULT_PLAN, PolicyConfig, SitePlan};
-use feedback_relay::sandbox::Sandbox;
-use feedback_relay::sandbox::compiler::{Compiler, Priority};
+use feedback_relay::policy::sandbox::Sandbox;
+use feedback_relay::policy::sandbox::compiler::{Compiler, Priority};
 use proptest::prelude::*;
 use relay_event::Outcome;
 use relay_event::event::{Prop, Value};
@@ -11,7 +11,7 @@ use relay_event::scrub::{Refusal, Visible, scrub};
 use std::path::Path;
 use std::sync::LazyLock;
 
-/// What people and programs put into events, among it what the rules look for.
+/// Texts as people and programs write them into events, including the patterns that the rules look for.
 #[rustfmt::skip]
 const PIECES: &[&str] = &[
     "jane.doe@example.com", "+49 176 12345678", "192.0.2.146", "2001:db8:85a3::8a2e:370:7334", "4111 1111 1111 1111",
@@ -33,7 +33,7 @@ const KEYS: &[&str] = &[
     "feature", "activity", "rating", "path", "url", "user", "email", "note", "id", "password", "ключ",
 ];
 
-/// The policy shipped, once for each plan.
+/// The shipped policy, once for each plan.
 static GUESTS: LazyLock<Vec<(SitePlan, Sandbox)>> = LazyLock::new(|| {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../relay/bundle/policy.wasm");
     let wasm =
@@ -47,7 +47,7 @@ static GUESTS: LazyLock<Vec<(SitePlan, Sandbox)>> = LazyLock::new(|| {
     vec![guest(shipped), guest(Plan::unplanned().into())]
 });
 
-/// One to four pieces, some of them any text, with or without something between.
+/// One to four pieces, some of them arbitrary text, with or without separators.
 fn text() -> impl Strategy<Value = String> {
     let piece = prop_oneof![
         4 => proptest::sample::select(PIECES).prop_map(str::to_owned),
@@ -100,7 +100,7 @@ fn event() -> impl Strategy<Value = Visible> {
     )
 }
 
-/// All of an event, so that it can be compared and read.
+/// The whole event as readable text, for comparison.
 fn bytes(event: &Visible) -> String {
     let props: Vec<_> = event.props.iter().map(|prop| (&prop.key, &prop.value)).collect();
     serde_json::to_string(&(&event.name, &event.url, &event.referrer, props)).unwrap()

@@ -1,4 +1,4 @@
-//! The tests' own tools: a fault that did nothing would prove nothing.
+//! Tests of the tests' own tools: a fault injection without effect would prove nothing.
 
 use feedback_tests::{Answer, Dice, Fault, FaultProxy, MiniPlausible, PATIENCE, eventually};
 use std::io::ErrorKind;
@@ -9,17 +9,17 @@ use tokio::net::TcpStream;
 
 const EVENT: &[u8] =
     b"POST /api/event HTTP/1.1\r\ncontent-length: 24\r\n\r\n{\"props\":{\"n\":7},\"x\":1} \n";
-/// How long nothing is watched.
+/// How long to watch before concluding that nothing happens.
 const A_WHILE: Duration = Duration::from_millis(300);
 
-/// What a client sees that sends an event: the answer's first bytes, or how the connection ended.
+/// A client's view of a sent event: the answer's first bytes, or how the connection ended.
 #[derive(Debug, PartialEq, Eq)]
 enum Sees {
     Answer,
-    /// The connection breaks after so many bytes of an answer.
+    /// The connection breaks after this many bytes of an answer.
     Broken(usize),
     Refused,
-    /// Neither an answer nor an end.
+    /// Neither an answer nor the end of the connection.
     Nothing,
 }
 
@@ -29,7 +29,7 @@ async fn send(url: &str, patience: Duration) -> Sees {
         Err(error) if error.kind() == ErrorKind::ConnectionRefused => return Sees::Refused,
         Err(_) => return Sees::Broken(0),
     };
-    // A connection that is reset already is seen at the read.
+    // A connection that has already been reset is noticed at the read.
     let _ = stream.write_all(EVENT).await;
     let mut answer = Vec::new();
     loop {
@@ -51,7 +51,7 @@ async fn each_fault_of_the_network_is_one() {
         let before = plausible.count();
         network.set(fault.clone());
         let patience = if sees == Sees::Nothing { A_WHILE } else { PATIENCE };
-        // A listener needs a moment to go and to come back.
+        // A listener needs a moment to close and to reopen.
         eventually(&format!("{fault:?}: {sees:?}"), async || {
             (send(&network.url(), patience).await == sees).then_some(())
         })

@@ -1,4 +1,5 @@
-//! HTTP/1 by hand: heads that are too much, framing that lies, requests in a row, senders that dawdle or go.
+//! Hand-written HTTP/1: oversized heads, contradictory framing, pipelined requests, slow senders, and senders that hang
+//! up.
 
 use feedback_tests::{MiniPlausible, ORIGIN, Relay, SITE, Setup, load, raw};
 use serde_json::json;
@@ -167,8 +168,8 @@ async fn a_request_with_two_framings_smuggles_nothing_in() {
     let chunked = format!("{:x}\r\n{body}\r\n0\r\n\r\n", body.len());
     let smuggled = request(&format!("content-length: {}", batch(2).len()), &batch(2));
     let all = format!("{chunked}{smuggled}");
-    // Whichever of the two a proxy in front believes: what comes after the request is not read as another
-    // one, and the connection ends.
+    // Whichever of the two lengths a proxy in front believes: the bytes after the request are not parsed as another
+    // request, and the connection ends.
     for (what, length) in [
         ("short", 3),
         ("the chunks'", chunked.len()),
@@ -208,8 +209,8 @@ async fn requests_in_a_row_are_answered_in_order() {
     .concat();
     let answer = raw(&relay.public, row.as_bytes(), false).await;
     assert_eq!(statuses(&answer), [202, 404, 400, 202, 200], "{answer}");
-    // Whoever sends more and more without reading is not read any more: 60 megabytes of requests are not
-    // taken.
+    // A client that keeps sending without reading is no longer read: the relay does not accept all 60 megabytes of
+    // requests.
     let mut flood = TcpStream::connect(&relay.public[7..]).await.unwrap();
     let rows = get("/version").repeat(1000);
     let sending = async {
@@ -239,7 +240,7 @@ async fn senders_that_dawdle_or_leave_hold_nothing_up() {
         .with("public", "requests_max = 8")
         .start_on()
         .await;
-    // A byte now and then does not make the time for a body longer.
+    // A byte now and then does not extend the deadline of a body.
     let mut dawdling = JoinSet::new();
     for framing in ["content-length: 500", "transfer-encoding: chunked"] {
         let (address, head) = (relay.public[7..].to_owned(), request(framing, ""));
@@ -266,7 +267,7 @@ async fn senders_that_dawdle_or_leave_hold_nothing_up() {
         });
     }
     dawdling.join_all().await;
-    // Many that leave in the middle of a head, of a body, and before their answer; each frees its place.
+    // Many clients that hang up in the middle of a head, of a body, and before their answer; each frees its slot.
     for round in 0..30 {
         let whole = request(&format!("content-length: {}", batch(1).len()), &batch(1));
         for end in [1, 40, whole.len() - 10, whole.len()] {

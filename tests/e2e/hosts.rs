@@ -1,4 +1,4 @@
-//! Which host a request names: exactly one on either listener, and on the admin listener one of its own.
+//! The Host of a request: exactly one on either listener, and on the admin listener one of the configured names.
 
 use bytes::Bytes;
 use feedback_tests::{METRICS_PASSWORD, Relay, Sent, Setup, raw};
@@ -109,7 +109,7 @@ async fn a_request_names_exactly_one_host_on_either_listener() {
     relay.stop().await;
 }
 
-/// Asks the admin listener under a name, with the metrics' credentials, so that nothing else is in the way.
+/// Calls the admin listener with this Host and the metrics' credentials, so that only the Host can cause a refusal.
 async fn ask(relay: &Relay, method: &str, path: &str, host: &str) -> Sent {
     let method = Method::from_bytes(method.as_bytes()).unwrap();
     let request = relay

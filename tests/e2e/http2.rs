@@ -1,4 +1,4 @@
-//! HTTP/2 without TLS, known before: honest requests, and connections that abuse what the protocol allows.
+//! HTTP/2 over cleartext with prior knowledge: honest requests, and connections that abuse the protocol.
 
 use bytes::Bytes;
 use feedback_tests::{BROWSER, MiniPlausible, ORIGIN, PATIENCE, Relay, SITE, Setup, load};
@@ -50,7 +50,7 @@ async fn many_requests_on_one_connection_are_each_answered() {
         .start_on()
         .await;
     let mut sender = connect(&relay).await;
-    // More than may be under way at once: the client holds them back, and all of them arrive.
+    // More than the limit of concurrent streams: the client queues them, and all arrive.
     let mut sending = JoinSet::new();
     for n in 0..200 {
         let (mut sender, request) = (sender.clone(), post(&relay, &batch(n)));
@@ -59,7 +59,7 @@ async fn many_requests_on_one_connection_are_each_answered() {
     for (status, body) in sending.join_all().await {
         assert_eq!((status, body.as_str()), (202, r#"{"accepted":1,"dropped":[]}"#));
     }
-    // A request that is refused takes no other with it.
+    // A refused request does not affect the others.
     let check = async |sender: &mut Http2, request, status: u16, words: &str| {
         let (got, body) = read(sender.send_request(request).await.unwrap()).await;
         assert_eq!(got, status, "{body}");
@@ -67,7 +67,7 @@ async fn many_requests_on_one_connection_are_each_answered() {
     };
     check(&mut sender, post(&relay, "{"), 400, "problem:invalid").await;
     check(&mut sender, post(&relay, &" ".repeat(5000)), 413, "too_large").await;
-    // Cookies of the page's host come along, and are not looked at.
+    // Cookies of the page's host are sent along, and ignored.
     let cookie = |bytes: usize, n: usize| {
         let mut post = post(&relay, &batch(n));
         let crumb = format!("x={}", "y".repeat(2000 - 3));
@@ -88,7 +88,7 @@ async fn many_requests_on_one_connection_are_each_answered() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_stop_finishes_the_streams_under_way() {
+async fn a_stop_finishes_the_streams_in_flight() {
     let plausible = MiniPlausible::start().await;
     let setup = Setup::new(&plausible.url());
     let relay = setup.start_on().await;
@@ -97,7 +97,7 @@ async fn a_stop_finishes_the_streams_under_way() {
     let db = rusqlite::Connection::open(setup.data_dir().join("relay.db")).unwrap();
     db.execute_batch("BEGIN IMMEDIATE").unwrap();
     let answer = tokio::spawn(async move { read(sender.send_request(request).await.unwrap()).await });
-    feedback_tests::eventually("the request is under way", async || {
+    feedback_tests::eventually("the request is in flight", async || {
         (relay.metrics().await.count("requests_in_progress") == 1).then_some(())
     })
     .await;
@@ -114,7 +114,7 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
 }
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n\0\0\0\x04\0\0\0\0\0";
-/// `:method: POST`, `:scheme: http`, `:path: /`, by their numbers in the static table.
+/// `:method: POST`, `:scheme: http`, `:path: /`, as indices of the static table.
 const POST_HEAD: &[u8] = &[0x83, 0x86, 0x84];
 const HEADERS: u8 = 1;
 const RST_STREAM: u8 = 3;
@@ -122,7 +122,7 @@ const SETTINGS: u8 = 4;
 const PING: u8 = 6;
 const CONTINUATION: u8 = 9;
 
-/// Sends frames after the preface, again and again, until the relay closes the connection.
+/// After the preface, sends frames repeatedly until the relay closes the connection.
 async fn closed_after(relay: &Relay, what: &str, mut frames: impl FnMut(u32) -> Vec<u8>) {
     let stream = TcpStream::connect(&relay.public[7..]).await.unwrap();
     let (mut reading, mut writing) = stream.into_split();
@@ -138,7 +138,7 @@ async fn closed_after(relay: &Relay, what: &str, mut frames: impl FnMut(u32) -> 
         std::future::pending::<()>().await;
     };
     let end = async {
-        // A GOAWAY may come first. What counts is the end.
+        // A GOAWAY may come first; only the end is asserted.
         let _ = tokio::io::copy(&mut reading, &mut tokio::io::sink()).await;
     };
     let closed = async {
@@ -161,7 +161,7 @@ async fn floods_end_their_own_connection_and_no_other() {
         [open, frame(RST_STREAM, 0, stream(n), &8_u32.to_be_bytes())].concat()
     })
     .await;
-    // More streams than may be open, whose bodies never come.
+    // More streams than the limit, whose bodies never come.
     closed_after(&relay, "streams", |n| {
         frame(HEADERS, end_headers, stream(n), POST_HEAD)
     })
@@ -169,7 +169,7 @@ async fn floods_end_their_own_connection_and_no_other() {
     // A head that never ends.
     closed_after(&relay, "a head without end", |n| match n {
         0 => frame(HEADERS, 0, 1, POST_HEAD),
-        // A header that is not to be remembered: name `a`, value of 1000 bytes.
+        // A literal header without indexing: name `a`, value of 1000 bytes.
         _ => frame(
             CONTINUATION,
             0,
@@ -190,7 +190,7 @@ async fn floods_end_their_own_connection_and_no_other() {
         frame(SETTINGS, 0, 0, &[0, 4, 0xff, 0xff, 0xff, 0xff])
     })
     .await;
-    // The honest one is still answered.
+    // The honest connection is still answered.
     let answer = honest.send_request(post(&relay, &batch(1))).await.unwrap();
     assert_eq!(answer.status(), 202);
     relay.stop().await;
@@ -202,8 +202,8 @@ async fn who_sends_frames_and_reads_no_answer_is_held_back() {
     let mut stream = TcpStream::connect(&relay.public[7..]).await.unwrap();
     stream.write_all(PREFACE).await.unwrap();
     let ping = frame(PING, 0, 0, &[7; 8]).repeat(1000);
-    // Each wants an answer. Once none of them fits any more, nothing is read any more: 200 megabytes of
-    // pings are not taken.
+    // Each ping requires an answer. Once no more answers fit into the socket, the relay stops reading: it does not
+    // accept all 200 megabytes of pings.
     let flood = async {
         for _ in 0..12_000 {
             if stream.write_all(&ping).await.is_err() {

@@ -1,4 +1,4 @@
-//! A batch may be sent again: at once, later, in part, after a restart. Each event is stored once.
+//! A batch can be sent again: at once, later, in part, after a restart. Each event is stored once.
 
 use feedback_tests::{MiniPlausible, ORIGIN, Post, Setup, load};
 use serde_json::json;
@@ -21,7 +21,7 @@ async fn the_same_batch_at_once_and_in_part_is_stored_once() {
             "{sent:?}"
         );
     }
-    // Two old ones between new ones.
+    // Two duplicates among new events.
     let mixed = [load(5), batch[1].clone(), load(6), batch[3].clone()];
     relay.accept(&mixed).await;
     relay.drained().await;
@@ -79,7 +79,7 @@ async fn the_same_id_at_two_sites_is_two_events() {
         .with_site(&format!("domain = \"{other}\"\norigins = [\"{ORIGIN}\"]"))
         .start_on()
         .await;
-    relay.app().switches.turn(other, true, "test").await.unwrap();
+    relay.app().switches.set(other, true, "test").await.unwrap();
     let event = load(1);
     let elsewhere = json!({ "site": other, "consent": { "plan": 3 }, "events": [event] });
     for _ in 0..2 {

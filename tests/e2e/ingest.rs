@@ -1,9 +1,12 @@
-//! What comes in: both formats are taken, everything else is refused with the right words and counted.
+//! Ingest: both formats are accepted; anything else is refused with the right message and counted.
 
-use feedback_tests::{MiniPlausible, ORIGIN, Post, SITE, Setup, fresh_id, load, pageview};
+use feedback_tests::{BROWSER, MiniPlausible, ORIGIN, Post, SITE, Sent, Setup, fresh_id, load, pageview};
+use reqwest::Method;
 use serde_json::{Value, json};
 
 const PAGE: &str = "https://panel.example.com/#/home";
+/// The default of `public.base_path`.
+const BASE: &str = "/feedback";
 
 fn event(name: &str, props: &Value) -> Value {
     json!({ "id": fresh_id(), "name": name, "url": PAGE, "props": props })
@@ -57,6 +60,81 @@ async fn both_formats_are_taken_at_the_root_and_below_the_base_path() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_route_is_exactly_its_path_and_its_methods() {
+    for base in [BASE, ""] {
+        let setup = Setup::new("http://127.0.0.1:9").with("public", &format!("base_path = {base:?}"));
+        let relay = setup.start_on().await;
+        let check = async |method: Method, path: &str, status: u16, want: &str| {
+            let body = match path.contains("/api/notes") || path.contains("/api/events") {
+                true => json!({ "site": SITE, "consent": { "plan": 3 }, "events": [load(1)] }),
+                false => json!({ "n": "Load", "u": PAGE, "d": SITE, "p": { "n": 1 } }),
+            };
+            let request = relay
+                .client
+                .request(method.clone(), format!("{}{path}", relay.public));
+            let request = request.header("origin", ORIGIN).header("user-agent", BROWSER);
+            let request = request
+                .header("content-type", "text/plain")
+                .body(body.to_string());
+            let sent = Sent::read(request.send().await.unwrap()).await.unwrap();
+            assert_eq!(sent.status, status, "{method} {path} below {base:?}: {sent:?}");
+            assert!(
+                sent.text.contains(want),
+                "{method} {path} below {base:?}: {sent:?}"
+            );
+            // A page can read refusals too.
+            assert_eq!(sent.header("access-control-allow-origin"), ORIGIN, "{path}");
+            assert_eq!(sent.header("x-content-type-options"), "nosniff", "{path}");
+            assert_eq!(sent.header("vary"), "origin", "{path}");
+        };
+        let event = async |path: &str| check(Method::POST, path, 202, "ok").await;
+        let batch = async |path: &str| check(Method::POST, path, 202, "accepted").await;
+        let nothing = async |path: &str| check(Method::POST, path, 404, ":not_found").await;
+        for prefix in ["", BASE] {
+            if !base.starts_with(prefix) {
+                nothing(&format!("{prefix}/api/event")).await;
+                nothing(&format!("{prefix}/plan/3/api/event")).await;
+                continue;
+            }
+            event(&format!("{prefix}/api/event?consent=3")).await;
+            event(&format!("{prefix}/plan/3/api/event")).await;
+            event(&format!("{prefix}/plan/3/api/event?consent=2")).await;
+            batch(&format!("{prefix}/api/notes")).await;
+            batch(&format!("{prefix}/api/events")).await;
+            for path in [
+                "/plan/old/api/event?consent=3",
+                "/plan//api/event?consent=3",
+                "/api/event",
+            ] {
+                check(Method::POST, &format!("{prefix}{path}"), 403, ":no_consent").await;
+            }
+            for path in [
+                "/api/event/",
+                "/api/Event",
+                "/api/%65vent",
+                "//api/event",
+                "/api/note",
+                "/api/notes/",
+                "/plan/3/4/api/event",
+                "/plan/3/api/notes",
+                "/plan/3/api/event/",
+                "/other/plan/3/api/event",
+                "/feedback/feedback/api/event",
+            ] {
+                nothing(&format!("{prefix}{path}")).await;
+            }
+            for path in ["/api/event", "/plan/3/api/event", "/api/notes"] {
+                let path = format!("{prefix}{path}");
+                check(Method::GET, &path, 405, ":method").await;
+                check(Method::OPTIONS, &path, 204, "").await;
+            }
+            check(Method::POST, &format!("{prefix}/api/config"), 405, ":method").await;
+        }
+        relay.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn bad_events_do_not_take_their_batch_with_them() {
     let plausible = MiniPlausible::start().await;
     let relay = Setup::new(&plausible.url()).start_on().await;
@@ -76,7 +154,7 @@ async fn bad_events_do_not_take_their_batch_with_them() {
             &events,
         ))
         .await;
-    let detail = "`id` is required: 32 lower-case hexadecimal digits, random";
+    let detail = "`id` is required: 32 random lower-case hexadecimal digits";
     let want = json!({ "accepted": 3, "dropped": [
         { "i": 1, "reason": "invalid", "detail": detail },
         { "i": 2, "reason": "unknown_event" },

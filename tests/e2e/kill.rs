@@ -1,4 +1,4 @@
-//! A relay that is killed at moments that are chosen; `chaos_rounds.rs` has the random ones.
+//! A relay that is killed at chosen moments; `chaos_rounds.rs` has random ones.
 
 use crate::{EXE, LONG};
 use feedback_tests::{ChildRelay, Post, Setup, assert_in_order, load, within};
@@ -21,12 +21,12 @@ async fn a_thousand_acknowledged_events_survive_a_kill() {
     let all: Vec<usize> = (0..1000).collect();
     assert_eq!(
         numbers, all,
-        "each once, because nothing was under way when it was killed"
+        "each once, because nothing was in flight when it was killed"
     );
     assert_eq!(relay.stop().await.endings(), ["delivered/ 1000"]);
 }
 
-/// Waits until it holds an event in its hands that it could not deliver.
+/// Waits until the relay holds an event whose delivery failed.
 pub(crate) async fn has_tried(relay: &ChildRelay) {
     within(LONG, "it tries in vain", async || {
         (relay.metrics().await.upstream_failures() > 0).then_some(())
@@ -34,7 +34,7 @@ pub(crate) async fn has_tried(relay: &ChildRelay) {
     .await;
 }
 
-/// Between Plausible's answer and the deletion lies a moment in which nobody remembers the answer.
+/// Between Plausible's answer and the deletion, the answer exists only in the relay's memory.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_kill_between_the_answer_and_its_booking_delivers_again_and_goes_on() {
     let (mut plausible, setup, relay) = Setup::while_plausible_is_away(EXE).await;
@@ -45,7 +45,7 @@ async fn a_kill_between_the_answer_and_its_booking_delivers_again_and_goes_on() 
         );
     }
     has_tried(&relay).await;
-    // While somebody else has the database, the answer cannot be booked.
+    // While another connection holds the write lock, the answer cannot be recorded.
     let db = rusqlite::Connection::open(setup.data_dir().join("relay.db")).unwrap();
     db.execute_batch("BEGIN IMMEDIATE").unwrap();
     plausible.come_back().await;

@@ -1,5 +1,6 @@
-//! The front door's limits: rates, packed bodies, connections, and how many requests are worked on at once.
+//! The front door's limits: rates, compressed bodies, connections, and concurrent requests.
 
+use crate::LONG;
 use feedback_tests::{MiniPlausible, ORIGIN, Post, Relay, SITE, Sent, Setup, eventually, load, within};
 use flate2::Compression;
 use flate2::write::GzEncoder;
@@ -16,7 +17,7 @@ fn pack(plain: &[u8]) -> Vec<u8> {
     encoder.finish().unwrap()
 }
 
-/// Sends many requests at once, again and again, until one is refused, and gives that back.
+/// Sends many requests at once, repeatedly, until one is refused, and returns that one.
 async fn until_limited(relay: &Relay, post: impl Fn() -> Post) -> Sent {
     eventually("one too many is refused", async || {
         let mut sending = JoinSet::new();
@@ -33,7 +34,7 @@ async fn until_limited(relay: &Relay, post: impl Fn() -> Post) -> Sent {
     .await
 }
 
-fn is_told_to_wait(sent: &Sent, reason: &str) {
+fn must_wait(sent: &Sent, reason: &str) {
     assert_eq!((sent.status, sent.problem().as_str()), (429, reason), "{sent:?}");
     let seconds: u64 = sent.header("retry-after").parse().unwrap();
     assert!((1..=10).contains(&seconds), "{seconds}");
@@ -42,7 +43,7 @@ fn is_told_to_wait(sent: &Sent, reason: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_sends_too_much_is_told_to_wait_and_others_are_not() {
+async fn a_client_that_sends_too_much_must_wait_and_others_need_not() {
     let plausible = MiniPlausible::start().await;
     let relay = Setup::new(&plausible.url())
         .without("public", "rate_per_client")
@@ -52,9 +53,9 @@ async fn a_client_that_sends_too_much_is_told_to_wait_and_others_are_not() {
         .await;
     let of = |address: &str| Post::batch(&[load(1)]).from(address);
     let sent = until_limited(&relay, || of("198.51.100.1")).await;
-    is_told_to_wait(&sent, "client");
+    must_wait(&sent, "client");
     let before = relay.metrics().await.ended("limited", "client");
-    // Refused by its head alone: a body that never comes is not waited for.
+    // Refused by its head alone: the relay does not wait for a body that never comes.
     let (mut status, mut tries) = (String::new(), 0);
     while !status.starts_with("HTTP/1.1 429") && tries < 100 {
         tries += 1;
@@ -74,16 +75,16 @@ async fn a_client_that_sends_too_much_is_told_to_wait_and_others_are_not() {
         assert_eq!(relay.send(&of(other)).await.status, 202, "{other}");
     }
     let of_network = until_limited(&relay, || of("2001:db8:0:1::ffff")).await;
-    is_told_to_wait(&of_network, "client");
+    must_wait(&of_network, "client");
     let after = relay.metrics().await.ended("limited", "client");
     assert!(after > before, "{after} {before}");
-    // Limits are for events. Who looks at the health or the configuration is not in their way.
+    // The limits apply to events; health and configuration are exempt.
     assert_eq!(relay.get("/version").await.status, 200);
     relay.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_site_with_too_many_events_is_told_to_wait_and_others_are_not() {
+async fn a_site_with_too_many_events_must_wait_and_others_need_not() {
     let plausible = MiniPlausible::start().await;
     let relay = Setup::new(&plausible.url())
         .without("public", "rate_per_site")
@@ -95,11 +96,11 @@ async fn a_site_with_too_many_events_is_told_to_wait_and_others_are_not() {
     relay
         .app()
         .switches
-        .turn("other.example.com", true, "test")
+        .set("other.example.com", true, "test")
         .await
         .unwrap();
     let sent = until_limited(&relay, || Post::batch(&[load(1), load(2), load(3)])).await;
-    is_told_to_wait(&sent, "site");
+    must_wait(&sent, "site");
     let refused = relay.metrics().await.ended("limited", "site");
     assert!(
         refused > 0 && refused % 3 == 0,
@@ -115,7 +116,7 @@ async fn a_site_with_too_many_events_is_told_to_wait_and_others_are_not() {
         (202, "1")
     );
     let again = until_limited(&relay, || of(SITE)).await;
-    is_told_to_wait(&again, "site");
+    must_wait(&again, "site");
     relay.stop().await;
 }
 
@@ -160,7 +161,7 @@ async fn packed_bodies_are_unpacked_within_the_limit() {
     relay.stop().await;
 }
 
-/// Connections that are open and say nothing.
+/// Connections that are open and send nothing.
 async fn silent(base: &str, count: usize) -> Vec<TcpStream> {
     let mut open = Vec::with_capacity(count);
     while open.len() < count {
@@ -174,20 +175,20 @@ async fn silent(base: &str, count: usize) -> Vec<TcpStream> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn ten_thousand_silent_connections_keep_nobody_out() {
-    // Both ends need a descriptor, so the relay is a process of its own.
-    feedback_relay::open_files::raise();
-    let count = feedback_relay::open_files::connections_max(12_000) - 2_000;
+async fn ten_thousand_silent_connections_keep_no_client_out() {
+    // Both ends need a descriptor, so the relay is a separate process.
+    feedback_relay::os::rlimit::raise();
+    let count = feedback_relay::os::rlimit::connections_max(12_000) - 2_000;
     let plausible = MiniPlausible::start().await;
     let setup = Setup::new(&plausible.url());
     let relay = setup.spawn(crate::EXE).await;
     let on = ["switch", "on", "--site", SITE];
     assert_eq!(setup.command(crate::EXE, &on, "").await.code, Some(0));
     let open = silent(&relay.public, count).await;
-    // They are closed after ten seconds, the first of them while the last were opened on a slow machine.
+    // They are closed after ten seconds; on a slow machine the first may end while the last are being opened.
     let still = relay.metrics().await.count("connections{listener=\"public\"}");
     assert!(still > 1000, "{still}");
-    // Until then events come in, on new connections.
+    // Until then, events are accepted on new connections.
     for n in 0..20 {
         let client = feedback_tests::http_client();
         let sent = Post::batch(&[load(n)])
@@ -216,7 +217,7 @@ async fn the_connection_silent_longest_makes_room_for_a_new_one() {
         .with("public", "connections_max = 20")
         .start_on()
         .await;
-    // Ten times as many as there is room for; each of these comes after them and is answered.
+    // Ten times the limit; each of these requests comes after them and is answered.
     let mut open = silent(&relay.public, 200).await;
     for _ in 0..5 {
         let client = feedback_tests::http_client();
@@ -228,10 +229,10 @@ async fn the_connection_silent_longest_makes_room_for_a_new_one() {
         assert_eq!(answer.status(), 200);
     }
     let metrics = relay.metrics().await;
-    let made = metrics.count("connections_closed_total{listener=\"public\",reason=\"room\"}");
+    let made = metrics.count("connections_closed_total{listener=\"public\",reason=\"evicted\"}");
     assert!(made >= 180, "{made}");
     assert!(metrics.count("connections{listener=\"public\"}") <= 20);
-    // The oldest are gone.
+    // The oldest are closed.
     assert_closed(&mut open[0]).await;
     relay.stop().await;
 }
@@ -255,17 +256,17 @@ async fn one_address_has_its_share_of_connections_and_no_more() {
         .with("public", "connections_per_client_max = 3")
         .start_on()
         .await;
-    // One after another, so that the first is the one silent longest.
+    // Sequentially, so that the first is the longest-idle connection.
     let mut open = Vec::new();
     for _ in 0..3 {
         open.extend(silent(&relay.public, 1).await);
     }
-    // Its own one silent longest goes for the fourth.
+    // For the fourth, the client's own longest-idle connection is closed.
     open.extend(silent(&relay.public, 1).await);
     assert_closed(&mut open.remove(0)).await;
     let client = "connections_closed_total{listener=\"public\",reason=\"client\"}";
     assert_eq!(relay.metrics().await.count(client), 1);
-    // From another address there is room.
+    // Another address is not affected.
     let socket = tokio::net::TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.2:0".parse().unwrap()).unwrap();
     let mut other = socket.connect(relay.public[7..].parse().unwrap()).await.unwrap();
@@ -279,34 +280,46 @@ async fn one_address_has_its_share_of_connections_and_no_more() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_disk_that_stalls_sheds_load_and_everything_comes_back() {
     let plausible = MiniPlausible::start().await;
-    let setup = Setup::new(&plausible.url())
-        .with("public", "answer_within_ms = 100")
-        .with("public", "requests_max = 64");
+    let setup = Setup::new(&plausible.url()).with("public", "requests_max = 8");
     let relay = setup.start_on().await;
-    let limit = async || relay.metrics().await.count("requests_limit");
-    assert_eq!(limit().await, 64);
-    // Somebody else holds the database's write lock: nothing can be stored.
+    // The writer waits a second for the lock. On a busy machine the requests may be refused before it is released.
+    within(LONG, "a request that waited is accepted", async || {
+        stall(&relay, &setup).await.contains(&202).then_some(())
+    })
+    .await;
+    let scrape = relay.metrics().await;
+    assert!(scrape.ended("overloaded", "") > 0, "{:?}", scrape.endings());
+    let sent = relay.send(&Post::batch(&[load(1)])).await;
+    assert_eq!(sent.status, 202, "{sent:?}");
+    eventually("every place is free", async || {
+        (relay.metrics().await.count("requests_in_progress") == 0).then_some(())
+    })
+    .await;
+    relay.stop().await;
+}
+
+/// Sends requests while another connection holds the database's write lock, so that nothing can be stored, until one is
+/// shed. Then releases the lock, and returns how the others were answered.
+async fn stall(relay: &Relay, setup: &Setup) -> Vec<u16> {
     let db = rusqlite::Connection::open(setup.data_dir().join("relay.db")).unwrap();
     db.execute_batch("BEGIN IMMEDIATE").unwrap();
     let mut taken = JoinSet::new();
-    let shed = within(Duration::from_secs(4), "some are shed", async || {
+    let shed = within(Duration::from_secs(30), "some are shed", async || {
         for n in 0..8 {
             let (client, base) = (relay.client.clone(), relay.public.clone());
             taken.spawn(async move { Post::batch(&[load(n)]).try_send(&client, &base).await.unwrap() });
         }
-        // One after another, so that what is shed is seen at once.
         tokio::time::timeout(Duration::from_millis(100), relay.send(&Post::batch(&[load(9)])))
             .await
             .ok()
-            .filter(|sent| sent.status == 503)
+            .filter(|sent| sent.problem() == "overloaded")
     })
     .await;
-    assert_eq!(shed.problem(), "overloaded");
+    assert_eq!(shed.status, 503);
     assert_eq!(shed.header("retry-after"), "1");
-    assert!(limit().await < 64);
     db.execute_batch("ROLLBACK").unwrap();
     drop(db);
-    // Whoever was let in is answered now: taken, or told to come back.
+    // Requests that were admitted are answered now: accepted, or refused with a Retry-After.
     let answers = tokio::time::timeout(feedback_tests::PATIENCE, taken.join_all())
         .await
         .unwrap();
@@ -314,12 +327,5 @@ async fn a_disk_that_stalls_sheds_load_and_everything_comes_back() {
         answers.iter().all(|sent| matches!(sent.status, 202 | 503)),
         "{answers:?}"
     );
-    assert!(answers.iter().any(|sent| sent.status == 202), "{answers:?}");
-    within(Duration::from_secs(30), "every place is back", async || {
-        let sent = relay.send(&Post::batch(&[load(1)])).await;
-        assert_eq!(sent.status, 202, "one at a time there is always room: {sent:?}");
-        (limit().await == 64).then_some(())
-    })
-    .await;
-    relay.stop().await;
+    answers.iter().map(|sent| sent.status).collect()
 }

@@ -1,10 +1,10 @@
-//! The admin listener under attack: passwords that are guessed, and requests that are held open.
+//! The admin listener under attack: password guessing, and requests that are held open.
 
 use crate::EXE;
 use bytes::Bytes;
-use feedback_relay::clock::{Clock, Moment};
-use feedback_relay::open_files;
-use feedback_tests::{METRICS_PASSWORD, Relay, Sent, Setup, http_client};
+use feedback_relay::clock::{Clock, Timestamp};
+use feedback_relay::os::rlimit;
+use feedback_tests::{METRICS_PASSWORD, Relay, Scrape, Sent, Setup, http_client};
 use hyper::body::{Body, Frame};
 use hyper::{Method, Request};
 use hyper_util::rt::{TokioExecutor, TokioIo};
@@ -12,13 +12,16 @@ use serde_json::json;
 use std::convert::Infallible;
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::{Duration, Instant};
 use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 const PASSWORD: &str = "correct horse battery";
 const NEW_PASSWORD: &str = "staple of the battery";
-const START: Moment = Moment(1_800_000_000_000);
+/// How long a login waits for its turn before it is refused, as in `accounts/turns.rs`.
+const WAIT_MAX: Duration = Duration::from_secs(10);
+const START: Timestamp = Timestamp(1_800_000_000_000);
 
 /// A setup with an account `alice`, behind a proxy that names its clients.
 async fn with_alice() -> Setup {
@@ -35,7 +38,7 @@ async fn user(setup: &Setup, command: &str, password: &str) {
     assert_eq!(done.code, Some(0), "{done:?}");
 }
 
-/// A login from an address, with the cookie of a known device or without. It has a connection of its own.
+/// A login from an address, with or without the cookie of a known device, on a connection of its own.
 async fn log_in(admin: &str, from: &str, device: &str, name: &str, password: &str) -> Sent {
     let request = http_client()
         .post(format!("{admin}/admin/api/login"))
@@ -45,7 +48,7 @@ async fn log_in(admin: &str, from: &str, device: &str, name: &str, password: &st
     Sent::read(request.send().await.unwrap()).await.unwrap()
 }
 
-/// The cookies that a login sets: the session's and the device's.
+/// The cookies that a login sets: session and device.
 fn cookies(sent: &Sent) -> (String, String) {
     let set = sent.headers.get_all("set-cookie").iter();
     let set: Vec<&str> = set.map(|value| value.to_str().unwrap()).collect();
@@ -101,7 +104,7 @@ async fn strangers_who_guess_keep_no_known_device_out() {
     let forged = format!("{}A", &device[..device.len() - 1]);
     check("a forged one", "192.0.2.9", &forged, "alice", PASSWORD, 429).await;
     check("at another account", "192.0.2.9", &device, "bob", PASSWORD, 401).await;
-    clock.set(START.plus(std::time::Duration::from_secs(60)));
+    clock.set(START.plus(Duration::from_secs(60)));
     check(
         "an unknown device a minute later",
         "192.0.2.9",
@@ -127,7 +130,7 @@ async fn strangers_who_guess_keep_no_known_device_out() {
         429,
     )
     .await;
-    clock.set(START.plus(std::time::Duration::from_secs(120)));
+    clock.set(START.plus(Duration::from_secs(120)));
     let (_, device) = cookies(&check("later", "192.0.2.9", "", "alice", NEW_PASSWORD, 204).await);
     relay.stop().await;
 
@@ -160,7 +163,11 @@ async fn more_logins_than_can_be_hashed_are_refused_at_once_and_devices_go_first
     let mut flood = JoinSet::new();
     for n in 0..100 {
         let (admin, from) = (relay.admin.clone(), format!("198.51.{}.1", n % 50));
-        flood.spawn(async move { log_in(&admin, &from, "", &format!("made up {n}"), "a guess").await });
+        flood.spawn(async move {
+            let start = Instant::now();
+            let sent = log_in(&admin, &from, "", &format!("made up {n}"), "a guess").await;
+            (sent, start.elapsed())
+        });
     }
     let mut sent = Vec::new();
     while sent.len() < 20 {
@@ -170,12 +177,16 @@ async fn more_logins_than_can_be_hashed_are_refused_at_once_and_devices_go_first
     assert_eq!(owner.status, 204, "{owner:?}");
     let before = logins(&relay.metrics().await, "wrong");
     sent.extend(flood.join_all().await);
-    let of = |status| sent.iter().filter(|sent| sent.status == status).count();
+    let of = |status| sent.iter().filter(|(sent, _)| sent.status == status).count();
     assert_eq!(of(401) + of(503), 100, "{sent:?}");
-    assert!(of(401) >= 30 && of(503) >= 1, "{} {}", of(401), of(503));
+    // On a slow machine some of those in the queue wait in vain.
+    let is_late = |(sent, took): &&(Sent, Duration)| sent.status == 503 && *took >= WAIT_MAX;
+    let late = sent.iter().filter(is_late).count();
+    assert!(of(401) + late >= 30, "{} {late}", of(401));
+    assert!(of(503) > late, "{} {late}", of(503));
     let after = i64::try_from(of(401)).unwrap();
     assert!(before < after, "{before} of {after} strangers were before her");
-    let refused = sent.iter().find(|sent| sent.status == 503).unwrap();
+    let (refused, _) = sent.iter().find(|(sent, _)| sent.status == 503).unwrap();
     assert_eq!(
         (refused.problem().as_str(), refused.header("retry-after")),
         ("overloaded", "2")
@@ -213,12 +224,12 @@ async fn logins_are_logged_without_passwords_addresses_or_made_up_names() {
     relay.stop().await;
 }
 
-/// Connections on which something was sent, as far as they stayed open.
+/// Connections on which these bytes were sent, without those that the relay closed.
 async fn hold(admin: &str, count: usize, sent: &'static [u8]) -> Vec<TcpStream> {
     let mut held = Vec::with_capacity(count);
     for _ in 0..count {
         let mut stream = TcpStream::connect(&admin[7..]).await.unwrap();
-        // One that had to make room already is what this is about.
+        // The relay may already have closed this one to make room, which is the behaviour under test.
         let _ = stream.write_all(sent).await;
         held.push(stream);
     }
@@ -240,7 +251,7 @@ impl Body for NoBody {
     }
 }
 
-/// HTTP/2 connections with logins whose bodies never come, as many as a connection may have.
+/// HTTP/2 connections, each with the maximum number of logins whose bodies never come.
 async fn hold_streams(admin: &str, connections: usize) -> JoinSet<()> {
     let mut held = JoinSet::new();
     for _ in 0..connections {
@@ -262,10 +273,10 @@ async fn hold_streams(admin: &str, connections: usize) -> JoinSet<()> {
     held
 }
 
-/// Whether everything that has to work still does, each time on a new connection.
+/// Everything that must keep working does, each request on a new connection.
 async fn all_answer(what: &str, relay: &Relay, session: &str, device: &str) {
     let check = async |route: &str, request: reqwest::RequestBuilder, status: u16| {
-        let request = request.timeout(std::time::Duration::from_secs(20));
+        let request = request.timeout(Duration::from_secs(20));
         let sent = request
             .send()
             .await
@@ -297,12 +308,12 @@ async fn all_answer(what: &str, relay: &Relay, session: &str, device: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn nothing_that_is_held_open_keeps_probes_scrapes_or_admins_out() {
-    open_files::raise();
+    rlimit::raise();
     let setup = with_alice().await;
     let relay = setup.start().await;
     let (session, device) = cookies(&log_in(&relay.admin, "192.0.2.1", "", "alice", PASSWORD).await);
     all_answer("before", &relay, &session, &device).await;
-    // More than there may be connections.
+    // More than the connection limit.
     let check = async |what: &str, sent: &'static [u8]| {
         let held = hold(&relay.admin, 600, sent).await;
         all_answer(what, &relay, &session, &device).await;
@@ -342,20 +353,23 @@ async fn nothing_that_is_held_open_keeps_probes_scrapes_or_admins_out() {
 async fn few_guesses_at_the_metrics_password_are_looked_at_and_the_scraper_is_not_kept_out() {
     let setup = Setup::new("http://127.0.0.1:9").with_a_small_policy();
     let relay = setup.start().await;
-    relay.metrics().await;
-    let attacker = http_client();
-    let guess = async |password: &str| {
-        let request = attacker.get(format!("{}/metrics", relay.admin));
+    let send = async |client: &reqwest::Client, password: &str| {
+        let request = client.get(format!("{}/metrics", relay.admin));
         let request = request.basic_auth("prometheus", Some(password));
         Sent::read(request.send().await.unwrap()).await.unwrap()
     };
+    // A client with one connection, which stays open.
+    let scraper = http_client();
+    assert_eq!(send(&scraper, METRICS_PASSWORD).await.status, 200);
+    let attacker = http_client();
+    let guess = async |password: &str| send(&attacker, password).await;
     let mut looked_at = 0;
     for n in 0..300 {
         let sent = guess(&format!("guess {n}")).await;
         looked_at += usize::from(sent.status == 401);
         assert!(matches!(sent.status, 401 | 429), "{sent:?}");
     }
-    // 20, and one in five seconds.
+    // 20, and one more every five seconds.
     assert!((20..60).contains(&looked_at), "{looked_at}");
     let right = guess(METRICS_PASSWORD).await;
     assert_eq!(right.status, 429, "a guess that is right is not looked at either");
@@ -363,10 +377,11 @@ async fn few_guesses_at_the_metrics_password_are_looked_at_and_the_scraper_is_no
         right.header("retry-after").parse::<u64>().unwrap() <= 5,
         "{right:?}"
     );
-    // The scraper's own connection goes on.
-    let seen = relay.metrics().await;
+    let seen = send(&scraper, METRICS_PASSWORD).await;
+    assert_eq!(seen.status, 200, "{seen:?}");
+    let seen = Scrape::parse(&seen.text);
     let of = |result| seen.count(&format!("metrics_auth_total{{result=\"{result}\"}}"));
     assert_eq!((of("wrong"), of("ok")), (i64::try_from(looked_at).unwrap(), 2));
     assert_eq!(of("wrong") + of("throttled"), 301);
-    relay.stop().await;
+    relay.stop_unseen().await;
 }

@@ -1,13 +1,13 @@
-//! How other relays lost events, one test for each way. `docs/DELIVERY.md` says which.
+//! The ways in which other relays lost events, one test for each. `docs/DELIVERY.md` lists them.
 //!
-//! What the tests of starting, stopping, waiting and recovering show already is only listed there.
+//! Cases that the tests of start, stop, waiting and recovery already cover are only listed there.
 
 mod damage;
 mod listed;
 mod upgrade;
 
 use crate::{EXE, LONG};
-use feedback_relay::clock::{Clock, Moment};
+use feedback_relay::clock::{Clock, Timestamp};
 use feedback_relay::store;
 use feedback_tests::{MiniPlausible, Post, Setup, assert_in_order, load};
 use rusqlite::Connection;
@@ -19,7 +19,7 @@ fn events(numbers: Range<usize>) -> Vec<Value> {
     numbers.map(load).collect()
 }
 
-/// How many events another process finds in the database.
+/// The number of events in the database, as seen by another process.
 fn on_disk(setup: &Setup) -> i64 {
     let db = Connection::open(setup.data_dir().join("relay.db")).unwrap();
     db.query_row("SELECT count(*) FROM spool", (), |row| row.get(0))
@@ -35,7 +35,7 @@ async fn a_202_is_given_only_when_the_event_is_in_the_database_and_the_disk_was_
         assert_eq!(on_disk(&setup), i64::try_from(n).unwrap(), "after {n} answers");
     }
     relay.stop().await;
-    // FULL: a commit waits until the disk has it, so that a power cut takes nothing back.
+    // FULL: a commit returns only once it is on the disk, so that a power cut does not undo it.
     let db = store::open(&setup.data_dir()).unwrap();
     let setting = |name: &str| -> String {
         db.pragma_query_value(None, name, |row| row.get::<_, rusqlite::types::Value>(0))
@@ -52,14 +52,14 @@ async fn a_202_is_given_only_when_the_event_is_in_the_database_and_the_disk_was_
     );
 }
 
-/// Thirty hours without Plausible, of which the last twenty-four are kept: the first of these arrive first,
-/// and those before are counted.
+/// Thirty hours without Plausible, of which the last twenty-four are retained: these arrive oldest first, and the
+/// expired ones are counted.
 #[tokio::test(flavor = "multi_thread")]
 async fn after_a_long_outage_the_first_hours_are_there_and_arrive_first() {
     const HOUR: i64 = 3_600_000;
     const START: i64 = 1_800_000_000_000;
     let mut plausible = MiniPlausible::away();
-    let clock = Clock::standing_at(Moment(START));
+    let clock = Clock::standing_at(Timestamp(START));
     let relay = Setup::new(&plausible.url())
         .with("spool", "age_max_s = 86400")
         .with_a_small_policy()
@@ -68,14 +68,14 @@ async fn after_a_long_outage_the_first_hours_are_there_and_arrive_first() {
         .await;
     let visitors = 3;
     for hour in 0..30 {
-        clock.set(Moment(START + i64::try_from(hour).unwrap() * HOUR));
+        clock.set(Timestamp(START + i64::try_from(hour).unwrap() * HOUR));
         for visitor in 0..visitors {
             let post = Post::batch(&[load(hour * visitors + visitor)]);
             let sent = relay.send(&post.from(&format!("198.51.100.{visitor}"))).await;
             assert_eq!(sent.status, 202);
         }
     }
-    clock.set(Moment(START + 30 * HOUR - 1));
+    clock.set(Timestamp(START + 30 * HOUR - 1));
     plausible.come_back().await;
     relay.drained_within(LONG).await;
     let arrived: BTreeSet<usize> = plausible.numbers().into_iter().collect();
@@ -89,10 +89,10 @@ async fn after_a_long_outage_the_first_hours_are_there_and_arrive_first() {
     assert_eq!(scrape.endings(), ["delivered/ 72", "expired/ 18"]);
 }
 
-/// The spool is the path of every event, not memory's overflow.
+/// Every event passes through the spool; it is not an overflow for memory.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backlog_lies_on_disk_and_not_in_memory() {
-    /// What the relay may have in memory with a backlog, in bytes, in a development build.
+    /// Limit of the relay's memory with a backlog, in bytes, in a development build.
     const MEMORY_MAX: u64 = 256 * 1024 * 1024;
     const BATCH: usize = 100;
     let setup = Setup::new("http://127.0.0.1:9")
@@ -126,7 +126,7 @@ async fn a_backlog_lies_on_disk_and_not_in_memory() {
     relay.stop().await;
 }
 
-/// Another size or another set of sites than when the events were stored.
+/// Another lane count or another set of sites than when the events were stored.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_spool_beyond_its_new_limit_starts_takes_nothing_and_drains() {
     let mut plausible = MiniPlausible::away();

@@ -1,4 +1,4 @@
-//! The end-to-end tests: a whole relay between a browser that is not one and a Plausible that is not one.
+//! The end-to-end tests: a whole relay between a simulated browser and a simulated Plausible.
 //!
 //! One module per promise. Each test ends with `relay.stop()`, which checks that events are conserved.
 
@@ -18,6 +18,7 @@ mod corpora;
 mod dashboard;
 mod delivery;
 mod doctor;
+mod documents;
 mod door;
 mod exposure;
 mod file_system;
@@ -57,7 +58,7 @@ mod values;
 mod visitors;
 mod waiting;
 
-/// How long what needs several restarts or an outage may take on a machine that is busy with other tests.
+/// Bound for several restarts or an outage, on a machine that is busy with other tests.
 const LONG: std::time::Duration = std::time::Duration::from_secs(120);
 
 /// The relay's binary.

@@ -1,4 +1,4 @@
-//! What monitoring reads: metrics behind basic auth, health and version in the shapes operators know.
+//! The monitoring endpoints: metrics behind basic auth, health and version in common formats.
 
 use feedback_tests::{METRICS_PASSWORD, MiniPlausible, Setup};
 use relay_event::Outcome;
@@ -33,7 +33,7 @@ async fn the_metrics_are_complete_and_for_those_who_know_the_password() {
         "upstream_unknown_total",
         "upstream_breaker",
         "upstream_concurrency_limit",
-        "upstream_requests_under_way",
+        "upstream_requests_in_flight",
         "upstream_probes_total",
         "upstream_parked_total",
         "upstream_late_total",

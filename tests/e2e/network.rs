@@ -6,8 +6,8 @@ use crate::EXE;
 use feedback_tests::{Done, Setup};
 use std::io::Write as _;
 
-/// A Plausible at 192.0.2.1, and a name for it that has IPv6 addresses as well. The network `2001:db8::/64` swallows
-/// all packets; on `2001:db8:1::7` no process listens; to `2001:db8:2::7` there is no route.
+/// A Plausible at 192.0.2.1, and a host name for it that has IPv6 addresses as well. The network `2001:db8::/64` drops
+/// all packets; on `2001:db8:1::7` no process listens; there is no route to `2001:db8:2::7`.
 const SCRIPT: &str = r#"
 set -e
 mount --bind "$2/hosts" /etc/hosts
@@ -22,7 +22,7 @@ echo allowed
 kill $!
 "#;
 
-/// Runs the doctor in such a network; nothing if this machine does not allow one.
+/// Runs the doctor in such a network; an error if this machine does not allow one.
 async fn doctor(dead: &[&str]) -> Result<String, String> {
     let setup = Setup::new("http://plausible.test:8000");
     let hosts: String = dead
@@ -57,7 +57,7 @@ async fn a_dead_ipv6_address_beside_a_good_ipv4_one_delivers() {
     ] {
         match doctor(dead).await {
             Ok(found) => {
-                let well = found.contains("it says that it is well");
+                let well = found.contains("it reports that it is healthy");
                 assert!(well, "{dead:?}: {found}");
             }
             Err(why) => {

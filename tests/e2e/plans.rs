@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 const PANEL: &str = "panel.example.com";
 const SHOP: &str = "shop.example.com";
 
-/// The shop's plan: another version, other events and pages than the tests' own.
+/// The shop's plan: its version, events and pages differ from those of the tests' own plan.
 const SHOP_PLAN: &str = r#"
 version = 7
 routes = ["/", "/basket/:id"]
@@ -34,7 +34,7 @@ fn setup(plausible: &MiniPlausible) -> Setup {
 
 async fn start(plausible: &MiniPlausible) -> Relay {
     let relay = setup(plausible).start_on().await;
-    relay.app().switches.turn(SHOP, true, "test").await.unwrap();
+    relay.app().switches.set(SHOP, true, "test").await.unwrap();
     relay
 }
 
@@ -120,7 +120,7 @@ async fn a_site_with_a_plan_of_its_own_is_judged_by_it_alone() {
     )
     .await;
 
-    // The same in Plausible's format, where the version is in the address.
+    // The same in Plausible's format, which carries the version in the URL.
     for (site, version, status) in [(SHOP, 7, 202), (SHOP, 3, 403), (PANEL, 3, 202), (PANEL, 7, 403)] {
         let (name, props) = if site == SHOP {
             ("Bought", &book)
@@ -162,7 +162,7 @@ async fn a_site_with_a_plan_of_its_own_is_judged_by_it_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_browser_is_told_its_own_sites_plan() {
+async fn a_browser_gets_its_own_sites_plan() {
     let plausible = MiniPlausible::start().await;
     let relay = start(&plausible).await;
     let check = async |site: &str, version: u32, categories: Value| {
@@ -180,13 +180,13 @@ async fn an_event_that_its_own_sites_plan_lists_no_more_is_not_sent() {
     let mut plausible = MiniPlausible::away();
     let setup = setup(&plausible);
     let relay = setup.start_on().await;
-    relay.app().switches.turn(SHOP, true, "test").await.unwrap();
+    relay.app().switches.set(SHOP, true, "test").await.unwrap();
     let bought = batch(SHOP, &json!({ "plan": 7 }), "Bought", &json!({ "kind": "pen" }));
     assert_eq!(relay.send(&bought).await.status, 202);
     relay.accept(&[feedback_tests::load(1)]).await;
     relay.stop().await;
 
-    // The shop's plan loses the event; the panel's never had it.
+    // The shop's plan drops the event; the panel's never had it.
     let narrowed = SHOP_PLAN.replace("\"Bought\"", "\"Sold\"");
     std::fs::write(setup.folder().join("shop.toml"), narrowed).unwrap();
     plausible.come_back().await;
@@ -204,7 +204,7 @@ async fn an_unlisted_event_needs_consent_to_the_first_category_of_a_plan_that_sc
                 [category.second]\ndescription = \"Nothing.\"\n";
     std::fs::write(setup.folder().join("shop.toml"), plan).unwrap();
     let relay = setup.start_on().await;
-    relay.app().switches.turn(SHOP, true, "test").await.unwrap();
+    relay.app().switches.set(SHOP, true, "test").await.unwrap();
     let reason = async |categories: Value| {
         let consent = json!({ "plan": 2, "categories": categories });
         let sent = relay.send(&batch(SHOP, &consent, "Anything", &json!({}))).await;
@@ -238,7 +238,7 @@ async fn durations_leave_as_buckets_and_pages_as_what_their_routes_show() {
         "\n[event.prop.took]\ntype = \"duration\"\nbuckets = [\"1s\", \"1m\"]\ndescription = \"How long.\"\n";
     std::fs::write(setup.folder().join("shop.toml"), plan + took).unwrap();
     let relay = setup.start_on().await;
-    relay.app().switches.turn(SHOP, true, "test").await.unwrap();
+    relay.app().switches.set(SHOP, true, "test").await.unwrap();
     let rows = [
         ("/basket/7", json!(12), "/basket/:id", json!("<1s")),
         ("/basket/7/pay", json!(1500.5), "/basket/:id/pay", json!("1s-1m")),
@@ -391,7 +391,13 @@ async fn the_plan_commands_answer_of_a_file_a_site_or_the_plan_built_in() {
     )
     .await;
     let nobody = ["plan", "check", "--config", config, "--site", "other.example.com"];
-    check(&nobody, 1, &["no site other.example.com"], SHOP).await;
+    check(
+        &nobody,
+        1,
+        &["no [[site]] has the domain other.example.com; configured:", SHOP],
+        "",
+    )
+    .await;
     check(
         &["plan", "check", shop, "--config", config],
         2,
@@ -412,7 +418,7 @@ async fn the_plan_commands_answer_of_a_file_a_site_or_the_plan_built_in() {
         "",
     )
     .await;
-    let markdown = ["# Feedback and privacy in this site", "| Bought |"];
+    let markdown = ["# Feedback and privacy on this site", "| Bought |"];
     check(
         &["plan", "docs", shop, "--format", "markdown"],
         0,
@@ -423,7 +429,7 @@ async fn the_plan_commands_answer_of_a_file_a_site_or_the_plan_built_in() {
     check(
         &["plan", "docs", "--config", config],
         1,
-        &["say which one with --site"],
+        &["choose one with --site"],
         "",
     )
     .await;

@@ -1,4 +1,4 @@
-//! Policies: judged on the command line, hostile ones in service, and replaced while events come.
+//! Policies: checked on the command line, hostile ones in service, and replaced while events arrive.
 
 use crate::{EXE, LONG};
 use feedback_tests::{
@@ -23,7 +23,7 @@ fn built(path: &str) -> PathBuf {
     path
 }
 
-/// Puts a policy in the place of another in one step, as `mv` does it.
+/// Replaces a policy file atomically, like `mv`.
 fn put(wasm: &[u8], file: &Path) {
     let beside = file.with_extension("new");
     std::fs::write(&beside, wasm).unwrap();
@@ -59,13 +59,13 @@ async fn the_check_says_whether_a_policy_is_usable_and_why_not() {
     check(
         &[],
         0,
-        &["the policy built in", "imports    none", "\nok: ", "sha256     "],
+        &["the built-in policy", "imports    none", "\nok: ", "sha256     "],
     )
     .await;
     check(
         &[&in_c, option, &plan],
         0,
-        &["version 3: taken", "ordinary", "hostile", "\nok: "],
+        &["version 3: accepted", "ordinary", "hostile", "\nok: "],
     )
     .await;
     check(
@@ -125,7 +125,7 @@ async fn the_explanation_is_a_table_for_people_and_json_for_programs() {
     assert!(unknown.err.contains("panel.example.com"), "{unknown:?}");
 }
 
-/// The plan of a site whose policy does one hostile deed.
+/// The plan of a site whose policy performs one hostile deed.
 fn plan_of(deed: &str) -> String {
     format!(
         r#"
@@ -186,7 +186,7 @@ async fn whatever_a_policy_does_its_events_are_counted_and_the_next_honest_one_i
     }
     let relay = setup.start().await;
     for n in 0..deeds.len() {
-        relay.app().switches.turn(&site(n), true, "test").await.unwrap();
+        relay.app().switches.set(&site(n), true, "test").await.unwrap();
     }
     let send = async |n: usize| {
         let event = json!({
@@ -215,11 +215,22 @@ async fn whatever_a_policy_does_its_events_are_counted_and_the_next_honest_one_i
             "after a policy that {deed}: {honest:?}"
         );
     }
+    // A single event of a tracker: the policy's failure is not the sender's fault.
+    for (deed, status) in [("traps", 500), ("swaps two values", 500), ("refuses", 400)] {
+        let n = deeds.iter().position(|(other, _)| *other == deed).unwrap();
+        let event = json!({
+            "n": "Activity Rated", "u": format!("https://{}/#/w/acme-prod", site(n)), "d": site(n),
+            "p": { "activity": "project-created", "user": "jane", "rating": 5 },
+        });
+        let post = Post::plausible(&event).with("origin", &format!("https://{}", site(n)));
+        let sent = relay.send(&post).await;
+        assert_eq!(sent.status, status, "a policy that {deed}: {sent:?}");
+    }
     let metrics = relay.metrics().await;
     for ending in ["timeout", "trap"] {
         assert!(metrics.ended("policy_failed", ending) > 0, "{ending}");
     }
-    assert_eq!(metrics.ended("policy_rejected", "widened"), 5);
+    assert_eq!(metrics.ended("policy_rejected", "widened"), 6);
     relay.drained().await;
     relay.stop().await;
 }
@@ -233,7 +244,7 @@ async fn with_file(plausible: &MiniPlausible, wasm: &[u8]) -> (Setup, PathBuf, R
     (setup, file, relay)
 }
 
-/// The hash of the policy in use, as the metrics show it: always exactly one.
+/// The hash of the policy in use, from the metrics: always exactly one.
 async fn in_use(relay: &Relay) -> String {
     let text = relay.metrics().await.text;
     let mut series = text
@@ -333,7 +344,7 @@ async fn a_policy_that_is_not_usable_leaves_the_old_one_serving() {
     let metrics = relay.metrics().await;
     assert_eq!(metrics.count("policy_reloads_total{result=\"failed\"}"), 5);
 
-    // The old one again: nothing to do, and nothing wrong any more.
+    // The old policy again: no reload is needed, and the error is cleared.
     put(&good, &file);
     relay.app().policy.reload().await.unwrap();
     let health = policy_health(&relay).await;
@@ -344,19 +355,19 @@ async fn a_policy_that_is_not_usable_leaves_the_old_one_serving() {
     relay.drained().await;
     relay.stop().await;
 
-    // Only what served is on record.
+    // Only policies that served are on record.
     let log = setup.command(EXE, &["policy", "log"], "").await;
     assert_eq!((log.code, log.out.lines().count()), (Some(0), 1), "{log:?}");
     assert!(log.out.contains(&hash), "{log:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_changed_file_is_noticed_without_being_told() {
+async fn a_changed_file_is_noticed_without_a_signal() {
     let [first, second] = [IN_C, IN_RUST].map(|path| std::fs::read(built(path)).unwrap());
     let plausible = MiniPlausible::start().await;
     let setup = Setup::new(&plausible.url())
         .with("policy", "file = \"policy.wasm\"")
-        .with("policy", "look_every_s = 1");
+        .with("policy", "reload_interval_s = 1");
     let file = setup.folder().join("policy.wasm");
     put(&first, &file);
     let relay = setup.start_on().await;
@@ -370,7 +381,7 @@ async fn a_changed_file_is_noticed_without_being_told() {
     relay.drained().await;
     relay.stop().await;
 
-    // The latest first, also after a restart with the same.
+    // Newest first, also after a restart with the same policy.
     setup.start().await.stop().await;
     let log = setup.command(EXE, &["policy", "log"], "").await;
     let hashes: Vec<_> = log

@@ -1,4 +1,4 @@
-//! Secrets planted wherever a browser can put one appear nowhere but in the browser's own request.
+//! Secrets planted wherever a browser can put one appear only in the browser's own request.
 
 use crate::EXE;
 use crate::canaries::{ADDRESS, assert_clean, assert_clean_folder, plant, requests};
@@ -6,7 +6,7 @@ use feedback_tests::{BROWSER, ChildRelay, MiniPlausible, ORIGIN, Post, SITE, Set
 use serde_json::json;
 use std::net::Ipv6Addr;
 
-/// Everything a relay tells about itself.
+/// Everything that a relay discloses about itself.
 async fn told(relay: &ChildRelay) -> Vec<(&'static str, String)> {
     let get = async |base: &str, path: &str| {
         let request = relay.client.get(format!("{base}{path}"));
@@ -66,7 +66,7 @@ async fn a_secret_planted_anywhere_appears_nowhere() {
     let mut taken = 0;
     for post in requests() {
         let sent = relay.try_send(&post).await.unwrap();
-        // An unknown site is answered 202 as well, as Plausible answers it.
+        // An unknown site is answered 202 as well, as by Plausible.
         let is_dropped = sent.headers.contains_key("x-plausible-dropped");
         taken += usize::from(sent.status == 202 && !is_dropped);
         assert_clean("an answer", sent.text.as_bytes());
@@ -85,7 +85,7 @@ async fn a_secret_planted_anywhere_appears_nowhere() {
         refused.endings()
     );
 
-    // While everything waits, so that the disk holds all it ever will.
+    // While everything waits, so that the disk holds the most data.
     assert!(
         assert_clean_folder(&setup.data_dir()) >= 3,
         "database, its log and the lock"
@@ -105,7 +105,7 @@ async fn a_secret_planted_anywhere_appears_nowhere() {
     assert_clean_folder(&setup.data_dir());
 }
 
-/// What a browser tells beside its User-Agent: the detail that was taken out of that.
+/// Client hints that browsers send beside the User-Agent: the detail that was removed from the latter.
 const CLIENT_HINTS: [(&str, &str); 9] = [
     ("sec-ch-ua", r#""Chromium";v="140", "Not=A?Brand";v="24""#),
     ("sec-ch-ua-arch", r#""x86""#),

@@ -1,14 +1,14 @@
-//! `upstream.profile`: each kind of server counts the visitors that there are, and a server that is not the
-//! profile's is recognised and named.
+//! `upstream.profile`: each kind of server counts the true number of visitors, and a server that does not match the
+//! profile is recognised and named.
 
 use crate::EXE;
 use feedback_tests::{MiniPlausible, Post, Relay, SITE, Server, Setup, eventually, load, pageview};
 use serde_json::{Value, json};
 
-/// Visitors of a test, each with an address of its own.
+/// Visitors of a test, each with a different address.
 const VISITORS: usize = 40;
 
-/// Starts a relay that is on, with a profile and perhaps more lines, and lets each visitor open a page.
+/// Starts a relay that is on, with a profile and further settings, and lets each visitor open a page.
 async fn visited(plausible: &MiniPlausible, profile: &str, more: &[&str]) -> Relay {
     let mut setup = Setup::new(&plausible.url()).with_a_small_policy();
     if !profile.is_empty() {
@@ -29,7 +29,7 @@ async fn visited(plausible: &MiniPlausible, profile: &str, more: &[&str]) -> Rel
     relay
 }
 
-/// The findings of the relay's own test, as `grade what: says; advice`, and how health calls the server.
+/// The findings of the relay's self-test, as `grade what: says; advice`, and health's word for the server.
 async fn findings(relay: &Relay) -> (Vec<String>, String) {
     let health = relay.health().await.json();
     let plausible = &health["components"]["plausible"];
@@ -123,7 +123,7 @@ async fn each_server_counts_the_visitors_there_are_with_its_profile_and_one_with
         "",
         &[&header("x-vince-ip")],
         VISITORS,
-        "warning Plausible's events API: Vince answers, and `upstream.profile` is \"plausible-ce\"",
+        "warning Plausible's events API: Vince answers, but `upstream.profile` is \"plausible-ce\"",
     )
     .await;
     check(
@@ -170,10 +170,11 @@ async fn the_log_names_the_wrong_profile_and_the_line_to_write() {
         .switched_on(EXE)
         .await;
     let relay = setup.spawn(EXE).await;
-    let says = "visitors: Vince does not read x-plausible-ip: all visitors count as one; write `profile = \"vince\"`";
+    let says = "visitors: Vince does not read x-plausible-ip: all visitors count as one";
+    let advice = "advice=\"write `profile = \"vince\"`";
     eventually("the log says it", async || {
         let log = relay.log().replace("\\\"", "\"");
-        log.contains(says).then_some(())
+        (log.contains(says) && log.contains(advice)).then_some(())
     })
     .await;
     relay.stop().await;
@@ -193,7 +194,7 @@ async fn what_vince_counts_wrongly_is_left_out_and_counted() {
             pageview("https://panel.example.com/#/home"),
             engagement(),
             load(1),
-            // Vince refuses an address without a path.
+            // Vince rejects a URL without a path.
             pageview("https://panel.example.com"),
             pageview("https://panel.example.com?page=2#top"),
         ]))

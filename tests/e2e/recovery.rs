@@ -1,5 +1,4 @@
-//! Recovery needs no human: whatever was wrong, once it is over everything is delivered, oldest first, and
-//! health says so.
+//! Recovery needs no operator: once a fault is over, everything is delivered, oldest first, and health reports it.
 
 use crate::kill::has_tried;
 use crate::{EXE, LONG};
@@ -11,18 +10,18 @@ use serde_json::Value;
 use std::time::Duration;
 use tokio::task::{JoinSet, LocalSet};
 
-/// Visitors and events of each in one outage.
+/// Visitors in one outage, and events of each.
 const VISITORS: usize = 4;
 const EACH: usize = 5;
 
-/// What is wrong with Plausible or the way there.
+/// A fault of Plausible or of the network in between.
 #[derive(Clone, Debug)]
 enum Wrong {
-    /// It answers every event so.
+    /// It answers every event with this.
     Answers(Answer),
-    /// It answers events so, and says that it is well, or that it is not.
+    /// It answers events with the first, and its health check with the second.
     AnswersAndSays(Answer, Answer),
-    /// The network does this.
+    /// The network has this fault.
     Network(Fault),
 }
 
@@ -56,7 +55,7 @@ async fn after_any_outage_everything_is_delivered_in_order_and_health_is_up() {
         Network(Fault::Late(Duration::from_millis(1500), Duration::ZERO)),
     ];
     let mut dice = Dice::new();
-    // Side by side, because most of an outage is waiting.
+    // Concurrently, because most of an outage is waiting.
     let (together, mut rows) = (LocalSet::new(), JoinSet::new());
     for wrong in outages {
         rows.spawn_local_on(outage(wrong, dice.another()), &together);
@@ -75,9 +74,9 @@ async fn outage(wrong: Wrong, mut dice: Dice) {
         .await;
     post_from_all(&relay, 0).await;
     relay.drained_within(LONG).await;
-    // Twice, so that it is seen to recover from having recovered.
+    // Twice, to show that it also recovers after an earlier recovery.
     for round in 1..=2 {
-        // Before anything is sent: the breaker may open at once, and nothing more fails then.
+        // Before anything is sent: the breaker may open at once, and then no further request fails.
         let before = relay.metrics().await.upstream_failures();
         begin(&wrong, &plausible, &network);
         post_from_all(&relay, 2 * round - 1).await;
@@ -109,7 +108,7 @@ async fn outage(wrong: Wrong, mut dice: Dice) {
     assert_eq!(numbers, (0..5 * VISITORS * EACH).collect::<Vec<_>>(), "{what}");
     let scrape = relay.stop().await;
     assert_in_order(&plausible.arrivals(), scrape.set_aside());
-    // What was answered 200 is not repeated; the self-test finds out when to go on.
+    // Events answered 200 are not sent again; the self-test determines when delivery resumes.
     let unclear = scrape.ended("rejected", "unclear");
     let is_unclear = matches!(&wrong, Wrong::Answers(Answer::Status(200, ..)));
     assert_eq!(unclear > 0, is_unclear, "{what}: {unclear}");
@@ -132,7 +131,7 @@ async fn component(relay: &Relay, name: &str) -> Value {
     relay.get("/actuator/health").await.json()["components"][name]["status"].clone()
 }
 
-/// One batch from each visitor, the numbers rising with the time.
+/// Sends one batch from each visitor; the numbers rise with `time`.
 async fn post_from_all(relay: &Relay, time: usize) {
     for visitor in 0..VISITORS {
         let first = (time * VISITORS + visitor) * EACH;
@@ -142,7 +141,7 @@ async fn post_from_all(relay: &Relay, time: usize) {
     }
 }
 
-/// What is wrong with the disk, and how it is mended.
+/// A disk fault, and its repair.
 pub(crate) struct DiskTrouble {
     pub(crate) what: &'static str,
     pub(crate) begin: fn(&ChildRelay, &rusqlite::Connection),
@@ -163,7 +162,7 @@ pub(crate) const DISK_TROUBLES: [DiskTrouble; 2] = [
 ];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_disk_that_cannot_be_written_is_told_and_used_again_once_it_can() {
+async fn a_disk_that_cannot_be_written_is_reported_and_used_again_once_it_can() {
     for trouble in DISK_TROUBLES {
         let what = trouble.what;
         let (mut plausible, setup, relay) = Setup::while_plausible_is_away(EXE).await;
@@ -200,7 +199,7 @@ async fn a_disk_that_cannot_be_written_is_told_and_used_again_once_it_can() {
             (ready().await.status == 200).then_some(())
         })
         .await;
-        // The same batch, as the browser module sends it again.
+        // The same batch, as the browser module resends it.
         assert_eq!(send(&third).await.status, 202, "{what}");
         assert_eq!(send(&third).await.status, 202, "{what}");
         plausible.come_back().await;
@@ -212,7 +211,7 @@ async fn a_disk_that_cannot_be_written_is_told_and_used_again_once_it_can() {
     }
 }
 
-/// While the disk refuses to note what was delivered, nothing more is: it would be delivered again.
+/// While the disk refuses to record deliveries, nothing more is delivered: it would be delivered again later.
 #[tokio::test(flavor = "multi_thread")]
 async fn deliveries_that_cannot_be_noted_wait_and_are_noted_once_the_disk_is_back() {
     for trouble in DISK_TROUBLES {

@@ -1,4 +1,4 @@
-//! What is refused: with the right words, readable by the pages of the site, and counted as what it is.
+//! Refusals: with the right message, readable by the site's pages, and counted under the right reason.
 
 use feedback_tests::{MiniPlausible, ORIGIN, Post, Relay, SITE, Sent, Setup, eventually, load, raw};
 use serde_json::{Value, json};
@@ -14,8 +14,8 @@ fn good(n: usize) -> Post {
     of_site(SITE, n)
 }
 
-/// Sends a request that has to be refused with a status, and counted as one event with an ending whose
-/// reason is the problem's name.
+/// Sends a request that must be refused with this status, and counted as one event with an ending whose reason is the
+/// problem's name.
 async fn refused(relay: &Relay, what: &str, post: &Post, status: u16, ending: &str) -> Sent {
     let (outcome, reason) = ending.split_once('/').unwrap();
     let before = relay.metrics().await;
@@ -204,7 +204,7 @@ async fn what_is_close_to_a_refusal_is_taken() {
     relay.stop().await;
 }
 
-/// A request by hand, with a head that may lie about its body.
+/// A hand-written request whose head may contradict its body.
 fn by_hand(framing: &str, body: &str) -> Vec<u8> {
     format!(
         "POST /api/event?consent=3 HTTP/1.1\r\nhost: relay\r\norigin: {ORIGIN}\r\ncontent-type: text/plain\r\n\
@@ -296,7 +296,7 @@ async fn bodies_that_lie_dawdle_or_break_off_are_refused_and_counted() {
     for (what, framing, body, status, ending) in cases {
         check(what, by_hand(framing, body), false, status, ending).await;
     }
-    // Who sends everything before reading anything sees the answer too, and not a broken connection.
+    // A client that sends everything before it reads also gets the answer instead of a broken connection.
     let large = by_hand("content-length: 900000", &" ".repeat(900_000));
     check(
         "a large body sent whole",
@@ -306,7 +306,7 @@ async fn bodies_that_lie_dawdle_or_break_off_are_refused_and_counted() {
         "malformed/too_large",
     )
     .await;
-    // Nobody is left to read an answer, but the event is counted.
+    // The client is gone and reads no answer, but the event is counted.
     let broken = by_hand(whole, &good);
     check("a body that breaks off", broken, true, "", "malformed/incomplete").await;
     relay.stop().await;

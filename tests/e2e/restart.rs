@@ -1,9 +1,9 @@
-//! What a relay finds when it starts: its data in use, from another time, or unusable.
+//! A relay starts with data that is in use, from another time, or unusable.
 
 use crate::{EXE, LONG};
-use feedback_relay::app;
 use feedback_relay::clock::Clock;
-use feedback_relay::sandbox::compiler::Compiler;
+use feedback_relay::policy::sandbox::compiler::Compiler;
+use feedback_relay::run;
 use feedback_tests::{MiniPlausible, Post, Setup, load, within};
 
 #[tokio::test(flavor = "multi_thread")]
@@ -19,7 +19,7 @@ async fn a_second_relay_on_the_same_data_does_not_start() {
     );
     assert!(second.err.contains(&want), "{second:?}");
     relay.stop().await;
-    // The lock ends with its process, however that ended.
+    // The lock ends with its process, however the process ended.
     let relay = setup.spawn(EXE).await;
     relay.kill();
     setup.spawn(EXE).await.stop().await;
@@ -31,7 +31,7 @@ async fn data_that_cannot_be_used_is_named() {
     setup.start().await.stop().await;
     let database = setup.data_dir().join("relay.db");
     let check = async |want: &str| {
-        let built = app::Relay::build(setup.config(), Clock::system(), Compiler::in_process()).await;
+        let built = run::Relay::build(setup.config(), Clock::system(), Compiler::in_process()).await;
         let error = built.err().unwrap().to_string();
         assert!(error.contains(want) && error.contains("relay.db"), "{error}");
         let done = setup.command(EXE, &["serve"], "").await;
@@ -43,7 +43,7 @@ async fn data_that_cannot_be_used_is_named() {
     db.pragma_update(None, "application_id", 0x4652_0000 + 99)
         .unwrap();
     drop(db);
-    check("was written by a newer relay (tables of version 99)").await;
+    check("was written by another version of the relay: its tables have version 99").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -56,7 +56,7 @@ async fn a_backlog_waits_after_a_restart_until_plausible_says_that_it_is_well() 
     plausible.health(500);
     plausible.come_back().await;
     let relay = setup.spawn(EXE).await;
-    // The self-test asks once, the breaker again and again.
+    // The self-test checks the health once, the breaker repeatedly.
     within(LONG, "it is asked after its health", async || {
         (plausible.probes() >= 3).then_some(())
     })

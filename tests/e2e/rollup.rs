@@ -1,4 +1,4 @@
-//! Plausible's route answers as Plausible does about sites: lists of them, and ones that are not known.
+//! Plausible's route treats sites as Plausible does: lists of sites, and unknown ones.
 
 use feedback_tests::{MiniPlausible, ORIGIN, Post, SITE, Setup};
 use serde_json::json;
@@ -32,9 +32,9 @@ async fn an_event_goes_to_each_listed_site_that_takes_it() {
         .start_on()
         .await;
     for site in [OTHER, "newer.example.com", "foreign.example.com"] {
-        relay.app().switches.turn(site, true, "test").await.unwrap();
+        relay.app().switches.set(site, true, "test").await.unwrap();
     }
-    // 202, how many sites did not take it, and which did.
+    // 202, the number of sites that dropped the event, and the sites that accepted it.
     let check = async |sites: &str, dropped: &str, took: &[&str]| {
         let before = plausible.count();
         let sent = relay.send(&of(sites, 1)).await;
@@ -67,7 +67,7 @@ async fn an_event_goes_to_each_listed_site_that_takes_it() {
     .await;
     check("unknown.example.com", "1", &[]).await;
     check("unknown.example.com,unheard.example.com", "2", &[]).await;
-    // Each site judges for itself: its switch, its lock, its origins, its plan.
+    // Each site decides separately: its switch, its lock, its origins, its plan.
     for refusing in [
         "off.example.com",
         "locked.example.com",
@@ -82,7 +82,7 @@ async fn an_event_goes_to_each_listed_site_that_takes_it() {
         .await;
     assert_eq!((four.status, four.header("x-plausible-dropped")), (202, "1"));
 
-    // Where no site took it, the first refusal that is the relay's own is the answer.
+    // If no site accepted it, the answer is the first refusal that is the relay's own.
     let refused = async |sites: &str, problem: &str| {
         let sent = relay.send(&of(sites, 3)).await;
         assert_eq!(

@@ -1,6 +1,6 @@
-//! Who may send events: pages of the site with what their browser says, page tokens, and tools.
+//! Allowed senders: pages of the site with their browser's headers, page tokens, and tools.
 
-use feedback_relay::clock::{Clock, Moment};
+use feedback_relay::clock::{Clock, Timestamp};
 use feedback_tests::{MiniPlausible, ORIGIN, Post, Relay, SITE, Setup, load, pageview, raw};
 use serde_json::{Value, json};
 
@@ -29,11 +29,11 @@ fn setup(upstream: &str) -> Setup {
 
 async fn start(setup: Setup) -> Relay {
     let relay = setup.start_on().await;
-    relay.app().switches.turn(SHOP, true, "test").await.unwrap();
+    relay.app().switches.set(SHOP, true, "test").await.unwrap();
     relay
 }
 
-/// What a page gets as its configuration.
+/// The configuration that a page receives.
 async fn config(relay: &Relay, site: &str, headers: &[(&str, &str)]) -> feedback_tests::Sent {
     let mut request = relay
         .client
@@ -152,7 +152,7 @@ fn post_origin(post: &Post) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_is_issued_to_pages_that_may_send_and_renewed_by_answers() {
     let plausible = MiniPlausible::start().await;
-    let start_at = Moment(1_767_225_600_000);
+    let start_at = Timestamp(1_767_225_600_000);
     let clock = Clock::standing_at(start_at);
     let relay = start(setup(&plausible.url()).with_clock(&clock)).await;
     let check = async |what: &str, headers: &[(&str, &str)], want: bool| {
@@ -227,7 +227,7 @@ async fn a_token_is_issued_to_pages_that_may_send_and_renewed_by_answers() {
     let old = first.json()["token"].as_str().unwrap().to_owned();
     assert!(relay.send(&signed(&old)).await.json().get("token").is_none());
 
-    clock.set(Moment(start_at.0 + HOUR_MS));
+    clock.set(Timestamp(start_at.0 + HOUR_MS));
     let later = config(
         &relay,
         SITE,
@@ -242,14 +242,14 @@ async fn a_token_is_issued_to_pages_that_may_send_and_renewed_by_answers() {
         (202, &new),
         "renewed while it is valid"
     );
-    clock.jump(Moment(start_at.0 - 1000 * HOUR_MS));
+    clock.jump(Timestamp(start_at.0 - 1000 * HOUR_MS));
     assert_eq!(
         relay.send(&signed(&old)).await.status,
         202,
         "a clock that is set invalidates nothing"
     );
 
-    clock.set(Moment(clock.now().0 + HOUR_MS));
+    clock.set(Timestamp(clock.now().0 + HOUR_MS));
     let sent = relay.send(&signed(&old)).await;
     assert_eq!((sent.status, sent.problem().as_str()), (403, "page_token"));
     let fresh = sent.json()["token"].as_str().unwrap().to_owned();

@@ -1,7 +1,7 @@
-//! What ends a session of the admin page, and what an ended one can still do: nothing.
+//! The ends of an admin session, and that an ended session can do nothing.
 
 use crate::EXE;
-use feedback_relay::clock::{Clock, Moment};
+use feedback_relay::clock::{Clock, Timestamp};
 use feedback_tests::{Done, Relay, SITE, Sent, Setup};
 use reqwest::{Method, RequestBuilder};
 use serde_json::json;
@@ -48,7 +48,7 @@ impl<'r> Session<'r> {
         request.header("cookie", &self.cookie)
     }
 
-    /// As the page's timer does.
+    /// Polls like the page's timer.
     async fn poll(&self) -> u16 {
         send(self.request(Method::GET, "/admin/api/status")).await.status
     }
@@ -58,7 +58,7 @@ impl<'r> Session<'r> {
         send(turn.json(&json!({ "on": on }))).await.status
     }
 
-    /// Everything that a session can do gets 401, and the switch stays as it is.
+    /// Every action of the session gets 401, and the switch keeps its state.
     async fn is_over(&self, what: &str) {
         for on in [true, false] {
             let before = self.relay.metrics().await.enabled(SITE);
@@ -93,7 +93,7 @@ async fn a_changed_account_has_no_session_from_the_next_request_on() {
     let setup = setup().await;
     let relay = setup.start_on().await;
     let bob = Session::of(&relay, "bob", PASSWORD).await;
-    // What was done to alice, what her next login answers, and with which password.
+    // The commands run on alice's account, the status of her next login, and the password it uses.
     type Row<'a> = (&'a str, &'a [(&'a [&'a str], &'a str)], u16, &'a str);
     let passwd: (&[&str], &str) = (&["passwd", "alice", "--password-stdin"], NEW_PASSWORD);
     let remove: (&[&str], &str) = (&["remove", "alice"], "");
@@ -138,14 +138,14 @@ async fn a_changed_account_has_no_session_from_the_next_request_on() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_ends_at_logout_when_it_is_idle_at_its_longest_and_with_the_relay() {
-    let clock = Clock::standing_at(Moment(BEGIN));
+    let clock = Clock::standing_at(Timestamp(BEGIN));
     let setup = setup()
         .await
         .with("admin", "session_s = 600")
         .with("admin", "session_max_s = 3600")
         .with_clock(&clock);
     let relay = setup.start().await;
-    let seconds = |s: i64| clock.set(Moment(BEGIN + s * 1000));
+    let seconds = |s: i64| clock.set(Timestamp(BEGIN + s * 1000));
 
     let session = Session::of(&relay, "alice", PASSWORD).await;
     let logout = send(session.request(Method::POST, "/admin/api/logout")).await;
@@ -190,7 +190,7 @@ async fn a_session_that_ends_while_it_turns_a_switch_on_turns_nothing() {
     for round in 0..3 {
         let session = Session::of(&relay, "alice", PASSWORD).await;
         let turns = async {
-            // Until the first that is refused.
+            // Until the first refusal.
             while session.turn(true).await == 200 && session.turn(false).await == 200 {}
         };
         tokio::join!(turns, user(&setup, &["disable", "alice"], ""));
@@ -246,9 +246,9 @@ async fn the_last_account_that_can_log_in_is_not_taken_away_unasked() {
         let said = format!("{}{}", done.out, done.err);
         assert!(said.contains(want), "{arguments:?}: {done:?}");
     };
-    check(&["disable", "carol"], 1, "there is no account carol").await;
-    check(&["enable", "carol"], 1, "there is no account carol").await;
-    check(&["remove", "carol"], 1, "there is no account carol").await;
+    check(&["disable", "carol"], 1, "account carol does not exist").await;
+    check(&["enable", "carol"], 1, "account carol does not exist").await;
+    check(&["remove", "carol"], 1, "account carol does not exist").await;
     check(
         &["disable", "alice"],
         0,

@@ -1,4 +1,4 @@
-//! Peers that send or read slowly: honest requests are taken beside each of them, and nothing is held for ever.
+//! Peers that send or read slowly: honest requests are accepted beside them, and nothing is held for ever.
 
 use feedback_tests::{BROWSER, MiniPlausible, ORIGIN, PATIENCE, Post, Relay, SITE, Setup, eventually, load};
 use std::time::Duration;
@@ -22,13 +22,13 @@ fn frame(kind: u8, flags: u8, stream: u32, payload: &[u8]) -> Vec<u8> {
     [&length[1..], &[kind, flags], &stream.to_be_bytes()[..], payload].concat()
 }
 
-/// A header that is not to be remembered.
+/// A literal header without indexing.
 fn header(name: &str, value: &str) -> Vec<u8> {
     let text = |text: &str| [&[u8::try_from(text.len()).unwrap()], text.as_bytes()].concat();
     [vec![0], text(name), text(value)].concat()
 }
 
-/// `:method`, `:scheme: http`, `:authority: x` and `:path`, by their numbers in the static table.
+/// `:method`, `:scheme: http`, `:authority: x` and `:path`, as indices of the static table.
 fn head(method: u8, path: &str) -> Vec<u8> {
     let path = [&[4, u8::try_from(path.len()).unwrap()], path.as_bytes()].concat();
     [vec![method, 0x86, 1, 1, b'x'], path].concat()
@@ -44,7 +44,7 @@ fn batch_head(client: &str) -> Vec<u8> {
     .concat()
 }
 
-/// Twenty streams whose bodies do not come, each with these frames behind its head.
+/// Twenty streams whose bodies never come, each with these frames after its head.
 fn streams(client: &str, behind: impl Fn(u32) -> Vec<u8>) -> Vec<u8> {
     let stream = |n: u32| [frame(HEADERS, END_HEADERS, n, &batch_head(client)), behind(n)].concat();
     let streams: Vec<_> = (0..20).flat_map(|n| stream(4 * n + 1)).collect();
@@ -58,7 +58,7 @@ fn http1(client: &str, headers: &str, body: &str) -> Vec<u8> {
     .into_bytes()
 }
 
-/// What a connection of this client sends at first, and then again and again.
+/// The name of an attack, the first bytes of its connection, and the bytes it then repeats.
 type Attack = (&'static str, fn(&str) -> Vec<u8>, &'static [u8]);
 
 const ATTACKS: [Attack; 13] = [
@@ -133,7 +133,7 @@ const ATTACKS: [Attack; 13] = [
     ),
 ];
 
-/// Opens a connection that sends this, goes on with that, and reads whatever comes.
+/// Opens a connection, sends `first`, repeats `again`, and reads everything that comes back.
 async fn open(address: String, first: Vec<u8>, again: &'static [u8]) {
     let Ok(mut stream) = TcpStream::connect(address).await else {
         return;
@@ -155,7 +155,7 @@ async fn open(address: String, first: Vec<u8>, again: &'static [u8]) {
     }
 }
 
-/// Honest requests are taken, pages are shown, and the relay says it is ready.
+/// Honest requests are accepted, pages are served, and the relay reports ready.
 async fn is_open_to_others(relay: &Relay, what: &str) {
     let config = format!("/api/config?site={SITE}");
     for n in 0..10 {
@@ -172,13 +172,13 @@ async fn is_open_to_others(relay: &Relay, what: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn honest_requests_are_taken_beside_bodies_that_do_not_come() {
     let plausible = MiniPlausible::start().await;
-    // Room for 36 empty bodies, and 9 of one client.
+    // Room for 36 empty bodies, and 9 per client.
     let relay = Setup::new(&plausible.url())
         .with("public", "requests_max = 8")
         .start_on()
         .await;
     for (what, first, again) in ATTACKS {
-        // Behind one proxy: four clients with more bodies than there is room for, and fifty with fewer each.
+        // Behind one proxy: four clients with more bodies than the limit, and fifty with fewer each.
         let clients = (0..4).cycle().take(40).map(|n| format!("203.0.113.{n}"));
         let networks = (0..50).map(|n| format!("2001:db8:0:{n:x}::1"));
         let mut attack = JoinSet::new();
@@ -212,7 +212,7 @@ async fn a_body_comes_fast_enough_or_is_not_waited_for() {
         .await;
     let batch =
         serde_json::json!({ "site": SITE, "consent": { "plan": 3 }, "events": [load(1)] }).to_string();
-    // Padded to 2 KB, sent in so many pieces, with such pauses. What it is answered, and within how many seconds.
+    // A body padded to 2 KB, sent in `pieces` with pauses; then the expected answer and the seconds it may take.
     let check = async |what: &str, pieces: usize, pause_ms: u64, stop: usize, status: &str| {
         let body = format!("{batch:2000}");
         let mut stream = TcpStream::connect(&relay.public[7..]).await.unwrap();
@@ -275,7 +275,7 @@ async fn peers_that_do_not_read_make_room_for_others() {
         [PREFACE, &all].concat(),
         pipelined,
     ] {
-        // More than there are places.
+        // More than the limit.
         for _ in 0..20 {
             let mut stream = connect_narrowly(&relay).await;
             stream.write_all(&first).await.unwrap();
@@ -283,7 +283,7 @@ async fn peers_that_do_not_read_make_room_for_others() {
         }
     }
     is_open_to_others(&relay, "peers that do not read").await;
-    let room = "connections_closed_total{listener=\"public\",reason=\"room\"}";
-    assert!(relay.metrics().await.count(room) >= 20);
+    let evicted = "connections_closed_total{listener=\"public\",reason=\"evicted\"}";
+    assert!(relay.metrics().await.count(evicted) >= 20);
     relay.stop().await;
 }

@@ -1,12 +1,12 @@
-//! A policy that is slow holds nothing up but its own events, and is taken out of service if it goes on.
+//! A slow policy delays only its own events, and is taken out of service if it stays slow.
 
-use feedback_relay::policy::standing::FAILURES;
+use feedback_relay::policy::status::FAILURES;
 use feedback_tests::{MiniPlausible, Post, Relay, Setup, eventually, fresh_id, load, stays, within};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// An event at which the slow policy takes as long as it may.
+/// An event for which the slow policy uses all of its time.
 fn slow(n: usize) -> Value {
     json!({ "id": fresh_id(), "name": "Load", "url": "https://panel.example.com/#/slow", "props": { "n": n } })
 }
@@ -26,7 +26,7 @@ async fn wear_out(relay: &Relay) {
 #[tokio::test(flavor = "multi_thread")]
 async fn four_hundred_slow_events_delay_neither_probes_nor_off() {
     let plausible = MiniPlausible::start().await;
-    // Half a second each: as many as wait for the policy keep two processors busy for a while.
+    // Half a second each: the maximum number of waiting events keeps two processors busy for a while.
     let setup = Setup::new(&plausible.url()).with_a_slow_policy();
     let setup = setup.with("policy", "request_cpu_ms = 500");
     let relay = Arc::new(setup.with("policy", "fuel = 10000000000").start_on().await);
@@ -38,23 +38,23 @@ async fn four_hundred_slow_events_delay_neither_probes_nor_off() {
         })
         .collect();
     eventually("most of them wait", async || {
-        (relay.app().metrics.ledger.counts().in_progress > 100).then_some(())
+        (relay.app().ledger.counts().in_progress > 100).then_some(())
     })
     .await;
-    // Generous for a busy machine: what waits for a guest takes longer.
+    // Generous for a busy machine: waiting for a guest takes longer.
     let started = Instant::now();
     assert_eq!(relay.get("/actuator/health/liveness").await.status, 200);
     relay.metrics().await;
     relay.turn(false).await;
     let took = started.elapsed();
-    let waiting = relay.app().metrics.ledger.counts().in_progress;
+    let waiting = relay.app().ledger.counts().in_progress;
     assert!(
         waiting > 50,
         "{waiting} events still wait, so that this shows anything"
     );
     assert!(took < Duration::from_secs(4), "{took:?}");
 
-    // On again meanwhile: what came before "off" is not stored all the same.
+    // Switched on again meanwhile: events from before "off" are still not stored.
     relay.turn(true).await;
     relay.turn(false).await;
     for sender in senders {
@@ -115,7 +115,7 @@ async fn a_policy_that_goes_on_failing_is_taken_out_of_service() {
     assert_eq!(relay.turn(false).await, 0, "the switch works");
     relay.turn(true).await;
 
-    // As SIGHUP does.
+    // Like SIGHUP.
     relay.app().policy.reload().await.unwrap();
     let taken = relay.send(&honest).await;
     assert_eq!(taken.json()["accepted"], 1, "{taken:?}");
@@ -178,7 +178,7 @@ async fn a_sender_with_a_slow_input_does_not_switch_the_policy_off_for_others() 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_sender_takes_the_built_in_policy_out_of_service() {
     let plausible = MiniPlausible::start().await;
-    // Texts like these take the built-in policy some milliseconds each.
+    // Texts like these cost the built-in policy some milliseconds each.
     let setup = Setup::new(&plausible.url()).with("policy", "request_cpu_ms = 10");
     let setup = setup.with("public", "body_bytes_max = 1048576");
     let plan = setup.folder().join("plan.toml");
@@ -214,13 +214,13 @@ async fn a_take_over_that_fails_is_tried_again() {
     let setup = setup.with("policy", "when_failing = \"builtin\"");
     let relay = setup.start_on().await;
     let db = rusqlite::Connection::open(setup.data_dir().join("relay.db")).unwrap();
-    // As a disk that is full for a moment.
+    // Like a disk that is full for a moment.
     db.execute_batch(
         "CREATE TRIGGER full BEFORE INSERT ON policy_log BEGIN SELECT RAISE(FAIL, 'disk full'); END",
     )
     .unwrap();
     wear_out(&relay).await;
-    // The failure is on record before the built-in policy is tried, which takes a moment.
+    // The failure is recorded before the built-in policy is tried, which takes a moment.
     eventually("no policy serves", async || {
         (relay.get("/actuator/health/readiness").await.status == 503).then_some(())
     })

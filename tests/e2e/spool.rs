@@ -1,4 +1,4 @@
-//! The commands about what waits, and a spool that meets damage and a disk that says no.
+//! The commands for waiting events, and a spool with damage or disk errors.
 
 use crate::{EXE, LONG};
 use feedback_tests::{Done, MiniPlausible, Post, SITE, Setup, eventually, load, within};
@@ -29,7 +29,7 @@ async fn what_waits_is_listed_checked_exported_and_purged_beside_a_running_relay
     let ls = spool(&setup, &["ls", "--limit", "2"]).await;
     assert_eq!((ls.code, ls.out.lines().count()), (Some(0), 3), "{ls:?}");
     assert!(
-        ls.out.contains("\tLoad\t") && ls.out.contains("panel.example.com: 5 event(s) wait"),
+        ls.out.contains("\tLoad\t") && ls.out.contains("panel.example.com: 5 event(s) waiting"),
         "{ls:?}"
     );
     let all: Value = lines(&spool(&setup, &["ls", "--json", "--site", SITE]).await).remove(0);
@@ -45,7 +45,7 @@ async fn what_waits_is_listed_checked_exported_and_purged_beside_a_running_relay
     let verify = spool(&setup, &["verify"]).await;
     assert_eq!(
         (verify.code, verify.out.as_str()),
-        (Some(0), "5 record(s) are sound"),
+        (Some(0), "5 record(s) are intact"),
         "{verify:?}"
     );
 
@@ -98,10 +98,10 @@ async fn what_waits_is_listed_checked_exported_and_purged_beside_a_running_relay
     }
     let purged = spool(&setup, &["purge", "--site", SITE, "--older-than", "0s", "--yes"]).await;
     assert_eq!(purged.out, "3 waiting event(s) were purged", "{purged:?}");
-    assert_eq!(spool(&setup, &["ls"]).await.out, "nothing waits");
+    assert_eq!(spool(&setup, &["ls"]).await.out, "no events are waiting");
     assert_eq!(relay.stop().await.endings(), ["delivered/ 5", "purged/ 3"]);
-    // And beside none.
-    assert_eq!(spool(&setup, &["ls"]).await.out, "nothing waits");
+    // And with no relay running.
+    assert_eq!(spool(&setup, &["ls"]).await.out, "no events are waiting");
     assert_eq!(
         spool(&setup, &["purge", "--yes"]).await.out,
         "0 waiting event(s) were purged"
@@ -132,7 +132,7 @@ async fn wrong_arguments_and_folders_without_a_spool_are_named() {
         &["purge"],
         &["export"],
     ] {
-        check(&setup, command, 1, "there is no database to look at in").await;
+        check(&setup, command, 1, "there is no database in").await;
         check(&setup, command, 1, "relay.db").await;
     }
     assert!(!setup.data_dir().exists(), "looking makes nothing");
@@ -151,7 +151,7 @@ async fn wrong_arguments_and_folders_without_a_spool_are_named() {
             &setup,
             &arguments,
             1,
-            "no [[site]] has the domain other.example.com; there is panel.example.com",
+            "no [[site]] has the domain other.example.com; configured: panel.example.com",
         )
         .await;
     }
@@ -176,7 +176,7 @@ async fn wrong_arguments_and_folders_without_a_spool_are_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_damaged_record_is_told_set_aside_and_counted() {
+async fn a_damaged_record_is_reported_set_aside_and_counted() {
     let mut plausible = MiniPlausible::away();
     let setup = Setup::new(&plausible.url());
     let relay = setup.start_on().await;
@@ -188,7 +188,7 @@ async fn a_damaged_record_is_told_set_aside_and_counted() {
     db.close().unwrap();
     let verify = spool(&setup, &["verify"]).await;
     assert_eq!(verify.code, Some(1), "{verify:?}");
-    assert_eq!(verify.out, "record 2: corrupt\n2 record(s) are sound");
+    assert_eq!(verify.out, "record 2: corrupt\n2 record(s) are intact");
 
     plausible.come_back().await;
     let relay = setup.start().await;
@@ -213,7 +213,7 @@ async fn a_damaged_record_is_told_set_aside_and_counted() {
     assert!(
         replay
             .out
-            .contains("1 record(s) stay in quarantine that cannot be read"),
+            .contains("1 record(s) stay in quarantine because they cannot be read"),
         "{replay:?}"
     );
     let purge = spool(&setup, &["purge", "--quarantine", "--yes"]).await;
@@ -231,7 +231,7 @@ async fn a_damaged_database_does_not_keep_a_relay_from_starting() {
     relay.accept(&[load(1), load(2)]).await;
     relay.stop().await;
     let database = setup.data_dir().join("relay.db");
-    // The header wants another text encoding: SQLite would obey.
+    // The header claims another text encoding, which SQLite would honour.
     let file = std::fs::File::options().write(true).open(&database).unwrap();
     file.write_all_at(&[2], 59).unwrap();
     plausible.come_back().await;
@@ -242,7 +242,7 @@ async fn a_damaged_database_does_not_keep_a_relay_from_starting() {
     assert_eq!(scrape.count("database_rebuilds_total"), 1);
     assert_eq!(scrape.endings(), ["delivered/ 2"]);
 
-    // A page within: after an orderly stop nobody looks for damage, so the start runs into it.
+    // An inner page: after an orderly stop the start does not check for damage, so it reads this page unprepared.
     let spoil = || {
         let db = Connection::open(&database).unwrap();
         let root = "SELECT rootpage FROM sqlite_schema WHERE name = 'quarantine'";
@@ -334,7 +334,8 @@ async fn a_spool_that_cannot_be_written_says_why_and_recovers_by_itself() {
     blocked("database file gone", 3).await;
     let off = setup.command(EXE, &["switch", "off", "--site", SITE], "").await;
     assert!(
-        off.err.contains("keeps it off until the database takes it"),
+        off.err
+            .contains("keeps it off until the database accepts the record"),
         "an \"off\" that cannot be recorded counts all the same: {off:?}"
     );
     std::fs::rename(&aside, &database).unwrap();

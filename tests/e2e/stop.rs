@@ -1,4 +1,4 @@
-//! A relay that is asked to stop: in time, and with everything it acknowledged on disk.
+//! A relay that is asked to stop: in time, and with every acknowledged event on disk.
 
 use crate::{EXE, LONG};
 use feedback_tests::{
@@ -51,7 +51,7 @@ async fn a_sigterm_under_load_ends_in_time_and_keeps_every_202() {
 
 type Signal = fn(&ChildRelay);
 
-/// Ctrl-C or SIGTERM, while Plausible is away in one of several ways.
+/// Ctrl-C or SIGTERM, while Plausible is unavailable in one of several ways.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_signal_during_an_outage_keeps_what_waits_for_the_next_start() {
     let signals: [(&str, Signal); 2] = [
@@ -106,7 +106,7 @@ async fn a_second_signal_ends_at_once_and_keeps_what_was_acknowledged() {
         relay.try_send(&Post::batch(&[load(1)])).await.unwrap().status,
         202
     );
-    eventually("it is under way", async || {
+    eventually("it is in flight", async || {
         (plausible.numbers() == [1]).then_some(())
     })
     .await;
@@ -115,13 +115,13 @@ async fn a_second_signal_ends_at_once_and_keeps_what_was_acknowledged() {
         relay.log().contains("stopping").then_some(())
     })
     .await;
-    // What comes right behind the first counts as the same signal.
+    // A signal right after the first counts as the same one.
     eventually("a later one ends it", async || {
         relay.terminate();
-        relay.log().contains("at a second signal").then_some(())
+        relay.log().contains("received a second signal").then_some(())
     })
     .await;
-    // The answer would be waited for for ten seconds otherwise.
+    // Otherwise the relay would wait ten seconds for the answer.
     let status = relay.ended(Duration::from_secs(8)).await;
     assert_eq!(status.code(), Some(1), "{}", relay.log());
 

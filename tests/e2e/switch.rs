@@ -1,4 +1,4 @@
-//! The switch: off means that nothing leaves, from the moment it has been answered.
+//! The switch: once "off" has been acknowledged, nothing is sent.
 
 mod disk;
 
@@ -46,7 +46,7 @@ async fn switching_off_purges_a_thousand_events_while_plausible_hangs() {
             .await;
         assert_eq!(sent.status, 202);
     }
-    eventually("some are under way", async || {
+    eventually("some are in flight", async || {
         (plausible.count() > 0).then_some(())
     })
     .await;
@@ -119,7 +119,7 @@ async fn a_plausible_that_was_away_is_not_asked_whether_it_is_back_once_it_is_of
 #[tokio::test(flavor = "multi_thread")]
 async fn once_off_has_been_answered_nothing_is_taken_and_nothing_arrives() {
     let plausible = MiniPlausible::start().await;
-    // On its way for longer than it takes to record the switch: what was sent without leave arrives late.
+    // Longer on the way than recording the switch takes: an event sent without permission would arrive late.
     plausible.latency(Duration::from_millis(20));
     let relay = Arc::new(Setup::new(&plausible.url()).start_on().await);
     let (done, accepted, refused) = (
@@ -195,11 +195,7 @@ async fn the_command_line_turns_the_switch_of_a_running_and_of_a_stopped_relay()
     let status = ["status", "--site", SITE];
     assert_eq!(switch(&status).await, "panel.example.com: off");
     assert_eq!(switch(&on).await, "panel.example.com: collection is on");
-    assert!(
-        switch(&status)
-            .await
-            .starts_with("panel.example.com: on, turned 20")
-    );
+    assert!(switch(&status).await.starts_with("panel.example.com: on, set 20"));
 
     let relay = setup.spawn(EXE).await;
     let post = async |n: usize| relay.try_send(&Post::batch(&[load(n)])).await.unwrap().status;
@@ -219,7 +215,7 @@ async fn the_command_line_turns_the_switch_of_a_running_and_of_a_stopped_relay()
     assert_eq!(post(3).await, 403);
     assert!(switch(&status).await.ends_with("by cli"));
     assert_eq!(switch(&on).await, "panel.example.com: collection is on");
-    // Plausible's sites may have a path.
+    // A Plausible site's domain may include a path.
     let sub = "panel.example.com/sub";
     assert_eq!(
         switch(&["on", "--site", sub]).await,
@@ -230,20 +226,22 @@ async fn the_command_line_turns_the_switch_of_a_running_and_of_a_stopped_relay()
         .await;
     assert_eq!(unknown.code, Some(1));
     assert!(
-        unknown.err.contains("o site other.example.com is configured"),
+        unknown
+            .err
+            .contains("no [[site]] has the domain other.example.com"),
         "{unknown:?}"
     );
     relay.stop().await;
     let all = switch(&["status"]).await;
     assert_eq!(
-        all.lines().filter(|line| line.contains(": on, turned")).count(),
+        all.lines().filter(|line| line.contains(": on, set")).count(),
         2,
         "{all}"
     );
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_operators_lock_purges_what_waits_and_nobody_can_switch_it_on() {
+async fn the_operators_lock_purges_waiting_events_and_cannot_be_overridden() {
     let mut plausible = MiniPlausible::away();
     let setup = Setup::new(&plausible.url());
     let relay = setup.start_on().await;
@@ -259,7 +257,7 @@ async fn the_operators_lock_purges_what_waits_and_nobody_can_switch_it_on() {
         (2, 2)
     );
     assert!(!scrape.enabled(SITE));
-    assert!(relay.app().switches.turn(SITE, true, "test").await.is_err());
+    assert!(relay.app().switches.set(SITE, true, "test").await.is_err());
     let sent = relay.send(&Post::batch(&[load(3)])).await;
     assert_eq!((sent.status, sent.problem().as_str()), (403, "operator_lock"));
     let done = locked.command(EXE, &["switch", "on", "--site", SITE], "").await;

@@ -1,4 +1,4 @@
-//! TLS in the relay: who gets which certificate, and what happens when it changes.
+//! TLS in the relay: which certificate a client gets, and how changes take effect.
 
 use bytes::Bytes;
 use feedback_relay::clock::Clock;
@@ -19,7 +19,7 @@ use tokio_rustls::client::TlsStream;
 
 const NAME: &str = "relay.example.com";
 
-/// A certificate of one's own making and its key, in PEM.
+/// A self-made certificate and its key, in PEM.
 struct Made {
     cert: String,
     key: String,
@@ -49,14 +49,14 @@ impl Made {
 fn setup(upstream: &str, made: &Made) -> Setup {
     let setup = Setup::new(upstream);
     made.write(setup.folder());
-    let files = "cert_file = \"relay.crt\"\nkey_file = \"relay.key\"\nlook_every_s = 1";
+    let files = "cert_file = \"relay.crt\"\nkey_file = \"relay.key\"\nreload_interval_s = 1";
     setup
         .with("public.tls", files)
         .with("admin.tls", files)
         .with("admin", &format!("allowed_hosts = [\"{NAME}\"]"))
 }
 
-/// Connects as somebody who trusts one certificate, and offers one version of HTTP.
+/// Connects as a client that trusts one certificate, and offers one version of HTTP.
 async fn connect(
     base: &str,
     trusted: &Made,
@@ -108,7 +108,7 @@ async fn ask(sender: &mut Http1) -> u16 {
 }
 
 async fn reload(relay: &Relay) -> Result<bool, String> {
-    let tls = relay.app().tls.public.clone().unwrap();
+    let tls = relay.door().tls.public.clone().unwrap();
     tls.reload(&Clock::system()).map_err(|error| error.to_string())
 }
 
@@ -144,7 +144,7 @@ async fn both_listeners_speak_both_versions_of_tls_and_of_http() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_browser_that_came_by_tls_is_told_to_come_by_tls_only() {
+async fn a_browser_that_came_by_tls_gets_a_header_to_come_by_tls_only() {
     let hsts = async |relay: &Relay, base: &str, path: &str| {
         let answer = relay.client.get(format!("{base}{path}")).send().await.unwrap();
         let header = answer.headers().get("strict-transport-security");
@@ -152,7 +152,7 @@ async fn a_browser_that_came_by_tls_is_told_to_come_by_tls_only() {
     };
     let check = async |setup: Setup, public: Option<&str>, admin: Option<&str>| {
         let relay = setup.start_on().await;
-        // What there is, what there is not, and what is refused.
+        // Paths that exist, that do not, and that are refused.
         for path in ["/version", "/nothing", "/api/config"] {
             assert_eq!(
                 hsts(&relay, &relay.public, path).await.as_deref(),
@@ -201,12 +201,12 @@ async fn events_come_in_over_tls_and_a_login_is_for_tls_only() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn handshakes_that_never_end_keep_no_probe_and_no_scrape_out() {
-    feedback_relay::open_files::raise();
+    feedback_relay::os::rlimit::raise();
     let relay = setup("http://127.0.0.1:9", &Made::until(2090))
         .with_a_small_policy()
         .start()
         .await;
-    // More than there may be connections, each with the beginning of a handshake.
+    // More than the connection limit, each with the beginning of a handshake.
     let mut held = Vec::new();
     for _ in 0..600 {
         let mut stream = TcpStream::connect(&relay.admin[8..]).await.unwrap();
@@ -229,7 +229,7 @@ async fn a_new_certificate_is_for_new_connections_and_old_ones_go_on() {
     assert_eq!(ask(&mut open).await, 200);
 
     new.write(setup.folder());
-    // Nobody asks: the files are looked at.
+    // No signal is sent: the relay checks the files periodically.
     within(
         Duration::from_secs(30),
         "the new certificate is shown",
@@ -249,11 +249,11 @@ async fn a_new_certificate_is_for_new_connections_and_old_ones_go_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_broken_certificate_changes_nothing_and_is_told() {
+async fn a_broken_certificate_changes_nothing_and_is_reported() {
     let (good, other) = (Made::until(2090), Made::until(2090));
     let setup = setup("http://127.0.0.1:9", &good).without("public.tls", "cert_file");
-    // Looked at by nobody but this test.
-    let files = "cert_file = \"relay.crt\"\nkey_file = \"relay.key\"\nlook_every_s = 86400";
+    // Only this test triggers a check.
+    let files = "cert_file = \"relay.crt\"\nkey_file = \"relay.key\"\nreload_interval_s = 86400";
     let relay = setup.clone().with("public.tls", files).start_on().await;
     let folder = setup.folder();
     let health = async || relay.health().await.json()["components"]["tls"].clone();
@@ -274,7 +274,7 @@ async fn a_broken_certificate_changes_nothing_and_is_told() {
     let no_x509 = "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n";
     check("nothing", "", &good.key, "holds no certificate").await;
     check("half of it", half, &good.key, "holds no certificate").await;
-    check("no X.509", no_x509, &good.key, "it is no X.509 certificate").await;
+    check("no X.509", no_x509, &good.key, "it is not an X.509 certificate").await;
     check(
         "another key",
         &good.cert,
@@ -315,7 +315,7 @@ async fn a_broken_certificate_changes_nothing_and_is_told() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_expired_certificate_is_shown_and_told() {
+async fn an_expired_certificate_is_shown_and_logged() {
     let setup = setup("http://127.0.0.1:9", &Made::until(2020));
     let relay = setup.start_on().await;
     let sent = relay.health().await;
@@ -334,7 +334,7 @@ async fn plain_http_gets_a_word_and_noise_and_silence_get_nothing() {
     let plain = raw(&relay.public, b"GET /version HTTP/1.1\r\nhost: x\r\n\r\n", false).await;
     assert!(plain.starts_with("HTTP/1.1 400 "), "{plain}");
     assert!(plain.ends_with("use https://\n"), "{plain}");
-    // A record of the handshake that holds none.
+    // A handshake record without a handshake.
     let noise = raw(&relay.public, b"\x16\x03\x01\x00\x04\x99\x00\x00\x00", false).await;
     assert!(!noise.contains("HTTP"), "{noise}");
     let handshakes = "connections_closed_total{listener=\"public\",reason=\"handshake\"}";
@@ -342,7 +342,7 @@ async fn plain_http_gets_a_word_and_noise_and_silence_get_nothing() {
         (relay.metrics().await.count(handshakes) >= 2).then_some(())
     })
     .await;
-    // The beginning of a handshake, and then nothing; and nothing at all.
+    // The beginning of a handshake and then silence, and silence from the start.
     let mut stalled = tokio::task::JoinSet::new();
     for start in [&b"\x16\x03\x01\x02\x00\x01"[..], b""] {
         let address = relay.public.strip_prefix("https://").unwrap().to_owned();

@@ -1,4 +1,4 @@
-//! Answers that mislead: a 202 for an event that Plausible drops, and a 200 of a server that is not Plausible. Neither
+//! Misleading answers: a 202 for an event that Plausible drops, and a 200 from a server that is not Plausible. Neither
 //! costs more than a few events, and health, metrics, log and commands all report it.
 
 use crate::{EXE, LONG};
@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 const OTHER: &str = "shop.example.com";
 
-/// Answers as a Plausible that knows a site only from some moment on.
+/// Answers like a Plausible that knows a site only from some moment on.
 fn knows(plausible: &MiniPlausible, site: &'static str) -> Arc<AtomicBool> {
     let known = Arc::new(AtomicBool::new(false));
     let is_known = Arc::clone(&known);
@@ -85,8 +85,8 @@ async fn a_site_that_is_held_holds_up_no_other_site() {
         .with_site(&format!("domain = \"{OTHER}\"\norigins = [\"https://{SITE}\"]"))
         .start_on()
         .await;
-    relay.app().switches.turn(OTHER, true, "test").await.unwrap();
-    // Of many visitors, so that both sites' events share lanes.
+    relay.app().switches.set(OTHER, true, "test").await.unwrap();
+    // From many visitors, so that both sites' events share lanes.
     for n in 0..20 {
         for (site, n) in [(SITE, n), (OTHER, n + 100)] {
             let body = json!({ "site": site, "consent": { "plan": PLAN_VERSION }, "events": [load(n)] });
@@ -130,7 +130,7 @@ async fn a_site_that_is_removed_after_months_loses_fewer_than_eight_events() {
     assert_eq!(endings, ["delivered/ 33", "rejected/plausible_dropped 7"]);
 }
 
-/// A worker, a gateway, a login page: whatever answers 2xx and is not Plausible.
+/// A worker, a gateway or a login page: any server that answers 2xx and is not Plausible.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_answers_2xx_but_not_202_gets_one_event_and_then_only_what_counts_nowhere() {
     for status in [200_u16, 204] {
@@ -171,7 +171,7 @@ async fn what_answers_2xx_but_not_202_gets_one_event_and_then_only_what_counts_n
     }
 }
 
-/// Every place that shows how the relay stands, for a site in each state.
+/// Every place that shows the relay's state, for a site in each state.
 #[tokio::test(flavor = "multi_thread")]
 async fn everything_says_whether_plausible_accepts_a_site_and_what_to_do() {
     let plausible = MiniPlausible::start().await;
@@ -194,7 +194,7 @@ async fn everything_says_whether_plausible_accepts_a_site_and_what_to_do() {
         assert!(site["says"].as_str().unwrap().contains(says), "{site}");
         let ready = relay.get("/actuator/health/readiness").await;
         assert_eq!(ready.status, 200, "{ready:?}");
-        // Both read the database, which is written a moment after health knows.
+        // Both read the database, which is written a moment after health changes.
         for (command, code) in [(&["switch", "status"][..], 0), (&["doctor"], code)] {
             within(LONG, &format!("{command:?} says {accepting}"), async || {
                 let done = cli(command).await;

@@ -1,11 +1,11 @@
-//! The way to Plausible: the cause of a failure is named the same in the log, in health and by `doctor`.
+//! The connection to Plausible: log, health and `doctor` name the same cause of a failure.
 
 use crate::EXE;
 use feedback_tests::{Answer, MiniPlausible, Post, Setup, eventually, load};
 use serde_json::Value;
 use std::os::unix::fs::PermissionsExt;
 
-/// What `doctor` finds about the test event.
+/// The findings of `doctor` about the test event.
 async fn test_event(setup: &Setup) -> Value {
     let asked = ["doctor", "--json", "--even-if-off", "--send-test-event"];
     let done = setup.command(EXE, &asked, "").await;
@@ -66,7 +66,7 @@ async fn the_doctor_names_the_cause_and_its_advice_follows() {
     let secure = "Client sent an HTTP request to an HTTPS server.";
     check(Answer::Status(400, &[], secure), "expects TLS", "https://").await;
     check(Answer::Garbage, "does not speak HTTP", "port").await;
-    check(Answer::ResetAfterReading, "before there was an answer", "log").await;
+    check(Answer::ResetAfterReading, "before an answer arrived", "log").await;
 
     let found = test_event(&Setup::new("http://plausible.invalid")).await;
     assert!(
@@ -150,7 +150,7 @@ async fn a_400_that_is_not_plausibles_costs_no_event() {
     assert_eq!(metrics.ended("rejected", "plausible_invalid"), 0);
 }
 
-/// The findings of `doctor` about something, as grades with texts.
+/// The findings of `doctor` about a subject, as grades with texts.
 async fn found(setup: &Setup, variables: &str, about: &str) -> String {
     let script = format!("{variables} exec {EXE} \"$@\"");
     let done = setup
@@ -171,7 +171,7 @@ async fn the_doctor_compares_what_the_running_relay_uses_with_what_the_files_say
     let setup = Setup::new(&plausible.url())
         .with_a_small_policy()
         .with("upstream", "headers_file = \"headers\"")
-        .with("upstream", "look_every_s = 86400");
+        .with("upstream", "reload_interval_s = 86400");
     let headers = setup.folder().join("headers");
     std::fs::write(&headers, "X-Token: one\n").unwrap();
     let check = async |setup: &Setup, grade: &str, says: &str| {
@@ -182,10 +182,15 @@ async fn the_doctor_compares_what_the_running_relay_uses_with_what_the_files_say
     check(&setup, "note", "not checked: no relay runs").await;
     let setup = setup.switched_on(EXE).await;
     let relay = setup.spawn(EXE).await;
-    check(&setup, "ok", "as they are now").await;
+    check(&setup, "ok", "uses the current configuration and files").await;
 
     std::fs::write(&headers, "X-Token: s3cret\n").unwrap();
-    check(&setup, "warning", "does not use it yet: upstream.headers_file").await;
+    check(
+        &setup,
+        "warning",
+        "not yet in use by the running relay: upstream.headers_file",
+    )
+    .await;
     relay.hang_up();
     eventually("SIGHUP takes it up", async || {
         found(&setup, "", "in use").await.starts_with("ok").then_some(())
@@ -196,7 +201,7 @@ async fn the_doctor_compares_what_the_running_relay_uses_with_what_the_files_say
     relay.drained_within(crate::LONG).await;
     assert_eq!(plausible.arrivals()[0].header("x-token"), "s3cret");
 
-    // A broken file changes nothing, and is in health, metrics and log.
+    // A broken file changes nothing, and is reported by health, metrics and log.
     std::fs::write(&headers, "Host: s3cret\n").unwrap();
     relay.hang_up();
     eventually("it is in health", async || {
@@ -236,7 +241,7 @@ async fn the_doctor_compares_what_the_running_relay_uses_with_what_the_files_say
 async fn the_doctor_names_the_proxy_and_where_it_has_it_from() {
     let setup = Setup::new("http://plausible.example.com");
     let check = async |setup: &Setup, variables: &str, grade: &str, says: &str| {
-        let found = found(setup, variables, "way to Plausible").await;
+        let found = found(setup, variables, "path to Plausible").await;
         assert!(
             found.starts_with(grade) && found.contains(says),
             "{variables}: {found}"
@@ -244,7 +249,7 @@ async fn the_doctor_names_the_proxy_and_where_it_has_it_from() {
         assert!(!found.contains("s3cret"), "{found}");
     };
     const NONE: &str = "unset http_proxy HTTP_PROXY no_proxy NO_PROXY;";
-    check(&setup, NONE, "ok", "no proxy: `upstream.proxy` is not set").await;
+    check(&setup, NONE, "ok", "no proxy: neither `upstream.proxy` nor").await;
     let variable = "unset http_proxy no_proxy; HTTP_PROXY=http://u:s3cret@127.0.0.1:9";
     check(
         &setup,
@@ -258,7 +263,7 @@ async fn the_doctor_names_the_proxy_and_where_it_has_it_from() {
         &setup,
         &exempt,
         "ok",
-        "NO_PROXY exempts the host by \"example.com:80\"",
+        "the entry \"example.com:80\" of NO_PROXY exempts the host",
     )
     .await;
     let named = setup
@@ -285,7 +290,7 @@ async fn the_doctor_names_the_proxy_and_where_it_has_it_from() {
     );
     assert!(!wrong.contains("s3cret"), "{wrong}");
 
-    // The relay was started with another environment than the doctor is.
+    // The relay was started with a different environment than the doctor.
     let setup = setup.with_a_small_policy();
     let relay = setup.spawn(EXE).await;
     check(
@@ -315,8 +320,20 @@ async fn the_doctor_looks_at_the_client_certificate_and_at_who_may_read_its_key(
         let found = found(&setup, "", about).await;
         assert!(found.starts_with(want), "{year} {mode:o}: {found}");
     };
-    check(2090, 0o600, "upstream.client_cert_file", "ok it is valid for").await;
-    check(2020, 0o600, "upstream.client_cert_file", "wrong it has expired").await;
+    check(
+        2090,
+        0o600,
+        "upstream.client_cert_file",
+        "ok the certificate is valid for",
+    )
+    .await;
+    check(
+        2020,
+        0o600,
+        "upstream.client_cert_file",
+        "wrong the certificate has expired",
+    )
+    .await;
     check(
         2090,
         0o644,

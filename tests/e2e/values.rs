@@ -1,4 +1,4 @@
-//! Values arrive at Plausible in one form, whatever the sender's spelling: numbers as text, revenue, own referrers.
+//! Values arrive at Plausible in one form, whatever form the sender used: numbers as text, revenue, own referrers.
 
 use feedback_tests::{MiniPlausible, Post, Relay, Setup, eventually};
 use serde_json::{Value, json};
@@ -47,11 +47,11 @@ async fn start(plausible: &MiniPlausible) -> Relay {
     let setup = Setup::new(&plausible.url()).with_site(&site);
     std::fs::write(setup.folder().join("shop.toml"), SHOP_PLAN).unwrap();
     let relay = setup.start_on().await;
-    relay.app().switches.turn(SHOP, true, "test").await.unwrap();
+    relay.app().switches.set(SHOP, true, "test").await.unwrap();
     relay
 }
 
-/// Sends an event as Plausible's tracker does and gives what came of it at Plausible.
+/// Sends an event in the format of Plausible's tracker and returns the event that Plausible received.
 async fn pass(relay: &Relay, plausible: &MiniPlausible, fields: Value) -> Value {
     let mut event =
         json!({ "n": "Bought", "d": SHOP, "u": format!("https://{SHOP}/basket/7"), "p": { "stars": "5" } });

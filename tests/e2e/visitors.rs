@@ -1,4 +1,4 @@
-//! Browsers behind one address: distinguished by the values of their day, which go no further than the relay's memory.
+//! Browsers behind one address: distinguished by daily values, which never leave the relay's memory.
 
 use crate::EXE;
 use feedback_tests::{ChildRelay, MiniPlausible, Post, SITE, Setup, eventually, load};
@@ -8,7 +8,7 @@ use std::path::Path;
 
 const OFFICE: &str = "198.51.100.20";
 
-/// A batch of one event with further members.
+/// A batch of one event with additional members.
 fn batch(n: usize, members: &Value) -> Post {
     let mut body = json!({ "site": SITE, "consent": { "plan": 3 }, "events": [load(n)] });
     for (key, value) in members.as_object().unwrap() {
@@ -26,7 +26,7 @@ async fn browsers_of_one_make_behind_one_address_are_as_many_visitors_as_they_ha
     let plausible = MiniPlausible::start().await;
     let relay = Setup::new(&plausible.url()).start_on().await;
     let mut sent = 0;
-    // Members of each batch, from which address → how many visitors.
+    // The members of each batch, its address, and the expected number of visitors.
     let mut check = async |name: &str, batches: &[(Value, &str)], visitors: usize| {
         let before = plausible.arrivals().len();
         for (members, address) in batches {
@@ -141,7 +141,7 @@ async fn a_value_of_the_day_is_on_no_disk_in_no_log_and_in_no_metric() {
     );
     let members = json!({ "visitor": today, "visitor_before": before });
     assert_eq!(relay.try_send(&batch(1, &members)).await.unwrap().status, 202);
-    // One that is refused as a whole, and one whose only event is.
+    // One batch that is refused as a whole, and one whose only event is.
     let wrong = json!({ "visitor": today, "visitor_before": before, "consent": { "plan": 99 } });
     assert_eq!(relay.try_send(&batch(2, &wrong)).await.unwrap().status, 403);
     let broken = json!({ "visitor": today, "visitor_before": before, "events": [{}] });

@@ -1,6 +1,6 @@
-//! Events that wait: until Plausible is back, until they are too old, until there is no room.
+//! Waiting events: until Plausible is back, until they expire, until the spool is full.
 
-use feedback_relay::clock::{Clock, Moment};
+use feedback_relay::clock::{Clock, Timestamp};
 use feedback_tests::{Answer, MiniPlausible, Post, Setup, load};
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -19,7 +19,7 @@ async fn what_waited_while_plausible_was_away_arrives_in_each_visitors_order() {
         }
     }
     assert_eq!(relay.metrics().await.count("spool_events"), 300);
-    // Every now and then it stumbles, so that order has to survive retries as well.
+    // It fails now and then, so that order has to survive retries as well.
     plausible.queue((0..20).map(|i| {
         if i % 5 == 4 {
             Answer::Status(500, &[], "")
@@ -53,16 +53,16 @@ async fn what_waited_while_plausible_was_away_arrives_in_each_visitors_order() {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_waited_too_long_is_dropped_and_what_did_not_is_delivered() {
     let mut plausible = MiniPlausible::away();
-    let clock = Clock::standing_at(Moment(1_800_000_000_000));
+    let clock = Clock::standing_at(Timestamp(1_800_000_000_000));
     let relay = Setup::new(&plausible.url())
         .with("spool", "age_max_s = 60")
         .with_clock(&clock)
         .start_on()
         .await;
     relay.accept(&[load(1), load(2)]).await;
-    clock.set(Moment(1_800_000_050_000));
+    clock.set(Timestamp(1_800_000_050_000));
     relay.accept(&[load(3)]).await;
-    clock.set(Moment(1_800_000_060_001));
+    clock.set(Timestamp(1_800_000_060_001));
     plausible.come_back().await;
     relay.drained().await;
     assert_eq!(plausible.numbers(), [3]);

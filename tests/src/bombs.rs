@@ -1,9 +1,9 @@
-//! Components that are small and valid and take a compiler's time and memory: a few tens of kilobytes become gigabytes.
+//! Small, valid components that exhaust a compiler's time or memory: a few tens of kilobytes become gigabytes.
 //!
-//! They hold one core module each and export nothing: compiling comes first.
+//! Each holds one core module and exports nothing, because compilation comes first.
 
 const I64: u8 = 0x7e;
-/// The type of a function, or of a block, that takes and gives nothing.
+/// The type of a function or block without parameters and results.
 const NOTHING: &[u8] = &[0x60, 0, 0];
 const UNIT: &[u8] = &[0x40];
 
@@ -18,7 +18,7 @@ pub fn all() -> Vec<(&'static str, Vec<u8>)> {
     ]
 }
 
-/// Takes a processor for minutes, and little memory: 12 KB.
+/// Uses a processor for minutes, and little memory: 12 KB.
 pub fn nested_loops() -> Vec<u8> {
     let depth = 800;
     let mut code = Vec::new();
@@ -33,7 +33,7 @@ pub fn nested_loops() -> Vec<u8> {
     component(&module(&[NOTHING.to_vec()], &[0], &[body(2000, &code)]))
 }
 
-/// Takes gigabytes within seconds: 39 KB.
+/// Uses gigabytes within seconds: 39 KB.
 pub fn wide_blocks() -> Vec<u8> {
     let wide = 900;
     let values = [leb(wide), vec![I64; wide as usize]].concat();
@@ -88,7 +88,7 @@ fn increment(local: u32) -> Vec<u8> {
     [get(local), vec![0x42, 1, 0x7c, 0x21], leb(local)].concat()
 }
 
-/// Branches if a constant that is 0 were not.
+/// A branch whose condition is the constant 0, so it is never taken.
 fn branch_if(label: u8) -> [u8; 4] {
     [0x41, 0, 0x0d, label]
 }
@@ -126,7 +126,7 @@ fn sized(bytes: &[u8]) -> Vec<u8> {
     [leb(u32::try_from(bytes.len()).unwrap()), bytes.to_vec()].concat()
 }
 
-/// A number as WebAssembly writes it.
+/// A number in LEB128.
 fn leb(mut number: u32) -> Vec<u8> {
     let mut bytes = Vec::new();
     loop {

@@ -1,9 +1,9 @@
-//! Rounds of chaos: one kind of harm after the other to a relay under load, each judged by what was promised.
+//! Rounds of chaos: each kind applies one type of fault to a relay under load, and checks the relay's guarantees.
 //!
-//! `cargo xtask chaos` runs them for as long as you like (`bin/chaos.rs`), the end-to-end tests a few short ones from
-//! fixed seeds (`e2e/chaos_short.rs`). A round is a relay with a fresh data folder, several faults, and at the end the
-//! books: each acknowledged event was delivered or counted. A broken promise is a panic; [`round`] turns it into a
-//! failure and keeps the evidence.
+//! `cargo xtask chaos` runs them for any length of time (`bin/chaos.rs`); the end-to-end tests run a few short ones
+//! from fixed seeds (`e2e/chaos_rounds.rs`). A round is a relay with a fresh data folder, several faults, and a final
+//! reconciliation: each acknowledged event was delivered or counted. A violated guarantee is a panic; [`round`] turns
+//! it into a failure and keeps the evidence.
 
 mod clock;
 mod disk;
@@ -22,20 +22,20 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use tokio::task::{JoinError, LocalSet};
 
-/// What is done to the relay.
+/// The type of fault.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// `kill -9` at random moments under load.
     Kill,
-    /// Power cuts: what was not synced is kept, dropped or torn.
+    /// Power cuts: writes that were not synced are kept, dropped or torn.
     Power,
-    /// A disk that is full or fails, and recovers.
+    /// A disk that is full or failing, and recovers.
     Disk,
     /// Jumps of the wall clock.
     Clock,
-    /// The switch turned off at random moments, around kills and restarts.
+    /// The switch is turned off at random moments, around kills and restarts.
     Off,
-    /// Strangers who try to keep honest requests out.
+    /// Hostile clients that try to starve honest requests.
     Floods,
 }
 
@@ -62,7 +62,7 @@ impl Kind {
         }
     }
 
-    /// What its faults are called in a report.
+    /// The plural of its faults in a report.
     pub fn faults(self) -> &'static str {
         match self {
             Self::Kill => "kills",
@@ -75,7 +75,7 @@ impl Kind {
     }
 }
 
-/// How much of it.
+/// The size of a round.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Size {
     /// A few seconds, for the tests.
@@ -84,18 +84,18 @@ pub enum Size {
     Full,
 }
 
-/// What rounds need.
+/// The prerequisites of a round.
 #[derive(Clone, Debug)]
 pub struct Stage {
     /// The relay's program.
     pub exe: String,
-    /// How much.
+    /// The size of the rounds.
     pub size: Size,
-    /// Where the evidence of a failed round goes.
+    /// The folder for the evidence of failed rounds.
     pub evidence: PathBuf,
 }
 
-/// What a round came to.
+/// The numbers of a round.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Tally {
     /// Faults injected.
@@ -104,14 +104,14 @@ pub struct Tally {
     pub acknowledged: usize,
     /// Of which: neither delivered nor counted. A violation.
     pub lost: usize,
-    /// Events that Plausible got again though it had answered: the answer was not on disk yet.
+    /// Events that Plausible received again after it had answered: the answer was not on disk yet.
     pub duplicated: usize,
-    /// Events that arrived after "off" was answered. A violation.
+    /// Events that arrived after "off" was acknowledged. A violation.
     pub after_off: usize,
 }
 
 impl Tally {
-    /// With another round's numbers.
+    /// Adds the numbers of another round.
     pub fn add(&mut self, other: Self) {
         self.faults += other.faults;
         self.acknowledged += other.acknowledged;
@@ -121,21 +121,21 @@ impl Tally {
     }
 }
 
-/// A broken promise.
+/// A violated guarantee.
 #[derive(Debug)]
 pub struct Failure {
-    /// What was found.
+    /// The message of the panic.
     pub what: String,
-    /// The round's numbers, if it came to its end.
+    /// The round's numbers, if it was completed.
     pub tally: Tally,
-    /// Where data folder, configuration and logs are kept.
+    /// The folder with the data folder, configuration and logs.
     pub evidence: PathBuf,
 }
 
-/// Runs one round. The same seed throws the same dice; what the machine's scheduler adds is not repeated.
+/// Runs one round. The same seed gives the same random choices; the scheduler's timing is not reproducible.
 ///
 /// # Errors
-/// When a promise was broken.
+/// If a guarantee was violated.
 pub async fn round(stage: &Stage, kind: Kind, seed: u64) -> Result<Tally, Failure> {
     let evidence = Arc::new(Evidence::default());
     let (exe, size, kept) = (stage.exe.clone(), stage.size, Arc::clone(&evidence));
@@ -165,10 +165,11 @@ pub async fn round(stage: &Stage, kind: Kind, seed: u64) -> Result<Tally, Failur
     })
 }
 
-/// Checks that the harness can see: a disk whose syncs lie has to lose something, whatever it keeps of the rest.
+/// Checks that the harness detects losses: a disk that acknowledges syncs without doing them must lose events, whatever
+/// it keeps of the rest.
 ///
 /// # Errors
-/// When no loss was found, so that a green round would prove nothing.
+/// If no loss was found: then a green round would prove nothing.
 pub async fn sanity(stage: &Stage, seed: u64) -> Result<usize, Failure> {
     let evidence = Arc::new(Evidence::default());
     let (exe, kept) = (stage.exe.clone(), Arc::clone(&evidence));
@@ -186,14 +187,14 @@ pub async fn sanity(stage: &Stage, seed: u64) -> Result<usize, Failure> {
     })
 }
 
-/// Runs a future to its end, or to its panic.
+/// Runs a future to its end, or until it panics.
 async fn contain<T: 'static>(play: impl Future<Output = T> + 'static) -> Result<T, JoinError> {
     let here = LocalSet::new();
     here.run_until(async { tokio::task::spawn_local(play).await })
         .await
 }
 
-/// What a panic said.
+/// The message of a panic.
 fn reason(error: JoinError) -> String {
     let Ok(panic) = error.try_into_panic() else {
         return "the round was cancelled".to_owned();

@@ -1,15 +1,16 @@
-//! The real binary as a process of its own: to be killed, to be stopped, to have its log read.
+//! The real binary as a separate process, so that tests can kill it, stop it and read its log.
 
 use crate::post::{Post, Sent, http_client};
 use crate::{METRICS_PASSWORD, Scrape, within};
-use rustix::process::{Pid, Resource, Rlimit, Signal, getrlimit, kill_process, prlimit};
-use std::io::{BufRead, BufReader, Write};
+use rustix::process::{Resource, Rlimit, Signal, getrlimit, prlimit};
+use std::io::Write;
 use std::path::Path;
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
+use tests_common::process::{Log, Process};
 
-/// How long a relay may take to start. It compiles its policy, unoptimised, beside other tests.
+/// Time limit for a relay's start. It compiles its policy, unoptimised, beside other tests.
 const START_MAX: Duration = Duration::from_secs(60);
 
 /// A relay in its own process. It is killed when dropped.
@@ -19,10 +20,9 @@ pub struct ChildRelay {
     pub public: String,
     /// The admin listener.
     pub admin: String,
-    /// A client of its own.
+    /// A separate HTTP client.
     pub client: reqwest::Client,
-    child: Child,
-    said: Arc<Mutex<String>>,
+    process: Process,
     log: Arc<Mutex<String>>,
 }
 
@@ -33,8 +33,8 @@ impl ChildRelay {
         relay
     }
 
-    /// Starts it without waiting until it is ready. Its log has all there is, so that tests find in it what must not be
-    /// there.
+    /// Starts it without waiting until it is ready. Its log is at the most verbose level, so that tests find anything
+    /// that must not be there.
     pub(crate) fn launch(exe: &str, config: &Path) -> Self {
         let everything = "info,feedback_relay=trace,hyper=debug,reqwest=trace";
         Self::launch_with(exe, config, &[("RUST_LOG", everything.to_owned())])
@@ -42,58 +42,43 @@ impl ChildRelay {
 
     /// The same, in an environment with these variables.
     pub(crate) fn launch_with(exe: &str, config: &Path, environment: &[(&str, String)]) -> Self {
-        // A write beyond a file size limit is to fail, as on a full disk, and not to end the process.
-        let mut child = Command::new("sh")
+        // A write beyond the file size limit must fail, as on a full disk, instead of ending the process (SIGXFSZ).
+        let mut command = Command::new("sh");
+        command
             .args(["-c", "trap '' XFSZ; exec \"$0\" serve --config \"$1\"", exe])
             .arg(config)
-            .envs(environment.iter().map(|(name, value)| (name, value)))
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let (said, log) = (Arc::new(Mutex::default()), Arc::new(Mutex::default()));
-        collect(child.stdout.take().unwrap(), Arc::clone(&said));
-        collect(child.stderr.take().unwrap(), Arc::clone(&log));
+            .envs(environment.iter().map(|(name, value)| (name, value)));
+        let log = Arc::default();
+        let process = Process::start("relay", &mut command, Log::Memory(Arc::clone(&log))).unwrap();
         Self {
             public: String::new(),
             admin: String::new(),
             client: http_client(),
-            child,
-            said,
+            process,
             log,
         }
     }
 
-    /// Waits until it says that it is ready, and where.
+    /// Waits for its ready lines, which carry the addresses.
     ///
     /// # Panics
-    /// When it ends instead, or takes too long.
+    /// If it ends first, or takes too long.
     pub async fn ready(&mut self) {
-        let said = Arc::clone(&self.said);
-        let address = |name: &str| {
-            let text: String = said.lock().unwrap().clone();
-            let start = format!("ready relay {name} ");
-            text.lines()
-                .find_map(|line| line.strip_prefix(&start).map(str::to_owned))
-        };
         (self.public, self.admin) = within(START_MAX, "the relay says that it is ready", async || {
-            let ended = self.child.try_wait().unwrap();
+            let ended = self.process.ended().unwrap();
             assert!(ended.is_none(), "the relay ended with {ended:?}: {}", self.log());
-            Some((address("public")?, address("admin")?))
+            let address = |listener| self.process.ready(listener);
+            Some((address("relay public")?, address("relay admin")?))
         })
         .await;
     }
 
-    /// What it has logged so far.
-    ///
-    /// # Panics
-    /// When a reader of the log has panicked.
+    /// The log so far.
     pub fn log(&self) -> String {
-        self.log.lock().unwrap().clone()
+        self.process.log()
     }
 
-    /// Its log, which goes on while the relay runs.
+    /// Its log, which grows while the relay runs.
     pub(crate) fn log_so_far(&self) -> Arc<Mutex<String>> {
         Arc::clone(&self.log)
     }
@@ -101,15 +86,15 @@ impl ChildRelay {
     /// Whether it has ended by itself.
     ///
     /// # Panics
-    /// When the operating system does not say.
+    /// If the operating system returns an error.
     pub fn has_ended(&mut self) -> bool {
-        self.child.try_wait().unwrap().is_some()
+        self.process.ended().unwrap().is_some()
     }
 
     /// Sends a request to the public listener.
     ///
     /// # Errors
-    /// When no whole answer came, as when the relay was killed.
+    /// If no complete answer arrives, for example because the relay was killed.
     pub async fn try_send(&self, post: &Post) -> reqwest::Result<Sent> {
         post.try_send(&self.client, &self.public).await
     }
@@ -117,15 +102,15 @@ impl ChildRelay {
     /// Scrapes the metrics.
     ///
     /// # Panics
-    /// When they cannot be read.
+    /// If they cannot be read.
     pub async fn metrics(&self) -> Scrape {
         Scrape::parse(&self.get_as_monitoring("/metrics").await.text)
     }
 
-    /// Gets health with its details, as monitoring does.
+    /// Gets health with its details, as for monitoring.
     ///
     /// # Panics
-    /// When nobody answers.
+    /// If there is no answer.
     pub async fn health(&self) -> Sent {
         self.get_as_monitoring("/actuator/health").await
     }
@@ -138,53 +123,49 @@ impl ChildRelay {
         Sent::read(request.send().await.unwrap()).await.unwrap()
     }
 
-    /// Kills it as `kill -9` does.
-    ///
-    /// # Panics
-    /// When it cannot be killed.
-    pub fn kill(mut self) {
-        self.child.kill().unwrap();
-        self.child.wait().unwrap();
+    /// Kills it with SIGKILL.
+    pub fn kill(self) {
+        drop(self.process);
     }
 
-    /// Asks it to stop, as systemd and Kubernetes do.
+    /// Sends SIGTERM, like systemd and Kubernetes.
     ///
     /// # Panics
-    /// When the signal cannot be sent.
+    /// If the signal cannot be sent.
     pub fn terminate(&self) {
-        kill_process(Pid::from_child(&self.child), Signal::TERM).unwrap();
+        self.process.signal(Signal::TERM).unwrap();
     }
 
     /// Its process id.
     pub fn pid(&self) -> u32 {
-        self.child.id()
+        self.process.id()
     }
 
-    /// Asks it to stop, as Ctrl-C does.
+    /// Sends SIGINT, like Ctrl-C.
     ///
     /// # Panics
-    /// When the signal cannot be sent.
+    /// If the signal cannot be sent.
     pub fn interrupt(&self) {
-        kill_process(Pid::from_child(&self.child), Signal::INT).unwrap();
+        self.process.signal(Signal::INT).unwrap();
     }
 
-    /// Lets no file it writes grow beyond so many bytes, as on a disk that is full; `None` takes it back.
+    /// Limits the size of every file it writes to this many bytes, to simulate a full disk; `None` removes the limit.
     ///
     /// # Panics
-    /// When the limit cannot be set.
+    /// If the limit cannot be set.
     pub fn limit_files(&self, bytes: Option<u64>) {
-        let pid = Some(Pid::from_child(&self.child));
+        let pid = Some(self.process.pid());
         let maximum = getrlimit(Resource::Fsize).maximum;
         let current = bytes.or(maximum);
         prlimit(pid, Resource::Fsize, Rlimit { current, maximum }).unwrap();
     }
 
-    /// The memory it has at the moment, in bytes.
+    /// Its current resident memory, in bytes.
     ///
     /// # Panics
-    /// When the kernel does not tell.
+    /// If the kernel does not report it.
     pub fn memory(&self) -> u64 {
-        let status = std::fs::read_to_string(format!("/proc/{}/status", self.child.id())).unwrap();
+        let status = std::fs::read_to_string(format!("/proc/{}/status", self.pid())).unwrap();
         let line = status
             .lines()
             .find_map(|line| line.strip_prefix("VmRSS:"))
@@ -193,26 +174,26 @@ impl ChildRelay {
         kib * 1024
     }
 
-    /// Asks it to read its policy again.
+    /// Sends SIGHUP, which reloads the policy.
     ///
     /// # Panics
-    /// When the signal cannot be sent.
+    /// If the signal cannot be sent.
     pub fn hang_up(&self) {
-        kill_process(Pid::from_child(&self.child), Signal::HUP).unwrap();
+        self.process.signal(Signal::HUP).unwrap();
     }
 
-    /// Waits for its end.
+    /// Waits for it to end.
     ///
     /// # Panics
-    /// When it does not end in time.
+    /// If it does not end in time.
     pub async fn ended(&mut self, bound: Duration) -> ExitStatus {
-        within(bound, "the relay ends", async || self.child.try_wait().unwrap()).await
+        within(bound, "the relay ends", async || self.process.ended().unwrap()).await
     }
 
-    /// Waits until nothing waits for delivery any more.
+    /// Waits until no event waits for delivery.
     ///
     /// # Panics
-    /// When something still waits by then.
+    /// If events still wait after `bound`.
     pub async fn drained_within(&self, bound: Duration) {
         within(bound, "the spool is empty", async || {
             (self.metrics().await.count("spool_events") == 0).then_some(())
@@ -220,10 +201,10 @@ impl ChildRelay {
         .await;
     }
 
-    /// Gets a page of the public listener.
+    /// Sends a GET request to the public listener.
     ///
     /// # Panics
-    /// When nobody answers.
+    /// If there is no answer.
     pub async fn get(&self, path: &str) -> Sent {
         let request = self.client.get(format!("{}{path}", self.public));
         Sent::read(request.send().await.unwrap()).await.unwrap()
@@ -232,7 +213,7 @@ impl ChildRelay {
     /// Checks that events are conserved, and stops it.
     ///
     /// # Panics
-    /// When they are not, or it does not end well.
+    /// If they are not, or if it does not exit cleanly.
     pub async fn stop(mut self) -> Scrape {
         let scrape = self.metrics().await;
         scrape.assert_conserved();
@@ -243,40 +224,22 @@ impl ChildRelay {
     }
 }
 
-impl Drop for ChildRelay {
-    fn drop(&mut self) {
-        // It may have ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-fn collect(stream: impl std::io::Read + Send + 'static, into: Arc<Mutex<String>>) {
-    std::thread::spawn(move || {
-        for line in BufReader::new(stream).lines().map_while(Result::ok) {
-            let mut text = into.lock().unwrap();
-            text.push_str(&line);
-            text.push('\n');
-        }
-    });
-}
-
-/// What a command said, and how it ended.
+/// A command's output and exit code.
 #[derive(Debug)]
 pub struct Done {
     /// Its exit code.
     pub code: Option<i32>,
-    /// What it wrote to standard output.
+    /// Its standard output.
     pub out: String,
-    /// What it wrote to standard error.
+    /// Its standard error.
     pub err: String,
 }
 
 impl Done {
-    /// Runs a command to its end, with a text as its standard input.
+    /// Runs a command to its end, with this text as standard input.
     ///
     /// # Panics
-    /// When it cannot be run.
+    /// If it cannot be run.
     pub async fn of(exe: &str, arguments: Vec<String>, input: String) -> Self {
         let mut command = Command::new(exe);
         command
@@ -286,7 +249,7 @@ impl Done {
             .stderr(Stdio::piped());
         let run = move || {
             let mut child = command.spawn().unwrap();
-            // A command that takes no input may have ended already.
+            // A command that reads no input may already have ended.
             let _ = child.stdin.take().unwrap().write_all(input.as_bytes());
             child.wait_with_output().unwrap()
         };

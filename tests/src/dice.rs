@@ -1,19 +1,19 @@
-//! Chance that can be had again.
+//! Reproducible randomness.
 
 use std::time::Duration;
 
-/// Names the seed of a run that failed, to have the same again.
+/// The seed of a failed run, to repeat it.
 const SEED: &str = "FEEDBACK_TEST_SEED";
 
-/// Random numbers from a seed, which is printed, and so shown with a test that fails.
+/// Random numbers from a seed, which is printed, and therefore shown with a failed test.
 #[derive(Debug)]
 pub struct Dice(fastrand::Rng);
 
 impl Dice {
-    /// With the seed from the environment, or one of its own.
+    /// Uses the seed from the environment, or a fresh one.
     ///
     /// # Panics
-    /// When the seed is no number.
+    /// If the seed is not a number.
     pub fn new() -> Self {
         #[expect(
             clippy::disallowed_methods,
@@ -25,31 +25,31 @@ impl Dice {
         Self::with_seed(seed)
     }
 
-    /// With a seed that whoever runs this knows already.
+    /// Uses a seed that the caller already reports.
     pub fn with_seed(seed: u64) -> Self {
         Self(fastrand::Rng::with_seed(seed))
     }
 
-    /// Others, which do not depend on how often these are thrown from now on.
+    /// A second generator, independent of how often this one is used from now on.
     #[must_use]
     pub fn another(&mut self) -> Self {
         Self(self.0.fork())
     }
 
-    /// A number below a bound.
+    /// A number below `bound`.
     pub fn below(&mut self, bound: usize) -> usize {
         self.0.usize(..bound)
     }
 
-    /// A span of time up to a bound.
+    /// A duration up to `bound`.
     pub fn up_to(&mut self, bound: Duration) -> Duration {
         bound.mul_f64(self.0.f64())
     }
 
-    /// One of several.
+    /// One of the elements.
     ///
     /// # Panics
-    /// When there is none.
+    /// If there are none.
     pub fn pick<'t, T>(&mut self, of: &'t [T]) -> &'t T {
         self.0.choice(of).unwrap()
     }

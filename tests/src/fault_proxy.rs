@@ -1,6 +1,6 @@
-//! A TCP proxy that makes the network bad: between browser and relay, or between relay and Plausible.
+//! A TCP proxy that simulates a bad network: between browser and relay, or between relay and Plausible.
 //!
-//! What it does to connections can be changed at any time and counts at once, for those that are open too.
+//! Its fault can be changed at any time and applies at once, to open connections as well.
 
 use crate::address_of_its_own;
 use crate::dice::Dice;
@@ -15,32 +15,32 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
-/// Most connections at once. Further ones wait in the kernel until one ends.
+/// Limit of concurrent connections. Further ones wait in the kernel until one ends.
 const CONNECTIONS_MAX: usize = 256;
-/// Most bytes in the proxy's hands per connection and direction.
+/// Limit of bytes buffered per connection and direction.
 const BUFFER_BYTES: usize = 4096;
 
-/// What the proxy does to connections.
+/// The effect on connections.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Fault {
-    /// Nothing: it passes on what comes.
+    /// None: it forwards everything.
     #[default]
     None,
-    /// Every piece in each direction is late by so much, and by up to so much more.
+    /// Delays each piece in each direction by the first duration, and by up to the second in addition.
     Late(Duration, Duration),
-    /// No more bytes per second in each direction.
+    /// Limits each direction to this many bytes per second.
     Narrow(NonZeroU32),
-    /// The connection is reset when so many bytes went to the server.
+    /// Resets the connection after this many bytes to the server.
     CutRequest(usize),
-    /// The connection is reset when so many bytes came from the server.
+    /// Resets the connection after this many bytes from the server.
     CutAnswer(usize),
-    /// Everything is swallowed, and connections stay open.
+    /// Drops everything; connections stay open.
     BlackHole,
-    /// What comes from the server is swallowed; what goes there arrives.
+    /// Drops all bytes from the server; those to the server arrive.
     NoAnswers,
-    /// Nobody listens, and connections that are open end.
+    /// Refuses connections, and ends the open ones.
     Refuse,
-    /// Every connection is reset, the open ones too.
+    /// Resets every connection, including the open ones.
     Reset,
 }
 
@@ -50,7 +50,7 @@ enum Direction {
     FromServer,
 }
 
-/// The proxy. It ends when it is dropped, and every connection with it.
+/// The proxy. Dropping it ends it and every connection.
 pub struct FaultProxy {
     address: SocketAddr,
     faults: watch::Sender<Fault>,
@@ -65,13 +65,13 @@ impl std::fmt::Debug for FaultProxy {
 }
 
 impl FaultProxy {
-    /// One to a server, as `http://127.0.0.1:4711`. The dice throw how late things are.
+    /// A proxy to a server, such as `http://127.0.0.1:4711`. The dice determine the delays.
     ///
     /// # Panics
-    /// When no address is free.
+    /// If no address is free.
     pub fn to(server: &str, dice: &mut Dice) -> Self {
         let address = address_of_its_own();
-        // Listens before anybody is told where.
+        // Listens before the address is published.
         let listener = std::net::TcpListener::bind(address).unwrap();
         listener.set_nonblocking(true).unwrap();
         let listener = TcpListener::from_std(listener).unwrap();
@@ -93,23 +93,23 @@ impl FaultProxy {
         }
     }
 
-    /// Its address, as others are configured with it.
+    /// Its URL, for the configuration of its clients.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// Does this to connections from now on.
+    /// Applies this fault from now on.
     pub fn set(&self, fault: Fault) {
         self.faults.send_replace(fault);
     }
 
-    /// How many connections were made so far.
+    /// The number of connections so far.
     pub fn connections(&self) -> usize {
         self.connections.load(Ordering::SeqCst)
     }
 }
 
-/// What a connection needs to know.
+/// The parameters of a connection.
 #[derive(Clone)]
 struct Line {
     target: SocketAddr,
@@ -153,7 +153,7 @@ async fn converse(mut client: TcpStream, line: Line) {
     let Ok(mut server) = TcpStream::connect(line.target).await else {
         return reset([&client]);
     };
-    // What is late is so by the dice, not by the kernel.
+    // Only the dice may delay data, not the kernel.
     client.set_nodelay(true).unwrap();
     server.set_nodelay(true).unwrap();
     let mut faults = line.faults.clone();
@@ -166,7 +166,7 @@ async fn converse(mut client: TcpStream, line: Line) {
         )
     };
     let ended_well = tokio::select! {
-        // First, so that nothing slips through a connection that is to be reset.
+        // First, so that no data passes on a connection that is to be reset.
         biased;
         _ = faults.wait_for(|fault| matches!(fault, Fault::Refuse | Fault::Reset)) => false,
         both = both => both.is_ok(),
@@ -176,15 +176,15 @@ async fn converse(mut client: TcpStream, line: Line) {
     }
 }
 
-/// The connections are reset as soon as they are dropped.
+/// Makes the connections send a reset when they are dropped.
 fn reset<const N: usize>(streams: [&TcpStream; N]) {
     for stream in streams {
-        // Nothing is left to be reset where it failed.
+        // On an error the connection is already gone.
         let _ = stream.set_zero_linger();
     }
 }
 
-/// Passes on one direction until it ends. An error when the connection is to be reset.
+/// Forwards one direction until it ends. Returns an error if the connection is to be reset.
 async fn pump(
     mut from: ReadHalf<'_>,
     mut to: WriteHalf<'_>,
@@ -193,7 +193,7 @@ async fn pump(
 ) -> std::io::Result<()> {
     let mut buffer = [0; BUFFER_BYTES];
     let mut passed = 0;
-    // Once something was swallowed nothing comes any more: TCP never leaves out a piece.
+    // Once bytes were dropped, no further ones may pass: TCP never skips data.
     let mut swallows = false;
     loop {
         let n = from.read(&mut buffer).await?;
@@ -211,7 +211,7 @@ async fn pump(
             _ => {}
         }
         if n == 0 {
-            // A black hole does not tell that the other end has gone.
+            // A black hole does not forward the end of the stream.
             return if swallows { Ok(()) } else { to.shutdown().await };
         }
         if swallows {

@@ -1,8 +1,8 @@
-//! What has to hold for any input whatever: the bodies of the fuzz targets.
+//! Invariants for arbitrary input: the bodies of the fuzz targets.
 //!
-//! Each function takes bytes as a fuzzer makes them and panics when a promise is broken. `tests/fuzz` wraps them for
-//! libFuzzer (`cargo xtask fuzz`); `tests/e2e/corpora.rs` runs them over the corpora with the other tests, so that
-//! whatever was found once stays found.
+//! Each function takes bytes from a fuzzer and panics if an invariant is violated. `tests/fuzz` wraps them for
+//! libFuzzer (`cargo xtask fuzz`); `tests/e2e/corpora.rs` runs them over the corpora with the other tests, so that a
+//! past failure cannot return unnoticed.
 
 mod event_json;
 mod plan;
@@ -22,7 +22,7 @@ pub use user_agent::user_agent;
 /// A target's body.
 pub type Body = fn(&[u8]);
 
-/// Every target, by the name that its file, its corpus and its regressions have.
+/// Every target, under the name of its file, its corpus and its regressions.
 pub const TARGETS: [(&str, Body); 6] = [
     ("event_json", event_json),
     ("plan", plan),

@@ -1,8 +1,7 @@
-//! The harness of the end-to-end tests: a relay in this process or in its own, a receiver that answers
-//! as it is told, requests as a browser sends them, and a reading of the metrics.
+//! The harness of the end-to-end tests: a relay in this process or in a separate one, a programmable receiver, requests
+//! as a browser sends them, and parsed metrics.
 //!
-//! What is tested is in `tests/e2e`; nothing here decides whether the relay is right, except that events
-//! are conserved, which is checked whenever a relay is stopped.
+//! The assertions are in `tests/e2e`. The only check here is that events are conserved, whenever a relay is stopped.
 
 #![expect(
     clippy::unwrap_used,
@@ -14,6 +13,7 @@ mod address;
 pub mod bombs;
 pub mod chaos;
 mod child;
+mod compiled;
 mod dice;
 mod fault_proxy;
 pub mod fuzz;
@@ -38,21 +38,21 @@ pub use traffic::{Pouring, Traffic, assert_in_order, counted_twice, out_of_order
 
 use std::time::{Duration, Instant};
 
-/// How long something that has to happen may take, on a machine that is busy with other tests.
+/// Time limit for an expected change, on a machine that is busy with other tests.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Waits until `look` sees something, and gives it back.
+/// Polls `look` until it returns something, and returns that.
 ///
 /// # Panics
-/// When it has not happened after [`PATIENCE`].
+/// If that has not happened after [`PATIENCE`].
 pub async fn eventually<T>(what: &str, look: impl AsyncFnMut() -> Option<T>) -> T {
     within(PATIENCE, what, look).await
 }
 
-/// [`eventually`] with a bound of its own.
+/// [`eventually`] with another time limit.
 ///
 /// # Panics
-/// When it has not happened by then.
+/// If that has not happened after `bound`.
 pub async fn within<T>(bound: Duration, what: &str, mut look: impl AsyncFnMut() -> Option<T>) -> T {
     let start = Instant::now();
     loop {
@@ -64,10 +64,10 @@ pub async fn within<T>(bound: Duration, what: &str, mut look: impl AsyncFnMut() 
     }
 }
 
-/// Watches that something stays true for a while, where the proof is that nothing happens.
+/// Checks that a condition holds for a while, to prove that nothing happens.
 ///
 /// # Panics
-/// When it stops being true.
+/// If it stops holding.
 pub async fn stays(span: Duration, what: &str, mut look: impl AsyncFnMut() -> bool) {
     let start = Instant::now();
     while start.elapsed() < span {

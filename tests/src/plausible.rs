@@ -1,5 +1,5 @@
-//! A Plausible that answers as it is told, breaks connections, goes away and comes back, and remembers
-//! every byte it was sent.
+//! A programmable Plausible: it gives chosen answers, breaks connections, goes away and comes back, and records every
+//! byte it receives.
 
 mod answer;
 mod server;
@@ -26,7 +26,7 @@ const NAME_CHARS_MAX: usize = 120;
 /// One request as it arrived.
 #[derive(Clone, Debug)]
 pub struct Arrival {
-    /// When it had been read.
+    /// When it had been read completely.
     pub at: Instant,
     /// The number of its connection.
     pub connection: usize,
@@ -36,17 +36,17 @@ pub struct Arrival {
     pub headers: Vec<(String, String)>,
     /// The body.
     pub body: Value,
-    /// What it was answered.
+    /// Its answer.
     pub answer: Answer,
 }
 
 impl Arrival {
-    /// Whether it brings an event. Everything else is a question after Plausible's health.
+    /// Whether it carries an event. Everything else is a health check.
     fn is_event(&self) -> bool {
         self.line.starts_with("POST ") && !self.is_query()
     }
 
-    /// Whether it asks the Stats API.
+    /// Whether it queries the Stats API.
     fn is_query(&self) -> bool {
         ["/api/v2/query", "/api/v1/stats/"]
             .iter()
@@ -79,8 +79,8 @@ type Rule = Box<dyn Fn(&Arrival) -> Answer + Send>;
 struct Requests {
     events: Vec<Arrival>,
     probes: usize,
-    under_way: usize,
-    most_under_way: usize,
+    in_flight: usize,
+    most_in_flight: usize,
 }
 
 struct State {
@@ -95,8 +95,7 @@ struct State {
     counts: Mutex<Counts>,
 }
 
-/// The fake server. It has an address of its own in 127/8, so that it finds its port free again after
-/// it was away.
+/// The fake server. It has a unique address in 127/8, so that its port is still free when it comes back.
 pub struct MiniPlausible {
     address: SocketAddr,
     state: Arc<State>,
@@ -117,10 +116,10 @@ impl MiniPlausible {
         plausible
     }
 
-    /// One that nobody can connect to yet.
+    /// One that refuses connections until it comes back.
     ///
     /// # Panics
-    /// When no address is free.
+    /// If no address is free.
     pub fn away() -> Self {
         let state = State {
             requests: Mutex::default(),
@@ -140,12 +139,12 @@ impl MiniPlausible {
         }
     }
 
-    /// Its address, as the relay is configured with it.
+    /// Its URL, for the relay's configuration.
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
     }
 
-    /// Goes away: further connections are refused, open ones end.
+    /// Goes away: new connections are refused, open ones end.
     pub async fn go_away(&mut self) {
         if let Some(mut serving) = self.serving.take() {
             serving.shutdown().await;
@@ -155,7 +154,7 @@ impl MiniPlausible {
     /// Comes back on the same port.
     ///
     /// # Panics
-    /// When the port is taken.
+    /// If the port is taken.
     pub async fn come_back(&mut self) {
         let listener = TcpListener::bind(self.address).await.unwrap();
         let mut serving = JoinSet::new();
@@ -166,15 +165,15 @@ impl MiniPlausible {
     /// Every request with an event so far.
     ///
     /// # Panics
-    /// When a connection has panicked.
+    /// If a connection has panicked.
     pub fn arrivals(&self) -> Vec<Arrival> {
         self.state.requests.lock().unwrap().events.clone()
     }
 
-    /// How many events it may have counted without being able to say so.
+    /// The number of events that it may have counted although the sender got no clear answer.
     ///
     /// # Panics
-    /// When a connection has panicked.
+    /// If a connection has panicked.
     pub fn unsure(&self) -> usize {
         let requests = self.state.requests.lock().unwrap();
         requests
@@ -184,28 +183,28 @@ impl MiniPlausible {
             .count()
     }
 
-    /// How many requests with an event so far.
+    /// The number of requests with an event so far.
     ///
     /// # Panics
-    /// When a connection has panicked.
+    /// If a connection has panicked.
     pub fn count(&self) -> usize {
         self.state.requests.lock().unwrap().events.len()
     }
 
-    /// How many questions after its health so far. They are no arrivals.
+    /// The number of health checks so far. They are not arrivals.
     ///
     /// # Panics
-    /// When a connection has panicked.
+    /// If a connection has panicked.
     pub fn probes(&self) -> usize {
         self.state.requests.lock().unwrap().probes
     }
 
-    /// The most events that were under way at once, read and not yet answered.
+    /// The maximum of concurrent events: read and not yet answered.
     ///
     /// # Panics
-    /// When a connection has panicked.
+    /// If a connection has panicked.
     pub fn most_at_once(&self) -> usize {
-        self.state.requests.lock().unwrap().most_under_way
+        self.state.requests.lock().unwrap().most_in_flight
     }
 
     /// The numbers of the `Load` events so far.
@@ -216,19 +215,19 @@ impl MiniPlausible {
     /// Every byte so far, of all connections.
     ///
     /// # Panics
-    /// When a connection has panicked.
+    /// If a connection has panicked.
     pub fn bytes(&self) -> Vec<u8> {
         self.state.bytes.lock().unwrap().clone()
     }
 
-    /// How many connections were made so far.
+    /// The number of connections so far.
     pub fn connections(&self) -> usize {
         self.state.connections.load(Ordering::SeqCst)
     }
 }
 
 async fn accept(listener: TcpListener, state: Arc<State>) {
-    // Ends with this task, and with it every connection.
+    // Ends with this task, and every connection with it.
     let mut open = JoinSet::new();
     loop {
         let (stream, _) = listener.accept().await.unwrap();
@@ -247,7 +246,7 @@ async fn accept(listener: TcpListener, state: Arc<State>) {
 async fn converse(mut stream: TcpStream, connection: usize, state: Arc<State>) {
     let mut buffer = Vec::new();
     loop {
-        // Before it is read whole, so that it can be broken in the middle.
+        // Before it is read completely, so that it can be broken in the middle.
         if buffer.is_empty() && stream.peek(&mut [0]).await.is_err() {
             return;
         }
@@ -266,7 +265,7 @@ async fn converse(mut stream: TcpStream, connection: usize, state: Arc<State>) {
             }
             continue;
         }
-        // Neither the self-test, which has no event that any server takes, nor a question is an arrival.
+        // Arrivals include neither the self-test, whose event no server accepts, nor health checks and queries.
         let aside = if arrival.is_self_test() {
             Some(state.counts.lock().unwrap().refuse(&arrival))
         } else if arrival.is_query() {
@@ -302,15 +301,15 @@ async fn converse(mut stream: TcpStream, connection: usize, state: Arc<State>) {
             }
         }
         arrival.answer = answer.clone();
-        let under_way = UnderWay::new(&state, arrival);
-        if !answer.give(&mut stream, under_way).await {
+        let in_flight = InFlight::new(&state, arrival);
+        if !answer.give(&mut stream, in_flight).await {
             return;
         }
     }
 }
 
 impl State {
-    /// The next queued answer, where it is of a kind.
+    /// The next queued answer, if it is of a kind.
     fn pop(&self, kind: impl Fn(&Answer) -> bool) -> Option<Answer> {
         let mut queue = self.queue.lock().unwrap();
         if queue.front().is_some_and(kind) {
@@ -321,21 +320,21 @@ impl State {
     }
 }
 
-/// An event that is being answered, until it was or its connection ended.
-struct UnderWay<'s>(&'s State);
+/// An event in flight, until it is answered or its connection ends.
+struct InFlight<'s>(&'s State);
 
-impl<'s> UnderWay<'s> {
+impl<'s> InFlight<'s> {
     fn new(state: &'s State, arrival: Arrival) -> Self {
         let mut requests = state.requests.lock().unwrap();
         requests.events.push(arrival);
-        requests.under_way += 1;
-        requests.most_under_way = requests.most_under_way.max(requests.under_way);
+        requests.in_flight += 1;
+        requests.most_in_flight = requests.most_in_flight.max(requests.in_flight);
         Self(state)
     }
 }
 
-impl Drop for UnderWay<'_> {
+impl Drop for InFlight<'_> {
     fn drop(&mut self) {
-        self.0.requests.lock().unwrap().under_way -= 1;
+        self.0.requests.lock().unwrap().in_flight -= 1;
     }
 }

@@ -1,4 +1,4 @@
-//! Requests as a browser sends them, and what came back.
+//! Requests as a browser sends them, and their answers.
 
 use crate::setup::PLAN_VERSION;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
@@ -15,11 +15,11 @@ pub const ORIGIN: &str = "https://panel.example.com";
 /// The User-Agent of an ordinary browser.
 pub const BROWSER: &str = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.7000.9 Safari/537.36";
 
-/// A client that follows nothing, needs no proxy and takes any certificate: who checks certificates is a
-/// test of its own.
+/// A client that follows no redirects, uses no proxy and accepts any certificate: certificate checks have separate
+/// tests.
 ///
 /// # Panics
-/// When there is none to be had.
+/// If it cannot be built.
 pub fn http_client() -> reqwest::Client {
     reqwest::Client::builder()
         .no_proxy()
@@ -30,7 +30,7 @@ pub fn http_client() -> reqwest::Client {
         .unwrap()
 }
 
-/// An event id never used before.
+/// An event id that was never used before.
 pub fn fresh_id() -> String {
     static NEXT: AtomicU64 = AtomicU64::new(1);
     format!("{:032x}", NEXT.fetch_add(1, Ordering::Relaxed))
@@ -46,7 +46,7 @@ pub fn pageview(url: &str) -> Value {
     json!({ "id": fresh_id(), "name": "pageview", "url": url })
 }
 
-/// A POST to be sent, as a browser would unless a test changes it.
+/// A POST as a browser would send it, unless a test changes it.
 #[derive(Clone, Debug)]
 pub struct Post {
     path: String,
@@ -60,7 +60,7 @@ impl Post {
         Self::batch_with(&json!({ "plan": PLAN_VERSION }), events)
     }
 
-    /// A batch with consent as given; `null` is none.
+    /// A batch with this consent; `null` is none.
     pub fn batch_with(consent: &Value, events: &[Value]) -> Self {
         Self::batch_for(SITE, consent, events)
     }
@@ -118,7 +118,7 @@ impl Post {
         self
     }
 
-    /// With a header, instead of one of that name.
+    /// Sets a header, replacing one of the same name.
     #[must_use]
     pub fn with(mut self, name: &str, value: &str) -> Self {
         self = self.without(name);
@@ -133,25 +133,25 @@ impl Post {
         self
     }
 
-    /// A header, if it has one of that name.
+    /// A header, if present.
     pub fn header(&self, name: &str) -> Option<&str> {
         let found = self.headers.iter().find(|(known, _)| known == name)?;
         Some(&found.1)
     }
 
-    /// From another address; the tests' relay trusts its peer to tell it.
+    /// From another address, sent as a forwarded header: the tests' relay trusts its peer.
     #[must_use]
     pub fn from(self, address: &str) -> Self {
         self.with("x-forwarded-for", address)
     }
 
-    /// Sends it, or says that nobody answered.
+    /// Sends it, or returns the error.
     ///
     /// # Errors
-    /// When no whole answer came.
+    /// If no complete answer arrives.
     ///
     /// # Panics
-    /// When a header cannot be written down.
+    /// If a header is invalid.
     pub async fn try_send(&self, client: &reqwest::Client, base: &str) -> reqwest::Result<Sent> {
         let mut headers = HeaderMap::new();
         for (name, value) in &self.headers {
@@ -168,7 +168,7 @@ impl Post {
     }
 }
 
-/// What came back.
+/// An answer.
 #[derive(Debug)]
 pub struct Sent {
     /// The status.
@@ -180,10 +180,10 @@ pub struct Sent {
 }
 
 impl Sent {
-    /// Reads an answer whole.
+    /// Reads an answer completely.
     ///
     /// # Errors
-    /// When it breaks off.
+    /// If it breaks off.
     pub async fn read(response: reqwest::Response) -> reqwest::Result<Self> {
         Ok(Self {
             status: response.status().as_u16(),
@@ -203,12 +203,12 @@ impl Sent {
     /// The body as JSON.
     ///
     /// # Panics
-    /// When it is none.
+    /// If it is not JSON.
     pub fn json(&self) -> Value {
         serde_json::from_str(&self.text).unwrap_or_else(|_| panic!("no JSON: {self:?}"))
     }
 
-    /// The problem's name; empty when the answer is no problem.
+    /// The problem's name; empty if the answer is not a problem.
     pub fn problem(&self) -> String {
         if self.header("content-type") != "application/problem+json" {
             return String::new();
@@ -222,11 +222,10 @@ impl Sent {
     }
 }
 
-/// Sends bytes as they are and reads what comes back until the other end closes. With `hang_up` the
-/// sending side is closed first.
+/// Sends raw bytes and reads the answer until the peer closes. With `hang_up` the sending side is closed first.
 ///
 /// # Panics
-/// When the relay cannot be reached, or does not close in time.
+/// If the relay cannot be reached, or does not close in time.
 pub async fn raw(base: &str, bytes: &[u8], hang_up: bool) -> String {
     let (_, address) = base.split_once("://").unwrap();
     let mut stream = TcpStream::connect(address).await.unwrap();

@@ -1,12 +1,14 @@
-//! A relay in this process, on free ports, built and run as `serve` does it.
+//! A relay in this process, on free ports, built and run in the same way as by `serve`.
 
 use crate::post::{Post, Sent, http_client};
 use crate::{METRICS_PASSWORD, PATIENCE, SITE, Scrape, within};
-use feedback_relay::app::{self, App};
+use feedback_relay::app::App;
 use feedback_relay::clock::Clock;
 use feedback_relay::config::Config;
-use feedback_relay::metrics::Metrics;
-use feedback_relay::sandbox::compiler::Compiler;
+use feedback_relay::http::door::Door;
+use feedback_relay::metrics::Registry;
+use feedback_relay::policy::sandbox::compiler::Compiler;
+use feedback_relay::run;
 use serde_json::Value;
 use std::sync::{Arc, LazyLock};
 use std::time::Duration;
@@ -14,85 +16,93 @@ use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-/// Compiles each policy once for all relays of a test program.
+/// Compiles each policy once for all relays of a test binary.
 static COMPILER: LazyLock<Compiler> = LazyLock::new(Compiler::in_process);
 
-/// How long a relay may take to stop.
+/// Time limit for a relay to stop.
 const STOP_MAX: Duration = Duration::from_secs(40);
 
-/// A running relay. It has to be stopped with [`Relay::stop`], which checks that events are conserved.
+/// A running relay. It must be stopped with [`Relay::stop`], which checks that events are conserved.
 #[derive(Debug)]
 pub struct Relay {
     /// The public listener, as `http://127.0.0.1:4711`.
     pub public: String,
     /// The admin listener.
     pub admin: String,
-    /// A client of its own, so that connections are not shared between tests.
+    /// A separate HTTP client, so that tests share no connections.
     pub client: reqwest::Client,
-    app: Option<Arc<App>>,
-    metrics: Arc<Metrics>,
+    door: Option<Arc<Door>>,
+    metrics: Arc<Registry>,
     stop: CancellationToken,
     running: Option<JoinHandle<()>>,
-    /// Kept until the relay has stopped.
+    /// Keeps the folder until the relay has stopped.
     _folder: Arc<TempDir>,
 }
 
 impl Relay {
     pub(crate) async fn start(config: Config, clock: Clock, folder: Arc<TempDir>) -> Self {
-        let relay = app::Relay::build(config, clock, COMPILER.clone())
+        let relay = run::Relay::build(config, clock, COMPILER.clone())
             .await
             .unwrap_or_else(|error| panic!("{error}"));
-        let app = relay.app();
+        let door = relay.door();
         let stop = CancellationToken::new();
-        let scheme = app::Relay::scheme;
+        let scheme = run::Relay::scheme;
         Self {
             public: format!(
                 "{}://{}",
-                scheme(app.tls.public.as_ref()),
+                scheme(door.tls.public.as_ref()),
                 relay.public_address().unwrap()
             ),
             admin: format!(
                 "{}://{}",
-                scheme(app.tls.admin.as_ref()),
+                scheme(door.tls.admin.as_ref()),
                 relay.admin_address().unwrap()
             ),
             client: http_client(),
-            metrics: Arc::clone(&app.metrics),
-            app: Some(app),
+            metrics: Arc::clone(&door.metrics),
+            door: Some(door),
             running: Some(tokio::spawn(relay.run(stop.clone()))),
             stop,
             _folder: folder,
         }
     }
 
-    /// The rooms.
+    /// The state that its listeners share.
     ///
     /// # Panics
-    /// When the relay was stopped.
-    pub fn app(&self) -> &App {
-        self.app.as_ref().unwrap()
+    /// If the relay was stopped.
+    pub fn door(&self) -> &Door {
+        self.door.as_ref().unwrap()
     }
 
-    /// Turns the site's switch and says how many events were purged.
+    /// The rooms below its listeners.
     ///
     /// # Panics
-    /// When it cannot be turned.
+    /// If the relay was stopped.
+    pub fn app(&self) -> &App {
+        &self.door().app
+    }
+
+    /// Turns the site's switch and returns the number of purged events.
+    ///
+    /// # Panics
+    /// If it cannot be turned.
     pub async fn turn(&self, on: bool) -> u64 {
-        self.app().switches.turn(SITE, on, "test").await.unwrap()
+        self.app().switches.set(SITE, on, "test").await.unwrap()
     }
 
     /// Sends a request to the public listener.
     ///
     /// # Panics
-    /// When nobody answers.
+    /// If there is no answer.
     pub async fn send(&self, post: &Post) -> Sent {
         post.try_send(&self.client, &self.public).await.unwrap()
     }
 
-    /// Sends a batch of events that has to be taken whole.
+    /// Sends a batch of events that must be accepted completely.
     ///
     /// # Panics
-    /// When it is not.
+    /// If it is not.
     pub async fn accept(&self, events: &[Value]) {
         let sent = self.send(&Post::batch(events)).await;
         assert_eq!(
@@ -103,10 +113,10 @@ impl Relay {
         );
     }
 
-    /// Gets a page of the public listener.
+    /// Sends a GET request to the public listener.
     ///
     /// # Panics
-    /// When nobody answers.
+    /// If there is no answer.
     pub async fn get(&self, path: &str) -> Sent {
         let response = self
             .client
@@ -117,10 +127,10 @@ impl Relay {
         Sent::read(response).await.unwrap()
     }
 
-    /// Gets a page of the admin listener.
+    /// Sends a GET request to the admin listener.
     ///
     /// # Panics
-    /// When nobody answers.
+    /// If there is no answer.
     pub async fn get_admin(&self, path: &str) -> Sent {
         let response = self
             .client
@@ -131,29 +141,29 @@ impl Relay {
         Sent::read(response).await.unwrap()
     }
 
-    /// Gets health with its details, as monitoring does.
+    /// Gets health with its details, as for monitoring.
     ///
     /// # Panics
-    /// When nobody answers.
+    /// If there is no answer.
     pub async fn health(&self) -> Sent {
         self.get_as("/actuator/health", "prometheus", METRICS_PASSWORD)
             .await
     }
 
-    /// Scrapes the metrics as Prometheus does.
+    /// Scrapes the metrics, like Prometheus.
     ///
     /// # Panics
-    /// When they cannot be read.
+    /// If they cannot be read.
     pub async fn metrics(&self) -> Scrape {
         let sent = self.metrics_as("prometheus", METRICS_PASSWORD).await;
         assert_eq!(sent.status, 200, "{}", sent.text);
         Scrape::parse(&sent.text)
     }
 
-    /// Asks for the metrics as anybody.
+    /// Requests the metrics with any credentials.
     ///
     /// # Panics
-    /// When nobody answers.
+    /// If there is no answer.
     pub async fn metrics_as(&self, user: &str, password: &str) -> Sent {
         self.get_as("/metrics", user, password).await
     }
@@ -164,18 +174,18 @@ impl Relay {
         Sent::read(response).await.unwrap()
     }
 
-    /// Waits until nothing waits for delivery any more.
+    /// Waits until no event waits for delivery.
     ///
     /// # Panics
-    /// When it still does after [`PATIENCE`].
+    /// If events still wait after [`PATIENCE`].
     pub async fn drained(&self) {
         self.drained_within(PATIENCE).await;
     }
 
-    /// [`Relay::drained`] with a bound of its own.
+    /// [`Relay::drained`] with another time limit.
     ///
     /// # Panics
-    /// When something still waits by then.
+    /// If events still wait after `bound`.
     pub async fn drained_within(&self, bound: Duration) {
         within(bound, "the spool is empty", async || {
             let metrics = self.metrics().await;
@@ -184,11 +194,11 @@ impl Relay {
         .await;
     }
 
-    /// Stops the relay and checks that every event that came ended once or waits. Gives back the last
-    /// scrape before the stop.
+    /// Stops the relay and checks that every received event ended exactly once or still waits. Returns the last scrape
+    /// before the stop.
     ///
     /// # Panics
-    /// When events are not conserved, or it does not stop in time.
+    /// If events are not conserved, or it does not stop in time.
     pub async fn stop(self) -> Scrape {
         let scrape = self.metrics().await;
         scrape.assert_conserved();
@@ -196,12 +206,12 @@ impl Relay {
         scrape
     }
 
-    /// Stops the relay and checks conservation in what is left of it, without a scrape.
+    /// Stops the relay and checks conservation afterwards, without a scrape.
     ///
     /// # Panics
-    /// When events are not conserved, or it does not stop in time.
+    /// If events are not conserved, or it does not stop in time.
     pub async fn stop_unseen(mut self) {
-        self.app = None;
+        self.door = None;
         self.stop.cancel();
         let running = self.running.take().unwrap();
         tokio::time::timeout(STOP_MAX, running)

@@ -1,11 +1,11 @@
-//! A reading of `/metrics`, and the law it has to obey.
+//! A parsed scrape of `/metrics`, and the conservation law it must satisfy.
 
 use std::collections::BTreeMap;
 
 /// One scrape, by series.
 #[derive(Clone, Debug)]
 pub struct Scrape {
-    /// The text as it was scraped.
+    /// The scraped text.
     pub text: String,
     series: BTreeMap<String, String>,
 }
@@ -25,10 +25,10 @@ impl Scrape {
         }
     }
 
-    /// A whole number, by the series' name without the prefix, as `spool_events`.
+    /// A whole number, by the series' name without the prefix, such as `spool_events`.
     ///
     /// # Panics
-    /// When there is no such series: a metric that is missing is a failed test.
+    /// If there is no such series: a missing metric fails the test.
     pub fn count(&self, series: &str) -> i64 {
         let name = format!("feedback_relay_{series}");
         let value = self
@@ -40,14 +40,14 @@ impl Scrape {
             .unwrap_or_else(|_| panic!("{name} is no whole number: {value}"))
     }
 
-    /// Events that ended in one way.
+    /// The number of events that ended in one way.
     pub fn ended(&self, outcome: &str, reason: &str) -> i64 {
         self.count(&format!(
             "events_ended_total{{outcome=\"{outcome}\",reason=\"{reason}\"}}"
         ))
     }
 
-    /// The outcomes that are not zero, as `denied/bot 2`.
+    /// The non-zero endings, such as `denied/bot 2`.
     pub fn endings(&self) -> Vec<String> {
         let labels = |series: &str| {
             let inside = series.strip_prefix("feedback_relay_events_ended_total{outcome=\"")?;
@@ -61,7 +61,7 @@ impl Scrape {
             .collect()
     }
 
-    /// Requests to Plausible by what came of them.
+    /// Requests to Plausible by their result.
     pub fn upstream(&self, result: &str) -> i64 {
         self.count(&format!("upstream_requests_total{{result=\"{result}\"}}"))
     }
@@ -74,22 +74,22 @@ impl Scrape {
         values.filter_map(|(_, value)| value.parse::<i64>().ok()).sum()
     }
 
-    /// Events that were set aside for a while, so that those behind them went first. None where the relay
-    /// does not know how to.
+    /// Events that were set aside for a while, so that later events went first. 0 if the relay does not export the
+    /// metric.
     pub fn set_aside(&self) -> i64 {
         let parked = self.series.get("feedback_relay_upstream_parked_total");
         parked.map_or(0, |value| value.parse().unwrap())
     }
 
-    /// Whether a site is on, as the metrics tell it.
+    /// Whether the metrics report the site as on.
     pub fn enabled(&self, site: &str) -> bool {
         self.count(&format!("collection_enabled{{site=\"{site}\"}}")) == 1
     }
 
-    /// Checks that every event that arrived ended once or waits.
+    /// Checks that every received event ended exactly once or still waits.
     ///
     /// # Panics
-    /// When one was lost or counted twice.
+    /// If one was lost or counted twice.
     pub fn assert_conserved(&self) {
         let ended: i64 = self
             .series

@@ -1,10 +1,12 @@
-//! The configuration of a relay under test, as the TOML text an operator would write.
+//! The configuration of a relay under test, as the TOML text that an operator would write.
 
-use crate::{ChildRelay, Done, MiniPlausible, Relay, SITE, address_of_its_own, small_policy, within};
+use crate::{
+    ChildRelay, Done, MiniPlausible, Relay, SITE, address_of_its_own, compiled, small_policy, within,
+};
 use feedback_relay::clock::Clock;
 use feedback_relay::config::Config;
+use feedback_relay::digest::sha256;
 use feedback_relay::policy::verdicts::Verdicts;
-use feedback_relay::sandbox::sha256;
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs::OpenOptions;
@@ -15,15 +17,15 @@ use std::sync::Arc;
 use std::time::Duration;
 use tempfile::TempDir;
 
-/// The version of the tests' tracking plan, which consent has to name.
+/// The version of the tests' tracking plan, which consent must name.
 pub const PLAN_VERSION: u32 = 3;
 /// The password of `/metrics`.
 pub const METRICS_PASSWORD: &str = "a password for the metrics";
-/// How long a self-test may take: as long as it takes to give up two requests, and some breath.
+/// Time limit for a self-test: the time to give up on two requests, plus some margin.
 const SELF_TEST_MAX: Duration = Duration::from_secs(60);
 const PLAN: &str = include_str!("../plan.toml");
 
-/// A relay's configuration and data folder. It can be started again and again.
+/// A relay's configuration and data folder. It can be started repeatedly.
 #[derive(Clone, Debug)]
 pub struct Setup {
     folder: Arc<TempDir>,
@@ -34,10 +36,10 @@ pub struct Setup {
 }
 
 impl Setup {
-    /// For one site and a Plausible at this address.
+    /// A setup for one site and a Plausible at this address.
     ///
     /// # Panics
-    /// When there is no room for temporary files.
+    /// If temporary files cannot be created.
     pub fn new(upstream: &str) -> Self {
         let folder = tempfile::Builder::new().prefix("relay-").tempdir().unwrap();
         std::fs::write(folder.path().join("plan.toml"), PLAN).unwrap();
@@ -52,14 +54,14 @@ impl Setup {
             .with("", "plan = \"plan.toml\"")
             .with("public", "listen = \"127.0.0.1:0\"")
             .with("public", "trusted_proxies = [\"127.0.0.1\"]")
-            // A test sends as fast as it can; those of the limits set their own.
+            // A test sends as fast as it can; tests of the limits set their own values.
             .with("public", "rate_per_client = 0")
             .with("public", "rate_per_site = 0")
             .with("budget", "events_per_visitor = 0")
             .with("budget", "events_per_client_day = 0")
             .with("budget", "new_visitors_per_client = 0")
             .with("budget", "new_visitors_per_client_day = 0")
-            // Posts of the tests do not ask for the configuration first; those of the page tokens do.
+            // The tests do not request the configuration before they post; tests of page tokens do.
             .with("public", "require_page_token = false")
             .with("admin", "listen = \"127.0.0.1:0\"")
             .with("metrics", &format!("password = \"{METRICS_PASSWORD}\""))
@@ -76,7 +78,7 @@ impl Setup {
         self
     }
 
-    /// Without the lines of a section that begin so.
+    /// Without the lines of a section that start with this.
     #[must_use]
     pub fn without(mut self, section: &str, key: &str) -> Self {
         self.sections
@@ -100,13 +102,13 @@ impl Setup {
         self
     }
 
-    /// The plan the relay has built in, for meshPanel.
+    /// With the relay's built-in plan, for meshPanel.
     #[must_use]
     pub fn with_the_plan_built_in(self) -> Self {
         self.without("", "plan")
     }
 
-    /// With an address of its own, which no other relay is given while this one is away, and its URL.
+    /// With a unique address, which no other relay gets while this one is stopped, and its URL.
     #[must_use]
     pub fn at_an_address(self) -> (Self, String) {
         let address = address_of_its_own();
@@ -125,10 +127,10 @@ impl Setup {
         self
     }
 
-    /// A relay in a process of its own that is on, starts in no time, and has nobody to deliver to yet.
+    /// A relay in a separate process that is on, starts quickly, and whose Plausible is still unavailable.
     ///
     /// # Panics
-    /// When it does not start.
+    /// If it does not start.
     pub async fn while_plausible_is_away(exe: &str) -> (MiniPlausible, Self, ChildRelay) {
         let plausible = MiniPlausible::away();
         let setup = Self::new(&plausible.url())
@@ -142,7 +144,7 @@ impl Setup {
     /// With a policy that takes a hundredth of a second to start, instead of one or two seconds.
     ///
     /// # Panics
-    /// When it cannot be written.
+    /// If it cannot be written.
     #[must_use]
     pub fn with_a_small_policy(self) -> Self {
         std::fs::write(self.folder().join("small-policy.wasm"), small_policy::wasm()).unwrap();
@@ -150,19 +152,19 @@ impl Setup {
             .trusting_its_policy()
     }
 
-    /// With a policy that counts as checked, as one that behaved during the check and misbehaves later.
+    /// With a policy that is recorded as checked, like one that behaved during the check and misbehaves later.
     #[must_use]
     pub fn trusting_its_policy(mut self) -> Self {
         self.trusts_the_policy = true;
         self
     }
 
-    /// Notes in the data folder that the policy passed the check, if it is to be trusted.
+    /// Records in the data folder that the policy passed the check, if it is to be trusted.
     fn trust(&self) {
         if !self.trusts_the_policy {
             return;
         }
-        // A configuration with a mistake starts no relay.
+        // An invalid configuration starts no relay.
         let Ok(config) = Config::parse("relay.toml", &self.text(), self.folder(), &|_| None) else {
             return;
         };
@@ -171,10 +173,10 @@ impl Setup {
         }
     }
 
-    /// With a small policy that takes as long as it may at an address that ends with `slow`.
+    /// With a small policy that uses all of its time for a URL that ends with `slow`.
     ///
     /// # Panics
-    /// When it cannot be written.
+    /// If it cannot be written.
     #[must_use]
     pub fn with_a_slow_policy(self) -> Self {
         std::fs::write(self.folder().join("slow-policy.wasm"), small_policy::slow_wasm()).unwrap();
@@ -202,49 +204,53 @@ impl Setup {
         self.folder.path()
     }
 
-    /// Where the relay keeps its data.
+    /// The relay's data folder.
     pub fn data_dir(&self) -> PathBuf {
         self.folder().join("data")
     }
 
-    /// The configuration, checked as `serve` checks it.
+    /// The configuration, checked as by `serve`.
     ///
     /// # Panics
-    /// When it has a mistake.
+    /// If it has a mistake.
     pub fn config(&self) -> Config {
         Config::parse("relay.toml", &self.text(), self.folder(), &|_| None)
             .unwrap_or_else(|mistakes| panic!("{mistakes}"))
     }
 
-    /// Starts a relay in this process, its switches as they were.
+    /// Starts a relay in this process, without turning switches.
     ///
     /// # Panics
-    /// When it does not start.
+    /// If it does not start.
     pub async fn start(&self) -> Relay {
         self.trust();
         Relay::start(self.config(), self.clock.clone(), Arc::clone(&self.folder)).await
     }
 
-    /// Starts a relay in this process and turns the site on. Its self-test is over, so that no test races
-    /// with it.
+    /// Starts a relay in this process and turns the site on. Its self-test has finished, so that no test races with it.
     ///
     /// # Panics
-    /// When it does not start.
+    /// If it does not start.
     pub async fn start_on(&self) -> Relay {
         let relay = self.start().await;
         relay.turn(true).await;
         within(SELF_TEST_MAX, "the self-test is over", async || {
-            relay.app().traffic.self_test().contains_key(SITE).then_some(())
+            relay
+                .app()
+                .dispatcher
+                .self_test()
+                .contains_key(SITE)
+                .then_some(())
         })
         .await;
         relay
     }
 
-    /// Writes the configuration to a file, for a relay in a process of its own. A new one is its owner's only, because it
-    /// holds a password; one that is there keeps its permissions.
+    /// Writes the configuration to a file, for a relay in a separate process. A new file is readable by its owner only,
+    /// because it holds a password; an existing one keeps its permissions.
     ///
     /// # Panics
-    /// When it cannot be written.
+    /// If it cannot be written.
     pub fn write(&self) -> PathBuf {
         self.trust();
         let file = self.folder().join("relay.toml");
@@ -257,13 +263,26 @@ impl Setup {
         file
     }
 
-    /// Starts a relay in a process of its own, its switches as they were.
+    /// Puts the compiled policy into the data folder, if it is the built-in one.
+    fn put_compiled_policy(&self, exe: &str) {
+        let own = self
+            .sections
+            .get("policy")
+            .is_some_and(|lines| lines.iter().any(|line| line.starts_with("file")));
+        if !own {
+            compiled::put_into(&self.data_dir(), exe);
+        }
+    }
+
+    /// Starts a relay in a separate process, without turning switches.
     pub async fn spawn(&self, exe: &str) -> ChildRelay {
+        self.put_compiled_policy(exe);
         ChildRelay::start(exe, &self.write()).await
     }
 
-    /// Starts a relay in a process of its own without waiting until it is ready.
+    /// Starts a relay in a separate process without waiting until it is ready.
     pub fn launch(&self, exe: &str) -> ChildRelay {
+        self.put_compiled_policy(exe);
         ChildRelay::launch(exe, &self.write())
     }
 

@@ -1,13 +1,13 @@
-//! A policy of a few instructions, for tests that start a relay again and again.
+//! A policy of a few instructions, for tests that start a relay repeatedly.
 //!
-//! Most of a start is compiling the policy, which is optimised by a compiler that is not. This one gives
-//! name and properties as they came and the page `/other`: as much as the guard lets pass for the numbered
-//! events of the tests' plan. It refuses events with other properties than theirs.
+//! A start spends most of its time compiling the policy, with a compiler that is itself unoptimised in tests. This
+//! policy returns name and properties unchanged and the page `/other`: the guard allows exactly that for the numbered
+//! events of the tests' plan. The policy refuses events with other properties.
 
 const SKELETON: &str = include_str!("../hostile/skeleton.wat");
 
-/// The answer lies at 64: tag, name, page, referrer, properties. What the host writes lies from 4096 on,
-/// and is forgotten after each event.
+/// The answer is at 64: tag, name, page, referrer, properties. Data from the host is at 4096 and above, and is
+/// discarded after each event.
 const MODULE: &str = r#"(core module $m
   (memory (export "memory") 16)
   (data (i32.const 16) "/other")
@@ -45,7 +45,7 @@ const MODULE: &str = r#"(core module $m
     (i32.const 64))
   (func (export "post") (param i32) (global.set $next (i32.const 4096))))"#;
 
-/// Loops at an address that ends with `slow`, with an instruction that costs little fuel and much time.
+/// Loops for a URL that ends with `slow`, with an instruction that costs little fuel and much time.
 const SLOW: &str = "
     (if (i32.ge_u (local.get $url_len) (i32.const 4)) (then
       (if (i32.eq (i32.const 0x776f6c73)
@@ -57,7 +57,7 @@ pub(crate) fn wasm() -> Vec<u8> {
     with("")
 }
 
-/// One that takes as long as it may at an address that ends with `slow`.
+/// A component that uses all of its time for a URL that ends with `slow`.
 pub(crate) fn slow_wasm() -> Vec<u8> {
     with(SLOW)
 }

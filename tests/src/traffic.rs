@@ -1,13 +1,13 @@
-//! Visitors that send numbered events and do not give up, and the books on what became of each.
+//! Visitors that send numbered events until they are accepted, and the reconciliation of each event.
 //!
-//! A visitor sends one batch after the other, each with fresh numbers, and repeats a batch with the same
-//! ids until it is answered 202, as the browser module does. So whatever happens to relay and network,
-//! each number has to arrive in the end.
+//! A visitor sends one batch after the other, each with fresh numbers, and repeats a batch with the same ids until it
+//! is answered 202, like the browser module. Therefore each number must arrive in the end, whatever happens to relay
+//! and network.
 
 use crate::plausible::{Arrival, MiniPlausible};
 use crate::post::{Post, http_client, load};
 use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::task::JoinSet;
@@ -15,10 +15,10 @@ use tokio_util::sync::CancellationToken;
 
 /// Events in a batch.
 const BATCH: usize = 3;
-/// How long a visitor waits before it sends again what was not taken.
+/// How long a visitor waits before it retries a batch that was not accepted.
 const AGAIN_AFTER: Duration = Duration::from_millis(20);
-/// How long a visitor waits for an answer. A relay that was killed breaks the connection at once; this is
-/// for networks that swallow answers.
+/// How long a visitor waits for an answer. A killed relay breaks the connection at once; this limit is for networks
+/// that swallow answers.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Visitors, and the numbers that were acknowledged to them.
@@ -29,16 +29,17 @@ pub struct Traffic {
 
 #[derive(Debug, Default)]
 struct Shared {
-    /// Where the relay is.
+    /// The relay's URL.
     base: String,
     next: AtomicUsize,
     acknowledged: Mutex<BTreeSet<usize>>,
     refused: AtomicUsize,
     failed: AtomicUsize,
     denied: AtomicUsize,
+    is_held: AtomicBool,
 }
 
-/// Visitors at work. They are gone when this is dropped.
+/// Visitors at work. Dropping this stops them.
 #[derive(Debug)]
 pub struct Pouring {
     stop: CancellationToken,
@@ -46,7 +47,7 @@ pub struct Pouring {
 }
 
 impl Pouring {
-    /// Lets every visitor finish the batch it has in hand.
+    /// Lets every visitor finish its current batch.
     pub async fn finish(self) {
         self.stop.cancel();
         self.visitors.join_all().await;
@@ -54,7 +55,7 @@ impl Pouring {
 }
 
 impl Traffic {
-    /// To a relay, or to a proxy before it.
+    /// Traffic to a relay, or to a proxy in front of it.
     pub fn to(base: &str) -> Self {
         let base = base.to_owned();
         let shared = Shared {
@@ -66,7 +67,7 @@ impl Traffic {
         }
     }
 
-    /// Lets this many visitors send, with a pause between two batches.
+    /// Starts this many visitors, with a pause between two batches.
     pub fn pour(&self, visitors: usize, pause: Duration) -> Pouring {
         let stop = CancellationToken::new();
         let visit = |visitor| visit(Arc::clone(&self.shared), visitor, pause, stop.clone());
@@ -74,38 +75,43 @@ impl Traffic {
         Pouring { stop, visitors }
     }
 
-    /// How many numbers were acknowledged.
+    /// Holds the visitors, or releases them. While held, no visitor begins another batch.
+    pub fn hold(&self, is_held: bool) {
+        self.shared.is_held.store(is_held, Ordering::SeqCst);
+    }
+
+    /// The number of acknowledged events.
     ///
     /// # Panics
-    /// When a visitor has panicked.
+    /// If a visitor has panicked.
     pub fn acknowledged(&self) -> usize {
         self.shared.acknowledged.lock().unwrap().len()
     }
 
-    /// How many numbers were given out.
+    /// The number of events handed out.
     pub fn given_out(&self) -> usize {
         self.shared.next.load(Ordering::SeqCst)
     }
 
-    /// How many batches were answered that they are to be sent again.
+    /// The number of batches that were refused with a request to retry.
     pub fn refused(&self) -> usize {
         self.shared.refused.load(Ordering::SeqCst)
     }
 
-    /// How many batches were given up because the site was off.
+    /// The number of batches that were given up because the site was off.
     pub fn denied(&self) -> usize {
         self.shared.denied.load(Ordering::SeqCst)
     }
 
-    /// How many batches were not answered.
+    /// The number of batches that were not answered.
     pub fn failed(&self) -> usize {
         self.shared.failed.load(Ordering::SeqCst)
     }
 
-    /// Which of the acknowledged numbers have not arrived.
+    /// The acknowledged numbers that have not arrived.
     ///
     /// # Panics
-    /// When a visitor has panicked.
+    /// If a visitor has panicked.
     pub fn missing(&self, plausible: &MiniPlausible) -> Vec<usize> {
         let arrived: HashSet<usize> = plausible.numbers().into_iter().collect();
         let acknowledged = self.shared.acknowledged.lock().unwrap();
@@ -120,6 +126,10 @@ impl Traffic {
 async fn visit(shared: Arc<Shared>, visitor: usize, pause: Duration, stop: CancellationToken) {
     let client = http_client();
     while !stop.is_cancelled() {
+        if shared.is_held.load(Ordering::SeqCst) {
+            tokio::time::sleep(AGAIN_AFTER).await;
+            continue;
+        }
         let first = shared.next.fetch_add(BATCH, Ordering::SeqCst);
         let numbers = first..first + BATCH;
         let events: Vec<_> = numbers.clone().map(load).collect();
@@ -149,7 +159,7 @@ async fn visit(shared: Arc<Shared>, visitor: usize, pause: Duration, stop: Cance
     }
 }
 
-/// What Plausible may have counted twice: arrivals of numbers it may have counted before.
+/// Upper bound of duplicates at Plausible: arrivals of numbers that it may already have counted.
 pub fn counted_twice(arrivals: &[Arrival]) -> usize {
     let mut seen = HashSet::new();
     let counted = arrivals
@@ -161,8 +171,8 @@ pub fn counted_twice(arrivals: &[Arrival]) -> usize {
         .count()
 }
 
-/// How many arrivals are of a number that Plausible had answered before, in a way that a relay can read: its answer
-/// was not on disk when the relay died.
+/// The number of arrivals whose number Plausible had already answered in a way that a relay can read: its answer was
+/// not on disk when the relay died.
 pub(crate) fn again_after_an_answer(arrivals: &[Arrival]) -> usize {
     let mut answered = HashSet::new();
     let counted = arrivals
@@ -179,8 +189,8 @@ pub(crate) fn again_after_an_answer(arrivals: &[Arrival]) -> usize {
     counted.filter(again).count()
 }
 
-/// How many events arrived after a later one of their visitor, as Plausible tells visitors apart. A
-/// repetition is no arrival.
+/// The number of events that arrived after a later one of the same visitor, by Plausible's notion of a visitor.
+/// Repetitions do not count.
 pub fn out_of_order(arrivals: &[Arrival]) -> usize {
     let mut latest: BTreeMap<&str, usize> = BTreeMap::new();
     let mut seen = HashSet::new();
@@ -196,11 +206,11 @@ pub fn out_of_order(arrivals: &[Arrival]) -> usize {
     late
 }
 
-/// Checks that the events of each visitor arrived in the order of their numbers, but for as many as the
-/// relay says that it set aside.
+/// Checks that the events of each visitor arrived in the order of their numbers, except for as many as the relay
+/// reports as set aside.
 ///
 /// # Panics
-/// When more arrived after a later one.
+/// If more arrived out of order.
 pub fn assert_in_order(arrivals: &[Arrival], set_aside: i64) {
     let late = out_of_order(arrivals);
     assert!(

@@ -1,19 +1,19 @@
-// All access to the page: listeners, timers, requests. What they mean is decided in Rust.
-// Whatever goes wrong here or in the module ends the session, in silence: the page is not ours to break.
+// All access to the page: listeners, timers, requests. The Rust code decides what they mean. Any error here or in the
+// module ends the session silently, so that the host page is never affected.
 
 let session = null;
 
-// A form or document has its named elements as properties, which hide its own: `document.hidden` may be an image. The
+// On a form or document, named elements shadow the object's own properties: `document.hidden` may be an image. The
 // prototype has the real ones.
 const read = (node, key) => Reflect.get(Object.getPrototypeOf(node), key, node);
 const invoke = (node, key, ...args) => read(node, key).apply(node, args);
 const ofDocument = (key) => read(document, key);
 // Elements with an id are properties of the window's prototype.
 const ofWindow = (key) => (globalThis.hasOwnProperty(key) ? globalThis[key] : undefined);
-// The browser reads more options than we set, and would find those that a page added to `Object.prototype`.
+// The browser reads more options than we set, and would pick up any that a page added to `Object.prototype`.
 const bare = (object) => ({ __proto__: null, ...object });
 
-// Angular checks the whole page for changes after every timer and request it sees; ours are none of its business.
+// Angular runs change detection after every timer and request in its zone; ours run outside of it.
 function outside(work) {
   const zone = ofWindow("Zone");
   return zone?.root ? zone.root.run(work) : work();
@@ -24,7 +24,7 @@ const milliseconds = () => Math.trunc(performance.now());
 // A request without an answer after this long counts as failed.
 const ANSWER_MS_MAX = 30_000;
 
-// Property values as the module reads them: text is marked with `s`, numbers and booleans are JSON already.
+// Property values in the module's format: text is prefixed with `s`; numbers and booleans are already JSON.
 function flat(props) {
   const parts = [];
   const clean = (text) => text.replaceAll("\0", "");
@@ -35,7 +35,7 @@ function flat(props) {
   return parts.join("\0");
 }
 
-// A form's field and an attribute hold the number 5 as "5".
+// A form field or an attribute holds the number 5 as "5".
 const number = (value) => {
   if (isText(value) && value.trim()) return Number(value);
   return typeof value === "number" ? value : NaN;
@@ -45,14 +45,14 @@ const isText = (value) => typeof value === "string";
 
 const TYPE = "text/plain;charset=UTF-8";
 
-// The page token, which every batch carries; the relay's answers bring newer ones.
+// The page token, sent with every batch; the relay's answers carry newer ones.
 let token;
 const TOKEN = /^[\w-]{1,99}$/;
-// In place of the status: the token was refused, and a new one is here. Known to `delivery.rs`.
+// Replaces the status if the token was refused and the answer carries a new one. `delivery.rs` uses the same value.
 const RENEWED = 401;
 
 // Status and Retry-After of an answer. A login page, a captive portal or another server can answer anything: only the
-// relay's answers count, and those by which any server says that it is busy or takes less. The rest is no answer.
+// relay's answers count, and those with which any server reports overload or throttling. The rest is no answer.
 async function verdict(response) {
   const { status, headers, redirected } = response;
   const after = headers.get("Retry-After");
@@ -66,20 +66,20 @@ async function verdict(response) {
   return [isRenewed && status === 403 ? RENEWED : status, retryAfter];
 }
 
-// Where all tabs find the browser's value of the day; the loader removes it when the user says no.
+// The storage key, shared by all tabs, of the browser's value of the day; the loader removes it when the user says no.
 let shelf;
 let kept = "";
 const VALUE = /^[0-9a-f]{32}$/;
 
-// A random value of the UTC day: by it the relay distinguishes browsers of one make behind one address. It is not kept
-// longer than its day and an hour. In that hour both values are sent, so that a visit over midnight stays one.
+// A random value of the UTC day: with it the relay distinguishes browsers of the same make behind one address. It is
+// kept for at most its day and an hour. In that hour both values are sent, so that a visit across midnight remains one.
 export function visitor() {
   const now = Date.now();
   const today = Math.floor(now / 86_400_000);
   const early = now % 86_400_000 < 3_600_000;
   const isOfToday = (text) => text.startsWith(`${today} `);
   let found = attempt(() => localStorage.getItem(shelf)) ?? kept;
-  // Storage that can be read and not written may hold an old one.
+  // Storage that is readable but not writable may hold an old one.
   if (isOfToday(kept) && !isOfToday(found)) found = kept;
   let [day, value, before] = found.split(" ");
   if (+day !== today || !VALUE.test(value)) [value, before] = [random_id(), +day === today - 1 && value];
@@ -89,13 +89,14 @@ export function visitor() {
   return values;
 }
 
-// A pane that covers less of the window is a part of a page, not its content.
+// A pane that covers less of the window is part of a page, not its content.
 const PANE_SHARE_MIN = 1 / 4;
-// Content that sticks out less, as a share of what is seen of it, is no reason to scroll.
+// Content that overflows by less, as a share of its visible part, does not count as scrollable.
 const HIDDEN_SHARE_MIN = 1 / 10;
-// Where panes are looked for, as shares of the window: one that covers a quarter of it is at one of these nine points.
+// Probe points for panes, as shares of the window: a pane that covers a quarter of it contains one of these nine
+// points.
 const POINTS = [1 / 6, 1 / 2, 5 / 6];
-// Shadow trees within shadow trees beyond this are not looked into.
+// Depth limit of nested shadow trees.
 const SHADOWS_MAX = 4;
 
 const root = () => ofDocument("scrollingElement") ?? ofDocument("documentElement");
@@ -103,7 +104,7 @@ const isTall = (element, seen) => read(element, "scrollHeight") - seen > seen * 
 const overflow = (element) => (element ? getComputedStyle(element).overflowY : "");
 const isLocked = () => /hidden|clip/.test(overflow(ofDocument("documentElement")) + overflow(ofDocument("body")));
 
-// What the user scrolls: the document, or the largest pane of a document that stays where it is.
+// The element that the user scrolls: the document, or the largest pane of a document that does not scroll.
 function findScroller(last) {
   const page = root();
   if (isTall(page, innerHeight) && (scrollY > 0 || !isLocked())) return page;
@@ -132,8 +133,8 @@ function elementsAt(tree, x, y, depth = 0) {
   });
 }
 
-// How far a scroller was seen, and its height. A document that hides content without a way to scroll there is moved
-// by other means, if at all: then nothing is known.
+// How far a scroller was seen, and its height. A document that hides content without a way to scroll to it is moved by
+// other means, if at all: then the depth is unknown.
 function extent(scroller) {
   const heightOf = (element) => (element ? read(element, "scrollHeight") : 0);
   if (scroller !== root()) return [Math.abs(read(scroller, "scrollTop")) + read(scroller, "clientHeight"), heightOf(scroller)];
@@ -149,7 +150,7 @@ export function attach(exports, endpoint, site, options) {
   const undo = [];
   const flights = new Set();
   let timer;
-  // The last request failed: the next one does without what browsers ration.
+  // The last request failed: the next one does not use `keepalive`, which browsers ration.
   let strained = false;
   let live = true;
 
@@ -187,7 +188,7 @@ export function attach(exports, endpoint, site, options) {
       scroller = findScroller(last);
       if (scroller !== last) {
         forget(last);
-        // The document hears of all panes but those in shadow trees.
+        // The document receives the scroll events of all panes except those in shadow trees.
         if (invoke(scroller, "getRootNode") !== document) invoke(scroller, "addEventListener", "scroll", measure, bare({ passive: true }));
       }
       const [bottom, height] = extent(scroller) ?? [];
@@ -204,7 +205,7 @@ export function attach(exports, endpoint, site, options) {
     wakeIn: (ms) => {
       clearTimeout(timer);
       timer = setTimeout(() => {
-        // A second after a new page its content is drawn.
+        // A second after a new page, its content has been drawn.
         measure();
         call("wake");
       }, ms);
@@ -215,7 +216,7 @@ export function attach(exports, endpoint, site, options) {
         strained = status === 0;
         call("answer", number, status, retryAfter, Math.trunc(Math.random() * 2 ** 31));
       };
-      // A beacon has no answer, and filter lists block beacons first. It is for browsers that have nothing better.
+      // A beacon has no answer, and filter lists block beacons first. It is only for browsers without an alternative.
       if (parting && !("keepalive" in Request.prototype) && attempt(() => navigator.sendBeacon(endpoint, new Blob([body], bare({ type: TYPE }))))) {
         return answer([202, -1]);
       }
@@ -229,7 +230,7 @@ export function attach(exports, endpoint, site, options) {
         keepalive: parting || !strained,
         signal: flight.signal,
       });
-      // Within a promise, because a page's own fetch may throw.
+      // Within a promise, because a page's replacement of fetch may throw.
       new Promise((sent) => sent(fetch(endpoint, request)))
         .then(verdict)
         .catch(() => [0, -1])
@@ -244,8 +245,8 @@ export function attach(exports, endpoint, site, options) {
   const begin = () => {
     let place;
     const moved = (replaced) => {
-      // A page is measured before its router draws the next one. A map that writes its position into the query
-      // many times a second stays on its page.
+      // A page is measured before its router draws the next one. A map that writes its position into the query many
+      // times a second stays on its page.
       const next = location.pathname + location.hash.split("?")[0];
       if (next !== place) measure();
       place = next;
@@ -277,7 +278,7 @@ export function attach(exports, endpoint, site, options) {
     look("open");
     measure();
   };
-  // Half a start would be one that no opt-out reaches.
+  // An opt-out could not reach a session that started only partly.
   try {
     outside(begin);
   } catch {
@@ -292,26 +293,26 @@ export function attach(exports, endpoint, site, options) {
   };
 }
 
-// Calls `moved` after each change of the address, with whether it took the place of the one before.
+// Calls `moved` after each change of the address, with whether it replaced the previous history entry.
 function hearOfMoves(moved, listen, undo) {
-  // One event for every kind of change, and nothing of the page's is wrapped. A page may have a variable of this name,
+  // One event for every kind of change, without wrapping the page's functions. A page may have a variable of this name,
   // and a document without an origin has no entries.
   const navigation = attempt(() => ofWindow("navigation"));
   if (navigation?.currentEntry && navigation.addEventListener) {
     listen(navigation, "currententrychange", ({ navigationType }) => moved(navigationType === "replace"));
     return;
   }
-  // Until a page has loaded, browsers replace its address rather than add one.
+  // Until a page has loaded, browsers replace its history entry instead of adding one.
   const rewritten = () => moved(ofDocument("readyState") !== "complete");
   listen(window, "hashchange", rewritten);
   listen(window, "popstate", rewritten);
-  // A history that cannot be changed leaves the addresses that change by hash.
+  // If the history cannot be wrapped, changes of the hash are still observed.
   attempt(() => wrap("pushState", () => moved(false), undo));
   attempt(() => wrap("replaceState", () => moved(true), undo));
 }
 
-// The original runs first and its result or exception is passed on. When someone else wrapped ours in
-// turn, taking it out would take out theirs too, so it stays and does nothing.
+// The original runs first, and its result or exception is passed on. If another script wrapped our wrapper, removing
+// ours would remove theirs as well, so it stays and does nothing.
 function wrap(name, moved, undo) {
   const own = Object.hasOwn(history, name);
   const original = history[name];

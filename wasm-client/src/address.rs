@@ -1,21 +1,21 @@
-//! Reduces an address to the page it stands for, before it is compared, cut or sent. Pure text; it does not know
-//! pages or events.
+//! Reduces a URL to the page it denotes, before it is compared, cut or sent. Works on text only, independent of pages
+//! and events.
 //!
-//! A page is an origin, a path and the route of a hash router. Everything else of an address is state, an anchor
-//! or a secret on its way through (`#id_token=…`, `?code=…`), and stays in the browser. The one exception is a
-//! campaign, whose keys the relay reads.
+//! A page is an origin, a path and the route of a hash router. Everything else in a URL is state, an anchor or a secret
+//! in transit (`#id_token=…`, `?code=…`), and stays in the browser. The one exception is a campaign, whose keys the
+//! relay reads.
 
-/// Plausible rejects a longer address.
+/// Plausible rejects a longer URL.
 pub(crate) const URL_BYTES_MAX: usize = 2000;
-/// A longer hash route is cut here, so that origin and path always have room before it.
+/// A longer hash route is cut here, so that origin and path always fit before it.
 const ROUTE_BYTES_MAX: usize = 1000;
-/// A longer segment is cut here. A route template has a name for such a segment and does not read it, so a
-/// ticket of 4000 bytes within the path does not hide the segments behind it.
+/// A longer segment is cut here. A route template replaces such a segment without reading it, so a ticket of 4000 bytes
+/// within the path does not hide the segments behind it.
 const SEGMENT_BYTES_MAX: usize = 200;
-/// A longer value is no campaign: the relay reads at most this much of one, escapes included.
+/// A longer value is not a campaign: the relay reads at most this many bytes of one, escapes included.
 const CAMPAIGN_VALUE_BYTES_MAX: usize = 180;
-/// The query keys that the relay reads. The first five are unmistakable, so they count within a hash as well,
-/// where `source` and `ref` are words of the application.
+/// The query keys that the relay reads. The first five are unambiguous, so they also count within a hash, where
+/// `source` and `ref` may be the application's own keys.
 const CAMPAIGN_KEYS: [&str; 7] = [
     "utm_source",
     "utm_medium",
@@ -26,24 +26,24 @@ const CAMPAIGN_KEYS: [&str; 7] = [
     "ref",
 ];
 const HASH_CAMPAIGN_KEYS: usize = 5;
-/// Keys that end like this carry the answer of an identity provider. Some put it into a segment: `#/id_token=…`.
+/// Keys with these endings carry the answer of an identity provider. Some put it into a segment: `#/id_token=…`.
 const LOGIN_KEYS: [&str; 4] = ["token", "code", "state", "error"];
 
-/// What is left of an address.
+/// A reduced URL.
 #[derive(Debug, Default)]
 pub(crate) struct Address {
     /// Origin and path.
     base: String,
-    /// The campaign's part of the query, without the question mark.
+    /// The query reduced to its campaign keys, without the question mark.
     campaign: String,
     /// The hash route, without the hash sign. Empty if there is none.
     route: String,
-    /// Equal for equal pages, whatever was cut from the texts.
+    /// A fingerprint, equal for equal pages, whatever was cut from the texts.
     page: u64,
 }
 
 impl Address {
-    /// Reduces an absolute address.
+    /// Reduces an absolute URL.
     pub(crate) fn reduce(url: &str) -> Self {
         let (before, fragment) = split_at(url, position(url, b"#"));
         let (path, query) = split_at(before, position(before, b"?"));
@@ -62,18 +62,18 @@ impl Address {
         }
     }
 
-    /// Whether both stand for one page: a query, an anchor, a campaign, a slash at the end, `#/` or the spelling
-    /// of an escape makes no difference.
+    /// Whether both denote the same page: a query, an anchor, a campaign, a trailing slash, `#/` or the spelling of an
+    /// escape makes no difference.
     pub(crate) fn is_page_of(&self, other: &Self) -> bool {
         self.page == other.page
     }
 
-    /// Whether another address is this one with its first hash route, as a hash router completes it.
+    /// Whether the next URL is this one plus its first hash route, as added by a hash router.
     pub(crate) fn is_completed_by(&self, next: &Self) -> bool {
         self.base == next.base && matches!(self.route.as_str(), "" | "/")
     }
 
-    /// Takes another address for the same view. Routers take the query away first, so a campaign stays.
+    /// Adopts another URL for the same view. Routers remove the query first, so a campaign stays.
     pub(crate) fn follow(&mut self, next: Self) {
         let campaign = std::mem::take(&mut self.campaign);
         *self = next;
@@ -82,7 +82,7 @@ impl Address {
         }
     }
 
-    /// The address to send, at most [`URL_BYTES_MAX`] bytes. A campaign that has no room is left out.
+    /// The URL to send, at most [`URL_BYTES_MAX`] bytes. A campaign that does not fit is omitted.
     pub(crate) fn written(&self) -> String {
         let mut out = self.base.clone();
         if !self.campaign.is_empty()
@@ -99,13 +99,13 @@ impl Address {
     }
 }
 
-/// Whether a referrer is a page of the same host, which Plausible ignores: `www.` makes no difference.
+/// Whether a referrer has the same host, which Plausible ignores: `www.` makes no difference.
 pub(crate) fn is_own_page(referrer: &str, page: &str) -> bool {
     let host = host_of(referrer);
     !host.is_empty() && host.eq_ignore_ascii_case(host_of(page))
 }
 
-/// The host of an address, without user, port and `www.`; empty if there is none.
+/// The host of a URL, without user, port and `www.`; empty if there is none.
 fn host_of(url: &str) -> &str {
     let Some(start) = authority_at(url) else {
         return "";
@@ -124,7 +124,7 @@ fn host_of(url: &str) -> &str {
     }
 }
 
-/// Where the host, with its user and port, begins.
+/// The offset of the host, including its user and port.
 fn authority_at(url: &str) -> Option<usize> {
     let colon = position(url, b":")?;
     let start = colon + 3;
@@ -136,26 +136,26 @@ fn without_user(authority: &str) -> &str {
     user.and_then(|at| authority.get(at + 1..)).unwrap_or(authority)
 }
 
-/// Where the first of some ASCII characters is. The standard library's searches for longer texts are larger than
+/// The offset of the first of these ASCII characters. The standard library's searches for longer texts are larger than
 /// this whole module.
 fn position(text: &str, any: &[u8]) -> Option<usize> {
     text.bytes().position(|byte| any.contains(&byte))
 }
 
-/// The text before and behind a character of one byte.
+/// The text before and after a character of one byte.
 fn split_at(text: &str, at: Option<usize>) -> (&str, &str) {
     at.and_then(|at| Some((text.get(..at)?, text.get(at + 1..)?)))
         .unwrap_or((text, ""))
 }
 
-/// The route in a fragment and the query behind it. A fragment that starts with neither `/` nor `!/` is an anchor,
-/// a text directive or a login's answer.
+/// The route in a fragment and the query after it. A fragment that starts with neither `/` nor `!/` is an anchor, a
+/// text directive or a login's answer.
 fn route_of(fragment: &str) -> (&str, &str) {
     let hashbang = fragment.strip_prefix('!').unwrap_or(fragment);
     if !hashbang.starts_with('/') {
         return ("", "");
     }
-    // Identity providers append their answer with `&`; an anchor within a route has a hash sign of its own.
+    // Identity providers append their answer with `&`; an anchor within a route has its own hash sign.
     let (route, query) = split_at(hashbang, position(hashbang, b"?&#"));
     let directive = route.as_bytes().windows(3).position(|three| three == b":~:");
     let (route, _) = split_at(route, directive);
@@ -170,8 +170,8 @@ fn route_of(fragment: &str) -> (&str, &str) {
     (shortened(route, end), query)
 }
 
-/// A path without matrix parameters (`;page=2`), each segment within its bound. What it stands for goes into the
-/// fingerprint: a slash at the end or a doubled one makes no difference there.
+/// A path without matrix parameters (`;page=2`), each segment within its bound. The uncut segments go into the
+/// fingerprint, which ignores trailing and doubled slashes.
 fn segments(path: &str, page: &mut Fingerprint) -> String {
     let authority = authority_at(path);
     let mut out = String::new();
@@ -191,7 +191,7 @@ fn segments(path: &str, page: &mut Fingerprint) -> String {
     out
 }
 
-/// The campaign's keys of a query and of one within a hash, the first of each.
+/// The campaign keys of the query and of a query within the hash, the first of each.
 fn campaign(query: &str, hash_query: &str) -> String {
     let mut out = String::new();
     let mut seen = [false; CAMPAIGN_KEYS.len()];
@@ -219,8 +219,8 @@ fn campaign(query: &str, hash_query: &str) -> String {
     out
 }
 
-/// FNV-1a over the segments of a page without their escapes. Sixty-four bits are enough to tell the pages of one
-/// visit apart, and none has to be kept in full length.
+/// FNV-1a over the unescaped segments of a page. Sixty-four bits suffice to distinguish the pages of one visit, without
+/// storing any in full length.
 struct Fingerprint(u64);
 
 impl Fingerprint {
@@ -251,7 +251,7 @@ impl Fingerprint {
                 _ => None,
             };
             match escaped {
-                // An escaped slash does not part segments.
+                // An escaped slash does not separate segments.
                 Some((byte, behind)) => {
                     self.byte(if byte == b'/' { 0 } else { byte });
                     rest = behind;
@@ -268,7 +268,7 @@ fn digit(hex: u8) -> Option<u8> {
         .and_then(|digit| u8::try_from(digit).ok())
 }
 
-/// The longest start of a text that has at most `bytes_max` bytes.
+/// The longest prefix of a text with at most `bytes_max` bytes.
 pub(crate) fn shortened(text: &str, bytes_max: usize) -> &str {
     let mut end = text.len().min(bytes_max);
     while !text.is_char_boundary(end) {

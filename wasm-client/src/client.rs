@@ -1,5 +1,5 @@
-//! What a page does becomes events: pageviews, engagement, ratings. Pure: time and random ids come in
-//! as arguments, the outcome is an [`Action`], and no type of the browser is named.
+//! Turns page activity into events: pageviews, engagement, ratings. Pure: time and random ids are arguments, the result
+//! is an [`Action`], and no browser type appears.
 
 use crate::address::{Address, URL_BYTES_MAX, is_own_page, shortened};
 use crate::delivery::{Action, Answer, Delivery};
@@ -7,19 +7,19 @@ use crate::engagement::{Engagement, Report};
 use crate::json::{Object, text};
 use crate::queue::Worth;
 
-/// Gives a new random event id, 32 lower-case hexadecimal digits.
+/// Returns a new random event id, 32 lower-case hexadecimal digits.
 pub(crate) type NewId<'a> = &'a mut dyn FnMut() -> String;
 
-/// The category of pageviews, engagement and all events the page names itself.
+/// The category of pageviews, engagement and all events that the page names itself.
 const USAGE: &str = "usage";
 /// The category of ratings.
 const FEEDBACK: &str = "feedback";
-/// The event a rating becomes.
+/// The event name of a rating.
 const RATED: &str = "Activity Rated";
 /// Plausible rejects a longer event name (in characters).
 const NAME_CHARS_MAX: usize = 120;
-/// How long after a page was shown a replaced address is a router's correction of it, as from `/` to `/#/home`.
-/// Later a replaced address is the next page, as behind a login. Longer than the first batch waits.
+/// Within this time after a page was shown, a replaced address is a router's correction, such as from `/` to `/#/home`.
+/// Later a replaced address is the next page, for example after a login. Longer than the wait for the first batch.
 const CORRECTION_MS_MAX: u32 = 4000;
 /// Plausible keeps no more properties of one event.
 const PROPS_MAX: usize = 30;
@@ -28,7 +28,7 @@ const KEY_BYTES_MAX: usize = 300;
 /// Plausible rejects the whole event over a longer value.
 const VALUE_BYTES_MAX: usize = 2000;
 
-/// What the user agreed to, and for which site.
+/// The categories the user agreed to, the plan's version, and the site.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Consent<'a> {
     site: &'a str,
@@ -51,7 +51,7 @@ impl<'a> Consent<'a> {
     }
 }
 
-/// The page as it is at one moment.
+/// A snapshot of the page.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct View<'a> {
     now_ms: u32,
@@ -74,9 +74,9 @@ impl<'a> View<'a> {
 /// How an address changed.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Change {
-    /// The address before is not in the history any more.
+    /// The previous address is no longer in the history.
     replaced: bool,
-    /// The user has not touched this page yet.
+    /// The user has not interacted with this page yet.
     unasked: bool,
 }
 
@@ -93,7 +93,7 @@ pub(crate) struct Client {
     feedback: bool,
     referrer: String,
     address: Address,
-    /// Whether the page at `address` has had its pageview; a page that was never visible has none yet.
+    /// Whether the page at `address` has had its pageview; a page that was never visible has not.
     viewed: bool,
     viewed_ms: u32,
     engagement: Engagement,
@@ -121,7 +121,7 @@ impl Client {
         self.attend(view, new_id)
     }
 
-    /// The address may have changed. A change that leads to the same page is none.
+    /// The address may have changed. A change that leads to the same page is ignored.
     pub(crate) fn navigate(&mut self, view: View<'_>, change: Change, new_id: NewId<'_>) -> Action {
         let next = Address::reduce(view.url);
         if !self.viewed {
@@ -139,7 +139,7 @@ impl Client {
         self.delivery.settle()
     }
 
-    /// The page was shown or hidden, or gained or lost the focus.
+    /// The page was shown or hidden, or gained or lost focus.
     pub(crate) fn attend(&mut self, view: View<'_>, new_id: NewId<'_>) -> Action {
         let attentive = view.visible && view.focused;
         self.engagement.attend(view.now_ms, attentive);
@@ -154,14 +154,14 @@ impl Client {
         self.delivery.settle()
     }
 
-    /// The lower edge of what is seen is at `bottom` of `height`, in CSS pixels; `elsewhere` means that another
+    /// The lower edge of the visible part is at `bottom` of `height`, in CSS pixels; `elsewhere` means that a different
     /// part of the page is measured than before.
     pub(crate) fn scroll(&mut self, bottom: u32, height: u32, elsewhere: bool) {
         self.engagement.scroll(bottom, height, elsewhere);
     }
 
-    /// The page tells of something its user did. `props` are keys and values in turn, each ended by
-    /// NUL; a value starts with `s` when it is text and with anything else when it is JSON already.
+    /// The page reports a user action. `props` are alternating keys and values, each terminated by NUL; a value starts
+    /// with `s` if it is text, otherwise it is JSON already.
     pub(crate) fn track(&mut self, name: &str, props: &str, new_id: NewId<'_>) -> Action {
         let name = name.trim();
         if !self.usage || name.is_empty() || name.chars().count() > NAME_CHARS_MAX {
@@ -177,7 +177,7 @@ impl Client {
         self.delivery.settle()
     }
 
-    /// The user is `rating` content with an activity: a whole number from 1, very dissatisfied, to 5.
+    /// The user rates an activity: a whole number from 1, very dissatisfied, to 5, very satisfied.
     pub(crate) fn rate(&mut self, activity: &str, rating: f64, new_id: NewId<'_>) -> Action {
         let activity = shortened(activity.trim(), VALUE_BYTES_MAX);
         let rating = (1..=5u8).find(|n| f64::from(*n) == rating);
@@ -194,7 +194,7 @@ impl Client {
         self.delivery.settle()
     }
 
-    /// The time of what comes next.
+    /// Sets the time for the calls that follow.
     pub(crate) fn at(&mut self, now_ms: u32) {
         self.delivery.at(now_ms);
     }
@@ -204,7 +204,7 @@ impl Client {
         self.delivery.visitor(values);
     }
 
-    /// The timer has run out.
+    /// The timer has fired.
     pub(crate) fn wake(&mut self) -> Action {
         self.delivery.wake()
     }
@@ -224,7 +224,7 @@ impl Client {
         self.delivery.part()
     }
 
-    /// The number of the request that was last given out.
+    /// The number of the last request.
     pub(crate) fn flight(&self) -> u32 {
         self.delivery.flight()
     }
@@ -243,7 +243,7 @@ impl Client {
             return;
         }
         let mut event = self.event("pageview", new_id);
-        // The origin of a visit is the same for all its pages, so only the first pageview has it.
+        // All pages of a visit share its origin, so only the first pageview carries it.
         let referrer = std::mem::take(&mut self.referrer);
         if !referrer.is_empty() && !is_own_page(&referrer, &self.address.written()) {
             event.text("referrer", shortened(&referrer, URL_BYTES_MAX));
@@ -251,7 +251,7 @@ impl Client {
         self.delivery.push(event.close(), Worth::Pageview);
     }
 
-    /// Whether a change corrects the address of the page that is shown, whose pageview is still here.
+    /// Whether a change corrects the address of the current page, whose pageview has not been sent yet.
     fn is_corrected(&self, now_ms: u32, change: Change, next: &Address) -> bool {
         let by_router = change.replaced || (change.unasked && self.address.is_completed_by(next));
         by_router && now_ms.saturating_sub(self.viewed_ms) <= CORRECTION_MS_MAX && self.delivery.holds_page()
@@ -276,7 +276,7 @@ impl Client {
         self.delivery.push(event.close(), Worth::Engagement);
     }
 
-    /// An event on the current page, open for more members.
+    /// An event on the current page, open for further members.
     fn event(&self, name: &str, new_id: NewId<'_>) -> Object {
         let mut event = Object::new();
         event.text("url", &self.address.written());
@@ -285,7 +285,7 @@ impl Client {
         event
     }
 
-    /// The first member of every event on the current page, and no other's.
+    /// The first member of every event on the current page, and of no other.
     fn start_of_event(&self) -> String {
         let mut start = Object::new();
         start.text("url", &self.address.written());
@@ -317,7 +317,7 @@ fn head(consent: Consent<'_>) -> String {
     head
 }
 
-/// Properties from the form in which the page hands them over. What Plausible would not keep is left out.
+/// Parses the page's format for properties. Omits those that Plausible would not keep.
 fn written(props: &str) -> Object {
     let mut object = Object::new();
     let mut parts = props.split('\0');

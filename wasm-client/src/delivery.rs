@@ -1,55 +1,55 @@
-//! When a batch is sent, sent again or given up; it does not know what is in it and touches no network.
+//! Decides when a batch is sent, retried or given up, independent of its content; does no I/O.
 
 use crate::json::text;
 use crate::queue::{BATCH_EVENTS_MAX, Queue, Worth};
 
-/// From the first queued event to the request: long enough to gather what one click causes, short
-/// enough that a user who looks sees it happen.
+/// From the first queued event to the request: long enough to collect the events of one click, short enough that a
+/// watching user sees it happen.
 pub(crate) const DEBOUNCE_MS: u32 = 1000;
-/// The same for the first events of all: a router may still replace the address of the page it begins with, and
-/// then the pageview that waits here is corrected instead of a second one made.
+/// The same for the first events of a session: a router may still replace the address of its first page, and then the
+/// waiting pageview is corrected instead of a second one made.
 pub(crate) const START_MS: u32 = 3000;
-/// The first wait after a failure is one to two of these; each further one is twice as long.
+/// The first back-off after a failure is one to two of these; each further one is twice as long.
 const BACKOFF_MS: u32 = 1000;
-/// No wait of our own choice is longer.
+/// Upper bound of the back-off, unless the relay asks for more.
 const BACKOFF_MS_MAX: u32 = 60_000;
-/// A relay that asks for more patience than this is asked again anyway, before the events are too old.
+/// Upper bound of a relay's Retry-After: a longer one is cut, so that the retry comes before the events are too old.
 const RETRY_AFTER_S_MAX: u32 = 600;
-/// Browsers let a page have 64 KiB of requests under way that outlive it, and refuse what is above. A little is left
-/// for the page's own. An event that does not fit stays queued.
+/// Browsers allow a page 64 KiB of keepalive requests in flight, and refuse more. A little is left for the page's own.
+/// An event that does not fit stays queued.
 const FLYING_BYTES_MAX: usize = 60 * 1024;
 
-/// Stands for the status of a request whose page token was refused, after the answer brought a new one.
+/// Replaces the status of a request whose page token was refused, if the answer carried a new one.
 pub(crate) const RENEWED: u16 = 401;
 
-/// What the caller has to do next.
+/// The caller's next step.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Action {
     /// Nothing.
     Rest,
-    /// Call [`Delivery::wake`] after so many milliseconds.
+    /// Call [`Delivery::wake`] after this many milliseconds.
     Wake(u32),
     /// POST this body as [`Delivery::flight`] and call [`Delivery::answer`].
     Send(String),
-    /// The relay does not want anything from this page: switch off.
+    /// The relay accepts nothing from this page: switch off.
     Stop,
 }
 
-/// How the relay answered.
+/// The relay's answer.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Answer {
-    /// Which request it answers.
+    /// The request it answers.
     pub(crate) flight: u32,
-    /// The HTTP status; 0 when there was no answer, or one that is not the relay's; [`RENEWED`].
+    /// The HTTP status; 0 if there was no answer, or one that is not the relay's; [`RENEWED`].
     pub(crate) status: u16,
     /// The seconds of a `Retry-After` header.
     pub(crate) retry_after_s: Option<u32>,
-    /// Any random number; spreads the retries of many browsers.
+    /// Any random number; spreads the retries of many browsers over time.
     pub(crate) random: u32,
 }
 
 impl Answer {
-    /// A negative `retry_after_s` means that there was none.
+    /// A negative `retry_after_s` means that there was no such header.
     pub(crate) fn new(flight: u32, status: u16, retry_after_s: i32, random: u32) -> Self {
         Self {
             flight,
@@ -66,25 +66,26 @@ struct Flight {
     bytes: usize,
 }
 
-/// One flight at a time from one bounded queue, and several only when the page goes away.
+/// At most one flight at a time from one bounded queue; several only when the page is closed.
 #[derive(Debug)]
 pub(crate) struct Delivery {
-    /// The body up to and with the bracket that opens the list of events.
+    /// The body up to and including the bracket that opens the list of events.
     head: String,
     /// The browser's values of the day, as members of the body, each followed by a comma.
     visitor: String,
     queue: Queue,
     now_ms: u32,
-    /// Whether the timer runs.
+    /// Whether the timer is armed.
     armed: bool,
     /// The wait before the next batch.
     debounce_ms: u32,
     flights: Vec<Flight>,
     /// The number of the last flight.
     last: u32,
-    /// How many flights in a row did not arrive. It sets the pace only; age and a full queue give up.
+    /// The number of consecutive failed flights. It only determines the back-off; events are given up by age or because
+    /// the queue is full.
     failures: u32,
-    /// Whether the last one failed without a `Retry-After`, so that the wait is our own choice.
+    /// Whether the last one failed without a `Retry-After`, so that the back-off is ours.
     own_pace: bool,
     /// Whether the page token was renewed since the last batch arrived.
     renewed: bool,
@@ -109,12 +110,12 @@ impl Delivery {
         }
     }
 
-    /// The time of what comes next, on a clock without jumps.
+    /// Sets the time for the calls that follow, on a monotonic clock.
     pub(crate) fn at(&mut self, now_ms: u32) {
         self.now_ms = now_ms;
     }
 
-    /// The browser's value of this day and, behind a space, of the one before; both may be missing.
+    /// The browser's value of this day and, after a space, of the previous day; both may be missing.
     pub(crate) fn visitor(&mut self, values: &str) {
         self.visitor.clear();
         for (key, value) in ["\"visitor\":", "\"visitor_before\":"]
@@ -133,17 +134,17 @@ impl Delivery {
         self.queue.push(event, worth, self.now_ms);
     }
 
-    /// The events from here on belong to a new page view.
+    /// Events from here on belong to a new page view.
     pub(crate) fn turn_page(&mut self) {
         self.queue.turn_page();
     }
 
-    /// Whether no event of the page view that is shown has left yet.
+    /// Whether no event of the current page view has been sent yet.
     pub(crate) fn holds_page(&self) -> bool {
         self.queue.holds_page()
     }
 
-    /// Gives the events of the page view that is shown another start.
+    /// Replaces the start of the current page view's events.
     pub(crate) fn rename(&mut self, before: &str, start: &str) {
         self.queue.rename(before, start);
     }
@@ -156,12 +157,12 @@ impl Delivery {
         self.queue.dropped()
     }
 
-    /// The number of the flight that was last given out.
+    /// The number of the last flight.
     pub(crate) fn flight(&self) -> u32 {
         self.last
     }
 
-    /// Arms the timer when there is something to send and nothing on its way.
+    /// Arms the timer if there is something to send and nothing in flight.
     pub(crate) fn settle(&mut self) -> Action {
         if self.armed || !self.flights.is_empty() || self.queue.count(0) == 0 {
             return Action::Rest;
@@ -170,7 +171,7 @@ impl Delivery {
         self.wait(ms)
     }
 
-    /// The timer has run out.
+    /// The timer has fired.
     pub(crate) fn wake(&mut self) -> Action {
         self.armed = false;
         if !self.flights.is_empty() {
@@ -179,7 +180,7 @@ impl Delivery {
         self.depart().map_or(Action::Rest, Action::Send)
     }
 
-    /// The browser is online again: there is no reason to wait on, unless the relay asked for it.
+    /// The browser is online again: ends a back-off, unless the relay asked for it.
     pub(crate) fn online(&mut self) -> Action {
         if self.armed && self.own_pace {
             self.own_pace = false;
@@ -188,7 +189,7 @@ impl Delivery {
         Action::Rest
     }
 
-    /// The page may never run again: the next body to send now, until there is none.
+    /// The page may never run again: returns the next body to send now, `None` after the last.
     pub(crate) fn part(&mut self) -> Option<String> {
         self.depart()
     }
@@ -207,7 +208,7 @@ impl Delivery {
                 self.renewed = false;
                 self.events_max = BATCH_EVENTS_MAX;
             }
-            // At once, because nothing else is wrong; the second time it is a failure like any other.
+            // At once, because only the token was wrong; a second time in a row it is a failure like any other.
             RENEWED if !self.renewed => {
                 self.renewed = true;
                 self.queue.turn_back(number);

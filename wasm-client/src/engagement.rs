@@ -1,9 +1,9 @@
-//! How long and how far a page was read, by Plausible's rules; it does not know pages or events.
+//! Measures how long and how far a page was read, by Plausible's rules; independent of pages and events.
 
-/// Attention shorter than this is only reported together with deeper scrolling (Plausible's rule).
+/// Shorter attention is only reported together with deeper scrolling (Plausible's rule).
 const ENGAGED_MS_MIN: u32 = 3000;
 
-/// The attention given to one page. Time counts only while the page is visible and has the focus.
+/// The attention given to one page. Time counts only while the page is visible and focused.
 #[derive(Debug, Default)]
 pub(crate) struct Engagement {
     attentive: bool,
@@ -14,7 +14,7 @@ pub(crate) struct Engagement {
     height: u32,
 }
 
-/// What an `engagement` event says.
+/// The content of an `engagement` event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Report {
     pub(crate) engaged_ms: u32,
@@ -23,8 +23,8 @@ pub(crate) struct Report {
 }
 
 impl Engagement {
-    /// A new page is shown: nothing of it is reported yet, and nothing of it measured, for the browser may not
-    /// have drawn it yet.
+    /// A new page is shown: nothing of it has been reported or measured yet, because the browser might not have drawn
+    /// it.
     pub(crate) fn restart(&mut self, now_ms: u32) {
         self.engaged_ms = 0;
         self.deepest = 0;
@@ -40,8 +40,8 @@ impl Engagement {
         self.since = attentive.then_some(now_ms);
     }
 
-    /// The lower edge of what is seen is at `bottom` of `height`, in CSS pixels. Pixels of another part of the
-    /// page, `elsewhere`, do not compare with those before.
+    /// The lower edge of the visible part is at `bottom` of `height`, in CSS pixels. With `elsewhere`, they belong to
+    /// another part of the page and are not comparable with earlier ones.
     pub(crate) fn scroll(&mut self, bottom: u32, height: u32, elsewhere: bool) {
         if elsewhere {
             self.deepest = 0;
@@ -51,8 +51,8 @@ impl Engagement {
         self.height = height;
     }
 
-    /// What is new since the last report, if it is worth one. The first report of a page always is:
-    /// it holds at least how much of the page the window shows.
+    /// The change since the last report, if it is worth one. The first report of a page always is: it contains at least
+    /// how much of the page the window shows.
     pub(crate) fn report(&mut self, now_ms: u32) -> Option<Report> {
         self.pause(now_ms);
         self.since = self.attentive.then_some(now_ms);
@@ -80,7 +80,7 @@ fn percent(part: u32, whole: u32) -> Option<u32> {
     if part >= whole {
         return (whole > 0).then_some(100);
     }
-    // No document is so high that this overflows: browsers stop at about 33 million pixels.
+    // This never overflows: browsers limit a document to about 33 million pixels.
     Some((part.saturating_mul(100).saturating_add(whole / 2)) / whole)
 }
 

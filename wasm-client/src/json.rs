@@ -1,4 +1,4 @@
-//! Writes JSON, and nothing but what an event needs; reading it is the relay's affair.
+//! Writes the JSON that an event needs; parsing is left to the relay.
 
 /// One JSON object under construction. The first member opens it, [`Object::close`] ends it.
 #[derive(Debug)]
@@ -65,7 +65,7 @@ pub(crate) fn text(out: &mut String, value: &str) {
     out.push('"');
 }
 
-/// Appends a whole number. By hand, because the standard formatter is heavier than this whole module.
+/// Appends a whole number. Hand-written, because the standard formatter is larger than this whole module.
 pub(crate) fn number(out: &mut String, value: u32) {
     const DIGITS: [char; 10] = ['0', '1', '2', '3', '4', '5', '6', '7', '8', '9'];
     if value >= 10 {

@@ -1,32 +1,32 @@
-//! The bounded queue of written events: sizes, order, age and which goes first when it is full. It does not know
-//! when an event is sent.
+//! The bounded queue of serialised events: sizes, order, age, and which to drop when it is full. Independent of when an
+//! event is sent.
 
-/// Most events kept. A page that cannot reach its relay must not grow without end. Above it the least valuable
+/// Limit of queued events. A page that cannot reach its relay must not grow without bound. Above it the least valuable
 /// waiting event is dropped and counted.
 pub(crate) const EVENTS_MAX: usize = 200;
-/// Most bytes kept, over all events; the same happens above it. With what surrounds them, all of them fit into the
-/// requests of a page that goes away.
+/// Limit of queued bytes over all events, with the same effect. Including the enclosing JSON, all of them fit into the
+/// keepalive requests of a page that is being closed.
 pub(crate) const BYTES_MAX: usize = 52 * 1024;
-/// Largest single event; with all allowed properties at full length it could outgrow a batch. A larger one is
-/// dropped and counted.
+/// Largest single event; with all allowed properties at full length it could exceed a batch. A larger one is dropped
+/// and counted.
 pub(crate) const EVENT_BYTES_MAX: usize = 13 * 1024;
-/// Most events in one batch, so that the relay judges them in one pass of its sandbox.
+/// Limit of events per batch, so that the relay processes them in one pass of its sandbox.
 pub(crate) const BATCH_EVENTS_MAX: usize = 20;
-/// Largest request body. Browsers let a page have 64 KiB under way when it closes, all requests together.
+/// Largest request body. Browsers allow a closing page 64 KiB in flight, over all its requests.
 pub(crate) const BATCH_BYTES_MAX: usize = 48 * 1024;
-/// An event that waited longer is dropped and counted. The relay recognises a repeated id for an hour after it
-/// stored it, so an event whose answer was lost must not come back later than that; the rest of the hour is for the
-/// last request under way.
+/// An event that waited longer is dropped and counted. The relay recognises a repeated id for an hour after it stored
+/// it, so an event whose answer was lost must not be retried later than that; the rest of the hour is for the last
+/// request in flight.
 pub(crate) const AGE_MS_MAX: u32 = 50 * 60 * 1000;
 
-/// What an event is worth. A full queue drops the least worth first, of these the oldest.
+/// The value of an event. A full queue drops the least valuable first, and of these the oldest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Worth {
     Engagement,
     Pageview,
     /// An event the page names itself.
     Event,
-    /// The user took the trouble to answer.
+    /// The user made the effort to answer.
     Rating,
 }
 
@@ -41,20 +41,20 @@ struct Entry {
     page: u32,
 }
 
-/// Events in the order they happened.
+/// Events in chronological order.
 #[derive(Debug, Default)]
 pub(crate) struct Queue {
     entries: Vec<Entry>,
     bytes: usize,
     dropped: u32,
-    /// The number of the page view that is shown.
+    /// The number of the current page view.
     page: u32,
-    /// Whether none of its events has left yet.
+    /// Whether none of its events has been sent yet.
     holds_page: bool,
 }
 
 impl Queue {
-    /// Adds an event. When the queue is full, an event that is not under way is dropped and counted.
+    /// Adds an event. If the queue is full, an event that is not in flight is dropped and counted.
     pub(crate) fn push(&mut self, json: String, worth: Worth, now_ms: u32) {
         if json.len() > EVENT_BYTES_MAX {
             self.dropped += 1;
@@ -70,7 +70,7 @@ impl Queue {
         });
         while self.entries.len() > EVENTS_MAX || self.bytes > BYTES_MAX {
             let waiting = self.entries.iter().enumerate().filter(|(_, e)| e.flight == 0);
-            // The first of equal ones, which is the oldest.
+            // The first of several equal ones, which is the oldest.
             let Some((least, _)) = waiting.min_by_key(|(_, e)| e.worth) else {
                 return;
             };
@@ -79,18 +79,18 @@ impl Queue {
         }
     }
 
-    /// The events from here on belong to a new page view.
+    /// Events from here on belong to a new page view.
     pub(crate) fn turn_page(&mut self) {
         self.page = self.page.wrapping_add(1);
         self.holds_page = true;
     }
 
-    /// Whether no event of the page view that is shown has left yet.
+    /// Whether no event of the current page view has been sent yet.
     pub(crate) fn holds_page(&self) -> bool {
         self.holds_page
     }
 
-    /// Gives the events of the page view that is shown another start, if none has left yet.
+    /// Replaces the start of the current page view's events, if none has been sent yet.
     pub(crate) fn rename(&mut self, before: &str, start: &str) {
         for entry in &mut self.entries {
             let rest = entry.json.strip_prefix(before);
@@ -115,7 +115,7 @@ impl Queue {
         let mut body = String::from(head);
         let mut count = 0;
         for entry in self.entries.iter_mut().filter(|e| e.flight == 0) {
-            // A comma before it and the two closing brackets after it.
+            // A comma before it, and the two closing brackets after it.
             if count == events_max || body.len() + entry.json.len() + 3 > bytes_max.min(BATCH_BYTES_MAX) {
                 break;
             }
@@ -134,12 +134,12 @@ impl Queue {
         Some(body)
     }
 
-    /// How many events are in a flight; 0 counts those that wait.
+    /// The number of events in a flight; 0 counts the waiting ones.
     pub(crate) fn count(&self, flight: u32) -> usize {
         self.entries.iter().filter(|e| e.flight == flight).count()
     }
 
-    /// A flight did not arrive; its events stay where they are, with the ids they have.
+    /// A flight failed; its events keep their positions and ids.
     pub(crate) fn turn_back(&mut self, flight: u32) {
         for entry in self.entries.iter_mut().filter(|e| e.flight == flight) {
             entry.flight = 0;
@@ -156,18 +156,18 @@ impl Queue {
         self.dropped += self.remove(|e| e.flight == flight);
     }
 
-    /// Gives up what has waited too long.
+    /// Drops events that have waited too long.
     pub(crate) fn expire(&mut self, now_ms: u32) {
-        // The clock's milliseconds begin anew after 49 days.
+        // The millisecond clock wraps after 49 days.
         self.dropped += self.remove(|e| e.flight == 0 && now_ms.wrapping_sub(e.since_ms) > AGE_MS_MAX);
     }
 
-    /// Counts an event that was refused before it got here.
+    /// Counts an event that was refused before it reached the queue.
     pub(crate) fn refuse(&mut self) {
         self.dropped += 1;
     }
 
-    /// Events lost so far: the queue was full, the event too large or too old, or the relay did not take it.
+    /// Events lost so far: the queue was full, the event too large or too old, or the relay did not accept it.
     pub(crate) fn dropped(&self) -> u32 {
         self.dropped
     }

@@ -1,4 +1,4 @@
-//! The one client of this module, and the page made to do what it asks for.
+//! The module's single client, and the execution of its actions by the page.
 
 use crate::client::Client;
 use crate::delivery::Action;
@@ -9,22 +9,22 @@ thread_local! {
     static CLIENT: RefCell<Option<Client>> = const { RefCell::new(None) };
 }
 
-/// Puts a new client in place of the last.
+/// Replaces the client with a new one.
 pub(crate) fn begin(client: Client) {
     CLIENT.replace(Some(client));
 }
 
-/// Forgets the client with all it holds.
+/// Drops the client and its state.
 pub(crate) fn end() {
     CLIENT.replace(None);
 }
 
-/// What the client says to a question, the default when there is none.
+/// The client's answer to a question; the default if there is no client.
 pub(crate) fn ask<T: Default>(question: impl FnOnce(&mut Client) -> T) -> T {
     CLIENT.with_borrow_mut(|client| client.as_mut().map_or_else(T::default, question))
 }
 
-/// One input, and what follows from it. The client is not borrowed while the page acts.
+/// Passes one input to the client and executes the resulting action. The client is not borrowed while the page acts.
 pub(crate) fn run(input: impl FnOnce(&mut Client) -> Action) {
     let now_ms = sys::now();
     let outcome = ask(|client| {
@@ -37,7 +37,7 @@ pub(crate) fn run(input: impl FnOnce(&mut Client) -> Action) {
     }
 }
 
-/// Sends all that waits, at once, because the page may never run again.
+/// Sends everything that waits, at once, because the page may never run again.
 pub(crate) fn part() {
     let values = sys::visitor();
     ask(|client| client.visitor(&values));

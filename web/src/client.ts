@@ -1,12 +1,13 @@
-// The part that is fetched after an opt-in: the WebAssembly module and its glue, in three steps, so that
-// a user who says no while it loads is still in time.
+// Fetched after an opt-in: the WebAssembly module and its glue, in three steps, so that a user who says no while it
+// loads is still in time.
 
 import init, { answer, attend, dropped, navigate, online, open, rate, scroll, start as begin, stop, track, wake } from "feedback-client";
 
-// What the page's side calls. Not the module's namespace: for that, esbuild walks over an object's inherited keys as well.
+// The functions that the page's side calls. Not the module's namespace: esbuild would also iterate over its inherited
+// keys.
 const exports = { answer, attend, dropped, navigate, online, open, rate, scroll, stop, track, wake };
 
-/** What the loader may do with a running module. None of it throws. */
+/** The loader's interface to a running module. None of it throws. */
 export interface Handle {
   track(name: unknown, props: unknown): void;
   rate(activity: unknown, rating: unknown): void;
@@ -24,17 +25,17 @@ export interface Options {
   ended(reason: "refused" | "failed"): void;
 }
 
-/** A request for the module that takes longer has failed. */
+/** A request for the module that takes longer counts as failed. */
 const ANSWER_MS_MAX = 10_000;
 
 let bytes: ArrayBuffer | undefined;
 
-/** Fetches the module. It fails while the relay is away, and also where a login page answers in its place. */
+/** Fetches the module. It fails while the relay is away, and if a login page answers instead. */
 export async function load(base: string): Promise<void> {
   if (bytes) return;
-  // Its bytes, not the response: the glue complains in the page's console about a server that calls them
-  // something else, and there is nothing to gain from streaming at this size.
-  // Without a prototype, in which a page may have put options of its own.
+  // Its bytes, not the response: the glue logs to the page's console if the content type is wrong, and streaming gains
+  // nothing at this size.
+  // Without a prototype, to which a page may have added options.
   const options = { __proto__: null, signal: AbortSignal.timeout?.(ANSWER_MS_MAX) };
   const response = await fetch(`${base}client_bg.wasm`, options as RequestInit);
   const found = await response.arrayBuffer();
@@ -43,7 +44,7 @@ export async function load(base: string): Promise<void> {
   bytes = found;
 }
 
-/** Compiles what was fetched. It fails for good without WebAssembly, or under a policy against it. */
+/** Compiles the fetched module. It fails permanently without WebAssembly, or under a policy against it. */
 export async function ready(): Promise<void> {
   await init({ module_or_path: bytes! });
 }

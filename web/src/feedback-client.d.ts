@@ -1,4 +1,4 @@
-/** The browser module as wasm-bindgen exports it, as far as `client.ts` uses it. */
+/** The wasm-bindgen exports of the browser module that `client.ts` uses. */
 declare module "feedback-client" {
   export default function init(options: { module_or_path: ArrayBuffer }): Promise<unknown>;
   export const answer: unknown, attend: unknown, dropped: unknown, navigate: unknown, online: unknown, open: unknown;

@@ -1,10 +1,10 @@
-// The loader: knows the user's choice and the administrators' switch, and fetches the module only when
-// both say yes. Without a yes of the user it makes no request. It never throws into the page.
+// The loader: knows the user's choice and the administrators' switch, and fetches the module only if both say yes.
+// Without a yes from the user it makes no request. It never throws into the page.
 //
-// An element named `scripts` hides `document.scripts`, one with the id `feedback` appears as `window.feedback`, and scripts may
-// add properties to `Object.prototype`. Therefore nothing is read that a page's markup or such a script can shadow: see
-// `ofWindow` and `bare`. What the document has is read from its prototype. A page that replaces `fetch`, `JSON` or
-// `localStorage` by its own is trusted.
+// An element named `scripts` shadows `document.scripts`, one with the id `feedback` appears as `window.feedback`, and
+// scripts may add properties to `Object.prototype`. Therefore nothing is read that a page's markup or such a script can
+// shadow: see `ofWindow` and `bare`. The document's properties are read from its prototype. Replacements of `fetch`,
+// `JSON` or `localStorage` by the page itself are trusted.
 
 import type * as Client from "./client";
 import type { Feedback, FeedbackCall, FeedbackProps, FeedbackState } from "./feedback";
@@ -13,7 +13,7 @@ interface Stored {
   choice: "in" | "out";
   plan: number | null;
   categories: string[];
-  /** When the user decided, in milliseconds, and always later than what was stored before. The latest counts. */
+  /** When the user decided, in milliseconds, and always later than any stored decision. The latest counts. */
   at: number;
 }
 
@@ -24,31 +24,37 @@ interface Config {
   token: string | undefined;
 }
 
-/** One start of the module; another one, or none, is the current one after the user has said no. */
+/** One start of the module; after the user has said no, the current one is another or none. */
 interface Run {
   ready?: Promise<void>;
   handle?: Client.Handle;
 }
 
-/** Calls kept until the user has decided. Above it the oldest goes, ratings after all others. */
+/** Limit of calls kept until the user has decided. Above it the oldest is dropped, ratings last. */
 const CALLS_MAX = 100;
-/** No request and no loading takes longer; then it counts as failed. */
+/** Time limit for a request and for loading; afterwards they count as failed. */
 const ANSWER_MS_MAX = 10_000;
-/** How often a page whose user said yes looks whether it may collect: at first, at least, and where the relay says yes but refuses. */
+/**
+ * How often a page whose user said yes checks whether it may collect: at first, at least, and while the relay says yes
+ * but refuses.
+ */
 const LOOK_MS = 5_000;
 const LOOK_MS_MAX = 60_000;
 const REFUSED_MS_MAX = 3_600_000;
 
 const base = new URL(".", import.meta.url).href;
-/** A property of the window itself. Elements appear on its prototype, and hide nothing that all objects have. */
+/**
+ * A property of the window itself. Named elements appear on its prototype, and cannot shadow properties that every
+ * object has.
+ */
 const ofWindow = (key: string): any => window.hasOwnProperty(key) && window[key as keyof Window];
-/** The own properties of an object, without any that it would inherit. */
+/** The own properties of an object, without inherited ones. */
 const bare = <T>(object?: T): T => ({ __proto__: null, ...object }) as T;
 
 const script = [...(Reflect.get(Document.prototype, "scripts", document) as HTMLCollectionOf<HTMLScriptElement>)].find((element) => element.src === import.meta.url);
 const site = script?.getAttribute("data-site") || location.hostname;
 const key = `feedback-relay:${site}`;
-/** What the page counts on request, of what is not counted otherwise. */
+/** Otherwise uncounted browsers that the page wants to count. */
 const counted = script?.getAttribute("data-count") ?? "";
 
 let remembered: Stored | null = null;
@@ -57,14 +63,14 @@ let storage = true;
 let mine: Stored | null = null;
 let latest = 0;
 let config: Config | null = null;
-/** Whether the relay answered the last question. */
+/** Whether the relay answered the last request. */
 let heard = false;
 let asked = 0;
 let asking: Promise<void> | undefined;
 let run: Run | undefined;
 /** The module failed: off until the page is loaded again. */
 let failed = false;
-/** Before this moment nothing is started, because the relay refused what it was sent or the module did not come. */
+/** Nothing is started before this time, because the relay refused a batch or the module could not be loaded. */
 let rest = 0;
 let refusals = 0;
 let looks = 0;
@@ -73,7 +79,7 @@ let client: typeof Client | undefined;
 let timer: ReturnType<typeof setTimeout> | undefined;
 let calls: ["track" | "rate", unknown, unknown][] = [];
 
-// Angular checks the whole page for changes after every timer it sees, and waits for them.
+// Angular runs change detection after every timer in its zone, and waits for them.
 declare const Zone: { root: { run<T>(work: () => T): T } };
 
 function later(work: () => void, ms: number): ReturnType<typeof setTimeout> {
@@ -89,7 +95,7 @@ function inTime<T>(work: Promise<T>): Promise<T> {
   return Promise.race([work, new Promise<never>((_, fail) => later(fail as () => void, ANSWER_MS_MAX))]);
 }
 
-/** The wait before another look: twice as long each time, and never the same in two browsers. */
+/** The pause before the next check: doubles each time, with jitter between browsers. */
 const pause = (times: number, ms_max: number) => Math.min(LOOK_MS * 2 ** times, ms_max) * (1 - Math.random() / 2);
 
 function read(): Stored | null {
@@ -99,7 +105,7 @@ function read(): Stored | null {
       if (!Number.isSafeInteger(found.at)) found.at = 0;
       remembered = found.choice === "out" || (found.choice === "in" && Array.isArray(found.categories)) ? found : null;
     } catch (error) {
-      // Something unreadable was stored: as good as nothing. Anything else means there is no storage.
+      // The stored text was unreadable, which counts as none. Any other error means that there is no storage.
       if (error instanceof SyntaxError) remembered = null;
       else storage = false;
     }
@@ -107,18 +113,18 @@ function read(): Stored | null {
   return remembered;
 }
 
-/** The time of a decision that is made now. Clocks jump; the order of decisions does not. */
+/** The time of a decision made now. Clocks jump; the order of decisions must not. */
 const decided = () => (latest = Math.max(Date.now(), latest + 1, (read()?.at ?? 0) + 1));
 
 function write(stored: Stored): void {
-  // The user had the last word while this one waited for the relay, here or in another tab.
+  // The user decided again while this one waited for the relay, here or in another tab.
   if ((read()?.at ?? 0) < stored.at) keep(stored);
 }
 
 function keep(stored: Stored): void {
   mine = remembered = stored;
   try {
-    // Written by hand: JSON.stringify calls a `toJSON` that objects and lists inherit.
+    // Hand-written: JSON.stringify calls a `toJSON` that objects and lists inherit.
     localStorage.setItem(key, `{"choice":"${stored.choice}","plan":${stored.plan},"categories":[${stored.categories.map((category) => `"${category}"`)}],"at":${stored.at}}`);
     storage = true;
   } catch {
@@ -132,7 +138,7 @@ function keep(stored: Stored): void {
   }
 }
 
-/** Why this browser is not counted whatever its user says: the same reasons as in Plausible's tracker. */
+/** Why this browser is not counted, whatever its user chose: the same reasons as in Plausible's tracker. */
 function uncounted(): "automation" | "ignored" | null {
   const driven = navigator.webdriver || ["_phantom", "__nightmare", "Cypress"].some(ofWindow);
   if (driven && !counted.includes("automation")) return "automation";
@@ -198,17 +204,17 @@ async function question(): Promise<Config | null> {
     bare<RequestInit>({ signal: AbortSignal.timeout?.(ANSWER_MS_MAX) }),
   );
   const answer = bare<Config>(await response.json());
-  // A login page may answer in the relay's place.
+  // A login page may answer instead of the relay.
   return response.ok && !response.redirected && typeof answer.plan === "number" && Array.isArray(answer.categories) ? answer : null;
 }
 
-/** Whether a call may wait for a decision that is still open. */
+/** Whether calls can still wait for a decision. */
 function open(): boolean {
   const said = choice();
   return !failed && !uncounted() && (!!asking || config?.enabled !== false) && (said === "in" || (said === "unset" && !signal()));
 }
 
-/** Brings what runs in line with what is wanted. */
+/** Starts or stops the module, as the current state requires. */
 async function settle(): Promise<FeedbackState> {
   try {
     const agreed = choice() === "in";
@@ -229,10 +235,10 @@ async function settle(): Promise<FeedbackState> {
   return tell();
 }
 
-/** Whether the user said yes and yet nothing runs, which may change at any time. */
+/** Whether the user said yes but nothing runs, which may change at any time. */
 const waits = () => !run && !failed && !uncounted() && choice() === "in";
 
-/** Looks again after a while, as long as the page is visible. */
+/** Checks again after a pause, as long as the page is visible. */
 function schedule(): void {
   clearTimeout(timer);
   if (!waits()) looks = 0;
@@ -241,7 +247,7 @@ function schedule(): void {
   }
 }
 
-/** Called at each use of the page: a run that ended may begin again. */
+/** Called on each use of the page: a run that ended may begin again. */
 function wake(): void {
   if (waits() && performance.now() >= Math.max(rest, asked + LOOK_MS)) void resume();
 }
@@ -254,7 +260,7 @@ function halt(): void {
 async function begin(mine: Run, { plan, categories: offered, token }: Config): Promise<void> {
   let loaded = false;
   try {
-    // Some browsers remember that loading failed, by the address.
+    // Some browsers remember by URL that loading failed.
     const part = client ?? ((await inTime(import(`${base}client.js${loads++ ? `?${loads}` : ""}`))) as typeof Client);
     await inTime(part.load(base));
     client = part;
@@ -276,14 +282,14 @@ async function begin(mine: Run, { plan, categories: offered, token }: Config): P
   } catch {
     if (run === mine) {
       halt();
-      // No WebAssembly, or a policy against it: this page goes without. A relay that is away may come back.
+      // No WebAssembly, or a policy against it: off for this page. A relay that is away may come back.
       failed = loaded;
       rest = performance.now() + pause(looks, LOOK_MS_MAX);
     }
   }
 }
 
-/** The module has switched itself off. Most often the switch was turned off, and the page may want to say so. */
+/** The module has switched itself off. Usually the switch was turned off, and the page may want to show that. */
 async function ended(reason: "refused" | "failed"): Promise<void> {
   halt();
   failed ||= reason === "failed";
@@ -297,14 +303,14 @@ async function ended(reason: "refused" | "failed"): Promise<void> {
 
 function call(method: "track" | "rate", first: unknown, second: unknown): void {
   try {
-    // What the page changes afterwards is not what it told. Copying can throw: a property may be a getter.
+    // A copy, because the page may change the object afterwards. Copying can throw: a property may be a getter.
     const copy = typeof second === "object" ? { ...second } : second;
     if (run?.handle) return run.handle[method](first, copy);
     wake();
     if (open()) calls.push([method, first, copy]);
     if (calls.length > CALLS_MAX) calls.splice(Math.max(0, calls.findIndex(([kept]) => kept === "track")), 1);
   } catch {
-    // Not worth troubling the page.
+    // Not worth an error in the page.
   }
 }
 
@@ -318,7 +324,7 @@ const feedback: Feedback = {
       const text = () => textOf({ ...read(), at: 0 });
       const before = text();
       write({ choice: "in", plan, categories: agreed, at });
-      // What runs under an older agreement must not go on; the same answer twice changes nothing.
+      // A run under an older agreement must stop; repeating the same answer changes nothing.
       if (text() !== before) halt();
       rest = 0;
     }
@@ -336,28 +342,28 @@ const feedback: Feedback = {
   rate: (activity: string, rating: number) => call("rate", activity, rating),
 };
 
-/** Makes the calls that a page wrote down instead of making them, before or after this script had loaded. */
+/** Runs the calls that a page queued, before or after this script was loaded. */
 function push(...written: FeedbackCall[]): void {
   for (const entry of written) {
     try {
       const [method, ...args] = entry;
       (feedback[method] as (...args: unknown[]) => unknown)(...args);
     } catch {
-      // No call, or of no method there is.
+      // Not a call, or of an unknown method.
     }
   }
 }
 
-/** Starts what an opt-in allows; asks the relay only in that case. */
+/** Starts the module if the user opted in; only then asks the relay. */
 async function resume(): Promise<void> {
   if (waits()) await ask();
   await settle();
 }
 
-/** Another tab wrote down what its user said. */
+/** Another tab stored its user's choice. */
 function heed(): void {
   const found = read();
-  // Tabs may write in another order than their user spoke in. A no is defended against any record that is older.
+  // Tabs may write in a different order than their user decided. A no overrides any older record.
   const older = found && mine && (found.at < mine.at || (found.at === mine.at && found.choice !== mine.choice && mine.choice === "out"));
   if (older && (mine!.choice === "out" || found.at)) keep(mine!);
   void resume();
@@ -368,10 +374,10 @@ function install(): void {
   const early = bare(ofWindow("feedback") as Partial<NonNullable<Window["feedback"]>>);
   if (early.optIn) return;
   window.feedback = { ...feedback, q: { push } };
-  // The user's answer in another tab counts here as well, also when this page comes back from the
-  // back-forward cache and has missed the message.
+  // The user's answer in another tab counts here as well, also if this page returns from the back-forward cache and has
+  // missed the message.
   addEventListener("storage", (event) => {
-    // Another tab could write, so there is storage again.
+    // Another tab could write, so storage is available again.
     if (event.key === key || event.key === null) {
       storage = true;
       heed();
@@ -391,5 +397,5 @@ function install(): void {
 try {
   install();
 } catch {
-  // The page has a `feedback` of its own that cannot be replaced, or a `navigation`.
+  // The page has its own `feedback` that cannot be replaced, or its own `navigation`.
 }

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
+use tests_common::workspace::empty;
 use wasm_bindgen_cli_support::Bindgen;
 
 use crate::{
@@ -13,11 +14,11 @@ use crate::{
     tools, workspace,
 };
 
-/// Builds everything, after making sure that the tools are there.
+/// Builds everything, and installs missing tools first.
 pub(crate) fn all() -> Result<()> {
     tools::wasm_target()?;
     let node = Node::require()?;
-    fs::create_dir_all(workspace::bundle()).context("cannot make relay/bundle")?;
+    fs::create_dir_all(workspace::bundle()).context("cannot create relay/bundle")?;
     step("building the policy guest", || {
         component(
             "relay-policy",
@@ -30,7 +31,7 @@ pub(crate) fn all() -> Result<()> {
     step("building the pages", || web(&node))
 }
 
-/// Builds what only the relay's tests load: the policy that misbehaves, and the ones people start from.
+/// Builds the policies that only the relay's tests load: the hostile one, and the templates.
 pub(crate) fn for_tests() -> Result<()> {
     let path = workspace::root().join("tests/hostile/hostile.wasm");
     step("building the hostile policy", || {
@@ -42,7 +43,7 @@ pub(crate) fn for_tests() -> Result<()> {
 /// Compiles a guest and wraps it as a component.
 fn component(package: &str, file: &str, path: &Path) -> Result<()> {
     let module = compile(package, "guest", file)?;
-    let component = policies::wrap(&module).with_context(|| format!("{package} is no policy"))?;
+    let component = policies::wrap(&module).with_context(|| format!("{package} is not a policy"))?;
     fs::write(path, component).with_context(|| format!("cannot write {}", path.display()))
 }
 
@@ -51,10 +52,8 @@ fn component(package: &str, file: &str, path: &Path) -> Result<()> {
 fn browser_module() -> Result<()> {
     let module = compile("feedback-client", "client", "feedback_client.wasm")?;
     let package = client_package();
-    // Snippets of an earlier build would stay otherwise.
-    if package.exists() {
-        fs::remove_dir_all(&package).with_context(|| format!("cannot empty {}", package.display()))?;
-    }
+    // Otherwise snippets of an earlier build would remain.
+    empty(&package)?;
     Bindgen::new()
         .input_bytes("feedback_client", module)
         .web(true)?
@@ -62,7 +61,7 @@ fn browser_module() -> Result<()> {
         .remove_name_section(true)
         .remove_producers_section(true)
         .generate(&package)
-        .context("wasm-bindgen failed; its three crates must have one version in Cargo.toml")
+        .context("wasm-bindgen failed; its three crates must have the same version in Cargo.toml")
 }
 
 fn web(node: &Node) -> Result<()> {
@@ -77,7 +76,7 @@ fn client_package() -> std::path::PathBuf {
     workspace::target().join("feedback-client-pkg")
 }
 
-/// Compiles one package to WebAssembly and gives the module.
+/// Compiles one package to WebAssembly and returns the module.
 fn compile(package: &str, profile: &str, file: &str) -> Result<Vec<u8>> {
     run(workspace::locked("build")
         .args(["--package", package, "--profile", profile])

@@ -1,14 +1,13 @@
-//! `cargo xtask chaos`: everything that could lose or leak, done to a relay again and again. What is done, and how it is
-//! judged, is in `tests/src/chaos`; this builds it and passes the wish on.
+//! `cargo xtask chaos`: injects every fault that could lose or leak events into a relay, repeatedly. The faults and
+//! their checks are in `tests/src/chaos`; this builds and starts them.
 
 use crate::{
-    random::random_hex,
     step::{self, step},
     workspace::{self, RELAY_PACKAGES},
 };
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use clap::{Args, ValueEnum, value_parser};
-use std::process::{Command, ExitCode, Stdio};
+use std::process::{Command, ExitCode};
 
 /// Rounds of each kind by default.
 const ROUNDS: u64 = 3;
@@ -17,13 +16,13 @@ const MINUTES_MAX: u64 = 7 * 24 * 60;
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-A round is one relay with a fresh data folder, several faults under load, and the books at the end: each event that
+A round is one relay with a fresh data folder, several faults under load, and a check at the end: each event that
 was answered 202 was delivered or counted, and no event arrived after \"off\" was answered. Before power cuts, a
-sanity run lets the syncs of the disk lie and has to find a loss; if it finds none, the run fails, because it is blind.
+sanity run lets the syncs of the disk lie and must find a loss; if it finds none, the run fails.
 
-The table at the end has lost and after off at 0, or the exit code is 1. What failed is named with its seed, the
-command that throws the same dice again, and the folder that keeps its data folder, configuration and logs. What the
-machine's scheduler does is not thrown, so an unlucky round may need a few tries.
+The exit code is 1 unless the table at the end has 0 lost and 0 after off. Each failure is listed with its seed, the
+command that repeats the round, and the folder that keeps its data folder, configuration and logs. The seed does not
+decide what the machine's scheduler does, so repeating a failure may need a few tries.
 
 Examples:
   cargo xtask chaos                        a few rounds of each kind, about six minutes
@@ -31,12 +30,12 @@ Examples:
   cargo xtask chaos --minutes 60           an hour of each kind
   cargo xtask chaos off --seed 17 --rounds 1")]
 pub(crate) struct Chaos {
-    /// What to do to the relay; without it, each in turn
+    /// The kinds of faults; without any, each in turn
     kinds: Vec<Kind>,
-    /// How many rounds of each kind
+    /// Rounds of each kind
     #[arg(long, value_name = "N", default_value_t = ROUNDS, conflicts_with = "minutes", value_parser = value_parser!(u64).range(1..))]
     rounds: u64,
-    /// How long to go on with each kind; a round that has begun is finished
+    /// Minutes for each kind; a round that has begun is finished
     #[arg(long, value_name = "M", value_parser = value_parser!(u64).range(1..=MINUTES_MAX))]
     minutes: Option<u64>,
     /// The seed of each kind's first round; each further round has the next number. Without it, a random one, which
@@ -51,7 +50,7 @@ enum Kind {
     Kill,
     /// Power cuts at any change of the disk: synced bytes stay, all others are kept, dropped or torn
     Power,
-    /// A disk that is full, over its quota, read-only or fails: 503, nothing lost, and on by itself
+    /// A disk that is full, over its quota, read-only or fails: 503, nothing lost, recovery without a restart
     Disk,
     /// Jumps of the wall clock by hours and days, back and forth
     Clock,
@@ -63,46 +62,29 @@ enum Kind {
 
 pub(crate) fn run(chaos: &Chaos) -> Result<ExitCode> {
     step("building relay and harness", || {
-        step::run(workspace::cargo().args(["build", "--bins"]).args(RELAY_PACKAGES))
+        step::run(workspace::locked("build").arg("--bins").args(RELAY_PACKAGES))
     })?;
-    let seed = match chaos.seed {
-        Some(seed) => seed,
-        // Half of 64 bits, so that it is short to type.
-        None => u64::from_str_radix(&random_hex(4)?, 16)?,
+    // 32 random bits, so that a seed is short to type.
+    let seed = chaos.seed.map_or_else(|| getrandom::u32().map(u64::from), Ok)?;
+    let kinds = match chaos.kinds.as_slice() {
+        [] => Kind::value_variants(),
+        some => some,
     };
-    let kinds = match chaos.kinds.is_empty() {
-        true => Kind::value_variants().to_vec(),
-        false => chaos.kinds.clone(),
-    };
+    let kinds = kinds.iter().filter_map(Kind::to_possible_value);
     let built = workspace::target().join("debug");
-    let mut play = Command::new(built.join("chaos"));
-    play.current_dir(workspace::root())
-        .arg(built.join("relay-under-test"))
-        .arg(evidence())
-        .arg(seed.to_string())
-        .arg(match chaos.minutes {
-            Some(minutes) => format!("seconds={}", minutes * 60),
-            None => format!("rounds={}", chaos.rounds),
-        });
-    for kind in kinds {
-        play.args(kind.to_possible_value().iter().map(|kind| kind.get_name()));
-    }
+    let evidence = workspace::target().join("chaos");
     eprintln!("▸ chaos from seed {seed} …");
-    let status = play
-        .stdin(Stdio::null())
-        .status()
-        .context("cannot start the harness")?;
-    Ok(match status.success() {
-        true => ExitCode::SUCCESS,
-        false => ExitCode::FAILURE,
-    })
-}
-
-/// Where the evidence of failed rounds goes, as one would type it in the workspace's root.
-fn evidence() -> std::path::PathBuf {
-    let folder = workspace::target().join("chaos");
-    match folder.strip_prefix(workspace::root()) {
-        Ok(below) => below.to_owned(),
-        Err(_) => folder,
-    }
+    step::pass(
+        Command::new(built.join("chaos"))
+            .current_dir(workspace::root())
+            .arg(built.join("relay-under-test"))
+            // As one would type it in the workspace's root.
+            .arg(evidence.strip_prefix(workspace::root()).unwrap_or(&evidence))
+            .arg(seed.to_string())
+            .arg(match chaos.minutes {
+                Some(minutes) => format!("seconds={}", minutes * 60),
+                None => format!("rounds={}", chaos.rounds),
+            })
+            .args(kinds.map(|kind| kind.get_name().to_owned())),
+    )
 }

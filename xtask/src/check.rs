@@ -1,213 +1,99 @@
-//! Walks one event through the running demo without a browser, and proves that it arrived scrubbed.
+//! `cargo xtask check`: a contributor's local loop of formatting, lints and unit tests.
 
-use std::{
-    thread,
-    time::{Duration, Instant},
+use std::process::ExitCode;
+
+use anyhow::{Context as _, Result};
+use clap::Args;
+
+use crate::{
+    bundle,
+    report::{Report, Runner},
+    step, test, tools,
+    workspace::{
+        BENCH_PACKAGES, FLOORS_PACKAGES, POLICY_PACKAGES, RELAY_PACKAGES, WASM_TARGET, XTASK_PACKAGES, cargo,
+        locked,
+    },
 };
 
-use anyhow::{Context as _, Result, bail, ensure};
-use base64::{Engine as _, engine::general_purpose::STANDARD};
-use serde_json::{Value, json};
+/// Groups of packages that cargo builds in one go, and the target and profile of each. See [`RELAY_PACKAGES`].
+///
+/// The WebAssembly modules have the profiles in which they were just built, so that their procedural macros are not
+/// compiled once more.
+pub(crate) const GROUPS: [(&str, &[&str], &[&str]); 6] = [
+    ("the relay", RELAY_PACKAGES, &[]),
+    ("the benchmark", BENCH_PACKAGES, &[]),
+    ("the test of imports", FLOORS_PACKAGES, &[]),
+    ("xtask", XTASK_PACKAGES, &[]),
+    (
+        "the policies",
+        POLICY_PACKAGES,
+        &["--target", WASM_TARGET, "--profile", "guest"],
+    ),
+    (
+        "the browser module",
+        &["--package", "feedback-client"],
+        &["--target", WASM_TARGET, "--profile", "client"],
+    ),
+];
 
-use crate::{demo, http, random::random_hex};
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Runs these steps, and continues after a failure:
+  1. cargo fmt --all --check
+  2. cargo clippy --all-targets -- --deny warnings, for each group of packages that belongs together
+  3. the unit tests: of the relay and its libraries, the benchmark, the browser module and xtask, and the test of imports
 
-/// How long delivery may take.
-const DELIVERY_MAX: Duration = Duration::from_secs(20);
-/// How often to look.
-const TICK: Duration = Duration::from_millis(200);
+Each failure names the command that repeats it. A warm run takes a few minutes, most of them for compiling what
+changed; the first run compiles all dependencies. Before you push, `cargo xtask ci` adds documentation, licences,
+the end-to-end tests and those in the browser.")]
+pub(crate) struct Check;
 
-/// A complete browser string: what looks like a tool may be counted as a robot and dropped.
-const USER_AGENT: &str = "Mozilla/5.0 (Windows NT 10.0; Win64; x64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/140.0.0.0 Safari/537.36";
-
-/// The page as the browser sees it. Workspace and project are customer data.
-const PAGE: &str = "http://127.0.0.1:8600/#/w/acme-prod/p/billing-7/tenants";
-/// Its origin, which the site lists whatever port the panel has: the check's is only known once the relay runs.
-pub(crate) const ORIGIN: &str = "http://127.0.0.1:8600";
-/// The names in it that must not arrive.
-const CUSTOMER_DATA: [&str; 2] = ["acme-prod", "billing-7"];
-/// What must arrive instead.
-const ROUTE: &str = "/w/:workspace/p/:project/tenants";
-
-/// Where the arrival can be seen.
-#[derive(Debug)]
-pub(crate) enum Proof<'a> {
-    /// In what the receiver took.
-    Receiver { address: &'a str },
-    /// In the relay's metrics only, because the upstream server is not ours to ask.
-    Metrics {
-        admin: &'a str,
-        username: &'a str,
-        password: &'a str,
-    },
-}
-
-/// Sends one event through the demo panel and waits until it has arrived. Gives what can be said about it.
-pub(crate) fn walk(panel: &str, proof: &Proof<'_>) -> Result<String> {
-    send(panel)?;
-    let deadline = Instant::now() + DELIVERY_MAX;
-    loop {
-        let arrived = match proof {
-            Proof::Receiver { address } => received(address)?,
-            Proof::Metrics {
-                admin,
-                username,
-                password,
-            } => delivered(admin, username, password)?,
-        };
-        if let Some(arrived) = arrived {
-            return Ok(arrived);
-        }
-        if Instant::now() >= deadline {
-            bail!(
-                "the event was accepted, but did not arrive in {} s",
-                DELIVERY_MAX.as_secs()
-            );
-        }
-        thread::sleep(TICK);
+/// Runs the checks and prints the closing line.
+pub(crate) fn run() -> Result<ExitCode> {
+    let mut report = Report::default();
+    formatting(&mut report)?;
+    // The relay embeds the pages and loads the policy, so both must exist and be current.
+    let bundled = bundle::all().and_then(|()| bundle::for_tests());
+    if report.take("building the bundle", bundled).is_some() {
+        lints(&mut report)?;
+        unit_tests(&mut report);
     }
+    Ok(report.close())
 }
 
-fn send(panel: &str) -> Result<()> {
-    // As a page does: it asks for the configuration, and sends the token that comes with it.
-    let config = http::get(
-        &format!("{panel}/feedback/api/config?site={}", demo::SITE),
-        &[("Origin", ORIGIN)],
-    )?;
-    let config: Value = serde_json::from_str(&config.body).context("the configuration is no JSON")?;
-    let batch = json!({
-        "site": demo::SITE,
-        "token": config["token"],
-        "consent": { "plan": 1, "categories": ["feedback", "usage"] },
-        "events": [{ "id": random_hex(16)?, "name": "pageview", "url": PAGE }],
+/// Checks the formatting of the workspace.
+pub(crate) fn formatting(report: &mut Report) -> Result<()> {
+    tools::component("fmt", "rustfmt")?;
+    report.check("checking the formatting", || {
+        step::run(cargo().args(["fmt", "--all", "--check"])).context("run `cargo fmt --all`")
     });
-    let answer = http::post(
-        &format!("{panel}/feedback/api/notes"),
-        &[
-            ("Content-Type", "text/plain"),
-            ("User-Agent", USER_AGENT),
-            ("Origin", ORIGIN),
-        ],
-        &batch.to_string(),
-    )?;
-    let accepted = serde_json::from_str::<Value>(&answer.body).is_ok_and(|body| body["accepted"] == 1);
-    ensure!(
-        answer.status == 202 && accepted,
-        "the event was not accepted: {} {}",
-        answer.status,
-        answer.body
-    );
     Ok(())
 }
 
-/// The request the receiver took, once it took one.
-fn received(receiver: &str) -> Result<Option<String>> {
-    let answer = http::get(&format!("{receiver}/received"), &[])?;
-    ensure!(
-        answer.status == 200,
-        "the receiver answered {}: {}",
-        answer.status,
-        answer.body
-    );
-    let requests: Value = serde_json::from_str(&answer.body).context("the receiver's answer is no JSON")?;
-    if requests.as_array().is_none_or(Vec::is_empty) {
-        return Ok(None);
+/// Lints every package.
+pub(crate) fn lints(report: &mut Report) -> Result<()> {
+    tools::component("clippy", "clippy")?;
+    for (name, packages, target) in GROUPS {
+        report.check(&format!("linting {name}"), || {
+            let mut clippy = locked("clippy");
+            clippy.args(packages).args(target);
+            // Tests do not run as WebAssembly.
+            if target.is_empty() {
+                clippy.arg("--all-targets");
+            }
+            step::run(clippy.args(["--", "--deny", "warnings"]))
+        });
     }
-    let shown = serde_json::to_string_pretty(&requests)?;
-    inspect(&shown).with_context(|| format!("the receiver got:\n{shown}"))?;
-    Ok(Some(shown))
-}
-
-/// Fails unless the page's route arrived, and its customer data did not.
-fn inspect(received: &str) -> Result<()> {
-    for name in CUSTOMER_DATA {
-        ensure!(!received.contains(name), "customer data got through: {name}");
-    }
-    ensure!(received.contains(ROUTE), "the route {ROUTE} is missing");
     Ok(())
 }
 
-/// What the relay's metrics say, once they count a delivery.
-fn delivered(admin: &str, username: &str, password: &str) -> Result<Option<String>> {
-    let credentials = STANDARD.encode(format!("{username}:{password}"));
-    let answer = http::get(
-        &format!("{admin}/metrics"),
-        &[("Authorization", &format!("Basic {credentials}"))],
-    )?;
-    ensure!(
-        answer.status == 200,
-        "the metrics answered {}: {}",
-        answer.status,
-        answer.body
-    );
-    Ok(delivery_count(&answer.body).map(str::to_owned))
-}
-
-/// The sample that counts deliveries, if it counts any.
-fn delivery_count(metrics: &str) -> Option<&str> {
-    metrics.lines().find(|line| {
-        line.strip_prefix("feedback_relay_events_ended_total{")
-            .and_then(|sample| sample.rsplit_once("} "))
-            .filter(|(labels, _)| labels.split(',').any(|label| label == r#"outcome="delivered""#))
-            .and_then(|(_, value)| value.split(' ').next()?.parse::<f64>().ok())
-            .is_some_and(|value| value >= 1.0)
-    })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_a_scrubbed_page_passes() {
-        let rows = [
-            (
-                r#"{"url":"https://panel.example.com/w/:workspace/p/:project/tenants"}"#,
-                true,
-            ),
-            (
-                r#"{"url":"https://panel.example.com/w/acme-prod/p/:project/tenants"}"#,
-                false,
-            ),
-            (
-                r#"{"url":"/w/:workspace/p/:project/tenants","referrer":"billing-7"}"#,
-                false,
-            ),
-            (r#"{"url":"https://panel.example.com/other"}"#, false),
-        ];
-        for (received, passes) in rows {
-            assert_eq!(inspect(received).is_ok(), passes, "{received}");
-        }
-    }
-
-    #[test]
-    fn deliveries_are_found_among_the_metrics() {
-        let rows = [
-            (
-                r#"feedback_relay_events_ended_total{outcome="delivered"} 1"#,
-                true,
-            ),
-            (
-                r#"feedback_relay_events_ended_total{site="a",outcome="delivered",reason=""} 3.0 1700000000"#,
-                true,
-            ),
-            (
-                r#"feedback_relay_events_ended_total{outcome="delivered"} 0"#,
-                false,
-            ),
-            (
-                r#"feedback_relay_events_ended_total{outcome="rejected"} 1"#,
-                false,
-            ),
-            (
-                r#"feedback_relay_events_received_total{outcome="delivered"} 1"#,
-                false,
-            ),
-            (r#"# TYPE feedback_relay_events_ended counter"#, false),
-            ("", false),
-        ];
-        for (line, counts) in rows {
-            let metrics = format!("# HELP x y\n{line}\n# EOF\n");
-            assert_eq!(delivery_count(&metrics), counts.then_some(line), "{line}");
-        }
+/// Runs the unit tests.
+fn unit_tests(report: &mut Report) {
+    for (what, packages, targets) in test::SUITES {
+        report.suite(
+            what,
+            Runner::Cargo,
+            test::cargo_test(packages).args(targets).arg("--no-fail-fast"),
+        );
     }
 }

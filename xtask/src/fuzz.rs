@@ -1,9 +1,11 @@
-//! `cargo xtask fuzz`: the fuzz targets, one after the other, each for a while; and the property tests of spool
-//! and delivery, which look for lists of events instead of bytes.
+//! `cargo xtask fuzz`: the fuzz targets, one after the other, each for a while; and the property tests of spool and
+//! delivery, whose input is lists of events instead of bytes.
 
 use std::{
-    env, fs,
-    path::PathBuf,
+    env,
+    ffi::OsStr,
+    fs,
+    path::{Path, PathBuf},
     process::Command,
     time::{Duration, Instant},
 };
@@ -12,20 +14,19 @@ use anyhow::{Context as _, Result, bail, ensure};
 use clap::Args;
 
 use crate::{
-    random::random_hex,
     step::{output, run as run_command, show, step},
     tools,
     workspace::{self, RELAY_PACKAGES},
 };
 
-/// What fuzzes. Pinned, as all tools are that are built here.
-const CARGO_FUZZ: &str = "cargo-fuzz@0.13.2";
-/// Where the targets and their corpora are.
+/// The fuzzing tool, pinned like all tools that are built here.
+const CARGO_FUZZ: (&str, &str) = ("cargo-fuzz", "0.13.2");
+/// The folder of the targets and their corpora.
 const FOLDER: &str = "tests/fuzz";
-/// Longest time one input may take, in seconds. A slower one counts as found.
+/// Time limit for one input, in seconds. A slower one counts as a find.
 const TIMEOUT_SECONDS: u32 = 10;
 
-/// The target that is none of bytes.
+/// The target whose input is a list of events instead of bytes.
 const PROPERTIES: &str = "properties";
 /// Its tests, and the files they are in.
 const PROPERTY_TESTS: [(&str, &str); 2] = [
@@ -38,22 +39,22 @@ const PROPERTY_TESTS: [(&str, &str); 2] = [
         "relay/src/forward/simulation.rs",
     ),
 ];
-/// How many lists each of them tries with one seed: about half a minute's worth.
+/// How many lists each of them tries with one seed: about half a minute.
 const PROPERTY_CASES: &str = "200";
-/// Most steps in which a list that fails is made shorter: enough for a short one, in a few minutes.
+/// Limit of the steps that shrink a failing list: enough for a short one, in a few minutes.
 const PROPERTY_SHRINKS: &str = "4000";
 
 #[derive(Debug, Args)]
 pub(crate) struct Fuzz {
-    /// Run this target alone, a file of tests/fuzz/fuzz_targets, or `properties`: the property tests of spool and
-    /// delivery, with new seeds; without it, each in turn
+    /// Run one target: a file of tests/fuzz/fuzz_targets, or `properties`, the property tests of spool and delivery;
+    /// without it, each in turn
     target: Option<String>,
-    /// How long each target runs
+    /// Seconds for each target
     #[arg(long, default_value_t = 60)]
     seconds: u64,
 }
 
-/// Runs the targets and the property tests, goes on with the next one when one finds something, and names those that did.
+/// Runs the targets and the property tests, continues after a find, and fails with the names of those that found any.
 pub(crate) fn run(fuzz: &Fuzz) -> Result<()> {
     let all = targets()?;
     let chosen = match &fuzz.target {
@@ -61,7 +62,7 @@ pub(crate) fn run(fuzz: &Fuzz) -> Result<()> {
             let known = all.join(", ");
             ensure!(
                 all.contains(one),
-                "there is no target `{one}`; there are: {known}"
+                "there is no target `{one}`; known targets: {known}"
             );
             vec![one.clone()]
         }
@@ -76,28 +77,28 @@ pub(crate) fn run(fuzz: &Fuzz) -> Result<()> {
     if !found.is_empty() {
         found.extend(again.err().map(|error| format!("{PROPERTIES} ({error})")));
         bail!(
-            "something was found by: {}. The input is in {FOLDER}/artifacts and runs again with \
+            "failures found by: {}. The input is in {FOLDER}/artifacts; repeat it with \
              `cargo +nightly fuzz run --fuzz-dir {FOLDER} --sanitizer none TARGET INPUT`; \
-             once it is understood it belongs into {FOLDER}/regressions.",
+             once you understand it, add it to {FOLDER}/regressions.",
             found.join(", ")
         );
     }
     again
 }
 
-/// Runs fuzz targets, and names those that found something.
+/// Runs fuzz targets, and returns those that found something.
 fn fuzz_bytes(targets: &[String], seconds: u64) -> Result<Vec<String>> {
     let mut found = Vec::new();
     if targets.is_empty() {
         return Ok(found);
     }
-    let tools = Tools::prepare()?;
+    let cargo_fuzz = prepare()?;
     for target in targets {
-        // Whatever a run finds interesting stays among the build's files; the corpora grow by hand.
+        // Interesting inputs of a run stay below target; the corpora are extended by hand.
         let finds = workspace::target().join("fuzz-finds").join(target);
-        fs::create_dir_all(&finds).with_context(|| format!("cannot make {}", finds.display()))?;
+        fs::create_dir_all(&finds).with_context(|| format!("cannot create {}", finds.display()))?;
         let ran = step(&format!("fuzzing {target} for {seconds} s"), || {
-            run_command(&mut tools.fuzz(target, &finds, seconds))
+            run_command(&mut fuzz_target(&cargo_fuzz, target, &finds, seconds))
         });
         if ran.is_err() {
             found.push(target.clone());
@@ -114,7 +115,7 @@ fn try_properties(seconds: u64) -> Result<()> {
     let mut rounds = 0;
     while rounds == 0 || Instant::now() < end {
         rounds += 1;
-        let seed = u64::from_str_radix(&random_hex(8)?, 16)?.to_string();
+        let seed = getrandom::u64()?.to_string();
         let mut tests = property_tests();
         tests
             .args(["--", "--exact"])
@@ -130,9 +131,9 @@ fn try_properties(seconds: u64) -> Result<()> {
         });
         ensure!(
             ran.is_ok(),
-            "a property test failed; the list is above. It fails again with\n  \
+            "a property test failed; the list is above. Repeat it with\n  \
              PROPTEST_RNG_SEED={seed} PROPTEST_CASES={PROPERTY_CASES} {shown}\n\
-             Once it is understood it belongs into the rows beside the test."
+             Once you understand it, add it to the rows beside the test."
         );
     }
     Ok(())
@@ -158,61 +159,43 @@ fn targets() -> Result<Vec<String>> {
     Ok(names)
 }
 
-/// What fuzzing needs beside the build's own tools.
-struct Tools {
-    /// Where cargo-fuzz is, when it is not on the PATH.
-    folder: PathBuf,
+/// Makes sure of a nightly compiler and of cargo-fuzz, and returns the latter.
+fn prepare() -> Result<PathBuf> {
+    ensure!(
+        tools::find("rustup").is_some() && output(nightly("cargo").arg("--version")).is_ok(),
+        "fuzzing needs a nightly compiler, for its instrumentation: rustup toolchain install nightly"
+    );
+    tools::cargo_program(CARGO_FUZZ)
 }
 
-impl Tools {
-    /// Makes sure of a nightly compiler and of cargo-fuzz.
-    fn prepare() -> Result<Self> {
-        ensure!(
-            tools::find("rustup").is_some() && output(&mut nightly(&["--version"])).is_ok(),
-            "fuzzing needs a nightly compiler, for its instrumentation: rustup toolchain install nightly"
-        );
-        let root = workspace::target().join("fuzz-tools");
-        let folder = root.join("bin");
-        if tools::find("cargo-fuzz").is_none() && !folder.join("cargo-fuzz").exists() {
-            step("installing cargo-fuzz", || {
-                run_command(nightly(&["install", CARGO_FUZZ, "--locked", "--root"]).arg(&root))
-            })?;
+/// One run of a target: over its corpus, its regressions and the finds of earlier runs.
+fn fuzz_target(cargo_fuzz: &Path, target: &str, finds: &Path, seconds: u64) -> Command {
+    // AddressSanitizer has nothing to watch here, since unsafe code is forbidden, and would halve the speed.
+    let mut fuzz = nightly(cargo_fuzz);
+    fuzz.args(["fuzz", "run", "--fuzz-dir", FOLDER, "--sanitizer", "none"]);
+    fuzz.arg("--target-dir").arg(workspace::target().join("fuzz"));
+    fuzz.arg(target).arg(finds);
+    let folder = workspace::root().join(FOLDER);
+    for kind in ["corpus", "regressions"] {
+        let inputs = folder.join(kind).join(target);
+        if inputs.is_dir() {
+            fuzz.arg(inputs);
         }
-        Ok(Self { folder })
     }
-
-    /// One run of a target: over its corpus, its regressions and what earlier runs found.
-    fn fuzz(&self, target: &str, finds: &PathBuf, seconds: u64) -> Command {
-        // AddressSanitizer has nothing to watch here, since unsafe code is forbidden, and would halve the speed.
-        let mut fuzz = nightly(&["fuzz", "run", "--fuzz-dir", FOLDER, "--sanitizer", "none"]);
-        fuzz.arg("--target-dir").arg(workspace::target().join("fuzz"));
-        fuzz.arg(target).arg(finds);
-        for kind in ["corpus", "regressions"] {
-            let folder = workspace::root().join(FOLDER).join(kind).join(target);
-            if folder.is_dir() {
-                fuzz.arg(folder);
-            }
-        }
-        fuzz.arg("--");
-        fuzz.arg(format!("-max_total_time={seconds}"));
-        fuzz.arg(format!("-timeout={TIMEOUT_SECONDS}"));
-        let words = workspace::root().join(FOLDER).join("dictionaries").join(target);
-        if words.is_file() {
-            fuzz.arg(format!("-dict={}", words.display()));
-        }
-        let path = env::var_os("PATH").unwrap_or_default();
-        let folders = std::iter::once(self.folder.clone()).chain(env::split_paths(&path));
-        if let Ok(path) = env::join_paths(folders) {
-            fuzz.env("PATH", path);
-        }
-        fuzz
+    fuzz.arg("--");
+    fuzz.arg(format!("-max_total_time={seconds}"));
+    fuzz.arg(format!("-timeout={TIMEOUT_SECONDS}"));
+    let words = folder.join("dictionaries").join(target);
+    if words.is_file() {
+        fuzz.arg(format!("-dict={}", words.display()));
     }
+    fuzz
 }
 
-/// The nightly cargo, with nothing of the environment that the cargo running this xtask left.
-fn nightly(arguments: &[&str]) -> Command {
+/// A program under the nightly toolchain, without the variables that the cargo running this xtask has set.
+fn nightly(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new("rustup");
-    command.args(["run", "nightly", "cargo"]).args(arguments);
+    command.args(["run", "nightly"]).arg(program);
     command.current_dir(workspace::root());
     for (name, _) in env::vars_os() {
         let text = name.to_string_lossy();

@@ -1,4 +1,4 @@
-//! `cargo xtask`: every command a developer, a newcomer or CI needs, and nothing the relay itself is made of.
+//! `cargo xtask`: every command that a developer, a newcomer or CI needs. Nothing here is part of the relay.
 
 mod bench;
 mod bundle;
@@ -8,20 +8,18 @@ mod children;
 mod ci;
 mod demo;
 mod fuzz;
-mod http;
 mod node;
 mod policies;
-mod random;
 mod release;
 mod report;
 mod sbom;
-mod step;
 mod supply;
 mod test;
 mod tools;
 mod workspace;
 
 use std::process::ExitCode;
+use tests_common::step;
 
 use clap::{Parser, Subcommand};
 
@@ -30,9 +28,10 @@ use clap::{Parser, Subcommand};
 #[command(
     name = "cargo xtask",
     bin_name = "cargo xtask",
-    after_help = "New here? `cargo xtask demo` sets everything up and starts it; `cargo xtask test` tests it.\n\
-                  What a command needs and may install (as root, or with sudo that asks no password), it installs;\n\
-                  otherwise it names the command that does."
+    after_help = "New here? `cargo xtask demo` sets everything up and starts it; `cargo xtask check` checks\n\
+                  a change in minutes, `cargo xtask test` tests everything.\n\
+                  Commands install missing tools if they may (as root, or with a sudo that asks no password);\n\
+                  otherwise they print the command to run."
 )]
 struct Arguments {
     #[command(subcommand)]
@@ -43,42 +42,44 @@ struct Arguments {
 enum Command {
     /// Set up, build and start the whole demo: a panel, the relay and a receiver that stands in for Plausible
     Demo(demo::Demo),
-    /// Build all that the relay serves or loads, into relay/bundle: policy guest, browser module, pages
+    /// Build the files that the relay embeds or loads into relay/bundle: policy guest, browser module, pages
     Bundle {
-        /// Build what only the relay's tests load as well, so that plain `cargo test` works afterwards
+        /// Also build the policies that only tests load, so that plain `cargo test` works afterwards
         #[arg(long)]
         for_tests: bool,
     },
-    /// Make a component of a core WebAssembly module that was built for the policy world, and refuse one that imports
+    /// Build a policy component from a core WebAssembly module; fails if it imports anything
     Component {
-        /// The module, as target/wasm32-unknown-unknown/release/my_policy.wasm
+        /// The module, such as target/wasm32-unknown-unknown/release/my_policy.wasm
         module: std::path::PathBuf,
-        /// Where the component goes
+        /// The component to write
         #[arg(long, value_name = "FILE")]
         out: std::path::PathBuf,
     },
     /// Write the C bindings of the policy world into a folder
     CBindings {
-        /// The folder; made where there is none
+        /// The folder; created if it does not exist
         folder: std::path::PathBuf,
     },
-    /// Build the policies people start from, the template in Rust and the one in C, as the documentation says
+    /// Build the example policies, the template in Rust and the one in C, as docs/POLICY.md describes
     PolicyExamples,
+    /// Check formatting, lints and unit tests, in a few minutes; run it before each commit
+    Check(check::Check),
     /// Run every test; the last line of the output counts them
     Test(test::Test),
-    /// Measure how fast events are scrubbed
+    /// Measure the cost of an event beside nginx, Caddy and Traefik, under overload, and in policy and guard alone
     Bench(bench::Bench),
-    /// Feed the fuzz targets for a while, each from its corpus, and try the property tests of spool and delivery
-    /// with new seeds (`fuzz properties`); all but those need a nightly compiler
+    /// Run the fuzz targets, each from its corpus, which needs a nightly compiler; and the property tests of spool and
+    /// delivery with new seeds
     Fuzz(fuzz::Fuzz),
-    /// Build the relay as it is given away, with checksum and lists of its parts, into target/dist
+    /// Build the relay for release into target/dist, with its checksum and SBOMs
     Release(release::Release),
-    /// Check what the relay is made of: licences, sources and advisories of crates, checksums and signatures of npm
-    /// packages; and write the lists (SBOM) into target/dist
+    /// Check all dependencies: licences, duplicates, sources and advisories of crates, checksums and signatures of npm
+    /// packages; and write lists of them (SBOM) into target/dist
     Supply,
-    /// Kill the relay, cut its power, fill its disk, set its clock, flood it, and see that nothing is lost or leaks
+    /// Kill the relay, cut its power, fill its disk, set its clock and flood it, and check that nothing is lost or leaks
     Chaos(chaos::Chaos),
-    /// Run what CI runs: formatting, lints, documentation, then every test
+    /// Run what CI runs: formatting, lints, documentation, dependencies, then every test
     Ci,
 }
 
@@ -91,6 +92,7 @@ fn main() -> ExitCode {
         Command::Component { module, out } => policies::wrap_file(&module, &out).map(|()| ExitCode::SUCCESS),
         Command::CBindings { folder } => policies::c_bindings(&folder).map(|()| ExitCode::SUCCESS),
         Command::PolicyExamples => policies::examples().map(|()| ExitCode::SUCCESS),
+        Command::Check(_) => check::run(),
         Command::Test(test) => test::run(&test),
         Command::Bench(bench) => bench::run(&bench),
         Command::Fuzz(fuzz) => fuzz::run(&fuzz).map(|()| ExitCode::SUCCESS),

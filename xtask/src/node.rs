@@ -1,4 +1,4 @@
-//! Node.js and npm: the machine's own, Debian's, or a newer one where Debian's is too old.
+//! Node.js and npm: the machine's own, Debian's, or a newer one if Debian's is too old.
 
 use std::{env, fs, path::PathBuf, process::Command};
 
@@ -9,13 +9,13 @@ use crate::{
     tools, workspace,
 };
 
-/// The oldest Node.js that has what the browser tests use: `node --test` with a bound on time.
+/// The oldest Node.js whose `node --test` supports the timeout that the browser tests use.
 const NODE_OLDEST: (u32, u32) = (20, 11);
 
-/// The Node.js that is taken from the npm registry where Debian's own is too old (Debian 12 has 18).
+/// The Node.js from the npm registry, for machines whose own is too old (Debian 12 has 18).
 const NODE_FROM_NPM: &str = "24.22.1";
 
-/// Node.js and npm, and where to find them when it is not the PATH.
+/// Node.js and npm, from the PATH or from a folder of their own.
 #[derive(Debug)]
 pub(crate) struct Node {
     /// A folder to be put before the PATH, because its `node` is the one to use.
@@ -38,7 +38,10 @@ impl Node {
         }
         if !newer.is_recent() {
             let (major, minor) = NODE_OLDEST;
-            bail!("Node.js {major}.{minor} or newer is needed, and `node --version` names an older one.");
+            bail!(
+                "Node.js {major}.{minor} or newer is needed; `node --version` reports an older one. \
+                 Install a newer one."
+            );
         }
         Ok(newer)
     }
@@ -73,17 +76,7 @@ impl Node {
     }
 
     fn command(&self, program: &str, folder: &str) -> Command {
-        // Found here, not by the child: its PATH may lead to another one.
-        let found = self
-            .folder
-            .as_ref()
-            .map(|folder| folder.join(program))
-            .filter(|path| path.is_file());
-        let mut command = Command::new(
-            found
-                .or_else(|| tools::find(program))
-                .unwrap_or_else(|| program.into()),
-        );
+        let mut command = Command::new(program);
         command
             .current_dir(workspace::root().join(folder))
             .env_remove("FORCE_COLOR");
@@ -113,15 +106,13 @@ impl Node {
     }
 
     fn npm_package() -> String {
-        let machine = if cfg!(target_arch = "aarch64") {
-            "arm64"
-        } else {
-            "x64"
+        let machine = match env::consts::ARCH {
+            "aarch64" => "arm64",
+            _ => "x64",
         };
-        let system = if cfg!(target_os = "macos") {
-            "darwin"
-        } else {
-            "linux"
+        let system = match env::consts::OS {
+            "macos" => "darwin",
+            system => system,
         };
         format!("node-{system}-{machine}")
     }

@@ -1,6 +1,6 @@
-//! Policies as components: the wrapping, the C bindings, and the two policies people start from.
+//! Policies as components: the wrapping, the C bindings, and the two templates.
 //!
-//! What is here is what `docs/POLICY.md` tells people to run, so that the tests run it too.
+//! `docs/POLICY.md` names these commands, and the tests run them too.
 
 use std::{
     fs,
@@ -17,31 +17,33 @@ use crate::{
     tools, workspace,
 };
 
-/// The stack of a policy in C. It lies below the data, so that running over it traps.
+/// The stack of a policy in C. It lies below the data, so that an overflow traps.
 const C_STACK_BYTES: u32 = 64 * 1024;
 
-/// Makes a component of a core module that was built for the policy world.
+/// Wraps a core module that was built for the policy world as a component.
 pub(crate) fn wrap(module: &[u8]) -> Result<Vec<u8>> {
     let component = ComponentEncoder::default()
         .validate(true)
         .module(module)
         .and_then(|encoder| encoder.encode())
-        .context("cannot make a component of it: was it built with the bindings of policy.wit?")?;
+        .context(
+            "cannot build a component from it; check that it was built with the bindings of policy.wit",
+        )?;
     let imports = imports(&component)?;
     ensure!(
         imports.is_empty(),
-        "it imports {}: the relay refuses a policy that uses anything of its host",
+        "it imports {}: the relay rejects a policy that imports anything from its host",
         imports.join(", ")
     );
     Ok(component)
 }
 
-/// What a component asks for from its host, by name. Even the name of a type counts: a component that imports
-/// nothing needs no judgement of what its imports could do.
+/// The imports of a component, by name. Even the import of a type counts: a component without imports needs no review
+/// of them.
 fn imports(component: &[u8]) -> Result<Vec<String>> {
-    let decoded = wit_component::decode(component).context("cannot read the component just made")?;
+    let decoded = wit_component::decode(component).context("cannot read the new component")?;
     let DecodedWasm::Component(resolve, world) = decoded else {
-        bail!("the policy is a WIT package, not a component");
+        bail!("it is a WIT package, not a component");
     };
     let imports = resolve.worlds[world].imports.keys();
     Ok(imports.map(|key| resolve.name_world_key(key)).collect())
@@ -50,7 +52,7 @@ fn imports(component: &[u8]) -> Result<Vec<String>> {
 /// [`wrap`] from file to file.
 pub(crate) fn wrap_file(module: &Path, out: &Path) -> Result<()> {
     let bytes = fs::read(module).with_context(|| format!("cannot read {}", module.display()))?;
-    let component = wrap(&bytes).with_context(|| format!("{} is no policy", module.display()))?;
+    let component = wrap(&bytes).with_context(|| format!("{} is not a policy", module.display()))?;
     fs::write(out, component).with_context(|| format!("cannot write {}", out.display()))
 }
 
@@ -63,7 +65,7 @@ pub(crate) fn c_bindings(folder: &Path) -> Result<()> {
     wit_bindgen_c::Opts::default()
         .build()
         .generate(&mut resolve, world, &mut files)?;
-    fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+    fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
     for (name, content) in files.iter() {
         fs::write(folder.join(name), content).with_context(|| format!("cannot write {name}"))?;
     }
@@ -75,12 +77,12 @@ pub(crate) fn examples() -> Result<()> {
     tools::wasm_target()?;
     tools::clang()?;
     let work = workspace::target().join("policies");
-    fs::create_dir_all(&work).with_context(|| format!("cannot make {}", work.display()))?;
+    fs::create_dir_all(&work).with_context(|| format!("cannot create {}", work.display()))?;
     let out = source().join("examples");
     step("building the policy in C", || {
         in_c(&work, &out.join("strict-c.wasm"))
     })?;
-    step("building the policy template as a stranger would", || {
+    step("building the policy template outside the workspace", || {
         template(&work, &out.join("strict-rust.wasm"))
     })
 }
@@ -91,14 +93,8 @@ fn in_c(work: &Path, out: &Path) -> Result<()> {
     let source = source().join("examples/c");
     let module = work.join("strict-c.module.wasm");
     run(Command::new("clang")
-        .args([
-            "--target=wasm32-unknown-unknown",
-            "-std=c11",
-            "-O2",
-            "-ffreestanding",
-            "-nostdlib",
-        ])
-        .args(["-Wall", "-Wextra", "-Werror"])
+        .args("--target=wasm32-unknown-unknown -std=c11 -O2 -ffreestanding -nostdlib".split(' '))
+        .args("-Wall -Wextra -Werror".split(' '))
         .arg("-I")
         .arg(source.join("include"))
         .arg("-I")
@@ -115,13 +111,13 @@ fn in_c(work: &Path, out: &Path) -> Result<()> {
     wrap_file(&module, out)
 }
 
-/// Copies the template out of the workspace's reach and builds the copy, so that nothing of the workspace helps it.
+/// Copies the template out of the workspace and builds the copy, so that it cannot depend on the workspace.
 fn template(work: &Path, out: &Path) -> Result<()> {
     let copy = work.join("template");
     for file in ["Cargo.toml", "Cargo.lock", "src/lib.rs", "wit/policy.wit"] {
         let to = copy.join(file);
         if let Some(folder) = to.parent() {
-            fs::create_dir_all(folder).with_context(|| format!("cannot make {}", folder.display()))?;
+            fs::create_dir_all(folder).with_context(|| format!("cannot create {}", folder.display()))?;
         }
         fs::copy(source().join("template").join(file), &to).with_context(|| format!("cannot copy {file}"))?;
     }

@@ -1,4 +1,4 @@
-//! `cargo xtask release`: the relay as it is given away, the same bytes from whatever folder it is built in.
+//! `cargo xtask release`: the relay as it is released, the same bytes from any folder.
 
 use std::{
     env, fs,
@@ -8,6 +8,7 @@ use std::{
 
 use anyhow::{Context as _, Result, ensure};
 use clap::Args;
+use tests_common::workspace::{cargo_home, empty};
 
 use crate::{
     node::Node,
@@ -16,10 +17,10 @@ use crate::{
     workspace::{self, locked, root},
 };
 
-/// What is released.
+/// The program that is released.
 const BINARY: &str = "feedback-relay";
-/// How rustc's flags are parted in `CARGO_ENCODED_RUSTFLAGS`.
-const FLAGS_PARTED_BY: &str = "\u{1f}";
+/// The separator of rustc's flags in `CARGO_ENCODED_RUSTFLAGS`.
+const FLAG_SEPARATOR: &str = "\u{1f}";
 
 #[derive(Debug, Args)]
 pub(crate) struct Release {
@@ -28,21 +29,21 @@ pub(crate) struct Release {
     prove: bool,
 }
 
-/// Builds, and says what came out.
+/// Builds, and prints checksum and path.
 pub(crate) fn run_alone(release: &Release) -> Result<ExitCode> {
     if release.prove {
         return prove().map(|()| ExitCode::SUCCESS);
     }
     let built = build(&root(), &workspace::target())?;
     let dist = sbom::dist();
-    fs::create_dir_all(&dist).context("cannot make target/dist")?;
+    fs::create_dir_all(&dist).context("cannot create target/dist")?;
     fs::copy(&built, dist.join(BINARY)).context("cannot copy the binary to target/dist")?;
     let sum = checksum(&built)?;
     fs::write(
         dist.join(format!("{BINARY}.sha256")),
         format!("{sum}  {BINARY}\n"),
     )?;
-    step("listing what it is made of", || sbom::write(&Node::require()?))?;
+    step("listing its components", || sbom::write(&Node::require()?))?;
     say(&format!("{sum}  {}", dist.join(BINARY).display()));
     Ok(ExitCode::SUCCESS)
 }
@@ -53,10 +54,7 @@ fn prove() -> Result<()> {
     let mut sums = Vec::new();
     for name in ["a", "another-folder"] {
         let clone = place.join(name);
-        if clone.exists() {
-            fs::remove_dir_all(&clone).with_context(|| format!("cannot remove {}", clone.display()))?;
-        }
-        fs::create_dir_all(&place)?;
+        empty(&clone)?;
         run(Command::new("git")
             .args(["clone", "--quiet", "--no-hardlinks"])
             .arg(root())
@@ -68,16 +66,16 @@ fn prove() -> Result<()> {
         sums.push(sum);
     }
     ensure!(sums[0] == sums[1], "the two binaries differ");
-    say("both are the same");
+    say("the two binaries are the same");
     Ok(())
 }
 
-/// Builds the bundle and the binary of the workspace in a folder, without a trace of where that is. Gives the binary's path.
+/// Builds the bundle and the binary of a workspace, without a trace of its folder. Returns the binary's path.
 fn build(workspace: &Path, target: &Path) -> Result<PathBuf> {
-    // A folder of its own: other flags would have all else built anew.
+    // A separate folder: other flags would cause everything else to be rebuilt.
     let target = target.join("reproducible");
     let flags = Flags::new(workspace, &target)?;
-    step("building what the relay serves", || {
+    step("building the bundle", || {
         let xtask = env::current_exe().context("cannot find this program")?;
         run(flags.set(
             Command::new(xtask)
@@ -102,10 +100,8 @@ struct Flags {
 impl Flags {
     fn new(workspace: &Path, target: &Path) -> Result<Self> {
         let sysroot = output(Command::new("rustc").args(["--print", "sysroot"]))?;
-        let home = env::var_os("CARGO_HOME").map(PathBuf::from);
-        let home = home.or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".cargo")));
-        let home = home.context("neither CARGO_HOME nor HOME is set")?;
-        // The last that fits wins, so the more precise come last.
+        let home = cargo_home().context("neither CARGO_HOME nor HOME is set")?;
+        // The last match wins, so the more precise come last.
         let folders = [
             (home.as_path(), "/cargo"),
             (Path::new(sysroot.trim()), "/rust"),
@@ -117,7 +113,7 @@ impl Flags {
             folders.iter().map(one).collect::<Vec<_>>()
         };
         Ok(Self {
-            rust: mapped("--remap-path-prefix").join(FLAGS_PARTED_BY),
+            rust: mapped("--remap-path-prefix").join(FLAG_SEPARATOR),
             c: mapped("-ffile-prefix-map").join(" "),
             target: target.to_owned(),
         })
@@ -129,13 +125,16 @@ impl Flags {
             .env("CFLAGS", &self.c)
             .env("CXXFLAGS", &self.c)
             .env("CARGO_TARGET_DIR", &self.target)
-            // Would otherwise be the time of the build in what C compilers write.
+            // C compilers would write the time of the build.
             .env("SOURCE_DATE_EPOCH", "0")
     }
 }
 
 fn checksum(file: &Path) -> Result<String> {
-    let said = output(Command::new("sha256sum").arg(file))?;
-    let sum = said.split_whitespace().next().context("sha256sum said nothing")?;
+    let printed = output(Command::new("sha256sum").arg(file))?;
+    let sum = printed
+        .split_whitespace()
+        .next()
+        .context("sha256sum printed nothing")?;
     Ok(sum.to_owned())
 }

@@ -1,15 +1,16 @@
-//! Adds up what test runners and checks say, and closes with one plain line.
+//! Adds up the results of test runners and checks, and closes with the time of each part and one line of totals.
 
 use std::{
     io::{BufRead as _, BufReader},
     process::{Command, ExitCode, Stdio},
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result};
 
 use crate::step::{say, show, step};
 
-/// Whose output is read.
+/// The test runner whose output is read.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Runner {
     /// `cargo test`: one result line per test binary.
@@ -18,15 +19,17 @@ pub(crate) enum Runner {
     Node,
 }
 
-/// How a test says that this machine does not let it run: a line of its own. The runner counts it as passed.
+/// Begins the line that a test prints if it cannot run on this machine. The runner counts it as passed.
 const NOT_RUN: &str = "not run: ";
 
-/// What came out so far.
+/// The results so far.
 #[derive(Debug, Default)]
 pub(crate) struct Report {
     totals: Totals,
     not_run: Vec<String>,
     problems: Vec<String>,
+    /// Each part with its wall time, in the order of their ends.
+    parts: Vec<(String, Duration)>,
 }
 
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -37,9 +40,9 @@ struct Totals {
 }
 
 impl Report {
-    /// Does something that either works or counts as one failure, and goes on in either case.
+    /// Runs `work`, counts an error as one failure, and continues in either case. A success is not counted.
     pub(crate) fn check(&mut self, what: &str, work: impl FnOnce() -> Result<()>) {
-        self.take(what, step(what, work));
+        self.part(what, work);
     }
 
     /// The value of a success. An error counts as one failure.
@@ -49,30 +52,44 @@ impl Report {
             .ok()
     }
 
-    /// Runs a suite of tests, shows its output, adds its results, and goes on in any case.
+    /// Runs a suite of tests, shows its output, adds its results, and continues after a failure.
     pub(crate) fn suite(&mut self, what: &str, runner: Runner, command: &mut Command) {
-        let ran = step(what, || run_suite(runner, command));
-        if let Some((said, success)) = self.take(what, ran) {
-            self.judge(what, said.totals(), success);
+        if let Some((said, success)) = self.part(what, || run_suite(runner, command)) {
+            self.judge(what, said.totals(), success, &show(command));
             self.not_run.extend(said.not_run);
         }
     }
 
-    /// Adds a suite's totals, and a failure more if it is not clear from them why it was no success.
-    fn judge(&mut self, what: &str, totals: Totals, success: bool) {
-        self.totals.add(totals);
-        if totals.failed > 0 {
-            self.problems.push(format!("{what}: {} failed", totals.failed));
-        } else if !success {
-            self.fail(format!("{what}: failed without a failed test, see its output"));
-        } else if totals.passed == 0 {
-            self.fail(format!("{what}: no test was run"));
-        }
+    /// [`take`](Self::take) with progress on stderr and the time for the closing report.
+    pub(crate) fn part<T>(&mut self, what: &str, work: impl FnOnce() -> Result<T>) -> Option<T> {
+        let start = Instant::now();
+        let result = step(what, work);
+        self.parts.push((what.to_owned(), start.elapsed()));
+        self.take(what, result)
     }
 
-    /// Does something that counts as one test.
+    /// Adds a suite's totals, and one more failure if they do not show why the suite failed.
+    fn judge(&mut self, what: &str, totals: Totals, success: bool, command: &str) {
+        self.totals.add(totals);
+        let problem = if totals.failed > 0 {
+            format!("{} failed", totals.failed)
+        } else if !success {
+            "failed without a failed test, see its output".to_owned()
+        } else if totals.passed == 0 {
+            "no test was run".to_owned()
+        } else {
+            return;
+        };
+        if totals.failed == 0 {
+            self.totals.failed += 1;
+        }
+        self.problems
+            .push(format!("{what}: {problem}; repeat with `{command}`"));
+    }
+
+    /// Runs `work`, which counts as one test.
     pub(crate) fn test(&mut self, what: &str, work: impl FnOnce() -> Result<()>) {
-        if self.take(what, step(what, work)).is_some() {
+        if self.part(what, work).is_some() {
             self.pass();
         }
     }
@@ -82,7 +99,7 @@ impl Report {
         self.totals.passed += 1;
     }
 
-    /// Counts a test that this machine did not let run, and says why in the end.
+    /// Counts a test that could not run on this machine, and lists the reason at the end.
     pub(crate) fn not_run(&mut self, why: &str) {
         self.totals.skipped += 1;
         self.not_run.push(why.to_owned());
@@ -94,18 +111,19 @@ impl Report {
         self.problems.push(problem);
     }
 
-    /// Prints what could not be run and what failed, and then the totals as the last line.
+    /// Prints the time of each part, skipped tests and failures, and then the totals as the last line.
     pub(crate) fn close(self) -> ExitCode {
-        if !self.not_run.is_empty() {
-            eprintln!("\nWhat this machine did not let run:");
-            for test in &self.not_run {
-                eprintln!("– {test}");
-            }
+        eprintln!("\nTime by part:");
+        for (what, time) in &self.parts {
+            eprintln!("{:>8.1} s  {what}", time.as_secs_f64());
         }
-        if !self.problems.is_empty() {
-            eprintln!("\nWhat failed:");
-            for problem in &self.problems {
-                eprintln!("✗ {problem}");
+        for (title, mark, lines) in [
+            ("Not run on this machine", "–", &self.not_run),
+            ("Failed", "✗", &self.problems),
+        ] {
+            if !lines.is_empty() {
+                let separator = format!("\n{mark} ");
+                eprintln!("\n{title}:\n{mark} {}", lines.join(&separator));
             }
         }
         say(&self.totals.line());
@@ -117,7 +135,7 @@ impl Report {
     }
 }
 
-/// What a suite said.
+/// The results that a suite printed.
 #[derive(Debug, Default)]
 struct Said {
     counted: Totals,
@@ -143,6 +161,7 @@ impl Said {
     }
 }
 
+/// Runs a suite and prints its output by line. Also returns whether it succeeded.
 fn run_suite(runner: Runner, command: &mut Command) -> Result<(Said, bool)> {
     let mut child = command
         .stdin(Stdio::null())
@@ -156,8 +175,8 @@ fn run_suite(runner: Runner, command: &mut Command) -> Result<(Said, bool)> {
     while stdout.read_until(b'\n', &mut line)? > 0 {
         let text = String::from_utf8_lossy(&line);
         let text = text.trim_end();
-        say(text);
         said.hear(runner, text);
+        say(text);
         line.clear();
     }
     Ok((said, child.wait()?.success()))
@@ -170,9 +189,9 @@ impl Totals {
         self.skipped += more.skipped;
     }
 
-    /// What one line of a runner's output adds; for most lines nothing.
+    /// The results in one line of a runner's output; for most lines none.
     fn read(runner: Runner, line: &str) -> Self {
-        let line = without_colour(line);
+        let line = anstream::adapter::strip_str(line).to_string();
         match runner {
             Runner::Cargo => Self::read_cargo(&line),
             Runner::Node => Self::read_node(&line),
@@ -202,24 +221,15 @@ impl Totals {
             .strip_prefix("ℹ ")
             .or_else(|| line.strip_prefix("# "))?
             .split_once(' ')?;
-        let count = count.parse().ok()?;
-        let none = Self::default();
-        match kind {
-            "pass" => Some(Self {
-                passed: count,
-                ..none
-            }),
+        let mut totals = Self::default();
+        *match kind {
+            "pass" => &mut totals.passed,
             // A cancelled test did not pass, and the runner does not count it as failed.
-            "fail" | "cancelled" => Some(Self {
-                failed: count,
-                ..none
-            }),
-            "skipped" | "todo" => Some(Self {
-                skipped: count,
-                ..none
-            }),
-            _ => None,
-        }
+            "fail" | "cancelled" => &mut totals.failed,
+            "skipped" | "todo" => &mut totals.skipped,
+            _ => return None,
+        } = count.parse().ok()?;
+        Some(totals)
     }
 
     fn line(self) -> String {
@@ -231,20 +241,10 @@ impl Totals {
     }
 }
 
-/// The line without escape sequences of the form `ESC [ … m`.
-fn without_colour(line: &str) -> String {
-    let mut plain = String::with_capacity(line.len());
-    let mut pieces = line.split("\u{1b}[");
-    plain.push_str(pieces.next().unwrap_or_default());
-    for piece in pieces {
-        plain.push_str(piece.split_once('m').map_or("", |(_, rest)| rest));
-    }
-    plain
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use anyhow::bail;
 
     const fn totals(passed: u64, failed: u64, skipped: u64) -> Totals {
         Totals {
@@ -331,10 +331,26 @@ mod tests {
         ];
         for (what, said, success, expected) in rows {
             let mut report = Report::default();
-            report.judge(what, said, success);
+            report.judge(what, said, success, "cargo test");
             assert_eq!(report.totals, expected, "{what}");
             assert_eq!(report.problems.is_empty(), expected.failed == 0, "{what}");
+            let repeats = |problem: &String| problem.ends_with("; repeat with `cargo test`");
+            assert!(report.problems.iter().all(repeats), "{what}");
         }
+    }
+
+    #[test]
+    fn checks_and_tests_count_once_each_and_the_rest_goes_on() {
+        let mut report = Report::default();
+        report.not_run("no namespaces here");
+        report.test("fine", || Ok(()));
+        report.check("only failures of a check count", || Ok(()));
+        report.test("wrong", || bail!("broken"));
+        assert_eq!(report.totals, totals(1, 1, 1));
+        assert_eq!(report.not_run, ["no namespaces here"]);
+        assert_eq!(report.problems, ["wrong: broken"]);
+        let parts: Vec<&str> = report.parts.iter().map(|(what, _)| what.as_str()).collect();
+        assert_eq!(parts, ["fine", "only failures of a check count", "wrong"]);
     }
 
     #[test]

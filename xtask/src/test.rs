@@ -1,9 +1,11 @@
-//! `cargo xtask test`: every test there is, and one closing line that counts them.
+//! `cargo xtask test`: every test, with the time of each part and one closing line that counts them.
 
 use std::{
     env, fs,
+    num::NonZero,
     path::PathBuf,
     process::{Command, ExitCode},
+    thread,
 };
 
 use anyhow::{Context as _, Result, ensure};
@@ -15,14 +17,33 @@ use crate::{
     report::{Report, Runner},
     step::run as run_command,
     tools,
-    workspace::{self, LOAD_PACKAGES, RELAY_PACKAGES},
+    workspace::{self, BENCH_PACKAGES, FLOORS_PACKAGES, RELAY_BINARY, RELAY_PACKAGES, XTASK_PACKAGES},
 };
 
-/// Where the browser tests are.
+/// The suites that cargo runs: a name, the packages, and the targets with unit tests. The policy guest has none: it only
+/// exists as WebAssembly, and the relay's tests run it there.
+pub(crate) const SUITES: [(&str, &[&str], &[&str]); 5] = [
+    ("testing the relay", RELAY_PACKAGES, &["--lib", "--bins"]),
+    ("testing the benchmark", BENCH_PACKAGES, &["--bins"]),
+    (
+        "testing the browser module",
+        &["--package", "feedback-client"],
+        &["--lib"],
+    ),
+    ("testing the imports", FLOORS_PACKAGES, &["--tests"]),
+    ("testing xtask", XTASK_PACKAGES, &["--lib", "--bins"]),
+];
+
+/// The folder of the browser tests.
 const BROWSER_TESTS: &str = "tests/browser";
 
-/// Where proptest's random numbers begin, so that a result depends on the change alone. `cargo xtask fuzz
-/// properties` looks for what other seeds find.
+/// Tests that run at a time, per core.
+const TESTS_PER_CORE: usize = 4;
+/// Files of browser tests that run at a time, each with a Chromium of its own. Two keep two cores busy.
+const BROWSERS: &str = "2";
+
+/// The seed of the property tests, so that a result depends on the change alone. `cargo xtask fuzz properties` tries
+/// other seeds.
 const PROPERTY_SEED: (&str, &str) = ("PROPTEST_RNG_SEED", "20261122");
 
 #[derive(Debug, Args)]
@@ -42,15 +63,15 @@ pub(crate) fn run(test: &Test) -> Result<ExitCode> {
     Ok(report.close())
 }
 
-/// What the tests run on.
+/// The programs that the tests run on.
 #[derive(Debug)]
 pub(crate) struct Tools {
     node: Node,
-    /// None leaves the browser tests out.
+    /// `None` leaves out the browser tests.
     chromium: Option<PathBuf>,
 }
 
-/// Installs what is missing, and builds what the tests use.
+/// Installs missing programs, and builds the files and programs that the tests use.
 pub(crate) fn prepare(browser: bool) -> Result<Tools> {
     let node = Node::require()?;
     let chromium = if browser {
@@ -61,7 +82,7 @@ pub(crate) fn prepare(browser: bool) -> Result<Tools> {
     };
     bundle::all()?;
     bundle::for_tests()?;
-    workspace::build_relay()?;
+    workspace::build_relay_with_tests()?;
     Ok(Tools { node, chromium })
 }
 
@@ -74,46 +95,85 @@ impl Tools {
 
 /// Runs all tests into a report.
 pub(crate) fn all(tools: &Tools, report: &mut Report) {
-    // The policy guest only exists as WebAssembly; the relay's tests run it there.
-    for (what, packages) in [
-        ("testing the relay", RELAY_PACKAGES),
-        ("testing the load generator", LOAD_PACKAGES),
-        ("testing the browser module", &["--package", "feedback-client"]),
-        ("testing xtask", &["--package", "xtask"]),
-    ] {
-        let mut test = workspace::locked("test");
-        test.args(packages).arg("--no-fail-fast");
-        test.env("FEEDBACK_RELAY_BIN", workspace::relay_binary());
-        let (name, seed) = PROPERTY_SEED;
-        if env::var_os(name).is_none() {
-            test.env(name, seed);
-        }
-        report.suite(what, Runner::Cargo, &mut test);
+    // Before any test, because tests that measure time must not compete with a compiler.
+    report.check("compiling the tests", || {
+        SUITES
+            .iter()
+            .try_for_each(|(_, packages, _)| run_command(cargo_test(packages).arg("--no-run")))
+    });
+    native(report);
+    pages(tools, report);
+    report.test("sending one event through the demo", || {
+        let xtask = env::current_exe().context("cannot find this program")?;
+        // With the binary that was tested: a build for the demo alone compiles dependencies with other features.
+        let mut demo = Command::new(xtask);
+        run_command(
+            demo.args(["demo", "--check"])
+                .env(RELAY_BINARY, workspace::relay_binary()),
+        )
+    });
+}
+
+/// Runs the suites of cargo.
+fn native(report: &mut Report) {
+    for (what, packages, _) in SUITES {
+        report.suite(
+            what,
+            Runner::Cargo,
+            cargo_test(packages)
+                .arg("--no-fail-fast")
+                .env(RELAY_BINARY, workspace::relay_binary())
+                .envs(test_threads()),
+        );
     }
+}
+
+/// Runs several tests per core, unless the environment says how many: most tests wait for timers, disk and network, and
+/// those of the relay use a quarter of two cores if only two run at a time.
+fn test_threads() -> Option<(&'static str, String)> {
+    const THREADS: &str = "RUST_TEST_THREADS";
+    let cores = thread::available_parallelism().map_or(1, NonZero::get);
+    env::var_os(THREADS)
+        .is_none()
+        .then(|| (THREADS, (TESTS_PER_CORE * cores).to_string()))
+}
+
+/// Checks the types of the pages, and runs the tests in the browser if there is one.
+fn pages(tools: &Tools, report: &mut Report) {
     report.check("checking the types of the pages", || {
         run_command(tools.node.npm("web").args(["run", "check"]))
     });
-    report.test("walking one event through the demo", || {
-        let xtask = env::current_exe().context("cannot find this program")?;
-        run_command(Command::new(xtask).args(["demo", "--check"]))
-    });
-    if let Some(chromium) = &tools.chromium {
-        match browser_tests() {
-            Ok(files) => report.suite(
-                "testing in the browser",
-                Runner::Node,
-                tools
-                    .node
-                    .node(BROWSER_TESTS)
-                    // The bound is for a browser that hangs: a file takes half a minute, and Node.js 20 counts by file.
-                    .args(["--test", "--test-reporter=spec", "--test-timeout=300000"])
-                    .args(files)
-                    .env("FEEDBACK_RELAY_BIN", workspace::relay_binary())
-                    .env("CHROMIUM", chromium),
-            ),
-            Err(error) => report.fail(format!("testing in the browser: {error:#}")),
-        }
+    let Some(chromium) = &tools.chromium else {
+        return;
+    };
+    match browser_tests() {
+        Ok(files) => report.suite(
+            "testing in the browser",
+            Runner::Node,
+            tools
+                .node
+                .node(BROWSER_TESTS)
+                // The bound is for a browser that hangs: a file takes half a minute, and Node.js 20 applies the bound
+                // per file.
+                .args(["--test", "--test-reporter=spec", "--test-timeout=300000"])
+                .args(["--test-concurrency", BROWSERS])
+                .args(files)
+                .env(RELAY_BINARY, workspace::relay_binary())
+                .env("CHROMIUM", chromium),
+        ),
+        Err(error) => report.fail(format!("testing in the browser: {error:#}")),
     }
+}
+
+/// `cargo test` of these packages, with a fixed seed unless the environment names another one.
+pub(crate) fn cargo_test(packages: &[&str]) -> Command {
+    let mut test = workspace::locked("test");
+    test.args(packages);
+    let (name, seed) = PROPERTY_SEED;
+    if env::var_os(name).is_none() {
+        test.env(name, seed);
+    }
+    test
 }
 
 /// The files of browser tests, by name.

@@ -1,18 +1,20 @@
-//! Where things are: the workspace's folders, and cargo itself.
+//! The workspace's folders and packages, and cargo itself.
 
-use std::{
-    env,
-    path::{Path, PathBuf},
-    process::Command,
-};
+use std::path::PathBuf;
 
-/// What `cargo` is told to choose the packages around the relay.
+pub(crate) use tests_common::workspace::{cargo, locked, root, target};
+
+/// The arguments of `cargo` that choose the packages around the relay.
 ///
-/// Cargo unites the features of all that it builds in one go. With xtask or the browser module among them, other
-/// features would come out than for the relay alone, and wasmtime would be compiled twice.
+/// Cargo unites the features of all packages in one build. With xtask or the browser module among them, wasmtime would
+/// get other features than for the relay alone, and be compiled twice.
 pub(crate) const RELAY_PACKAGES: &[&str] = &[
     "--package",
     "relay-event",
+    "--package",
+    "feedback-demo",
+    "--package",
+    "relay-pii",
     "--package",
     "feedback-relay",
     "--package",
@@ -21,73 +23,45 @@ pub(crate) const RELAY_PACKAGES: &[&str] = &[
     "policy-artifact",
 ];
 
-/// What `cargo` is told to choose the benchmark's load generator, which asks for more of a crate than the relay does.
-pub(crate) const LOAD_PACKAGES: &[&str] = &["--package", "feedback-load"];
+/// The benchmark, which asks for more of a crate than the relay does.
+pub(crate) const BENCH_PACKAGES: &[&str] = &["--package", "feedback-bench"];
 
-/// What `cargo` is told to choose the packages that become WebAssembly.
-pub(crate) const WASM_PACKAGES: &[&str] = &[
-    "--package",
-    "relay-policy",
-    "--package",
-    "feedback-client",
-    "--package",
-    "hostile-policy",
-];
+/// The test of the product's imports, whose one dependency needs other settings than the rest.
+pub(crate) const FLOORS_PACKAGES: &[&str] = &["--package", "feedback-floors"];
 
-/// What `cargo` is told to compile for WebAssembly.
+/// xtask and what it shares with the benchmark and the end-to-end tests.
+pub(crate) const XTASK_PACKAGES: &[&str] = &["--package", "xtask", "--package", "tests-common"];
+
+/// The policies, which become WebAssembly.
+pub(crate) const POLICY_PACKAGES: &[&str] = &["--package", "relay-policy", "--package", "hostile-policy"];
+
+/// The target of WebAssembly.
 pub(crate) const WASM_TARGET: &str = "wasm32-unknown-unknown";
 
-/// The workspace's root.
-pub(crate) fn root() -> PathBuf {
-    // Cargo sets the variable for `cargo run`; the other is for a binary that is started by hand.
-    let here = env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
-    let here = PathBuf::from(here);
-    here.parent().map_or_else(|| here.clone(), Path::to_path_buf)
-}
-
-/// Cargo's target folder.
-pub(crate) fn target() -> PathBuf {
-    match env::var_os("CARGO_TARGET_DIR") {
-        Some(target) => env::current_dir().unwrap_or_default().join(target),
-        None => root().join("target"),
-    }
-}
-
-/// The folder that is built into, or loaded by, the relay.
+/// The folder of files that the relay embeds or loads.
 pub(crate) fn bundle() -> PathBuf {
     root().join("relay/bundle")
 }
 
-/// The relay's binary as tests and demo use it.
+/// The variable that names the relay's binary to the tests and to the demo that they start.
+pub(crate) const RELAY_BINARY: &str = "FEEDBACK_RELAY_BIN";
+
+/// The relay's binary as tests and demo build it.
 pub(crate) fn relay_binary() -> PathBuf {
     target().join("debug/feedback-relay")
 }
 
-/// The cargo that runs this xtask, to be run in the workspace's root.
-pub(crate) fn cargo() -> Command {
-    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    cargo.current_dir(root()).env("CARGO_TARGET_DIR", target());
-    // `cargo run` describes xtask's package in the environment, and build scripts that watch these
-    // variables would run again whenever `cargo build` and `cargo xtask` take turns.
-    for (name, _) in env::vars_os() {
-        let text = name.to_string_lossy();
-        if text.starts_with("CARGO_PKG_") || text.starts_with("CARGO_MANIFEST_") {
-            cargo.env_remove(&name);
-        }
-    }
-    cargo
-}
-
-/// A subcommand of cargo that takes the versions of `Cargo.lock` or fails: nothing is updated on the way.
-pub(crate) fn locked(subcommand: &str) -> Command {
-    let mut command = cargo();
-    command.args([subcommand, "--locked"]);
-    command
-}
-
-/// Builds the relay's binary, in the profile the tests use.
+/// Builds the relay's binary alone, for the demo.
 pub(crate) fn build_relay() -> anyhow::Result<()> {
     crate::step::step("building the relay", || {
         crate::step::run(locked("build").args(["--package", "feedback-relay"]))
+    })
+}
+
+/// Builds the relay's binary and tests together: the tests enable features of dependencies, which would otherwise be
+/// compiled once for the binary and once more for the tests.
+pub(crate) fn build_relay_with_tests() -> anyhow::Result<()> {
+    crate::step::step("building the relay and its tests", || {
+        crate::step::run(locked("build").args(RELAY_PACKAGES).args(["--bins", "--tests"]))
     })
 }

@@ -23,12 +23,12 @@ const PURPOSE: &[u8] = b"feedback-relay compiled policy 1";
 pub struct Key([u8; KEY_BYTES]);
 
 impl Key {
-    /// Uses these bytes. They have to be random and known to the owner's processes only.
+    /// Uses these bytes. They must be random, and known only to processes of the same owner.
     pub fn new(bytes: [u8; KEY_BYTES]) -> Self {
         Self(bytes)
     }
 
-    /// The bytes, to keep them in a private file or to hand them to the compiler.
+    /// Returns the bytes, to store them in a private file or to pass them to the compiler.
     pub fn bytes(&self) -> &[u8; KEY_BYTES] {
         &self.0
     }
@@ -40,21 +40,23 @@ impl std::fmt::Debug for Key {
     }
 }
 
-/// Why an artifact was not loaded. Compiling the component again is the remedy for all of them.
+/// Why an artifact was not loaded. In every case the remedy is to compile the component again.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The bytes are truncated, damaged, sealed with another key, or belong to another component, another
     /// version of wasmtime or another engine configuration.
-    #[error("its seal does not fit: it is damaged, or was made for another component or by another version")]
+    #[error(
+        "its seal does not match: it is damaged, or it was made for another component or by another version"
+    )]
     Seal,
-    /// wasmtime refuses the artifact, for example because this processor lacks what it was compiled for.
-    #[error("wasmtime does not load it: {0:#}")]
+    /// wasmtime rejects the artifact, for example because it was compiled for features that this processor lacks.
+    #[error("wasmtime cannot load it: {0:#}")]
     Engine(wasmtime::Error),
 }
 
 /// Compiles a component and seals the native code for [`open`].
 ///
-/// Takes as much time and memory as the component makes it take. Call it only in a process with limits on both.
+/// Takes as much time and memory as the component demands. Call it only in a process with limits on both.
 ///
 /// # Errors
 /// Those of [`Engine::precompile_component`]: the bytes are not a valid component.
@@ -64,7 +66,7 @@ pub fn compile(engine: &Engine, wasm: &[u8], key: &Key) -> wasmtime::Result<Vec<
     Ok([seal.as_slice(), &native].concat())
 }
 
-/// Loads what [`compile`] made of this component with this key and an equal engine.
+/// Loads the output of [`compile`] for this component, this key and an equal engine.
 ///
 /// # Errors
 /// [`OpenError::Seal`] for any other bytes.

@@ -1,8 +1,8 @@
-//! Coarsens User-Agents, one a line: the tool that the coarsening is measured with.
+//! Coarsens User-Agents, one per line: the tool that measures the coarsening.
 //!
-//! `cargo run --release -p relay-event --example coarsen < agents.txt > coarse.txt` writes a line for
-//! each line: the coarse text, `BOT`, or nothing for an unknown one. Run both files through a parser
-//! that Plausible's agrees with, and compare browser, system and device class line by line.
+//! `cargo run --release -p relay-event --example coarsen < agents.txt > coarse.txt` writes one line for each line: the
+//! coarse text, `BOT`, or an empty line for an unknown one. Run both files through a parser whose results match
+//! Plausible's, and compare browser, system and device class line by line.
 
 use relay_event::user_agent::{UserAgent, coarsen};
 use std::io::{BufRead, Write};

@@ -1,11 +1,9 @@
-//! Web addresses, split by hand: only what a coarsening needs, total over any text.
+//! Web addresses, split by hand: only the parts that coarsening needs. Accepts any text without failing.
 //!
-//! The `url` crate would be the library for this, but it brings 60 KB of tables into the guest and
-//! repairs what it reads; here anything unusual simply has no host.
+//! The `url` crate would be the library for this, but it adds 60 KB of tables to the guest and repairs malformed input;
+//! here anything unusual simply has no host.
 
-mod punycode;
-
-/// The parts of an address that a coarsening looks at.
+/// The parts of an address that coarsening looks at.
 #[derive(Clone, Copy)]
 pub struct Address<'a> {
     /// The scheme, as written.
@@ -14,9 +12,9 @@ pub struct Address<'a> {
     pub host: &'a str,
     /// The path, starting with a slash or empty.
     pub path: &'a str,
-    /// What follows the question mark, without it.
+    /// The query, without the question mark.
     pub query: &'a str,
-    /// What follows the hash sign, without it.
+    /// The fragment, without the hash sign.
     pub fragment: &'a str,
 }
 
@@ -27,7 +25,7 @@ impl std::fmt::Debug for Address<'_> {
 }
 
 impl<'a> Address<'a> {
-    /// Splits an absolute `http` or `https` address. Anything else, or without a host, is `None`.
+    /// Splits an absolute `http` or `https` address. Anything else, or an address without a host, is `None`.
     pub fn parse(text: &'a str) -> Option<Self> {
         let (scheme, rest) = text.split_once("://")?;
         if !scheme.eq_ignore_ascii_case("http") && !scheme.eq_ignore_ascii_case("https") {
@@ -47,7 +45,7 @@ impl<'a> Address<'a> {
         })
     }
 
-    /// The route the page shows: the hash route where there is one, else the path.
+    /// The route that the page shows: the hash route if there is one, else the path.
     pub fn route(&self) -> &'a str {
         let fragment = self.fragment.strip_prefix('!').unwrap_or(self.fragment);
         if fragment.starts_with('/') {
@@ -71,7 +69,7 @@ fn host_of(authority: &str) -> Option<&str> {
     (!host.is_empty()).then_some(host)
 }
 
-/// Where a visitor came from.
+/// The page a visitor came from.
 #[derive(Clone, Copy, Debug)]
 pub enum Referrer<'a> {
     /// A page of the same host.
@@ -81,8 +79,8 @@ pub enum Referrer<'a> {
 }
 
 impl<'a> Referrer<'a> {
-    /// Reads a referrer. `None` for addresses of other schemes or without a host: Plausible takes an empty
-    /// host for spam and drops the event (contract c.2).
+    /// Reads a referrer. `None` for addresses of other schemes or without a host: Plausible treats an empty host as
+    /// spam and drops the event (contract c.2).
     pub fn parse(referrer: &'a str, page: &str) -> Option<Self> {
         let from = Address::parse(referrer)?;
         let own = Address::parse(page).map_or("", |page| page.host);
@@ -94,23 +92,23 @@ impl<'a> Referrer<'a> {
     }
 }
 
-/// What may leave of a foreign page: its origin, when the host is a name. Hosts that are numbers or single
-/// words name somebody's machine.
+/// The part of a foreign page that may leave: its origin, if the host is a name. Hosts that are numbers or single words
+/// identify private machines.
 pub fn coarse_origin(page: &Address<'_>) -> Option<String> {
     coarse_host(page.host).map(|host| format!("{}://{host}/", page.scheme.to_ascii_lowercase()))
 }
 
-/// What may leave of an outbound link: `https://host/`, or nothing.
+/// The part of an outbound link that may leave: `https://host/`, or nothing.
 pub fn coarse_link(link: &str) -> Option<String> {
     let to = Address::parse(link)?;
     coarse_host(to.host).map(|host| format!("https://{host}/"))
 }
 
-/// What may leave of a downloaded file: its extension, one to five lower-case letters or digits.
+/// The part of a file download that may leave: its extension, one to five lower-case letters or digits.
 pub fn coarse_file(link: &str) -> Option<String> {
     let path = match Address::parse(link) {
         Some(to) => to.path,
-        // A page may send the link as it stands in it.
+        // A page may send the link as written in its markup, so it may be relative.
         None if link.starts_with('/') => link.split(['?', '#']).next().unwrap_or(""),
         None => "",
     };
@@ -122,20 +120,12 @@ pub fn coarse_file(link: &str) -> Option<String> {
     (plain && !stem.is_empty()).then(|| extension.to_ascii_lowercase())
 }
 
-/// Endings of networks that are nobody's on the internet.
+/// Endings of private networks, which do not exist on the public internet.
+#[rustfmt::skip]
 const INTERNAL: &[&str] = &[
-    "box",
-    "corp",
-    "home",
-    "intern",
-    "internal",
-    "intranet",
-    "lan",
-    "local",
-    "localdomain",
-    "localhost",
+    "box", "corp", "home", "intern", "internal", "intranet", "lan", "local", "localdomain", "localhost",
 ];
-/// Services that give each customer a host of its own: the service is what may leave.
+/// Services that give each customer a host of its own: only the service may leave.
 #[rustfmt::skip]
 const TENANT_SERVICES: &[&str] = &[
     "atlassian.net", "auth0.com", "azurewebsites.net", "b2clogin.com", "blogspot.com", "dyndns.org", "freshdesk.com",
@@ -145,12 +135,12 @@ const TENANT_SERVICES: &[&str] = &[
 ];
 /// Most digits in one label of a host that may leave.
 const HOST_LABEL_DIGITS_MAX: usize = 4;
-/// Longest host name and label, in bytes (RFC 1035, section 2.3.4). A longer one is no host.
+/// Longest host name and label, in bytes (RFC 1035, section 2.3.4). A longer one is rejected.
 const HOST_BYTES_MAX: usize = 253;
 const LABEL_BYTES_MAX: usize = 63;
 
-/// A host name of at least two labels whose last is alphabetic, in lower case and ASCII. Labels in other
-/// scripts are written as the name system knows them (RFC 5891, without its mapping of rare forms).
+/// A host name of at least two labels whose last is alphabetic, in lower case and ASCII. Labels in other scripts are
+/// encoded as in DNS (RFC 5891, without its mapping of rare forms).
 fn coarse_host(host: &str) -> Option<String> {
     let host = host.strip_suffix('.').unwrap_or(host);
     if host.len() > HOST_BYTES_MAX {
@@ -160,7 +150,7 @@ fn coarse_host(host: &str) -> Option<String> {
     let labels = labels?;
     let last = labels.last()?;
     let is_name = last.starts_with("xn--") || last.bytes().all(|b| b.is_ascii_alphabetic());
-    // A name in a network of one's own is the name of somebody's machine.
+    // A name in a private network identifies a private machine.
     if INTERNAL.contains(&last.as_str()) {
         return None;
     }
@@ -172,7 +162,7 @@ fn coarse_host(host: &str) -> Option<String> {
     if let Some(service) = TENANT_SERVICES.iter().find(is_tenant) {
         host = (*service).to_owned();
     }
-    // In ASCII a host is longer than it was written.
+    // Encoding in ASCII makes a host longer.
     (labels.len() >= 2 && is_name && host.len() <= HOST_BYTES_MAX).then_some(host)
 }
 
@@ -180,7 +170,7 @@ fn coarse_label(label: &str) -> Option<String> {
     let lower = label.to_lowercase();
     // A label with many digits is an account number or an id, not a name.
     let digits = match lower.starts_with("xn--") {
-        // The digits of an encoded label count letters, a few in a row.
+        // The digits of an encoded label encode positions of letters, and only a few occur in a row.
         true => lower.split(|c: char| !c.is_ascii_digit()).map(str::len).max(),
         false => Some(lower.chars().filter(|c| c.is_numeric()).count()),
     };
@@ -199,12 +189,12 @@ fn coarse_label(label: &str) -> Option<String> {
     let ascii = if lower.is_ascii() {
         lower
     } else {
-        format!("xn--{}", punycode::encode(&lower)?)
+        format!("xn--{}", idna::punycode::encode_str(&lower)?)
     };
     (ascii.len() <= LABEL_BYTES_MAX).then_some(ascii)
 }
 
-/// Whether two hosts are one to Plausible: case, a leading `www.` and a final dot say nothing.
+/// Whether Plausible treats two hosts as the same: case, a leading `www.` and a final dot are ignored.
 pub fn is_same_host(one: &str, other: &str) -> bool {
     let bare = |host| {
         let host: &str = without_www(host);
@@ -246,6 +236,20 @@ mod tests {
         check("/relative", None);
         check("https:///no-host", None);
         check("", None);
+    }
+
+    #[test]
+    fn labels_are_encoded_as_rfc_3492_says() {
+        let check = |label: &str, want: &str| {
+            assert_eq!(coarse_label(label), Some(format!("xn--{want}")), "{label}");
+        };
+        check("bücher", "bcher-kva");
+        check("münchen", "mnchen-3ya");
+        check("faß", "fa-hia");
+        check("他们为什么不说中文", "ihqwcrb4cv8a8dqg056pqjye");
+        check("почемужеонинеговорятпорусски", "b1abfaaepdrnnbgefbadotcwatmq2g4l");
+        check("3年b組金八先生", "3b-ww4c5e180e575a65lsy2b");
+        check("点看", "3pxu8k");
     }
 
     fn origin(referrer: &str) -> Option<String> {

@@ -1,4 +1,6 @@
-//! The event as it walks the corridor, before anything has been taken out of it.
+//! The event as received, before anything is removed from it.
+
+pub use crate::value::{VALUE_BYTES_MAX, Value};
 
 use crate::revenue::{Revenue, Unreadable};
 use serde::{Deserialize, Serialize};
@@ -6,14 +8,12 @@ use std::fmt;
 
 /// Longest event name, in characters: Plausible rejects a longer one (contract a.3).
 pub const NAME_CHARS_MAX: usize = 120;
-/// Longest page address or referrer taken in, in bytes. What leaves is far shorter.
+/// Longest page address or referrer accepted, in bytes. The part that leaves is far shorter.
 pub const ADDRESS_BYTES_MAX: usize = 8 * 1024;
-/// Most properties taken in with one event; Plausible keeps 30 (contract a.4).
+/// Most properties accepted with one event; Plausible keeps 30 (contract a.4).
 pub const PROPS_MAX: usize = 100;
 /// Longest property key, in bytes: Plausible rejects the whole event over it (contract a.4).
 pub const KEY_BYTES_MAX: usize = 300;
-/// Longest property value, in bytes: Plausible rejects the whole event over it (contract a.4).
-pub const VALUE_BYTES_MAX: usize = 2000;
 /// Most events in one batch.
 pub const BATCH_EVENTS_MAX: usize = 100;
 /// Longest engagement, in milliseconds: 30 days, as in Plausible (contract a.3).
@@ -31,19 +31,19 @@ pub struct Event {
     pub id: Option<EventId>,
     /// The name, not blank, at most [`NAME_CHARS_MAX`] characters.
     pub name: String,
-    /// The site the event belongs to, as the sender says.
+    /// The site that the event belongs to, according to the sender.
     pub site: String,
     /// The page's address, fragment included.
     pub url: String,
-    /// Where the visitor came from.
+    /// The page the visitor came from.
     pub referrer: Option<String>,
-    /// Custom properties in the order in which they came, each key once.
+    /// Custom properties in the order received, each key once.
     pub props: Vec<Prop>,
     /// Whether the event counts as an interaction (it ends a "bounce").
     pub interactive: bool,
     /// Attention paid to the page; only on [`ENGAGEMENT`] events.
     pub engagement: Option<Engagement>,
-    /// What it brought in, if the sender says so. One that cannot be read costs the event nothing but itself.
+    /// The event's revenue, if the sender gave one. An unreadable revenue does not affect the rest of the event.
     pub revenue: Option<Result<Revenue, Unreadable>>,
 }
 
@@ -54,20 +54,6 @@ pub struct Prop {
     pub key: String,
     /// The value.
     pub value: Value,
-}
-
-/// A property's value. Lists, objects and nulls are discarded at the door, as Plausible does.
-#[derive(Clone, PartialEq, Serialize, Deserialize)]
-#[serde(untagged)]
-pub enum Value {
-    /// `true` or `false`.
-    Boolean(bool),
-    /// A whole number.
-    Integer(i64),
-    /// Any other finite number.
-    Decimal(f64),
-    /// Text of at most [`VALUE_BYTES_MAX`] bytes, not blank.
-    Text(String),
 }
 
 /// How long and how far a page was read.
@@ -86,24 +72,16 @@ pub struct EventId(pub [u8; 16]);
 impl EventId {
     /// Reads 32 lower-case hexadecimal digits, nothing else: a looser form could carry a message.
     pub fn parse(text: &str) -> Option<Self> {
-        let bytes = text.as_bytes();
-        if bytes.len() != 32 {
+        let is_digit = |b: u8| matches!(b, b'0'..=b'9' | b'a'..=b'f');
+        if text.len() != 32 || !text.bytes().all(is_digit) {
             return None;
         }
-        let digit = |b: u8| match b {
-            b'0'..=b'9' => Some(b - b'0'),
-            b'a'..=b'f' => Some(b - b'a' + 10),
-            _ => None,
-        };
-        let mut id = [0; 16];
-        for (slot, pair) in id.iter_mut().zip(bytes.chunks_exact(2)) {
-            *slot = digit(pair[0])? << 4 | digit(pair[1])?;
-        }
-        Some(Self(id))
+        let id = u128::from_str_radix(text, 16).ok()?;
+        Some(Self(id.to_be_bytes()))
     }
 }
 
-// What follows keeps content out of logs and panic messages: the type may be named, its content not.
+// These `Debug` implementations keep content out of logs and panic messages: they print only the type's name.
 macro_rules! debug_hides_content {
     ($($t:ty => $name:literal),+) => {$(
         impl fmt::Debug for $t {
@@ -113,7 +91,7 @@ macro_rules! debug_hides_content {
         }
     )+};
 }
-debug_hides_content!(Event => "Event", Prop => "Prop", Value => "Value", EventId => "EventId");
+debug_hides_content!(Event => "Event", Prop => "Prop", EventId => "EventId");
 
 #[cfg(test)]
 mod tests {
@@ -128,11 +106,5 @@ mod tests {
         check("00112233445566778899aabbccddeeff0", false);
         check("jane.doe@example.com-------------", false);
         check("", false);
-    }
-
-    #[test]
-    fn debug_output_names_the_type_and_hides_the_content() {
-        let secret = Value::Text("jane@example.com".into());
-        assert_eq!(format!("{secret:?}"), "Value(hidden)");
     }
 }

@@ -1,12 +1,12 @@
-//! A JSON value that keeps what `serde_json::Value` loses: the first of two equal keys wins.
+//! A JSON value that, unlike `serde_json::Value`, keeps the first of two equal keys.
 //!
-//! Plausible keeps the first (contract a.2); a relay that kept the last could be made to check one
-//! value and forward another.
+//! Plausible keeps the first (contract a.2). If the relay kept the last, a sender could make it check one value while
+//! Plausible reads another.
 
 use serde::de::{Deserialize, Deserializer, IgnoredAny, MapAccess, SeqAccess, Visitor};
 use std::fmt;
 
-/// Any JSON value. A list's content is not kept: no field of an event is a list.
+/// Any JSON value. The content of a list is discarded: no field of an event is a list.
 pub(crate) enum Json {
     Null,
     Boolean(bool),
@@ -21,8 +21,8 @@ pub(crate) enum Json {
 pub(crate) struct Object(Vec<(String, Json)>);
 
 impl Object {
-    /// Takes the value of the first of `keys` that is there and says something; Plausible reads a
-    /// short key first, and its long form when the short one is absent, null or false (contract a.3).
+    /// Takes the first of `keys` whose value is neither null nor false. Plausible reads a short key first, and its long
+    /// form if the short one is absent, null or false (contract a.3).
     pub(crate) fn take_first(&mut self, keys: &[&str]) -> Option<Json> {
         keys.iter().find_map(|key| {
             let (_, value) = self.0.iter_mut().find(|(k, _)| k == key)?;
@@ -31,6 +31,23 @@ impl Object {
                 found => Some(found),
             }
         })
+    }
+
+    /// The same, if the value is text.
+    pub(crate) fn take_text(&mut self, keys: &[&str]) -> Option<String> {
+        match self.take_first(keys)? {
+            Json::Text(text) => Some(text),
+            _ => None,
+        }
+    }
+
+    /// The same, if the value is a whole number or a text that spells one.
+    pub(crate) fn take_whole_number(&mut self, key: &str) -> Option<i64> {
+        match self.take_first(&[key])? {
+            Json::Integer(n) => Some(n),
+            Json::Text(text) => text.parse().ok(),
+            _ => None,
+        }
     }
 
     /// Whether one of `keys` is `false`.
@@ -101,7 +118,7 @@ impl<'de> Visitor<'de> for JsonVisitor {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Json, A::Error> {
         let mut pairs: Vec<(String, Json)> = Vec::new();
         while let Some(key) = map.next_key::<String>()? {
-            // Quadratic, but bounded: a body is small, and more keys than this are refused.
+            // Quadratic, but bounded: a body is small, and an object with more keys than this is refused.
             if pairs.len() > KEYS_MAX {
                 return Err(serde::de::Error::custom("too many keys"));
             }
@@ -115,5 +132,5 @@ impl<'de> Visitor<'de> for JsonVisitor {
     }
 }
 
-/// Most keys of one object. Above it the body is malformed.
+/// Most keys of one object. Beyond it the body is malformed.
 const KEYS_MAX: usize = 256;

@@ -1,22 +1,57 @@
 //! The closed list of endings. Every event ends in exactly one.
 
-/// Declares [`Outcome`] with its two metric labels, so that a new ending cannot lack them.
+/// Declares the groups of endings with their metric label.
+macro_rules! groups {
+    ($($group:ident = $label:literal,)+) => {
+        /// A group of endings: the metric label `outcome`. Each variant is named like its label.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+        #[expect(missing_docs, reason = "the labels say it, and `Outcome` describes each ending")]
+        pub enum Group { $($group,)+ }
+
+        impl Group {
+            /// The metric label `outcome`.
+            pub const fn label(self) -> &'static str {
+                match self { $(Group::$group => $label,)+ }
+            }
+        }
+    };
+}
+
+groups! {
+    Malformed = "malformed",
+    Limited = "limited",
+    Denied = "denied",
+    LeftOut = "left_out",
+    PolicyRefused = "policy_refused",
+    PolicyFailed = "policy_failed",
+    PolicyRejected = "policy_rejected",
+    Duplicate = "duplicate",
+    SpoolFull = "spool_full",
+    Overloaded = "overloaded",
+    Delivered = "delivered",
+    Rejected = "rejected",
+    Expired = "expired",
+    Purged = "purged",
+    Lost = "lost",
+}
+
+/// Declares [`Outcome`] with its group and its metric label `reason`, so that no ending can lack them.
 macro_rules! outcomes {
-    ($($(#[$doc:meta])+ $variant:ident = $outcome:literal / $reason:literal,)+) => {
-        /// How an event ended. The metric label `outcome` groups endings, `reason` tells them apart.
+    ($($(#[$doc:meta])+ $variant:ident = $group:ident / $reason:literal,)+) => {
+        /// How an event ended. The metric label `outcome` groups endings, `reason` is the ending within its group.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum Outcome { $($(#[$doc])+ $variant,)+ }
 
         impl Outcome {
-            /// Every ending, in the order of the corridor.
+            /// Every ending, in the order in which the pipeline can reach them.
             pub const ALL: &[Outcome] = &[$(Outcome::$variant,)+];
 
-            /// The group, as the metric label `outcome`.
-            pub const fn label(self) -> &'static str {
-                match self { $(Outcome::$variant => $outcome,)+ }
+            /// The ending's group.
+            pub const fn group(self) -> Group {
+                match self { $(Outcome::$variant => Group::$group,)+ }
             }
 
-            /// The ending within its group, as the metric label `reason`. Empty where there is one only.
+            /// The ending within its group, as the metric label `reason`. Empty if the group has only this ending.
             pub const fn reason(self) -> &'static str {
                 match self { $(Outcome::$variant => $reason,)+ }
             }
@@ -25,117 +60,151 @@ macro_rules! outcomes {
 }
 
 outcomes! {
-    /// The body is not what its route takes.
-    Malformed = "malformed" / "invalid",
+    /// The body is not in the format that its route accepts.
+    Malformed = Malformed / "invalid",
     /// The body or the batch is larger than allowed.
-    TooLarge = "malformed" / "too_large",
-    /// The body's media type is not one the route takes.
-    UnsupportedType = "malformed" / "unsupported_type",
-    /// The body did not arrive whole, or not in time.
-    Incomplete = "malformed" / "incomplete",
+    TooLarge = Malformed / "too_large",
+    /// The body's media type is not one that the route accepts.
+    UnsupportedType = Malformed / "unsupported_type",
+    /// The body did not arrive completely, or not in time.
+    Incomplete = Malformed / "incomplete",
 
-    /// The client brought more requests than it may; the sender was told to come back.
-    LimitedClient = "limited" / "client",
-    /// The client brought more events than it may; the sender was told to come back.
-    LimitedEvents = "limited" / "events",
-    /// The client showed more new visitors than it may; the sender was told to come back.
-    LimitedVisitors = "limited" / "visitors",
-    /// The site brought more events than it may; the sender was told to come back.
-    LimitedSite = "limited" / "site",
-    /// The body was among the slowest of too many that had not arrived; the sender was told to come back.
-    SlowBody = "limited" / "slow_body",
+    /// The client exceeded its request limit. The sender retries later.
+    LimitedClient = Limited / "client",
+    /// The client exceeded its event limit. The sender retries later.
+    LimitedEvents = Limited / "events",
+    /// The client exceeded its limit of new visitors. The sender retries later.
+    LimitedVisitors = Limited / "visitors",
+    /// The site exceeded its event limit. The sender retries later.
+    LimitedSite = Limited / "site",
+    /// Too many bodies were still arriving, and this one was among the slowest. The sender retries.
+    SlowBody = Limited / "slow_body",
 
     /// The site is not configured.
-    UnknownSite = "denied" / "unknown_site",
+    UnknownSite = Denied / "unknown_site",
     /// The request came from a page of another origin.
-    WrongOrigin = "denied" / "origin",
+    WrongOrigin = Denied / "origin",
     /// No browser sends such a request, and the operator drops those (`budget.suspicious`).
-    Suspicious = "denied" / "suspicious",
-    /// The request has no `Origin`, as pages always send, and no tool's token.
-    NoOrigin = "denied" / "no_origin",
-    /// The browser's `Sec-Fetch-Site` or `Sec-Fetch-Mode` says that no page of the site sent this.
-    FetchMetadata = "denied" / "fetch_metadata",
-    /// The page token is missing, has expired, or is for another site, origin or process. The module gets a new one with
-    /// the answer and sends the events again.
-    PageToken = "denied" / "page_token",
-    /// The bearer token is not one of a configured tool, or not for this site.
-    ToolToken = "denied" / "tool_token",
+    Suspicious = Denied / "suspicious",
+    /// The request has neither an `Origin`, which pages always send, nor a tool's token.
+    NoOrigin = Denied / "no_origin",
+    /// The browser's `Sec-Fetch-Site` or `Sec-Fetch-Mode` shows that the request did not come from a page of the site.
+    FetchMetadata = Denied / "fetch_metadata",
+    /// The page token is missing, has expired, or is for another site, origin or process. The module gets a new one
+    /// with the answer and sends the events again.
+    PageToken = Denied / "page_token",
+    /// The bearer token does not belong to a configured tool, or is not valid for this site.
+    ToolToken = Denied / "tool_token",
     /// The operator closed the routes of Plausible's format to pages.
-    TrackersClosed = "denied" / "trackers_closed",
+    TrackersClosed = Denied / "trackers_closed",
     /// The operator locked collection in the configuration.
-    OperatorLock = "denied" / "operator_lock",
+    OperatorLock = Denied / "operator_lock",
     /// The admin switch of the site is off, or could not be read.
-    SwitchedOff = "denied" / "switched_off",
-    /// The browser says Global Privacy Control or Do Not Track, and the user did not opt in in person.
-    PrivacySignal = "denied" / "privacy_signal",
+    SwitchedOff = Denied / "switched_off",
+    /// The browser sent Global Privacy Control or Do Not Track, and the user did not opt in in person.
+    PrivacySignal = Denied / "privacy_signal",
     /// No consent came with the event.
-    NoConsent = "denied" / "no_consent",
+    NoConsent = Denied / "no_consent",
     /// The consent is for another version of the tracking plan.
-    ConsentOutdated = "denied" / "consent_outdated",
+    ConsentOutdated = Denied / "consent_outdated",
     /// The consent leaves out the event's category.
-    CategoryRefused = "denied" / "category_refused",
+    CategoryRefused = Denied / "category_refused",
     /// The tracking plan does not list the event.
-    UnknownEvent = "denied" / "unknown_event",
+    UnknownEvent = Denied / "unknown_event",
     /// The User-Agent is a bot's.
-    Bot = "denied" / "bot",
+    Bot = Denied / "bot",
 
     /// The upstream's profile leaves engagements out: that server would count one as a custom event.
-    EngagementLeftOut = "left_out" / "engagement",
-    /// The upstream's profile leaves the event out: that server refuses so long a name.
-    NameLeftOut = "left_out" / "name_too_long",
+    EngagementLeftOut = LeftOut / "engagement",
+    /// The upstream's profile leaves the event out: that server rejects names of this length.
+    NameLeftOut = LeftOut / "name_too_long",
 
     /// The policy refused: a required property is missing or not allowed.
-    MissingProp = "policy_refused" / "missing_prop",
+    MissingProp = PolicyRefused / "missing_prop",
     /// The policy refused: it could not make the event safe.
-    Unsafe = "policy_refused" / "unsafe",
-    /// The policy refused for a reason of its own.
-    Unwanted = "policy_refused" / "unwanted",
+    Unsafe = PolicyRefused / "unsafe",
+    /// The policy refused for its own reason.
+    Unwanted = PolicyRefused / "unwanted",
     /// The policy trapped.
-    PolicyTrap = "policy_failed" / "trap",
-    /// The policy took longer than its fuel lasts.
-    PolicyTimeout = "policy_failed" / "timeout",
-    /// No instance of the policy could be made.
-    PolicyUnavailable = "policy_failed" / "unavailable",
+    PolicyTrap = PolicyFailed / "trap",
+    /// The policy ran out of fuel.
+    PolicyTimeout = PolicyFailed / "timeout",
+    /// No instance of the policy could be created.
+    PolicyUnavailable = PolicyFailed / "unavailable",
     /// The guard found something in the policy's output that is neither the input nor a coarsening of it.
-    Widened = "policy_rejected" / "widened",
+    Widened = PolicyRejected / "widened",
     /// The guard found personal data in the policy's output.
-    Leak = "policy_rejected" / "leak",
+    Leak = PolicyRejected / "leak",
 
     /// The same event id was stored before.
-    Duplicate = "duplicate" / "",
-    /// The spool holds as much as it may.
-    SpoolFull = "spool_full" / "full",
-    /// The site's events fill its share of the spool; those of other sites have room.
-    SpoolFullSite = "spool_full" / "site",
-    /// The spool could not be written.
-    SpoolUnavailable = "spool_full" / "unavailable",
-    /// The relay is stopping or has more in hand than it can take; the sender was told to come back.
-    Overloaded = "spool_full" / "overloaded",
+    Duplicate = Duplicate / "",
+    /// The spool is full.
+    SpoolFull = SpoolFull / "full",
+    /// The site's events fill its share of the spool; other sites still have room.
+    SpoolFullSite = SpoolFull / "site",
+    /// Writing to the spool failed.
+    SpoolUnavailable = SpoolFull / "unavailable",
+    /// The relay shed the load: it is stopping, or has more work in progress than it can handle. The sender retries.
+    Overloaded = Overloaded / "",
 
-    /// Plausible took the event.
-    Delivered = "delivered" / "",
-    /// Plausible answered 202 and threw the event away (`x-plausible-dropped`).
-    DroppedByPlausible = "rejected" / "plausible_dropped",
-    /// Plausible called the event invalid; it is never sent again.
-    InvalidForPlausible = "rejected" / "plausible_invalid",
-    /// Sent, and Plausible's answer never came; by the operator's choice (`upstream.when_unknown`) it is not
-    /// sent again. Plausible may have counted it.
-    Unanswered = "rejected" / "unknown",
-    /// Answered with a 2xx that is not Plausible's 202, by a gateway or a login page: it was probably taken, and is
-    /// not sent again.
-    Unclear = "rejected" / "unclear",
+    /// Plausible accepted the event.
+    Delivered = Delivered / "",
+    /// Plausible answered 202 and discarded the event (`x-plausible-dropped`).
+    DroppedByPlausible = Rejected / "plausible_dropped",
+    /// Plausible rejected the event as invalid; the relay does not retry it.
+    InvalidForPlausible = Rejected / "plausible_invalid",
+    /// Sent, but Plausible never answered. With `upstream.delivery = "at_most_once"` the relay does not retry it.
+    /// Plausible may have counted it.
+    Unanswered = Rejected / "unknown",
+    /// A gateway or a login page answered with a 2xx other than Plausible's 202. Plausible probably accepted the event,
+    /// so the relay does not retry it.
+    Unclear = Rejected / "unclear",
     /// The spooled record could not be read back.
-    Corrupt = "rejected" / "corrupt",
-    /// The spooled record was written by a newer relay; it is kept in quarantine.
-    Newer = "rejected" / "newer",
-    /// The event waited longer than the spool keeps events.
-    Expired = "expired" / "",
-    /// The engagement waited until its session had ended; Plausible would have thrown it away.
-    EngagementExpired = "expired" / "engagement",
-    /// The switch was turned off, or site or event left the configuration, while the event waited.
-    Purged = "purged" / "",
-    /// The relay lost track of the event: a defect of ours, alerted on.
-    Lost = "lost" / "",
+    Corrupt = Rejected / "corrupt",
+    /// A newer relay wrote the spooled record; it stays in quarantine.
+    Newer = Rejected / "newer",
+    /// The event exceeded the retention time of the spool.
+    Expired = Expired / "",
+    /// The engagement waited until its session had ended; Plausible would have discarded it.
+    EngagementExpired = Expired / "engagement",
+    /// While the event waited, the switch was turned off, or the site or the event was removed from the configuration.
+    Purged = Purged / "",
+    /// The relay lost track of the event: a bug in the relay, which triggers an alert.
+    Lost = Lost / "",
+}
+
+impl Outcome {
+    /// The group, as the metric label `outcome`.
+    pub const fn label(self) -> &'static str {
+        self.group().label()
+    }
+
+    /// The ending in one word, for senders: the reason or, if the group has no other ending, the group.
+    pub const fn name(self) -> &'static str {
+        match self.reason().is_empty() {
+            true => self.label(),
+            false => self.reason(),
+        }
+    }
+
+    /// Whether the relay cannot accept the event for now: its sender keeps it and retries later.
+    pub const fn is_temporary(self) -> bool {
+        match self.group() {
+            Group::Limited | Group::SpoolFull | Group::Overloaded => true,
+            Group::PolicyFailed => matches!(self, Self::PolicyUnavailable),
+            Group::Malformed
+            | Group::Denied
+            | Group::LeftOut
+            | Group::PolicyRefused
+            | Group::PolicyRejected
+            | Group::Duplicate
+            | Group::Delivered
+            | Group::Rejected
+            | Group::Expired
+            | Group::Purged
+            | Group::Lost => false,
+        }
+    }
 }
 
 #[cfg(test)]

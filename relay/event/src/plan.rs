@@ -1,7 +1,7 @@
-//! The tracking plan: the one list of all that may ever leave.
+//! The tracking plan: the one list of everything that may leave.
 //!
-//! The relay reads it from `plan.toml`; the policy guest gets it as JSON. What is not in it does not
-//! leave: an unknown event is denied, an unknown property dropped, an unknown path becomes `/other`.
+//! The relay reads it from `plan.toml`; the policy guest gets it as JSON. Anything not listed does not leave: the relay
+//! denies an unknown event, drops an unknown property and replaces an unknown path with `/other`.
 
 mod duration;
 mod kind;
@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 /// A tracking plan.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Plan {
-    /// Raised whenever the plan lists more than before; consent is given to one version.
+    /// Raised whenever a new plan lists more than the one before; consent is given to one version.
     pub version: u32,
     /// The categories a user can agree to.
     pub categories: Vec<Category>,
@@ -26,32 +26,32 @@ pub struct Plan {
     pub routes: Routes,
     /// The events.
     pub events: Vec<EventPlan>,
-    /// What becomes of what is not listed.
+    /// How to treat anything that is not listed.
     #[serde(default)]
     pub unmatched: Unmatched,
-    /// Whether the campaign keys of a page's query that Plausible reads (`utm_source` and its kin) may
-    /// leave, scrubbed. Everything else of a query never does.
+    /// Whether the campaign keys of a page's query that Plausible reads (`utm_source` and the like) may leave,
+    /// scrubbed. The rest of a query never leaves.
     #[serde(default)]
     pub campaigns: bool,
 }
 
-/// What becomes of events, properties and pages that a plan does not list.
+/// How to treat events, properties and pages that a plan does not list.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Unmatched {
-    /// It does not leave: an event is refused, a property dropped, a page counted as `/other`.
+    /// They do not leave: the event is refused, the property dropped, the page counted as `/other`.
     #[default]
     Other,
-    /// It passes the detectors and the shape rules, for sites without a plan.
+    /// They leave after the detectors and the shape rules have scrubbed them, for sites without a plan.
     Scrub,
 }
 
-/// What a user can agree to on its own.
+/// A group of events to which a user can agree separately.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Category {
     /// The name, as consent and events use it.
     pub name: String,
-    /// What it means, for the user who is asked.
+    /// The meaning, for the user who is asked.
     pub description: String,
 }
 
@@ -62,12 +62,12 @@ pub struct EventPlan {
     pub name: String,
     /// The category it belongs to.
     pub category: String,
-    /// What it tells and why, for users and reviewers.
+    /// The information it gives and its purpose, for users and reviewers.
     pub description: String,
-    /// Whether its revenue, an amount and a currency, may go along.
+    /// Whether its revenue, an amount and a currency, may leave.
     #[serde(default)]
     pub revenue: bool,
-    /// The properties that may go along.
+    /// The properties that may leave.
     pub props: Vec<PropPlan>,
 }
 
@@ -76,17 +76,17 @@ pub struct EventPlan {
 pub struct PropPlan {
     /// The key, exactly as sent.
     pub key: String,
-    /// What its value may be.
+    /// The values it may have.
     pub kind: PropKind,
     /// Whether the event makes no sense without it.
     pub required: bool,
-    /// What it tells.
+    /// The information it gives.
     pub description: String,
 }
 
 impl Plan {
-    /// The plan of a site that has none: everything is scrubbed. Listed are only the links of Plausible's own
-    /// events, of which the host or the extension says all that its reports show (contract a.3).
+    /// The plan of a site that has none: everything is scrubbed. It lists only the links of Plausible's own events,
+    /// because the host or the extension is all that Plausible's reports show of them (contract a.3).
     pub fn unplanned() -> Self {
         let event = |name: &str, description: &str, kind| EventPlan {
             name: name.to_owned(),
@@ -125,9 +125,9 @@ impl Plan {
         self.events.iter().find(|e| e.name == name)
     }
 
-    /// The category that an event belongs to, which consent has to cover: its own where the plan lists
-    /// the event; the plan's first category where it does not and what is not listed is scrubbed. `None`
-    /// when the event is not wanted at all. The one place that decides it.
+    /// The category that consent must cover for an event. For a listed event it is the event's own; if the plan scrubs
+    /// unlisted events, it is the plan's first category. `None` if the event is not wanted at all. This is the only
+    /// place that decides it.
     pub fn category_of(&self, name: &str) -> Option<&str> {
         match (self.event(name), self.unmatched) {
             (Some(event), _) => Some(&event.category),

@@ -1,38 +1,38 @@
 //! The revenue of an event: an amount and a currency, read tolerantly and written in one form.
 //!
-//! The amount is the one number of an event that no range of the plan bounds, so it is bounded here: no phone's
-//! and no card's number is an amount.
+//! No range in the plan bounds the amount, unlike every other number of an event, so it is bounded here: neither a
+//! phone number nor a card number can be an amount.
 
-use crate::event::Value;
 use crate::json::{Json, Object};
 use crate::plan;
+use crate::value::Value;
 use serde::{Deserialize, Deserializer, Serialize, Serializer, ser::SerializeStruct};
 use std::cmp::Ordering;
 
-/// An amount is below it, either way. A larger one is not read: ten digits are a phone number.
+/// Exclusive bound of the amount's size. A larger one is not read: ten digits are a phone number.
 const AMOUNT_BELOW: f64 = 1e9;
-/// The same in thousandths.
+/// The same bound in thousandths.
 const THOUSANDTHS_BELOW: u64 = 1_000_000_000_000;
-/// Thousandths in one: Plausible stores three decimals.
+/// Thousandths per unit: Plausible stores three decimals.
 const THOUSAND: i64 = 1000;
 
-/// What an event brought in.
+/// The revenue of an event.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Revenue {
-    /// In thousandths of the currency.
+    /// The amount, in thousandths of the currency.
     thousandths: i64,
     currency: &'static str,
 }
 
-/// A sender's revenue that cannot be read: no amount, or no currency that ISO 4217 lists.
+/// A sender's revenue that cannot be read: no amount, or a currency that ISO 4217 does not list.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Unreadable;
 
 impl Revenue {
-    /// Reads an amount and a currency, which may be in lower case. More than three decimals are rounded.
+    /// Reads an amount and a currency, which may be in lower case. Rounds the amount to three decimals.
     ///
     /// # Errors
-    /// When the amount is no number or too large, or the currency is not known.
+    /// If the amount is not a number or is too large, or the currency is unknown.
     pub fn new(amount: &Value, currency: &str) -> Result<Self, Unreadable> {
         let currency = currency.trim().to_ascii_uppercase();
         let place = CURRENCIES
@@ -82,7 +82,7 @@ impl Revenue {
     }
 }
 
-/// An amount in thousandths. Behind a text's number may stand a unit, which Plausible ignores as well: `12.50 EUR`.
+/// An amount in thousandths. A unit may follow a text's number and is ignored, as in Plausible: `12.50 EUR`.
 fn thousandths(amount: &Value) -> Option<i64> {
     let number = match amount {
         Value::Text(text) => {
@@ -99,7 +99,7 @@ fn thousandths(amount: &Value) -> Option<i64> {
         Value::Text(_) | Value::Boolean(_) => return None,
     }
     .abs();
-    // Nor is a NaN below anything.
+    // Rejects a NaN as well.
     if size.partial_cmp(&AMOUNT_BELOW) != Some(Ordering::Less) {
         return None;
     }
@@ -107,7 +107,7 @@ fn thousandths(amount: &Value) -> Option<i64> {
         Value::Decimal(n) => format!("{n:.3}"),
         number => format!("{}.000", plan::text_of(&number)),
     };
-    // Rounded up, it may have reached the bound.
+    // Rounding up may have reached the bound.
     let thousandths: i64 = written.replace('.', "").parse().ok()?;
     (thousandths.unsigned_abs() < THOUSANDTHS_BELOW).then_some(thousandths)
 }
@@ -118,7 +118,7 @@ impl std::fmt::Debug for Revenue {
     }
 }
 
-/// As Plausible takes it and as a record holds it: `{"amount":"12.5","currency":"EUR"}`.
+/// The form that Plausible accepts and that a record holds: `{"amount":"12.5","currency":"EUR"}`.
 impl Serialize for Revenue {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut object = serializer.serialize_struct("Revenue", 2)?;
@@ -142,7 +142,7 @@ impl<'de> Deserialize<'de> for Revenue {
     }
 }
 
-/// The currencies of ISO 4217, funds and metals left out. Sorted.
+/// The currencies of ISO 4217 without funds and metals. Sorted.
 #[rustfmt::skip]
 const CURRENCIES: [&str; 157] = [
     "AED", "AFN", "ALL", "AMD", "ANG", "AOA", "ARS", "AUD", "AWG", "AZN", "BAM", "BBD", "BDT", "BGN", "BHD",

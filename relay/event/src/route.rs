@@ -1,4 +1,4 @@
-//! Route templates: `/w/:workspace/p/:project` stands for every workspace and project.
+//! Route templates: `/w/:workspace/p/:project` matches every workspace and project.
 //!
 //! | segment | stands for | the page shows |
 //! |---|---|---|
@@ -15,11 +15,11 @@ pub use segment::{Form, Segment};
 use serde::{Deserialize, Serialize};
 use std::borrow::Cow;
 
-/// The page that stands for every path no template fits.
+/// The page for every path that no template matches.
 pub const OTHER: &str = "/other";
 
-/// Longest template, in bytes: with scheme and host it stays far below Plausible's 2000. A page is never
-/// longer than its template.
+/// Longest template, in bytes: with scheme and host it stays far below Plausible's 2000. A page is never longer than
+/// its template.
 const TEMPLATE_BYTES_MAX: usize = 500;
 
 /// One route template of the plan.
@@ -29,40 +29,41 @@ pub struct Template {
     text: String,
     /// Empty for the root.
     segments: Vec<Segment>,
-    /// The page, where it is always the same.
+    /// The page, if it is the same for every path.
     page: Option<String>,
 }
 
-/// Why a text is no template.
+/// Why a text is not a template.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum TemplateError {
     /// It does not begin with a slash.
     #[error("a route starts with a slash, as in /w/:workspace/tenants")]
     NoSlash,
-    /// It ends with one.
-    #[error("leave out the slash at the end: a route stands for both")]
+    /// It ends with a slash.
+    #[error("remove the trailing slash: a route matches paths with and without it")]
     TrailingSlash,
-    /// A segment is empty, or holds what a path segment written by hand would not.
+    /// A segment is empty, or contains a character that a hand-written path segment would not have.
     #[error(
-        "the segment \"{0}\" is not letters, digits, '-', '_', '.' or '~', or a ':' and the name of what it stands for"
+        "the segment \"{0}\" must consist of letters, digits, '-', '_', '.' or '~', or be a ':' and a parameter name"
     )]
     Segment(String),
     /// A parameter's brace does not close the segment.
-    #[error("the parameter \"{0}\" does not end with the '}}' of its '{{', as in :id{{int}}")]
+    #[error("the parameter \"{0}\" must end with the '}}' that closes its '{{', as in :id{{int}}")]
     Brace(String),
-    /// Not one of the forms, and not a list of words either.
+    /// Neither one of the forms nor a list of words.
     #[error(
-        "\"{0}\" is no form; write int, uuid or slug, or two or more words that the page may show, as in {{overview|costs}}"
+        "\"{0}\" is not a form; write int, uuid or slug, or two or more words that the page may show, \
+         as in {{overview|costs}}"
     )]
     Form(String),
-    /// One of the listed words could not be in a path.
-    #[error("the word \"{0}\" is not letters, digits, '-', '_', '.' or '~'")]
+    /// One of the listed words cannot occur in a path.
+    #[error("the word \"{0}\" must consist of letters, digits, '-', '_', '.' or '~'")]
     Word(String),
     /// A word is listed twice.
     #[error("the word \"{0}\" is listed twice")]
     Repeated(String),
     /// It is too long.
-    #[error("a route has at most {TEMPLATE_BYTES_MAX} characters")]
+    #[error("a route must have at most {TEMPLATE_BYTES_MAX} characters")]
     TooLong,
 }
 
@@ -70,7 +71,7 @@ impl Template {
     /// Reads a template.
     ///
     /// # Errors
-    /// What to write instead.
+    /// If the text is not a template. The message says what to write instead.
     pub fn parse(text: &str) -> Result<Self, TemplateError> {
         if text.len() > TEMPLATE_BYTES_MAX {
             return Err(TemplateError::TooLong);
@@ -95,7 +96,7 @@ impl Template {
         Ok(template)
     }
 
-    /// The template as it is written in the plan.
+    /// The template as written in the plan.
     pub fn as_str(&self) -> &str {
         &self.text
     }
@@ -105,13 +106,13 @@ impl Template {
         &self.segments
     }
 
-    /// Whether the template stands for a path, given by its segments.
+    /// Whether the template matches a path, given by its segments.
     fn fits(&self, path: &[Have<'_>]) -> bool {
         let mut pairs = self.segments.iter().zip(path);
         self.segments.len() == path.len() && pairs.all(|(segment, have)| segment.fits(*have))
     }
 
-    /// The page of a path that fits.
+    /// The page of a matching path.
     fn page(&self, path: &[Have<'_>]) -> Cow<'_, str> {
         match &self.page {
             Some(page) => Cow::Borrowed(page),
@@ -119,7 +120,7 @@ impl Template {
         }
     }
 
-    /// The page, of a path that fits where the template holds words to choose from.
+    /// The page. `path` is a matching path; it is needed only if the template has words to choose from.
     fn show(&self, path: Option<&[Have<'_>]>) -> String {
         let mut page = String::with_capacity(self.text.len());
         for (n, segment) in self.segments.iter().enumerate() {
@@ -132,20 +133,20 @@ impl Template {
         page
     }
 
-    /// Whether a page, given by its segments, is one that the template can give.
+    /// Whether the template can produce a page, given by its segments.
     fn can_give(&self, page: &[&str]) -> bool {
         let mut pairs = self.segments.iter().zip(page);
         self.segments.len() == page.len() && pairs.all(|(segment, shown)| segment.can_show(shown))
     }
 
-    /// Whether every path that the other one fits is fitted by this one.
+    /// Whether this template matches every path that the other one matches.
     fn covers(&self, other: &Self) -> bool {
         let pairs = self.segments.iter().zip(&other.segments);
         self.segments.len() == other.segments.len() && pairs.into_iter().all(|(a, b)| a.covers(b))
     }
 
-    /// Orders templates by how much they say, from the left: literals first, then words, then forms, then
-    /// what stands for anything.
+    /// Orders templates by specificity, from the left: literals first, then words, then forms, then parameters that
+    /// match anything.
     fn specificity(&self) -> impl Ord + use<> {
         self.segments.iter().map(Segment::rank).collect::<Vec<_>>()
     }
@@ -164,20 +165,20 @@ impl From<Template> for String {
     }
 }
 
-/// All templates of a plan, the most specific first; equally specific ones as they were given.
+/// All templates of a plan, the most specific first; equally specific ones in the order given.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(from = "Vec<Template>", into = "Vec<Template>")]
 pub struct Routes(Vec<Template>);
 
 impl Routes {
-    /// The page that stands for a path: what the first template that fits shows of it, or [`OTHER`].
-    /// Query and matrix parameters are no part of a page. A page's own page is itself.
+    /// The page for a path: the output of the first template that matches, or [`OTHER`]. Query and matrix parameters
+    /// are not part of a page. A page maps to itself.
     pub fn page(&self, path: &str) -> Cow<'_, str> {
         let path = path.split_once('?').map_or(path, |(path, _query)| path);
         if path == OTHER && !self.lists(path) {
             return Cow::Borrowed(OTHER);
         }
-        // A parameter's name may be shown for a text that the parameter itself would not stand for.
+        // A page may show a parameter's name, such as `:id`, which the parameter's own form would not match.
         if path.contains("/:") && self.lists(path) {
             return Cow::Owned(path.to_owned());
         }
@@ -186,8 +187,7 @@ impl Routes {
         fitting.map_or(Cow::Borrowed(OTHER), |template| template.page(&path))
     }
 
-    /// Whether a text is a page that one of the templates can give. [`OTHER`] is none of them, unless it
-    /// is a route of the site.
+    /// Whether one of the templates can produce this page. [`OTHER`] does not count, unless it is a route of the site.
     pub fn lists(&self, page: &str) -> bool {
         segment::of_page(page).is_some_and(|page| self.0.iter().any(|template| template.can_give(&page)))
     }
@@ -197,7 +197,7 @@ impl Routes {
         self.0.iter()
     }
 
-    /// Templates that no page is ever counted as, each with one that comes first and fits all its paths.
+    /// Templates that never produce a page, each with an earlier one that matches all its paths.
     pub fn shadowed(&self) -> impl Iterator<Item = (&Template, &Template)> {
         self.0.iter().enumerate().filter_map(|(i, template)| {
             let earlier = self.0[..i].iter().find(|earlier| earlier.covers(template))?;

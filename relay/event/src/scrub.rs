@@ -1,38 +1,38 @@
-//! The default policy as a function: an event in, the part of it that may leave out.
+//! The default policy as a function: it takes an event and returns the part that may leave.
 //!
-//! The guest calls [`scrub`], and so does the host's guard: its result is the most that a policy may let
-//! through, so both read the same rules but neither trusts the other.
+//! The guest calls [`scrub`], and so does the host's guard: its result is the most that a policy may let through. Both
+//! apply the same rules, but neither trusts the other.
 
 use crate::address::{self, Address, Referrer, coarse_file, coarse_link};
-use crate::detect::{self, Kind};
 use crate::event::{Event, NAME_CHARS_MAX, Prop, VALUE_BYTES_MAX, Value};
 use crate::plan::{self, EventPlan, Plan, PropKind, Unmatched};
 use crate::route::OTHER;
 use crate::shape;
+use relay_pii::Kind;
 
 /// Most bytes of free text that the detectors search in one event, keys of unlisted properties included. A property
-/// that exceeds what is left of it is dropped. One text has at most [`VALUE_BYTES_MAX`] bytes, so four of the longest
-/// fit. The detectors are linear, but slow: some 5 000 to 10 000 wasm instructions per byte of the worst texts, so
-/// that without this limit an event of 64 KiB would use up a policy's fuel.
+/// that exceeds the remaining budget is dropped. One text has at most [`VALUE_BYTES_MAX`] bytes, so four of the longest
+/// fit. The detectors are linear, but slow: some 5 000 to 10 000 wasm instructions per byte of the worst texts. Without
+/// this limit an event of 64 KiB would use up a policy's fuel.
 pub const SEARCHED_BYTES_MAX: usize = 8 * 1024;
 
-/// What a policy is shown of an event, and what it gives back.
+/// The part of an event that a policy sees, and the part that it returns.
 #[derive(Clone, PartialEq)]
 pub struct Visible {
     /// The event's name.
     pub name: String,
-    /// In: the page's address. Out: its page, a route template of the plan or `/other`; where the plan
-    /// scrubs what it does not list, a path by the shape rules; with a campaign's keys where the plan says so.
+    /// In: the page's address. Out: its page, which is a route template of the plan or `/other`; if the plan scrubs
+    /// unlisted pages, a path by the shape rules; followed by a campaign's keys if the plan allows them.
     pub url: String,
-    /// In: where the visitor came from. Out: a foreign origin, or nothing.
+    /// In: the page the visitor came from. Out: a foreign origin, or nothing.
     pub referrer: Option<String>,
     /// The properties.
     pub props: Vec<Prop>,
 }
 
 impl Visible {
-    /// What a policy is shown of an event: a value of the plan in its canonical form, so that a policy need not know
-    /// in how many ways `5` can be written, and no referrer from the site's own domain.
+    /// The part of an event that a policy sees. Values that the plan lists are in canonical form, so that a policy need
+    /// not handle the many spellings of `5`, and there is no referrer from the site's own domain.
     pub fn of(event: &Event, plan: &Plan) -> Self {
         let rules = plan.event(&event.name);
         let is_own = |from: &str| {
@@ -54,7 +54,8 @@ impl Visible {
     }
 }
 
-/// A value of the plan as its kind writes it. One that the kind does not take stays as it is, to be dropped.
+/// A listed property's value in canonical form. A value that the kind does not accept stays as it is, and is dropped
+/// later.
 fn settled(kind: &PropKind, value: &Value) -> Value {
     match (kind, value) {
         (PropKind::Text { .. }, Value::Integer(_) | Value::Decimal(_) | Value::Boolean(_)) => {
@@ -70,19 +71,19 @@ impl std::fmt::Debug for Visible {
     }
 }
 
-/// Why the default policy lets an event go no further.
+/// Why the default policy refuses an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refusal {
     /// A property that the plan requires is missing, or its value is not allowed.
     MissingProp,
-    /// The plan does not list the event. The gate has checked before, so this is a second lock.
+    /// The plan does not list the event. The gate has checked this already, so this is a second barrier.
     UnknownEvent,
 }
 
-/// Keeps what the plan lists and drops, coarsens or scrubs the rest.
+/// Keeps the values that the plan lists, and drops, coarsens or scrubs the rest.
 ///
 /// # Errors
-/// When what is left would mislead: a required property is gone.
+/// If the rest would mislead: a required property is gone.
 pub fn scrub(event: &Visible, plan: &Plan) -> Result<Visible, Refusal> {
     let rules = plan.event(&event.name);
     if rules.is_none() && plan.unmatched == Unmatched::Other {
@@ -116,7 +117,7 @@ pub fn scrub(event: &Visible, plan: &Plan) -> Result<Visible, Refusal> {
     })
 }
 
-/// How many bytes of a property the detectors would have to search.
+/// How many bytes of a property the detectors would search.
 fn searched_bytes(rules: Option<&EventPlan>, prop: &Prop, plan: &Plan) -> usize {
     let text = match &prop.value {
         Value::Text(text) => text.len(),
@@ -130,8 +131,8 @@ fn searched_bytes(rules: Option<&EventPlan>, prop: &Prop, plan: &Plan) -> usize 
     }
 }
 
-/// The page that stands for an address: a route template, a path by the shape rules, or `/other`; with the
-/// campaign's keys behind a `?` where the plan lets them leave.
+/// The page for an address: a route template, a path by the shape rules, or `/other`, followed by `?` and the
+/// campaign's keys if the plan allows them.
 pub fn page(url: &str, plan: &Plan) -> String {
     let Some(address) = Address::parse(url) else {
         return OTHER.to_owned();
@@ -147,8 +148,8 @@ pub fn page(url: &str, plan: &Plan) -> String {
     page
 }
 
-/// What may leave of a route: the template that fits, or what the shape rules leave, or `/other`. A template may
-/// fit only once the shape rules have taken doubled slashes and matrix parameters away.
+/// The part of a route that may leave: the matching template, else the result of the shape rules, or `/other`. A
+/// template may match only after the shape rules have removed doubled slashes and matrix parameters.
 fn route(path: &str, plan: &Plan) -> String {
     let page = plan.routes.page(path);
     if page != OTHER || plan.unmatched == Unmatched::Other {
@@ -159,8 +160,8 @@ fn route(path: &str, plan: &Plan) -> String {
     if page == OTHER { shaped } else { page.into() }
 }
 
-/// What may leave of a referrer: a foreign page's origin. Of an own page nothing: Plausible ignores it (contract
-/// a.4), and Vince would count the site as its own best source.
+/// The part of a referrer that may leave: a foreign page's origin. For an own page it is nothing: Plausible ignores it
+/// (contract a.4), and Vince would count the site as its own best source.
 fn referrer(from: &str, url: &str) -> Option<String> {
     match Referrer::parse(from, url)? {
         Referrer::Own => None,
@@ -168,8 +169,8 @@ fn referrer(from: &str, url: &str) -> Option<String> {
     }
 }
 
-/// What may leave of a property: its value in its canonical form, its documented coarsening, or nothing. `rules` are
-/// those of the event `name`, when the plan lists it; `own` is the page's host.
+/// The part of a property that may leave: its value in canonical form, its documented coarsening, or nothing. `rules`
+/// are those of the event `name`, if the plan lists it; `own` is the page's host.
 pub fn allowed(name: &str, rules: Option<&EventPlan>, prop: &Prop, plan: &Plan, own: &str) -> Option<Value> {
     if let Some(listed) = rules.and_then(|rules| rules.prop(&prop.key)) {
         return listed_value(&listed.kind, &prop.value, plan);
@@ -183,8 +184,8 @@ pub fn allowed(name: &str, rules: Option<&EventPlan>, prop: &Prop, plan: &Plan, 
     }
 }
 
-/// The links of Plausible's own events, of which the host or the extension is all that its reports show
-/// (contract d.4). They belong to every plan that scrubs what it does not list.
+/// The links of Plausible's own events. Its reports show only their host or extension (contract d.4). They belong to
+/// every plan that scrubs unlisted properties.
 fn system_kind(name: &str, key: &str) -> Option<PropKind> {
     match (name, key) {
         ("Outbound Link: Click", "url") => Some(PropKind::Link),
@@ -196,7 +197,7 @@ fn system_kind(name: &str, key: &str) -> Option<PropKind> {
 fn listed_value(kind: &PropKind, value: &Value, plan: &Plan) -> Option<Value> {
     let coarse = match (kind, value) {
         (PropKind::Text { max }, _) => {
-            let clean = detect::redact(&plan::text_of(value)).into_owned();
+            let clean = relay_pii::redact(&plan::text_of(value)).into_owned();
             (clean.chars().count() <= *max).then_some(clean)?
         }
         (PropKind::Route, Value::Text(text)) => match text.trim() {
@@ -210,33 +211,33 @@ fn listed_value(kind: &PropKind, value: &Value, plan: &Plan) -> Option<Value> {
     Some(Value::Text(coarse))
 }
 
-/// What may leave of a name that no plan lists. One that replacements made too long for Plausible goes whole.
+/// The part of an unlisted name that may leave. If replacements make it too long for Plausible, all of it is replaced.
 fn unlisted_name(name: &str) -> String {
-    let clean = detect::redact(name);
+    let clean = relay_pii::redact(name);
     if clean.chars().count() <= NAME_CHARS_MAX {
         clean.into_owned()
     } else {
-        detect::REMOVED.to_owned()
+        relay_pii::REMOVED.to_owned()
     }
 }
 
-/// Numbers below it are counts and sizes: a number of up to eight digits names nobody without a label.
+/// Numbers below it are counts and sizes: a number of up to eight digits identifies no person without a label.
 const COUNTER_MAX: u64 = 100_000_000;
 
-/// What may leave of a property that no plan lists: nothing when its key says what it is, else the value as far
-/// as the detectors find nothing in it. A number stays whole or goes.
+/// The part of an unlisted property that may leave: nothing if its key marks it as personal data, else the value
+/// without the detectors' findings. A number stays whole or is dropped.
 fn unlisted_value(prop: &Prop, own: &str) -> Option<Value> {
-    if !detect::is_clean(&prop.key) {
+    if !relay_pii::is_clean(&prop.key) {
         return None;
     }
     match &prop.value {
-        // One bit names nobody, whatever its key: `mobile`, `login`.
+        // One bit identifies no person, whatever its key: `mobile`, `login`.
         Value::Boolean(_) => Some(prop.value.clone()),
         Value::Text(text) if says_who(&prop.key, text) => None,
-        Value::Integer(_) | Value::Decimal(_) if detect::key::judge(&prop.key).is_some() => None,
+        Value::Integer(_) | Value::Decimal(_) if relay_pii::kind_of_key(&prop.key).is_some() => None,
         Value::Integer(n) if n.unsigned_abs() < COUNTER_MAX => Some(prop.value.clone()),
-        Value::Integer(n) => detect::is_clean(&n.to_string()).then(|| prop.value.clone()),
-        Value::Decimal(n) => detect::is_clean(&n.to_string()).then(|| prop.value.clone()),
+        Value::Integer(n) => relay_pii::is_clean(&n.to_string()).then(|| prop.value.clone()),
+        Value::Decimal(n) => relay_pii::is_clean(&n.to_string()).then(|| prop.value.clone()),
         Value::Text(text) => {
             let clean = unlisted_text(text, own);
             (clean.len() <= VALUE_BYTES_MAX).then_some(Value::Text(clean))
@@ -244,8 +245,8 @@ fn unlisted_value(prop: &Prop, own: &str) -> Option<Value> {
     }
 }
 
-/// A web address by the rule for those, any other text what the detectors leave. That may be an address where
-/// there was none: `http://[2001:db8::1` has no end of its host, `http://[[removed]` has one.
+/// Treats a web address by the address rules, and removes the detectors' findings from any other text. The result may
+/// be an address although the text was not: `http://[2001:db8::1` has no end of its host, `http://[[removed]` has one.
 fn unlisted_text(text: &str, own: &str) -> String {
     unlisted_link(text, own).unwrap_or_else(|| {
         let left = shape::text(text);
@@ -253,7 +254,7 @@ fn unlisted_text(text: &str, own: &str) -> String {
     })
 }
 
-/// Answers that tell a sort and not a person, so that they may stay behind a key such as `user` or `card`.
+/// Values that name a type and not a person, so that they may leave under a key such as `user` or `card`.
 #[rustfmt::skip]
 const SORTS: &[&str] = &[
     "accepted", "admin", "amex", "anonymous", "apple-pay", "declined", "default", "denied", "disabled", "enabled",
@@ -262,19 +263,19 @@ const SORTS: &[&str] = &[
     "returning", "right", "saml", "sepa", "sso", "trial", "unknown", "valid", "visa",
 ];
 
-/// Whether a text names somebody or something by what its key says. The plural of a key says it of texts as well:
-/// `users` is a number or a list of names.
+/// Whether a text identifies a person or thing according to its key. A plural key counts for texts as well: `users` is
+/// a number or a list of names.
 fn says_who(key: &str, text: &str) -> bool {
-    let kind = detect::key::judge(key).or_else(|| {
+    let kind = relay_pii::kind_of_key(key).or_else(|| {
         let is_number = text.trim().parse::<f64>().is_ok();
         let one = key.strip_suffix('s').filter(|_| !is_number)?;
-        detect::key::judge(one)
+        relay_pii::kind_of_key(one)
     });
     let is_sort = || SORTS.binary_search(&text.to_ascii_lowercase().as_str()).is_ok();
     kind.is_some_and(|kind| kind == Kind::Secret || !is_sort())
 }
 
-/// A text that is nothing but a web address: of an own page its route is left, of any other its origin.
+/// A text that consists of a web address alone: an own page is reduced to its route, any other to its origin.
 fn unlisted_link(text: &str, own: &str) -> Option<String> {
     let text = text.trim();
     let to = Address::parse(text).filter(|_| !text.contains(char::is_whitespace))?;
@@ -283,7 +284,7 @@ fn unlisted_link(text: &str, own: &str) -> Option<String> {
         Some(origin) if to.route().is_empty() => origin.trim_end_matches('/').to_owned(),
         Some(_) if to.host.eq_ignore_ascii_case(own) && path != "/" => path,
         Some(origin) => origin,
-        // A single word behind a scheme is an example, not an address.
+        // A single word after a scheme is an example, not an address.
         None if is_word(to.host) && text.ends_with(&format!("://{}", to.host)) => return None,
         None => path,
     })
@@ -293,7 +294,7 @@ fn is_word(text: &str) -> bool {
     text.bytes().all(|b| b.is_ascii_alphabetic())
 }
 
-/// Whether a property that the plan requires is not there.
+/// Whether a property that the plan requires is missing.
 pub fn missing_prop(rules: &EventPlan, props: &[Prop]) -> bool {
     rules
         .props
@@ -301,8 +302,8 @@ pub fn missing_prop(rules: &EventPlan, props: &[Prop]) -> bool {
         .any(|want| want.required && !props.iter().any(|have| have.key == want.key))
 }
 
-/// Most characters of a property's value where it is free text, of which a policy may take away more than it has
-/// to. `None` where it is not.
+/// Most characters of a property's value if it is free text, from which a policy may remove more than it has to. `None`
+/// if it is not free text.
 pub fn free_text_max(rules: Option<&EventPlan>, key: &str) -> Option<usize> {
     match rules.and_then(|rules| rules.prop(key)).map(|listed| &listed.kind) {
         None => Some(VALUE_BYTES_MAX),

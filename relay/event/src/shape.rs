@@ -1,16 +1,15 @@
-//! Shape rules: what a path or a campaign looks like when no template says what it means.
+//! Shape rules: how to coarsen a path or a campaign that no template covers.
 //!
-//! A segment stays when it reads like a word that a programmer wrote into a route; all others become
-//! `:id`. So a path nobody planned for keeps its structure and loses its identifiers.
+//! A segment stays if it reads like a word that a programmer wrote into a route; all others become `:id`. So a path
+//! that no plan lists keeps its structure and loses its identifiers.
 
 mod campaign;
 
 pub use campaign::{CAMPAIGN_KEYS, campaign};
 
-use crate::detect;
 use std::borrow::Cow;
 
-/// What stands in a path for whatever is no route word.
+/// Replaces every segment of a path that is not a route word.
 pub const ID: &str = ":id";
 
 /// Most segments of a path that are kept. Deeper ones are cut off.
@@ -21,11 +20,11 @@ const SEGMENT_BYTES_MAX: usize = 40;
 const WORD_DIGITS_MAX: usize = 2;
 /// Shortest run of hexadecimal digits that is an id: `deadbeef`.
 const HEX_DIGITS_MIN: usize = 8;
-/// Letters without any vowel from which on a word is none.
+/// From this length, letters without a vowel are not a word.
 const CONSONANTS_MIN: usize = 6;
 
-/// Names of collections: the segment after one names somebody's or something's instance. One-letter ones
-/// are meshPanel's; nothing else follows them.
+/// Names of collections: the next segment identifies an instance. One-letter names are meshPanel's; they are always
+/// followed by an instance.
 #[rustfmt::skip]
 const COLLECTIONS: &[&str] = &[
     "account", "accounts", "activate", "akte", "akten", "author", "authors", "benutzer", "bestellung",
@@ -71,7 +70,7 @@ const ACTIONS: &[&str] = &[
 /// Endings of pages that are files.
 const PAGE_EXTENSIONS: &[&str] = &["asp", "aspx", "do", "htm", "html", "jsf", "jsp", "php", "xhtml"];
 
-/// A path of which only route words are left.
+/// A path with every segment replaced that is not a route word.
 pub fn path(path: &str) -> String {
     let mut out = String::with_capacity(path.len().min(SEGMENTS_MAX * SEGMENT_BYTES_MAX));
     let mut names_an_instance = Naming::Nothing;
@@ -88,7 +87,7 @@ pub fn path(path: &str) -> String {
         };
         out.push_str(if stays { segment } else { ID });
         names_an_instance = match names_an_instance {
-            // "/users/all/jane": what follows may still be one of them.
+            // "/users/all/jane": the next segment may still be an instance.
             Naming::Perhaps if stays => Naming::Perhaps,
             _ if !stays => Naming::Nothing,
             _ if segment.len() == 1 => Naming::Surely,
@@ -102,7 +101,7 @@ pub fn path(path: &str) -> String {
     out
 }
 
-/// What a segment says about the next one.
+/// Whether the next segment identifies an instance.
 #[derive(Clone, Copy, PartialEq)]
 enum Naming {
     Nothing,
@@ -110,7 +109,7 @@ enum Naming {
     Surely,
 }
 
-/// Whether a segment, or the last word of it, names a collection: `customers`, `partner-tenants`.
+/// Whether a segment, or its last word, names a collection: `customers`, `partner-tenants`.
 fn names_a_collection(segment: &str) -> bool {
     let last = segment.rsplit(['-', '_']).next().unwrap_or(segment);
     is_one_of(COLLECTIONS, segment) || (last.len() < segment.len() && is_one_of(COLLECTIONS, last))
@@ -143,16 +142,16 @@ fn is_route_word(segment: &str) -> bool {
             .split(['-', '_'])
             .enumerate()
             .all(|(i, word)| is_word(word, i > 0))
-        // Small letters alone are words; with digits or capitals they can be more, or base64.
-        && (stem.bytes().all(|b| b.is_ascii_lowercase() || b"-_".contains(&b)) || detect::is_clean(stem))
+        // Lower-case letters alone are words; with digits or capitals they may be a secret or base64.
+        && (stem.bytes().all(|b| b.is_ascii_lowercase() || b"-_".contains(&b)) || relay_pii::is_clean(stem))
 }
 
 fn is_hex(text: &str) -> bool {
     text.len() >= HEX_DIGITS_MIN && text.bytes().all(|b| b.is_ascii_hexdigit() || b == b'-')
 }
 
-/// Letters, then at most two digits; a number of its own only behind another word. Capitals begin a part of
-/// at least two letters, which the letters of an encoded id rarely do.
+/// Letters, then at most two digits; a number alone only after another word. A capital must start a part of at least
+/// two letters, which is rare in an encoded id.
 fn is_word(word: &str, may_be_number: bool) -> bool {
     if is_status(word) || is_numeronym(word) {
         return true;
@@ -184,12 +183,12 @@ fn is_word(word: &str, may_be_number: bool) -> bool {
     true
 }
 
-/// A status of HTTP that pages are called after: `404`.
+/// An HTTP status that pages are named after: `404`.
 fn is_status(word: &str) -> bool {
     matches!(word.as_bytes(), [b'4' | b'5', b'0'..=b'1', b'0'..=b'9'])
 }
 
-/// A short word with a number for letters: `k8s`, `b2b`, `i18n`.
+/// A short word with a number in place of letters: `k8s`, `b2b`, `i18n`.
 fn is_numeronym(word: &str) -> bool {
     match word.as_bytes() {
         [first, inner @ .., last] => {
@@ -202,9 +201,10 @@ fn is_numeronym(word: &str) -> bool {
     }
 }
 
-/// A text that is nothing but a web address or a path, by the rules for those; any other by the detectors.
+/// Coarsens a text that is only a web address or a path by the rules for those, and scrubs any other with the
+/// detectors.
 pub fn text(text: &str) -> Cow<'_, str> {
-    let clean = detect::redact(text);
+    let clean = relay_pii::redact(text);
     let is_path = clean.starts_with('/') && !clean.contains(char::is_whitespace);
     if !is_path {
         return clean;

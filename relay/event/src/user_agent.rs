@@ -1,14 +1,14 @@
 //! User-Agent coarsening: a complete, ordinary browser string with family, major version and system.
 //!
-//! Plausible must still read browser, system and device class from it (contract b.3), yet models,
-//! builds and minor versions single people out. The forms are those of Chrome's own reduction and of
-//! the browsers' frozen strings. The text is read into known words and version numbers (`scan`), and
-//! what leaves is written from these alone, so nothing else of the original can.
+//! Plausible must still read browser, system and device class from it (contract b.3), but models, builds and minor
+//! versions identify individual users. The forms are those of Chrome's own reduction and of the browsers' frozen
+//! strings. `scan` reads the text into known words and version numbers, and the output is written from these alone, so
+//! nothing else of the original can leave.
 //!
-//! A bot is never turned into a browser: that would hide it. It is denied, as Plausible would drop it. An HTTP
-//! library (`curl/8.5.0`, `python-requests/2.31`, Node's bare `node`) is not a bot: servers and command lines send
-//! events with them, so they are taken, and no User-Agent is forwarded. So is a browser that no rule knows, and a
-//! program that names itself with a version. `bot` says which names are a machine's.
+//! A bot is never turned into a browser: that would hide it. It is denied; Plausible would drop it. An HTTP library
+//! (`curl/8.5.0`, `python-requests/2.31`, Node's bare `node`) is not a bot: servers and command lines send events with
+//! them, so the events are accepted without forwarding a User-Agent. The same applies to a browser that no rule covers,
+//! and to a program that names itself with a version. `bot` lists the names of machines.
 
 mod bot;
 mod browser;
@@ -19,19 +19,19 @@ mod system;
 use scan::{Facts, Key};
 use system::System;
 
-/// What became of a User-Agent.
+/// The result of coarsening a User-Agent.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum UserAgent {
-    /// An ordinary browser's, coarsened. Holds no text of the original but version numbers.
+    /// An ordinary browser's, coarsened. Holds no text of the original except version numbers.
     Browser(String),
     /// A bot, a crawler, a test driver or a monitor.
     Bot,
-    /// Missing, an HTTP library's, or nothing a rule knows. Forwarded as no User-Agent at all.
+    /// Missing, an HTTP library's, or covered by no rule. No User-Agent is forwarded.
     Unknown,
 }
 
-/// Longest User-Agent looked at, in bytes: Plausible refuses a longer header (contract b.2). A longer
-/// one is [`UserAgent::Unknown`].
+/// Longest User-Agent that is read, in bytes: Plausible rejects a longer header (contract b.2). A longer one is
+/// [`UserAgent::Unknown`].
 const BYTES_MAX: usize = 8192;
 
 /// Coarsens a User-Agent header.
@@ -42,16 +42,16 @@ pub fn coarsen(agent: &str) -> UserAgent {
     let lower = agent.to_ascii_lowercase();
     let facts = Facts::of(&lower);
     let like_a_browser = lower.starts_with("mozilla/");
-    // No browser of the day, but for old televisions, says "compatible" or tells where to read about it; crawlers do, in a
-    // browser's clothes: "(compatible; Name/1.0; +https://...)".
+    // No current browser, except on old televisions, says "compatible" or links to a page about itself. Crawlers that
+    // imitate a browser do: "(compatible; Name/1.0; +https://...)".
     let compatible = facts.has(Key::Compatible)
         && ![Key::Msie, Key::Konqueror, Key::Viera]
             .iter()
             .any(|key| facts.has(*key));
-    // It fetches the page behind a link in a message. Its pages are read in the system's browser.
+    // WhatsApp fetches the page behind a link in a message. Its users open pages in the system's browser.
     let preview = lower.starts_with("whatsapp/");
     let disguised = if like_a_browser {
-        // Neither a system nor an engine: a browser names both, and the oldest phones have a list at least.
+        // Neither a system nor an engine: a browser names both, and the oldest phones have at least a list.
         let says_more = lower
             .split_once(' ')
             .is_some_and(|(_, more)| !more.trim().is_empty());

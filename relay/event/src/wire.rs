@@ -1,6 +1,6 @@
-//! The two wire formats, read tolerantly but within limits: Plausible's own, and the module's batch.
+//! The two wire formats, Plausible's own and the module's batch, read tolerantly but within limits.
 //!
-//! Errors say which field is wrong and what it should be, never what it was.
+//! Errors name the field and its rule, never its value.
 
 use crate::address::Address;
 use crate::consent::Consent;
@@ -18,11 +18,11 @@ use std::ops::Range;
 
 mod frame;
 
-/// Why a body is no event. The text is safe to send back and to log.
+/// Why a body is not an event. The text is safe to send back and to log.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Malformed {
     /// Not JSON, or not of the right shape.
-    #[error("the body is not the JSON this route takes, see line {line}, column {column}")]
+    #[error("the body is not the JSON that this route accepts, see line {line}, column {column}")]
     Json {
         /// The line, from 1.
         line: usize,
@@ -30,7 +30,7 @@ pub enum Malformed {
         column: usize,
     },
     /// The batch has more events than allowed, or none.
-    #[error("a batch holds 1 to {BATCH_EVENTS_MAX} events")]
+    #[error("a batch must hold 1 to {BATCH_EVENTS_MAX} events")]
     BatchSize,
     /// One field of an event breaks its rule.
     #[error("`{field}` {rule}")]
@@ -47,7 +47,7 @@ const fn field(field: &'static str, rule: &'static str) -> Malformed {
 }
 
 impl Malformed {
-    /// Keeps the position and forgets serde's text, which may quote the body.
+    /// Keeps the position and discards serde's text, which may quote the body.
     fn json(error: &serde_json::Error) -> Self {
         Self::Json {
             line: error.line(),
@@ -55,7 +55,7 @@ impl Malformed {
         }
     }
 
-    /// As [`Self::json`], for an error in the part of a body that starts at an offset.
+    /// Like [`Self::json`], for an error in the part of a body that starts at an offset.
     fn json_from(body: &[u8], start: usize, error: &serde_json::Error) -> Self {
         let (before, before_column) = position(body, start);
         let first = error.line() <= 1;
@@ -80,16 +80,15 @@ fn position(body: &[u8], offset: usize) -> (usize, usize) {
     (lines + 1, line.len() + 1)
 }
 
-/// A batch as the browser module sends it. Events are judged one by one: a broken one does not take
-/// the others with it.
+/// A batch from the browser module. Each event is read separately: a broken one does not affect the others.
 pub struct Batch {
     /// The site all events belong to.
     pub site: String,
     /// The user's consent, when one was sent.
     pub consent: Option<Consent>,
-    /// The visitor's random values. A value of another form is none.
+    /// The visitor's random values. A malformed value is `None`.
     pub visitor: DayValues,
-    /// The page token, not yet checked. One that is not text is none.
+    /// The page token, not yet checked. `None` if it is not text.
     pub page_token: Option<String>,
     /// The events in order, each read or refused.
     pub events: Vec<Result<Event, Malformed>>,
@@ -101,13 +100,13 @@ impl std::fmt::Debug for Batch {
     }
 }
 
-/// Most sites one event may go to at once, and most bytes of their list. Above it the event is malformed.
+/// Most sites of one event, and most bytes of their list. Beyond it the event is malformed.
 pub const SITES_MAX: usize = 32;
 /// See [`SITES_MAX`].
 pub const SITES_BYTES_MAX: usize = SITES_MAX * 256;
 
-/// The sites an event in Plausible's format goes to: [`Event::site`] may list several, with commas between. As in
-/// Plausible a leading `www.` is left out; one that is listed twice counts once.
+/// The sites of an event in Plausible's format: [`Event::site`] may list several, separated by commas. As in Plausible,
+/// a leading `www.` is dropped; a site that is listed twice counts once.
 pub fn sites(listed: &str) -> Vec<&str> {
     let mut sites = Vec::with_capacity(1);
     for site in listed.split(',') {
@@ -124,47 +123,34 @@ pub fn sites(listed: &str) -> Vec<&str> {
 /// [`sites`].
 ///
 /// # Errors
-/// Says what Plausible would have answered 400 to, so that the sender learns it here.
+/// If Plausible would answer 400, so that the sender gets the error here.
 pub fn parse_plausible(body: &[u8]) -> Result<Event, Malformed> {
     let mut object: Object = serde_json::from_slice(body).map_err(|e| Malformed::json(&e))?;
     let name = match object.take_first(&["n", "name"]) {
         Some(Json::Text(text)) => name(text)?,
-        // A number is taken as text: it was made for the event 404.
+        // Accepts a number as text, for the event 404.
         Some(Json::Integer(n)) => n.to_string(),
-        _ => return Err(field("name", "is required and is text")),
+        _ => return Err(field("name", "is required and must be text")),
     };
-    let url = match object.take_first(&["u", "url"]) {
-        Some(Json::Text(text)) => address(text)?,
-        _ => return Err(field("url", "is required and is text")),
-    };
-    let site = match object.take_first(&["d", "domain"]) {
-        Some(Json::Text(site)) => site,
-        _ => Address::parse(&url)
-            .map(|page| page.host.to_owned())
-            .ok_or(field("domain", "is required when the url has no host"))?,
-    };
+    let url = address(object.take_text(&["u", "url"]))?;
+    let host = || Address::parse(&url).map(|page| page.host.to_owned());
+    let site = object
+        .take_text(&["d", "domain"])
+        .or_else(host)
+        .ok_or(field("domain", "is required when the url has no host"))?;
     let site = match site.contains(',') {
         true if site.len() > SITES_BYTES_MAX || site.split(',').count() > SITES_MAX => {
-            return Err(field("domain", "lists at most 32 sites"));
+            return Err(field("domain", "must list at most 32 sites"));
         }
         true => site,
         false => site_name(&site)?,
     };
-    let referrer = match object.take_first(&["r", "referrer"]) {
-        Some(Json::Text(text)) => referrer(text),
-        _ => None,
-    };
+    let referrer = object.take_text(&["r", "referrer"]).and_then(referrer);
     let interactive = !object.says_false(&["i", "interactive"]);
-    let engagement = if name == ENGAGEMENT {
-        let ms = object.take_first(&["e"]).and_then(whole_number);
-        let depth = object.take_first(&["sd"]).and_then(whole_number);
-        Some(engagement(ms, depth)?)
-    } else {
-        None
-    };
+    let engagement = engagement(&name, &mut object, "e", "sd")?;
     let props = match object.take_first(&["m", "meta", "p", "props"]) {
         Some(Json::Object(pairs)) => read_props(pairs)?,
-        // Properties may come as text that holds a JSON object. Anything else means none.
+        // Properties may come as text that holds a JSON object. Any other text means none.
         Some(Json::Text(text)) => match serde_json::from_str(&text) {
             Ok(pairs) => read_props(pairs)?,
             Err(_) => Vec::new(),
@@ -186,10 +172,10 @@ pub fn parse_plausible(body: &[u8]) -> Result<Event, Malformed> {
     })
 }
 
-/// Reads the module's batch. Each event is parsed alone, so nothing that one holds harms the others.
+/// Reads the module's batch. Each event is parsed separately, so that none can affect the others.
 ///
 /// # Errors
-/// When the batch as a whole is unreadable. A single unreadable event is an `Err` within the batch.
+/// If the batch as a whole is unreadable. A single unreadable event is an `Err` within the batch.
 pub fn parse_batch(body: &[u8]) -> Result<Batch, Malformed> {
     let frame = Frame::split(body).map_err(|at| Malformed::at(body, at))?;
     if frame.events.is_empty() || frame.events.len() > BATCH_EVENTS_MAX {
@@ -222,7 +208,7 @@ pub fn parse_batch(body: &[u8]) -> Result<Batch, Malformed> {
     })
 }
 
-/// Parses one part of a body alone.
+/// Parses one part of a body on its own.
 fn part<T: DeserializeOwned>(body: &[u8], range: Range<usize>) -> Result<T, Malformed> {
     let start = range.start;
     serde_json::from_slice(&body[range]).map_err(|error| Malformed::json_from(body, start, &error))
@@ -237,28 +223,19 @@ struct RawConsent {
 /// Reads one event of a batch.
 fn read_event(json: Json, site: &str) -> Result<Event, Malformed> {
     let Json::Object(mut object) = json else {
-        return Err(field("event", "is an object"));
+        return Err(field("event", "must be an object"));
     };
-    let mut text = |key: &'static str| match object.take_first(&[key]) {
-        Some(Json::Text(text)) => Some(text),
-        _ => None,
-    };
+    let mut text = |key| object.take_text(&[key]);
     let id = text("id").and_then(|id| EventId::parse(&id));
     let id = id.ok_or(field(
         "id",
-        "is required: 32 lower-case hexadecimal digits, random",
+        "is required: 32 random lower-case hexadecimal digits",
     ))?;
-    let name = name(text("name").ok_or(field("name", "is required and is text"))?)?;
-    let url = address(text("url").ok_or(field("url", "is required and is text"))?)?;
+    let name = name(text("name").ok_or(field("name", "is required and must be text"))?)?;
+    let url = address(text("url"))?;
     let referrer = text("referrer").and_then(referrer);
     let interactive = !object.says_false(&["interactive"]);
-    let engagement = if name == ENGAGEMENT {
-        let ms = object.take_first(&["engagement_ms"]).and_then(whole_number);
-        let depth = object.take_first(&["scroll_depth"]).and_then(whole_number);
-        Some(engagement(ms, depth)?)
-    } else {
-        None
-    };
+    let engagement = engagement(&name, &mut object, "engagement_ms", "scroll_depth")?;
     let props = match object.take_first(&["props"]) {
         Some(Json::Object(pairs)) => read_props(pairs)?,
         _ => Vec::new(),
@@ -282,50 +259,54 @@ fn name(text: String) -> Result<String, Malformed> {
         return Err(field("name", "can't be blank"));
     }
     if text.chars().count() > NAME_CHARS_MAX {
-        return Err(field("name", "has at most 120 characters"));
+        return Err(field("name", "must have at most 120 characters"));
     }
     Ok(text)
 }
 
-fn address(text: String) -> Result<String, Malformed> {
+fn address(text: Option<String>) -> Result<String, Malformed> {
+    let text = text.ok_or(field("url", "is required and must be text"))?;
     if text.len() > ADDRESS_BYTES_MAX {
-        return Err(field("url", "has at most 8192 bytes"));
+        return Err(field("url", "must have at most 8192 bytes"));
     }
     if Address::parse(&text).is_none() {
-        return Err(field("url", "is a whole http or https address"));
+        return Err(field("url", "must be a full http or https address"));
     }
     Ok(text)
 }
 
-/// One site, `www.` left out as Plausible does.
+/// One site, without a leading `www.`, as in Plausible.
 fn site_name(text: &str) -> Result<String, Malformed> {
     let site = text.trim();
     let site = site.strip_prefix("www.").unwrap_or(site);
     if site.is_empty() || site.len() > 253 {
-        return Err(field("domain", "is a site's domain"));
+        return Err(field("domain", "must be a site's domain"));
     }
     Ok(site.to_owned())
 }
 
-/// A referrer that is too long is no referrer; Plausible never rejects an event for it.
+/// Drops a referrer that is too long; Plausible never rejects an event because of it.
 fn referrer(text: String) -> Option<String> {
     (!text.is_empty() && text.len() <= ADDRESS_BYTES_MAX).then_some(text)
 }
 
-fn whole_number(json: Json) -> Option<i64> {
-    match json {
-        Json::Integer(n) => Some(n),
-        Json::Text(text) => text.parse().ok(),
-        _ => None,
+/// Reads the two numbers of an engagement by Plausible's rules; at least one of them must be usable. Other events have
+/// none.
+fn engagement(
+    name: &str,
+    event: &mut Object,
+    ms: &str,
+    depth: &str,
+) -> Result<Option<Engagement>, Malformed> {
+    if name != ENGAGEMENT {
+        return Ok(None);
     }
-}
-
-/// Applies Plausible's rules to the two numbers; one of them has to be usable.
-fn engagement(ms: Option<i64>, depth: Option<i64>) -> Result<Engagement, Malformed> {
-    let ms = ms
+    let ms = event
+        .take_whole_number(ms)
         .and_then(|ms| u64::try_from(ms).ok())
         .filter(|ms| *ms <= ENGAGEMENT_MS_MAX);
-    let scroll_depth = depth
+    let scroll_depth = event
+        .take_whole_number(depth)
         .filter(|depth| *depth >= 0)
         .map(|depth| u8::try_from(depth.min(100)).unwrap_or(100));
     if ms.is_none() && scroll_depth.is_none() {
@@ -334,18 +315,18 @@ fn engagement(ms: Option<i64>, depth: Option<i64>) -> Result<Engagement, Malform
             "needs a whole number of milliseconds or a scroll depth",
         ));
     }
-    Ok(Engagement {
+    Ok(Some(Engagement {
         ms: ms.unwrap_or(0),
         scroll_depth: scroll_depth.unwrap_or(SCROLL_DEPTH_UNKNOWN),
-    })
+    }))
 }
 
-/// Keeps what Plausible would keep: scalars that are not blank. A key or text over the limit is left
-/// out, where Plausible would reject the whole event.
+/// Keeps the properties that Plausible would keep: scalars that are not blank. Drops a key or text over the limit, for
+/// which Plausible would reject the whole event.
 fn read_props(pairs: Object) -> Result<Vec<Prop>, Malformed> {
     let pairs = pairs.into_pairs();
     if pairs.len() > PROPS_MAX {
-        return Err(field("props", "has at most 100 entries"));
+        return Err(field("props", "must have at most 100 entries"));
     }
     let keep = |(key, json): (String, Json)| {
         let value = match json {

@@ -1,4 +1,4 @@
-//! What is planted anywhere in an event, in whatever disguise, cannot be read in what leaves.
+//! Plants personal data anywhere in an event, in any disguise, and checks that the output does not reveal it.
 
 use proptest::prelude::*;
 use relay_event::event::{Prop, Value};
@@ -29,7 +29,7 @@ const CANARIES: &[&str] = &[
     "password=hunter2secret",
 ];
 
-/// Ways to write the same thing so that a careless scanner does not see it.
+/// Ways to disguise a text from a careless scanner.
 #[derive(Clone, Copy, Debug)]
 enum Disguise {
     Percent,
@@ -112,7 +112,7 @@ fn base64(text: &str, last: &[u8; 2]) -> String {
     out
 }
 
-/// Where something is planted.
+/// The place at which a canary is planted.
 #[derive(Clone, Copy, Debug)]
 enum Place {
     Name,
@@ -165,7 +165,7 @@ fn planted(place: Place, what: &str) -> Visible {
     event
 }
 
-/// All that leaves of an event, one string per field.
+/// Everything of an event that leaves, one string per field.
 fn left(event: &Visible) -> Vec<String> {
     let Ok(out) = scrub(event, &Plan::unplanned()) else {
         return Vec::new();

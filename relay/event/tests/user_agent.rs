@@ -1,4 +1,4 @@
-//! User-Agents as the world sends them, and what may become of any text at all.
+//! Real User-Agents, and properties that must hold for any text.
 //!
 //! `corpus/user_agent/agents.tsv` has a row for each: family, User-Agent, and the text that must leave,
 //! `BOT` or `UNKNOWN`. Its second column also seeds the fuzz target.
@@ -9,10 +9,10 @@ use std::collections::HashSet;
 
 const CORPUS: &str = include_str!("corpus/user_agent/agents.tsv");
 
-/// No coarse text is longer, in bytes.
+/// Upper bound of every coarse text, in bytes.
 const COARSE_MAX: usize = 256;
 
-/// All words that may leave, in lower case: what a family, a system or a frozen form is written with.
+/// All words that may leave, in lower case: those of families, systems and frozen forms.
 const WORDS: &str = "
     mozilla windows nt win64 x64 wow64 macintosh intel mac os x x11 linux x86 ubuntu freebsd openbsd amd64
     cros android k tv harmonyos phone openharmony iphone cpu like ipad smart tizen web0s smarttv mobile
@@ -49,7 +49,7 @@ fn rows() -> Vec<Row> {
         .collect()
 }
 
-/// Nothing in a coarse text is of the original but version numbers, and those are short.
+/// Asserts that a coarse text has nothing of the original but version numbers, and that those are short.
 fn assert_ordinary(text: &str, original: &str) {
     let known: HashSet<&str> = WORDS.split_whitespace().collect();
     assert!(text.len() < COARSE_MAX, "{} bytes from {original:?}", text.len());
@@ -69,7 +69,7 @@ fn assert_ordinary(text: &str, original: &str) {
     );
 }
 
-/// All that must hold of any text. Says whether it was taken for a browser.
+/// Asserts the properties that hold for any text. Returns whether it was read as a browser.
 fn check(agent: &str) -> Option<String> {
     let UserAgent::Browser(text) = coarsen(agent) else {
         return None;
@@ -126,7 +126,7 @@ fn a_bot_is_a_bot_whatever_browser_it_dresses_as() {
             "GPTBot/1.2",
             "thing-monitor/3",
         ] {
-            // To Opera's form, which is none of today's browsers', "compatible" means nothing.
+            // In Opera's form, which no current browser uses, "compatible" means nothing.
             let form = row.agent.starts_with("Opera/") || row.agent.contains("MSIE");
             if form && mark.starts_with("(compatible") {
                 continue;
@@ -138,7 +138,7 @@ fn a_bot_is_a_bot_whatever_browser_it_dresses_as() {
 }
 
 #[test]
-fn a_version_that_could_tell_people_apart_does_not_leave() {
+fn a_version_that_could_distinguish_people_does_not_leave() {
     for version in [
         "0",
         "1000",
@@ -171,7 +171,7 @@ fn a_user_agent_that_plausible_would_refuse_for_its_length_is_unknown() {
     assert_eq!(coarsen(&agent(2800)), UserAgent::Unknown);
 }
 
-/// Words that the scanner acts on, versions, and what separates them.
+/// Words that the scanner reacts to, versions, and separators.
 fn piece() -> impl Strategy<Value = String> {
     let words: Vec<&str> = WORDS.split_whitespace().collect();
     prop_oneof![

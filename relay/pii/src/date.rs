@@ -1,25 +1,25 @@
-//! Dates of birth: dates that a label says to be one. Other dates say nothing about a person.
+//! Dates of birth: dates with a label that says so. Other dates reveal nothing about a person.
 
 use super::label::{Label, Topics};
 use super::view::View;
 use super::{Found, Kind};
 use std::ops::{Range, RangeInclusive};
 
-/// How far before a date its label may stand, in bytes: "born in a land far away on ...".
+/// How far before a date its label may start, in bytes: "born in a land far away on ...".
 const LABEL_BEFORE: usize = 64;
-/// How far before a year that stands alone.
+/// The same for a year alone.
 const LABEL_BEFORE_YEAR: usize = 16;
-/// The words between the two.
+/// Words allowed between the label and the date.
 const FILLERS: &[&str] = &[
     "", "am", "en", "im", "in", "is", "ist", "jahr", "the", "was", "year",
 ];
-/// How far after a date its label may stand.
+/// How far after a date its label may start, in bytes.
 const LABEL_AFTER: usize = 24;
-/// Years in which people were born.
+/// Years of birth.
 const YEARS: RangeInclusive<u32> = 1880..=2099;
 
-/// How the names of months begin: English, German, French, Spanish, Italian, Dutch, Portuguese, Polish,
-/// Turkish, Swedish. Only looked at beside the label of a birth, so it need not be exact.
+/// First letters of the names of months: English, German, French, Spanish, Italian, Dutch, Portuguese, Polish, Turkish,
+/// Swedish. Only compared next to the label of a birth, so they need not be exact.
 const MONTHS: &[&str] = &[
     "abr", "ago", "ağu", "aoû", "apr", "ara", "aug", "avr", "cze", "dec", "des", "dez", "dic", "déc", "eki",
     "ene", "eyl", "feb", "fev", "fév", "gen", "giu", "gru", "haz", "jan", "jui", "jul", "jun", "jän", "kas",
@@ -31,54 +31,30 @@ pub(super) fn find(view: &View<'_>, found: &mut Found) {
     if view.has().digits == 0 {
         return;
     }
-    let labels: Vec<&Label> = view
-        .labels()
-        .iter()
-        .filter(|label| label.topics.any(Topics::BIRTH))
-        .collect();
+    let labels: Vec<&Label> = view.labels_of(Topics::BIRTH).collect();
     if labels.is_empty() {
         return;
     }
+    let gap = |from: usize, to: usize, most| to.checked_sub(from).is_some_and(|gap| gap <= most);
     let near = |range: &Range<usize>| {
         labels.iter().any(|label| {
-            let behind = range
-                .start
-                .checked_sub(label.range.end)
-                .is_some_and(|gap| gap <= LABEL_BEFORE);
-            behind
-                || label
-                    .range
-                    .start
-                    .checked_sub(range.end)
-                    .is_some_and(|gap| gap <= LABEL_AFTER)
+            gap(label.range.end, range.start, LABEL_BEFORE) || gap(range.end, label.range.start, LABEL_AFTER)
         })
     };
     // "born in 1976", but not "birthday banner 2026".
     let next_to = |range: &Range<usize>| {
         labels.iter().any(|label| {
-            let between = view
-                .text()
-                .get(label.range.end..range.start)
-                .filter(|gap| gap.len() <= LABEL_BEFORE_YEAR);
-            between.is_some_and(|gap| {
-                gap.split(|c: char| !c.is_alphabetic())
-                    .all(|word| FILLERS.contains(&word))
-            })
+            let mut between = view
+                .piece(&(label.range.end..range.start))
+                .split(|c: char| !c.is_alphabetic());
+            gap(label.range.end, range.start, LABEL_BEFORE_YEAR)
+                && between.all(|word| FILLERS.contains(&word))
         })
     };
-    let mut rest = view.words();
-    while !rest.is_empty() {
-        let date = date(view, rest).filter(|(range, _)| near(range));
-        let found_here = date.or_else(|| year(view, rest).filter(|(range, _)| next_to(range)));
-        let next = match found_here {
-            Some((range, words)) => {
-                found.add(Kind::Birth, range);
-                words
-            }
-            None => 1,
-        };
-        rest = rest.get(next..).unwrap_or_default();
-    }
+    found.search(Kind::Birth, view.words(), |words| {
+        let date = date(view, words).filter(near);
+        date.or_else(|| year(view, words).filter(next_to))
+    });
 }
 
 /// A word of a date.
@@ -86,13 +62,13 @@ pub(super) fn find(view: &View<'_>, found: &mut Found) {
 enum Part {
     Number(u32, usize),
     Month,
-    /// "th", "of", "de": says nothing.
+    /// "th", "of", "de": ignored.
     Filler,
     Other,
 }
 
-fn part(text: &str, word: &Range<usize>) -> Part {
-    let word = text.get(word.clone()).unwrap_or_default();
+fn part(view: &View<'_>, word: &Range<usize>) -> Part {
+    let word = view.piece(word);
     if word.starts_with(|c: char| c.is_ascii_digit()) {
         return match word.parse() {
             Ok(number) if word.len() <= 8 => Part::Number(number, word.len()),
@@ -109,44 +85,32 @@ fn part(text: &str, word: &Range<usize>) -> Part {
     }
 }
 
-/// The date that words begin with, and how many words it has.
-fn date(view: &View<'_>, words: &[Range<usize>]) -> Option<(Range<usize>, usize)> {
-    let text = view.text();
-    let first = words.first()?;
+/// The date at the start of the words.
+fn date(view: &View<'_>, words: &[Range<usize>]) -> Option<Range<usize>> {
+    let start = words.first()?.start;
     let mut parts = [Part::Other; 3];
     let mut count = 0;
-    let mut used = 0;
-    let mut end = first.start;
-    for (place, word) in words.iter().enumerate().take(8) {
-        let between = text.get(end..word.start)?;
-        let joined = between.len() <= 3
-            && between
-                .chars()
-                .all(|c| matches!(c, ' ' | '.' | ',' | '-' | '/' | '\''));
-        let part = part(text, word);
+    let mut date = start..start;
+    let mut at = start;
+    for word in words.iter().take(8) {
+        let between = view.piece(&(at..word.start));
+        let joined = between.len() <= 3 && between.bytes().all(|b| b" .,-/'".contains(&b));
+        let part = part(view, word);
         if !joined || part == Part::Other || (count == 0 && part == Part::Filler) {
             break;
         }
+        at = word.end;
+        // A filler is part of the date only if another part follows.
         if part != Part::Filler {
             *parts.get_mut(count)? = part;
             count += 1;
-            used = place + 1;
-            end = word.end;
-        } else {
-            // A filler is part of the date only when more of it follows.
-            let tail = text.get(word.end..).unwrap_or_default();
-            if count == 3 || tail.is_empty() {
-                break;
-            }
-            end = word.end;
-            continue;
+            date.end = word.end;
         }
         if count == 3 {
             break;
         }
     }
-    let end = words.get(used.checked_sub(1)?)?.end;
-    is_date(parts, count).then_some((first.start..end, used))
+    is_date(parts, count).then_some(date)
 }
 
 fn is_date(parts: [Part; 3], count: usize) -> bool {
@@ -165,25 +129,23 @@ fn is_date(parts: [Part; 3], count: usize) -> bool {
         ([Part::Number(a, la), Part::Month, _], 2..) | ([Part::Month, Part::Number(a, la), _], 2..) => {
             (day(a) && la <= 2) || year(a, la)
         }
-        // Without anything between: 19760617, 17061976.
+        // Without separators: 19760617, 17061976.
         ([Part::Number(a, 8), ..], 1) => YEARS.contains(&(a / 10_000)) || YEARS.contains(&(a % 10_000)),
         _ => false,
     }
 }
 
 /// A year alone: "born in 1976".
-fn year(view: &View<'_>, words: &[Range<usize>]) -> Option<(Range<usize>, usize)> {
+fn year(view: &View<'_>, words: &[Range<usize>]) -> Option<Range<usize>> {
     let word = words.first()?;
-    match part(view.text(), word) {
-        Part::Number(number, 4) if YEARS.contains(&number) => Some((word.clone(), 1)),
-        _ => None,
-    }
+    let is_year = matches!(part(view, word), Part::Number(number, 4) if YEARS.contains(&number));
+    is_year.then(|| word.clone())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::detect::tests::check_scanner;
+    use crate::tests::check_scanner;
 
     #[test]
     fn dates_of_birth_are_found_and_other_dates_are_not() {

@@ -1,22 +1,23 @@
-//! Numbers that name a device or its SIM card, and labelled serial numbers.
+//! Numbers that identify a device or its SIM card, and labelled serial numbers.
 
+use super::digits::{Digits, chain, closes, groups, lengths, luhn, opens};
 use super::label::Topics;
-use super::payment::digits::{Digits, closes, gap, groups, lengths, luhn, opens};
+use super::scan::{after, run};
 use super::view::View;
 use super::{Found, Kind};
 use std::ops::{Range, RangeInclusive};
 
-/// First two digits of an IMEI: the body that gave out the type code (GSMA TS.06), as far as in use.
+/// First two digits of an IMEI: the body that issued the type code (GSMA TS.06). Only those in use.
 const TYPE_CODES: &[&[u8]] = &[
     b"01", b"35", b"44", b"45", b"49", b"50", b"51", b"52", b"53", b"54", b"86", b"91", b"98", b"99",
 ];
-/// Digits of an IMEI, with its software version two more, without its check digit one less.
+/// Digits of an IMEI. With a software version it has two more, without its check digit one less.
 const IMEI: usize = 15;
 const IMEI_LABELLED: RangeInclusive<usize> = 14..=17;
-/// Digits of the number of a SIM card (ITU-T E.118), and of an embedded one.
+/// Digits of the number of a SIM card (ITU-T E.118) or an embedded SIM.
 const SIM: RangeInclusive<usize> = 19..=20;
 const EMBEDDED_SIM: usize = 32;
-/// How far behind its label a serial number stands, in bytes, and how long it is.
+/// How far after its label a serial number may start, and its length, both in bytes.
 const LABEL_BYTES: usize = 16;
 const SERIAL: RangeInclusive<usize> = 5..=64;
 
@@ -25,46 +26,31 @@ pub(super) fn find(view: &View<'_>, found: &mut Found) {
         return;
     }
     if view.has().digits >= *IMEI_LABELLED.start() {
-        let groups = groups(view);
-        let mut rest = groups.as_slice();
-        while !rest.is_empty() {
-            let next = match number(view, rest) {
-                Some(range) => {
-                    let next = rest.partition_point(|group| group.start < range.end);
-                    found.add(Kind::Device, range);
-                    next
-                }
-                None => 1,
-            };
-            rest = rest.get(next..).unwrap_or_default();
-        }
+        found.search(Kind::Device, &groups(view), |rest| number(view, rest));
     }
-    for label in view
-        .labels()
-        .iter()
-        .filter(|label| label.topics.any(Topics::DEVICE))
-    {
+    for label in view.labels_of(Topics::DEVICE) {
         if let Some(range) = serial(view.bytes(), label.range.end) {
             found.add(Kind::Device, range);
         }
     }
 }
 
-/// The number of a device that begins with the first of some groups.
+/// Most groups of a number.
+const GROUPS_MAX: usize = 5;
+
+/// The device's number at the start of some groups.
 fn number(view: &View<'_>, groups: &[Range<usize>]) -> Option<Range<usize>> {
     let bytes = view.bytes();
     let start = groups.first()?.start;
-    let joined = groups
-        .windows(2)
-        .take(4)
-        .take_while(|pair| matches!(pair, [a, b] if matches!(gap(bytes, a, b), b" " | b"-" | b"." | b"/")))
-        .count();
-    let digits: usize = groups.iter().take(joined + 1).map(Range::len).sum();
+    let chain = chain(bytes, groups, GROUPS_MAX, |gap, _| {
+        matches!(gap, b" " | b"-" | b"." | b"/")
+    });
+    let digits: usize = chain.iter().map(Range::len).sum();
     if digits < *IMEI_LABELLED.start() || !opens(bytes, start) {
         return None;
     }
-    (0..=joined).rev().find_map(|last| {
-        let groups = groups.get(..=last)?;
+    (1..=chain.len()).rev().find_map(|count| {
+        let groups = chain.get(..count)?;
         let end = groups.last()?.end;
         let range = start..end;
         if end - start == EMBEDDED_SIM && bytes.get(start..)?.starts_with(b"89") {
@@ -83,23 +69,19 @@ fn number(view: &View<'_>, groups: &[Range<usize>]) -> Option<Range<usize>> {
     })
 }
 
-/// The token with a digit that stands right behind a label.
+/// The token with a digit directly after a label.
 fn serial(bytes: &[u8], from: usize) -> Option<Range<usize>> {
-    let behind = bytes.get(from..)?;
+    let behind = after(bytes, from);
     let mut at = 0;
-    // Words may stand between: "is", "of the device is", "no.".
+    // Skips words in between: "is", "of the device is", "no.".
     for _ in 0..4 {
-        at += behind
-            .get(at..)?
-            .iter()
-            .take_while(|b| matches!(b, b' ' | b':' | b'=' | b'#' | b'"' | b'\'' | b'.'))
-            .count();
-        let token = behind.get(at..)?;
-        let length = token
-            .iter()
-            .take_while(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b':' | b'/'))
-            .count();
-        let token = token.get(..length)?;
+        at += run(behind, at, |b| {
+            matches!(b, b' ' | b':' | b'=' | b'#' | b'"' | b'\'' | b'.')
+        });
+        let length = run(behind, at, |b| {
+            b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b':' | b'/')
+        });
+        let token = behind.get(at..at + length)?;
         if length == 0 || at > LABEL_BYTES {
             return None;
         }
@@ -115,7 +97,7 @@ fn serial(bytes: &[u8], from: usize) -> Option<Range<usize>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::detect::tests::check_scanner;
+    use crate::tests::check_scanner;
 
     #[test]
     fn devices_are_found_and_their_likes_are_not() {

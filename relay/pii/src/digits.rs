@@ -1,27 +1,28 @@
-//! Groups of digits: what telephone, card and account numbers are written in.
+//! Groups of digits, in which phone, card and account numbers are written.
 
-use super::super::view::View;
+use super::scan::before;
+use super::view::View;
 use std::ops::{Deref, Range};
 
-/// Most digits of one number: a structured IBAN or a card number has fewer.
+/// Most digits of one number. A card number or an IBAN in groups has fewer.
 const DIGITS_MAX: usize = 24;
 
 /// The runs of digits of a view, from left to right.
-pub(in crate::detect) fn groups(view: &View<'_>) -> Vec<Range<usize>> {
+pub(crate) fn groups(view: &View<'_>) -> Vec<Range<usize>> {
     let bytes = view.bytes();
     let is_number = |word: &&Range<usize>| bytes.get(word.start).is_some_and(u8::is_ascii_digit);
     view.words().iter().filter(is_number).cloned().collect()
 }
 
-/// The digits of some groups in a row, without what stands between them.
-pub(in crate::detect) struct Digits {
+/// The digits of consecutive groups, without the separators.
+pub(crate) struct Digits {
     digits: [u8; DIGITS_MAX],
     len: usize,
 }
 
 impl Digits {
-    /// `None` when there are more than any number has.
-    pub(in crate::detect) fn of(bytes: &[u8], groups: &[Range<usize>]) -> Option<Self> {
+    /// `None` if there are more than any number has.
+    pub(crate) fn of(bytes: &[u8], groups: &[Range<usize>]) -> Option<Self> {
         let mut all = Self {
             digits: [0; DIGITS_MAX],
             len: 0,
@@ -45,16 +46,16 @@ impl Deref for Digits {
     }
 }
 
-/// The number that up to fifteen digits say.
-pub(in crate::detect) fn value(digits: &[u8]) -> u64 {
+/// The value of up to fifteen digits.
+pub(crate) fn value(digits: &[u8]) -> u64 {
     digits
         .iter()
         .take(15)
         .fold(0, |n, d| n * 10 + u64::from(d.wrapping_sub(b'0')))
 }
 
-/// How many digits each of the first six groups has; zero for what is not there.
-pub(in crate::detect) fn lengths(groups: &[Range<usize>]) -> [usize; 6] {
+/// The number of digits of each of the first six groups; zero for a missing group.
+pub(crate) fn lengths(groups: &[Range<usize>]) -> [usize; 6] {
     let mut lengths = [0; 6];
     for (length, group) in lengths.iter_mut().zip(groups) {
         *length = group.len();
@@ -62,53 +63,65 @@ pub(in crate::detect) fn lengths(groups: &[Range<usize>]) -> [usize; 6] {
     lengths
 }
 
-/// What stands between two groups that follow one another.
-pub(in crate::detect) fn gap<'v>(bytes: &'v [u8], before: &Range<usize>, after: &Range<usize>) -> &'v [u8] {
+/// The bytes between two neighbouring groups.
+pub(crate) fn gap<'v>(bytes: &'v [u8], before: &Range<usize>, after: &Range<usize>) -> &'v [u8] {
     bytes.get(before.end..after.start).unwrap_or_default()
 }
 
-/// The check of ISO/IEC 7812-1, annex B.
-pub(in crate::detect) fn luhn(digits: &[u8]) -> bool {
-    let sum: u32 = digits
-        .iter()
-        .rev()
-        .enumerate()
-        .map(|(place, digit)| {
-            let digit = u32::from(digit.wrapping_sub(b'0'));
-            match (place % 2, digit) {
-                (0, _) => digit,
-                (_, 0..=4) => 2 * digit,
-                _ => 2 * digit - 9,
-            }
-        })
-        .sum();
-    sum.is_multiple_of(10)
+/// The first groups that may form one number, at most `most`. `joins` judges the bytes before a group.
+pub(crate) fn chain<'v, 'g>(
+    bytes: &'v [u8],
+    groups: &'g [Range<usize>],
+    most: usize,
+    mut joins: impl FnMut(&'v [u8], &Range<usize>) -> bool,
+) -> &'g [Range<usize>] {
+    let pairs = groups.windows(2).take(most - 1);
+    let joined = pairs.take_while(|pair| matches!(pair, [a, b] if joins(gap(bytes, a, b), b)));
+    groups.get(..=joined.count()).unwrap_or_default()
 }
 
-/// Whether a number may begin here: not inside of a word, a decimal, a date or a longer number.
-pub(in crate::detect) fn opens(bytes: &[u8], at: usize) -> bool {
-    let mut before = bytes.get(..at).unwrap_or_default().iter().rev();
-    match before.next() {
-        Some(b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z') => false,
-        Some(b'-' | b'_') => !before.next().is_some_and(u8::is_ascii_alphanumeric),
-        Some(b'.' | b'/' | b':' | b',' | b'+') => !before.next().is_some_and(u8::is_ascii_digit),
-        _ => true,
-    }
+/// Luhn's check digit (ISO/IEC 7812-1, annex B).
+pub(crate) fn luhn(digits: &[u8]) -> bool {
+    luhn_sum(digits).is_multiple_of(10)
+}
+
+/// The sum that a check digit makes a multiple of ten. `A` counts as ten.
+pub(crate) fn luhn_sum(chars: &[u8]) -> u32 {
+    let from_last = chars.iter().rev().enumerate();
+    let doubled = from_last.map(
+        |(place, b)| match (place % 2, char::from(*b).to_digit(36).unwrap_or(0)) {
+            (0, v) => v,
+            (_, v) if v >= 5 => v * 2 - 9,
+            (_, v) => v * 2,
+        },
+    );
+    doubled.sum()
+}
+
+/// Whether a number may start here: not inside a word, a decimal, a date or a longer number.
+pub(crate) fn opens(bytes: &[u8], at: usize) -> bool {
+    let beyond = at.checked_sub(1).and_then(|at| before(bytes, at));
+    is_apart(before(bytes, at), beyond, b"./:,+")
 }
 
 /// Whether a number may end here.
-pub(in crate::detect) fn closes(bytes: &[u8], at: usize) -> bool {
-    let mut after = bytes.get(at..).unwrap_or_default().iter();
-    match after.next() {
-        Some(b'0'..=b'9' | b'a'..=b'z' | b'A'..=b'Z') => false,
-        Some(b'-' | b'_') => !after.next().is_some_and(u8::is_ascii_alphanumeric),
-        Some(b'.' | b'/' | b':' | b',') => !after.next().is_some_and(u8::is_ascii_digit),
+pub(crate) fn closes(bytes: &[u8], at: usize) -> bool {
+    is_apart(bytes.get(at).copied(), bytes.get(at + 1).copied(), b"./:,")
+}
+
+/// Whether a number and its neighbouring byte are not parts of the same word, decimal, date or longer number. `beyond`
+/// is the byte behind the neighbour, `signs` join digits.
+fn is_apart(neighbour: Option<u8>, beyond: Option<u8>, signs: &[u8]) -> bool {
+    match neighbour {
+        Some(b) if b.is_ascii_alphanumeric() => false,
+        Some(b'-' | b'_') => !beyond.is_some_and(|b| b.is_ascii_alphanumeric()),
+        Some(b) if signs.contains(&b) => !beyond.is_some_and(|b| b.is_ascii_digit()),
         _ => true,
     }
 }
 
-/// Seconds or milliseconds since 1970, between 2014 and 2036: a time, whatever else its digits may mean.
-pub(in crate::detect) fn is_epoch(digits: &[u8]) -> bool {
+/// Whether digits are seconds or milliseconds since 1970, between 2014 and 2036. If so they are read as a timestamp.
+pub(crate) fn is_epoch(digits: &[u8]) -> bool {
     match digits.len() {
         10 => (1_400_000_000..=2_100_000_000).contains(&value(digits)),
         13 => (1_400_000_000_000..=2_100_000_000_000).contains(&value(digits)),
@@ -116,8 +129,8 @@ pub(in crate::detect) fn is_epoch(digits: &[u8]) -> bool {
     }
 }
 
-/// Whether the first three groups are a date: year, month, day or the other way round.
-pub(in crate::detect) fn is_date(bytes: &[u8], groups: &[Range<usize>]) -> bool {
+/// Whether the first three groups are a date: year, month, day, or in reverse order.
+pub(crate) fn is_date(bytes: &[u8], groups: &[Range<usize>]) -> bool {
     let [first, second, third, ..] = groups else {
         return false;
     };
@@ -146,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn dates_are_told_from_other_groups() {
+    fn dates_are_distinguished_from_other_groups() {
         for (text, want) in [
             ("2026-08-12", true),
             ("2026-08-12 09", true),

@@ -1,18 +1,19 @@
-//! E-mail addresses, in every spelling people use.
+//! E-mail addresses, in every spelling in use.
 //!
-//! An `@` is an address when something stands before it and something like a host behind it; what is
-//! valid by the book does not matter. Addresses spelt out ("jane at example dot com") are [`spelled`].
+//! An `@` marks an address if text precedes it and something like a host follows it, valid by RFC 5321 or not.
+//! Spelt-out addresses ("jane at example dot com") are in [`spelled`].
 
 mod domain;
 mod spelled;
 
+use super::scan::run_back;
 use super::view::View;
 use super::{Found, Kind};
 
-/// Longest local part that is looked at, in bytes. The book allows 64; of a longer one the end is removed,
-/// and what is left no longer reaches anybody.
+/// Longest local part that is read, in bytes. RFC 5321 allows 64. Of a longer one only the end is removed; the rest is
+/// no longer an address.
 const LOCAL_MAX: usize = 320;
-/// Longest comment or address in brackets that is looked at, in bytes. A longer one is no part of an address.
+/// Longest comment or bracketed address that is read, in bytes. A longer one is not part of an address.
 const BRACKETS_MAX: usize = 96;
 
 pub(super) fn find(view: &View<'_>, found: &mut Found) {
@@ -29,14 +30,11 @@ pub(super) fn find(view: &View<'_>, found: &mut Found) {
     spelled::find(view, found);
 }
 
-/// The characters of a local part, as far as they need no quotes. Beyond ASCII every letter may stand in one,
-/// and what is a letter is nobody's to say, so everything may but punctuation.
+/// Characters of a local part that need no quotes. Of the characters beyond ASCII, all except punctuation are allowed.
 fn is_atom(c: char) -> bool {
     match c {
         'a'..='z' | 'A'..='Z' | '0'..='9' => true,
-        '!' | '#' | '$' | '%' | '&' | '\'' | '*' | '+' | '-' | '/' | '=' | '?' | '^' | '_' | '`' | '{'
-        | '|' | '}' | '~' | '.' => true,
-        _ => is_foreign(c),
+        _ => "!#$%&'*+-/=?^_`{|}~.".contains(c) || is_foreign(c),
     }
 }
 
@@ -46,7 +44,7 @@ fn is_foreign(c: char) -> bool {
         && !matches!(c, '\u{80}'..='\u{a9}' | '«' | '»' | '\u{2000}'..='\u{206f}' | '\u{3001}'..='\u{303f}' | char::REPLACEMENT_CHARACTER)
 }
 
-/// Where the local part that ends at an offset begins.
+/// The start of the local part that ends at an offset.
 fn local_start(text: &str, end: usize) -> Option<usize> {
     let head = text.get(..end)?;
     let mut start = match head.as_bytes().last()? {
@@ -68,27 +66,27 @@ fn local_start(text: &str, end: usize) -> Option<usize> {
 }
 
 fn atoms_len(head: &str) -> usize {
+    let mut atoms = head.char_indices().rev().take_while(|(_, c)| is_atom(*c));
     let mut len = 0;
-    for c in head.chars().rev().take_while(|c| is_atom(*c)) {
-        len += c.len_utf8();
-        if len > LOCAL_MAX {
-            break;
-        }
+    while len <= LOCAL_MAX
+        && let Some((at, _)) = atoms.next()
+    {
+        len = head.len() - at;
     }
     len
 }
 
-/// Where the quoted text begins that ends a text: `"jane \"j\" doe"`.
+/// The start of the quoted text at the end of a text: `"jane \"j\" doe"`.
 fn quoted_start(head: &str) -> Option<usize> {
     let bytes = head.as_bytes();
     let last = bytes.len().checked_sub(1)?;
     (last.saturating_sub(LOCAL_MAX)..last).rev().find(|at| {
-        let escapes = bytes.iter().take(*at).rev().take_while(|b| **b == b'\\').count();
-        bytes.get(*at) == Some(&b'"') && escapes % 2 == 0
+        let escapes = || run_back(usize::MAX, bytes, *at, |b| *b == b'\\');
+        bytes.get(*at) == Some(&b'"') && escapes() % 2 == 0
     })
 }
 
-/// Where the comment begins that ends a text: `(home (mail))`.
+/// The start of the comment at the end of a text: `(home (mail))`.
 fn comment_start(head: &str) -> Option<usize> {
     let mut depth = 0_usize;
     for (back, b) in head.bytes().rev().take(BRACKETS_MAX).enumerate() {
@@ -104,20 +102,18 @@ fn comment_start(head: &str) -> Option<usize> {
     None
 }
 
-/// Leaves out what a local part may hold but stands before it in an address or a query: `https://a.b/?to=`.
+/// Skips characters that a local part may contain but that precede it in a URL or a query: `https://a.b/?to=`.
 fn without_url(text: &str, start: usize, end: usize) -> usize {
     let Some(local) = text.get(start..end) else {
         return end;
     };
     let mut from = 0;
-    let address = local.contains("//")
-        || local.starts_with('/')
-        || local.starts_with('?')
-        || local.contains(['?', '&']);
+    let address = local.contains("//") || local.starts_with('/') || local.contains(['?', '&']);
     if address && local.contains(char::is_alphanumeric) {
         from = local.rfind(['/', '=', '?', '&']).map_or(0, |at| at + 1);
     } else if let Some((key, _)) = local.split_once('=')
-        && (super::key::judge(key).is_some() || matches!(key, "to" | "cc" | "bcc" | "q" | "search" | "query"))
+        && (super::key::kind_of_key(key).is_some()
+            || matches!(key, "to" | "cc" | "bcc" | "q" | "search" | "query"))
     {
         from = key.len() + 1;
     }

@@ -1,32 +1,32 @@
-//! Rules for keys of properties and queries: which say that their value is personal, a secret or a customer's.
+//! Rules for keys of properties and queries: which of them hold personal data, a secret or a customer's name.
 //!
-//! A key is cut into words ("userEmail2" is "user email", "useremail" too), each word has a part to play,
-//! and the parts decide. Words are compared whole: `auth` is a secret, `author` is not.
+//! A key is split into words ("userEmail2" is "user email", and so is "useremail"), each word has a role, and the roles
+//! decide. Words are compared whole: `auth` is a secret, `author` is not.
 
 mod pair;
 mod words;
 
-pub(in crate::detect) use pair::find;
+pub(crate) use pair::find;
 
 use super::Kind;
 use super::view::View;
 use words::{Part, beginnings, part};
 
-/// Longest key that is read, in bytes. Nobody names a property in more; of a longer one the end is read,
-/// where the thing itself stands.
+/// Longest key that is read, in bytes. Of a longer one only the end is read, because the last words name the value.
 const KEY_BYTES_MAX: usize = 96;
 /// Most words of a key that are read, from its end.
 const WORDS_MAX: usize = 12;
-/// Most words written as one: "meshworkspaceidentifier".
+/// Most words joined into one: "meshworkspaceidentifier".
 const COMPOUND_MAX: usize = 3;
-/// Longest word that is taken apart, in bytes.
+/// Longest word that is split into known ones, in bytes.
 const COMPOUND_BYTES_MAX: usize = 40;
 
-/// What a property's value is by its key. `None`: the key does not say.
+/// The kind of a value by its key: a property's, a query parameter's, a column's. `None` if the key does not reveal it.
 ///
-/// A key that counts or switches something says so with its first or last word (`user_count`, `has_email`);
-/// such a value is about the thing, not the thing itself.
-pub fn judge(key: &str) -> Option<Kind> {
+/// Words are compared whole, in English and German, in any usual spelling of keys: `userEmail`, `user_email`,
+/// `Kunden-Nr`. A key whose first or last word counts or switches something (`user_count`, `has_email`) has no kind:
+/// its value describes the data but does not contain it. Of a key longer than 96 bytes only the end is read.
+pub fn kind_of_key(key: &str) -> Option<Kind> {
     let parts = parts_of(key);
     let (first, last) = (*parts.first()?, *parts.last()?);
     if matches!(first, Part::Flag | Part::Count) || matches!(last, Part::Measure | Part::Count) {
@@ -76,12 +76,12 @@ pub fn judge(key: &str) -> Option<Kind> {
     }
 }
 
-/// Whether a word has a part to play in keys.
+/// Whether a word has a role in keys.
 fn is_known(word: &str) -> bool {
     parts_of(word).iter().all(|part| *part != Part::Unknown)
 }
 
-/// The parts that the words of a key play, from left to right.
+/// The roles of a key's words, from left to right.
 fn parts_of(key: &str) -> Vec<Part> {
     let folded;
     let key = if key.is_ascii() {
@@ -95,7 +95,7 @@ fn parts_of(key: &str) -> Vec<Part> {
     let mut last = '_';
     let mut chars = tail(key).chars().peekable();
     while let Some(c) = chars.next() {
-        // A capital begins a word after a small letter ("userName"), and before one ("APIKey").
+        // A capital begins a word after a lower-case letter ("userName"), and before one ("APIKey").
         let begins = c.is_uppercase()
             && (last.is_lowercase()
                 || (last.is_uppercase()
@@ -145,7 +145,7 @@ fn end_word(word: &mut String, parts: &mut Vec<Part>) {
     word.clear();
 }
 
-/// Divides a word into known ones, the longest first. Leaves `parts` as it was when that fails.
+/// Splits a word into known ones, the longest first. Leaves `parts` unchanged if that fails.
 fn take_apart(word: &str, most: usize, parts: &mut Vec<Part>) -> bool {
     if word.is_empty() {
         return true;

@@ -1,4 +1,4 @@
-//! Labels: words that say what stands beside them. "IBAN", "born on", "Kennwort".
+//! Labels: words that name the data next to them. "IBAN", "born on", "Kennwort".
 
 mod contact;
 mod identity;
@@ -14,7 +14,7 @@ pub(super) struct Topics(u32);
 macro_rules! topics {
     ($($(#[$doc:meta])+ $name:ident = $bit:literal,)+) => {
         impl Topics {
-            $($(#[$doc])+ pub(in crate::detect) const $name: Self = Self(1 << $bit);)+
+            $($(#[$doc])+ pub(crate) const $name: Self = Self(1 << $bit);)+
         }
     };
 }
@@ -30,7 +30,7 @@ topics! {
     CARD = 3,
     /// Bank accounts.
     BANK = 4,
-    /// Numbers of persons and their documents, whatever the country.
+    /// Numbers of persons and their documents, of any country.
     ID = 5,
     /// Tax numbers of persons.
     TAX = 6,
@@ -65,7 +65,7 @@ topics! {
 }
 
 impl Topics {
-    /// Either set's topics.
+    /// The union of both sets.
     pub(super) const fn or(self, other: Self) -> Self {
         Self(self.0 | other.0)
     }
@@ -83,28 +83,28 @@ pub(super) struct Label {
     pub(super) topics: Topics,
 }
 
-/// A label as the tables list it: words in lower case, separated by single spaces. A `*` at the end stands
-/// for any ending of the last word, as in `telefon*`.
+/// A label in a table: words in lower case, separated by single spaces. A `*` at the end matches any ending of the last
+/// word, as in `telefon*`.
 pub(super) type Entry = (&'static str, Topics);
 
 /// The tables, each sorted by text, which a test checks.
 const TABLES: [&[Entry]; 3] = [contact::WORDS, identity::WORDS, secret::WORDS];
 
-/// Every label of a text divided into words; where several begin with one word, the longest.
+/// Every label of a text divided into words. If several start at one word, the longest counts.
 pub(super) fn labels(text: &str, words: &[Range<usize>]) -> Vec<Label> {
     let mut found = Vec::new();
     for (first, word) in words.iter().enumerate() {
         let bytes = &text.as_bytes()[word.clone()];
         let bucket = bucket(bytes);
         let third = bytes.get(2).map(u8::to_ascii_lowercase);
-        // Once per word: many entries are compared with it.
+        // Computed once per word: many entries are compared with it.
         let small = (!bytes.is_ascii()).then(|| text[word.clone()].to_lowercase());
         let first_word = small.as_deref().map_or(bytes, str::as_bytes);
         let mut best: Option<Label> = None;
         for (table, starts) in TABLES.iter().zip(&STARTS) {
             let candidates = usize::from(starts[bucket])..usize::from(starts[bucket + 1]);
             for (entry, topics) in &table[candidates] {
-                // Most candidates differ here already; the rest of the word is looked at for few.
+                // Most candidates differ here already; only few are compared further.
                 let differs =
                     |want: u8| want.is_ascii_lowercase() && third.is_some_and(|b| b.is_ascii() && b != want);
                 if entry.as_bytes().get(2).is_some_and(|want| differs(*want)) {
@@ -130,7 +130,7 @@ pub(super) fn labels(text: &str, words: &[Range<usize>]) -> Vec<Label> {
     found
 }
 
-/// Where an entry ends when the text begins with it. `first` is the first word, without capitals beyond ASCII.
+/// The end of an entry at the start of the text, or `None`. `first` is the first word, without capitals beyond ASCII.
 fn end_of(entry: &str, first: &[u8], text: &str, words: &[Range<usize>]) -> Option<usize> {
     let (entry, is_stem) = match entry.as_bytes() {
         [stem @ .., b'*'] => (stem, true),
@@ -153,7 +153,7 @@ fn end_of(entry: &str, first: &[u8], text: &str, words: &[Range<usize>]) -> Opti
     (is_stem || rest.next().is_none()).then_some(word.end)
 }
 
-/// The bytes of a word in small letters.
+/// The bytes of a word in lower case.
 enum Letters<'w> {
     Ascii(std::slice::Iter<'w, u8>),
     Other(std::vec::IntoIter<u8>),
@@ -176,7 +176,7 @@ impl<'w> Letters<'w> {
     }
 }
 
-/// Classes of a byte, in the order of the bytes: before the letters, each letter, behind them.
+/// Classes of a byte, in byte order: before the letters, each letter, after them.
 const CLASSES: usize = 28;
 
 const fn class(byte: u8) -> usize {
@@ -188,18 +188,18 @@ const fn class(byte: u8) -> usize {
     }
 }
 
-/// The bucket of words that begin alike: by their first two bytes. Keeps the order of the tables.
+/// The bucket of words with the same start: by their first two bytes. Keeps the order of the tables.
 const fn bucket(word: &[u8]) -> usize {
     match word {
         [] => 0,
         [first] => class(*first) * CLASSES,
-        // A capital in another script is other bytes than its small letter, but in the same class; the
-        // class of its second byte is the same for all.
+        // A capital in another script has different bytes than its lower-case letter, but the same class; the class of
+        // its second byte is the same for all.
         [first, second, ..] => class(*first) * CLASSES + class(*second),
     }
 }
 
-/// Where each bucket of a table begins, and where the last one ends.
+/// The index at which each bucket of a table begins, and the end of the last one.
 const fn starts(table: &[Entry]) -> [u16; CLASSES * CLASSES + 1] {
     let mut starts = [0; CLASSES * CLASSES + 1];
     let mut at = 0;
@@ -227,7 +227,7 @@ const STARTS: [[u16; CLASSES * CLASSES + 1]; 3] = [
 mod tests {
     use super::*;
 
-    /// Most words of one label: more would cost time at each word that begins one.
+    /// Most words of one label: a longer one would cost time at each word that starts one.
     const WORDS_MAX: usize = 4;
 
     #[test]

@@ -1,18 +1,42 @@
-//! Detectors for personal data, customer data and secrets in text.
+//! Finds and removes personal data and secrets in text.
 //!
-//! A text is read as a view: folded, so that full-width letters, zero-width spaces and foreign
-//! digits hide nothing, and divided into words, some of which are labels ("IBAN", "born on"). Each
-//! scanner looks at the view for one family of things; what is found is replaced in the text as it came
-//! by [`REMOVED`]. Then the same is done with what the text says once it is decoded.
+//! ```
+//! use relay_pii::{Kind, findings, kind_of_key, redact};
 //!
-//! Scanners are written by hand: no regular expressions, no tables larger than a page. None panics on
-//! any text, and each does a bounded amount of work per byte.
+//! let text = "Tel. 030 1234567, or jane.doe@example.com";
+//! assert_eq!(redact(text), "Tel. [removed], or [removed]");
+//!
+//! let kinds: Vec<Kind> = findings(text).iter().map(|finding| finding.kind).collect();
+//! assert_eq!(kinds, [Kind::Phone, Kind::Email]);
+//!
+//! // The key of a value can reveal its kind, whatever the value is.
+//! assert_eq!(kind_of_key("customer[firstName]"), Some(Kind::Person));
+//! assert_eq!(kind_of_key("author"), None);
+//! ```
+//!
+//! The crate's README lists the kinds with examples, and the data that it does not find.
+//!
+//! # How it works
+//!
+//! 1. A text is folded into a view, so that full-width letters, zero-width spaces and foreign digits cannot hide data,
+//!    and divided into words, some of which are labels ("IBAN", "born on").
+//! 2. Each scanner searches the view for one family of data. Findings are mapped back to the original text.
+//! 3. The view is decoded (percent, HTML entities, `\u` and `\x` escapes, base64, hexadecimal) and scanned again, three
+//!    levels deep.
+//! 4. [`redact`] replaces the findings by [`REMOVED`] and repeats, because a replacement can expose a label.
+//!
+//! Everything here is a function of its arguments: no IO, no clock, no randomness, no dependencies. Scanners are
+//! written by hand, without regular expressions. None panics on any text, and each does a bounded amount of work
+//! per byte. Callers limit the length of a text.
 
 mod date;
 mod device;
+mod digits;
 mod email;
 mod encoded;
-pub mod key;
+mod escape;
+mod key;
+mod kind;
 mod label;
 mod national;
 mod network;
@@ -20,98 +44,39 @@ mod payment;
 mod person;
 mod phone;
 mod place;
+mod scan;
 mod secret;
 mod token;
 mod user;
 mod view;
 mod wallet;
+mod words;
+
+pub use key::kind_of_key;
+pub use kind::Kind;
 
 use std::borrow::Cow;
 use std::ops::Range;
 use view::View;
 
-/// What stands in place of what was taken out. A fixed word, never a hash: a hash of an e-mail
-/// address can be guessed back. No detector fires on it.
+/// The replacement for every finding. A fixed word, never a hash: the e-mail address behind a hash can be guessed. No
+/// scanner finds anything in it.
 pub const REMOVED: &str = "[removed]";
 
-/// Decodings inside one another that are looked through. What is packed deeper is removed as a whole
-/// where it still looks encoded.
+/// Most levels of encoding that are decoded. Text that is encoded deeper is removed as a whole if it still looks
+/// encoded.
 const DEPTH_MAX: u32 = 3;
 
-/// How often a text is scrubbed again because something new showed up next to what was taken out.
-/// After the last time the text is removed as a whole.
+/// Most rounds of redaction. A round can expose something new next to a replacement. If anything is found after
+/// the last round, the whole text is replaced.
 const ROUNDS_MAX: usize = 4;
 
-/// What a detector found.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Kind {
-    /// An e-mail address.
-    Email,
-    /// A phone number.
-    Phone,
-    /// An IP address.
-    Ip,
-    /// A payment card number.
-    Card,
-    /// An international bank account number, or a labelled account number.
-    Iban,
-    /// A number that a state gives a person, or the number of a document.
-    NationalId,
-    /// A number that names a company.
-    CompanyId,
-    /// A number that names a device: MAC, IMEI, serial.
-    Device,
-    /// A UUID or another long token made by a machine.
-    Token,
-    /// A password, a key or anything else that opens a door.
-    Secret,
-    /// The user part of a path or an address.
-    User,
-    /// A name or an address of a person, said to be one by its label.
-    Person,
-    /// A date of birth.
-    Birth,
-    /// A place: coordinates, a labelled postcode.
-    Place,
-    /// A licence plate.
-    Plate,
-    /// An address of a crypto currency.
-    Wallet,
-    /// Something that hides what it says.
-    Encoded,
-}
-
-impl Kind {
-    /// The kind in a word, for explanations. Never holds anything of the text.
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Email => "e-mail",
-            Self::Phone => "phone",
-            Self::Ip => "ip",
-            Self::Card => "card",
-            Self::Iban => "iban",
-            Self::NationalId => "national id",
-            Self::CompanyId => "company id",
-            Self::Device => "device",
-            Self::Token => "token",
-            Self::Secret => "secret",
-            Self::User => "user",
-            Self::Person => "person",
-            Self::Birth => "birth date",
-            Self::Place => "place",
-            Self::Plate => "plate",
-            Self::Wallet => "wallet",
-            Self::Encoded => "encoded",
-        }
-    }
-}
-
-/// Something found, and where in the text as it came, in bytes.
+/// A piece of personal data or a secret, and its position in the original text.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Finding {
-    /// What it is.
+    /// The kind of data.
     pub kind: Kind,
-    /// Where it is. Begins and ends between characters.
+    /// The position in bytes. Both ends are character boundaries.
     pub range: Range<usize>,
 }
 
@@ -125,12 +90,31 @@ impl Found {
             self.0.push(Finding { kind, range });
         }
     }
+
+    /// Adds what `find` finds at the start of some pieces (words or groups of digits), from left to right. The search
+    /// continues behind each finding.
+    fn search(
+        &mut self,
+        kind: Kind,
+        pieces: &[Range<usize>],
+        find: impl Fn(&[Range<usize>]) -> Option<Range<usize>>,
+    ) {
+        let mut rest = pieces;
+        while !rest.is_empty() {
+            let next = find(rest).map_or(1, |range| {
+                let next = rest.partition_point(|piece| piece.start < range.end).max(1);
+                self.add(kind, range);
+                next
+            });
+            rest = rest.get(next..).unwrap_or_default();
+        }
+    }
 }
 
-/// A scanner: adds what it finds in a view. Ranges begin and end between characters of the view.
+/// A scanner: adds its findings in a view. Ranges start and end at character boundaries of the view.
 type Scanner = fn(&View<'_>, &mut Found);
 
-/// Every scanner. The order does not matter: overlapping findings are merged.
+/// Every scanner. Their order decides only the kind of findings that overlap: these are merged.
 const SCANNERS: &[Scanner] = &[
     date::find,
     device::find,
@@ -147,12 +131,14 @@ const SCANNERS: &[Scanner] = &[
     wallet::find,
 ];
 
-/// Whether nothing in the text looks like personal data or a secret.
+/// Whether the text contains nothing that looks like personal data or a secret.
 pub fn is_clean(text: &str) -> bool {
     findings(text).is_empty()
 }
 
-/// The text with everything suspicious replaced by [`REMOVED`]. Idempotent.
+/// The text with every finding replaced by [`REMOVED`]. Idempotent, and [`is_clean`] holds for the result.
+///
+/// If replacing exposes new findings again and again, the result is [`REMOVED`] alone. A clean text is borrowed.
 pub fn redact(text: &str) -> Cow<'_, str> {
     let mut text = Cow::Borrowed(text);
     for _ in 0..ROUNDS_MAX {
@@ -169,7 +155,7 @@ pub fn redact(text: &str) -> Cow<'_, str> {
     }
 }
 
-/// Everything suspicious, from left to right, without overlaps.
+/// All findings, from left to right. Those that overlap are merged into one, of the kind that begins first.
 pub fn findings(text: &str) -> Vec<Finding> {
     if is_plain_word(text) {
         return Vec::new();
@@ -179,11 +165,10 @@ pub fn findings(text: &str) -> Vec<Finding> {
     settle(text, found.0)
 }
 
-/// Longest text that is taken for a word without a closer look, in bytes. What is encoded is longer.
+/// Longest text that counts as a plain word without a scan, in bytes. Encoded data is longer.
 const WORD_BYTES_MAX: usize = 15;
 
-/// Whether a text is a short word in small letters, such as most keys and values are: there is nothing beside it
-/// that it could be a label of.
+/// Whether a text is one short lower-case word, like most keys and values: without neighbours it cannot be a label.
 fn is_plain_word(text: &str) -> bool {
     text.len() <= WORD_BYTES_MAX
         && text
@@ -191,8 +176,8 @@ fn is_plain_word(text: &str) -> bool {
             .all(|b| b.is_ascii_lowercase() || matches!(b, b'_' | b'-'))
 }
 
-/// Runs every scanner over a view, then over what the view says once decoded. Adds findings in the
-/// coordinates of the text the view was made of.
+/// Runs every scanner over a view, then over the decoded view. Adds findings in the coordinates of the text from which
+/// the view was made.
 fn examine(view: &View<'_>, depth: u32, found: &mut Found) {
     let mut here = Found::default();
     if view.is_worth_scanning() {
@@ -219,7 +204,7 @@ fn examine(view: &View<'_>, depth: u32, found: &mut Found) {
     }
 }
 
-/// Orders findings, merges those that overlap, and leaves out what was removed before.
+/// Sorts findings, merges those that overlap, and drops earlier replacements.
 fn settle(text: &str, mut found: Vec<Finding>) -> Vec<Finding> {
     if found.is_empty() {
         return found;
@@ -229,6 +214,10 @@ fn settle(text: &str, mut found: Vec<Finding>) -> Vec<Finding> {
     for next in found {
         match merged.last_mut() {
             Some(last) if next.range.start < last.range.end => {
+                // Any other kind is more specific than `Token` for the same piece.
+                if last.kind == Kind::Token && next.range.start == last.range.start {
+                    last.kind = next.kind;
+                }
                 last.range.end = last.range.end.max(next.range.end);
             }
             _ => merged.push(next),
@@ -240,7 +229,7 @@ fn settle(text: &str, mut found: Vec<Finding>) -> Vec<Finding> {
         .collect()
 }
 
-/// The parts of a finding between earlier replacements, as far as they say anything.
+/// The parts of a finding between earlier replacements, if they contain letters or digits.
 fn without_placeholders(text: &str, finding: Finding) -> Vec<Finding> {
     let Finding { kind, range } = finding;
     let mut left = Vec::new();
@@ -250,7 +239,7 @@ fn without_placeholders(text: &str, finding: Finding) -> Vec<Finding> {
             left.push(Finding { kind, range });
         }
     };
-    // A replacement may begin or end outside of the finding; then the part inside says nothing either.
+    // A replacement may extend beyond the finding; the part inside belongs to it, too.
     let from = floor_boundary(text, range.start.saturating_sub(REMOVED.len()));
     let to = ceil_boundary(text, range.end + REMOVED.len());
     for (offset, _) in text[from..to].match_indices(REMOVED) {
@@ -295,6 +284,11 @@ fn replace(text: &str, found: &[Finding]) -> String {
     out.push_str(&text[at..]);
     out
 }
+
+/// The README's example as a test.
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct Readme;
 
 #[cfg(test)]
 mod tests;

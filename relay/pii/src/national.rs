@@ -1,8 +1,8 @@
-//! Numbers that states, insurers and registers give to persons and companies.
+//! Numbers that states, insurers and registers assign to persons and companies.
 //!
-//! A text is cut into runs of letters and digits once. From each run, neighbours that one separator joins
-//! are put together for as long as a number may be, and what that gives is looked up in the [`rule`]s of
-//! its length. Behind a label, the shape of a number is enough.
+//! A text is split once into runs of letters and digits. From each run, neighbours with one separator between them are
+//! joined up to the longest length of a number, and each candidate is compared with the [`rule`]s of its length. After
+//! a label, the shape of a number is enough.
 
 mod americas;
 mod asia;
@@ -16,12 +16,13 @@ mod vat;
 mod west;
 
 use super::label::{Label, Topics};
+use super::scan::{self, run, run_back};
 use super::view::View;
 use super::{Found, Kind};
 use rule::{Candidate, Rule, of_length, starts};
 use std::ops::Range;
 
-/// The rules, by region, and where those of each length begin.
+/// The rules by region, with the index of the first rule of each length.
 static TABLES: [(&[Rule], [u8; rule::STARTS]); 7] = [
     (germany::RULES, starts(germany::RULES)),
     (west::RULES, starts(west::RULES)),
@@ -32,23 +33,24 @@ static TABLES: [(&[Rule], [u8; rule::STARTS]); 7] = [
     (asia::RULES, starts(asia::RULES)),
 ];
 
-/// Topics whose values are numbers of persons, documents and companies.
-const NUMBERS: Topics = Topics::ID
+/// Topics whose values are numbers of persons and documents.
+const PERSONS: Topics = Topics::ID
     .or(Topics::TAX)
     .or(Topics::INSURANCE)
-    .or(Topics::DOCUMENT)
-    .or(Topics::COMPANY);
+    .or(Topics::DOCUMENT);
+/// The same, and of companies.
+const NUMBERS: Topics = PERSONS.or(Topics::COMPANY);
 
-/// Most groups of one number: the French number of a person has seven.
+/// Most groups of one number: the French personal number has seven.
 const GROUPS_MAX: usize = 8;
-/// Fewest digits of a number that is taken without a label: the Indian PAN has four.
+/// Fewest digits of a number without a label: the Indian PAN has four.
 const DIGITS_MIN: usize = 4;
-/// Fewest letters and digits of one that a rule knows.
+/// Fewest letters and digits that any rule matches.
 const CHARS_MIN: usize = 8;
-/// Longest run of letters that may be a part of a number: "MORGA 753116 SM9IJ".
+/// Longest run of letters that may be part of a number: "MORGA 753116 SM9IJ".
 const LETTERS_MAX: usize = 5;
 
-/// Runs of a text that are likely to be kept.
+/// Expected number of runs that are kept, for the allocation.
 const RUNS_LIKELY: usize = 32;
 
 /// Letters and digits between other characters.
@@ -66,7 +68,7 @@ impl Run {
 
 pub(super) fn find(view: &View<'_>, found: &mut Found) {
     let digits = view.has().digits;
-    let labels = view.labels().iter().any(|label| label.topics.any(NUMBERS));
+    let labels = view.labels_of(NUMBERS).next().is_some();
     if digits == 0 || (digits < DIGITS_MIN && !labels) {
         return;
     }
@@ -74,30 +76,23 @@ pub(super) fn find(view: &View<'_>, found: &mut Found) {
     let runs = runs(bytes);
     let mut at = 0;
     while let Some(rest) = runs.get(at..).filter(|rest| !rest.is_empty()) {
+        at += 1;
         if !begins_number(bytes, rest) {
-            at += 1;
             continue;
         }
         let hit = number(bytes, rest)
             .or_else(|| labelled(view, rest, labels))
             .or_else(|| glued(view, rest, labels));
-        match hit {
-            Some(mut hit) => {
-                let opens = bytes
-                    .get(hit.range.clone())
-                    .is_some_and(|part| part.contains(&b'('));
-                if opens && bytes.get(hit.range.end) == Some(&b')') {
-                    hit.range.end += 1;
-                }
-                found.add(hit.kind, hit.range);
-                at += hit.runs;
-            }
-            None => at += 1,
+        if let Some(mut hit) = hit {
+            let opens = view.piece(&hit.range).contains('(');
+            hit.range.end += usize::from(opens && bytes.get(hit.range.end) == Some(&b')'));
+            found.add(hit.kind, hit.range);
+            at += hit.runs - 1;
         }
     }
 }
 
-/// Whether a run has digits, or is right before some.
+/// Whether a run has digits, or directly precedes a run that has.
 fn begins_number(bytes: &[u8], runs: &[Run]) -> bool {
     match runs {
         [first, ..] if first.digits > 0 => true,
@@ -106,34 +101,28 @@ fn begins_number(bytes: &[u8], runs: &[Run]) -> bool {
     }
 }
 
-/// A number, and how many runs it takes up.
+/// A number, and its count of runs.
 struct Hit {
     kind: Kind,
     range: Range<usize>,
     runs: usize,
 }
 
-/// The runs that may be a part of a number: those with digits, and short ones beside those.
+/// The runs that may be part of a number: those with digits, and short ones next to those.
 fn runs(bytes: &[u8]) -> Vec<Run> {
     let mut runs: Vec<Run> = Vec::with_capacity(RUNS_LIKELY);
-    let mut at = 0;
-    while let Some(rest) = bytes.get(at..).filter(|rest| !rest.is_empty()) {
-        let mut run = Run {
-            range: at..at,
-            digits: 0,
-            lower: false,
+    for range in scan::runs(bytes, u8::is_ascii_alphanumeric) {
+        let part = bytes.get(range.clone()).unwrap_or_default();
+        let run = Run {
+            range,
+            digits: part.iter().filter(|b| b.is_ascii_digit()).count(),
+            lower: part.iter().any(u8::is_ascii_lowercase),
         };
-        for b in rest.iter().take_while(|b| b.is_ascii_alphanumeric()) {
-            run.digits += usize::from(b.is_ascii_digit());
-            run.lower |= b.is_ascii_lowercase();
-            run.range.end += 1;
-        }
-        at = run.range.end.max(at + 1);
         if run.digits == 0 {
             if !(1..=LETTERS_MAX).contains(&run.len()) {
                 continue;
             }
-            // Of words in a row, the last may begin a number. The first may end one.
+            // Of several words in a row, the last may begin a number and the first may end one.
             if let [.., before, last] = runs.as_slice()
                 && last.digits == 0
                 && before.digits == 0
@@ -146,32 +135,22 @@ fn runs(bytes: &[u8]) -> Vec<Run> {
     runs
 }
 
-/// The one character between two runs, if it may be inside of a number. A bracket may: "A123456(3)".
+/// The one character between two runs, if it may occur within a number. A bracket may: "A123456(3)".
 fn joint(bytes: &[u8], left: &Run, right: &Run) -> Option<u8> {
     let one = right.range.start == left.range.end + 1;
     let sign = bytes.get(left.range.end).copied();
     sign.filter(|sign| one && matches!(sign, b' ' | b'-' | b'.' | b'/' | b':' | b'_' | b'+' | b'('))
 }
 
-/// The longest number by a rule that begins with the first run.
+/// The longest number at the first run that matches a rule.
 fn number(bytes: &[u8], runs: &[Run]) -> Option<Hit> {
     let first = runs.first()?;
     let mut candidate = Candidate::default();
     let mut best = None;
     let mut last = first;
     for (count, run) in runs.iter().take(GROUPS_MAX).enumerate() {
-        let sign = if count == 0 {
-            None
-        } else {
-            match joint(bytes, last, run) {
-                None => break,
-                sign => sign,
-            }
-        };
-        let Some(part) = bytes.get(run.range.clone()) else {
-            break;
-        };
-        if !candidate.push(sign, part) {
+        let sign = joint(bytes, last, run);
+        if (count > 0 && sign.is_none()) || !candidate.push(sign, bytes.get(run.range.clone())?) {
             break;
         }
         last = run;
@@ -189,7 +168,7 @@ fn number(bytes: &[u8], runs: &[Run]) -> Option<Hit> {
     best
 }
 
-/// What a candidate is by the rules.
+/// The kind of a candidate by the rules.
 fn kind(candidate: &Candidate) -> Option<Kind> {
     if candidate.digits() == 0 {
         return None;
@@ -208,9 +187,8 @@ fn kind(candidate: &Candidate) -> Option<Kind> {
     })
 }
 
-/// Whether nothing beside a number says that it is a part of something longer: another group behind the
-/// same separator, a decimal point, a version. Between groups of several lengths, a space may just as well
-/// be between two numbers.
+/// Whether a number is not part of something longer: another group after the same separator, a decimal, a version. If
+/// the groups differ in length, a space may also separate two numbers.
 fn stands_alone(bytes: &[u8], range: &Range<usize>, candidate: &Candidate) -> bool {
     let goes_on = |sign: Option<&u8>, beyond: Option<&u8>| {
         let (Some(sign), Some(beyond)) = (sign, beyond) else {
@@ -225,18 +203,18 @@ fn stands_alone(bytes: &[u8], range: &Range<usize>, candidate: &Candidate) -> bo
     !goes_on(before(1), before(2)) && !goes_on(bytes.get(range.end), bytes.get(range.end + 1))
 }
 
-/// A number right behind a word: "code is030594W903B", "SSN078051120".
+/// A number directly after a word: "code is030594W903B", "SSN078051120".
 fn glued(view: &View<'_>, runs: &[Run], labels: bool) -> Option<Hit> {
     let bytes = view.bytes();
-    let run = runs.first()?;
-    let part = bytes.get(run.range.clone())?;
-    let letters = part.iter().take_while(|b| b.is_ascii_alphabetic()).count();
+    let first = &runs.first()?.range;
+    let part = bytes.get(first.clone())?;
+    let letters = run(part, 0, u8::is_ascii_alphabetic);
     let word = part.get(..letters)?;
     if letters < 2 || letters == part.len() {
         return None;
     }
-    let start = run.range.start + letters;
-    let range = start..run.range.end;
+    let start = first.start + letters;
+    let range = start..first.end;
     let hit = |kind| Hit {
         kind,
         range: range.clone(),
@@ -255,14 +233,13 @@ fn glued(view: &View<'_>, runs: &[Run], labels: bool) -> Option<Hit> {
     (labels && value.is_value() && view.labels().iter().any(label)).then(|| hit(Kind::NationalId))
 }
 
-/// What stands beside a label and looks like a value of it.
+/// A piece next to a label that looks like its value.
 fn labelled(view: &View<'_>, runs: &[Run], labels: bool) -> Option<Hit> {
     let bytes = view.bytes();
     let first = runs.first()?;
-    let weak = if first.digits > 0 {
-        weak_label(bytes, first.range.start)
-    } else {
-        Weak::None
+    let weak = match first.digits {
+        0 => Weak::None,
+        _ => weak_label(bytes, first.range.start),
     };
     if !labels && weak == Weak::None {
         return None;
@@ -271,15 +248,10 @@ fn labelled(view: &View<'_>, runs: &[Run], labels: bool) -> Option<Hit> {
     let mut best = None;
     let mut last = first;
     for (count, run) in runs.iter().take(GROUPS_MAX).enumerate() {
-        let sign = if count == 0 { None } else { joint(bytes, last, run) };
+        let sign = joint(bytes, last, run);
         let goes_on = count == 0 || (sign.is_some() && (run.digits > 0 || run.len() <= 2));
-        if !goes_on || (run.digits == 0 && run.lower) {
-            break;
-        }
-        let Some(part) = bytes.get(run.range.clone()) else {
-            break;
-        };
-        if !candidate.push(sign, part) {
+        if !goes_on || (run.digits == 0 && run.lower) || !candidate.push(sign, bytes.get(run.range.clone())?)
+        {
             break;
         }
         last = run;
@@ -290,40 +262,30 @@ fn labelled(view: &View<'_>, runs: &[Run], labels: bool) -> Option<Hit> {
         }
     }
     let (range, runs) = best?;
-    let kind = if labels && view.labelled(&range, NUMBERS) {
-        let person = Topics::ID
-            .or(Topics::TAX)
-            .or(Topics::INSURANCE)
-            .or(Topics::DOCUMENT);
-        if view.labelled(&range, person) {
-            Kind::NationalId
-        } else {
-            Kind::CompanyId
-        }
-    } else if candidate.digits() >= 6
-        && (weak == Weak::Said || (weak == Weak::Beside && candidate.is_mixed()))
-    {
-        Kind::NationalId
+    let by_label = labels && view.labelled(&range, NUMBERS);
+    let kind = if by_label && !view.labelled(&range, PERSONS) {
+        Kind::CompanyId
     } else {
-        return None;
+        Kind::NationalId
     };
-    Some(Hit { kind, range, runs })
+    let by_weak = weak == Weak::Said || (weak == Weak::Beside && candidate.is_mixed());
+    (by_label || (by_weak && candidate.digits() >= 6)).then_some(Hit { kind, range, runs })
 }
 
-/// Words that say too little on their own, so that they count only right before a value: "ID: 4711123".
+/// Words that are weak labels: they count only directly before a value, as in "ID: 4711123".
 const WEAK: [&[u8]; 3] = [b"id", b"license", b"licence"];
-/// What may stand between such a word and its value.
+/// Words allowed between a weak label and its value.
 const BETWEEN: [&[u8]; 5] = [b"is", b"ist", b"number", b"no", b"nr"];
-/// How far before a value such a word may begin, in bytes.
+/// How far before a value a weak label may start, in bytes.
 const WEAK_BYTES_MAX: usize = 24;
 
-/// What a weak label says about the value behind it.
+/// The values that a weak label admits.
 #[derive(Clone, Copy, PartialEq)]
 enum Weak {
     None,
-    /// "license U1K711J11M": a value with letters in it is one.
+    /// "license U1K711J11M": a value that contains letters.
     Beside,
-    /// "ID: 4711123", "id is 4711123": any number is.
+    /// "ID: 4711123", "id is 4711123": any number.
     Said,
 }
 
@@ -334,7 +296,7 @@ fn weak_label(bytes: &[u8], at: usize) -> Weak {
     let mut weak = Weak::Beside;
     loop {
         let (rest, signs) = split_end(before, |b| matches!(b, b' ' | b':' | b'=' | b'#' | b'.'));
-        let (rest, word) = split_end(rest, |b| b.is_ascii_alphabetic());
+        let (rest, word) = split_end(rest, u8::is_ascii_alphabetic);
         if signs.is_empty() || word.is_empty() {
             return Weak::None;
         }
@@ -352,9 +314,9 @@ fn weak_label(bytes: &[u8], at: usize) -> Weak {
     }
 }
 
-/// Splits off the longest end of some kind of bytes.
-fn split_end(bytes: &[u8], is_end: impl Fn(u8) -> bool) -> (&[u8], &[u8]) {
-    let len = bytes.iter().rev().take_while(|b| is_end(**b)).count();
+/// Splits off the longest suffix of bytes that satisfy `is_end`.
+fn split_end(bytes: &[u8], is_end: impl Fn(&u8) -> bool) -> (&[u8], &[u8]) {
+    let len = run_back(bytes.len(), bytes, bytes.len(), is_end);
     bytes.split_at(bytes.len() - len)
 }
 

@@ -2,10 +2,10 @@
 
 mod account;
 mod card;
-pub(super) mod digits;
 mod iban;
 
 use super::Found;
+use super::digits;
 use super::view::View;
 
 pub(super) fn find(view: &View<'_>, found: &mut Found) {

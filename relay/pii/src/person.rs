@@ -1,7 +1,7 @@
-//! Names of persons, where a label, a greeting, a title or a farewell says that they are.
+//! Names of persons after a label, a greeting, a title or a farewell.
 //!
-//! A capital alone says nothing: products are full of names. So a name is only what stands where people
-//! put names, and is not one of the words that stand there as often ("Dear customer", "Thanks team").
+//! A capital alone proves nothing: products are full of names. So words count as a name only in a position that is
+//! usual for names, unless they are common there themselves ("Dear customer", "Thanks team").
 
 mod words;
 
@@ -13,14 +13,14 @@ use words::{
     FAREWELLS, GREETINGS, INTRODUCTIONS, INTRODUCTIONS_PERHAPS, NOT_NAMES, OWNERS, PARTICLES, THANKS, TITLES,
 };
 
-/// Words of a name at most, particles not counted.
+/// Most words of a name, not counting particles.
 const WORDS_MAX: usize = 4;
 /// Longest word of a name, in bytes.
 const WORD_BYTES_MAX: usize = 24;
-/// Words of a line below which somebody signs.
+/// Most words of a line before a signature.
 const CLOSING_WORDS_MAX: usize = 5;
 
-/// What stands behind a label.
+/// The role of the words before a name.
 #[derive(Clone, Copy, PartialEq)]
 enum Role {
     Greeting,
@@ -34,18 +34,17 @@ enum Role {
 
 impl Role {
     fn of(label: &str) -> Self {
-        // Two words of a phrase may be joined by an apostrophe.
+        // An apostrophe may join two words of a phrase.
         let mut label = label.to_lowercase();
         if label.contains('\'') {
             label = label.replace('\'', " ");
         }
-        let among = |words: &[&str]| words.binary_search(&label.as_str()).is_ok();
         match () {
-            () if among(GREETINGS) => Self::Greeting,
-            () if among(TITLES) => Self::Title,
-            () if among(INTRODUCTIONS) => Self::Introduction,
-            () if among(INTRODUCTIONS_PERHAPS) => Self::IntroductionPerhaps,
-            () if among(FAREWELLS) => Self::Farewell,
+            () if GREETINGS.has(&label) => Self::Greeting,
+            () if TITLES.has(&label) => Self::Title,
+            () if INTRODUCTIONS.has(&label) => Self::Introduction,
+            () if INTRODUCTIONS_PERHAPS.has(&label) => Self::IntroductionPerhaps,
+            () if FAREWELLS.has(&label) => Self::Farewell,
             () => Self::Field,
         }
     }
@@ -55,14 +54,9 @@ pub(super) fn find(view: &View<'_>, found: &mut Found) {
     let text = view.text();
     let mut greeted = None;
     let mut farewells = false;
-    for label in view
-        .labels()
-        .iter()
-        .filter(|label| label.topics.any(Topics::NAME))
-    {
-        let (Some(before), Some(raw)) = (text.get(..label.range.start), text.get(label.range.clone())) else {
-            continue;
-        };
+    for label in view.labels_of(Topics::NAME) {
+        let before = text.get(..label.range.start).unwrap_or_default();
+        let raw = view.piece(&label.range);
         let at = label.range.end;
         let range = match Role::of(raw) {
             Role::Greeting => {
@@ -104,17 +98,17 @@ fn field(text: &str, before: &str, label: &str, at: usize) -> Option<Range<usize
     Some(name(text, text.len() - value.len())?.range)
 }
 
-/// Whether "name" begins a field here, or is a person's: "Landing Zone name" is none.
+/// Whether "name" starts a field here, or is a person's: in "Landing Zone name" it is not.
 fn opens_field(before: &str) -> bool {
     let before = before.trim_end_matches([' ', '_', '-']);
     let word = before
         .rsplit(|c: char| !c.is_alphanumeric())
         .next()
         .unwrap_or_default();
-    word.is_empty() || OWNERS.binary_search(&word.to_ascii_lowercase().as_str()).is_ok()
+    word.is_empty() || OWNERS.has_in_any_case(word)
 }
 
-/// Whether a sentence or a line begins behind a text.
+/// Whether a sentence or a line starts after a text.
 fn opens_sentence(before: &str) -> bool {
     let before = before.trim_end_matches([' ', '-', '"', '(', '*', '+']);
     before.is_empty()
@@ -122,7 +116,7 @@ fn opens_sentence(before: &str) -> bool {
         || before.ends_with("ehr")
 }
 
-/// A name one space or plus behind a word.
+/// A name after a word and one space or plus.
 fn behind_word(text: &str, at: usize) -> Option<Range<usize>> {
     let rest = text.get(at..)?;
     let blank = rest.len() - rest.trim_start_matches([' ', ',', ':', '+']).len();
@@ -130,7 +124,7 @@ fn behind_word(text: &str, at: usize) -> Option<Range<usize>> {
     ((1..=2).contains(&blank)).then_some(name.range)
 }
 
-/// "Dr. Anna Schmidt": a title may follow a title.
+/// "Dr. Anna Schmidt": a title may follow another.
 fn behind_title(text: &str, at: usize) -> Option<Range<usize>> {
     let rest = text.get(at..)?;
     let blank = rest.len() - rest.trim_start_matches(['.', ' ', '+']).len();
@@ -168,20 +162,20 @@ fn behind_farewell(text: &str, before: &str, label: &str, at: usize) -> Option<R
     let blank = rest.len() - rest.trim_start_matches([' ', ',', '.', '!', '-', '~', ':']).len();
     let name = name(text, at + blank)?;
     let parted = !rest.get(..blank)?.trim_end_matches(' ').is_empty();
-    // "Best Practices", "to have a Timestamp": without a comma only thanks are followed by a name.
+    // "Best Practices", "to have a Timestamp": without a comma, only thanks may be followed by a name.
     let opens = if parted {
         opens_sentence(before) || label.len() > 4
     } else {
         THANKS.contains(&&*label.to_lowercase())
     };
     let rest = text.get(name.range.end..)?;
-    // Nothing follows a signature in its line but its full stop.
+    // In its line, only a full stop may follow a signature.
     let line = rest.split('\n').next().unwrap_or_default();
     let ends = line.trim_end().trim_end_matches(['.', ',', '!']).is_empty();
     (blank > 0 && opens && ends && name.words <= 3).then_some(name.range)
 }
 
-/// Lines that hold nothing but a name, below a farewell or another short last line.
+/// Lines that contain only a name, below a farewell or another short last line.
 fn signatures(text: &str, found: &mut Found) {
     let mut above: Option<(&str, bool)> = None;
     let mut start = 0;
@@ -207,7 +201,7 @@ fn signatures(text: &str, found: &mut Found) {
     }
 }
 
-/// Whether people sign below a line: a short one that ends with a comma or a call, or a farewell.
+/// Whether a signature may follow a line: a short one that ends with a comma or an exclamation mark, or a farewell.
 fn is_closing(line: &str, blank: bool) -> bool {
     let lower = line.trim_end_matches([',', '.', '!', ' ']).to_lowercase();
     let says_so = FAREWELLS.iter().any(|phrase| lower.ends_with(phrase));
@@ -220,7 +214,7 @@ struct Name {
     words: usize,
 }
 
-/// The name that begins at an offset.
+/// The name at an offset.
 fn name(text: &str, at: usize) -> Option<Name> {
     let mut end = at;
     let mut words = 0;
@@ -228,7 +222,7 @@ fn name(text: &str, at: usize) -> Option<Name> {
     while words < WORDS_MAX {
         let rest = text.get(from..)?;
         let word = word(rest);
-        if words > 0 && PARTICLES.contains(&word) {
+        if words > 0 && PARTICLES.has(word) {
             from += word.len() + usize::from(rest.get(word.len()..)?.starts_with(' '));
             continue;
         }
@@ -247,7 +241,7 @@ fn name(text: &str, at: usize) -> Option<Name> {
         from = end + 1;
     }
     let rest = text.get(end..)?;
-    // "AWS2", "Greta@acme": no names. Nor is "Azure Team", though "Azure" alone might be one.
+    // "AWS2" and "Greta@acme" are not names. Neither is "Azure Team", though "Azure" alone might be one.
     let goes_on = rest
         .starts_with(|c: char| c.is_alphanumeric() || matches!(c, '_' | '@' | '/' | '\\' | '<' | '('))
         || rest
@@ -267,7 +261,7 @@ fn name(text: &str, at: usize) -> Option<Name> {
     })
 }
 
-/// The letters that a text begins with, hyphens and apostrophes between them included.
+/// The letters at the start of a text, including hyphens and apostrophes between them.
 fn word(text: &str) -> &str {
     let mut end = 0;
     for (at, c) in text.char_indices() {
@@ -281,7 +275,7 @@ fn word(text: &str) -> &str {
 }
 
 fn is_name_word(word: &str) -> bool {
-    // "McNeill", "O'Neill", "Anna-Lena" have capitals inside, "TargetKind" has too, "AWS" only has them.
+    // "McNeill", "O'Neill" and "Anna-Lena" have inner capitals; so has "TargetKind", and "AWS" has nothing else.
     let plain = word.split(['-', '\'']).all(|part| {
         let part = ["Mc", "Mac", "De", "Di", "La", "Le", "Van", "Von", "Fitz"]
             .iter()
@@ -295,13 +289,13 @@ fn is_name_word(word: &str) -> bool {
     plain
         && word.starts_with(char::is_uppercase)
         && word.len() <= WORD_BYTES_MAX
-        && NOT_NAMES.binary_search(&word.to_lowercase().as_str()).is_err()
+        && !NOT_NAMES.has(&word.to_lowercase())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::detect::tests::check_scanner;
+    use crate::tests::check_scanner;
 
     #[test]
     fn names_are_found_where_people_put_them() {
@@ -323,7 +317,7 @@ mod tests {
             "Dear customer, Dear Customer, Hello World, Hello Node.js, Hi there, Hi Azure Team",
             &[],
         );
-        // One's own.
+        // Introductions.
         check("my name is Greta and I wait", &["Greta"]);
         check(
             "I'm Greta, this is Greta Lind from Acme",

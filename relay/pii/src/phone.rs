@@ -2,8 +2,9 @@
 
 mod plan;
 
+use super::digits::{Digits, chain, closes, gap, groups, is_date, is_epoch, lengths, opens, value};
 use super::label::{Label, Topics};
-use super::payment::digits::{Digits, closes, gap, groups, is_date, is_epoch, lengths, opens, value};
+use super::scan::{after, run, run_up_to};
 use super::view::View;
 use super::{Found, Kind};
 use plan::{
@@ -12,15 +13,16 @@ use plan::{
 };
 use std::ops::{Range, RangeInclusive};
 
-/// Digits of a number that begins with the zero for "in this country", ungrouped and grouped.
+/// Digits of a number that starts with the trunk prefix 0, ungrouped and grouped.
 const TRUNK_DIGITS: RangeInclusive<usize> = 9..=12;
 const TRUNK_DIGITS_GROUPED: RangeInclusive<usize> = 8..=13;
-/// Most groups that a number is written in.
+/// Most groups of a number.
 const GROUPS_MAX: usize = 8;
 /// Most characters between two groups: `) (`, ` - `.
 const GAP_MAX: usize = 3;
-/// A labelled number of fewer digits stands right behind its label, within so many bytes.
+/// A labelled number with fewer digits must directly follow its label.
 const SHORT_DIGITS: usize = 9;
+/// Most bytes between the label of such a short number and the number.
 const SHORT_LABEL_BYTES: usize = 20;
 
 /// Words before an extension, longest first.
@@ -30,24 +32,11 @@ pub(super) fn find(view: &View<'_>, found: &mut Found) {
     if view.has().digits < *DIGITS.start() {
         return;
     }
-    let groups = groups(view);
     let text = Text {
         view,
         bytes: view.bytes(),
     };
-    let mut rest = groups.as_slice();
-    while let [first, ..] = rest {
-        match text.number(rest) {
-            Some(range) => {
-                rest = rest
-                    .get(rest.partition_point(|group| group.start < range.end)..)
-                    .unwrap_or_default();
-                found.add(Kind::Phone, range);
-            }
-            None => rest = rest.get(1..).unwrap_or_default(),
-        }
-        debug_assert!(first.start < first.end, "a group has digits");
-    }
+    found.search(Kind::Phone, &groups(view), |rest| text.number(rest));
 }
 
 struct Text<'v, 't> {
@@ -56,9 +45,14 @@ struct Text<'v, 't> {
 }
 
 impl Text<'_, '_> {
-    /// The phone number that begins with the first of some groups.
+    /// The phone number at the start of some groups.
     fn number(&self, groups: &[Range<usize>]) -> Option<Range<usize>> {
-        let chain = self.chain(groups);
+        let mut digits = groups.first().map_or(0, Range::len);
+        let chain = chain(self.bytes, groups, GROUPS_MAX, |gap, next| {
+            digits += next.len();
+            let known = |b: &u8| matches!(b, b' ' | b'-' | b'.' | b'/' | b'(' | b')' | b'_');
+            digits <= *DIGITS.end() && gap.len() <= GAP_MAX && gap.iter().all(known)
+        });
         let first = chain.first()?;
         if chain.iter().map(Range::len).sum::<usize>() < *DIGITS.start() {
             return None;
@@ -70,7 +64,7 @@ impl Text<'_, '_> {
         if (!opens || dump) && labelled.is_none() {
             return None;
         }
-        // The longest number wins: a part of one says nearly as much.
+        // The longest number wins: a part of it identifies the person nearly as well.
         (1..=chain.len()).rev().find_map(|count| {
             let groups = chain.get(..count)?;
             if groups.iter().map(Range::len).sum::<usize>() < *DIGITS.start() {
@@ -86,24 +80,7 @@ impl Text<'_, '_> {
         })
     }
 
-    /// The groups from the first on that may be one number.
-    fn chain<'g>(&self, groups: &'g [Range<usize>]) -> &'g [Range<usize>] {
-        let mut digits = groups.first().map_or(0, Range::len);
-        let joined = groups
-            .windows(2)
-            .take(GROUPS_MAX - 1)
-            .take_while(|pair| {
-                let [before, after] = pair else { return false };
-                digits += after.len();
-                let gap = gap(self.bytes, before, after);
-                let known = |b: &u8| matches!(b, b' ' | b'-' | b'.' | b'/' | b'(' | b')' | b'_');
-                digits <= *DIGITS.end() && gap.len() <= GAP_MAX && gap.iter().all(known)
-            })
-            .count();
-        groups.get(..=joined).unwrap_or_default()
-    }
-
-    /// Where a number whose digits begin at an offset begins, and whether with a plus.
+    /// The start of a number whose digits begin at an offset, and whether it has a plus.
     fn start(&self, at: usize) -> (usize, bool) {
         match self.bytes.get(..at).unwrap_or_default() {
             [.., b'(', b'+'] => (at - 2, true),
@@ -115,28 +92,15 @@ impl Text<'_, '_> {
         }
     }
 
-    /// Where a number whose digits end at an offset ends: behind its extension. `None` inside of a word.
+    /// The end of a number whose digits end at an offset, including its extension. `None` inside a word.
     fn end(&self, at: usize) -> Option<usize> {
-        let rest = self.bytes.get(at..).unwrap_or_default();
-        let skip = |from: usize, signs: &[u8]| {
-            let blank = |b: &&u8| signs.contains(b);
-            from + rest
-                .get(from..)
-                .unwrap_or_default()
-                .iter()
-                .take(3)
-                .take_while(blank)
-                .count()
-        };
+        let rest = after(self.bytes, at);
+        let skip = |from: usize, signs: &[u8]| from + run_up_to(3, rest, from, |b| signs.contains(b));
         let word_at = skip(0, b" ,;");
         let extension = EXTENSIONS.iter().find_map(|word| {
             let there = rest.get(word_at..word_at + word.len())?;
             let digits_at = skip(word_at + word.len(), b" .:");
-            let digits = rest
-                .get(digits_at..)?
-                .iter()
-                .take_while(|b| b.is_ascii_digit())
-                .count();
+            let digits = run(rest, digits_at, u8::is_ascii_digit);
             (there.eq_ignore_ascii_case(word.as_bytes()) && (1..=6).contains(&digits))
                 .then_some(digits_at + digits)
         });
@@ -144,7 +108,7 @@ impl Text<'_, '_> {
         closes(self.bytes, end).then_some(end)
     }
 
-    /// The label of phones that stands closest before an offset.
+    /// The closest label of phones before an offset.
     fn labels(&self, at: usize) -> Option<&Label> {
         if !self.view.labelled_before(at, Topics::PHONE) {
             return None;
@@ -157,7 +121,7 @@ impl Text<'_, '_> {
         let Some(first) = groups.first() else { return false };
         let between = self.bytes.get(label.range.end..first.start).unwrap_or_default();
         let name = self.bytes.get(label.range.clone()).unwrap_or_default();
-        // "The number is" may speak of any number.
+        // "The number is" may refer to any number.
         let vague = name.ends_with(b" is") || name.ends_with(b" ist");
         let close = between.len() <= SHORT_LABEL_BYTES
             && !between
@@ -189,7 +153,7 @@ impl Text<'_, '_> {
         }
     }
 
-    /// A number that begins with a zero: quantities have none.
+    /// A number that starts with a zero: quantities do not.
     fn has_trunk_zero(&self, groups: &[Range<usize>], digits: &[u8]) -> bool {
         let [first, others @ ..] = groups else {
             return false;
@@ -201,7 +165,7 @@ impl Text<'_, '_> {
         // "0.123456789" is a fraction, "0 (532)" and "0 532 123" are not.
         let lone =
             first.len() > 1 || gap.contains(&b'(') || (gap != b"." && others.len() > 1 && second.len() > 1);
-        // "01 00 02 0a" and what goes on like it is a dump of bytes.
+        // Text that continues like "01 00 02 0a" is a byte dump.
         let zeros = groups
             .iter()
             .filter(|group| self.bytes.get(group.start) == Some(&b'0'))
@@ -241,13 +205,13 @@ impl Text<'_, '_> {
         match lengths {
             [3, 3, 4, 0, ..] => is_north_american(digits) && even,
             [3, 3, 2, 2, 0, _] => digits.first().is_some_and(|d| *d >= b'2') && even,
-            // India with its code, Brazil without.
+            // India with its country code, Brazil without.
             [2, 5, 5, 0, ..] => digits.starts_with(b"91") && even,
             [2, 4..=5, 4, 0, ..] => matches!(others, [a, b] if self.gap_before(a, groups) == b" "
                 && self.gap_before(b, groups) == b"-"),
             [1..=3, 3, 3, 4, 0, _] | [1..=3, 3, 3, 2, 2, 0] => {
                 let parenthesised = others.first().is_some_and(in_parentheses);
-                // "8 (912) 345-67-89": what Russians dial before a number at home is no country code.
+                // "8 (912) 345-67-89": the 8 is Russia's trunk prefix, not a country code.
                 if digits.starts_with(b"8") && parenthesised && first.len() == 1 {
                     return true;
                 }
@@ -260,7 +224,7 @@ impl Text<'_, '_> {
         }
     }
 
-    /// What stands before a group, between it and the one before.
+    /// The bytes between a group and the previous one.
     fn gap_before(&self, group: &Range<usize>, groups: &[Range<usize>]) -> &[u8] {
         let at = groups.partition_point(|other| other.start < group.start);
         match at.checked_sub(1).and_then(|before| groups.get(before)) {
@@ -273,12 +237,12 @@ impl Text<'_, '_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::detect::tests::check_scanner;
+    use crate::tests::check_scanner;
 
     #[test]
     fn phone_numbers_are_found_and_their_likes_are_not() {
         let check = |text: &str, want: &[&str]| check_scanner(find, text, want);
-        // With a country.
+        // International numbers.
         check("+49 89 636-48018", &["+49 89 636-48018"]);
         check("ring +41446681800!", &["+41446681800"]);
         check("(+44) (0)20 7946 0018.", &["(+44) (0)20 7946 0018"]);
@@ -287,7 +251,7 @@ mod tests {
         check("+2101234567 is no country, nor is +999 123456789", &[]);
         check("C++ 2026, 12:00:00+0100, +500 ms, +1500000", &[]);
         check("0000012345678", &[]);
-        // At home.
+        // National numbers.
         check("030 2260-1234 x 12", &["030 2260-1234 x 12"]);
         check(
             "0171/5550123, 06.39.98.12.34",
@@ -322,7 +286,7 @@ mod tests {
         check("my number is 13812345678", &["13812345678"]);
         check("the number is 138123", &[]);
         check("phone seen 2026-08-12 09:11, handset count 12345", &[]);
-        // What only looks like one.
+        // Look-alikes.
         check("<Buffer 02 01 04 03 06>, 06 12 34 56 78 90", &[]);
         check("2026-08-12 09, v1.22.333.4444, 10.0.0.1, 1 234 567,89", &[]);
         check("100-200, 1712345678, 1712345678901, 20260812", &[]);

@@ -1,4 +1,4 @@
-//! Places: coordinates, postcodes, streets, and the plates of vehicles.
+//! Places: coordinates, postcodes, streets, and licence plates.
 
 mod coordinate;
 mod plate;

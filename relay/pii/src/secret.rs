@@ -6,8 +6,8 @@ mod prefix;
 use super::view::View;
 use super::{Found, Kind, key};
 
-/// Longest key between its armour lines that is looked at, in bytes. Of a longer one the rest is removed too:
-/// what follows an opening line without a closing one is taken to be key.
+/// Longest key between its armour lines that is searched for a closing line, in bytes. The rest of a longer one is
+/// removed too: without a closing line, everything after the opening line counts as key.
 const PEM_MAX: usize = 16 * 1024;
 
 pub(super) fn find(view: &View<'_>, found: &mut Found) {
@@ -16,7 +16,7 @@ pub(super) fn find(view: &View<'_>, found: &mut Found) {
     if view.has().longest >= prefix::BYTES_MIN {
         prefix::find(view, found);
     }
-    // The beginnings of those addresses end in slashes.
+    // The prefixes of webhook addresses end in slashes.
     if view.bytes().contains(&b'/') {
         prefix::hooks(view, found);
     }
@@ -25,7 +25,7 @@ pub(super) fn find(view: &View<'_>, found: &mut Found) {
     }
 }
 
-/// Private keys in armour, from the opening line to the closing one or to the end.
+/// Armoured private keys, from the opening line to the closing one or to the end.
 fn pem(view: &View<'_>, found: &mut Found) {
     let text = view.text();
     let mut done = 0;

@@ -1,11 +1,11 @@
-//! The engine around the scanners: folding, decoding, replacing.
+//! Tests the engine around the scanners: folding, decoding, replacing.
 
 use super::*;
 use proptest::prelude::*;
 
-/// Compares what one scanner finds in a text, from left to right, with what it should.
+/// Compares one scanner's findings in a text, from left to right, with the expected ones.
 #[track_caller]
-pub(in crate::detect) fn check_scanner(scan: Scanner, text: &str, want: &[&str]) {
+pub(crate) fn check_scanner(scan: Scanner, text: &str, want: &[&str]) {
     let view = View::new(text);
     let mut found = Found::default();
     scan(&view, &mut found);
@@ -88,6 +88,18 @@ fn encoded_text_is_taken_out_whole() {
         "ResourceUsageReports and Benutzerverwaltung",
         "ResourceUsageReports and Benutzerverwaltung",
     );
+}
+
+#[test]
+fn a_piece_that_is_more_than_a_token_has_the_kind_that_says_more() {
+    let check = |text: &str, want: Kind| {
+        let kinds: Vec<Kind> = findings(text).iter().map(|finding| finding.kind).collect();
+        assert_eq!(kinds, [want], "{text}");
+    };
+    check("0x52908400098527886E0F7030069857D2E4169EE7", Kind::Wallet);
+    check("amFuZUBleGFtcGxlLmNvbQ==", Kind::Encoded);
+    check("550e8400-e29b-41d4-a716-446655440000", Kind::Token);
+    check("2fd4e1c67a2d28fced849ee1bb76e7391b93eb12", Kind::Token);
 }
 
 proptest! {

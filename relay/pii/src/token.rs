@@ -1,81 +1,42 @@
-//! UUIDs and other long tokens that machines make, and numbers of customers.
+//! UUIDs and other long machine-generated tokens, and customer numbers.
 
 mod shape;
 
 use super::label::Topics;
+use super::scan::runs;
 use super::view::View;
+use super::words::Words;
 use super::{Found, Kind};
 use std::ops::Range;
 
-pub(in crate::detect) use shape::is_random;
+pub(crate) use shape::is_random;
 
-/// Shortest run that is looked at, in bytes: "KD-12345".
+/// Shortest run that is examined, in bytes: "KD-12345".
 const RUN_MIN: usize = 8;
-/// Shortest run without digits that is looked at, in bytes.
+/// Shortest run without digits that is examined, in bytes.
 const LETTERS_MIN: usize = 20;
-/// Longest run that is taken apart, in bytes. No file name and no word is longer: a longer one with digits
-/// is a token.
+/// Longest run that is split into pieces, in bytes. No file name and no word is longer: a longer one with digits is a
+/// token.
 const RUN_MAX: usize = 256;
 
-/// Beginnings of the numbers that programs and clerks give to customers, users and contracts: `cus_`, `KD-`.
-/// Sorted.
-const PREFIXES: &[&str] = &[
-    "abo",
-    "acc",
-    "acct",
-    "ben",
-    "cid",
-    "clt",
-    "contract",
-    "cst",
-    "ctr",
-    "cus",
-    "cust",
-    "customer",
-    "emp",
-    "employee",
-    "kd",
-    "kdnr",
-    "kn",
-    "knd",
-    "kunde",
-    "kunden",
-    "mandant",
-    "mem",
-    "member",
-    "mid",
-    "mitarbeiter",
-    "ord",
-    "org",
-    "pat",
-    "patient",
-    "pers",
-    "ses",
-    "ten",
-    "tenant",
-    "tid",
-    "tnt",
-    "txn",
-    "uid",
-    "user",
-    "usr",
-    "ws",
-];
+/// Prefixes of the numbers that programs and clerks assign to customers, users and contracts: `cus_`, `KD-`.
+#[rustfmt::skip]
+const PREFIXES: Words = Words::new(&[
+    "abo", "acc", "acct", "ben", "cid", "clt", "contract", "cst", "ctr", "cus", "cust", "customer", "emp",
+    "employee", "kd", "kdnr", "kn", "knd", "kunde", "kunden", "mandant", "mem", "member", "mid",
+    "mitarbeiter", "ord", "org", "pat", "patient", "pers", "ses", "ten", "tenant", "tid", "tnt", "txn", "uid",
+    "user", "usr", "ws",
+]);
 
 pub(super) fn find(view: &View<'_>, found: &mut Found) {
     let has = view.has();
     if has.longest < RUN_MIN {
         return;
     }
-    let bytes = view.bytes();
     if has.digits > 0 || has.longest >= LETTERS_MIN {
-        let mut at = 0;
-        while at < bytes.len() {
-            let len = bytes.iter().skip(at).take_while(|b| is_run(**b)).count();
-            if len >= RUN_MIN {
-                examine(view, at..at + len, found);
-            }
-            at += len + 1;
+        let is_run = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_');
+        for run in runs(view.bytes(), is_run).filter(|run| run.len() >= RUN_MIN) {
+            examine(view, run, found);
         }
     }
     if has.marks {
@@ -83,14 +44,8 @@ pub(super) fn find(view: &View<'_>, found: &mut Found) {
     }
 }
 
-fn is_run(b: u8) -> bool {
-    b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_')
-}
-
 fn examine(view: &View<'_>, run: Range<usize>, found: &mut Found) {
-    let Some(text) = view.text().get(run.clone()) else {
-        return;
-    };
+    let text = view.piece(&run);
     let digits = text.bytes().filter(u8::is_ascii_digit).count();
     // Without a digit only a very long run can be more than words.
     if digits == 0 && text.len() < LETTERS_MIN {
@@ -114,7 +69,7 @@ fn examine(view: &View<'_>, run: Range<usize>, found: &mut Found) {
     if any {
         return;
     }
-    // What is joined to a word by a dash or a line is looked at alone too: "user-5f3a...".
+    // A piece after a dash or an underscore is also examined alone: "user-5f3a...".
     let mut from = 0;
     for piece in text.split(['-', '_']) {
         let start = run.start + from;
@@ -124,32 +79,31 @@ fn examine(view: &View<'_>, run: Range<usize>, found: &mut Found) {
             any = true;
         }
     }
-    // The account that a cloud bill names.
+    // The account number on a cloud bill.
     let account = text.len() == 12 && digits == 12 && view.labelled_before(run.start, Topics::CUSTOMER);
     if account || is_numbered(text) || (!any && digits > 0 && shape::is_pieced(text)) {
         found.add(Kind::Token, run);
     }
 }
 
-/// Whether a run is a number with a prefix that says whose: `cus_NffrFeUfNV2Hib`, `CUST-00012345`, `KD-123456`.
+/// Whether a run is a number with a prefix that identifies its owner: `cus_NffrFeUfNV2Hib`, `CUST-00012345`,
+/// `KD-123456`.
 fn is_numbered(text: &str) -> bool {
     let Some((prefix, number)) = text.split_once(['_', '-']) else {
         return false;
     };
     let digits = number.bytes().filter(u8::is_ascii_digit).count();
-    let known = PREFIXES
-        .binary_search(&prefix.to_ascii_lowercase().as_str())
-        .is_ok();
-    // "cs_test_a1b2c3": the mode stands between.
+    let known = PREFIXES.has_in_any_case(prefix);
+    // "cs_test_a1b2c3": the mode comes before the number.
     let tail = number.rsplit('_').next().unwrap_or_default();
     let mixed = tail.len() >= 8 && shape::is_mixed(tail);
     known && ((digits >= 4 && digits == number.len()) || mixed) || (digits >= 2 && tail.len() >= 14 && mixed)
 }
 
-/// Resources of cloud providers, which name their owner: what follows the provider's part is removed.
+/// Resources of cloud providers, which name their owner: removes everything after the provider's part.
 fn clouds(view: &View<'_>, found: &mut Found) {
     let text = view.text();
-    // What was looked at is not read again, so a chain of resources costs no more than its length.
+    // No piece is read twice, so the cost of a chain of resources is linear.
     let mut done = 0;
     for (at, _) in text.match_indices("arn:aws") {
         // arn:partition:service:region:account:resource

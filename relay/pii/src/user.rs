@@ -1,13 +1,13 @@
-//! User names: in paths, in addresses, behind their label; and what names customers in addresses of APIs.
+//! User names in paths, in URLs and after their label, and identifiers of customers in API paths.
 
 mod handle;
 mod path;
 
+use super::scan::before;
 use super::view::View;
 use super::{Found, Kind};
 
-/// Longest authority of an address that is looked at, in bytes. The book sets no limit; of a longer one the
-/// beginning up to the limit is removed.
+/// Longest part of an authority that is searched for its last `@`, in bytes. RFC 3986 sets no limit.
 const AUTHORITY_MAX: usize = 512;
 
 pub(super) fn find(view: &View<'_>, found: &mut Found) {
@@ -24,15 +24,15 @@ pub(super) fn find(view: &View<'_>, found: &mut Found) {
 fn authorities(view: &View<'_>, found: &mut Found) {
     let text = view.text();
     for (at, _) in text.match_indices("//") {
-        let start = at + 2;
-        let scheme = at.checked_sub(1).and_then(|i| view.bytes().get(i)) == Some(&b':');
-        let Some(rest) = text.get(start..).filter(|_| scheme) else {
+        if before(view.bytes(), at) != Some(b':') {
             continue;
-        };
+        }
+        let start = at + 2;
+        let rest = view.rest(start);
         let end = rest
             .find(|c: char| c.is_whitespace() || matches!(c, '/' | '?' | '#' | '"' | '<' | '>'))
             .unwrap_or(rest.len());
-        // A password may hold a slash or a question mark by mistake; then the user before it is found.
+        // A slash or question mark ends the authority, even if a password contains it unescaped.
         let Some(authority) = rest.get(..end.min(AUTHORITY_MAX)) else {
             continue;
         };

@@ -1,17 +1,18 @@
-//! A text as the scanners read it: folded, divided into words, with its labels found.
+//! The form of a text that the scanners read: folded, divided into words, with its labels.
 
+use super::escape::{Decoded, escape};
 use super::label::{Label, Topics, labels};
 use std::borrow::Cow;
 use std::ops::Range;
 
-/// How far before a value its label may stand, in bytes: "my credit card, the new one, is ...".
+/// How far before a value its label may be, in bytes: "my credit card, the new one, is ...".
 const LABEL_BEFORE_MAX: usize = 48;
-/// Longest label, in bytes, as far as looking for one goes. A longer one counts when it begins nearer.
+/// Longest label that the search allows for, in bytes. A longer one counts only if it starts closer.
 const LABEL_BYTES_MAX: usize = 64;
-/// How far after a value its label may stand, in bytes: "... is my birthday".
+/// How far after a value its label may be, in bytes: "... is my birthday".
 const LABEL_AFTER_MAX: usize = 24;
 
-/// What numbers are numbers of.
+/// Units after a number, which make it a quantity.
 #[rustfmt::skip]
 const UNITS: &[&str] = &[
     "b", "bytes", "characters", "entries", "eur", "events", "files", "gb", "gib", "hits", "hours", "items", "kb", "kib",
@@ -23,14 +24,14 @@ const UNITS: &[&str] = &[
 /// A folded text. Offsets are bytes of the folded text; [`View::original`] maps them back.
 pub(super) struct View<'t> {
     text: Cow<'t, str>,
-    /// Where each byte of `text`, and its end, was in the original. `None`: in the same place.
+    /// The position in the original of each byte of `text`, and of its end. `None`: the same positions.
     origin: Option<Vec<usize>>,
     words: Vec<Range<usize>>,
     labels: Vec<Label>,
     has: Has,
 }
 
-/// Which characters a text has, to leave out scanners that cannot find anything.
+/// Which characters a text has, to skip scanners that cannot find anything.
 #[derive(Clone, Copy, Default)]
 pub(super) struct Has {
     /// Number of ASCII digits.
@@ -78,12 +79,22 @@ impl<'t> View<'t> {
         self.text.as_bytes()
     }
 
+    /// A piece of the text. Empty if the range splits a character.
+    pub(super) fn piece(&self, range: &Range<usize>) -> &str {
+        self.text.get(range.clone()).unwrap_or_default()
+    }
+
+    /// The rest of the text after an offset. Empty if the offset splits a character.
+    pub(super) fn rest(&self, at: usize) -> &str {
+        self.text.get(at..).unwrap_or_default()
+    }
+
     /// Which characters the text has.
     pub(super) fn has(&self) -> Has {
         self.has
     }
 
-    /// Words from left to right: runs of letters, or runs of digits, a capital inside beginning a new one.
+    /// Words from left to right: runs of letters or runs of digits. An inner capital starts a new one.
     pub(super) fn words(&self) -> &[Range<usize>] {
         &self.words
     }
@@ -93,7 +104,12 @@ impl<'t> View<'t> {
         &self.labels
     }
 
-    /// Whether a label of one of the topics stands close before or after a place.
+    /// Labels of one of the topics, from left to right.
+    pub(super) fn labels_of(&self, topics: Topics) -> impl Iterator<Item = &Label> {
+        self.labels.iter().filter(move |label| label.topics.any(topics))
+    }
+
+    /// Whether a label of one of the topics occurs close before or after a place.
     pub(super) fn labelled(&self, place: &Range<usize>, topics: Topics) -> bool {
         let behind = self.labels.partition_point(|label| label.range.start < place.end);
         let after = self.labels.iter().skip(behind);
@@ -103,9 +119,9 @@ impl<'t> View<'t> {
                 .any(|label| label.topics.any(topics))
     }
 
-    /// Whether a label of one of the topics stands close before an offset.
+    /// Whether a label of one of the topics occurs close before an offset.
     pub(super) fn labelled_before(&self, at: usize, topics: Topics) -> bool {
-        // From the nearest backwards. Labels may overlap, so one that ends too late is passed over.
+        // Searches backwards from the nearest. Labels may overlap, so one that ends too late is skipped.
         let before = self.labels.partition_point(|label| label.range.start < at);
         self.labels[..before]
             .iter()
@@ -116,7 +132,7 @@ impl<'t> View<'t> {
             })
     }
 
-    /// Whether a place holds a plain number of something: `105961890 bytes`.
+    /// Whether a place contains a plain quantity: `105961890 bytes`.
     pub(super) fn is_quantity(&self, place: &Range<usize>) -> bool {
         let number = &self.text[place.clone()];
         let behind = self.text[place.end..].trim_start_matches(' ');
@@ -126,7 +142,7 @@ impl<'t> View<'t> {
             && UNITS.iter().any(|known| unit.eq_ignore_ascii_case(known))
     }
 
-    /// Whether any scanner could find anything: prose without digits, marks and labels holds nothing.
+    /// Whether any scanner could find anything: prose without digits, marks and labels contains nothing.
     pub(super) fn is_worth_scanning(&self) -> bool {
         self.has.digits > 0
             || self.has.at
@@ -135,8 +151,8 @@ impl<'t> View<'t> {
             || !self.labels.is_empty()
     }
 
-    /// Where a range of this view is in the text it was made of. Grown where a part of a character or
-    /// of an escape would be cut.
+    /// Maps a range of this view back to the text from which it was made. The range grows if it would split a character
+    /// or an escape.
     pub(super) fn original(&self, range: Range<usize>) -> Range<usize> {
         match &self.origin {
             None => range,
@@ -144,8 +160,7 @@ impl<'t> View<'t> {
         }
     }
 
-    /// The text with its escapes decoded, once: `%41`, `&#65;`, `&amp;`, `\u0041`, `\x41`, `\"`. `None` when
-    /// it has none.
+    /// The text with its escapes decoded, once: `%41`, `&#65;`, `&amp;`, `\u0041`, `\x41`, `\"`. `None` if it has none.
     pub(super) fn unescaped(&self) -> Option<View<'static>> {
         if !self.has.marks || !self.bytes().iter().any(|b| matches!(b, b'%' | b'&' | b'\\')) {
             return None;
@@ -156,12 +171,12 @@ impl<'t> View<'t> {
         let mut at = 0;
         let mut changed = false;
         while at < bytes.len() {
-            let (decoded, len) = match super::encoded::escape(&bytes[at..]) {
+            let (decoded, len) = match escape(&bytes[at..]) {
                 Some((decoded, len)) => {
                     changed = true;
                     (decoded, len)
                 }
-                None => (super::encoded::Decoded::Byte(bytes[at]), 1),
+                None => (Decoded::Byte(bytes[at]), 1),
             };
             let from = self.original(at..at).start;
             let before = out.len();
@@ -172,7 +187,7 @@ impl<'t> View<'t> {
         if !changed {
             return None;
         }
-        // Bytes that are no UTF-8 become signs that no scanner knows, one for one or three for one.
+        // Each invalid sequence, one to three bytes, becomes one replacement character, which no scanner matches.
         let mut folding = Folding::default();
         let mut done = 0;
         for chunk in out.utf8_chunks() {
@@ -218,7 +233,7 @@ const ZEROS: &[u32] = &[
     0x1d7e2, 0x1d7ec, 0x1d7f6,
 ];
 
-/// The plain form of a character: what a reader takes it for. `None` for what no reader sees.
+/// The plain form of a character, as a reader perceives it. `None` for an invisible one.
 fn fold(c: char) -> Option<char> {
     if c.is_ascii() {
         return Some(c);
@@ -247,7 +262,7 @@ fn fold(c: char) -> Option<char> {
         0x2070 => '0',
         0x2074..=0x2079 => letter(n - 0x2070, '0').unwrap_or(c),
         0x2460..=0x2468 => letter(n - 0x2460, '1').unwrap_or(c),
-        // Mathematical letters: thirteen alphabets of twice twenty-six.
+        // Mathematical letters: thirteen alphabets of 52 letters each.
         0x1d400..=0x1d6a3 => match (n - 0x1d400) % 52 {
             upper @ 0..26 => letter(upper, 'A').unwrap_or(c),
             lower => letter(lower - 26, 'a').unwrap_or(c),
@@ -298,7 +313,7 @@ fn class(c: char) -> Class {
     }
 }
 
-/// Divides a text into words and notes which characters it has.
+/// Divides a text into words and records which characters it has.
 fn divide(text: &str) -> (Vec<Range<usize>>, Has) {
     let mut words = Vec::with_capacity(text.len() / 4);
     let mut has = Has::default();

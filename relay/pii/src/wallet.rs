@@ -1,6 +1,7 @@
-//! Addresses and keys of crypto currencies.
+//! Addresses and keys of cryptocurrencies.
 
 use super::label::Topics;
+use super::scan::runs;
 use super::view::View;
 use super::{Found, Kind};
 use std::ops::{Range, RangeInclusive};
@@ -10,12 +11,12 @@ const LENGTH: RangeInclusive<usize> = 25..=120;
 /// The checksum constants of bech32 and bech32m (BIP 173, BIP 350).
 const BECH32: [u32; 2] = [1, 0x2bc8_30a3];
 const BECH32_ALPHABET: &[u8] = b"qpzry9x8gf2tvdw0s3jn54khce6mua7l";
-/// The human-readable parts of addresses that people pass around, for those with a typing error.
+/// The human-readable parts of common addresses, to find those with a typing error as well.
 const BECH32_NAMES: &[&[u8]] = &[
     b"bc", b"tb", b"bcrt", b"ltc", b"addr", b"cosmos", b"lnbc", b"nsec", b"npub",
 ];
 
-/// Beginnings and lengths of addresses and keys in base58.
+/// Prefixes and lengths of addresses and keys in base58.
 const BASE58: &[(&[u8], RangeInclusive<usize>)] = &[
     (b"1", 26..=35),       // Bitcoin, paid to a key
     (b"3", 26..=35),       // Bitcoin, paid to a script
@@ -43,24 +44,18 @@ const BASE58: &[(&[u8], RangeInclusive<usize>)] = &[
     (b"ypub", 107..=112),
     (b"zpub", 107..=112),
 ];
-/// Lengths of addresses in base58 that only a label tells: Solana, Polkadot.
+/// Lengths of base58 addresses that are found only by their label: Solana, Polkadot.
 const BASE58_LABELLED: RangeInclusive<usize> = 32..=48;
 
 pub(super) fn find(view: &View<'_>, found: &mut Found) {
     if view.has().longest < *LENGTH.start() || view.has().digits == 0 {
         return;
     }
-    let bytes = view.bytes();
-    let mut at = 0;
-    while at < bytes.len() {
-        let rest = bytes.get(at..).unwrap_or_default();
-        let length = rest.iter().take_while(|b| b.is_ascii_alphanumeric()).count();
-        let token = rest.get(..length).unwrap_or_default();
-        let range = at..at + length;
-        if LENGTH.contains(&length) && is_address(view, token, &range) {
+    for range in runs(view.bytes(), u8::is_ascii_alphanumeric) {
+        let token = view.piece(&range).as_bytes();
+        if LENGTH.contains(&token.len()) && is_address(view, token, &range) {
             found.add(Kind::Wallet, range);
         }
-        at += length.max(1);
     }
 }
 
@@ -93,7 +88,7 @@ fn is_base58(token: &[u8]) -> bool {
     BASE58.iter().any(known) && is_mixed_base58(token)
 }
 
-/// Whether a token is in the alphabet of base58 and is no word: both cases, and digits among them.
+/// Whether a token is in the base58 alphabet and is not a word: it has both cases and digits.
 fn is_mixed_base58(token: &[u8]) -> bool {
     let mut digits = 0;
     let (mut upper, mut lower) = (false, false);
@@ -155,7 +150,7 @@ fn polymod(values: impl Iterator<Item = u32>) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::detect::tests::check_scanner;
+    use crate::tests::check_scanner;
 
     #[test]
     fn wallets_are_found_and_their_likes_are_not() {

@@ -1,6 +1,6 @@
-//! The default policy: the rules of `relay-event` behind the policy world's two functions.
+//! The default policy: exports the rules of `relay-event` as the policy world's two functions.
 //!
-//! The bindings are generated, and with them the only `unsafe` of the project.
+//! The bindings are generated code, and contain the only `unsafe` besides `relay/artifact`.
 
 #![allow(
     missing_docs,
@@ -24,7 +24,7 @@ thread_local! {
 
 impl Guest for Default {
     fn configure(plan: String) -> Result<(), String> {
-        // serde's text may quote the plan, which is no secret.
+        // serde's message may quote the plan, which is not secret.
         let plan = serde_json::from_str(&plan).map_err(|error| error.to_string())?;
         PLAN.with(|cell| cell.set(plan))
             .map_err(|_| "configure was called twice".to_owned())

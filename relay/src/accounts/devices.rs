@@ -1,23 +1,25 @@
-//! Known devices: a browser that logged in once gets a signed cookie, and from then on no stranger can keep it out
+//! Known devices: a browser that logged in once gets a signed cookie, and from then on strangers cannot lock it out
 //! ("device cookies", OWASP).
 //!
-//! A cookie is signed with a key made of the account's password hash. So it ends with the password, there is nothing to
-//! store, and it is good after a restart. It opens nothing without the password: it only gives the device a budget of
-//! guesses and a place in the queue of its own.
+//! The key that signs a cookie derives from the account's password hash. So a new password invalidates the cookie,
+//! the relay stores nothing, and the cookie survives a restart. The cookie is no credential: it only gives the device
+//! its own budget of guesses and its own place in the queue.
 
 use super::lock;
-use crate::clock::{self, Moment};
+use crate::clock::{self, Timestamp};
+use crate::digest::hmac;
+use crate::hidden::hidden_debug;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use hmac::{Hmac, KeyInit, Mac};
+use hmac::{Hmac, Mac};
 use sha2::Sha256;
 use std::collections::HashMap;
 use std::sync::Mutex;
 use std::time::Duration;
 
-/// How long a device is known after its last login. Then it is a stranger.
+/// How long a device stays known after its last login. After that it is a stranger.
 pub const DEVICE_AGE_MAX: Duration = Duration::from_secs(180 * 24 * 3600);
-/// Longest cookie that is looked at, in bytes: the longest name fits.
+/// Longest cookie that the relay parses, in bytes: the longest name fits.
 const COOKIE_BYTES_MAX: usize = 256;
 /// Separates these keys from any other use of a password hash.
 const PURPOSE: &[u8] = b"feedback-relay device cookie 1";
@@ -27,16 +29,12 @@ const ID: usize = 16;
 
 type Key = [u8; 32];
 
-/// The keys of all accounts, so that a cookie is judged before a body is read or the database is asked. One that is
-/// out of date is found out by [`Device::is_of`].
+/// The keys of all accounts, so that a cookie is judged before a body is read or the database is queried.
+/// [`Device::is_of`] detects a key that is out of date.
 #[derive(Default)]
 pub(super) struct Devices(Mutex<HashMap<String, Key>>);
 
-impl std::fmt::Debug for Devices {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Devices(hidden)")
-    }
-}
+hidden_debug!(Devices);
 
 /// A device that has logged in to an account before.
 #[derive(Clone, PartialEq, Eq)]
@@ -46,37 +44,33 @@ pub struct Device {
     key: Key,
 }
 
-impl std::fmt::Debug for Device {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Device(hidden)")
-    }
-}
+hidden_debug!(Device);
 
 impl Device {
-    /// The account it has logged in to.
+    /// The account that it logged in to.
     pub(super) fn name(&self) -> &str {
         &self.name
     }
 
-    /// Its number, which is random.
+    /// Its random number.
     pub(super) fn id(&self) -> &[u8] {
         &self.id
     }
 
-    /// Whether it has logged in with the password that this is the hash of.
+    /// Whether it logged in with the password that has this hash.
     pub(super) fn is_of(&self, password_hash: &str) -> bool {
         self.key == key(password_hash)
     }
 }
 
 impl Devices {
-    /// Takes up an account's key. There are as many as accounts.
+    /// Stores an account's key. There is one key per account.
     pub(super) fn learn(&self, name: &str, password_hash: &str) {
         lock(&self.0).insert(name.to_owned(), key(password_hash));
     }
 
-    /// A cookie for a device that has just logged in.
-    pub(super) fn issue(&self, name: &str, password_hash: &str, now: Moment) -> String {
+    /// Issues a cookie for a device that has just logged in.
+    pub(super) fn issue(&self, name: &str, password_hash: &str, now: Timestamp) -> String {
         self.learn(name, password_hash);
         let mut payload = now.0.to_be_bytes().to_vec();
         payload.extend(clock::random::<ID>());
@@ -89,8 +83,8 @@ impl Devices {
         )
     }
 
-    /// The device that a cookie was given to; `None` if no cookie of that kind was ever given out, or it is too old.
-    pub(super) fn of(&self, cookie: &str, now: Moment) -> Option<Device> {
+    /// Returns the device that received this cookie; `None` if the cookie is forged or too old.
+    pub(super) fn of(&self, cookie: &str, now: Timestamp) -> Option<Device> {
         if cookie.len() > COOKIE_BYTES_MAX {
             return None;
         }
@@ -102,7 +96,7 @@ impl Devices {
         let name = std::str::from_utf8(name).ok()?;
         let key = *lock(&self.0).get(name)?;
         sign(&key, &payload).verify_slice(&signature).ok()?;
-        let issued = Moment(i64::from_be_bytes(*issued));
+        let issued = Timestamp(i64::from_be_bytes(*issued));
         (now.since(issued) < DEVICE_AGE_MAX).then(|| Device {
             name: name.to_owned(),
             id: *id,
@@ -112,31 +106,22 @@ impl Devices {
 }
 
 fn key(password_hash: &str) -> Key {
-    let mut mac = mac(PURPOSE);
+    let mut mac = hmac(PURPOSE);
     mac.update(password_hash.as_bytes());
     mac.finalize().into_bytes().into()
 }
 
 fn sign(key: &Key, payload: &[u8]) -> Hmac<Sha256> {
-    let mut mac = mac(key);
+    let mut mac = hmac(key);
     mac.update(payload);
     mac
-}
-
-/// HMAC pads a short key with zeros; the longest here has 32 bytes.
-fn mac(key: &[u8]) -> Hmac<Sha256> {
-    let mut block = [0; 64];
-    for (place, byte) in block.iter_mut().zip(key) {
-        *place = *byte;
-    }
-    Hmac::new(&block.into())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    const NOW: Moment = Moment(1_800_000_000_000);
+    const NOW: Timestamp = Timestamp(1_800_000_000_000);
     const HASH: &str = "$argon2id$v=19$m=19456,t=2,p=1$c2FsdA$aGFzaA";
 
     #[test]

@@ -1,36 +1,36 @@
-//! What became of logins: counted, and logged at most once a minute when they fail.
+//! Counts logins, and logs failed ones at most once a minute.
 //!
-//! A name that has an account is logged. Any other is not: people type passwords into the field for the name.
+//! Only names that have an account are logged: people type passwords into the name field.
 
 use super::lock;
-use crate::clock::Moment;
-use crate::metrics::logins::{LoginMetrics, LoginResult};
+use super::metrics::{LoginResult, Metrics};
+use crate::clock::Timestamp;
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::time::Duration;
 
-/// How often failures are logged at most.
+/// Shortest interval between two log lines about failures.
 const LINE_EVERY: Duration = Duration::from_secs(60);
-/// Accounts that one line names. The failures of further ones are in its total.
+/// Most accounts that one line names. Failures of further accounts are only in its total.
 const NAMES_MAX: usize = 8;
-/// How far back health and `doctor` look, in minutes.
+/// The period that health and `doctor` report, in minutes.
 const MINUTES: usize = 60;
 
 /// Counts logins and logs them.
 #[derive(Debug)]
 pub(super) struct Journal {
-    metrics: LoginMetrics,
-    kept: Mutex<Kept>,
+    metrics: Metrics,
+    failures: Mutex<FailedLogins>,
 }
 
 #[derive(Debug, Default)]
-struct Kept {
+struct FailedLogins {
     line: Line,
-    logged_at: Option<Moment>,
+    logged_at: Option<Timestamp>,
     recent: Recent,
 }
 
-/// Failures that are not logged yet.
+/// Failures not yet logged.
 #[derive(Debug, Default)]
 struct Line {
     accounts: BTreeMap<String, u64>,
@@ -41,7 +41,7 @@ struct Line {
     incomplete: u64,
 }
 
-/// Failures per minute of the last hour.
+/// Failures in each minute of the last hour.
 #[derive(Debug)]
 struct Recent {
     counts: [u64; MINUTES],
@@ -58,29 +58,29 @@ impl Default for Recent {
 }
 
 impl Journal {
-    pub(super) fn new(metrics: LoginMetrics) -> Self {
+    pub(super) fn new(metrics: Metrics) -> Self {
         Self {
             metrics,
-            kept: Mutex::default(),
+            failures: Mutex::default(),
         }
     }
 
-    /// Notes a login that succeeded.
+    /// Records a successful login.
     pub(super) fn succeeded(&self, account: &str, is_known_device: bool) {
-        self.metrics.count(LoginResult::Ok);
+        self.metrics.admin_logins.with([LoginResult::Ok.name()]).inc();
         tracing::info!(account, is_known_device, "logged in");
     }
 
-    /// Notes a login that failed; `account` only if there is one of that name.
-    pub(super) fn failed(&self, result: LoginResult, account: Option<&str>, now: Moment) {
-        self.metrics.count(result);
+    /// Records a failed login; `account` is set only if an account of that name exists.
+    pub(super) fn failed(&self, result: LoginResult, account: Option<&str>, now: Timestamp) {
+        self.metrics.admin_logins.with([result.name()]).inc();
         if result == LoginResult::Unavailable {
-            // Nothing was tried; the writer logs what is wrong with the database.
+            // No password was checked; the writer logs the database error.
             return;
         }
-        let mut kept = lock(&self.kept);
-        kept.recent.add(now);
-        let line = &mut kept.line;
+        let mut failures = lock(&self.failures);
+        failures.recent.add(now);
+        let line = &mut failures.line;
         match result {
             LoginResult::Throttled => line.throttled += 1,
             LoginResult::Overloaded => line.overloaded += 1,
@@ -94,29 +94,29 @@ impl Journal {
             None if result == LoginResult::Wrong => line.unknown += 1,
             _ => {}
         }
-        kept.log(now);
+        failures.log(now);
     }
 
-    /// Logs what has waited for its minute.
-    pub(super) fn flush(&self, now: Moment) {
-        lock(&self.kept).log(now);
+    /// Logs failures that have waited for their minute.
+    pub(super) fn flush(&self, now: Timestamp) {
+        lock(&self.failures).log(now);
     }
 
-    /// Logs what waits, though its minute is not over.
-    pub(super) fn close(&self, now: Moment) {
-        let mut kept = lock(&self.kept);
-        kept.logged_at = None;
-        kept.log(now);
+    /// Logs waiting failures before their minute is over.
+    pub(super) fn close(&self, now: Timestamp) {
+        let mut failures = lock(&self.failures);
+        failures.logged_at = None;
+        failures.log(now);
     }
 
-    /// How many logins failed within the last hour.
-    pub(super) fn failed_recently(&self, now: Moment) -> u64 {
-        lock(&self.kept).recent.total(now)
+    /// Failed logins within the last hour.
+    pub(super) fn failed_recently(&self, now: Timestamp) -> u64 {
+        lock(&self.failures).recent.total(now)
     }
 }
 
-impl Kept {
-    fn log(&mut self, now: Moment) {
+impl FailedLogins {
+    fn log(&mut self, now: Timestamp) {
         let is_early = self.logged_at.is_some_and(|at| now.since(at) < LINE_EVERY);
         if is_early || self.line.is_empty() {
             return;
@@ -140,7 +140,7 @@ impl Line {
         self.wrong + self.throttled + self.overloaded + self.incomplete == 0
     }
 
-    /// The accounts, each with its number: `alice:3 bob:1`.
+    /// The accounts with their counts: `alice:3 bob:1`.
     fn names(&self) -> String {
         let named = self
             .accounts
@@ -151,17 +151,17 @@ impl Line {
 }
 
 impl Recent {
-    fn add(&mut self, now: Moment) {
+    fn add(&mut self, now: Timestamp) {
         self.forget(now);
         self.counts[place(self.minute)] += 1;
     }
 
-    fn total(&mut self, now: Moment) -> u64 {
+    fn total(&mut self, now: Timestamp) -> u64 {
         self.forget(now);
         self.counts.iter().sum()
     }
 
-    fn forget(&mut self, now: Moment) {
+    fn forget(&mut self, now: Timestamp) {
         let minute = now.0.div_euclid(60_000).max(self.minute);
         for passed in (self.minute + 1..=minute).rev().take(MINUTES) {
             self.counts[place(passed)] = 0;
@@ -177,10 +177,11 @@ fn place(minute: i64) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::metrics::Registry;
 
-    const START: Moment = Moment(1_800_000_000_000);
+    const START: Timestamp = Timestamp(1_800_000_000_000);
 
-    fn minute(n: u64) -> Moment {
+    fn minute(n: u64) -> Timestamp {
         START.plus(Duration::from_secs(60 * n))
     }
 
@@ -205,10 +206,10 @@ mod tests {
 
     #[test]
     fn failures_are_logged_at_once_and_then_together_once_a_minute() {
-        let journal = Journal::new(LoginMetrics::default());
+        let journal = Journal::new(Metrics::register(&mut Registry::default()));
         let waiting = || {
-            let kept = lock(&journal.kept);
-            (kept.line.wrong, kept.line.unknown, kept.line.names())
+            let failures = lock(&journal.failures);
+            (failures.line.wrong, failures.line.unknown, failures.line.names())
         };
         journal.failed(LoginResult::Wrong, Some("alice"), minute(0));
         assert_eq!(waiting(), (0, 0, String::new()), "the first one");
@@ -222,6 +223,6 @@ mod tests {
         for n in 0..100 {
             journal.failed(LoginResult::Wrong, Some(&format!("account-{n}")), minute(1));
         }
-        assert_eq!(lock(&journal.kept).line.accounts.len(), NAMES_MAX);
+        assert_eq!(lock(&journal.failures).line.accounts.len(), NAMES_MAX);
     }
 }

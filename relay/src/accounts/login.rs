@@ -1,35 +1,32 @@
 //! A login, from a name and a password to a session.
 //!
-//! In this order: may this source try at all, is it its turn, what is the account's hash, is the password right. So a
-//! flood of logins costs no hash and asks the database nothing.
+//! In this order: check the throttle for the source, wait for a turn, read the account's hash, verify the password.
+//! So a flood of logins costs no hash and no database query.
 
 use super::devices::Device;
+use super::metrics::LoginResult;
 use super::password::PASSWORD_BYTES_MAX;
 use super::table::{self, Credentials, NAME_BYTES_MAX};
 use super::throttle::{Source, Who};
 use super::turns::{Overloaded, Turn};
 use super::{Accounts, lock};
-use crate::metrics::logins::LoginResult;
+use crate::hidden::hidden_debug;
 use crate::store::StoreError;
 use std::time::Duration;
 
-/// Who wants to log in.
+/// A request to log in.
 pub struct Attempt {
     /// The account's name, as sent.
     pub name: String,
     /// The password, as sent.
     pub password: String,
-    /// Where it comes from.
+    /// The source of the request.
     pub source: Source,
-    /// The device that it comes from, if that is known; see [`Accounts::device`].
+    /// The device that sends it, if known; see [`Accounts::device`].
     pub device: Option<Device>,
 }
 
-impl std::fmt::Debug for Attempt {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Attempt(hidden)")
-    }
-}
+hidden_debug!(Attempt);
 
 impl Attempt {
     fn who(&self) -> Who<'_> {
@@ -40,36 +37,32 @@ impl Attempt {
     }
 }
 
-/// What a successful login gives. Both are secrets of the browser's.
+/// The result of a successful login. The browser must keep both secret.
 pub struct NewSession {
     /// The session's token.
     pub token: String,
-    /// The cookie by which the device is known from now on.
+    /// The cookie that identifies the device from now on.
     pub device: String,
 }
 
-impl std::fmt::Debug for NewSession {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("NewSession(hidden)")
-    }
-}
+hidden_debug!(NewSession);
 
 /// Why a login failed.
 #[derive(Debug, thiserror::Error)]
 pub enum LoginError {
-    /// Wrong name or password. The answer does not say which.
+    /// Wrong name or password. The response does not say which.
     #[error("the name or the password is wrong")]
     Wrong,
-    /// Too many wrong passwords before this one, which was not looked at.
+    /// Too many wrong passwords before this one, which was not checked.
     #[error(
         "too many wrong passwords were tried; try again in {} seconds, or from a browser that has logged in to this account before",
         .0.as_millis().div_ceil(1000)
     )]
     Throttled(Duration),
     /// Too many logins at once.
-    #[error("too many logins are under way; try again in a few seconds")]
+    #[error("too many logins are in progress; try again in a few seconds")]
     Overloaded,
-    /// The database.
+    /// A database error.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -91,11 +84,11 @@ impl LoginError {
     }
 }
 
-/// A login that failed, and what is logged of it.
+/// A failed login, with the fields that are logged.
 struct Failed {
     error: LoginError,
     result: LoginResult,
-    /// If there is one of that name.
+    /// Set only if an account of that name exists.
     account: Option<String>,
 }
 
@@ -114,7 +107,7 @@ impl Accounts {
     /// Checks a password and begins a session.
     ///
     /// # Errors
-    /// When they do not match, or the source has to wait.
+    /// If name and password do not match, or the source has to wait.
     pub async fn login(&self, attempt: Attempt) -> Result<NewSession, LoginError> {
         match self.try_login(attempt).await {
             Ok(logged_in) => Ok(logged_in),
@@ -130,7 +123,7 @@ impl Accounts {
         if attempt.name.len() > NAME_BYTES_MAX || attempt.password.len() > PASSWORD_BYTES_MAX {
             return Err(LoginError::Wrong.into());
         }
-        // A device is known to one account.
+        // A device is known to one account only.
         attempt.device = attempt.device.filter(|device| device.name() == attempt.name);
         let may_try = lock(&self.throttle).check(&attempt.name, attempt.who(), self.clock.now());
         may_try.map_err(LoginError::Throttled)?;
@@ -149,8 +142,8 @@ impl Accounts {
         }
     }
 
-    /// Looks at the device once more, by the hash that the database has now. One whose password was changed since, as on
-    /// the command line, is a stranger.
+    /// Checks the device again, with the hash that is now in the database. If the password has changed since, for
+    /// example by the command line, the device is a stranger.
     fn recognise(&self, attempt: &mut Attempt, hash: Option<&str>) -> Result<(), LoginError> {
         if let Some(hash) = hash {
             self.devices.learn(&attempt.name, hash);
@@ -179,7 +172,7 @@ impl Accounts {
         self.turns.wait(stranger).await
     }
 
-    /// Counts the attempt before the password is looked at, because many may come at once.
+    /// Counts the attempt before the password is checked, because many attempts may arrive at once.
     fn take_guess(&self, attempt: &Attempt) -> Result<(), LoginError> {
         let now = self.clock.now();
         let taken = lock(&self.throttle).take(&attempt.name, attempt.who(), now);
@@ -191,7 +184,7 @@ impl Accounts {
     }
 }
 
-/// A disabled account is answered as a made-up one is.
+/// A disabled account gets the same response as one that does not exist.
 fn wrong(name: String, known: Option<&Credentials>) -> Failed {
     let result = match known {
         Some(known) if known.is_disabled => LoginResult::Disabled,

@@ -1,4 +1,4 @@
-//! How passwords are hashed and compared.
+//! Hashes and compares passwords.
 
 use super::AccountError;
 use crate::clock;
@@ -10,14 +10,14 @@ use std::sync::LazyLock;
 
 /// Shortest password, in characters.
 pub const PASSWORD_CHARS_MIN: usize = 12;
-/// Longest password, in bytes: hashing time must not be the sender's choice.
+/// Longest password, in bytes: senders must not control the hashing time.
 pub(super) const PASSWORD_BYTES_MAX: usize = 1024;
 
-/// A hash of a random password that is thrown away. Unknown names are checked against it.
+/// The hash of a discarded random password. Logins with unknown names are checked against it.
 pub(super) static NOBODY: LazyLock<String> =
     LazyLock::new(|| hash(&URL_SAFE_NO_PAD.encode(clock::random::<32>())).unwrap_or_default());
 
-/// Whether a password belongs to a hash. Takes tens of milliseconds.
+/// Whether a password matches a hash. Takes tens of milliseconds.
 pub(super) fn verify(hash: &str, password: &str) -> bool {
     PasswordHash::new(hash).is_ok_and(|hash| {
         Argon2::default()
@@ -29,7 +29,7 @@ pub(super) fn verify(hash: &str, password: &str) -> bool {
 /// Argon2id with the crate's defaults, which are OWASP's: 19 MiB, two passes, one lane.
 ///
 /// # Errors
-/// When the password breaks its rules.
+/// If the password breaks its rules.
 pub(super) fn hash(password: &str) -> Result<String, AccountError> {
     if password.chars().count() < PASSWORD_CHARS_MIN || password.len() > PASSWORD_BYTES_MAX {
         return Err(AccountError::Password);

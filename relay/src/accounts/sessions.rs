@@ -1,8 +1,8 @@
-//! Who is logged in.
+//! The open sessions.
 
 use super::lock;
 use super::table::{self, Version};
-use crate::clock::{self, Moment};
+use crate::clock::{self, Timestamp};
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rusqlite::Connection;
@@ -10,22 +10,22 @@ use std::collections::HashMap;
 use std::sync::Mutex;
 use std::time::Duration;
 
-/// Sessions of one account. Above it the one idle longest ends.
+/// Most sessions of one account. At the limit the longest-idle session ends.
 const SESSIONS_PER_ACCOUNT_MAX: usize = 16;
-/// Sessions of all accounts. Above it the one idle longest ends.
+/// Most sessions of all accounts. At the limit the longest-idle session ends.
 const SESSIONS_MAX: usize = 1000;
 
 /// How long sessions last.
 #[derive(Clone, Copy, Debug)]
 pub struct Lifetime {
-    /// Without use.
+    /// Longest time without use.
     pub idle: Duration,
-    /// However much they are used.
+    /// Longest time in total, regardless of use.
     pub longest: Duration,
 }
 
 /// All sessions, by their secret tokens. They live in memory: a restart ends all of them, and no backup of the
-/// database brings one back.
+/// database restores one.
 #[derive(Debug)]
 pub(super) struct Sessions {
     lifetime: Lifetime,
@@ -36,8 +36,8 @@ pub(super) struct Sessions {
 struct Session {
     name: String,
     version: Version,
-    began: Moment,
-    used: Moment,
+    began: Timestamp,
+    used: Timestamp,
 }
 
 /// An account with a session.
@@ -56,10 +56,10 @@ impl std::fmt::Debug for LoggedIn {
 }
 
 impl LoggedIn {
-    /// Whether the account still is as it was at the login: not removed or disabled, with the same password.
+    /// Whether the account is unchanged since the login: not removed or disabled, with the same password.
     ///
     /// # Errors
-    /// SQLite's.
+    /// An SQLite error.
     pub fn holds(&self, db: &Connection) -> rusqlite::Result<bool> {
         let account = table::credentials(db, &self.name)?;
         Ok(account.is_some_and(|account| !account.is_disabled && account.version == self.version))
@@ -74,8 +74,8 @@ impl Sessions {
         }
     }
 
-    /// Begins a session: its secret token.
-    pub(super) fn begin(&self, name: &str, version: Version, now: Moment) -> String {
+    /// Begins a session and returns its secret token.
+    pub(super) fn begin(&self, name: &str, version: Version, now: Timestamp) -> String {
         let token = URL_SAFE_NO_PAD.encode(clock::random::<32>());
         let mut open = lock(&self.open);
         open.retain(|_, session| session.is_open(self.lifetime, now));
@@ -93,9 +93,9 @@ impl Sessions {
         token
     }
 
-    /// Who a session belongs to, unless it is over by the clock. Whether the account is still what it was has to be
-    /// asked of the database.
-    pub(super) fn find(&self, token: &str, now: Moment) -> Option<LoggedIn> {
+    /// Returns the owner of a session that has not expired. The caller has to check in the database that the account
+    /// is unchanged.
+    pub(super) fn find(&self, token: &str, now: Timestamp) -> Option<LoggedIn> {
         let open = lock(&self.open);
         let session = open
             .get(token)
@@ -107,8 +107,8 @@ impl Sessions {
         })
     }
 
-    /// Notes that the user of a session did something.
-    pub(super) fn used(&self, token: &str, now: Moment) {
+    /// Records that the user of a session did something.
+    pub(super) fn used(&self, token: &str, now: Timestamp) {
         if let Some(session) = lock(&self.open).get_mut(token) {
             session.used = now;
         }
@@ -121,12 +121,12 @@ impl Sessions {
 }
 
 impl Session {
-    fn is_open(&self, lifetime: Lifetime, now: Moment) -> bool {
+    fn is_open(&self, lifetime: Lifetime, now: Timestamp) -> bool {
         now.since(self.used) < lifetime.idle && now.since(self.began) < lifetime.longest
     }
 }
 
-/// Ends the one idle longest of the sessions `of` picks, if there are `max` of them.
+/// If `of` selects at least `max` sessions, ends the longest-idle one of them.
 fn make_room(open: &mut HashMap<String, Session>, max: usize, of: impl Fn(&Session) -> bool) {
     let picked = || open.iter().filter(|(_, session)| of(session));
     if picked().count() < max {
@@ -151,15 +151,15 @@ mod tests {
 
     /// An account and its session.
     fn with_session(db: &Connection, sessions: &Sessions) -> LoggedIn {
-        table::add(db, "alice", PASSWORD, Moment(0)).unwrap();
+        table::add(db, "alice", PASSWORD, Timestamp(0)).unwrap();
         let version = table::credentials(db, "alice").unwrap().unwrap().version;
-        let token = sessions.begin("alice", version, Moment(0));
-        sessions.find(&token, Moment(0)).unwrap()
+        let token = sessions.begin("alice", version, Timestamp(0));
+        sessions.find(&token, Timestamp(0)).unwrap()
     }
 
     #[test]
     fn every_change_of_an_account_ends_its_sessions_for_good() {
-        type Change = fn(&Connection) -> Result<(), table::AccountError>;
+        type Change = fn(&Connection) -> Result<(), crate::accounts::AccountError>;
         let check = |what: &str, changes: &[Change], want: bool| {
             let db = store::open_in_memory().unwrap();
             let admin = with_session(&db, &Sessions::new(LIFETIME));
@@ -167,12 +167,12 @@ mod tests {
             changes.iter().for_each(|change| change(&db).unwrap());
             assert_eq!(admin.holds(&db).unwrap(), want, "{what}");
         };
-        let disable: Change = |db| table::disable(db, "alice", Moment(1));
+        let disable: Change = |db| table::disable(db, "alice", Timestamp(1));
         let enable: Change = |db| table::enable(db, "alice");
         let remove: Change = |db| table::remove(db, "alice");
         let passwd: Change = |db| table::change_password(db, "alice", PASSWORD);
-        let add: Change = |db| table::add(db, "alice", PASSWORD, Moment(0));
-        let other: Change = |db| table::add(db, "bob", PASSWORD, Moment(0));
+        let add: Change = |db| table::add(db, "alice", PASSWORD, Timestamp(0));
+        let other: Change = |db| table::add(db, "bob", PASSWORD, Timestamp(0));
         check("nothing", &[], true);
         check("another account", &[other], true);
         check("the same password again", &[passwd], false);
@@ -188,7 +188,7 @@ mod tests {
         let sessions = Sessions::new(LIFETIME);
         let db = store::open_in_memory().unwrap();
         let admin = with_session(&db, &sessions);
-        let at = |s: i64| Moment(s * 1000);
+        let at = |s: i64| Timestamp(s * 1000);
         let is_open = |s| sessions.find(&admin.token, at(s)).is_some();
         assert!(is_open(59));
         assert!(!is_open(60), "finding it is no use of it");
@@ -208,17 +208,17 @@ mod tests {
         let sessions = Sessions::new(LIFETIME);
         let db = store::open_in_memory().unwrap();
         let admin = with_session(&db, &sessions);
-        let begin = |name, ms| sessions.begin(name, admin.version, Moment(ms));
+        let begin = |name, ms| sessions.begin(name, admin.version, Timestamp(ms));
         let bobs: Vec<String> = (1..=17).map(|ms| begin("bob", ms)).collect();
         let open = bobs
             .iter()
-            .filter(|token| sessions.find(token, Moment(20)).is_some())
+            .filter(|token| sessions.find(token, Timestamp(20)).is_some())
             .count();
         assert_eq!(open, SESSIONS_PER_ACCOUNT_MAX);
         assert!(
-            sessions.find(&bobs[0], Moment(20)).is_none(),
+            sessions.find(&bobs[0], Timestamp(20)).is_none(),
             "the one idle longest"
         );
-        assert!(sessions.find(&admin.token, Moment(20)).is_some());
+        assert!(sessions.find(&admin.token, Timestamp(20)).is_some());
     }
 }

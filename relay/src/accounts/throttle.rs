@@ -1,76 +1,74 @@
-//! How often passwords may be tried: a state machine without a clock, a lock or a password.
+//! Limits attempts at passwords: a state machine without a clock, a lock or a password.
 //!
-//! A known device has a budget of its own, so that no stranger can lock its owner out. A stranger needs three
-//! things at once: a guess left for the account, a guess left for the address, and no delay of this address at
-//! this account. Keys are hashed, with a key of this process, onto a fixed number of cells. So memory is bounded,
-//! no name or address is stored, and made-up names push nothing out; two keys may share a cell, and nothing
-//! outside the process can find out which.
+//! A known device has its own budget, so that no stranger can lock its owner out. A stranger needs three things at
+//! once: a guess left for the account, a guess left for the address, and no delay of this address at this account.
+//! Keys are hashed, with a key of this process, onto a fixed number of cells. So memory is bounded, no name or
+//! address is stored, and made-up names evict nothing; two keys may share a cell, and nothing outside the process can
+//! find out which.
 
-use crate::clock::Moment;
-use std::hash::{DefaultHasher, Hash, Hasher};
+use crate::clock::Timestamp;
+use crate::digest::cell_of;
+use crate::hidden::hidden_debug;
+use std::hash::Hash;
 use std::net::IpAddr;
 use std::time::Duration;
 
-/// Guesses of strangers at one account, whatever their number: 20 at once, then one a minute, so 80 in any hour.
-/// At the limit strangers wait; known devices do not. 12 characters at 80 guesses an hour are out of reach.
+/// Guesses of all strangers together at one account: 20 at once, then one a minute, so 80 in any hour. At the limit
+/// strangers wait; known devices do not. 12 characters cannot be guessed at 80 guesses an hour.
 const ACCOUNT: Limit = Limit::new(20, Duration::from_secs(60));
-/// Of these, how many an address leaves to others at most: one for each wrong password it has sent for the account.
-/// So addresses that go on guessing leave some to an owner who comes from a new one.
+/// Most of these guesses that one address must reserve for others: one for each wrong password it has sent for the
+/// account. So addresses that keep guessing leave some for an owner who comes from a new one.
 const LEFT_TO_OTHERS_MAX: u32 = 10;
 /// Guesses of one address (IPv6: of one /64) at all accounts. At the limit the address waits.
 const ADDRESS: Limit = Limit::new(20, Duration::from_secs(30));
-/// Guesses of one known device, which may have been stolen. At the limit the device waits, a minute at most.
+/// Guesses of one known device, which may have been stolen. At the limit the device waits for at most a minute.
 const DEVICE: Limit = Limit::new(10, Duration::from_secs(60));
 
-/// Wrong passwords of one address for one account before it is delayed.
+/// Wrong passwords of one address for one account before the first delay.
 const FREE: u32 = 5;
 /// The first delay. Each further wrong password doubles it.
 const DELAY_FIRST: Duration = Duration::from_secs(15);
 /// The longest delay.
 const DELAY_MAX: Duration = Duration::from_secs(3600);
-/// Wrong passwords that are remembered at most: the delay has reached its maximum by then.
+/// Most wrong passwords that are counted: the delay has reached its maximum by then.
 const FAILURES_MAX: u32 = FREE + 8;
-/// How long it takes until one wrong password is forgotten.
+/// Time until one wrong password is forgotten.
 const FORGET_EVERY: Duration = Duration::from_secs(4 * 3600);
 
-/// Cells for accounts, for addresses, and for both together: 2 MiB in all. One stranger thread hashes about 30
-/// passwords a second, and the cells of accounts regain 1000 guesses a second: they cannot be used up.
+/// Cells for accounts, for addresses, and for both together: 2 MiB in all. The one thread for strangers hashes about
+/// 30 passwords a second, and the cells of accounts regain 1000 guesses a second: they cannot be used up.
 const CELLS: usize = 64 * 1024;
-/// Cells for known devices, whose cookies cannot be made up, so there are few.
+/// Cells for known devices. Their cookies cannot be forged, so there are few.
 const DEVICE_CELLS: usize = 4 * 1024;
 
-/// Where a login comes from, as the throttle distinguishes it.
+/// The source of a login, as far as the throttle distinguishes sources.
 #[derive(Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Source {
     /// The client's address, or the /64 it is in.
     pub network: IpAddr,
-    /// Whether a proxy that is not trusted brought it, which may run on the same machine.
+    /// Whether an untrusted proxy forwarded it. That proxy may run on the same machine.
     pub is_forwarded: bool,
 }
 
 impl Source {
-    /// Whether it is the machine that the relay runs on, or the end of a tunnel to it.
+    /// Whether the source is the relay's own machine, or the end of a tunnel to it.
     fn is_local(self) -> bool {
         self.network.is_loopback() && !self.is_forwarded
     }
 }
 
-impl std::fmt::Debug for Source {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Source(hidden)")
-    }
-}
+hidden_debug!(Source);
 
-/// Who tries a password.
+/// The sender of a password.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Who<'a> {
     /// A device that has logged in to this account before, by the number in its cookie.
     Device(&'a [u8]),
-    /// Any other.
+    /// Any other sender.
     Stranger(Source),
 }
 
-/// How many guesses there are at once, and how long it takes until there is one more.
+/// The size of a burst of guesses, and the time until one more is allowed.
 #[derive(Clone, Copy, Debug)]
 struct Limit {
     burst: i64,
@@ -86,7 +84,7 @@ impl Limit {
     }
 }
 
-/// Guesses left, one leaky bucket (GCRA) per cell: the moment from which on the whole burst is there again.
+/// Guesses left, one leaky bucket (GCRA) per cell: the time at which the whole burst is available again.
 struct Budgets {
     limit: Limit,
     full_at: Box<[i64]>,
@@ -100,14 +98,14 @@ impl Budgets {
         }
     }
 
-    /// How long until there is one more guess than are to be left over.
-    fn wait_ms(&self, cell: usize, left_over: u32, now: Moment) -> i64 {
+    /// Time until there is one more guess than `left_over`.
+    fn wait_ms(&self, cell: usize, left_over: u32, now: Timestamp) -> i64 {
         let used = self.full_at[cell].saturating_sub(now.0);
         let usable = self.limit.burst - 1 - i64::from(left_over);
         (used - usable * self.limit.every_ms).max(0)
     }
 
-    fn take(&mut self, cell: usize, now: Moment) {
+    fn take(&mut self, cell: usize, now: Timestamp) {
         let full_at = &mut self.full_at[cell];
         *full_at = (*full_at).max(now.0) + self.limit.every_ms;
     }
@@ -125,22 +123,22 @@ struct Failures {
 }
 
 impl Failures {
-    fn left(self, now: Moment) -> u32 {
-        let forgotten = now.since(Moment(self.last_ms)).as_secs() / FORGET_EVERY.as_secs();
+    fn left(self, now: Timestamp) -> u32 {
+        let forgotten = now.since(Timestamp(self.last_ms)).as_secs() / FORGET_EVERY.as_secs();
         self.count
             .saturating_sub(u32::try_from(forgotten).unwrap_or(u32::MAX))
     }
 
-    fn wait_ms(self, now: Moment) -> i64 {
+    fn wait_ms(self, now: Timestamp) -> i64 {
         let Some(over) = self.left(now).checked_sub(FREE) else {
             return 0;
         };
         let delay = (DELAY_FIRST * 2_u32.saturating_pow(over)).min(DELAY_MAX);
-        Moment(self.last_ms).plus(delay).0.saturating_sub(now.0).max(0)
+        Timestamp(self.last_ms).plus(delay).0.saturating_sub(now.0).max(0)
     }
 }
 
-/// Everything that was tried lately.
+/// The recent attempts.
 pub(super) struct Throttle {
     seed: [u8; 16],
     accounts: Budgets,
@@ -149,14 +147,10 @@ pub(super) struct Throttle {
     delays: Box<[Failures]>,
 }
 
-impl std::fmt::Debug for Throttle {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Throttle(hidden)")
-    }
-}
+hidden_debug!(Throttle);
 
 impl Throttle {
-    /// Nothing was tried yet. The seed is random and known to nothing else.
+    /// Starts without attempts. The seed must be random and secret.
     pub(super) fn new(seed: [u8; 16]) -> Self {
         Self {
             seed,
@@ -167,11 +161,11 @@ impl Throttle {
         }
     }
 
-    /// Whether a password may be tried now. Takes nothing.
+    /// Whether a password may be tried now. Takes no guess.
     ///
     /// # Errors
-    /// How long to wait.
-    pub(super) fn check(&self, name: &str, who: Who<'_>, now: Moment) -> Result<(), Duration> {
+    /// The time to wait.
+    pub(super) fn check(&self, name: &str, who: Who<'_>, now: Timestamp) -> Result<(), Duration> {
         let wait_ms = match who {
             Who::Device(id) => self.devices.wait_ms(self.cell(id, DEVICE_CELLS), 0, now),
             Who::Stranger(source) => {
@@ -189,12 +183,12 @@ impl Throttle {
         }
     }
 
-    /// Takes one guess. It counts as wrong until [`Throttle::was_right`] takes that back, so that guesses at the same
-    /// time are all counted.
+    /// Takes one guess. It counts as wrong until [`Throttle::was_right`] reverses that, so that concurrent guesses
+    /// all count.
     ///
     /// # Errors
-    /// How long to wait; nothing is taken then.
-    pub(super) fn take(&mut self, name: &str, who: Who<'_>, now: Moment) -> Result<(), Duration> {
+    /// The time to wait; then no guess is taken.
+    pub(super) fn take(&mut self, name: &str, who: Who<'_>, now: Timestamp) -> Result<(), Duration> {
         self.check(name, who, now)?;
         match who {
             Who::Device(id) => self.devices.take(self.cell(id, DEVICE_CELLS), now),
@@ -212,7 +206,7 @@ impl Throttle {
         Ok(())
     }
 
-    /// Gives a guess back that was right. The address is not delayed any more.
+    /// Gives back a guess that was right, and ends the delay of the address.
     pub(super) fn was_right(&mut self, name: &str, who: Who<'_>) {
         self.give_back(name, who);
         if let Who::Stranger(source) = who {
@@ -220,7 +214,7 @@ impl Throttle {
         }
     }
 
-    /// Gives a guess back that was not looked at.
+    /// Gives back a guess that was not checked.
     pub(super) fn give_back(&mut self, name: &str, who: Who<'_>) {
         match who {
             Who::Device(id) => self.devices.give_back(self.cell(id, DEVICE_CELLS)),
@@ -233,16 +227,14 @@ impl Throttle {
         }
     }
 
-    /// The account's budget for all strangers, or the one for the machine itself: an operator who can reach that logs in
-    /// however many strangers guess.
+    /// The account's budget for all strangers, or the one for the relay's own machine: an operator with access to the
+    /// machine can log in regardless of how many strangers guess.
     fn account(&self, name: &str, source: Source) -> usize {
         self.cell(&(name, source.is_local()), CELLS)
     }
 
     fn cell(&self, key: &(impl Hash + ?Sized), cells: usize) -> usize {
-        let mut hasher = DefaultHasher::new();
-        (self.seed, key).hash(&mut hasher);
-        usize::try_from(hasher.finish() % cells as u64).unwrap_or(0)
+        cell_of(self.seed, key, cells)
     }
 }
 

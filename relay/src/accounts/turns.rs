@@ -1,7 +1,7 @@
-//! Who may hash a password next. Hashes are few at a time, so logins wait in a bounded queue.
+//! Schedules password hashing. Few hashes run at a time, so logins wait in a bounded queue.
 //!
-//! Known devices go before strangers, and one of the turns is theirs alone. Among strangers every source has its
-//! turn: one that sends many logins waits behind one that sends a single one.
+//! Known devices go before strangers, and one of the turns is reserved for them. Strangers are served round robin by
+//! source: one that sends many logins waits behind one that sends a single one.
 
 use super::lock;
 use super::throttle::Source;
@@ -10,31 +10,33 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 use tokio::sync::oneshot;
 
-/// Passwords hashed at once. Each takes 19 MiB and tens of milliseconds; more would take the corridor's processors.
+/// Passwords hashed at once. Each takes 19 MiB and tens of milliseconds; more would starve the corridor of
+/// processors.
 pub(super) const HASHES_MAX: usize = 2;
-/// Of these, how many may be strangers'.
+/// Of these, the most for strangers.
 const STRANGERS_MAX: usize = 1;
-/// Logins of strangers that wait. Above it a source that has the most gives up its last one, which ends as overloaded.
+/// Most waiting logins of strangers. At the limit a source with the most gives up its last one, which ends as
+/// overloaded.
 const WAITING_MAX: usize = 32;
-/// Of these, how many one source may have. A further one ends as overloaded.
+/// Of these, the most of one source. Above it: overloaded.
 const WAITING_PER_SOURCE_MAX: usize = 8;
-/// Logins of known devices that wait. A further one ends as overloaded.
+/// Most waiting logins of known devices. Above it: overloaded.
 const DEVICES_WAITING_MAX: usize = 32;
-/// Longest wait. Then a login ends as overloaded.
+/// Longest wait. After that a login ends as overloaded.
 const WAIT_MAX: Duration = Duration::from_secs(10);
 
 /// The queue.
 #[derive(Debug, Default)]
 pub(super) struct Turns(Mutex<Queue>);
 
-/// The right to hash one password. Dropped, it is the next one's.
+/// The right to hash one password. Dropping it passes it to the next login.
 #[derive(Debug)]
 pub(super) struct Turn {
     all: Arc<Turns>,
     is_stranger: bool,
 }
 
-/// There is no room to wait, or the wait took too long.
+/// The queue is full, or the wait took too long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Overloaded;
 
@@ -42,7 +44,7 @@ pub(super) struct Overloaded;
 struct Queue {
     devices: VecDeque<oneshot::Sender<Turn>>,
     strangers: VecDeque<(Source, oneshot::Sender<Turn>)>,
-    /// Turns given out, and how many of them to strangers.
+    /// Turns in use, and how many of them strangers hold.
     given: usize,
     given_to_strangers: usize,
 }
@@ -51,7 +53,7 @@ impl Turns {
     /// Waits for a turn; `None` is a known device.
     ///
     /// # Errors
-    /// When there are too many.
+    /// If too many logins wait, or the wait takes too long.
     pub(super) async fn wait(self: &Arc<Self>, stranger: Option<Source>) -> Result<Turn, Overloaded> {
         let (sender, turn) = oneshot::channel();
         lock(&self.0).enter(stranger, sender)?;
@@ -62,10 +64,10 @@ impl Turns {
         }
     }
 
-    /// Gives out what turns there are.
+    /// Hands out the free turns.
     fn give(self: &Arc<Self>) {
         loop {
-            // The lock is not held while the turn is handed over: one that nothing waits for comes back at once.
+            // The lock is released before the turn is handed over: a turn whose login is gone comes back at once.
             let Some((sender, is_stranger)) = lock(&self.0).next() else {
                 return;
             };
@@ -90,7 +92,7 @@ impl Drop for Turn {
 
 impl Queue {
     fn enter(&mut self, stranger: Option<Source>, sender: oneshot::Sender<Turn>) -> Result<(), Overloaded> {
-        // Clients that went away give up their places.
+        // Clients that disconnected give up their places.
         self.devices.retain(|waiting| !waiting.is_closed());
         self.strangers.retain(|(_, waiting)| !waiting.is_closed());
         let Some(source) = stranger else {
@@ -111,7 +113,7 @@ impl Queue {
         Ok(())
     }
 
-    /// Takes away the last place of a source that has more than `fair`.
+    /// Removes the last place of a source that has more than `fair`.
     fn displace_one(&mut self, fair: usize) -> Result<(), Overloaded> {
         let places = 0..self.strangers.len();
         let last_of_most = places.max_by_key(|place| (self.waiting_of(self.strangers[*place].0), *place));
@@ -130,7 +132,7 @@ impl Queue {
             .count()
     }
 
-    /// The next one to have a turn, if there is a turn.
+    /// The next login to get a turn, if a turn is free.
     fn next(&mut self) -> Option<(oneshot::Sender<Turn>, bool)> {
         if self.given >= HASHES_MAX {
             return None;
@@ -143,7 +145,7 @@ impl Queue {
             return None;
         }
         let (source, sender) = self.strangers.pop_front()?;
-        // Round robin: whatever else this source has waiting goes behind the others.
+        // Round robin: the other logins of this source go behind all others.
         let (others, own): (VecDeque<_>, VecDeque<_>) =
             self.strangers.drain(..).partition(|(other, _)| *other != source);
         self.strangers = others;
@@ -166,7 +168,7 @@ mod tests {
         })
     }
 
-    /// Who waits, each with a name, and the order in which they have their turns, one at a time.
+    /// Waiting logins, each with a name, and the order in which they get their turns, one at a time.
     struct Waiting {
         turns: Arc<Turns>,
         tasks: tokio::task::JoinSet<(&'static str, Result<Turn, Overloaded>)>,
@@ -272,7 +274,7 @@ mod tests {
         waiting.tasks.abort_all();
         while waiting.tasks.join_next().await.is_some() {}
         waiting.add("late", stranger(1)).await;
-        // The clock is paused: it goes on when nothing else can.
+        // The clock is paused: it advances when all tasks are idle.
         assert_eq!(waiting.next().await.1.err(), Some(Overloaded));
         drop(hashing);
         waiting.add("next", stranger(1)).await;

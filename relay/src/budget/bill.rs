@@ -1,19 +1,19 @@
-//! What one batch takes of several limits: all of it or nothing.
+//! The charges of one batch to several limits: all of them or none.
 
 use super::limit::{Left, Limit, Part};
 use governor::clock::Clock;
 use std::hash::Hash;
 use std::time::Duration;
 
-/// What was taken so far. Gives all of it back when it is dropped before it is [`Bill::paid`].
+/// The charges so far. Dropping it before [`Bill::paid`] returns all of them.
 #[derive(Default)]
 pub(super) struct Bill<'l>(Vec<Part<'l>>);
 
 impl<'l> Bill<'l> {
-    /// Takes so much of one limit.
+    /// Charges `cells` to one limit.
     ///
     /// # Errors
-    /// How long to wait.
+    /// The time to wait.
     pub(super) fn take<C: Clock>(
         &mut self,
         limit: &'l Limit<C>,
@@ -25,7 +25,7 @@ impl<'l> Bill<'l> {
         Ok(left)
     }
 
-    /// Nothing was refused: all of it stays taken.
+    /// Keeps all charges: no limit refused.
     pub(super) fn paid(mut self) {
         self.0.clear();
     }

@@ -1,20 +1,20 @@
-//! Which visitors were shown before: a Bloom filter of two generations.
+//! The visitors seen before: a Bloom filter of two generations.
 //!
-//! A visitor is its pseudonym, a keyed hash of client, agent and site that is new each day, so the filter holds neither
+//! A visitor is its pseudonym, a keyed hash of client, agent and site that changes daily, so the filter holds neither
 //! addresses nor anything that outlives the day. Its size is fixed.
 
 use std::net::Ipv6Addr;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-/// Bits of a generation: half a megabyte.
+/// Bits in a generation: half a megabyte.
 const BITS: u32 = 1 << 22;
-/// Bits of one visitor.
+/// Bits per visitor.
 const HASHES: usize = 4;
-/// Visitors of a generation. With more, the next one begins early: a visitor not seen since the one before it is new
-/// again. At this number one new visitor in 400 passes for known.
+/// Visitors in a generation. With more, the next one begins early, and a visitor not seen since the start of the
+/// previous one counts as new again. At this number one new visitor in 400 passes for known.
 const GENERATION_MAX: u32 = 256 * 1024;
-/// How long a generation lasts: pseudonyms change once a day.
+/// Length of a generation: pseudonyms change once a day.
 const GENERATION: Duration = Duration::from_secs(86_400);
 
 /// The visitors of the last day or two.
@@ -88,7 +88,7 @@ impl Filter {
     }
 }
 
-/// The bits of a visitor. The pseudonym's last twelve bytes are a keyed hash already: three for each bit.
+/// The bits of a visitor. The pseudonym's last twelve bytes are already a keyed hash: three for each bit.
 fn places(visitor: Ipv6Addr) -> impl Iterator<Item = (usize, u64)> {
     let octets = visitor.octets();
     (0..HASHES).map(move |i| {

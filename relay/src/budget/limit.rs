@@ -1,21 +1,22 @@
-//! One limit: a leaky bucket (GCRA) for each key, on a fixed number of buckets.
+//! One limit: a leaky bucket (GCRA) for each key, in a fixed number of cells.
 //!
-//! Keys are not kept: each is hashed, with a key of this process, onto a bucket. Memory is bounded, no address is
-//! stored, and nothing has to be swept out. Two clients that fall onto one bucket share its limit; nobody outside can
-//! find out which ones do.
+//! Each key is hashed, with a key of this process, to a cell, and not stored. So memory is bounded, no address is
+//! stored, and nothing expires. Two clients in one cell share its limit; nothing outside the process can find out
+//! which clients do.
 
 use crate::config::Rate;
+use crate::digest::cell_of;
 use governor::clock::Clock;
 use governor::middleware::{NoOpMiddleware, StateInformationMiddleware};
 use governor::nanos::Nanos;
 use governor::state::{InMemoryState, NotKeyed, StateStore};
 use governor::{Quota, RateLimiter};
-use std::hash::{DefaultHasher, Hash, Hasher};
+use std::hash::Hash;
 use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// A bucket is scarce when less than one part in this many of its burst is left.
+/// A bucket is scarce if less than this fraction (one part in four) of its burst is left.
 const SCARCE_PART: u32 = 4;
 
 /// One kind of limit. Without a rate, everything passes.
@@ -23,17 +24,17 @@ pub(crate) struct Limit<C: Clock>(Option<Keyed<C>>);
 
 struct Keyed<C: Clock> {
     limiter: RateLimiter<usize, Buckets, C, StateInformationMiddleware>,
-    /// Those of `limiter`, which gives nothing back itself.
+    /// The buckets of `limiter`, which has no method to give back.
     buckets: Buckets,
     cell: Nanos,
     burst: NonZeroU32,
     seed: [u8; 16],
 }
 
-/// What is left after something was taken.
+/// The rest of a bucket after a charge.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Left {
-    /// Less than a quarter of the burst.
+    /// Less than a quarter of the burst is left.
     pub(crate) is_scarce: bool,
 }
 
@@ -51,15 +52,15 @@ impl<C: Clock> Limit<C> {
         Self(Keyed::new(rate, buckets, clock, seed))
     }
 
-    /// Takes so much at once, or nothing. More than the burst would never pass; it takes the whole burst instead.
+    /// Takes `cells` at once, or nothing. More than the burst would never pass, so it takes the whole burst instead.
     ///
     /// # Errors
-    /// How long to wait.
+    /// The time to wait.
     pub(crate) fn take(&self, key: &(impl Hash + ?Sized), cells: usize) -> Result<Left, Duration> {
         self.take_part(key, cells).map(|(left, _)| left)
     }
 
-    /// The same, with what gives it back. `None` if there is no limit.
+    /// Like [`Limit::take`], but returns the [`Part`] that gives the cells back. `None` if there is no limit.
     pub(super) fn take_part(
         &self,
         key: &(impl Hash + ?Sized),
@@ -71,14 +72,14 @@ impl<C: Clock> Limit<C> {
         }
     }
 
-    /// Gives back so much of what was taken.
+    /// Gives `cells` back.
     pub(super) fn give_back(&self, key: &(impl Hash + ?Sized), cells: usize) {
         if let Some(keyed) = &self.0 {
             keyed.part(keyed.bucket(key), keyed.held(cells)).give_back();
         }
     }
 
-    /// Whether so much can be taken at once, given a rest.
+    /// Whether an idle bucket admits `cells` at once.
     pub(crate) fn can_hold(&self, cells: usize) -> bool {
         let holds = |keyed: &Keyed<C>| cells <= usize::try_from(keyed.burst.get()).unwrap_or(usize::MAX);
         self.0.as_ref().is_none_or(holds)
@@ -101,7 +102,7 @@ impl<C: Clock> Keyed<C> {
     }
 
     fn bucket(&self, key: &(impl Hash + ?Sized)) -> usize {
-        place_of(self.seed, key, self.buckets.0.len())
+        cell_of(self.seed, key, self.buckets.0.len())
     }
 
     /// At least one, at most the burst.
@@ -130,28 +131,21 @@ impl<C: Clock> Keyed<C> {
     }
 }
 
-/// The place of a key among so many. Without the seed it cannot be foretold.
-pub(crate) fn place_of(seed: [u8; 16], key: &(impl Hash + ?Sized), places: usize) -> usize {
-    let mut hasher = DefaultHasher::new();
-    (seed, key).hash(&mut hasher);
-    usize::try_from(hasher.finish() % places as u64).unwrap_or(0)
-}
-
-/// What was taken of one bucket, as the time in which it comes back by itself.
+/// The cells taken of one bucket, as the time in which they would come back by themselves.
 pub(super) struct Part<'l> {
     bucket: &'l InMemoryState,
     time: Nanos,
 }
 
 impl Part<'_> {
-    /// Gives it back. A bucket that has filled up in the meantime does not get beyond its burst: a time in the past
+    /// Gives the cells back. A bucket that has refilled in the meantime does not exceed its burst: a time in the past
     /// counts as now.
     pub(super) fn give_back(self) {
         let earlier = |until: Option<Nanos>| match until {
             Some(until) => Ok(((), until.saturating_sub(self.time))),
             None => Err(()),
         };
-        // An error is a bucket of which nothing was taken.
+        // An error means that nothing was taken from this bucket.
         let _ = self.bucket.measure_and_replace(&NotKeyed::NonKey, earlier);
     }
 }
@@ -215,7 +209,7 @@ mod tests {
         };
         check(&[("a", 10, true), ("a", 1, false), ("b", 10, true)]);
         check(&[("a", 6, true), ("a", 5, false), ("a", 4, true)]);
-        // More than the burst: allowed when nothing else was.
+        // More than the burst: allowed only while the bucket is full.
         check(&[("a", 20, true), ("a", 1, false)]);
         check(&[("a", 1, true), ("a", 20, false), ("a", 9, true)]);
     }
@@ -233,11 +227,11 @@ mod tests {
         check(10, 0, 10, 10);
         check(10, 0, 4, 4);
         check(10, 3, 4, 7);
-        // Never beyond the burst, however late.
+        // Never more than the burst, even after a long time.
         check(10, 8, 10, 10);
         check(10, 3600, 10, 10);
         check(20, 0, 20, 10);
-        // Of another key.
+        // A different key has its own bucket.
         let (limit, _) = limit(Rate::per_second(1, 10));
         assert!(limit.take("a", 10).is_ok());
         limit.give_back("b", 10);

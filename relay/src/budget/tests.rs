@@ -1,4 +1,6 @@
-//! Both sides of the defaults: offices that pass and strangers that do not, by a clock that the test moves.
+//! The limits one by one, and strangers, who do not pass. Offices, which do, are in [`office`]. The tests advance the clock.
+
+mod office;
 
 use super::*;
 use crate::config::Config;
@@ -16,13 +18,13 @@ fn config(lines: &str) -> Config {
     Config::parse("relay.toml", &text, Path::new("/"), &|_| None).unwrap()
 }
 
-/// Everything between the network and the spool that may refuse a client, by a clock of its own.
+/// Every limit between the network and the spool, on a fake clock.
 struct Door {
     budgets: Budgets<FakeRelativeClock>,
-    /// As `http` has it.
+    /// The request limit, set up like the one in `http`.
     requests: Limit<FakeRelativeClock>,
     clock: FakeRelativeClock,
-    /// Whether nothing can be stored: what was taken into account is refused after all.
+    /// If true, nothing can be stored: events are refused after they were charged.
     is_out: bool,
 }
 
@@ -38,7 +40,7 @@ impl Door {
         }
     }
 
-    /// A request with so many events: `None` if it is taken.
+    /// Sends a request with `events` events. Returns `None` if it is accepted.
     fn refuses(&self, client: &str, visitor: u64, events: usize) -> Option<Outcome> {
         let client = client.parse().unwrap();
         if self.requests.take(&client_of(client), 1).is_err() {
@@ -48,13 +50,13 @@ impl Door {
             return Some(refused.outcome);
         }
         self.is_out.then(|| {
-            // As `corridor` does.
+            // `corridor` gives back in the same way.
             self.budgets.give_back(payer(client, visitor), events);
             Outcome::SpoolUnavailable
         })
     }
 
-    fn take(&self, client: IpAddr, visitor: u64, events: usize) -> Result<Standing, Refused> {
+    fn take(&self, client: IpAddr, visitor: u64, events: usize) -> Result<ClientLoad, Refused> {
         self.budgets.take(payer(client, visitor), events)
     }
 
@@ -71,7 +73,7 @@ fn payer(client: IpAddr, visitor: u64) -> Payer<'static> {
     }
 }
 
-/// A pseudonym that looks as random as one is.
+/// A pseudonym that looks random.
 pub(super) fn pseudonym(n: u64) -> Ipv6Addr {
     let mixed = |n: u64| {
         // SplitMix64.
@@ -83,132 +85,6 @@ pub(super) fn pseudonym(n: u64) -> Ipv6Addr {
     octets[..8].copy_from_slice(&mixed(n.wrapping_mul(0x9e37_79b9_7f4a_7c15)));
     octets[8..].copy_from_slice(&mixed(n.wrapping_mul(0xd1b5_4a32_d192_ed03).wrapping_add(1)));
     octets.into()
-}
-
-/// Random enough for arrivals: a linear congruential generator.
-struct Dice(u64);
-
-impl Dice {
-    fn below(&mut self, n: u64) -> u64 {
-        self.0 = self
-            .0
-            .wrapping_mul(6_364_136_223_846_793_005)
-            .wrapping_add(1_442_695_040_888_963_407);
-        (self.0 >> 33) % n
-    }
-}
-
-/// A person behind the office's address.
-#[derive(Clone, Copy, Default)]
-struct Person {
-    /// When the next event happens, in seconds.
-    next: u64,
-    /// Events that wait in the browser, and when it tries again.
-    waiting: usize,
-    again: u64,
-    backoff: u64,
-}
-
-/// Lets people work for so many seconds, each sending an event every `every` seconds or so from its arrival on. A
-/// browser that is refused tries again as the module does: after a wait that doubles up to a minute. Gives back how
-/// many batches were refused first, the longest wait of an event in seconds, and how many events wait at the end.
-fn work(
-    door: &Door,
-    people: &mut [Person],
-    seconds: u64,
-    every: u64,
-    dice: &mut Dice,
-) -> (usize, u64, usize) {
-    let (mut refused, mut longest) = (0, 0);
-    let mut since = vec![0; people.len()];
-    for now in 0..seconds {
-        for (n, person) in people.iter_mut().enumerate() {
-            if person.next == now {
-                if person.waiting == 0 {
-                    since[n] = now;
-                }
-                person.waiting = (person.waiting + 1).min(200);
-                person.next = now + 1 + every / 2 + dice.below(every);
-            }
-            if person.waiting == 0 || person.again > now {
-                continue;
-            }
-            let batch = person.waiting.min(20);
-            match door.refuses(OFFICE, n as u64, batch) {
-                None => {
-                    longest = longest.max(now - since[n]);
-                    person.waiting -= batch;
-                    person.backoff = 0;
-                }
-                Some(_) => {
-                    refused += 1;
-                    person.backoff = (person.backoff * 2).clamp(1, 60);
-                    person.again = now + person.backoff / 2 + 1 + dice.below(person.backoff / 2 + 1);
-                }
-            }
-        }
-        door.pass(Duration::from_secs(1));
-    }
-    (refused, longest, people.iter().map(|person| person.waiting).sum())
-}
-
-#[test]
-fn an_office_of_two_thousand_passes_a_morning_without_a_refusal() {
-    let (door, mut dice) = (Door::with(""), Dice(1));
-    // They arrive within a quarter of an hour and send an event every five seconds.
-    let mut people = vec![Person::default(); 2_000];
-    for person in &mut people {
-        person.next = dice.below(900);
-    }
-    let (refused, longest, _) = work(&door, &mut people, 2_400, 5, &mut dice);
-    assert_eq!((refused, longest), (0, 0));
-}
-
-#[test]
-fn what_an_office_cannot_bring_at_once_arrives_within_the_time_that_browsers_retry() {
-    let check = |what: &str, arrive_within: u64, waiting: usize| {
-        let (door, mut dice) = (Door::with(""), Dice(2));
-        let mut people = vec![Person::default(); 2_000];
-        for person in &mut people {
-            person.next = dice.below(arrive_within);
-            person.waiting = waiting;
-        }
-        let (_, longest, left) = work(&door, &mut people, 3_000, 10, &mut dice);
-        // The module drops events after 50 minutes.
-        assert!(longest < 1_500, "{what}: {longest} s");
-        assert!(left < 20, "{what}: {left} events wait");
-    };
-    check("all arrive within a minute", 60, 0);
-    // The relay forgets who it knows; with the events that they collected in the meantime.
-    check("the relay was restarted", 10, 5);
-    check("an outage of half an hour", 10, 150);
-}
-
-#[test]
-fn an_office_that_was_refused_for_fifty_minutes_is_served_as_if_it_had_been_away() {
-    let (mut door, mut dice) = (Door::with(""), Dice(4));
-    let mut people = vec![Person::default(); 2_000];
-    for person in &mut people {
-        person.next = dice.below(10);
-        person.waiting = 20;
-    }
-    door.is_out = true;
-    let (refused, _, _) = work(&door, &mut people, 3_000, 10, &mut dice);
-    assert!(
-        refused * 20 > 2_000_000,
-        "{refused} batches would cost more than a day's"
-    );
-    door.is_out = false;
-    for person in &mut people {
-        // The work of the next hour begins now.
-        *person = Person {
-            next: dice.below(10),
-            again: person.again.saturating_sub(3_000),
-            ..*person
-        };
-    }
-    let (_, longest, left) = work(&door, &mut people, 3_000, 10, &mut dice);
-    assert!(longest < 1_500 && left < 20, "{longest} s, {left} events wait");
 }
 
 #[test]
@@ -223,7 +99,7 @@ fn what_could_not_be_stored_is_not_of_the_day_and_what_was_stored_is() {
         );
     }
     for client in [OFFICE, "2001:db8:1:1::1"] {
-        // More than was ever taken gives nobody more than a day's.
+        // Giving back more than was taken does not raise the budget above one day's.
         door.budgets
             .give_back(payer(client.parse().unwrap(), 1), 1_000_000);
         door.is_out = false;
@@ -234,7 +110,8 @@ fn what_could_not_be_stored_is_not_of_the_day_and_what_was_stored_is() {
 
 #[test]
 fn a_batch_that_one_limit_refuses_takes_nothing_of_the_others() {
-    // The first is refused by the limit of the line, the second, by another client or later, has all the others.
+    // The limit in `lines` refuses the first request; the second, from another client or later, still has all other
+    // limits.
     let check = |lines: &str, per_site: Rate, first: (u64, usize), pass_s: u64, second: (u64, usize)| {
         let clock = FakeRelativeClock::default();
         let budgets = Budgets::with(&config(lines).budget, per_site, &clock, SEED);
@@ -248,37 +125,23 @@ fn a_batch_that_one_limit_refuses_takes_nothing_of_the_others() {
         assert_eq!(take(second).err(), None, "{lines}");
     };
     let wide = Rate::per_second(0, 1);
-    //    by the day: the client's and the visitor's events stay
+    // the limit per day: the client's and the visitor's events stay
     let day = "events_per_client_day = 20\nevents_per_client = 1\nevents_per_client_burst = 20";
     check(day, wide, (0, 11), 0, (0, 10));
-    //    by the site's rate: the day stays
+    // the site's rate: the limit per day stays
     let day = "events_per_client_day = 20";
     check(day, Rate::per_second(1, 15), (0, 10), 10, (0, 10));
-    //    by the site's rate: the new visitors stay
+    // the site's rate: the new visitors stay
     let visitors =
         "new_visitors_per_client = 1\nnew_visitors_per_client_burst = 2\nnew_visitors_per_client_day = 2";
     check(visitors, Rate::per_second(1, 15), (1, 10), 10, (2, 10));
-    //    by the day's new visitors: those of a minute stay for the other
+    // the new visitors per day: those of a minute stay for the second request
     let events = "new_visitors_per_client = 1\nnew_visitors_per_client_burst = 2\nevents_per_client_day = 20";
     check(events, wide, (1, 11), 0, (2, 10));
 }
 
-#[test]
-fn an_office_with_a_tracker_that_knows_no_persons_passes() {
-    // Two thousand browsers of one make are one pseudonym: Plausible's tracker has no value of the day.
-    let (door, mut dice) = (Door::with(""), Dice(3));
-    let mut refused = 0;
-    for _ in 0..3600 {
-        // 2000 people with 40 pages an hour each.
-        for _ in 0..dice.below(45) {
-            refused += usize::from(door.refuses(OFFICE, 0, 1).is_some());
-        }
-        door.pass(Duration::from_secs(1));
-    }
-    assert_eq!(refused, 0);
-}
-
-/// So many requests within so many seconds; how many events are taken, and of how many visitors.
+/// Sends `requests` requests within `seconds` seconds. Returns how many events are accepted, and of how many
+/// visitors.
 fn attack(
     client: impl Fn(u64) -> String,
     visitor: impl Fn(u64) -> u64,
@@ -353,7 +216,7 @@ fn a_stranger_with_one_address_brings_little() {
         25,
         (13_000, 180),
     );
-    // A day of it, one a second: what a stranger can invent who knows the budgets.
+    // One request a second for a day: the most that a stranger who knows the budgets can invent.
     check(
         "a day of new visitors",
         /*        */ &|n| n,
@@ -379,7 +242,7 @@ fn a_stranger_with_a_whole_network_brings_eight_times_as_much() {
 
 #[test]
 fn who_is_one_client() {
-    // One new visitor is allowed a minute: may the second address show one as well?
+    // One new visitor a minute is allowed: is the second address allowed one as well?
     let check = |first: &str, second: &str, allowed: bool| {
         let door = Door::with("new_visitors_per_client = 1\nnew_visitors_per_client_burst = 1");
         assert_eq!(door.refuses(first, 1, 1), None);
@@ -396,7 +259,7 @@ fn who_is_one_client() {
 }
 
 #[test]
-fn what_one_client_is_refused_uses_up_nobody_elses_rate() {
+fn a_refused_request_of_one_client_uses_no_other_clients_rate() {
     let config = config("events_per_client = 60\nevents_per_client_burst = 100");
     let clock = FakeRelativeClock::default();
     let budgets = Budgets::with(&config.budget, Rate::per_second(1, 400), &clock, SEED);
@@ -415,7 +278,7 @@ fn what_one_client_is_refused_uses_up_nobody_elses_rate() {
         assert_eq!(take(&format!("198.51.100.{n}"), 100 + n, 30), None, "{n}");
     }
     assert_eq!(take("198.51.100.9", 109, 30), Some(Outcome::LimitedSite));
-    // Nor the neighbours' in the same /48.
+    // The neighbours in the same /48 keep theirs too.
     let refused = (0..1_000)
         .filter(|_| take("2001:db8:1:1::1", 2, 10).is_some())
         .count();
@@ -448,15 +311,15 @@ fn exempt_networks_have_no_budget_and_zero_is_none() {
 fn a_client_near_its_budgets_is_noticed_before_it_is_refused() {
     let door = Door::with("");
     let client = OFFICE.parse().unwrap();
-    let standing: Vec<_> = (0..100).map(|n| door.take(client, n, 1).unwrap()).collect();
-    let first = standing.iter().position(|standing| standing.is_crowd);
+    let load: Vec<_> = (0..100).map(|n| door.take(client, n, 1).unwrap()).collect();
+    let first = load.iter().position(|load| load.is_crowd);
     assert_eq!(first, Some(75));
     assert!(
         !door.take(client, 0, 1).unwrap().is_crowd,
         "one that is known is no crowd"
     );
     let other = "192.0.2.9".parse().unwrap();
-    let busy = (0..130).map(|_| door.take(other, 1, 25).map(|standing| standing.is_busy));
+    let busy = (0..130).map(|_| door.take(other, 1, 25).map(|load| load.is_busy));
     let busy: Vec<_> = busy.collect();
     assert_eq!(
         busy.iter().filter(|busy| **busy == Ok(true)).count(),

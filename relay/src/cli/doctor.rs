@@ -1,23 +1,23 @@
-//! `doctor`: looks at everything a relay needs, and says what to do about what is not as it should be.
+//! `doctor`: checks everything a relay needs, and says how to fix each problem.
 
 mod acceptance;
 mod arrivals;
+mod certificates;
 mod clocks;
 mod dashboard;
 mod running;
 
-use crate::cli::manage::EXPIRY_NOTE_DAYS;
+use crate::cli::DoctorArgs;
 use crate::cli::run::block_on;
-use crate::cli::{DoctorArgs, say};
-use crate::clock::{Clock, Moment};
+use crate::clock::{Clock, Timestamp};
 use crate::config::{self, Config};
 use crate::exposure;
+use crate::finding::{Finding, Grade};
 use crate::forward::acceptance::Record;
-use crate::forward::self_test::{self, Finding, Grade};
+use crate::forward::self_test;
 use crate::forward::sites::record;
-use crate::forward::transport::Transport;
 use crate::forward::transport::http::Http;
-use crate::http::tls::Pair;
+use crate::forward::transport::{Connection, Transport};
 use crate::store::{self, FolderLock, OpenError};
 use crate::switch;
 use anyhow::bail;
@@ -26,27 +26,23 @@ use std::io::ErrorKind;
 use std::path::Path;
 use std::time::Instant;
 
-/// When this was written, in milliseconds since 1970: 2026-01-01. A clock before it is wrong.
-const WRITTEN_AT: Moment = Moment(1_767_225_600_000);
-/// Free disk below which the relay calls itself out of service, in bytes.
+/// The date of this code, as Unix time in milliseconds: 2026-01-01. A clock before it is wrong.
+const WRITTEN_AT: Timestamp = Timestamp(1_767_225_600_000);
+/// Free disk space below which the relay reports itself out of service, in bytes.
 const DISK_FREE_MIN: u64 = 10 * 1024 * 1024;
-/// Days for which the upstream's certificate has to be valid. Most are renewed a month before they expire,
-/// so with fewer left that has failed.
-const CERTIFICATE_DAYS_MIN: i64 = 14;
-
-/// `doctor`. Fails when anything is wrong.
-pub(super) fn run(args: &DoctorArgs) -> super::Outcome {
+/// `doctor`. Returns an error if anything is wrong.
+pub(super) fn run(args: &DoctorArgs) -> super::CommandResult {
     let mut findings = Vec::new();
     match Config::load(&args.config.config, &config::process_env) {
         Err(mistakes) => findings.push(
-            Finding::new("configuration", Grade::Wrong, mistakes.to_string().trim())
-                .advise("mend these; nothing else was looked at"),
+            Finding::wrong("configuration", mistakes.to_string().trim())
+                .advise("fix these; nothing else was checked"),
         ),
         Ok(config) => {
-            findings.push(Finding::new("configuration", Grade::Ok, "it is valid"));
+            findings.push(Finding::ok("configuration", "it is valid"));
             findings.extend(exposed(&args.config.config, &config));
             findings.push(arrivals::trusted(&config.public));
-            certificates(&config, Clock::system().now(), &mut findings);
+            findings.extend(certificates::listeners(&config, Clock::system().now()));
             clock(&mut findings);
             let on = data(&config, &mut findings);
             block_on(async {
@@ -60,14 +56,14 @@ pub(super) fn run(args: &DoctorArgs) -> super::Outcome {
     show(&findings, args.json)?;
     match findings.iter().filter(|f| f.grade == Grade::Wrong).count() {
         0 => Ok(()),
-        1 => bail!("one thing is wrong"),
-        n => bail!("{n} things are wrong"),
+        1 => bail!("1 problem found"),
+        n => bail!("{n} problems found"),
     }
 }
 
 fn show(findings: &[Finding], json: bool) -> anyhow::Result<()> {
     if json {
-        say(&serde_json::to_string_pretty(findings)?);
+        say!("{}", serde_json::to_string_pretty(findings)?);
         return Ok(());
     }
     for finding in findings {
@@ -77,9 +73,9 @@ fn show(findings: &[Finding], json: bool) -> anyhow::Result<()> {
             Grade::Warning => "warning",
             Grade::Wrong => "WRONG  ",
         };
-        say(&format!("{mark} {}: {}", finding.what, finding.says));
+        say!("{mark} {}: {}", finding.what, finding.says);
         if let Some(advice) = finding.advice.as_deref().filter(|_| finding.grade > Grade::Ok) {
-            say(&format!("        {advice}"));
+            say!("        {advice}");
         }
     }
     Ok(())
@@ -95,136 +91,97 @@ fn exposed(path: &Path, config: &Config) -> Vec<Finding> {
     ));
     if found.is_empty() {
         const SAYS: &str = "secrets are not world-readable, nothing is world-writable, and admin passwords use loopback or TLS";
-        found.push(Finding::new("exposure", Grade::Ok, SAYS));
+        found.push(Finding::ok("exposure", SAYS));
     }
     found
-}
-
-/// What the listeners with TLS show.
-fn certificates(config: &Config, now: Moment, findings: &mut Vec<Finding>) {
-    for (listener, files) in [("public", &config.public.tls), ("admin", &config.admin.tls)] {
-        let Some(files) = files else { continue };
-        let what = format!("{listener}.tls");
-        findings.push(match Pair::read(files).map(|pair| pair.days_left(now)) {
-            Err(error) => Finding::new(what, Grade::Wrong, error.to_string())
-                .advise("a running relay goes on with the pair it has, but the next start fails"),
-            Ok(days) if days < 0 => Finding::new(what, Grade::Wrong, "the certificate has expired")
-                .advise("browsers refuse it: put a new pair in its place; no restart is needed"),
-            Ok(days) if days < EXPIRY_NOTE_DAYS => Finding::new(
-                what,
-                Grade::Warning,
-                format!("the certificate expires in {days} days"),
-            )
-            .advise("put a new pair in its place; no restart is needed"),
-            Ok(days) => Finding::new(
-                what,
-                Grade::Ok,
-                format!("the certificate is good for {days} days"),
-            ),
-        });
-    }
 }
 
 fn clock(findings: &mut Vec<Finding>) {
     let now = Clock::system().now();
     findings.push(match now >= WRITTEN_AT {
-        true => Finding::new("clock", Grade::Ok, now.rfc3339()),
-        false => Finding::new("clock", Grade::Wrong, format!("{} is in the past", now.rfc3339()))
-            .advise("set the clock: pseudonyms change and events expire by it"),
+        true => Finding::ok("clock", now.rfc3339()),
+        false => Finding::wrong("clock", format!("{} is in the past", now.rfc3339()))
+            .advise("correct the clock: pseudonyms change and events expire by it"),
     });
 }
 
-/// Folder, disk and database; gives back the sites that are on. Changes nothing.
+/// Checks folder, disk and database; returns the sites that are on. Changes nothing.
 fn data(config: &Config, findings: &mut Vec<Finding>) -> On {
     let folder = config.data_dir.as_path();
     let what = format!("data folder {}", folder.display());
-    match std::fs::metadata(folder) {
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            findings.push(Finding::new(
-                what,
-                Grade::Note,
-                "it is not there yet; the first start makes it",
-            ));
-            return On::new();
+    let missing = match std::fs::metadata(folder) {
+        Err(error) if error.kind() == ErrorKind::NotFound => Finding::note(what, MISSING),
+        Err(error) => Finding::wrong(what, error.to_string()).advise("the relay's user must own it"),
+        Ok(_) => {
+            let private = || Finding::ok(what, "only its owner has access");
+            findings.push(exposure::data(folder).unwrap_or_else(private));
+            findings.push(running_relay(folder));
+            findings.extend(disk(config));
+            let (finding, on) = database(config);
+            findings.push(finding);
+            return on;
         }
-        Err(error) => {
-            findings.push(
-                Finding::new(what, Grade::Wrong, error.to_string()).advise("the relay's user has to own it"),
-            );
-            return On::new();
-        }
-        Ok(_) => findings.push(
-            exposure::data(folder).unwrap_or_else(|| Finding::new(what, Grade::Ok, "it is its owner's only")),
-        ),
-    }
-    findings.push(match FolderLock::take(folder) {
-        Ok(_) => Finding::new(
-            "running relay",
-            Grade::Note,
-            "none is running on this data folder",
-        ),
-        Err(OpenError::InUse(_, holder)) => {
-            let says = format!("one is running on this data folder{holder}");
-            Finding::new("running relay", Grade::Ok, says)
-        }
-        Err(error) => Finding::new("running relay", Grade::Wrong, error.to_string())
-            .advise("the relay's user has to own the data folder"),
-    });
-    disk(config, findings);
-    match read_database(config) {
-        Ok((verdict, on)) if verdict == "ok" => {
-            findings.push(Finding::new("database", Grade::Ok, "it is whole"));
-            on
-        }
-        Ok((_, on)) => {
-            findings.push(damaged());
-            on
-        }
-        Err(error) => {
-            findings.push(match error {
-                LookError::Database(error) if store::is_damage(&error) => damaged(),
-                LookError::Open(OpenError::Damaged(_)) => damaged(),
-                LookError::Open(OpenError::Unreadable(_, why)) if why.kind() == ErrorKind::NotFound => {
-                    Finding::new(
-                        "database",
-                        Grade::Note,
-                        "there is none yet; the first start makes it",
-                    )
-                }
-                LookError::Open(error @ OpenError::Older(_)) => {
-                    Finding::new("database", Grade::Note, error.to_string())
-                }
-                error => Finding::new("database", Grade::Wrong, error.to_string())
-                    .advise("is it the relay's, and may the user you are read it?"),
-            });
-            On::new()
-        }
-    }
-}
-
-fn damaged() -> Finding {
-    Finding::new("database", Grade::Wrong, "it is damaged").advise(
-        "restart the relay: it sets the file aside as relay.db.broken-… and saves what can be read into a new one",
-    )
-}
-
-fn disk(config: &Config, findings: &mut Vec<Finding>) {
-    let Ok(disk) = rustix::fs::statvfs(&config.data_dir) else {
-        return;
     };
-    let free = disk.f_bavail.saturating_mul(disk.f_frsize);
-    let says = format!("{} MiB are free", free / (1024 * 1024));
-    findings.push(if free < DISK_FREE_MIN {
-        Finding::new("disk", Grade::Wrong, says).advise("make room: the relay takes no events without")
-    } else if free < config.spool.bytes_max as u64 * 2 {
-        Finding::new("disk", Grade::Warning, says)
-            .advise("it may fill before `spool.bytes_max` is reached; make room or lower that")
-    } else {
-        Finding::new("disk", Grade::Ok, says)
-    });
+    findings.push(missing);
+    On::new()
 }
 
-/// Why the database could not be looked at.
+const MISSING: &str = "it does not exist yet; the first start creates it";
+
+fn running_relay(folder: &Path) -> Finding {
+    const WHAT: &str = "running relay";
+    match FolderLock::take(folder) {
+        Ok(_) => Finding::note(WHAT, "no relay is running on this data folder"),
+        Err(OpenError::InUse(_, holder)) => {
+            Finding::ok(WHAT, format!("a relay is running on this data folder{holder}"))
+        }
+        Err(error) => {
+            Finding::wrong(WHAT, error.to_string()).advise("the relay's user must own the data folder")
+        }
+    }
+}
+
+fn database(config: &Config) -> (Finding, On) {
+    const WHAT: &str = "database";
+    let damaged = || {
+        Finding::wrong(WHAT, "it is damaged").advise(
+            "restart the relay: it sets the file aside as relay.db.broken-… and saves its readable rows into a new one",
+        )
+    };
+    let error = match read_database(config) {
+        Ok((verdict, on)) if verdict == "ok" => return (Finding::ok(WHAT, "it is intact"), on),
+        Ok((_, on)) => return (damaged(), on),
+        Err(error) => error,
+    };
+    let finding = match error {
+        LookError::Database(error) if store::is_damage(&error) => damaged(),
+        LookError::Open(OpenError::Damaged(_)) => damaged(),
+        LookError::Open(OpenError::Unreadable(_, why)) if why.kind() == ErrorKind::NotFound => {
+            Finding::note(WHAT, MISSING)
+        }
+        LookError::Open(error @ OpenError::Empty(_)) => Finding::note(WHAT, error.to_string()),
+        error => Finding::wrong(WHAT, error.to_string())
+            .advise("check that it is the relay's database and that your user may read it"),
+    };
+    (finding, On::new())
+}
+
+fn disk(config: &Config) -> Option<Finding> {
+    let disk = rustix::fs::statvfs(&config.data_dir).ok()?;
+    let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+    let says = format!("{} MiB free", free / (1024 * 1024));
+    Some(if free < DISK_FREE_MIN {
+        Finding::wrong("disk", says).advise("free disk space: without it the relay accepts no events")
+    } else if free < config.spool.bytes_max as u64 * 2 {
+        Finding::warning("disk", says).advise(
+            "it may fill before the spool reaches `spool.bytes_max`; free disk space or lower that limit",
+        )
+    } else {
+        Finding::ok("disk", says)
+    })
+}
+
+/// Why the database could not be read.
 #[derive(Debug, thiserror::Error)]
 enum LookError {
     #[error(transparent)]
@@ -233,7 +190,7 @@ enum LookError {
     Database(#[from] rusqlite::Error),
 }
 
-/// The sites that are on, with what is recorded of Plausible's answers.
+/// The sites that are on, each with the recorded answers of Plausible.
 type On = BTreeMap<String, Record>;
 
 /// The first complaint of SQLite's quick check, or `ok`, and the sites that are on.
@@ -251,22 +208,20 @@ fn read_database(config: &Config) -> Result<(String, On), LookError> {
     Ok((verdict, on))
 }
 
-/// Plausible, for the sites that are on: off means that nothing is sent.
+/// Checks Plausible for the sites that are on; for a site that is off nothing is sent.
 async fn upstream(config: &Config, args: &DoctorArgs, on: &On, findings: &mut Vec<Finding>) {
     let url = &config.upstream.url;
     if url.starts_with("http://") {
         findings.push(
-            Finding::new("upstream.url", Grade::Note, format!("{url} is not encrypted"))
-                .advise("right on one machine or a network of your own; else use https"),
+            Finding::note("upstream.url", format!("{url} is not encrypted"))
+                .advise("acceptable on the same machine or a private network; otherwise use https"),
         );
     }
     let http = match Http::new(&config.upstream) {
         Ok(http) => http,
         Err(error) => {
-            findings.push(
-                Finding::new("upstream.url", Grade::Wrong, error.to_string())
-                    .advise("does this machine have CA certificates?"),
-            );
+            let advice = "check that CA certificates are installed on this machine";
+            findings.push(Finding::wrong("upstream.url", error.to_string()).advise(advice));
             return;
         }
     };
@@ -276,32 +231,18 @@ async fn upstream(config: &Config, args: &DoctorArgs, on: &On, findings: &mut Ve
         let site = site.domain.as_str();
         if !args.even_if_off && !on.contains_key(site) {
             findings.push(
-                Finding::new(site, Grade::Note, "it is not on, so Plausible was not asked")
-                    .advise("`--even-if-off` asks all the same"),
+                Finding::note(site, "it is not on, so Plausible was not contacted")
+                    .advise("use `--even-if-off` to contact it anyway"),
             );
             continue;
         }
-        let began = Instant::now();
-        let asked = self_test::ask(&mut connection, &config.upstream, site).await;
-        findings.extend(asked.findings.into_iter().map(|finding| Finding {
-            what: format!("{site}: {}", finding.what),
-            ..finding
-        }));
-        if !is_asked {
-            let (date, now) = (asked.date.as_deref(), Clock::system().now());
-            findings.push(clocks::finding(date, now, began.elapsed()));
+        let clock = check_site(config, args, site, on.get(site), &mut connection, findings).await;
+        if !std::mem::replace(&mut is_asked, true) {
+            findings.push(clock);
         }
-        is_asked = true;
-        dashboard::compare(&mut connection, config, site, findings).await;
-        let mut tested = None;
-        if args.send_test_event && config.upstream.test_site.is_none() {
-            tested = dashboard::send(&mut connection, &config.upstream, site, false, findings).await;
-        }
-        let record = on.get(site).copied().unwrap_or_default();
-        findings.push(acceptance::finding(site, &record, tested.as_ref()));
     }
     if !is_asked {
-        findings.push(clocks::not_checked("Plausible was not asked"));
+        findings.push(clocks::not_checked("Plausible was not contacted"));
     }
     if let Some(site) = config.upstream.test_site.as_deref()
         && args.send_test_event
@@ -310,40 +251,32 @@ async fn upstream(config: &Config, args: &DoctorArgs, on: &On, findings: &mut Ve
         dashboard::send(&mut connection, &config.upstream, site, true, findings).await;
     }
     if let Some(until) = connection.certificate_until() {
-        findings.push(certificate(until, Clock::system().now()));
+        findings.push(certificates::upstream(until, Clock::system().now()));
     }
 }
 
-/// How long the certificate is valid that Plausible, or what stands before it, has shown.
-fn certificate(until: Moment, now: Moment) -> Finding {
-    const WHAT: &str = "upstream certificate";
-    let days = (until.0 - now.0).div_euclid(24 * 60 * 60 * 1000);
-    let says = format!("it is valid for {days} more days");
-    if days < CERTIFICATE_DAYS_MIN {
-        return Finding::new(WHAT, Grade::Warning, says)
-            .advise("renew it: nothing is sent to a server whose certificate has expired");
+/// Checks Plausible for one site. Returns how far its clock is from this machine's.
+async fn check_site(
+    config: &Config,
+    args: &DoctorArgs,
+    site: &str,
+    record: Option<&Record>,
+    connection: &mut impl Connection,
+    findings: &mut Vec<Finding>,
+) -> Finding {
+    let began = Instant::now();
+    let asked = self_test::run(connection, &config.upstream, site).await;
+    let clock = clocks::finding(asked.date.as_deref(), Clock::system().now(), began.elapsed());
+    findings.extend(asked.findings.into_iter().map(|finding| Finding {
+        what: format!("{site}: {}", finding.what),
+        ..finding
+    }));
+    dashboard::compare(connection, config, site, findings).await;
+    let mut tested = None;
+    if args.send_test_event && config.upstream.test_site.is_none() {
+        tested = dashboard::send(connection, &config.upstream, site, false, findings).await;
     }
-    Finding::new(WHAT, Grade::Ok, says)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_certificate_that_should_have_been_renewed_is_worth_a_warning() {
-        const DAY: i64 = 24 * 60 * 60 * 1000;
-        let check = |left: i64, says: &str, want: Grade| {
-            let found = certificate(Moment(WRITTEN_AT.0 + left), WRITTEN_AT);
-            assert_eq!(
-                (found.grade, found.says.contains(says)),
-                (want, true),
-                "{found:?}"
-            );
-        };
-        check(90 * DAY, "90 more days", Grade::Ok);
-        check(14 * DAY, "14 more days", Grade::Ok);
-        check(14 * DAY - 1, "13 more days", Grade::Warning);
-        check(DAY - 1, " 0 more days", Grade::Warning);
-    }
+    let record = record.copied().unwrap_or_default();
+    findings.push(acceptance::finding(site, &record, tested.as_ref()));
+    clock
 }

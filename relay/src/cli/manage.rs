@@ -1,136 +1,149 @@
-//! The commands that look at or change a relay's data and end.
+//! Commands that read or change a relay's data and then exit.
 
-use crate::app::StartError;
-use crate::cli::{Outcome, complain, say};
-use crate::clock::{Clock, Moment};
-use crate::config::{self, Config};
+use crate::cli::CommandResult;
+use crate::clock::{Clock, Timestamp};
+use crate::config::toml::Diagnostics;
+use crate::config::{self, Config, SiteConfig};
 use crate::control;
-use crate::document::Mistakes;
+use crate::data_folder::DataFolder;
 use crate::exposure;
-use crate::http::tls::Pair;
-use crate::metrics::Metrics;
+use crate::http::server::tls::Pair;
 use crate::policy;
-use crate::store;
+use crate::store::{self, OpenError};
 use anyhow::{Context, bail};
 use axum::http::Method;
 use rusqlite::Connection;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
 use std::path::Path;
 use std::time::Duration;
 
-/// What `check-config` and `serve` say of a metrics password that is easy to guess.
+/// Printed by `check-config` and `serve` if the metrics password is easy to guess.
 pub(super) const SHORT_METRICS_PASSWORD: &str =
-    "metrics.password is easy to guess: no person types it, so use 16 random characters or more";
+    "metrics.password is easy to guess: use at least 16 random characters, because no person types it";
 
-/// Longest wait for a running relay: longer than it waits for Plausible when it turns a switch.
-const TURN_TIMEOUT: Duration = Duration::from_secs(60);
+/// Timeout of a running relay: longer than its own wait for Plausible when it sets a switch.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Most changes that `policy log` lists. Older ones stay in the database.
+/// Maximum number of changes that `policy log` lists. Older ones stay in the database.
 const LOG_LINES_MAX: u32 = 1000;
 
-/// Fewer days than this before a certificate expires are worth a note.
+/// Remaining days of a certificate below which a note is printed.
 pub(super) const EXPIRY_NOTE_DAYS: i64 = 14;
 
-pub(super) fn load(path: &Path) -> Result<Config, Mistakes> {
+pub(super) fn load(path: &Path) -> Result<Config, Diagnostics> {
     Config::load(path, &config::process_env)
 }
 
+/// The site that a command names.
+pub(super) fn site<'c>(config: &'c Config, domain: &str) -> anyhow::Result<&'c SiteConfig> {
+    config.site(domain).with_context(|| {
+        let known: Vec<_> = config.sites.iter().map(|site| site.domain.as_str()).collect();
+        format!(
+            "no [[site]] has the domain {domain}; configured: {}",
+            known.join(", ")
+        )
+    })
+}
+
 /// `check-config`.
-pub(super) fn check_config(path: &Path) -> Outcome {
+pub(super) fn check_config(path: &Path) -> CommandResult {
     let config = load(path)?;
     let certificates = certificates(path, &config)?;
     if config.policy.file.is_some() {
-        let mistake = |error| Mistakes::of_file(path, format!("`policy.file`: {error}"));
+        let mistake = |error| Diagnostics::of_file(path, format!("`policy.file`: {error}"));
         policy::glance(&config.policy).map_err(mistake)?;
     }
     let exposed = exposure::look(path, &config);
     exposure::refuse_worst(path, &exposed)?;
-    say(&format!(
+    say!(
         "{} is valid: {} site(s), delivering to {}",
         path.display(),
         config.sites.len(),
-        config.upstream.url,
-    ));
+        config.upstream.url
+    );
     for site in &config.sites {
         let plan = &site.plan;
-        say(&format!(
+        say!(
             "{}: {}, tracking plan version {} with {} events and {} routes",
             site.domain,
             plan.name(),
             plan.version,
             plan.events.len(),
-            plan.routes.iter().count(),
-        ));
+            plan.routes.iter().count()
+        );
     }
-    say(&format!("way to Plausible: {}", config.upstream.way));
+    say!("path to Plausible: {}", config.upstream.way);
     for (listener, file, pair) in certificates {
         show_certificate(listener, file, &pair);
     }
     match &config.metrics.password {
-        None => say("note: without metrics.password nobody can read /metrics"),
-        Some(password) if password.is_short() => say(&format!("note: {SHORT_METRICS_PASSWORD}")),
+        None => say!("note: /metrics rejects every request until metrics.password is set"),
+        Some(password) if password.is_short() => say!("note: {SHORT_METRICS_PASSWORD}"),
         Some(_) => {}
     }
     for finding in &exposed {
-        say(&format!("warning: {}", exposure::line(finding)));
+        say!("warning: {}", exposure::line(finding));
     }
     Ok(())
 }
 
-/// Reads the certificates as the relay will.
+/// Reads the certificates in the same way as the relay.
 fn certificates<'c>(
     path: &Path,
     config: &'c Config,
-) -> Result<Vec<(&'static str, &'c Path, Pair)>, Mistakes> {
-    let (mut pairs, mut mistakes) = (Vec::new(), Mistakes::default());
-    for (listener, files) in [("public", &config.public.tls), ("admin", &config.admin.tls)] {
-        let Some(files) = files else { continue };
+) -> Result<Vec<(&'static str, &'c Path, Pair)>, Diagnostics> {
+    let (mut pairs, mut mistakes) = (Vec::new(), Diagnostics::default());
+    for (listener, files) in config.tls() {
         match Pair::read(files) {
             Ok(pair) => pairs.push((listener, files.cert_file.as_path(), pair)),
-            Err(error) => mistakes.merge(Mistakes::of_file(path, format!("`{listener}.tls`: {error}"))),
+            Err(error) => mistakes.merge(Diagnostics::of_file(path, format!("`{listener}.tls`: {error}"))),
         }
     }
     mistakes.into_result().map(|()| pairs)
 }
 
 fn show_certificate(listener: &str, file: &Path, pair: &Pair) {
-    let (now, expires) = (Clock::system().now(), Moment(pair.expires_s.saturating_mul(1000)));
-    say(&format!(
+    let (now, expires) = (
+        Clock::system().now(),
+        Timestamp(pair.expires_s.saturating_mul(1000)),
+    );
+    say!(
         "{listener}: TLS with {}, which expires at {}",
         file.display(),
         expires.rfc3339()
-    ));
+    );
     match pair.days_left(now) {
-        days if days < 0 => say(&format!(
-            "note: the certificate of {listener} has expired; browsers refuse it"
-        )),
-        days if days < EXPIRY_NOTE_DAYS => say(&format!(
-            "note: the certificate of {listener} expires in {days} days"
-        )),
+        days if days < 0 => say!("note: the certificate of {listener} has expired; browsers reject it"),
+        days if days < EXPIRY_NOTE_DAYS => say!("note: the certificate of {listener} expires in {days} days"),
         _ => {}
     }
 }
 
-/// A command that met damage has repaired it, as a start does; without a log nobody would know.
-pub(super) fn tell_of_rebuild(metrics: &Metrics) {
-    if metrics.database_rebuilds.get() > 0 {
-        complain(
-            "the database was damaged: it was set aside as relay.db.broken-…, and what could be read was saved into a new one; check `switch status`",
+/// Reports that this command repaired a damaged database, as a startup would; commands have no log.
+pub(super) fn report_rebuild(folder: &DataFolder) {
+    if folder.spool.metrics.database_rebuilds.get() > 0 {
+        complain!(
+            "the database was damaged: it was set aside as relay.db.broken-…, and its readable rows were saved into \
+             a new one; check `switch status`"
         );
     }
 }
 
-/// Has the running relay do something, over its control socket.
-pub(super) async fn ask_running(
+/// Asks the running relay to do something, over its control socket.
+pub(super) async fn ask_running<T: DeserializeOwned>(
     config: &Config,
     method: Method,
     path: &str,
-    order: &serde_json::Value,
-) -> anyhow::Result<serde_json::Value> {
+    order: &impl Serialize,
+) -> anyhow::Result<T> {
+    const UNREADABLE: &str = "the running relay's answer cannot be read";
     let socket = control::path(&config.data_dir);
     let client = reqwest::Client::builder()
         .unix_socket(socket.clone())
         .no_proxy()
-        .timeout(TURN_TIMEOUT)
+        .timeout(ANSWER_TIMEOUT)
         .build()?;
     let answer = client
         .request(method, format!("http://relay{path}"))
@@ -144,38 +157,30 @@ pub(super) async fn ask_running(
             )
         })?;
     let ok = answer.status().is_success();
-    let body: serde_json::Value = answer
-        .json()
-        .await
-        .context("the running relay's answer cannot be read")?;
+    let body: Value = answer.json().await.context(UNREADABLE)?;
     if !ok {
         bail!(
             "{}",
             body["detail"].as_str().unwrap_or("the running relay refused")
         );
     }
-    Ok(body)
+    serde_json::from_value(body).context(UNREADABLE)
 }
 
 /// `policy log`.
-pub(super) fn policy_log(path: &Path) -> Outcome {
+pub(super) fn policy_log(path: &Path) -> CommandResult {
     let changes = policy::changes(&open(&load(path)?)?, LOG_LINES_MAX)?;
     if changes.is_empty() {
-        complain("no policy was put to use yet; `serve` records the first");
+        complain!("no policy has been in service yet; `serve` records the first one");
     }
     for change in changes {
-        say(&format!(
-            "{}\t{}\t{}",
-            change.at.rfc3339(),
-            change.sha256,
-            change.source
-        ));
+        say!("{}\t{}\t{}", change.at.rfc3339(), change.sha256, change.source);
     }
     Ok(())
 }
 
-/// Opens the database beside a relay that may be running: SQLite lets both in.
-pub(super) fn open(config: &Config) -> Result<Connection, StartError> {
+/// Opens the database. A relay may be running: SQLite allows both.
+pub(super) fn open(config: &Config) -> Result<Connection, OpenError> {
     store::make_folder(&config.data_dir)?;
-    Ok(store::open(&config.data_dir)?)
+    store::open(&config.data_dir)
 }

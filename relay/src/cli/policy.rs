@@ -4,38 +4,34 @@ mod check;
 
 pub(super) use check::NotUsable;
 
-use crate::cli::{self, ConfigArg, Outcome, complain, manage, say};
-use crate::config::{self, Config, PolicyConfig, SitePlan};
-use crate::http::assets;
-use crate::policy::verdicts::Verdicts;
-use crate::policy_check::explain::{self, Row};
-use crate::sandbox::compiler::{Compiler, Priority};
-use crate::sandbox::{LoadError, Sandbox, sha256};
-use anyhow::{Context, bail};
+use crate::cli::rules::{Rules, RulesArgs};
+use crate::cli::{CommandResult, ConfigArg, manage};
+use crate::config::SitePlan;
+use crate::digest::sha256;
+use crate::policy::check::explain::{self, Row};
 use clap::{Args, Subcommand, ValueEnum};
 use std::fmt::Write as _;
 use std::path::PathBuf;
-use wasmtime::component::Component;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum PolicyCommand {
-    /// Check a policy before it is put to use, and say whether it is usable.
+    /// Check a policy before it goes into service, and report whether it is usable.
     ///
-    /// Shows what the component imports, exports and weighs, gives it the plan, and runs ordinary and
-    /// hostile events through it and the guard, some 20 000 calls for a plan. Start and reload of a relay judge a
-    /// policy in the same way. With --config the relay's folder keeps the verdict: a policy that failed before is
-    /// tried again at the next start once this says "ok". Exits 0 when it is usable, 1 when it is not.
+    /// Shows the component's imports, exports and size, gives it the plan, and runs ordinary and hostile events
+    /// through it and the guard, about 20 000 calls per plan. A relay's startup and reload use the same check. Without
+    /// --plan and --config it gets the built-in plan. With --config the verdict is stored in the relay's folder: after "ok", the next startup retries a policy that
+    /// failed before. Exits 0 if the policy is usable, 1 if it is not.
     Check(PolicyArgs),
-    /// List which policies were put to use, and when; the latest first.
+    /// List the policies that were in service, and since when; latest first.
     Log(ConfigArg),
-    /// Show the effective rule of each field, by running the policy on made-up values.
+    /// Show the effective rule of each field, by running the policy on sample values.
     Explain {
         #[command(flatten)]
         policy: PolicyArgs,
-        /// Explain the plan of one site of the configuration only.
+        /// Explain only the plan of one site of the configuration.
         #[arg(long, value_name = "DOMAIN", requires = "config")]
         site: Option<String>,
-        /// How to show it.
+        /// The output format.
         #[arg(long, value_enum, default_value = "text")]
         format: Format,
     },
@@ -49,22 +45,24 @@ pub(super) enum Format {
     Json,
 }
 
-/// Which policy, under which plan.
+/// Selects a policy and a plan.
 #[derive(Debug, Args)]
 pub(super) struct PolicyArgs {
-    /// The component. Without it: the configuration's `policy.file`, or the one built in.
+    /// The component. Without it: the configuration's `policy.file`, or the built-in policy.
     #[arg(value_name = "FILE")]
     file: Option<PathBuf>,
-    /// The tracking plan to run it with. Without it and without a configuration: the one built in.
-    #[arg(long, value_name = "FILE", conflicts_with = "config")]
-    plan: Option<PathBuf>,
-    /// The configuration whose plans and limits to run it with.
-    #[arg(long, value_name = "FILE")]
-    config: Option<PathBuf>,
+    #[command(flatten)]
+    rules: RulesArgs,
+}
+
+impl PolicyArgs {
+    fn load(&self) -> anyhow::Result<Rules> {
+        self.rules.load(self.file.as_deref(), SitePlan::built_in)
+    }
 }
 
 /// Runs one of the commands.
-pub(super) fn run(command: PolicyCommand) -> Outcome {
+pub(super) fn run(command: PolicyCommand) -> CommandResult {
     match command {
         PolicyCommand::Check(policy) => check::run(&policy),
         PolicyCommand::Log(config) => manage::policy_log(&config.config),
@@ -72,113 +70,44 @@ pub(super) fn run(command: PolicyCommand) -> Outcome {
     }
 }
 
-/// A policy and what it is to be judged under.
-struct Case {
-    name: String,
-    wasm: Vec<u8>,
-    plans: Vec<SitePlan>,
-    /// The sites of each plan, as far as a configuration names them.
-    sites: Vec<(String, SitePlan)>,
-    limits: PolicyConfig,
-    compiler: Compiler,
-    /// What the relay of the configuration remembers, if this command may write there.
-    verdicts: Option<Verdicts>,
-}
-
-impl Case {
-    fn of(args: &PolicyArgs) -> anyhow::Result<Self> {
-        let (mut compiler, mut verdicts) = (cli::compiler(None), None);
-        let (plans, sites, limits) = match (&args.config, &args.plan) {
-            (Some(path), _) => {
-                let config = Config::load(path, &config::process_env)?;
-                compiler = cli::compiler(Some(&config));
-                verdicts = cli::verdicts(&config);
-                let sites = config.sites.iter().map(|s| (s.domain.clone(), s.plan.clone()));
-                let sites = sites.collect();
-                (config.plans.iter().cloned().collect(), sites, config.policy)
-            }
-            (None, Some(path)) => (
-                vec![config::read_plan(path)?],
-                Vec::new(),
-                PolicyConfig::default(),
-            ),
-            (None, None) => (vec![SitePlan::built_in()?], Vec::new(), PolicyConfig::default()),
-        };
-        let file = args.file.as_ref().or(limits.file.as_ref());
-        let (name, wasm) = match file {
-            Some(path) => {
-                let wasm = std::fs::read(path)
-                    .with_context(|| format!("the policy {} cannot be read", path.display()))?;
-                (path.display().to_string(), wasm)
-            }
-            None => {
-                let wasm = assets::default_policy().ok_or(LoadError::NotBuilt)?;
-                ("the policy built in".to_owned(), wasm.into_owned())
-            }
-        };
-        Ok(Self {
-            name,
-            wasm,
-            plans,
-            sites,
-            limits,
-            compiler,
-            verdicts,
-        })
-    }
-
-    fn compile(&self) -> Result<Component, LoadError> {
-        self.compiler.compile(&self.wasm, Priority::Normal)
-    }
-
-    fn load(&self, component: &Component, plan: &SitePlan) -> Result<Sandbox, LoadError> {
-        Sandbox::load(component, &plan.clone().into(), &self.limits)
-    }
-}
-
 /// `policy explain`.
-fn explain(args: &PolicyArgs, site: Option<&str>, format: Format) -> Outcome {
-    let mut case = Case::of(args)?;
-    if let Some(domain) = site {
-        let Some((_, plan)) = case.sites.iter().find(|(known, _)| known == domain) else {
-            let known: Vec<_> = case.sites.iter().map(|(known, _)| known.as_str()).collect();
-            bail!(
-                "the site {domain} is not in the configuration, which has {}",
-                known.join(", ")
-            );
-        };
-        case.plans = vec![plan.clone()];
-    }
-    let component = case.compile()?;
+fn explain(args: &PolicyArgs, site: Option<&str>, format: Format) -> CommandResult {
+    let rules = args.load()?;
+    let plans = match (site, rules.config()) {
+        (Some(site), Some(config)) => manage::site(config, site)?.plan.clone().into(),
+        _ => rules.plans(),
+    };
+    let component = rules.compile()?;
+    let sandbox = rules.sandbox(&component, &plans)?;
     let mut all = Vec::new();
-    for plan in &case.plans {
-        let rows = explain::explain(&case.load(&component, plan)?, plan)?;
+    for plan in plans.iter() {
+        let rows = explain::explain(&sandbox, plan)?;
         match format {
             Format::Text => {
-                say(&format!(
+                say!(
                     "{} under {}, version {}\n",
-                    case.name,
+                    rules.policy,
                     plan.name(),
                     plan.version
-                ));
-                say(&table(&rows));
+                );
+                say!("{}", table(&rows));
             }
             Format::Json => all.push(serde_json::json!({
-                "plan": plan.name(), "version": plan.version, "policy": case.name,
-                "sha256": sha256(&case.wasm), "fields": rows,
+                "plan": plan.name(), "version": plan.version, "policy": rules.policy,
+                "sha256": sha256(&rules.wasm), "fields": rows,
             })),
         }
     }
     match format {
-        Format::Json => say(&serde_json::to_string_pretty(&all)?),
-        Format::Text => {
-            complain("The values are made up. What the policy is not shown, it cannot let through.")
-        }
+        Format::Json => say!("{}", serde_json::to_string_pretty(&all)?),
+        Format::Text => complain!(
+            "The values are samples. The policy cannot let through a value that it does not receive."
+        ),
     }
     Ok(())
 }
 
-/// One heading per event and rule, then what becomes of each made-up value.
+/// One heading per event and rule, then the result of each sample value.
 fn table(rows: &[Row]) -> String {
     let mut text = String::new();
     let (mut event, mut field) = (None, "");

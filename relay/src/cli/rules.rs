@@ -1,127 +1,141 @@
-//! The rules a command works by: the policy, and the plan of each site.
+//! The rules of a command: the policy, and the plan of each site.
 
-use crate::cli;
-use crate::config::{self, Config, PolicyConfig, Profile, SitePlan};
-use crate::http::assets;
-use crate::sandbox::LoadError;
-use crate::sandbox::compiler::Compiler;
-use anyhow::{Context, bail};
+use crate::bundle;
+use crate::cli::{is_own_data, manage};
+use crate::config::toml::Diagnostics;
+use crate::config::{Config, Plans, PolicyConfig, Profile, SitePlan};
+use crate::policy::sandbox::compiler::{Compiler, Priority};
+use crate::policy::sandbox::{LoadError, Sandbox};
+use crate::policy::verdicts::Verdicts;
+use anyhow::Context;
 use axum::http::HeaderName;
 use clap::Args;
-use relay_event::Plan;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use tokio_util::sync::CancellationToken;
+use wasmtime::component::Component;
 
-/// Names a policy and a plan.
+/// Selects plans, and with a configuration its policy and limits.
 #[derive(Debug, Args)]
 pub(super) struct RulesArgs {
     /// The tracking plan for every site.
     #[arg(long, value_name = "FILE", conflicts_with = "config")]
     plan: Option<PathBuf>,
-    /// The configuration whose sites, plans and policy to use.
+    /// The configuration whose sites, plans, policy and limits to use.
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// The policy component, instead of the configuration's or the one built in.
-    #[arg(long, value_name = "FILE")]
-    policy: Option<PathBuf>,
 }
 
-/// A policy with its limits, and which plan counts where.
+/// A policy with its limits, and the plan of each site.
 pub(super) struct Rules {
+    /// The name of the policy, for people.
+    pub(super) policy: String,
     /// The component.
     pub(super) wasm: Vec<u8>,
     /// Its limits.
     pub(super) limits: PolicyConfig,
-    /// Compiles it.
-    pub(super) compiler: Compiler,
-    /// The kind of server that events go to.
-    pub(super) profile: Profile,
-    /// The header for the visitor's address.
-    pub(super) address_header: HeaderName,
     scope: Scope,
 }
 
 enum Scope {
-    /// One plan, whatever the site.
+    /// One plan for every site.
     Everywhere(SitePlan),
-    /// Each configured site has its own.
-    Sites(Vec<(String, SitePlan)>),
+    /// The sites and plans of a configuration.
+    Configured(Box<Config>),
 }
 
 impl RulesArgs {
-    /// Whether neither a plan nor a configuration is named, so that nothing is listed.
-    pub(super) fn is_unplanned(&self) -> bool {
+    /// Whether neither a plan nor a configuration is given.
+    pub(super) fn is_empty(&self) -> bool {
         self.plan.is_none() && self.config.is_none()
     }
 
-    /// Reads what is named.
-    pub(super) fn load(&self) -> anyhow::Result<Rules> {
-        let mut profile = Profile::default();
-        let mut address_header = profile.address_header();
-        let mut compiler = cli::compiler(None);
-        let (scope, mut limits) = match (&self.plan, &self.config) {
-            (Some(path), _) => (Scope::Everywhere(SitePlan::load(path)?), PolicyConfig::default()),
-            (None, Some(path)) => {
-                let config = Config::load(path, &config::process_env)?;
-                profile = config.upstream.profile;
-                compiler = cli::compiler(Some(&config));
-                address_header = config.upstream.address_header;
-                let sites = config.sites.into_iter().map(|site| (site.domain, site.plan));
-                (Scope::Sites(sites.collect()), config.policy)
-            }
-            (None, None) => (
-                Scope::Everywhere(Plan::unplanned().into()),
-                PolicyConfig::default(),
-            ),
+    /// Reads the selected files. `policy` is the component to use instead of the configured or built-in one. Without
+    /// a plan and a configuration `otherwise` is the plan.
+    pub(super) fn load(
+        &self,
+        policy: Option<&Path>,
+        otherwise: impl FnOnce() -> Result<SitePlan, Diagnostics>,
+    ) -> anyhow::Result<Rules> {
+        let scope = match (&self.config, &self.plan) {
+            (Some(path), _) => Scope::Configured(Box::new(manage::load(path)?)),
+            (None, Some(path)) => Scope::Everywhere(SitePlan::load(path)?),
+            (None, None) => Scope::Everywhere(otherwise()?),
         };
-        if let Some(path) = &self.policy {
-            limits.file = Some(path.clone());
-        }
-        let wasm = match &limits.file {
-            Some(path) => std::fs::read(path)
-                .map_err(LoadError::from)
-                .with_context(|| path.display().to_string())?,
-            None => match assets::default_policy() {
-                Some(wasm) => wasm.into_owned(),
-                None => bail!(LoadError::NotBuilt),
-            },
+        let limits = match &scope {
+            Scope::Configured(config) => config.policy.clone(),
+            Scope::Everywhere(_) => PolicyConfig::default(),
+        };
+        let (policy, wasm) = match policy.or(limits.file.as_deref()) {
+            Some(path) => {
+                let name = path.display().to_string();
+                let wasm =
+                    std::fs::read(path).with_context(|| format!("the policy {name} cannot be read"))?;
+                (name, wasm)
+            }
+            None => {
+                let wasm = bundle::default_policy().ok_or(LoadError::NotBuilt)?;
+                ("the built-in policy".to_owned(), wasm.into_owned())
+            }
         };
         Ok(Rules {
+            policy,
             wasm,
             limits,
-            compiler,
-            profile,
-            address_header,
             scope,
         })
     }
 }
 
 impl Rules {
-    /// Every plan.
-    pub(super) fn plans(&self) -> impl Iterator<Item = &SitePlan> {
+    /// The configuration, if the command has one.
+    pub(super) fn config(&self) -> Option<&Config> {
         match &self.scope {
-            Scope::Everywhere(plan) => std::slice::from_ref(plan).iter().collect::<Vec<_>>(),
-            Scope::Sites(sites) => sites.iter().map(|(_, plan)| plan).collect(),
+            Scope::Everywhere(_) => None,
+            Scope::Configured(config) => Some(config),
         }
-        .into_iter()
     }
 
-    /// The plan of a site. `None` for one that is not configured.
+    /// Every plan, once.
+    pub(super) fn plans(&self) -> Plans {
+        match &self.scope {
+            Scope::Everywhere(plan) => plan.clone().into(),
+            Scope::Configured(config) => config.plans.clone(),
+        }
+    }
+
+    /// The plan of a site. `None` if the site is not configured.
     pub(super) fn plan_of(&self, site: &str) -> Option<&SitePlan> {
         match &self.scope {
             Scope::Everywhere(plan) => Some(plan),
-            Scope::Sites(sites) => {
-                let (_, plan) = sites.iter().find(|(domain, _)| domain == site)?;
-                Some(plan)
-            }
+            Scope::Configured(config) => Some(&config.site(site)?.plan),
         }
     }
 
-    /// The sites that are configured; none where one plan counts everywhere.
-    pub(super) fn sites(&self) -> Vec<&str> {
-        match &self.scope {
-            Scope::Everywhere(_) => Vec::new(),
-            Scope::Sites(sites) => sites.iter().map(|(domain, _)| domain.as_str()).collect(),
+    /// The kind of the upstream server, and its header for the visitor's address.
+    pub(super) fn upstream(&self) -> (Profile, HeaderName) {
+        match self.config() {
+            Some(config) => (config.upstream.profile, config.upstream.address_header.clone()),
+            None => (Profile::default(), Profile::default().address_header()),
         }
+    }
+
+    /// Compiles the policy. Reuses and stores the result in the data folder of the configuration, if there is one.
+    pub(super) fn compile(&self) -> Result<Component, LoadError> {
+        let mut compiler = Compiler::child(CancellationToken::new());
+        if let Some(config) = self.config().filter(|config| is_own_data(&config.data_dir)) {
+            compiler = compiler.cached_in(&config.data_dir);
+        }
+        compiler.compile(&self.wasm, Priority::Normal)
+    }
+
+    /// Loads the compiled policy for some of the plans.
+    pub(super) fn sandbox(&self, component: &Component, plans: &Plans) -> Result<Sandbox, LoadError> {
+        Sandbox::load(component, plans, &self.limits)
+    }
+
+    /// The verdicts of the configuration's relay, if there is one and this command may write there.
+    pub(super) fn verdicts(&self) -> Option<Verdicts> {
+        let config = self.config().filter(|config| is_own_data(&config.data_dir))?;
+        Some(Verdicts::open(&config.data_dir, &config.policy, &config.plans))
     }
 }

@@ -1,48 +1,52 @@
-//! The commands that run until they are stopped, and the one that asks whether one does.
+//! The commands that run until they are stopped, and `health`, which checks a running one.
 
-use crate::app::Relay;
+use crate::cli::CommandResult;
 use crate::cli::manage::SHORT_METRICS_PASSWORD;
-use crate::cli::{Outcome, say};
 use crate::clock::Clock;
 use crate::config::{self, Config, Way};
-use crate::demo_panel::{self, Places};
-use crate::receiver::{self, Receiver};
-use crate::sandbox::compiler::Compiler;
-use crate::{exposure, heap, open_files};
+use crate::exposure;
+use crate::http::assets;
+use crate::os::{malloc, rlimit};
+use crate::policy::sandbox::compiler::Compiler;
+use crate::run::Relay;
 use anyhow::{Context, bail};
+use axum::http::{HeaderMap, Uri};
+use axum::routing::{MethodRouter, get};
+use feedback_demo::panel::{self, Links};
+use feedback_demo::receiver::{self, Receiver};
 use std::future::Future;
 use std::io::IsTerminal;
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::Notify;
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing_subscriber::EnvFilter;
 
-/// Signals within this time are one: a terminal and a supervisor both send theirs to the process.
+/// Signals within this time count as one: a terminal and a supervisor both send theirs to the process.
 const ONE_SIGNAL: Duration = Duration::from_millis(500);
 
 /// `serve`.
-pub(super) fn serve(path: &Path) -> Outcome {
+pub(super) fn serve(path: &Path) -> CommandResult {
     let config = Config::load(path, &config::process_env)?;
-    heap::begin_again();
+    malloc::begin_again(config::process_env);
     log_to_stderr(config.log_json);
     panic_without_content();
     refuse_or_warn(path, &config)?;
-    open_files::raise();
+    rlimit::raise();
     let switched_on_is_possible = !config.operator_lock;
     until_stopped(async move |stop| {
-        // From here on it does not end the process, though files are read again only once all is built.
+        // From here on SIGHUP does not end the process, although it reloads files only once all is built.
         let hangup = signal(SignalKind::hangup())?;
         let compiler = Compiler::child(stop.clone());
         let relay = match Relay::build(config, Clock::system(), compiler).await {
             Err(_) if stop.is_cancelled() => return Ok(()),
             built => built?,
         };
-        let app = relay.app();
+        let door = relay.door();
+        let app = &door.app;
         let on: Vec<_> = app
             .switches
             .sites()
@@ -56,7 +60,7 @@ pub(super) fn serve(path: &Path) -> Outcome {
         }
         match &app.config.metrics.password {
             None => tracing::warn!(
-                "nobody can read /metrics: set `metrics.password` or FEEDBACK_RELAY_METRICS_PASSWORD"
+                "/metrics rejects every request: set `metrics.password` or FEEDBACK_RELAY_METRICS_PASSWORD"
             ),
             Some(password) if password.is_short() => tracing::warn!("{SHORT_METRICS_PASSWORD}"),
             Some(_) => {}
@@ -64,25 +68,23 @@ pub(super) fn serve(path: &Path) -> Outcome {
         if let Way::Proxy(..) = &app.config.upstream.way {
             tracing::info!("events go to Plausible through {}", app.config.upstream.way);
         }
-        // Before anybody is told that the relay is ready, and may send one.
-        reload_at_hangup(hangup, relay.reloads());
+        // Before readiness is reported, because a supervisor may send SIGHUP after that.
+        reload_at_hangup(hangup, relay.reload());
         let (public, admin) = (
-            Relay::scheme(app.tls.public.as_ref()),
-            Relay::scheme(app.tls.admin.as_ref()),
+            Relay::scheme(door.tls.public.as_ref()),
+            Relay::scheme(door.tls.admin.as_ref()),
         );
-        say(&format!(
-            "ready relay public {public}://{}",
-            relay.public_address()?
-        ));
-        say(&format!("ready relay admin {admin}://{}", relay.admin_address()?));
-        drop(app);
+        say!("ready relay public {public}://{}", relay.public_address()?);
+        say!("ready relay admin {admin}://{}", relay.admin_address()?);
+        drop(door);
         relay.run(stop).await;
         Ok(())
     })
 }
 
-/// Tells what others could read, and does not start if anybody could replace what the relay trusts.
-fn refuse_or_warn(path: &Path, config: &Config) -> Outcome {
+/// Warns about files that other users can read, and refuses to start if any user could replace a file that the relay
+/// trusts.
+fn refuse_or_warn(path: &Path, config: &Config) -> CommandResult {
     let exposed = exposure::look(path, config);
     exposure::refuse_worst(path, &exposed)?;
     for finding in &exposed {
@@ -91,60 +93,62 @@ fn refuse_or_warn(path: &Path, config: &Config) -> Outcome {
     Ok(())
 }
 
-/// SIGHUP reads the policy, the certificates and the files of `[upstream]` again. Without a handler it would end the process.
-fn reload_at_hangup(mut hangup: Signal, reloads: Vec<Arc<Notify>>) {
+/// SIGHUP reloads the policy, the certificates and the files of `[upstream]`. Without a handler it would end the
+/// process.
+fn reload_at_hangup(mut hangup: Signal, reload: watch::Sender<()>) {
     tokio::spawn(async move {
         while hangup.recv().await.is_some() {
-            reloads.iter().for_each(|reload| reload.notify_one());
+            reload.send_replace(());
         }
     });
 }
 
 /// `receiver`.
-pub(super) fn receiver(listen: SocketAddr, sites: Vec<String>) -> Outcome {
+pub(super) fn receiver(listen: SocketAddr, sites: Vec<String>) -> CommandResult {
     log_to_stderr(false);
     until_stopped(async move |stop| {
         let listener = bind(listen).await?;
-        say(&format!("ready receiver http://{}", listener.local_addr()?));
-        receiver::run(listener, Arc::new(Receiver::new(sites)), stop).await;
-        Ok(())
+        say!("ready receiver http://{}", listener.local_addr()?);
+        let receiver = Receiver::new(sites, || Clock::system().now().0);
+        Ok(receiver::run(listener, receiver, pages("receiver"), stop.cancelled_owned()).await?)
     })
 }
 
 /// `demo-panel`.
-pub(super) fn demo_panel(listen: SocketAddr, places: Places) -> Outcome {
+pub(super) fn demo_panel(listen: SocketAddr, links: Links) -> CommandResult {
     log_to_stderr(false);
     until_stopped(async move |stop| {
         let listener = bind(listen).await?;
-        say(&format!("ready demo-panel http://{}", listener.local_addr()?));
-        Ok(demo_panel::run(listener, places, stop).await?)
+        say!("ready demo-panel http://{}", listener.local_addr()?);
+        Ok(panel::run(listener, links, pages("demo"), stop.cancelled_owned()).await?)
     })
 }
 
+/// Serves the files of a page in one folder of the bundle.
+fn pages(folder: &'static str) -> MethodRouter {
+    get(move |uri: Uri, headers: HeaderMap| async move { assets::page(folder, &uri, &headers) })
+}
+
 /// `health`.
-pub(super) fn health(path: &Path) -> Outcome {
+pub(super) fn health(path: &Path) -> CommandResult {
     let config = Config::load(path, &config::process_env)?;
     let mut address = config.public.listen;
     if address.ip().is_unspecified() {
-        // Listening everywhere includes here.
+        // An unspecified address includes loopback.
         address.set_ip(match address {
             SocketAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
             SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
         });
     }
     block_on(async move {
-        // The certificate names the host browsers know, not this address. It is not checked, as kubelet's
-        // probes do not check it: what is asked is whether the process answers, and nothing secret is said.
+        // The certificate names the host that browsers use, not this address. It is not verified, as in kubelet's
+        // probes: the request only checks whether the process answers, and carries no secret.
         let client = reqwest::Client::builder()
             .no_proxy()
             .tls_danger_accept_invalid_certs(true)
             .timeout(Duration::from_secs(5))
             .build()?;
-        let scheme = if config.public.tls.is_some() {
-            "https"
-        } else {
-            "http"
-        };
+        let scheme = Relay::scheme(config.public.tls.as_ref());
         let url = format!("{scheme}://{address}/actuator/health/readiness");
         let answer = client
             .get(&url)
@@ -152,7 +156,7 @@ pub(super) fn health(path: &Path) -> Outcome {
             .await
             .with_context(|| format!("no relay answers at {url}"))?;
         let status = answer.status();
-        say(answer.text().await?.trim());
+        say!("{}", answer.text().await?.trim());
         if !status.is_success() {
             bail!("the relay is not ready ({status})");
         }
@@ -163,13 +167,13 @@ pub(super) fn health(path: &Path) -> Outcome {
 async fn bind(address: SocketAddr) -> anyhow::Result<TcpListener> {
     TcpListener::bind(address)
         .await
-        .with_context(|| format!("cannot listen on {address}; `--listen` chooses another address"))
+        .with_context(|| format!("cannot listen on {address}; choose another address with `--listen`"))
 }
 
 /// Runs until SIGINT or SIGTERM; a second signal ends the process at once.
 fn until_stopped<F: Future<Output = anyhow::Result<()>>>(
     work: impl FnOnce(CancellationToken) -> F,
-) -> Outcome {
+) -> CommandResult {
     block_on(async move {
         let stop = CancellationToken::new();
         let (mut interrupt, mut terminate) =
@@ -184,7 +188,7 @@ fn until_stopped<F: Future<Output = anyhow::Result<()>>>(
                 }
                 let since = first.get_or_insert_with(Instant::now).elapsed();
                 if stopping.is_cancelled() && since >= ONE_SIGNAL {
-                    tracing::warn!("stopped at once, at a second signal");
+                    tracing::warn!("stopped at once: received a second signal");
                     std::process::exit(1);
                 }
                 stopping.cancel();
@@ -194,30 +198,29 @@ fn until_stopped<F: Future<Output = anyhow::Result<()>>>(
     })
 }
 
-pub(super) fn block_on(work: impl Future<Output = anyhow::Result<()>>) -> Outcome {
+pub(super) fn block_on(work: impl Future<Output = anyhow::Result<()>>) -> CommandResult {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let result = runtime.block_on(work);
-    // Nothing that still runs holds anything that would be lost.
+    // The tasks that still run hold no state that would be lost.
     runtime.shutdown_background();
     result
 }
 
-/// A panic's own text may quote what it stumbled over, such as a piece of an event. Only its place in
-/// our code is told.
+/// A panic's message can quote its input, such as a part of an event. Only its location in the code is logged.
 fn panic_without_content() {
     std::panic::set_hook(Box::new(|panic| {
         let place = panic.location().map(ToString::to_string).unwrap_or_default();
-        tracing::error!(place, "the relay stumbled; this is a defect, please report it");
+        tracing::error!(place, "the relay panicked; this is a bug, please report it");
     }));
 }
 
-/// Logs go to standard error, so that standard output holds results only. `RUST_LOG` chooses what.
+/// Logs go to standard error, so that standard output holds only results. `RUST_LOG` selects the level.
 fn log_to_stderr(json: bool) {
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
     let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr);
-    // The first subscriber stays; a second one can only come from a test.
+    // The first subscriber stays; only a test can install a second one.
     let _ = if json {
         builder.json().try_init()
     } else {

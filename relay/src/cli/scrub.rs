@@ -1,26 +1,25 @@
-//! `scrub`: events in, what would leave of them out. For reviewers, and to measure the rules.
+//! `scrub`: reads events and prints the form in which they would leave. For reviewers, and to measure the rules.
 //!
-//! Each line walks the corridor that `serve` uses, from the parser through the policy and the guard to the
-//! request for Plausible. Only the questions before it are left out: whether the switch is on and whether
-//! the user agreed. Nothing is stored or sent.
+//! Each line passes through the same stages as in `serve`, from the parser through the policy and the guard to the
+//! request for Plausible. Only the checks before them are skipped: whether the switch is on and whether the user
+//! consented. Nothing is stored or sent.
 
 mod explain;
 mod tally;
 
 use crate::cli::rules::{Rules, RulesArgs};
-use crate::cli::{Outcome, complain};
+use crate::cli::{CommandResult, manage};
 use crate::clock::Clock;
-use crate::config::{Plans, Profile, SitePlan};
+use crate::config::{Profile, SitePlan};
 use crate::forward::plausible;
 use crate::gate;
 use crate::guard::{self, Sender};
-use crate::sandbox::Sandbox;
-use crate::sandbox::compiler::Priority;
+use crate::policy::sandbox::Sandbox;
 use crate::visitor::Visitors;
-use anyhow::{Context, bail};
+use anyhow::Context;
 use axum::http::{HeaderMap, HeaderName};
 use relay_event::scrub::Visible;
-use relay_event::{DayValues, Event, wire};
+use relay_event::{DayValues, Event, Plan, wire};
 use serde::ser::SerializeStruct;
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::value::RawValue;
@@ -33,40 +32,43 @@ use std::path::PathBuf;
 use std::time::Instant;
 use tally::{Tally, Timings};
 
-/// Longest line, in bytes: as long as a request may be, with room for headers. A longer one counts as
-/// unreadable, and nothing of it leaves.
+/// Longest line, in bytes: the size limit of a request, with room for headers. A longer one counts as unreadable, and
+/// nothing of it leaves.
 const LINE_BYTES_MAX: u64 = 1024 * 1024;
-/// Most lines that go through the rooms together.
+/// Maximum number of lines per batch.
 const BATCH_LINES: usize = 64;
-/// Buffer towards files and pipes, in bytes.
+/// Buffer size of files and pipes, in bytes.
 const BUFFER_BYTES: usize = 256 * 1024;
 
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Each line of the input is one event with what came along:
+Each line of the input is one event with its request's headers and address:
   {\"id\": 1, \"event\": {\"name\": \"pageview\", \"url\": \"https://panel.example.com/w/acme\", \"domain\": \"panel.example.com\",
    \"props\": {}}, \"headers\": {\"user-agent\": \"Mozilla/5.0 ...\"}, \"client_ip\": \"203.0.113.7\"}
-Each line of the output is the complete request that Plausible would get, or null where the event is dropped:
+Each line of the output is the complete request that Plausible would get, or null if the event is dropped:
   {\"id\": 1, \"output\": {\"method\": \"POST\", \"path\": \"/api/event\", \"headers\": {...}, \"body\": {...}}}
 
 Examples:
   feedback-relay scrub events.jsonl --plan plan.toml --explain
   feedback-relay scrub --config relay.toml --site panel.example.com < events.jsonl > leaves.jsonl
 
-Without --plan and --config nothing is listed, and everything passes the detectors and the shape rules, as for a
-site whose plan says unmatched = \"scrub\". Whether the switch is on and the user has agreed is not asked here.")]
+Without --plan and --config no event is listed: everything passes the detectors and the shape rules, as for a
+site whose plan says unmatched = \"scrub\". The switch and the user's consent are not checked.")]
 pub(super) struct ScrubArgs {
-    /// The file of events, as JSON lines; standard input without it.
+    /// The file of events, as JSON lines. Default: standard input.
     file: Option<PathBuf>,
     #[command(flatten)]
     rules: RulesArgs,
-    /// Take every event as one of this site, whatever its `domain` says.
+    /// The policy component, instead of the configured or built-in one.
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
+    /// Treat every event as one of this site, whatever its `domain`.
     #[arg(long, value_name = "DOMAIN")]
     site: Option<String>,
-    /// Say on standard error what became of each field, and why.
+    /// Report on standard error what happened to each field, and why.
     #[arg(long)]
     explain: bool,
-    /// Say on standard error how long policy and guard took per event.
+    /// Report on standard error the time that policy and guard took per event.
     #[arg(long)]
     timings: bool,
 }
@@ -91,7 +93,7 @@ struct Answer {
     output: Option<Request>,
 }
 
-/// The request as a server of this kind would get it, with the visitor's address in this header.
+/// The request as a server of this kind would receive it, with the visitor's address in this header.
 pub(super) struct Request(
     pub(super) Profile,
     pub(super) HeaderName,
@@ -110,7 +112,7 @@ impl Serialize for Request {
     }
 }
 
-/// Headers as a JSON object. Those the relay makes are ASCII.
+/// Headers as a JSON object. The relay's own headers are ASCII.
 struct Readable(HeaderMap);
 
 impl Serialize for Readable {
@@ -121,19 +123,15 @@ impl Serialize for Readable {
 }
 
 /// `scrub`.
-pub(super) fn run(args: &ScrubArgs) -> Outcome {
-    let rules = args.rules.load()?;
-    if let Some(site) = &args.site
-        && rules.plan_of(site).is_none()
-    {
-        bail!(
-            "no [[site]] has the domain {site}; there is {}",
-            rules.sites().join(", ")
-        );
+pub(super) fn run(args: &ScrubArgs) -> CommandResult {
+    let unplanned = || Ok(Plan::unplanned().into());
+    let rules = args.rules.load(args.policy.as_deref(), unplanned)?;
+    if let (Some(site), Some(config)) = (&args.site, rules.config()) {
+        manage::site(config, site)?;
     }
-    let component = rules.compiler.compile(&rules.wasm, Priority::Normal)?;
     let scrubber = Scrubber {
-        sandbox: Sandbox::load(&component, &Plans::in_use(rules.plans()), &rules.limits)?,
+        sandbox: rules.sandbox(&rules.compile()?, &rules.plans())?,
+        upstream: rules.upstream(),
         rules,
         site: args.site.clone(),
         visitors: Visitors::new(Clock::system().now()),
@@ -141,16 +139,16 @@ pub(super) fn run(args: &ScrubArgs) -> Outcome {
         explain: args.explain,
         timings: Timings::default(),
     };
-    if args.rules.is_unplanned() {
-        complain(
-            "no --plan and no --config: nothing is listed, so everything is scrubbed (unmatched = \"scrub\")",
+    if args.rules.is_empty() {
+        complain!(
+            "no --plan and no --config: no event is listed, so every event is scrubbed (unmatched = \"scrub\")"
         );
     }
     let tally = match &args.file {
         Some(path) => {
             let file = File::open(path).with_context(|| {
                 format!(
-                    "cannot read {}; name a file of JSON lines, or none to read standard input",
+                    "cannot read {}; pass a file of JSON lines, or no file to read standard input",
                     path.display()
                 )
             })?;
@@ -158,9 +156,9 @@ pub(super) fn run(args: &ScrubArgs) -> Outcome {
         }
         None => scrubber.scrub_all(BufReader::with_capacity(BUFFER_BYTES, io::stdin().lock()))?,
     };
-    complain(&tally.to_string());
+    complain!("{tally}");
     if args.timings {
-        complain(&scrubber.timings.to_string());
+        complain!("{}", scrubber.timings);
     }
     Ok(())
 }
@@ -168,6 +166,8 @@ pub(super) fn run(args: &ScrubArgs) -> Outcome {
 struct Scrubber {
     sandbox: Sandbox,
     rules: Rules,
+    /// The kind of the upstream server, and its header for the visitor's address.
+    upstream: (Profile, HeaderName),
     site: Option<String>,
     visitors: Visitors,
     clock: Clock,
@@ -175,14 +175,14 @@ struct Scrubber {
     timings: Timings,
 }
 
-/// One line on its way: as far as it got, or why nothing of it leaves.
+/// One line in progress: its current stage, or why nothing of it leaves.
 struct Line<T> {
     number: usize,
     id: Option<Box<RawValue>>,
     walk: Result<T, Why>,
 }
 
-/// Why nothing of a line leaves. Holds nothing of it.
+/// Why nothing of a line leaves. Contains no data of the line.
 enum Why {
     Unreadable(String),
     Ended(String),
@@ -198,7 +198,7 @@ impl From<relay_event::Outcome> for Why {
 }
 
 impl<T> Line<T> {
-    /// Takes the line through the next room.
+    /// Passes the line through the next stage.
     fn then<U>(self, room: impl FnOnce(T) -> Result<U, Why>) -> Line<U> {
         Line {
             number: self.number,
@@ -208,7 +208,7 @@ impl<T> Line<T> {
     }
 }
 
-/// An event that may be shown to the policy.
+/// An event that the policy may see.
 struct Entered {
     event: Event,
     visible: Visible,
@@ -218,8 +218,8 @@ struct Entered {
 }
 
 impl Scrubber {
-    /// Scrubs all lines. Goes through the rooms with a batch at a time, because each room's code then stays in the
-    /// processor's cache; a batch ends where the input pauses, so that somebody who waits for an answer gets it.
+    /// Scrubs all lines. Runs each stage on a batch at a time, because the stage's code then stays in the processor's
+    /// cache. A batch also ends when the input pauses, so that an interactive user gets an answer.
     fn scrub_all(&self, mut input: BufReader<impl Read>) -> anyhow::Result<Tally> {
         let mut out = BufWriter::with_capacity(BUFFER_BYTES, io::stdout().lock());
         let mut tally = Tally::default();
@@ -246,7 +246,7 @@ impl Scrubber {
         Ok(tally)
     }
 
-    /// Reads the next line that is not blank and lets it enter. `None` at the end.
+    /// Reads the next line that is not blank and parses it. `None` at the end.
     fn read(&self, input: &mut impl BufRead, number: &mut usize) -> io::Result<Option<Line<Entered>>> {
         let mut line = Vec::with_capacity(1024);
         while line.trim_ascii().is_empty() {
@@ -270,16 +270,16 @@ impl Scrubber {
         let id = row.as_ref().ok().and_then(|row| row.id).map(ToOwned::to_owned);
         let walk = match row {
             Ok(row) => self.enter(&row),
-            // serde's text may quote the line, its place cannot.
+            // serde's message may quote the line; its position cannot.
             Err(error) => Err(Why::Unreadable(format!(
-                "not a line of this form, see its column {}",
+                "not a valid input line, see column {}",
                 error.column()
             ))),
         };
         Ok(Some(Line { number, id, walk }))
     }
 
-    /// What the parser and the gate do.
+    /// Runs the parser and the gate.
     fn enter(&self, row: &Row<'_>) -> Result<Entered, Why> {
         use relay_event::Outcome::{UnknownEvent, UnknownSite};
         let event = wire::parse_plausible(row.event.get().as_bytes());
@@ -288,7 +288,7 @@ impl Scrubber {
         let sender = self.sender(row, &site)?;
         let plan = self.rules.plan_of(&site).ok_or(UnknownSite)?.clone();
         plan.category_of(&event.name).ok_or(UnknownEvent)?;
-        if let Some(outcome) = self.rules.profile.leaves_out(&event.name) {
+        if let Some(outcome) = self.upstream.0.leaves_out(&event.name) {
             return Err(outcome.into());
         }
         Ok(Entered {
@@ -300,7 +300,7 @@ impl Scrubber {
         })
     }
 
-    /// Takes a batch through sandbox and guard.
+    /// Runs a batch through sandbox and guard.
     fn walk(&self, batch: Vec<Line<Entered>>) -> Vec<Line<guard::Scrubbed>> {
         let events = u32::try_from(batch.len()).unwrap_or(u32::MAX);
         self.timings
@@ -341,12 +341,8 @@ impl Scrubber {
         let output = match line.walk {
             Ok(scrubbed) => {
                 tally.leave += 1;
-                let Rules {
-                    profile,
-                    address_header,
-                    ..
-                } = &self.rules;
-                Some(Request(*profile, address_header.clone(), scrubbed))
+                let (profile, address_header) = self.upstream.clone();
+                Some(Request(profile, address_header, scrubbed))
             }
             Err(why) => {
                 let (reason, text, is_read) = match why {
@@ -354,7 +350,7 @@ impl Scrubber {
                     Why::Unreadable(why) => ("unreadable".to_owned(), why, false),
                 };
                 if self.explain || !is_read {
-                    complain(&format!("line {}: dropped: {text}", line.number));
+                    complain!("line {}: dropped: {text}", line.number);
                 }
                 *tally.ended.entry(reason).or_default() += 1;
                 None
@@ -389,5 +385,5 @@ fn tell(number: usize, event: &Event, fates: &[String], scrubbed: &guard::Scrubb
     if event.site != scrubbed.site() {
         text.push_str("\n  domain: replaced by --site");
     }
-    complain(&text);
+    complain!("{text}");
 }

@@ -1,42 +1,41 @@
-//! The commands about events that wait. Those that only look have a connection of their own; those that
-//! change something have the running relay do it, so that its ledger stays right.
+//! The commands for waiting events. Read-only commands use their own database connection; the others ask the running
+//! relay to make the change, so that its ledger stays correct.
 
 mod change;
 mod look;
 
-use crate::cli::{ConfigArg, Outcome, manage};
-use crate::clock::Moment;
+use crate::cli::{CommandResult, ConfigArg, manage};
+use crate::clock::Timestamp;
 use crate::config::Config;
-use anyhow::bail;
 use clap::{Args, Subcommand};
 use std::path::Path;
 use std::time::Duration;
 
 #[derive(Debug, Subcommand)]
 pub(super) enum SpoolCommand {
-    /// List what waits, oldest first, with what is in quarantine.
+    /// List waiting events, oldest first, and the quarantine.
     ///
-    /// Shows an event's name where its plan lists it, and nothing else of it. Works beside a running relay.
+    /// Shows an event's name if its plan lists it, and no other data of the event. Works while a relay is running.
     Ls(LsArgs),
-    /// Check the database and the checksum of each record. Exits 1 when something is wrong.
+    /// Check the database and the checksum of each record. Exits 1 if something is wrong.
     ///
-    /// Works beside a running relay and changes nothing. A relay that meets a damaged record puts it into
-    /// quarantine; one that finds its database damaged sets it aside as relay.db.broken-… and saves what can be
-    /// read.
+    /// Works while a relay is running and changes nothing. A relay that reads a damaged record moves it into
+    /// quarantine; one that finds its database damaged sets it aside as relay.db.broken-… and saves all readable
+    /// records.
     Verify(ConfigArg),
-    /// Put quarantined records that can be read now back into the spool, and send parked events at once.
+    /// Move quarantined records that are now readable back into the spool, and send parked events at once.
     ///
-    /// For after an upgrade, when records of the newer relay had been met by the older one. Damaged records stay
-    /// in quarantine, and so do those older than `spool.age_max_s`.
+    /// For use after an upgrade, if an older relay had met records of a newer one. Damaged records stay in
+    /// quarantine, and so do those older than `spool.age_max_s`.
     Replay(ConfigArg),
-    /// Delete events that wait, and count them as purged.
+    /// Delete waiting events, and count them as purged.
     ///
-    /// What is just being sent may still arrive. To stop collection as well, use `switch off`.
+    /// Events in flight may still arrive. To stop collection as well, use `switch off`.
     Purge(PurgeArgs),
-    /// Write what waits as JSON lines, each the complete request Plausible would get, as `scrub` does.
+    /// Write waiting events as JSON lines, each the complete request that Plausible would get, as in `scrub`.
     ///
-    /// For sites from which nothing may be sent: carry the file, then `spool purge`. Events that are not in
-    /// their plan any more are left out, as they would be when sent.
+    /// For sites from which nothing may be sent: carry the file, then `spool purge`. Events that their plan no longer
+    /// lists are left out, as they would be on sending.
     Export(ExportArgs),
 }
 
@@ -45,10 +44,10 @@ pub(super) struct LsArgs {
     /// Only this site's events.
     #[arg(long, value_name = "DOMAIN")]
     site: Option<String>,
-    /// Most events and most quarantined records to list; the totals count all.
+    /// Maximum number of events and of quarantined records to list; the totals count all.
     #[arg(long, default_value_t = 50, value_name = "N")]
     limit: usize,
-    /// Write one JSON document.
+    /// Print one JSON document.
     #[arg(long)]
     json: bool,
     #[command(flatten)]
@@ -60,13 +59,13 @@ pub(super) struct PurgeArgs {
     /// Only this site's events.
     #[arg(long, value_name = "DOMAIN")]
     site: Option<String>,
-    /// Only those that were stored longer ago, as 90s, 30m, 2h or 7d.
+    /// Only events stored longer ago than this, such as 90s, 30m, 2h or 7d.
     #[arg(long, value_name = "TIME", value_parser = time)]
     older_than: Option<Duration>,
-    /// What is in quarantine instead of what waits.
+    /// Purge the quarantine instead of the waiting events.
     #[arg(long)]
     quarantine: bool,
-    /// Do not ask.
+    /// Do not ask for confirmation.
     #[arg(long)]
     yes: bool,
     #[command(flatten)]
@@ -78,16 +77,16 @@ pub(super) struct ExportArgs {
     /// Only this site's events.
     #[arg(long, value_name = "DOMAIN")]
     site: Option<String>,
-    /// Only those that were stored within this time until now, as 90s, 30m, 2h or 7d.
+    /// Only events stored within this time until now, such as 90s, 30m, 2h or 7d.
     #[arg(long, value_name = "TIME", value_parser = time)]
     since: Option<Duration>,
     #[command(flatten)]
     config: ConfigArg,
 }
 
-/// A time as people write it.
+/// Parses a duration.
 fn time(text: &str) -> Result<Duration, String> {
-    let wrong = || format!("{text:?} is no time; write 90s, 30m, 2h or 7d");
+    let wrong = || format!("{text:?} is not a duration; write 90s, 30m, 2h or 7d");
     let unit = match text.chars().last() {
         Some('s') => 1,
         Some('m') => 60,
@@ -102,13 +101,13 @@ fn time(text: &str) -> Result<Duration, String> {
         .ok_or_else(wrong)
 }
 
-/// The moment so long ago; the beginning of time where there was none.
-fn ago(now: Moment, time: Duration) -> Moment {
+/// The time `time` before `now`; saturates at the earliest time.
+fn ago(now: Timestamp, time: Duration) -> Timestamp {
     let time = i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
-    Moment(now.0.saturating_sub(time))
+    Timestamp(now.0.saturating_sub(time))
 }
 
-pub(super) fn run(command: SpoolCommand) -> Outcome {
+pub(super) fn run(command: SpoolCommand) -> CommandResult {
     match command {
         SpoolCommand::Ls(args) => look::ls(&args),
         SpoolCommand::Verify(config) => look::verify(&config.config),
@@ -118,16 +117,11 @@ pub(super) fn run(command: SpoolCommand) -> Outcome {
     }
 }
 
-/// The configuration, and whether it has the site that is named.
+/// Loads the configuration, and checks that it has the named site.
 fn load(path: &Path, site: Option<&str>) -> anyhow::Result<Config> {
     let config = manage::load(path)?;
-    match site {
-        Some(site) if config.sites.iter().all(|known| known.domain != site) => {
-            let known: Vec<_> = config.sites.iter().map(|site| site.domain.as_str()).collect();
-            bail!("no [[site]] has the domain {site}; there is {}", known.join(", "))
-        }
-        _ => Ok(config),
-    }
+    site.map(|site| manage::site(&config, site)).transpose()?;
+    Ok(config)
 }
 
 #[cfg(test)]

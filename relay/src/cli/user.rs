@@ -1,11 +1,11 @@
-//! `user`: the accounts that may use the admin page.
+//! `user`: the accounts for the admin page.
 //!
-//! Every command changes the database, beside a relay that may be running. The relay asks the database at each request
-//! of a session, so a change holds from the next request on, and no relay has to be reached for it.
+//! Every command changes the database directly, whether or not a relay is running. The relay reads the database on
+//! each request of a session, so a change applies from the next request on, and the command need not reach a relay.
 
 use crate::accounts::{self, Account};
 use crate::cli::manage::{load, open};
-use crate::cli::{ConfigArg, Outcome, complain, say};
+use crate::cli::{CommandResult, ConfigArg};
 use crate::clock::Clock;
 use anyhow::{Context, bail};
 use clap::{Args, Subcommand};
@@ -14,17 +14,17 @@ use std::io::{BufRead, IsTerminal, Write};
 
 #[derive(Debug, Subcommand)]
 pub(super) enum UserCommand {
-    /// Make an account. Asks for the password.
+    /// Create an account. Asks for the password.
     Add(PasswordArgs),
-    /// Give an account a new password, and end its sessions. Asks for the password.
+    /// Set an account's password, and end its sessions. Asks for the password.
     Passwd(PasswordArgs),
-    /// Keep an account from logging in, and end its sessions. It keeps its name and password.
+    /// Disable logins to an account, and end its sessions. It keeps its name and password.
     Disable(LastArgs),
-    /// Let a disabled account log in again.
+    /// Allow a disabled account to log in again.
     Enable(UserArgs),
-    /// Remove an account, and end its sessions. The history of the switches keeps its name.
+    /// Remove an account, and end its sessions. The switch history keeps its name.
     Remove(LastArgs),
-    /// List the accounts: name, when it was made, and whether it can log in.
+    /// List the accounts: name, creation time, and whether each can log in.
     List(ConfigArg),
 }
 
@@ -49,13 +49,13 @@ pub(super) struct PasswordArgs {
 pub(super) struct LastArgs {
     #[command(flatten)]
     user: UserArgs,
-    /// Do not ask, even if it is the last account that can log in.
+    /// Do not ask for confirmation, even for the last account that can log in.
     #[arg(long)]
     yes: bool,
 }
 
 /// Runs a command.
-pub(super) fn run(command: UserCommand) -> Outcome {
+pub(super) fn run(command: UserCommand) -> CommandResult {
     match command {
         UserCommand::Add(args) => add(&args),
         UserCommand::Passwd(args) => passwd(&args),
@@ -66,67 +66,59 @@ pub(super) fn run(command: UserCommand) -> Outcome {
     }
 }
 
-fn add(args: &PasswordArgs) -> Outcome {
+fn add(args: &PasswordArgs) -> CommandResult {
     let (db, name) = (args.user.open()?, &args.user.name);
     let password = ask_password(args.password_stdin)?;
     accounts::add(&db, name, &password, Clock::system().now())?;
-    say(&format!("account {name} was made"));
+    say!("account {name} was created");
     Ok(())
 }
 
-fn passwd(args: &PasswordArgs) -> Outcome {
+fn passwd(args: &PasswordArgs) -> CommandResult {
     let (db, name) = (args.user.open()?, &args.user.name);
     let password = ask_password(args.password_stdin)?;
     accounts::change_password(&db, name, &password)?;
-    say(&format!(
-        "account {name} has a new password; its sessions have ended"
-    ));
+    say!("account {name} has a new password; its sessions have ended");
     if find(&db, name)?.is_some_and(|account| account.disabled_at.is_some()) {
-        complain(&format!(
-            "{name} is disabled and cannot log in; `user enable {name}` lets it"
-        ));
+        complain!("account {name} is disabled and cannot log in; `user enable {name}` allows it again");
     }
     Ok(())
 }
 
-fn disable(args: &LastArgs) -> Outcome {
+fn disable(args: &LastArgs) -> CommandResult {
     let (db, name) = (args.user.open()?, &args.user.name);
     args.confirm(&db)?;
     accounts::disable(&db, name, Clock::system().now())?;
-    say(&format!("account {name} is disabled; its sessions have ended"));
+    say!("account {name} is disabled; its sessions have ended");
     Ok(())
 }
 
-fn enable(args: &UserArgs) -> Outcome {
+fn enable(args: &UserArgs) -> CommandResult {
     let db = args.open()?;
     accounts::enable(&db, &args.name)?;
-    say(&format!("account {} can log in", args.name));
+    say!("account {} can log in", args.name);
     Ok(())
 }
 
-fn remove(args: &LastArgs) -> Outcome {
+fn remove(args: &LastArgs) -> CommandResult {
     let (db, name) = (args.user.open()?, &args.user.name);
     args.confirm(&db)?;
     accounts::remove(&db, name)?;
-    say(&format!("account {name} was removed; its sessions have ended"));
+    say!("account {name} was removed; its sessions have ended");
     Ok(())
 }
 
-fn list(config: &ConfigArg) -> Outcome {
+fn list(config: &ConfigArg) -> CommandResult {
     let accounts = accounts::list(&open(&load(&config.config)?)?)?;
     if accounts.is_empty() {
-        complain("there are no accounts yet; `user add NAME` makes one");
+        complain!("there are no accounts yet; `user add NAME` creates one");
     }
     for account in accounts {
         let state = match account.disabled_at {
             Some(at) => format!("disabled since {}", at.rfc3339()),
             None => "enabled".to_owned(),
         };
-        say(&format!(
-            "{}\t{}\t{state}",
-            account.name,
-            account.created_at.rfc3339()
-        ));
+        say!("{}\t{}\t{state}", account.name, account.created_at.rfc3339());
     }
     Ok(())
 }
@@ -138,8 +130,8 @@ impl UserArgs {
 }
 
 impl LastArgs {
-    /// Asks before the last account that can log in is taken away.
-    fn confirm(&self, db: &Connection) -> Outcome {
+    /// Asks for confirmation before the last account that can log in is disabled or removed.
+    fn confirm(&self, db: &Connection) -> CommandResult {
         let name = &self.user.name;
         let enabled = |account: &Account| account.disabled_at.is_none();
         let accounts = accounts::list(db)?;
@@ -149,13 +141,15 @@ impl LastArgs {
             return Ok(());
         }
         let what = format!(
-            "{name} is the last account that can log in; without it only `feedback-relay switch` turns the switches"
+            "{name} is the last account that can log in; without it, only `feedback-relay switch` can change the \
+             switches"
         );
         if !std::io::stdin().is_terminal() {
-            bail!("{what}. Repeat the command with --yes to do it all the same");
+            bail!("{what}. Repeat the command with --yes to do it anyway");
         }
-        eprint!("{what}.\nGo on? [y/N] ");
-        std::io::stderr().flush()?;
+        let mut terminal = std::io::stderr();
+        write!(terminal, "{what}.\nContinue? [y/N] ")?;
+        terminal.flush()?;
         let mut answer = String::new();
         std::io::stdin().lock().read_line(&mut answer)?;
         match answer.trim() {
@@ -170,7 +164,7 @@ fn find(db: &Connection, name: &str) -> anyhow::Result<Option<Account>> {
     Ok(accounts.into_iter().find(|account| account.name == name))
 }
 
-/// Reads a password without showing it where there is a terminal.
+/// Reads a password; on a terminal, without echo.
 fn ask_password(from_stdin: bool) -> anyhow::Result<String> {
     let stdin = std::io::stdin();
     if from_stdin || !stdin.is_terminal() {
@@ -181,10 +175,10 @@ fn ask_password(from_stdin: bool) -> anyhow::Result<String> {
             .context("the password cannot be read from standard input")?;
         return Ok(line.trim_end_matches(['\r', '\n']).to_owned());
     }
-    complain(&format!(
-        "A password has at least {} characters.",
+    complain!(
+        "A password must have at least {} characters.",
         accounts::PASSWORD_CHARS_MIN
-    ));
+    );
     let password = rpassword::prompt_password("Password: ")?;
     if rpassword::prompt_password("Again: ")? != password {
         bail!("the two passwords differ");

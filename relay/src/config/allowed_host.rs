@@ -1,32 +1,34 @@
-//! `admin.allowed_hosts`: names under which the admin listener is reached besides its own addresses.
+//! `admin.allowed_hosts`: host names of the admin listener, in addition to its own addresses.
 
 use crate::host::Host;
 use url::Url;
 
-/// One of `admin.allowed_hosts`.
+/// One entry of `admin.allowed_hosts`.
 #[derive(Clone, Debug)]
 pub struct AllowedHost(Host<'static>);
 
 impl AllowedHost {
-    /// Reads a host as browsers send it in the `Host` header, with a port or without.
+    /// Reads a host as browsers send it in the `Host` header, with or without a port.
     ///
     /// # Errors
-    /// What is wrong with it, and what to write.
+    /// The problem, and a correct spelling.
     pub fn parse(text: &str) -> Result<Self, String> {
         let text = text.trim();
         if text.contains('*') || text.starts_with('.') {
-            return Err(format!("{text:?} has a wildcard; list each host on its own"));
+            return Err(format!("{text:?} has a wildcard; list each host separately"));
         }
         match Host::parse(text) {
             Some(host) => Ok(Self(host.into_owned())),
             None => Err(match meant(text) {
-                Some(meant) => format!("{text:?} is not how browsers name a host; write {meant:?}"),
+                Some(meant) => {
+                    format!("{text:?} is not the form in which browsers send a host; write {meant:?}")
+                }
                 None => format!("{text:?} is not a host; write one such as \"relay-admin.example.com\""),
             }),
         }
     }
 
-    /// Whether a request may name this host. Without a port, the setting allows all of them.
+    /// Whether a request may use this host. An entry without a port allows all ports.
     pub fn allows(&self, host: &Host<'_>) -> bool {
         match self.0.port() {
             Some(_) => self.0.is(host),
@@ -35,7 +37,7 @@ impl AllowedHost {
     }
 }
 
-/// The host that an operator meant by a URL, an umlaut or an IPv6 address without brackets.
+/// The host that an operator meant by a URL, a name with umlauts or an IPv6 address without brackets.
 fn meant(text: &str) -> Option<String> {
     let url = match text.parse::<std::net::Ipv6Addr>() {
         Ok(address) => format!("http://[{address}]"),

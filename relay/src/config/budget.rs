@@ -1,31 +1,31 @@
-//! `[budget]`: what one client may bring.
+//! `[budget]`: how many events and visitors one client may send.
 
 use crate::config::Rate;
 use crate::config::network::network;
-use crate::document::Section;
+use crate::config::toml::Table;
 use ipnet::IpNet;
 
 /// The budgets of one client. A client is an IPv4 address or an IPv6 /64.
 #[derive(Clone, Debug)]
 pub struct BudgetConfig {
-    /// Events that a visitor may bring on its own account, a minute.
+    /// Events per visitor and minute that do not count against the client's budget.
     pub events_per_visitor: Rate,
-    /// Events beyond their visitors' own that a client may bring, a minute. Above it: 429 with Retry-After.
+    /// Events per client and minute beyond those of `events_per_visitor`. Above it: 429 with Retry-After.
     pub events_per_client: Rate,
-    /// All events of a client, a day. Above it: 429 with Retry-After.
+    /// All events per client and day. Above it: 429 with Retry-After.
     pub events_per_client_day: Rate,
-    /// Visitors that a client has not shown a site before, a minute. Above it: 429 with Retry-After.
+    /// Visitors per client and minute that are new to a site. Above it: 429 with Retry-After.
     pub new_visitors_per_client: Rate,
-    /// The same, a day.
+    /// The same per day.
     pub new_visitors_per_client_day: Rate,
-    /// Clients without budgets: the exits of offices that are larger than the budgets allow for.
+    /// Clients without budgets: exit addresses of offices too large for the budgets.
     pub exempt: Vec<IpNet>,
     /// Whether suspicious events are dropped instead of marked.
     pub drop_suspicious: bool,
 }
 
 impl BudgetConfig {
-    pub(super) fn read(section: &Section<'_>) -> Self {
+    pub(super) fn read(section: &Table<'_>) -> Self {
         let rate = |key, default| Rate::read(section, key, default);
         let day = |key, default| Rate::read_day(section, key, default);
         Self {
@@ -38,16 +38,8 @@ impl BudgetConfig {
                 .list("exempt", "networks such as \"198.51.100.7\"", network)
                 .unwrap_or_default(),
             drop_suspicious: section
-                .parsed("suspicious", "\"mark\" or \"drop\"", drop_suspicious)
+                .choice("suspicious", &[("mark", false), ("drop", true)])
                 .unwrap_or(false),
         }
-    }
-}
-
-fn drop_suspicious(text: &str) -> Option<bool> {
-    match text {
-        "mark" => Some(false),
-        "drop" => Some(true),
-        _ => None,
     }
 }

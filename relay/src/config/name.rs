@@ -1,6 +1,7 @@
-//! Names that are later compared with what browsers send: origins and the domains of sites. They are kept in the one
-//! spelling that browsers and Plausible use. A spelling that could mean something else is refused with what to write.
+//! Names that the relay compares with the values that browsers send: origins and the domains of sites. They are
+//! stored in the one spelling that browsers and Plausible use. An ambiguous spelling is refused, with a suggestion.
 
+use crate::config::toml::Table;
 use url::Url;
 
 /// Longest domain, in bytes, as in DNS. A longer one is a mistake.
@@ -11,41 +12,52 @@ pub(crate) const ORIGIN_BYTES_MAX: usize = DOMAIN_BYTES_MAX + 14;
 /// An origin, as browsers write it in the `Origin` header: lower case, punycode, no default port.
 ///
 /// # Errors
-/// Why no browser sends this, and what to write.
+/// Why no browser sends this, and a correct spelling.
 pub(super) fn origin(text: &str) -> Result<String, String> {
     let text = text.trim();
-    let write = |what: &str| Err(format!("{text:?} {what}"));
+    let origin = http_address(text)
+        .and_then(|url| only_origin(&url))
+        .map_err(|why| format!("{text:?} {why}"))?;
+    match origin.len() > ORIGIN_BYTES_MAX {
+        true => Err(format!("one of them has more than {ORIGIN_BYTES_MAX} bytes")),
+        false => Ok(origin),
+    }
+}
+
+const WILDCARD: &str = "has a wildcard, and browsers send no wildcards; list each origin separately";
+
+/// Parses an http or https address. The error completes a sentence that begins with the text.
+fn http_address(text: &str) -> Result<Url, String> {
     if text.eq_ignore_ascii_case("null") {
-        return write("is the origin of files and sandboxed frames of any site; give the page an address");
+        return Err(
+            "is the origin of local files and sandboxed frames of any site; serve the page from an address"
+                .into(),
+        );
     }
     if text.contains('*') {
-        return write("has a wildcard, and browsers send no wildcards; list each origin on its own");
+        return Err(WILDCARD.into());
     }
-    if text
-        .chars()
-        .any(|c| c.is_whitespace() || c.is_control() || c == '\\')
-    {
-        return write("has a character that no origin has; write one such as \"https://panel.example.com\"");
+    if text.contains(|c: char| c.is_whitespace() || c.is_control() || c == '\\') {
+        return Err(
+            "has a character that an origin cannot have; write one such as \"https://panel.example.com\""
+                .into(),
+        );
     }
     let Some((scheme, _)) = text.split_once("://") else {
-        return match Url::parse(&format!("https://{text}")) {
-            Ok(url) => write(&format!(
-                "has no scheme; write \"{}\"",
-                url.origin().ascii_serialization()
-            )),
-            Err(_) => write("has no scheme; write one such as \"https://panel.example.com\""),
-        };
+        let meant = Url::parse(&format!("https://{text}"));
+        return Err(meant.map_or_else(
+            |_| "has no scheme; write one such as \"https://panel.example.com\"".into(),
+            |url| format!("has no scheme; write \"{}\"", url.origin().ascii_serialization()),
+        ));
     };
-    if !["http", "https"]
-        .iter()
-        .any(|known| scheme.eq_ignore_ascii_case(known))
-    {
-        return write("is not http or https, and only such pages can send events");
+    if !["http", "https"].contains(&scheme.to_ascii_lowercase().as_str()) {
+        return Err("is not http or https, and only http and https pages can send events".into());
     }
-    let url = match Url::parse(text) {
-        Ok(url) => url,
-        Err(why) => return write(&format!("is no address: {why}")),
-    };
+    Url::parse(text).map_err(|why| format!("is not a valid address: {why}"))
+}
+
+/// The origin of an address that is nothing else.
+fn only_origin(url: &Url) -> Result<String, String> {
     let origin = url.origin().ascii_serialization();
     let rest = [
         url.username(),
@@ -53,23 +65,18 @@ pub(super) fn origin(text: &str) -> Result<String, String> {
         url.path().trim_start_matches('/'),
     ];
     if rest.iter().any(|part| !part.is_empty()) || url.query().is_some() || url.fragment().is_some() {
-        return write(&format!(
-            "has more than scheme, host and port; write \"{origin}\""
-        ));
+        return Err(format!("has more than scheme, host and port; write \"{origin}\""));
     }
     let host = url.host_str().unwrap_or_default();
     if host.contains('*') {
-        return write("has a wildcard, and browsers send no wildcards; list each origin on its own");
+        return Err(WILDCARD.into());
     }
     if host.starts_with('.') || host.contains("..") {
-        return write("has an empty part in its host; list each origin whole, on its own");
+        return Err("has an empty label in its host; list each origin in full".into());
     }
     if host.ends_with('.') {
-        let without = without_final_dot(&url);
-        return write(&format!("has a dot at the end of its host; write \"{without}\""));
-    }
-    if origin.len() > ORIGIN_BYTES_MAX {
-        return Err(format!("one of them has more than {ORIGIN_BYTES_MAX} bytes"));
+        let without = without_final_dot(url);
+        return Err(format!("has a dot at the end of its host; write \"{without}\""));
     }
     Ok(origin)
 }
@@ -81,32 +88,40 @@ fn without_final_dot(url: &Url) -> String {
         .unwrap_or_default()
         .trim_end_matches('.')
         .to_owned();
-    // A host without its dots is still a host, or the suggestion is the text as it was.
+    // A host without its final dots is still valid; otherwise the suggestion is the original text.
     let _ = url.set_host(Some(&host));
     url.origin().ascii_serialization()
 }
 
-/// A site's domain, as Plausible spells it: it keeps names in lower case, looks them up exactly, and takes a leading
-/// `www.` away from what trackers send (contract a.3).
+/// Reads the domain of a site. `None` if the key is missing, or wrong, which is recorded.
+pub(super) fn read_domain(section: &Table<'_>, key: &str) -> Option<String> {
+    domain(&section.text(key)?)
+        .map_err(|why| section.mistake(key, format!("is wrong: {why}")))
+        .ok()
+}
+
+/// A site's domain, as Plausible spells it: Plausible stores names in lower case, looks them up exactly, and strips a
+/// leading `www.` from the domain that trackers send (contract a.3).
 ///
 /// # Errors
-/// What is wrong, and what to write.
-pub(super) fn domain(text: &str) -> Result<String, String> {
+/// The problem, and a correct spelling.
+fn domain(text: &str) -> Result<String, String> {
     let name = text.trim().trim_end_matches('/').to_ascii_lowercase();
     if is_domain(&name) {
         return Ok(name);
     }
     if name.contains(',') {
         return Err(format!(
-            "{text:?} is a list; give each site a [[site]] of its own"
+            "{text:?} is a list; write a separate [[site]] for each site"
         ));
     }
     match meant(&name).filter(|meant| is_domain(meant)) {
         Some(meant) => Err(format!(
-            "{text:?} is not how events name the site; write \"{meant}\", and give the site that name in Plausible"
+            "{text:?} is not the name that events give the site; write \"{meant}\", and give the site that name in \
+             Plausible"
         )),
         None => Err(format!(
-            "{text:?} is no domain; write one such as \"panel.example.com\""
+            "{text:?} is not a domain; write one such as \"panel.example.com\""
         )),
     }
 }
@@ -122,7 +137,7 @@ fn is_domain(name: &str) -> bool {
         && !name.starts_with("www.")
 }
 
-/// The domain an operator meant by an address, a port, an umlaut or the like.
+/// The domain that an operator meant by an address, a port, an umlaut or the like.
 fn meant(name: &str) -> Option<String> {
     let bare = name.split_once("://").map_or(name, |(_, rest)| rest);
     let url = Url::parse(&format!("https://{bare}")).ok()?;
@@ -133,7 +148,7 @@ fn meant(name: &str) -> Option<String> {
 
 /// The origin of a site's pages, unless the operator lists others.
 pub(super) fn origin_of(domain: &str) -> String {
-    // A site may be a folder of its host.
+    // A site can be a folder of its host.
     let host = domain.split('/').next().unwrap_or(domain);
     format!("https://{host}")
 }
@@ -183,7 +198,7 @@ mod tests {
             let why = origin(text).expect_err(text);
             assert!(why.contains(want), "{text}: {why}");
         };
-        check("null", "give the page an address");
+        check("null", "serve the page from an address");
         check("*", "list each origin");
         check("https://*.example.com", "list each origin");
         check("https://panel.example.com:*", "list each origin");
@@ -230,12 +245,12 @@ mod tests {
         check("ftp://panel.example.com", "http or https");
         check("file:///panel.html", "http or https");
         check("chrome-extension://abcdef", "http or https");
-        check("https://", "is no address");
-        check("https://panel.example.com:99999", "is no address");
-        check("https://panel.example.com:https", "is no address");
-        check("https://[::1", "is no address");
-        check("https://::1", "is no address");
-        check("https://xn--a.example", "is no address");
+        check("https://", "is not a valid address");
+        check("https://panel.example.com:99999", "is not a valid address");
+        check("https://panel.example.com:https", "is not a valid address");
+        check("https://[::1", "is not a valid address");
+        check("https://::1", "is not a valid address");
+        check("https://xn--a.example", "is not a valid address");
         check("https://panel example.com", "a character");
         check("https://panel.example.com, https://b.example", "a character");
         check("https:\\\\panel.example.com", "a character");
@@ -279,13 +294,13 @@ mod tests {
         check("müller.example", "write \"xn--mller-kva.example\"");
         check("MÜLLER.example", "write \"xn--mller-kva.example\"");
         check("panel.example.com?x", "write \"panel.example.com\"");
-        check("a.example,b.example", "a [[site]] of its own");
-        check("*.example.com", "is no domain");
-        check("", "is no domain");
-        check(".", "is no domain");
-        check("/", "is no domain");
-        check("two words", "is no domain");
-        check(&"x".repeat(254), "is no domain");
+        check("a.example,b.example", "a separate [[site]] for each site");
+        check("*.example.com", "is not a domain");
+        check("", "is not a domain");
+        check(".", "is not a domain");
+        check("/", "is not a domain");
+        check("two words", "is not a domain");
+        check(&"x".repeat(254), "is not a domain");
     }
 
     #[test]

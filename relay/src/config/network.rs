@@ -1,15 +1,15 @@
-//! Networks and paths as they are compared with what arrives: `trusted_proxies` and `base_path`.
+//! Networks and paths, in the form in which they are compared with requests: `trusted_proxies` and `base_path`.
 
 use ipnet::{IpNet, Ipv4Net};
 use std::net::{IpAddr, SocketAddr};
 
-/// Prefix of IPv4 addresses that are written as IPv6 ones.
+/// Prefix length of IPv4-mapped IPv6 addresses.
 const MAPPED_PREFIX: u8 = 96;
 
-/// A proxy's address or network. An IPv4 one written as IPv6 is kept as IPv4, as peers are.
+/// A proxy's address or network. An IPv4-mapped one is stored as IPv4, as peer addresses are.
 ///
 /// # Errors
-/// What is wrong with it, and what to write.
+/// The problem, and a correct spelling.
 pub(super) fn network(text: &str) -> Result<IpNet, String> {
     let text = text.trim();
     let net = match (text.parse::<IpNet>(), text.parse::<IpAddr>()) {
@@ -28,7 +28,7 @@ pub(super) fn network(text: &str) -> Result<IpNet, String> {
     }
     if address.is_unspecified() && net.prefix_len() == net.max_prefix_len() {
         return Err(format!(
-            "{text:?} is the address of no proxy; write the one it connects from"
+            "{text:?} cannot be the address of a proxy; write the address it connects from"
         ));
     }
     Ok(net)
@@ -65,10 +65,10 @@ fn misspelt(text: &str) -> String {
     }
 }
 
-/// A path below which the routes are mounted: empty, or with a slash before and none behind.
+/// A path below which the routes are mounted: empty, or with a leading and without a trailing slash.
 ///
 /// # Errors
-/// What is wrong with it, and what to write.
+/// The problem, and a correct spelling.
 pub(super) fn base_path(text: &str) -> Result<String, String> {
     const WRITE: &str = "write a path such as \"/feedback\", or \"\" for none";
     let path = text.trim().trim_end_matches('/');
@@ -79,13 +79,13 @@ pub(super) fn base_path(text: &str) -> Result<String, String> {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./".contains(c);
     if !bare.chars().all(plain) {
         return Err(format!(
-            "has a character that is no letter, digit, or one of -_./; {WRITE}"
+            "has a character other than letters, digits and -_./; {WRITE}"
         ));
     }
-    // Browsers take these away before they send a path.
+    // Browsers remove these segments before they send a path.
     if bare.split('/').any(|part| matches!(part, "" | "." | "..")) {
         return Err(format!(
-            "has an empty part or one of dots, which browsers do not send; {WRITE}"
+            "has an empty or dot segment, which browsers do not send; {WRITE}"
         ));
     }
     Ok(format!("/{bare}"))
@@ -128,8 +128,8 @@ mod tests {
         );
         check("2001:db8::7/64", "write \"2001:db8::/64\" for the network");
         check("::ffff:10.1.2.3/104", "write \"10.0.0.0/8\" for the network");
-        check("0.0.0.0", "the address of no proxy");
-        check("::", "the address of no proxy");
+        check("0.0.0.0", "cannot be the address of a proxy");
+        check("::", "cannot be the address of a proxy");
         check("10.0.0.1:8080", "write \"10.0.0.1\"");
         check("[::1]", "write \"::1\"");
         check("[::1]:8080", "write \"::1\"");
@@ -169,9 +169,9 @@ mod tests {
         refused("/feedback/*", "has a character");
         refused("/rückmeldung", "has a character");
         refused("/r%C3%BC", "has a character");
-        refused("//feedback", "has an empty part");
-        refused("/a//b", "has an empty part");
-        refused("/a/../b", "one of dots");
-        refused("/./a", "one of dots");
+        refused("//feedback", "has an empty or dot segment");
+        refused("/a//b", "has an empty or dot segment");
+        refused("/a/../b", "has an empty or dot segment");
+        refused("/./a", "has an empty or dot segment");
     }
 }

@@ -2,41 +2,39 @@
 
 mod kind;
 
-use crate::document::{self, Mistakes, Section};
+use crate::config::toml::{self, Diagnostics, Table};
 use relay_event::event::{KEY_BYTES_MAX, NAME_CHARS_MAX};
 use relay_event::plan::{Category, EventPlan, Plan, PropPlan, Unmatched};
 use relay_event::route::Template;
-use std::cell::RefCell;
 use std::collections::HashSet;
 
-/// Most events of a plan: they become metric labels, which must stay few. More is a mistake.
+/// Maximum number of events in a plan, to limit the cardinality of metric labels. More is a mistake.
 const EVENTS_MAX: usize = 200;
-/// Most categories: each is something a user is asked about. More is a mistake.
+/// Maximum number of categories: users consent to each of them. More is a mistake.
 const CATEGORIES_MAX: usize = 20;
-/// Longest name of a category, in bytes: it travels with every consent.
+/// Longest name of a category, in bytes: each consent carries it.
 const CATEGORY_BYTES_MAX: usize = 40;
-/// Most routes: each path is compared with all of them. More is a mistake; parameters save routes.
+/// Maximum number of routes: each path is compared with all of them. More is a mistake; parameters save routes.
 const ROUTES_MAX: usize = 2000;
-/// Most properties of an event: Plausible keeps no more (contract a.4). More is a mistake.
+/// Maximum number of properties of an event: Plausible stores no more (contract a.4). More is a mistake.
 const PROPS_MAX: usize = 30;
 
 /// Reads and checks a plan.
-pub(super) fn read(name: &str, text: &str) -> Result<Plan, Mistakes> {
-    document::read(name, text, plan)
+pub(super) fn read(name: &str, text: &str) -> Result<Plan, Diagnostics> {
+    toml::read(name, text, plan)
 }
 
-fn plan(root: &Section<'_>) -> Plan {
-    let version = root.integer("version", 1..=i64::from(u32::MAX));
-    if !root.has("version") {
-        root.mistake(
-            "version",
-            "is missing: a whole number, raised whenever the plan lists more than before, as in version = 1",
-        );
-    }
+fn plan(root: &Table<'_>) -> Plan {
+    let version = root.integer("version", 1..=u32::MAX);
+    root.require(
+        "version",
+        "write a whole number, and raise it whenever the plan lists more than before, as in version = 1",
+    );
     let unmatched = root
         .parsed(
             "unmatched",
-            "\"other\" (what the plan does not list does not leave) or \"scrub\" (it leaves as far as the detectors find nothing in it)",
+            "\"other\" (unlisted data does not leave) or \"scrub\" (unlisted data leaves if the detectors find \
+             nothing in it)",
             |text| match text {
                 "other" => Some(Unmatched::Other),
                 "scrub" => Some(Unmatched::Scrub),
@@ -54,20 +52,20 @@ fn plan(root: &Section<'_>) -> Plan {
         .into_iter()
         .flatten()
         .collect();
-    if !root.has("event") && !scrubs {
-        root.mistake(
+    if !scrubs {
+        root.require(
             "event",
-            "is missing: list what may be sent, as in [[event]] name = \"pageview\", or say unmatched = \"scrub\"",
+            "list what may be sent, as in [[event]] name = \"pageview\", or say unmatched = \"scrub\"",
         );
     }
     if events.len() > EVENTS_MAX {
         root.mistake(
             "event",
-            format!("is there more than {EVENTS_MAX} times; tell kinds of one event apart by a property"),
+            format!("has more than {EVENTS_MAX} entries; distinguish variants of one event by a property"),
         );
     }
     Plan {
-        version: version.and_then(|v| u32::try_from(v).ok()).unwrap_or(1),
+        version: version.unwrap_or(1),
         categories,
         routes: routes.into(),
         events,
@@ -76,9 +74,9 @@ fn plan(root: &Section<'_>) -> Plan {
     }
 }
 
-/// A plan that scrubs what it does not list needs a category for that: the one of a site without a plan,
-/// when it names none of its own.
-fn categories(root: &Section<'_>, scrubs: bool) -> Vec<Category> {
+/// Reads the categories. A plan that scrubs unlisted events needs a category for them: if it has none, the default
+/// one of a site without a plan.
+fn categories(root: &Table<'_>, scrubs: bool) -> Vec<Category> {
     let categories = root.section("category", |categories| {
         categories.each_section(|name, category| {
             let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'-' || b == b'_';
@@ -97,7 +95,7 @@ fn categories(root: &Section<'_>, scrubs: bool) -> Vec<Category> {
     if categories.len() > CATEGORIES_MAX {
         root.mistake(
             "category",
-            format!("is there more than {CATEGORIES_MAX} times; nobody would read so many questions"),
+            format!("has more than {CATEGORIES_MAX} entries; users would not read that many questions"),
         );
     }
     match categories.is_empty() {
@@ -106,11 +104,11 @@ fn categories(root: &Section<'_>, scrubs: bool) -> Vec<Category> {
     }
 }
 
-fn routes(root: &Section<'_>) -> Vec<Template> {
-    let seen = RefCell::new(HashSet::new());
+fn routes(root: &Table<'_>) -> Vec<Template> {
+    let mut seen = HashSet::new();
     let routes = root.list("routes", "routes such as \"/w/:workspace/tenants\"", |text| {
         let template = Template::parse(text).map_err(|error| error.to_string())?;
-        if !seen.borrow_mut().insert(text.to_owned()) {
+        if !seen.insert(text.to_owned()) {
             return Err(format!("{text} is listed twice"));
         }
         Ok(template)
@@ -125,7 +123,7 @@ fn routes(root: &Section<'_>) -> Vec<Template> {
     routes
 }
 
-fn event(section: &Section<'_>, categories: &[Category], names: &mut HashSet<String>) -> Option<EventPlan> {
+fn event(section: &Table<'_>, categories: &[Category], names: &mut HashSet<String>) -> Option<EventPlan> {
     let name = section.parsed(
         "name",
         "a name of 1 to 120 characters, none of them a control character",
@@ -140,7 +138,8 @@ fn event(section: &Section<'_>, categories: &[Category], names: &mut HashSet<Str
         section.mistake(
             "category",
             match known.as_slice() {
-                [] => "must be one of the plan's categories, and there is none: add one, as in [category.usage] description = \"…\"".to_owned(),
+                [] => "must be one of the plan's categories, but the plan has none: add one, as in [category.usage] \
+                    description = \"…\"".to_owned(),
                 known => format!("must be one of the plan's categories: {}", known.join(", ")),
             },
         );
@@ -155,20 +154,13 @@ fn event(section: &Section<'_>, categories: &[Category], names: &mut HashSet<Str
     if props.len() > PROPS_MAX {
         section.mistake(
             "prop",
-            format!("is there more than {PROPS_MAX} times; Plausible keeps no more"),
+            format!("has more than {PROPS_MAX} entries; Plausible keeps no more"),
         );
     }
-    let Some(name) = name else {
-        if !section.has("name") {
-            section.mistake(
-                "name",
-                "is missing: the name that the page sends, as in name = \"pageview\"",
-            );
-        }
-        return None;
-    };
+    section.require("name", "the name that the page sends, as in name = \"pageview\"");
+    let name = name?;
     if !names.insert(name.clone()) {
-        section.mistake("name", "is the name of another event as well");
+        section.mistake("name", "is already the name of another event");
     }
     Some(EventPlan {
         name,
@@ -179,7 +171,7 @@ fn event(section: &Section<'_>, categories: &[Category], names: &mut HashSet<Str
     })
 }
 
-fn prop(key: &str, section: &Section<'_>) -> Option<PropPlan> {
+fn prop(key: &str, section: &Table<'_>) -> Option<PropPlan> {
     if key.trim().is_empty() || key.len() > KEY_BYTES_MAX || key.chars().any(char::is_control) {
         section.mistake(
             "type",
@@ -196,13 +188,13 @@ fn prop(key: &str, section: &Section<'_>) -> Option<PropPlan> {
     })
 }
 
-/// A plan is read by users and reviewers, so everything in it says what it is for.
-fn description(section: &Section<'_>) -> String {
+/// A required description: users and reviewers read the plan, so every item states its purpose.
+fn description(section: &Table<'_>) -> String {
     let text = section.text("description").unwrap_or_default();
     if !section.has("description") || text.trim().is_empty() {
         section.mistake(
             "description",
-            "is missing: say what this tells, for the users who are asked",
+            "is missing: describe what this reveals, for the users who are asked for consent",
         );
     }
     text

@@ -1,8 +1,8 @@
-//! Which tracking plan applies to which site: the site's own, the one for all, or the one built in.
+//! The tracking plan of each site: the site's own, the general one, or the built-in one.
 
 use crate::config::plan_file;
-use crate::document::{Mistakes, Section};
-use crate::sandbox::sha256;
+use crate::config::toml::{Diagnostics, Table};
+use crate::digest::sha256;
 use relay_event::Plan;
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,11 +12,11 @@ use std::sync::Arc;
 
 /// The plan shipped with the relay, for meshPanel.
 pub const DEFAULT_PLAN: &str = include_str!("../../plan.toml");
-/// What the plan shipped is called in messages.
+/// The shipped plan's name in messages.
 const DEFAULT_NAME: &str = "plan.toml (built in)";
 
-/// The plan of one or more sites. Clones are the same plan; a second reading of a file is another one,
-/// so that whoever keeps something per plan cannot mistake one for the other.
+/// The plan of one or more sites. Clones are the same plan; reading a file again creates a different one, so that
+/// state kept per plan cannot mix the two.
 #[derive(Clone)]
 pub struct SitePlan(Arc<Named>);
 
@@ -36,9 +36,9 @@ impl SitePlan {
     ///
     /// # Errors
     /// Every mistake of the plan, with its line.
-    pub fn load(path: &Path) -> Result<Self, Mistakes> {
+    pub fn load(path: &Path) -> Result<Self, Diagnostics> {
         let text = std::fs::read_to_string(path).map_err(|error| {
-            Mistakes::of_file(
+            Diagnostics::of_file(
                 path,
                 format!("cannot be read: {error}. Name a tracking plan, such as a copy of relay/plan.toml"),
             )
@@ -50,19 +50,19 @@ impl SitePlan {
     ///
     /// # Errors
     /// Every mistake of the plan, with its line.
-    pub fn parse(name: &str, text: &str) -> Result<Self, Mistakes> {
+    pub fn parse(name: &str, text: &str) -> Result<Self, Diagnostics> {
         plan_file::read(name, text).map(|plan| Self::new(name.to_owned(), plan, text))
     }
 
     /// The plan shipped with the relay.
     ///
     /// # Errors
-    /// Never, as a test proves; a defect of ours would be reported like an operator's mistake.
-    pub fn built_in() -> Result<Self, Mistakes> {
-        default_plan().map(|plan| Self::new(DEFAULT_NAME.to_owned(), plan, DEFAULT_PLAN))
+    /// Never; a test proves it. A defect would be reported like an operator's mistake.
+    pub fn built_in() -> Result<Self, Diagnostics> {
+        Self::parse(DEFAULT_NAME, DEFAULT_PLAN)
     }
 
-    /// Where the plan was read from, for people.
+    /// The origin of the plan, for people.
     pub fn name(&self) -> &str {
         &self.0.name
     }
@@ -119,7 +119,7 @@ impl Plans {
 }
 
 impl From<Plan> for SitePlan {
-    /// A plan that no file holds.
+    /// A plan without a file.
     fn from(plan: Plan) -> Self {
         Self::new("plan".to_owned(), plan, "")
     }
@@ -131,14 +131,14 @@ impl From<SitePlan> for Plans {
     }
 }
 
-/// Reads the files that `plan` keys name, each once, and gathers their mistakes.
+/// Reads the files that `plan` keys name, each once, and collects their mistakes.
 pub(super) struct PlanFiles<'f> {
     folder: &'f Path,
-    /// By path; `None` as the path is the plan built in, as the plan a file with mistakes.
+    /// The plans by path. The key `None` is the built-in plan; the value `None` is a file with mistakes.
     read: BTreeMap<Option<PathBuf>, Option<SitePlan>>,
-    /// What the key at the top of the file says.
+    /// The value of the key at the top of the file.
     general: Option<PathBuf>,
-    pub(super) mistakes: Mistakes,
+    pub(super) mistakes: Diagnostics,
 }
 
 impl<'f> PlanFiles<'f> {
@@ -147,37 +147,37 @@ impl<'f> PlanFiles<'f> {
             folder,
             read: BTreeMap::new(),
             general: None,
-            mistakes: Mistakes::default(),
+            mistakes: Diagnostics::default(),
         }
     }
 
-    /// Reads the key at the top of the file. A file named there is checked even when every site has its own.
-    pub(super) fn general(&mut self, root: &Section<'_>) {
+    /// Reads the key at the top of the file. Checks the file it names even if every site has its own.
+    pub(super) fn general(&mut self, root: &Table<'_>) {
         if let Some(path) = self.path(root) {
             self.file(root, path.clone());
             self.general = Some(path);
         }
     }
 
-    /// The plan of a site. `None` means mistakes, which have been noted.
-    pub(super) fn of_site(&mut self, site: &Section<'_>) -> Option<SitePlan> {
+    /// The plan of a site. `None` means mistakes, which have been recorded.
+    pub(super) fn of_site(&mut self, site: &Table<'_>) -> Option<SitePlan> {
         match self.path(site) {
             Some(path) => self.file(site, path),
-            // A key of the wrong type has been noted; another plan in its place would only add confusion.
+            // The wrong type is already recorded; using another plan instead would only add confusion.
             None if site.has("plan") => None,
             None => match self.general.clone() {
-                // Noted at the key at the top when it is missing here.
+                // A missing file is recorded at the key at the top.
                 Some(path) => self.read.get(&Some(path)).cloned().flatten(),
                 None => self.keep(None, DEFAULT_NAME, DEFAULT_PLAN),
             },
         }
     }
 
-    fn path(&self, section: &Section<'_>) -> Option<PathBuf> {
+    fn path(&self, section: &Table<'_>) -> Option<PathBuf> {
         section.text("plan").map(|name| self.folder.join(name))
     }
 
-    fn file(&mut self, section: &Section<'_>, path: PathBuf) -> Option<SitePlan> {
+    fn file(&mut self, section: &Table<'_>, path: PathBuf) -> Option<SitePlan> {
         if let Some(read) = self.read.get(&Some(path.clone())) {
             return read.clone();
         }
@@ -195,32 +195,10 @@ impl<'f> PlanFiles<'f> {
 
     fn keep(&mut self, path: Option<PathBuf>, name: &str, text: &str) -> Option<SitePlan> {
         let Self { read, mistakes, .. } = self;
-        read.entry(path)
-            .or_insert_with(|| {
-                plan_file::read(name, text)
-                    .map(|plan| SitePlan::new(name.to_owned(), plan, text))
-                    .map_err(|wrong| mistakes.merge(wrong))
-                    .ok()
-            })
-            .clone()
+        let parse = || {
+            let plan = SitePlan::parse(name, text);
+            plan.map_err(|wrong| mistakes.merge(wrong)).ok()
+        };
+        read.entry(path).or_insert_with(parse).clone()
     }
-}
-
-/// The plan in a file.
-///
-/// # Errors
-/// Every mistake of the file, by line.
-pub fn read_plan(path: &Path) -> Result<SitePlan, Mistakes> {
-    let text = std::fs::read_to_string(path)
-        .map_err(|error| Mistakes::of_file(path, format!("cannot be read: {error}")))?;
-    let name = path.display().to_string();
-    plan_file::read(&name, &text).map(|plan| SitePlan::new(name, plan, &text))
-}
-
-/// The plan shipped with the relay.
-///
-/// # Errors
-/// Never, as a test proves; a defect of ours would be reported like an operator's mistake.
-pub fn default_plan() -> Result<Plan, Mistakes> {
-    plan_file::read(DEFAULT_NAME, DEFAULT_PLAN)
 }

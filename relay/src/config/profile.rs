@@ -1,5 +1,5 @@
-//! `upstream.profile`: the kind of server that events go to, where it reads the visitor's address, how it
-//! reports its health, and which events it can count (contract b.1, b.6, b.7, f).
+//! `upstream.profile`: the kind of server that receives events, the header in which it reads the visitor's address,
+//! how it reports its health, and which events it can count (contract b.1, b.6, b.7, f).
 
 use axum::http::HeaderName;
 use relay_event::Outcome;
@@ -17,7 +17,7 @@ pub enum Profile {
     Vince,
 }
 
-/// Longest event name that Vince takes, in bytes. Plausible counts characters.
+/// Longest event name that Vince accepts, in bytes. Plausible counts characters.
 const VINCE_NAME_BYTES_MAX: usize = 120;
 
 impl Profile {
@@ -33,7 +33,7 @@ impl Profile {
         }
     }
 
-    /// The server's own name, for people.
+    /// The name of the server software, for people.
     pub const fn server(self) -> &'static str {
         match self {
             Self::PlausibleCe => "Plausible",
@@ -42,37 +42,21 @@ impl Profile {
         }
     }
 
-    /// The line that selects this profile, as advice.
-    pub const fn line(self) -> &'static str {
-        match self {
-            Self::PlausibleCe => "write `profile = \"plausible-ce\"` under [upstream] and restart",
-            Self::PlausibleCloud => "write `profile = \"plausible-cloud\"` under [upstream] and restart",
-            Self::Vince => "write `profile = \"vince\"` under [upstream] and restart",
-        }
+    /// The configuration line that selects this profile, for messages.
+    pub fn line(self) -> String {
+        format!("write `profile = {:?}` under [upstream] and restart", self.name())
     }
 
-    /// The line that selects the header in which this server reads the address, as advice.
-    pub const fn header_line(self) -> &'static str {
-        match self {
-            Self::PlausibleCe => {
-                "remove `address_header` under [upstream], or write `address_header = \"x-plausible-ip\"`, and restart"
-            }
-            Self::PlausibleCloud => {
-                "remove `address_header` under [upstream], or write `address_header = \"x-forwarded-for\"`, and restart"
-            }
-            Self::Vince => {
-                "remove `address_header` under [upstream], or write `address_header = \"x-vince-ip\"`, and restart"
-            }
-        }
+    /// The configuration line that selects the header in which this server reads the address, for messages.
+    pub fn header_line(self) -> String {
+        format!(
+            "remove `address_header` under [upstream], or write `address_header = {:?}`, and restart",
+            self.address_header().as_str()
+        )
     }
 
-    /// Reads the setting.
-    pub(super) fn parse(text: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|profile| profile.name() == text)
-    }
-
-    /// The header for the visitor's address: the one that outranks every other the server reads, so that a
-    /// proxy in between cannot overrule it.
+    /// The header for the visitor's address: the one with the highest precedence at the server, so that a proxy in
+    /// between cannot override it.
     pub const fn address_header(self) -> HeaderName {
         HeaderName::from_static(match self {
             Self::PlausibleCe => "x-plausible-ip",
@@ -81,8 +65,7 @@ impl Profile {
         })
     }
 
-    /// Whether the server reads a single address in this header. `Forwarded` wants `for=` before it, so a bare
-    /// address there is not read.
+    /// Whether the server reads a bare address in this header. `Forwarded` requires `for=` before it.
     pub fn reads(self, header: &HeaderName) -> bool {
         let read: &[&str] = match self {
             Self::PlausibleCe => &[
@@ -105,7 +88,7 @@ impl Profile {
         read.contains(&header.as_str())
     }
 
-    /// Where the server says whether it is well. Vince has no such path; its root shows that it answers.
+    /// The server's health path. Vince has none; its root shows that it answers.
     pub const fn health_path(self) -> &'static str {
         match self {
             Self::PlausibleCe | Self::PlausibleCloud => "/api/health",
@@ -123,7 +106,7 @@ impl Profile {
         }
     }
 
-    /// Whether the server keeps properties. They are not sent to one that does not: it could not show them.
+    /// Whether the server stores properties. The relay does not send them to a server that does not.
     pub const fn keeps_props(self) -> bool {
         !matches!(self, Self::Vince)
     }
@@ -146,7 +129,6 @@ mod tests {
         };
         for profile in Profile::ALL {
             assert!(profile.reads(&profile.address_header()), "{}", profile.name());
-            assert_eq!(Profile::parse(profile.name()), Some(profile));
             assert!(profile.line().contains(profile.name()));
             assert!(profile.header_line().contains(profile.address_header().as_str()));
         }
@@ -162,8 +144,6 @@ mod tests {
         check(Profile::Vince, "fly-client-ip", true);
         check(Profile::Vince, "x-plausible-ip", false);
         check(Profile::Vince, "true-client-ip", false);
-        assert_eq!(Profile::parse("Vince"), None);
-        assert_eq!(Profile::parse("plausible"), None);
     }
 
     #[test]

@@ -1,43 +1,43 @@
-//! How often something may happen: `rate_per_…` and the budgets, each with its burst.
+//! Rates: `rate_per_…` and the budgets, each with its burst.
 
-use crate::document::Section;
+use crate::config::toml::Table;
 use std::time::Duration;
 
-/// Highest count and burst that can be set.
-const COUNT_MAX: i64 = 100_000_000;
+/// Largest configurable count and burst.
+const COUNT_MAX: u32 = 100_000_000;
 
-/// A rate with a burst. A count of 0 is no limit.
+/// A rate with a burst. A count of 0 means no limit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Rate {
-    /// How often within `per` in the long run; 0 is no limit.
+    /// Long-term number of actions per `per`; 0 means no limit.
     pub count: u32,
-    /// The time that `count` is for.
+    /// The period of `count`.
     pub per: Duration,
-    /// How often at once after a rest.
+    /// Number of actions at once after an idle time.
     pub burst: u32,
 }
 
 impl Rate {
-    /// So often a second.
+    /// `count` per second.
     pub const fn per_second(count: u32, burst: u32) -> Self {
         let per = Duration::from_secs(1);
         Self { count, per, burst }
     }
 
-    /// So often a minute.
+    /// `count` per minute.
     pub const fn per_minute(count: u32, burst: u32) -> Self {
         let per = Duration::from_secs(60);
         Self { count, per, burst }
     }
 
-    /// So often a day, all of it at once if need be.
+    /// `count` per day, all of it at once if needed.
     pub const fn per_day(count: u32) -> Self {
         let per = Duration::from_secs(86_400);
         let burst = count;
         Self { count, per, burst }
     }
 
-    /// So many times as much.
+    /// This rate multiplied by a factor.
     #[must_use]
     pub const fn times(self, factor: u32) -> Self {
         Self {
@@ -48,21 +48,18 @@ impl Rate {
     }
 
     /// Reads `key` and `key_burst`.
-    pub(super) fn read(section: &Section<'_>, key: &str, default: Self) -> Self {
+    pub(super) fn read(section: &Table<'_>, key: &str, default: Self) -> Self {
         Self {
-            count: whole(section, key, 0).unwrap_or(default.count),
-            burst: whole(section, &format!("{key}_burst"), 1).unwrap_or(default.burst),
+            count: section.integer(key, 0..=COUNT_MAX).unwrap_or(default.count),
+            burst: section
+                .integer(&format!("{key}_burst"), 1..=COUNT_MAX)
+                .unwrap_or(default.burst),
             ..default
         }
     }
 
-    /// Reads `key`, the count of a day.
-    pub(super) fn read_day(section: &Section<'_>, key: &str, default: u32) -> Self {
-        Self::per_day(whole(section, key, 0).unwrap_or(default))
+    /// Reads `key`, a count per day.
+    pub(super) fn read_day(section: &Table<'_>, key: &str, default: u32) -> Self {
+        Self::per_day(section.integer(key, 0..=COUNT_MAX).unwrap_or(default))
     }
-}
-
-fn whole(section: &Section<'_>, key: &str, low: i64) -> Option<u32> {
-    let found = section.integer(key, low..=COUNT_MAX);
-    found.and_then(|n| u32::try_from(n).ok())
 }

@@ -1,61 +1,61 @@
-//! A text that never shows itself in logs or errors.
+//! A text that never appears in logs or errors.
 
 use crate::config::Env;
-use crate::document::Section;
+use crate::config::toml::Table;
+use crate::hidden::hidden_debug;
 use axum::http::HeaderValue;
 use sha2::{Digest, Sha256};
-use std::fmt;
 use std::path::{Path, PathBuf};
 use subtle::ConstantTimeEq;
 
-/// A machine's password below it is worth a warning.
+/// Minimum length of a machine's password; a shorter one causes a warning.
 const MACHINE_PASSWORD_CHARS_MIN: usize = 16;
 
 /// A password or token.
 #[derive(Clone)]
 pub struct Secret {
     text: String,
-    kept: Kept,
+    source: SecretSource,
 }
 
-/// Where a secret is kept, so that it can be told who else may read it.
+/// The origin of a secret, so that the relay can report who else may read it.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Kept {
-    /// In the process's environment.
+pub enum SecretSource {
+    /// The process's environment.
     Environment,
-    /// In the configuration's own file.
+    /// The configuration file itself.
     Inline,
-    /// In a file of its own.
+    /// A separate file.
     File(PathBuf),
 }
 
 impl Secret {
-    fn new(text: impl Into<String>, kept: Kept) -> Self {
+    fn new(text: impl Into<String>, source: SecretSource) -> Self {
         let text = text.into();
-        Self { text, kept }
+        Self { text, source }
     }
 
-    /// Where it is kept.
-    pub fn kept(&self) -> &Kept {
-        &self.kept
+    /// The origin of the secret.
+    pub fn source(&self) -> &SecretSource {
+        &self.source
     }
 
-    /// Compares in a time that depends on the guess's length alone: what is compared are digests.
+    /// Compares digests, in a time that depends only on the guess's length.
     pub fn is(&self, guess: &str) -> bool {
         Sha256::digest(&self.text).ct_eq(&Sha256::digest(guess)).into()
     }
 
-    /// Whether it has fewer than 16 characters: for a password that no person types, it is easy to guess.
+    /// Whether it has fewer than 16 characters: too easy to guess for a password that people do not type.
     pub fn is_short(&self) -> bool {
         self.text.chars().count() < MACHINE_PASSWORD_CHARS_MIN
     }
 
-    /// The secret itself, to be checked or hashed.
+    /// The plain secret, to be checked or hashed.
     pub(super) fn exposed(&self) -> &str {
         &self.text
     }
 
-    /// As the value of a request's header, behind this word. `None` if it is no header value or empty.
+    /// The value of a request header, after `word`. `None` if it is empty or not a valid header value.
     pub fn header(&self, word: &str) -> Option<HeaderValue> {
         if self.text.is_empty() {
             return None;
@@ -65,9 +65,9 @@ impl Secret {
         Some(value)
     }
 
-    /// Reads a secret from the environment variable, else from `KEY_file`, else from `KEY`.
+    /// Reads a secret from the environment variable, otherwise from `KEY_file`, otherwise from `KEY`.
     pub(crate) fn read(
-        section: &Section<'_>,
+        section: &Table<'_>,
         key: &str,
         folder: &Path,
         variable: &str,
@@ -77,17 +77,20 @@ impl Secret {
         let in_file = section.text(&file_key);
         let inline = section.text(key);
         if let Some(text) = env(variable) {
-            return Some(Self::new(text, Kept::Environment));
+            return Some(Self::new(text, SecretSource::Environment));
         }
         if in_file.is_some() && inline.is_some() {
             section.mistake(key, format!("and `{file_key}` are both set; keep one"));
         }
         let Some(name) = in_file else {
-            return inline.map(|text| Self::new(text, Kept::Inline));
+            return inline.map(|text| Self::new(text, SecretSource::Inline));
         };
         let path = folder.join(name);
         match std::fs::read_to_string(&path) {
-            Ok(text) => Some(Self::new(text.trim_end_matches(['\r', '\n']), Kept::File(path))),
+            Ok(text) => Some(Self::new(
+                text.trim_end_matches(['\r', '\n']),
+                SecretSource::File(path),
+            )),
             Err(error) => {
                 section.mistake(&file_key, format!("names a file that cannot be read: {error}"));
                 None
@@ -96,11 +99,7 @@ impl Secret {
     }
 }
 
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Secret(hidden)")
-    }
-}
+hidden_debug!(Secret);
 
 #[cfg(test)]
 mod tests {
@@ -109,7 +108,7 @@ mod tests {
     #[test]
     fn a_secret_is_what_is_equal_to_it_and_short_below_16_characters() {
         let check = |text: &str, guess: &str, is: bool, is_short: bool| {
-            let secret = Secret::new(text, Kept::Inline);
+            let secret = Secret::new(text, SecretSource::Inline);
             assert_eq!(
                 (secret.is(guess), secret.is_short()),
                 (is, is_short),

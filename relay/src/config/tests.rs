@@ -1,4 +1,6 @@
-//! The configuration as an operator meets it: the example, its mistakes, the environment.
+//! The configuration as an operator uses it: the example, mistakes, the environment.
+
+mod plans;
 
 use super::*;
 
@@ -43,7 +45,7 @@ fn every_key_of_the_example_is_explained_and_known_when_uncommented() {
             _ => line.to_owned(),
         })
         .filter(|line| {
-            // Files that are not there. Those of `tls` are not read here.
+            // Files that do not exist. Those of `tls` are not read here.
             let of_secrets = [
                 "password_file = ",
                 "stats_key_file = ",
@@ -94,7 +96,7 @@ fn all_mistakes_are_reported_together_with_key_and_line() {
     let site = "[[site]]\ndomain = \"a.example\"\n";
     check(
         &format!("{site}{site}[upstream]\nurl = \"https://p.example\""),
-        &["relay.toml:4: `site.domain` is the domain of another site"],
+        &["relay.toml:4: `site.domain` is already the domain of another site"],
     );
     check(
         &format!("{site}origins = [\"https://a.example/x\"]\n[upstream]\nurl = \"ftp://p.example\""),
@@ -102,36 +104,36 @@ fn all_mistakes_are_reported_together_with_key_and_line() {
     );
     check(
         &format!(
-            "{site}[upstream]\nurl = \"https://p.example\"\nca_file = \"nowhere.pem\"\nhealth_path = \"health\"\nwhen_unknown = \"maybe\"\nlate_after_s = 0\n"
+            "{site}[upstream]\nurl = \"https://p.example\"\nca_file = \"nowhere.pem\"\nhealth_path = \"health\"\ndelivery = \"maybe\"\nlate_after_s = 0\n"
         ),
         &[
             "relay.toml:5: `upstream.ca_file`",
             "relay.toml:6: `upstream.health_path`",
-            "relay.toml:7: `upstream.when_unknown`",
+            "relay.toml:7: `upstream.delivery`",
             "relay.toml:8: `upstream.late_after_s`",
         ],
     );
     check(
         &format!(
-            "{site}[upstream]\nurl = \"https://p.example\"\nprofile = \"plausible\"\nstats_key = \"two words\\n\"\nstats_every_s = 0\ntest_site = \"www.a.example\"\n"
+            "{site}[upstream]\nurl = \"https://p.example\"\nprofile = \"plausible\"\nstats_key = \"two words\\n\"\nstats_interval_s = 0\ntest_site = \"www.a.example\"\n"
         ),
         &[
             "relay.toml:5: `upstream.profile` must be \"plausible-ce\", \"plausible-cloud\" or \"vince\"",
             "relay.toml:6: `upstream.stats_key` must be one line",
-            "relay.toml:7: `upstream.stats_every_s`",
+            "relay.toml:7: `upstream.stats_interval_s`",
             "relay.toml:8: `upstream.test_site`",
         ],
     );
     let upstream = format!("{site}[upstream]\nurl = \"https://p.example\"\n");
     check(
         &format!(
-            "{upstream}headers_file = \"nowhere\"\nproxy = \"socks5://user:secret@p:1\"\nclient_cert_file = \"a\"\nlook_every_s = 0"
+            "{upstream}headers_file = \"nowhere\"\nproxy = \"socks5://user:secret@p:1\"\nclient_cert_file = \"a\"\nreload_interval_s = 0"
         ),
         &[
             "relay.toml:5: `upstream.headers_file` /etc/feedback-relay/nowhere cannot be read",
             "relay.toml:6: `upstream.proxy` must be the address of an http or https proxy",
             "relay.toml:7: `upstream.client_cert_file` needs `client_key_file`",
-            "relay.toml:8: `upstream.look_every_s`",
+            "relay.toml:8: `upstream.reload_interval_s`",
         ],
     );
     check(
@@ -210,88 +212,6 @@ fn a_profile_sets_header_and_health_path_and_what_is_set_outranks_it() {
 }
 
 #[test]
-fn a_plan_that_lists_what_the_server_refuses_is_a_mistake() {
-    let folder = tempfile::tempdir().unwrap();
-    let check = |name: String, profile: &str, is_fine: bool| {
-        let plan = format!(
-            "version = 1\n[category.usage]\ndescription = \"d\"\n[[event]]\nname = \"{name}\"\ncategory = \"usage\"\ndescription = \"d\"\n"
-        );
-        std::fs::write(folder.path().join("plan.toml"), plan).unwrap();
-        let text = format!(
-            "plan = \"plan.toml\"\n[[site]]\ndomain = \"a.example\"\n[upstream]\nurl = \"https://p.example\"\nprofile = \"{profile}\"\n"
-        );
-        let parsed = Config::parse("relay.toml", &text, folder.path(), &no_env);
-        let told = parsed.map(drop).map_err(|mistakes| mistakes.to_string());
-        assert_eq!(told.is_ok(), is_fine, "{profile} {} bytes: {told:?}", name.len());
-    };
-    check("é".repeat(60), "vince", true);
-    check("é".repeat(61), "vince", false);
-    check("é".repeat(61), "plausible-ce", true);
-}
-
-#[test]
-fn a_site_has_its_own_plan_or_the_one_for_all() {
-    let folder = tempfile::tempdir().unwrap();
-    let plan = |version: u32| {
-        format!(
-            "version = {version}\n[category.usage]\ndescription = \"d\"\n\
-             [[event]]\nname = \"A\"\ncategory = \"usage\"\ndescription = \"d\"\n"
-        )
-    };
-    let write = |name: &str, text: &str| std::fs::write(folder.path().join(name), text).unwrap();
-    write("two.toml", &plan(2));
-    write("three.toml", &plan(3));
-    write("wrong.toml", "version = 0\nroutes = 1\n");
-    write("worse.toml", "\n\n\nversion = 0\n");
-    let upstream = "[upstream]\nurl = \"https://p.example\"\n";
-    let site = |name: &str, plan: &str| format!("[[site]]\ndomain = \"{name}.example\"\n{plan}\n");
-    let parse = |text: String| Config::parse("relay.toml", &text, folder.path(), &no_env);
-    let check = |general: &str, plans: &[&str], versions: &[u32], in_use: usize| {
-        let sites: String = (0..)
-            .zip(plans)
-            .map(|(i, plan)| site(&format!("s{i}"), plan))
-            .collect();
-        let config = parse(format!("{general}\n{sites}{upstream}")).unwrap();
-        let found: Vec<u32> = config.sites.iter().map(|site| site.plan.version).collect();
-        assert_eq!(
-            (found.as_slice(), config.plans.iter().count()),
-            (versions, in_use)
-        );
-    };
-    let (two, three) = ("plan = \"two.toml\"", "plan = \"three.toml\"");
-    let shipped = default_plan().unwrap().version;
-    check("", &["", three], &[shipped, 3], 2);
-    check(two, &["", three, ""], &[2, 3, 2], 2);
-    check(two, &[three, three], &[3, 3], 1);
-    check(two, &[two, ""], &[2, 2], 1);
-
-    let (wrong, worse) = ("plan = \"wrong.toml\"", "plan = \"worse.toml\"");
-    let all = format!(
-        "{wrong}\n{}{}{}{upstream}",
-        site("a", worse),
-        site("b", wrong),
-        site("c", "plan = 1")
-    );
-    let error = parse(all).unwrap_err().to_string();
-    for (file, line, what) in [
-        ("relay.toml", 10, "`site.plan` must be text"),
-        ("wrong.toml", 1, "`version` must be a whole number"),
-        ("wrong.toml", 2, "`routes` must be a list"),
-        ("worse.toml", 4, "`version` must be a whole number"),
-    ] {
-        let want = format!("{file}:{line}: {what}");
-        assert_eq!(error.matches(&want).count(), 1, "{want} is not once in:\n{error}");
-    }
-    let missing = parse(format!("{two}\n{}{upstream}", site("a", "plan = \"no.toml\""))).unwrap_err();
-    assert!(
-        missing
-            .to_string()
-            .starts_with("relay.toml:4: `site.plan` names a file that cannot be read"),
-        "{missing}"
-    );
-}
-
-#[test]
 fn the_environment_outranks_the_file_for_secrets_and_nothing_prints_them() {
     let env = |key: &str| (key == "FEEDBACK_RELAY_METRICS_PASSWORD").then(|| "from-env".to_owned());
     let text = EXAMPLE.replace("#password = ", "password = ");
@@ -337,32 +257,7 @@ fn the_environment_outranks_the_file_for_secrets_and_nothing_prints_them() {
 }
 
 #[test]
-fn the_plan_shipped_is_valid_and_lists_what_it_promises() {
-    let plan = default_plan().unwrap();
-    for name in [
-        "pageview",
-        "engagement",
-        "Activity Rated",
-        "Survey Answered",
-        "Feature Used",
-        "404",
-        "Outbound Link: Click",
-        "File Download",
-    ] {
-        assert!(plan.event(name).is_some(), "{name}");
-    }
-    assert_eq!(
-        plan.routes.page("/w/acme-prod/p/billing-7/tenants"),
-        "/w/:workspace/p/:project/tenants"
-    );
-    assert_eq!(
-        plan.routes.page("/w/m25-platform/access-management/api-keys"),
-        "/w/:workspace/access-management/api-keys"
-    );
-}
-
-#[test]
-fn the_front_door_is_told_its_limits_and_its_certificates() {
+fn the_public_listener_reads_its_limits_and_its_certificates() {
     let base = "[[site]]\ndomain = \"a\"\n[upstream]\nurl = \"http://127.0.0.1:9\"\n";
     let config = parse(base, &no_env).unwrap();
     assert_eq!((&config.public.tls, &config.admin.tls), (&None, &None));
@@ -401,10 +296,6 @@ fn the_front_door_is_told_its_limits_and_its_certificates() {
         "[public]\nrate_per_site_burst = 0",
         "relay.toml:2: `public.rate_per_site_burst` must be a whole number from 1 to 100000000",
     );
-    check(
-        "[public]\nanswer_within_ms = 5",
-        "relay.toml:2: `public.answer_within_ms` must be a whole number from 10 to 60000",
-    );
 }
 
 #[test]
@@ -440,7 +331,7 @@ fn what_is_compared_with_browsers_and_proxies_is_normalised_or_refused_with_what
         "base_path = \"/a/../b\"",
         site,
         "",
-        &["relay.toml:2: `public.base_path` has an empty part or one of dots"],
+        &["relay.toml:2: `public.base_path` has an empty or dot segment"],
     );
     check(
         "trusted_proxies = [\"10.0.0.1/8\", \"proxy\"]",
@@ -456,7 +347,7 @@ fn what_is_compared_with_browsers_and_proxies_is_normalised_or_refused_with_what
         "domain = \"https://www.a.example\"",
         "",
         &[
-            "relay.toml:4: `site.domain` is wrong: \"https://www.a.example\" is not how events name the site; write \"a.example\"",
+            "relay.toml:4: `site.domain` is wrong: \"https://www.a.example\" is not the name that events give the site; write \"a.example\"",
         ],
     );
     let origins = |list: &str| format!("{site}\norigins = {list}");
@@ -471,8 +362,8 @@ fn what_is_compared_with_browsers_and_proxies_is_normalised_or_refused_with_what
         &origins("[\"https://*.a.example\", \"null\", \"a.example\"]"),
         "",
         &[
-            "list each origin on its own",
-            "give the page an address",
+            "list each origin separately",
+            "serve the page from an address",
             "write \"https://a.example\"",
         ],
     );
@@ -480,7 +371,7 @@ fn what_is_compared_with_browsers_and_proxies_is_normalised_or_refused_with_what
         "",
         "domain = \"a.example\"\n[[site]]\ndomain = \"A.example\"",
         "",
-        &["relay.toml:6: `site.domain` is the domain of another site"],
+        &["relay.toml:6: `site.domain` is already the domain of another site"],
     );
     check(
         "",

@@ -1,36 +1,39 @@
 //! Reads a TOML file key by key, so that every mistake is reported at once, with its key and line.
 //!
-//! `serde` stops at the first mistake and knows no line once the syntax is fine; an operator who
-//! mends a file wants the whole list.
+//! `serde` stops at the first mistake and reports no line for it once the syntax is valid; an operator who fixes a
+//! file needs the whole list.
 
 mod wording;
 
+use crate::notice::prose::either;
 use std::cell::RefCell;
 use std::collections::BTreeSet;
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::rc::Rc;
+use std::time::Duration;
 use toml::Spanned;
 use toml::de::{DeString, DeTable, DeValue};
 use wording::{closest, shown};
 
-/// Longest key in a message, in characters. Of a longer one its beginning is shown.
+/// Longest key in a message, in characters. A longer one is truncated.
 const KEY_CHARS_MAX: usize = 60;
-/// Longest message, in characters. A longer one is cut off.
+/// Longest message, in characters. A longer one is truncated.
 const TEXT_CHARS_MAX: usize = 400;
 
-/// Everything that is wrong with one or more files, each file's in the order of its lines.
+/// All mistakes in one or more files, per file in line order.
 #[derive(Debug, Default)]
-pub struct Mistakes(Vec<Mistake>);
+pub struct Diagnostics(Vec<Diagnostic>);
 
 #[derive(Debug)]
-struct Mistake {
+struct Diagnostic {
     file: String,
     line: usize,
     text: String,
 }
 
-impl fmt::Display for Mistakes {
+impl fmt::Display for Diagnostics {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (i, mistake) in self.0.iter().enumerate() {
             if i > 0 {
@@ -45,12 +48,12 @@ impl fmt::Display for Mistakes {
     }
 }
 
-impl std::error::Error for Mistakes {}
+impl std::error::Error for Diagnostics {}
 
-impl Mistakes {
-    /// One mistake that belongs to a file as a whole.
+impl Diagnostics {
+    /// One mistake that concerns a whole file.
     pub fn of_file(file: &Path, text: impl Into<String>) -> Self {
-        Self(vec![Mistake {
+        Self(vec![Diagnostic {
             file: file.display().to_string(),
             line: 0,
             text: text.into(),
@@ -62,20 +65,20 @@ impl Mistakes {
         self.0.extend(other.0);
     }
 
-    /// `Ok` when there are none.
+    /// `Ok` if there are none.
     ///
     /// # Errors
-    /// All of them, when there are any.
+    /// All mistakes, if there are any.
     pub fn into_result(self) -> Result<(), Self> {
         if self.0.is_empty() { Ok(()) } else { Err(self) }
     }
 }
 
-/// Reads a document with `read`, which takes the keys it knows; what it leaves is a mistake.
+/// Reads a document with `read`, which takes the keys it recognises; any remaining key is a mistake.
 ///
 /// # Errors
-/// Every syntax error, every mistake `read` noted and every unknown key.
-pub fn read<T>(file: &str, text: &str, read: impl FnOnce(&Section<'_>) -> T) -> Result<T, Mistakes> {
+/// Every syntax error, every mistake that `read` recorded and every unknown key.
+pub fn read<T>(file: &str, text: &str, read: impl FnOnce(&Table<'_>) -> T) -> Result<T, Diagnostics> {
     let (root, errors) = DeTable::parse_recoverable(text);
     let notes = Rc::new(Notes {
         file: file.to_owned(),
@@ -87,23 +90,21 @@ pub fn read<T>(file: &str, text: &str, read: impl FnOnce(&Section<'_>) -> T) -> 
             Some(span) => notes.line(span.start),
             None => unplaced(text),
         };
-        // The first line only: the rest would quote the file.
+        // Only the first line: the others would quote the file.
         notes.add(line, error.message().lines().next().unwrap_or("is not TOML"));
     }
-    let value = {
-        let section = Section::new(String::new(), 1, root.get_ref(), &notes);
-        let value = read(&section);
-        if errors.is_empty() {
-            section.finish();
-        }
-        value
+    let root = Table::new(String::new(), 1, Some(root.get_ref()), &notes);
+    let value = match errors.is_empty() {
+        true => root.read(read),
+        // A key may be unknown only because of the syntax errors.
+        false => read(&root),
     };
     let mut mistakes = notes.mistakes.take();
     mistakes.sort_by_key(|m| m.line);
-    Mistakes(mistakes).into_result().map(|()| value)
+    Diagnostics(mistakes).into_result().map(|()| value)
 }
 
-/// The line with which an error first shows up that says no place, as toml's limit on nested keys does.
+/// The line that first causes an error without a position, such as toml's limit on nested keys.
 fn unplaced(text: &str) -> usize {
     let ends: Vec<usize> = text
         .match_indices('\n')
@@ -122,7 +123,7 @@ fn unplaced(text: &str) -> usize {
 struct Notes {
     file: String,
     text: String,
-    mistakes: RefCell<Vec<Mistake>>,
+    mistakes: RefCell<Vec<Diagnostic>>,
 }
 
 impl Notes {
@@ -132,7 +133,7 @@ impl Notes {
     }
 
     fn add(&self, line: usize, text: impl fmt::Display) {
-        self.mistakes.borrow_mut().push(Mistake {
+        self.mistakes.borrow_mut().push(Diagnostic {
             file: self.file.clone(),
             line,
             text: shown(&text.to_string(), TEXT_CHARS_MAX),
@@ -140,8 +141,8 @@ impl Notes {
     }
 }
 
-/// One table of the document. Keys are taken out; those left at the end are unknown.
-pub struct Section<'t> {
+/// One table of the document. Readers take keys out; those left at the end are unknown.
+pub struct Table<'t> {
     path: String,
     line: usize,
     table: Option<&'t DeTable<'t>>,
@@ -149,21 +150,27 @@ pub struct Section<'t> {
     notes: Rc<Notes>,
 }
 
-impl fmt::Debug for Section<'_> {
+impl fmt::Debug for Table<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Section({})", self.path)
+        write!(f, "Table({})", self.path)
     }
 }
 
-impl<'t> Section<'t> {
-    fn new(path: String, line: usize, table: &'t DeTable<'t>, notes: &Rc<Notes>) -> Self {
+impl<'t> Table<'t> {
+    fn new(path: String, line: usize, table: Option<&'t DeTable<'t>>, notes: &Rc<Notes>) -> Self {
         Self {
             path,
             line,
-            table: Some(table),
+            table,
             known: RefCell::default(),
             notes: Rc::clone(notes),
         }
+    }
+
+    fn read<T>(self, read: impl FnOnce(&Table<'_>) -> T) -> T {
+        let value = read(&self);
+        self.report_unknown_keys();
+        value
     }
 
     fn path_of(&self, key: &str) -> String {
@@ -180,12 +187,12 @@ impl<'t> Section<'t> {
         found.map(|(k, v): (&Spanned<DeString<'_>>, _)| (v, self.notes.line(k.span().start)))
     }
 
-    /// The line the section starts at.
+    /// The line on which the section starts.
     pub fn line(&self) -> usize {
         self.line
     }
 
-    /// Notes a mistake about a key of this section.
+    /// Records a mistake about a key of this section.
     pub fn mistake(&self, key: &str, text: impl fmt::Display) {
         let found = self
             .table
@@ -194,18 +201,31 @@ impl<'t> Section<'t> {
         self.notes.add(line, format!("`{}` {text}", self.path_of(key)));
     }
 
-    /// Whether a key is there.
+    fn must_be(&self, key: &str, line: usize, what: impl fmt::Display) {
+        self.notes
+            .add(line, format!("`{}` must be {what}", self.path_of(key)));
+    }
+
+    /// Whether a key exists.
     pub fn has(&self, key: &str) -> bool {
         self.entry(key).is_some()
     }
 
-    /// A text that `parse` understands. `what` completes the sentence "`key` must be …".
+    /// Whether a required key exists. If not, records that, with what to write.
+    pub fn require(&self, key: &str, hint: impl fmt::Display) -> bool {
+        let found = self.has(key);
+        if !found {
+            self.mistake(key, format!("is missing: {hint}"));
+        }
+        found
+    }
+
+    /// A text that `parse` accepts. `what` completes the sentence "`key` must be …".
     pub fn parsed<T>(&self, key: &str, what: &str, parse: impl FnOnce(&str) -> Option<T>) -> Option<T> {
         let (value, line) = self.entry(key)?;
         let parsed = value.get_ref().as_str().and_then(parse);
         if parsed.is_none() {
-            self.notes
-                .add(line, format!("`{}` must be {what}", self.path_of(key)));
+            self.must_be(key, line, what);
         }
         parsed
     }
@@ -215,124 +235,120 @@ impl<'t> Section<'t> {
         self.parsed(key, "text in quotes", |text| Some(text.to_owned()))
     }
 
+    /// One of several words, as the value it stands for.
+    pub fn choice<T: Copy>(&self, key: &str, choices: &[(&str, T)]) -> Option<T> {
+        let words: Vec<_> = choices.iter().map(|(word, _)| format!("{word:?}")).collect();
+        self.parsed(key, &either(&words), |text| {
+            let chosen = choices.iter().find(|(word, _)| *word == text);
+            chosen.map(|(_, value)| *value)
+        })
+    }
+
     /// `true` or `false`.
     pub fn boolean(&self, key: &str) -> Option<bool> {
         let (value, line) = self.entry(key)?;
         let found = value.get_ref().as_bool();
         if found.is_none() {
-            self.notes
-                .add(line, format!("`{}` must be true or false", self.path_of(key)));
+            self.must_be(key, line, "true or false");
         }
         found
     }
 
     /// A whole number within a range.
-    pub fn integer(&self, key: &str, range: std::ops::RangeInclusive<i64>) -> Option<i64> {
+    pub fn integer<T>(&self, key: &str, range: RangeInclusive<T>) -> Option<T>
+    where
+        T: TryFrom<i64> + PartialOrd + fmt::Display,
+    {
         let (value, line) = self.entry(key)?;
-        let found = value.get_ref().as_integer();
-        let found = found.and_then(|n| i64::from_str_radix(n.as_str(), n.radix()).ok());
-        let found = found.filter(|n| range.contains(n));
+        let number = value.get_ref().as_integer();
+        let found = number
+            .and_then(|n| i64::from_str_radix(n.as_str(), n.radix()).ok())
+            .and_then(|n| T::try_from(n).ok())
+            .filter(|n| range.contains(n));
         if found.is_none() {
             let (low, high) = (range.start(), range.end());
-            self.notes.add(
-                line,
-                format!(
-                    "`{}` must be a whole number from {low} to {high}",
-                    self.path_of(key)
-                ),
-            );
+            self.must_be(key, line, format!("a whole number from {low} to {high}"));
         }
         found
     }
 
-    /// A list of texts that `parse` understands each.
+    /// A duration in whole seconds.
+    pub fn seconds(&self, key: &str, range: RangeInclusive<u64>, default: u64) -> Duration {
+        Duration::from_secs(self.integer(key, range).unwrap_or(default))
+    }
+
+    /// A duration in whole milliseconds.
+    pub fn milliseconds(&self, key: &str, range: RangeInclusive<u64>, default: u64) -> Duration {
+        Duration::from_millis(self.integer(key, range).unwrap_or(default))
+    }
+
+    /// A list of texts, each of which `parse` accepts.
     pub fn list<T>(
         &self,
         key: &str,
         what: &str,
-        parse: impl Fn(&str) -> Result<T, String>,
+        mut parse: impl FnMut(&str) -> Result<T, String>,
     ) -> Option<Vec<T>> {
         let (value, line) = self.entry(key)?;
         let Some(items) = value.get_ref().as_array() else {
-            self.notes
-                .add(line, format!("`{}` must be a list of {what}", self.path_of(key)));
+            self.must_be(key, line, format!("a list of {what}"));
             return None;
         };
         let mut list = Vec::new();
         for item in items {
-            let line = self.notes.line(item.span().start);
-            let parsed = item
+            let text = item
                 .get_ref()
                 .as_str()
                 .ok_or_else(|| "is not text in quotes".to_owned());
-            match parsed.and_then(&parse) {
+            match text.and_then(&mut parse) {
                 Ok(item) => list.push(item),
-                Err(why) => self.notes.add(
-                    line,
-                    format!("`{}` must be a list of {what}: {why}", self.path_of(key)),
-                ),
+                Err(why) => {
+                    let line = self.notes.line(item.span().start);
+                    self.must_be(key, line, format!("a list of {what}: {why}"));
+                }
             }
         }
         Some(list)
     }
 
-    /// Reads a table. When it is missing, `read` sees an empty one, so that defaults are in one place.
-    pub fn section<T>(&self, key: &str, read: impl FnOnce(&Section<'_>) -> T) -> T {
-        let path = self.path_of(key);
-        let empty = || Section {
-            path: path.clone(),
-            line: self.line,
-            table: None,
-            known: RefCell::default(),
-            notes: Rc::clone(&self.notes),
-        };
-        let Some((value, line)) = self.entry(key) else {
-            return read(&empty());
-        };
-        let Some(table) = value.get_ref().as_table() else {
-            self.notes
-                .add(line, format!("`{path}` must be a table, as in [{path}]"));
-            return read(&empty());
-        };
-        let section = Section::new(path, line, table, &self.notes);
-        let out = read(&section);
-        section.finish();
-        out
+    /// Reads a table. If it is missing, `read` gets an empty one, so that defaults are in one place.
+    pub fn section<T>(&self, key: &str, read: impl FnOnce(&Table<'_>) -> T) -> T {
+        let (path, found) = (self.path_of(key), self.entry(key));
+        let table = found.and_then(|(value, line)| Some((value.get_ref().as_table()?, line)));
+        if let (Some((_, line)), None) = (found, table) {
+            self.must_be(key, line, format!("a table, as in [{path}]"));
+        }
+        let (table, line) = table.map_or((None, self.line), |(table, line)| (Some(table), line));
+        Table::new(path, line, table, &self.notes).read(read)
     }
 
     /// Reads each table of a list of tables, as in `[[site]]`.
-    pub fn sections<T>(&self, key: &str, mut read: impl FnMut(&Section<'_>) -> T) -> Vec<T> {
+    pub fn sections<T>(&self, key: &str, mut read: impl FnMut(&Table<'_>) -> T) -> Vec<T> {
         let path = self.path_of(key);
+        let what = format!("a list of tables, as in [[{path}]]");
         let Some((value, line)) = self.entry(key) else {
             return Vec::new();
         };
         let Some(items) = value.get_ref().as_array() else {
-            self.notes.add(
-                line,
-                format!("`{path}` must be a list of tables, as in [[{path}]]"),
-            );
+            self.must_be(key, line, what);
             return Vec::new();
         };
         let mut out = Vec::new();
         for item in items {
             let line = self.notes.line(item.span().start);
-            let Some(table) = item.get_ref().as_table() else {
-                self.notes.add(
-                    line,
-                    format!("`{path}` must be a list of tables, as in [[{path}]]"),
-                );
-                continue;
-            };
-            let section = Section::new(path.clone(), line, table, &self.notes);
-            out.push(read(&section));
-            section.finish();
+            match item.get_ref().as_table() {
+                Some(table) => {
+                    out.push(Table::new(path.clone(), line, Some(table), &self.notes).read(&mut read))
+                }
+                None => self.must_be(key, line, &what),
+            }
         }
         out
     }
 
-    /// Every key of the section that is a table, with its table: for keys the operator chooses. In the
-    /// order of the file, which is the order people are shown.
-    pub fn each_section<T>(&self, mut read: impl FnMut(&str, &Section<'_>) -> T) -> Vec<T> {
+    /// Each key of the section that is a table, with its table: for keys that the operator chooses. In the order of
+    /// the file, which people see.
+    pub fn each_section<T>(&self, mut read: impl FnMut(&str, &Table<'_>) -> T) -> Vec<T> {
         let mut keys: Vec<(usize, String)> = self
             .table
             .iter()
@@ -345,7 +361,7 @@ impl<'t> Section<'t> {
             .collect()
     }
 
-    fn finish(&self) {
+    fn report_unknown_keys(&self) {
         let known = self.known.borrow();
         for (key, _) in self.table.into_iter().flatten() {
             if !known.contains(key.get_ref().as_ref()) {

@@ -1,31 +1,31 @@
-//! `[[tool]]`: programs that are no browsers and may send events, each by a token of its own.
+//! `[[tool]]`: programs other than browsers that may send events, each with its own token.
 
-use crate::config::{Env, Kept, Secret, SiteConfig};
-use crate::document::Section;
+use crate::config::toml::Table;
+use crate::config::{Env, Secret, SecretSource, SiteConfig};
 use sha2::{Digest, Sha256};
 use std::collections::HashSet;
 use std::path::Path;
 use std::sync::Arc;
 use subtle::ConstantTimeEq;
 
-/// Most tools. Each is a label of a metric; a further one is a mistake.
+/// Maximum number of tools, because each is a metric label. More is a mistake.
 const TOOLS_MAX: usize = 64;
 /// Longest name of a tool, in characters. A longer one is a mistake.
 const NAME_CHARS_MAX: usize = 40;
-/// Shortest token, in characters: `openssl rand -hex 16` makes one of this length. A shorter one is a mistake.
+/// Shortest token, in characters: `openssl rand -hex 16` generates one of this length. A shorter one is a mistake.
 const TOKEN_CHARS_MIN: usize = 32;
 /// Longest token, in characters. A longer one is a mistake, and a longer guess is not compared.
 const TOKEN_CHARS_MAX: usize = 512;
 
-/// A program that may send events without being a page. Its token is kept as a hash.
+/// A program that may send events without being a page. The relay stores a hash of its token.
 #[derive(Clone, Debug)]
 pub struct Tool {
-    /// What metrics call it.
+    /// Its name in metrics.
     pub name: String,
-    /// Where its token is kept, so that it can be said who else may read it.
-    pub kept: Kept,
+    /// The origin of its token, so that the relay can report who else may read it.
+    pub token_source: SecretSource,
     digest: [u8; 32],
-    /// The sites it may send events for; empty means all.
+    /// The sites it may send events for; empty means all sites.
     sites: Vec<String>,
 }
 
@@ -41,8 +41,8 @@ impl Tool {
 pub struct Tools(Vec<Arc<Tool>>);
 
 impl Tools {
-    /// The tool with this token. Hashes are compared, all of them and each in constant time, so the duration says
-    /// nothing about a token.
+    /// The tool with this token. Compares the hashes of all tools, each in constant time, so that the duration
+    /// reveals nothing about a token.
     pub fn with_token(&self, token: &str) -> Option<&Arc<Tool>> {
         if self.0.is_empty() || token.len() > TOKEN_CHARS_MAX {
             return None;
@@ -54,46 +54,44 @@ impl Tools {
             .fold(None, |found, tool| if is(tool) { Some(tool) } else { found })
     }
 
-    /// All of them.
+    /// All configured tools.
     pub fn iter(&self) -> impl Iterator<Item = &Tool> {
         self.0.iter().map(Arc::as_ref)
     }
 
-    pub(super) fn read(root: &Section<'_>, folder: &Path, sites: &[SiteConfig], env: Env<'_>) -> Self {
+    pub(super) fn read(root: &Table<'_>, folder: &Path, sites: &[SiteConfig], env: Env<'_>) -> Self {
         let (mut names, mut digests) = (HashSet::new(), HashSet::new());
         let tools = root.sections("tool", |section| {
             let tool = read(section, folder, sites, env)?;
             if !names.insert(variable(&tool.name)) {
-                section.mistake("name", "is the name of another tool as well");
+                section.mistake("name", "is already the name of another tool");
             }
             if !digests.insert(tool.digest) {
-                section.mistake("token", "is the token of another tool as well; give each its own");
+                section.mistake("token", "is already the token of another tool; give each its own");
             }
             Some(Arc::new(tool))
         });
         if tools.len() > TOOLS_MAX {
-            root.mistake("tool", format!("is there more than {TOOLS_MAX} times"));
+            root.mistake("tool", format!("has more than {TOOLS_MAX} entries"));
         }
         Self(tools.into_iter().flatten().collect())
     }
 }
 
-fn read(section: &Section<'_>, folder: &Path, sites: &[SiteConfig], env: Env<'_>) -> Option<Tool> {
+fn read(section: &Table<'_>, folder: &Path, sites: &[SiteConfig], env: Env<'_>) -> Option<Tool> {
     let what =
         format!("a name of up to {NAME_CHARS_MAX} letters, digits, \"-\" and \"_\", such as \"smoke-test\"");
     let name = section.parsed("name", &what, |text| is_name(text).then(|| text.to_owned()));
-    if !section.has("name") {
-        section.mistake("name", format!("is missing: {what}"));
-    }
+    section.require("name", &what);
     let known = |text: &str| match sites.iter().find(|site| site.domain.eq_ignore_ascii_case(text)) {
         Some(site) => Ok(site.domain.clone()),
-        None => Err(format!("{text:?} is the domain of no [[site]]")),
+        None => Err(format!("{text:?} is not the domain of a [[site]]")),
     };
     let listed = section.list("sites", "domains of [[site]]", known);
     if listed.as_ref().is_some_and(Vec::is_empty) {
         section.mistake(
             "sites",
-            "lists no site the tool may send for; leave it out for all sites",
+            "lists no site that the tool may send for; leave it out to allow all sites",
         );
     }
     let variable = name.as_deref().map(variable).unwrap_or_default();
@@ -118,14 +116,14 @@ fn read(section: &Section<'_>, folder: &Path, sites: &[SiteConfig], env: Env<'_>
             "token",
             format!(
                 "must have {TOKEN_CHARS_MIN} to {TOKEN_CHARS_MAX} letters, digits and signs without spaces; \
-                 `openssl rand -hex 32` makes one"
+                 `openssl rand -hex 32` generates one"
             ),
         );
         return None;
     }
     Some(Tool {
         name: name?,
-        kept: secret.kept().clone(),
+        token_source: secret.source().clone(),
         digest: digest(token),
         sites: listed.unwrap_or_default(),
     })
@@ -221,7 +219,7 @@ mod tests {
         );
         check(
             &named(&format!("token = \"{TOKEN}\"\nsites = [\"c.example\"]")),
-            "is the domain of no [[site]]",
+            "is not the domain of a [[site]]",
         );
         let again = format!("name = \"x\"\ntoken = \"{TOKEN}\"\n[[tool]]\n");
         check(

@@ -1,48 +1,51 @@
-//! `[upstream]`: the Plausible that events go to.
+//! `[upstream]`: the Plausible server that receives the events.
 
 mod files;
 mod proxy;
 
 pub use files::{FileError, Loaded, UpstreamFiles};
-pub use proxy::{Direct, Proxy, Source, Way};
+pub use proxy::{Direct, Proxy, ProxySource, Way};
 
-use crate::config::listen::{seconds, size};
 use crate::config::plans::Plans;
+use crate::config::toml::Table;
 use crate::config::{Env, Profile, Secret, name};
-use crate::document::Section;
 use axum::http::{HeaderName, Uri};
 use relay_event::Outcome;
 use std::path::Path;
 use std::time::Duration;
 
-/// Where events go, and how.
+/// Largest `upstream.concurrency`: visitors are spread over this many buckets, and each bucket has one request in
+/// flight.
+pub const CONCURRENCY_MAX: u8 = 64;
+
+/// The upstream server and how to reach it.
 #[derive(Clone, Debug)]
 pub struct Upstream {
-    /// The server's address, as `https://plausible.example.com`; with a path where a proxy puts it below one.
+    /// The server's address, for example `https://plausible.example.com`; with a path if a proxy serves it below one.
     pub url: String,
     /// The kind of server at that address.
     pub profile: Profile,
-    /// The header that carries the visitor's pseudonymous address: the profile's, unless another is set.
+    /// The header that carries the visitor's pseudonymous address: the profile's, unless overridden.
     pub address_header: HeaderName,
-    /// Most requests under way at once, at most [`crate::spool::BUCKETS`]. How many there are follows how
-    /// fast Plausible answers. Events of one visitor are never two of them.
+    /// Maximum number of requests in flight, at most [`CONCURRENCY_MAX`]. The actual number follows Plausible's
+    /// response times. Each visitor has at most one request in flight.
     pub concurrency: usize,
-    /// Longest wait for one answer.
+    /// Timeout of one answer.
     pub timeout: Duration,
     /// Certificates to trust, headers to send, a client certificate.
     pub files: UpstreamFiles,
-    /// The way there: straight, or through a proxy.
+    /// The route to the server: direct, or through a proxy.
     pub way: Way,
-    /// What to ask whether Plausible is well, while it is away: the profile's path, unless another is set.
-    /// `None`: an event is tried instead.
+    /// The path of the health check while Plausible is down: the profile's, unless overridden. `None`: the relay
+    /// tries an event instead.
     pub health_path: Option<String>,
-    /// What becomes of an event that was sent without an answer.
-    pub when_unknown: WhenUnknown,
-    /// How long an event may wait before it is marked as late.
+    /// Whether to send an event again if its answer never came.
+    pub delivery: Delivery,
+    /// Waiting time after which an event is marked as late.
     pub late_after: Duration,
     /// Access to the server's own counts.
     pub stats: Option<Stats>,
-    /// A site for test events alone, so that they do not count on a site of users.
+    /// A site for test events only, so that they do not count on a real site.
     pub test_site: Option<String>,
 }
 
@@ -51,100 +54,72 @@ pub struct Upstream {
 pub struct Stats {
     /// The API key.
     pub key: Secret,
-    /// How often the counts are compared with the relay's own.
+    /// How often the relay compares the counts with its own.
     pub every: Duration,
 }
 
-/// What becomes of an event that was sent and whose answer never came: Plausible may have counted it, and
-/// it knows no key that would tell it that the same event comes again (contract c.3).
+/// The guarantee for an event whose answer never came: Plausible may have counted it, and has no key that identifies
+/// a repetition (contract c.3).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WhenUnknown {
-    /// It is sent again: each event counts at least once.
-    Retry,
-    /// It is given up: each event counts at most once.
-    Drop,
+pub enum Delivery {
+    /// The relay resends it: Plausible counts each event at least once.
+    AtLeastOnce,
+    /// The relay drops it: Plausible counts each event at most once.
+    AtMostOnce,
 }
 
 impl Upstream {
-    pub(super) fn read(section: &Section<'_>, folder: &Path, plans: &Plans, env: Env<'_>) -> Option<Self> {
+    pub(super) fn read(section: &Table<'_>, folder: &Path, plans: &Plans, env: Env<'_>) -> Option<Self> {
         let profile = section
-            .parsed(
-                "profile",
-                "\"plausible-ce\", \"plausible-cloud\" or \"vince\"",
-                Profile::parse,
-            )
+            .choice("profile", &Profile::ALL.map(|profile| (profile.name(), profile)))
             .unwrap_or_default();
         check_names(section, profile, plans);
-        let stats = Stats::read(section, folder, env);
-        let test_site = section.text("test_site").and_then(|text| {
-            name::domain(&text)
-                .map_err(|why| section.mistake("test_site", format!("is wrong: {why}")))
-                .ok()
-        });
-        let address_header = section
-            .parsed(
-                "address_header",
-                "a header name such as \"x-plausible-ip\", and none that HTTP or the relay itself uses",
-                |t| {
-                    t.to_ascii_lowercase()
-                        .parse()
-                        .ok()
-                        .filter(files::may_carry_an_address)
-                },
-            )
-            .unwrap_or_else(|| profile.address_header());
-        let concurrency = size(section, "concurrency", 1..=i64::from(crate::spool::BUCKETS), 32);
-        let timeout = seconds(section, "timeout_s", 1..=300, 10);
-        let late_after = seconds(section, "late_after_s", 1..=30 * 86_400, 300);
-        let health_path = section
-            .parsed(
-                "health_path",
-                "a path such as \"/api/health\", or empty",
-                health_path,
-            )
-            .unwrap_or_else(|| Some(profile.health_path().into()));
-        let when_unknown = section
-            .parsed("when_unknown", "\"retry\" or \"drop\"", |text| match text {
-                "retry" => Some(WhenUnknown::Retry),
-                "drop" => Some(WhenUnknown::Drop),
-                _ => None,
-            })
-            .unwrap_or(WhenUnknown::Retry);
-        let files = UpstreamFiles::read(section, folder);
         let url = section.parsed(
             "url",
             "an http or https address such as \"https://plausible.example.com\"",
             url,
         );
-        // Before a missing address ends it, so that `proxy` is known as a setting.
-        let way = Way::read(section, env, url.as_deref().unwrap_or_default());
-        if !section.has("url") {
-            section.mistake(
-                "url",
-                "is missing: the address of Plausible, such as \"https://plausible.example.com\"",
-            );
-        }
-        let url = url?;
+        section.require(
+            "url",
+            "the address of Plausible, such as \"https://plausible.example.com\"",
+        );
+        let deliveries = [
+            ("at_least_once", Delivery::AtLeastOnce),
+            ("at_most_once", Delivery::AtMostOnce),
+        ];
         Some(Self {
-            url,
             profile,
-            address_header,
-            concurrency,
-            timeout,
-            files,
-            way,
-            health_path,
-            when_unknown,
-            late_after,
-            stats,
-            test_site,
+            address_header: section
+                .parsed("address_header", ADDRESS_HEADER, address_header)
+                .unwrap_or_else(|| profile.address_header()),
+            concurrency: section
+                .integer("concurrency", 1..=usize::from(CONCURRENCY_MAX))
+                .unwrap_or(32),
+            timeout: section.seconds("timeout_s", 1..=300, 10),
+            files: UpstreamFiles::read(section, folder),
+            way: Way::read(section, env, url.as_deref().unwrap_or_default()),
+            health_path: section
+                .parsed(
+                    "health_path",
+                    "a path such as \"/api/health\", or empty",
+                    health_path,
+                )
+                .unwrap_or_else(|| Some(profile.health_path().into())),
+            delivery: section
+                .choice("delivery", &deliveries)
+                .unwrap_or(Delivery::AtLeastOnce),
+            late_after: section.seconds("late_after_s", 1..=30 * 86_400, 300),
+            stats: Stats::read(section, folder, env),
+            test_site: name::read_domain(section, "test_site"),
+            // Last, so that a missing address does not hide mistakes in the other keys.
+            url: url?,
         })
     }
 }
 
 impl Stats {
-    fn read(section: &Section<'_>, folder: &Path, env: Env<'_>) -> Option<Self> {
-        let every = seconds(section, "stats_every_s", 1..=86_400, 600);
+    fn read(section: &Table<'_>, folder: &Path, env: Env<'_>) -> Option<Self> {
+        let every = section.seconds("stats_interval_s", 1..=86_400, 600);
         let key = Secret::read(section, "stats_key", folder, "FEEDBACK_RELAY_STATS_KEY", env)?;
         if key.header("Bearer ").is_none() {
             section.mistake(
@@ -157,19 +132,27 @@ impl Stats {
     }
 }
 
-/// A plan must not list an event that the server refuses each time.
-fn check_names(section: &Section<'_>, profile: Profile, plans: &Plans) {
+/// A plan must not list an event that the server always refuses.
+fn check_names(section: &Table<'_>, profile: Profile, plans: &Plans) {
     let events = plans.iter().flat_map(|plan| &plan.events);
     let mut too_long = events.filter(|event| profile.leaves_out(&event.name) == Some(Outcome::NameLeftOut));
     if let Some(event) = too_long.next() {
         section.mistake(
             "profile",
             format!(
-                "is a server that takes event names of up to 120 bytes, and a plan lists one of {}",
+                "accepts event names of up to 120 bytes, but a plan lists one of {} bytes",
                 event.name.len()
             ),
         );
     }
+}
+
+const ADDRESS_HEADER: &str =
+    "a header name such as \"x-plausible-ip\" that neither HTTP nor the relay itself uses";
+
+fn address_header(text: &str) -> Option<HeaderName> {
+    let name = text.to_ascii_lowercase().parse().ok();
+    name.filter(files::may_carry_an_address)
 }
 
 fn url(text: &str) -> Option<String> {

@@ -1,100 +1,92 @@
-//! Whether Plausible takes a site's events, learned from its answers.
+//! Whether Plausible accepts a site's events, learned from its answers.
 //!
-//! Plausible answers 202 to an event of a site that it does not know, and drops the event; it says so in
-//! `x-plausible-dropped` (contract c.2). A site whose events were never accepted, or were dropped
-//! [`DROPS_MAX`] times in a row, is *held*: its events stay in the spool, and one event at a time probes whether
-//! Plausible takes them now, with growing waits. A state machine without clock, randomness or IO.
+//! Plausible answers 202 to an event of an unknown site and drops the event, which it reports in `x-plausible-dropped`
+//! (contract c.2). A site whose events were never accepted, or were dropped [`DROPS_MAX`] times in a row, is *held*:
+//! its events stay in the spool, and one event at a time probes whether Plausible accepts them again, with exponential
+//! back-off. A state machine without clock, randomness or IO.
 
 use super::backoff;
-use crate::clock::Moment;
+use crate::clock::Timestamp;
+use crate::metrics;
 use std::time::Duration;
 
-/// Drops in a row from which on a site's events are held. Single drops are normal: a bot, a shielded page, a
-/// referrer on the spam list. One visit to a shielded page has a few events; with more drops than that and no
-/// acceptance in between, the site itself is suspected: removed, renamed, unpaid. Fewer than this many events are
-/// lost before that is noticed, and a wrong suspicion costs a second: the next accepted probe ends it.
+/// Consecutive drops after which a site's events are held. Single drops are normal: a bot, a shielded page, a referrer
+/// on the spam list. One visit to a shielded page has a few events; with more drops than that and no acceptance in
+/// between, the site itself is suspected: removed, renamed, unpaid. Fewer than this many events are lost before that is
+/// noticed, and a false alarm costs a second: the next accepted probe ends it.
 pub const DROPS_MAX: u32 = 8;
 /// A hold that ends sooner than this was a false alarm: Plausible accepts events again without a repair.
 const FALSE_ALARM_MAX: Duration = Duration::from_secs(300);
-/// False alarms in a row after which each further one doubles how many drops hold the site: most of its events are
-/// dropped all the time, as by a rate limit in Plausible, and holds would only delay the others.
+/// Consecutive false alarms after which each further one doubles the number of drops that hold the site: most of its
+/// events are dropped all the time, for example by a rate limit in Plausible, and holds would only delay the others.
 const FALSE_ALARMS_FREE: u32 = 2;
 /// Bound of these doublings: 256 drops.
 const DOUBLINGS_MAX: u32 = 5;
-/// How much later than an untried event an event asks to probe, for each probe it was dropped in: so that another
-/// visitor's event goes first, and one visitor whose events are all dropped does not hold the others.
+/// How much later than an untried event an event asks to probe, for each probe in which it was dropped: another
+/// visitor's event goes first, and a visitor whose events are all dropped does not hold the others.
 const TRIED_PENALTY: Duration = Duration::from_millis(50);
-/// Wait after a probe was dropped, if its event was not tried before and the site was accepted once. A sender can make
-/// events that Plausible drops, by a referrer on the spam list for instance; they must not lengthen the wait of others.
-/// The wait grows again once only events are left that were tried; a lane tries the events of a few visitors only.
+/// The wait after a dropped probe, if its event was not tried before and the site was accepted once. A sender can
+/// produce events that Plausible drops, for instance with a referrer on the spam list; they must not lengthen the wait
+/// of others. The wait grows again once only tried events are left; a lane tries the events of a few visitors only.
 const UNTRIED_WAIT: Duration = Duration::from_secs(1);
-/// From here on more probes make no difference to the order.
+/// Beyond this number, further probes do not change the order.
 pub(super) const PENALTIES_MAX: u32 = 10;
 
 /// The facts about a site that survive a restart.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Record {
     /// When Plausible accepted an event for the first time.
-    pub first_accepted: Option<Moment>,
+    pub first_accepted: Option<Timestamp>,
     /// When it last did.
-    pub last_accepted: Option<Moment>,
-    /// How much of a run of drops there was since then, up to [`DROPS_MAX`] for a whole one.
+    pub last_accepted: Option<Timestamp>,
+    /// Drops since then, scaled so that [`DROPS_MAX`] is a complete run.
     pub drops: u32,
 }
 
-/// How a site stands with Plausible.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Standing {
-    /// Plausible never accepted an event, and never dropped one: nothing was observed.
-    Untested,
-    /// Plausible dropped every event so far. Events are held.
-    NeverAccepted,
-    /// Plausible accepts events.
-    Accepting,
-    /// Plausible accepted events, and then dropped [`DROPS_MAX`] in a row. Events are held.
-    Dropping,
+metrics::label! {
+    /// Whether Plausible accepts a site's events, with its name in health and status.
+    pub enum AcceptanceState {
+        /// Plausible never accepted an event, and never dropped one: nothing was observed.
+        Untested = "not checked",
+        /// Plausible dropped every event so far. Events are held.
+        NeverAccepted = "never",
+        /// Plausible accepts events.
+        Accepting = "yes",
+        /// Plausible accepted events, and then dropped [`DROPS_MAX`] in a row. Events are held.
+        Dropping = "no longer",
+    }
 }
 
-impl Standing {
+impl AcceptanceState {
     /// Whether Plausible was seen to drop the site's events, so that they wait.
     pub fn is_refused(self) -> bool {
         matches!(self, Self::NeverAccepted | Self::Dropping)
     }
-
-    /// Its name in health and status.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Untested => "not checked",
-            Self::NeverAccepted => "never",
-            Self::Accepting => "yes",
-            Self::Dropping => "no longer",
-        }
-    }
 }
 
 impl Record {
-    /// How a site with this record stands.
-    pub fn standing(&self) -> Standing {
+    /// The state of a site with this record.
+    pub fn state(&self) -> AcceptanceState {
         match (self.first_accepted, self.drops) {
-            (None, 0) => Standing::Untested,
-            (None, _) => Standing::NeverAccepted,
-            (Some(_), drops) if drops >= DROPS_MAX => Standing::Dropping,
-            (Some(_), _) => Standing::Accepting,
+            (None, 0) => AcceptanceState::Untested,
+            (None, _) => AcceptanceState::NeverAccepted,
+            (Some(_), drops) if drops >= DROPS_MAX => AcceptanceState::Dropping,
+            (Some(_), _) => AcceptanceState::Accepting,
         }
     }
 }
 
-/// The answer to "may this event be sent?".
+/// Whether an event may be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Leave {
+pub enum Eligibility {
     /// Yes: the site's events are accepted.
-    Go,
+    Eligible,
     /// Yes, as the one probe. To be reported or given back.
     Probe,
     /// Not before this time.
-    At(Duration),
-    /// Not before the probe under way has come back.
-    Later,
+    NotBefore(Duration),
+    /// Not before the probe in flight has come back.
+    Wait,
 }
 
 /// The fate of an event that Plausible dropped.
@@ -116,7 +108,7 @@ pub struct Acceptance {
     false_alarms: u32,
     /// When the hold began.
     held_since: Duration,
-    /// Probes that were dropped since the hold began, or since the last [`Acceptance::hurry`].
+    /// Probes that were dropped since the hold began, or since the last [`Acceptance::probe_now`].
     probes: u32,
     /// When the next probe may go.
     due: Duration,
@@ -142,43 +134,43 @@ impl Acceptance {
         self.record
     }
 
-    /// How the site stands.
-    pub fn standing(&self) -> Standing {
-        self.record.standing()
+    /// The state of the site.
+    pub fn state(&self) -> AcceptanceState {
+        self.record.state()
     }
 
     /// Whether events are held.
     pub fn is_held(&self) -> bool {
-        self.standing() != Standing::Accepting
+        self.state() != AcceptanceState::Accepting
     }
 
-    /// Whether an event may be sent that was dropped in so many probes before. A probe is not taken yet.
-    pub fn look(&self, probes: u32, now: Duration) -> Leave {
+    /// Whether an event that was dropped in `probes` probes may be sent. A probe is not taken yet.
+    pub fn look(&self, probes: u32, now: Duration) -> Eligibility {
         let due = self.due + TRIED_PENALTY * probes.min(PENALTIES_MAX);
         match () {
-            () if !self.is_held() => Leave::Go,
-            () if self.is_probing => Leave::Later,
-            () if now < due => Leave::At(due),
-            () => Leave::Probe,
+            () if !self.is_held() => Eligibility::Eligible,
+            () if self.is_probing => Eligibility::Wait,
+            () if now < due => Eligibility::NotBefore(due),
+            () => Eligibility::Probe,
         }
     }
 
     /// The same, and the probe is the caller's.
-    pub fn ask(&mut self, probes: u32, now: Duration) -> Leave {
-        let leave = self.look(probes, now);
-        self.is_probing |= leave == Leave::Probe;
-        leave
+    pub fn ask(&mut self, probes: u32, now: Duration) -> Eligibility {
+        let eligibility = self.look(probes, now);
+        self.is_probing |= eligibility == Eligibility::Probe;
+        eligibility
     }
 
-    /// Takes back a probe, whatever came of it.
+    /// Returns a probe, whatever its result.
     pub fn give_back(&mut self) {
         self.is_probing = false;
     }
 
     /// Plausible accepted an event. Returns whether that ended a hold.
-    pub fn accepted(&mut self, at: Moment, now: Duration) -> bool {
+    pub fn accepted(&mut self, at: Timestamp, now: Duration) -> bool {
         let was_held = self.is_held();
-        if self.standing() == Standing::Dropping {
+        if self.state() == AcceptanceState::Dropping {
             let is_false_alarm = now.saturating_sub(self.held_since) < FALSE_ALARM_MAX;
             self.false_alarms = if is_false_alarm {
                 self.false_alarms.saturating_add(1)
@@ -197,7 +189,7 @@ impl Acceptance {
     }
 
     /// Plausible dropped an event. A dropped engagement says nothing about the site, because Plausible drops each
-    /// one whose session has ended. The event was dropped in so many probes before; `random` is for the jitter of the
+    /// one whose session has ended. The event was dropped in `probes` probes before; `random` is for the jitter of the
     /// wait.
     pub fn dropped(&mut self, is_engagement: bool, probes: u32, now: Duration, random: u32) -> Dropped {
         let was_held = self.is_held();
@@ -226,8 +218,8 @@ impl Acceptance {
         Dropped::Hold
     }
 
-    /// Lets the next probe go at once: the switch was turned on, so the operator has just looked after the site.
-    pub fn hurry(&mut self) {
+    /// Lets the next probe go at once: the site was switched on, so the operator has just looked after the site.
+    pub fn probe_now(&mut self) {
         self.probes = 0;
         self.due = Duration::ZERO;
     }

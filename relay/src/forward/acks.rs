@@ -1,33 +1,32 @@
-//! Acknowledgements in groups: what Plausible answered is taken out of the spool by one task, everything
-//! that queued while the last fsync ran in one transaction. A lane sends its next event meanwhile.
+//! Acknowledgements in groups: one task removes the events that Plausible answered from the spool, in one transaction
+//! for all that queued during the last fsync. A lane sends its next event meanwhile.
 //!
-//! After a crash, the events whose answer came but whose deletion did not are delivered twice: at most
-//! [`UNACKED_MAX`] per lane. So the task books at once while little is going on, and pauses longer the more there is
-//! to book.
+//! After a crash, events that were answered but not yet deleted are delivered twice: at most [`UNACKED_MAX`] per lane.
+//! Therefore the task books at once while the load is low, and pauses longer the more there is to book.
 
 use super::delivered::{Delivered, Tally};
 use super::sites::{Sites, record};
+use crate::permit::Permit;
 use crate::spool::{BUCKETS, Spool};
-use crate::switch::Permit;
 use relay_event::Outcome;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
-/// Most events of one lane that are settled but not yet off the disk. At this many the lane waits.
+/// Limit of a lane's events that are settled but still in the spool. At the limit the lane waits.
 pub const UNACKED_MAX: u32 = 16;
-/// Room for all that all lanes may have, so that handing one over never waits.
+/// Capacity for all slots of all lanes, so that a send never waits.
 const QUEUE_MAX: usize = BUCKETS as usize * UNACKED_MAX as usize;
-/// Most events of one transaction, so that the first does not wait for ever.
+/// Limit of events per transaction. It bounds the wait of the first.
 const GROUP_MAX: usize = 256;
-/// The pause after a group of [`GROUP_BUSY`] or more, in milliseconds. Each group costs an fsync, and only a lane that is out of slots
-/// and a switch that is being turned wait for it.
+/// The pause after a group of [`GROUP_BUSY`] or more, in milliseconds. Each group costs an fsync, and only a lane that
+/// is out of slots and a switch that is being set wait for it.
 const PAUSE_MAX_MS: usize = 10;
-/// Size of a group after which the pause is the longest: about 3000 events a second. Below, fsyncs are cheap compared
-/// with events that are delivered twice after a crash.
+/// Size of a group from which on the pause is the longest: about 3000 events a second. Below it, fsyncs are cheap
+/// compared with duplicate deliveries after a crash.
 const GROUP_BUSY: usize = 32;
-/// How long to wait when the disk refuses.
+/// Retry interval while the disk refuses.
 const TRY_AGAIN: Duration = Duration::from_secs(1);
 
 /// An event that is settled.
@@ -35,18 +34,18 @@ const TRY_AGAIN: Duration = Duration::from_secs(1);
 struct Ack {
     seq: i64,
     outcome: Outcome,
-    /// What to count, if it was delivered.
+    /// The count for the dashboard's comparison, if it was delivered.
     delivered: Option<Delivered>,
     /// Held until the outcome is booked, so that an event that was delivered is not purged in between.
     permit: Option<Permit>,
-    _slot: Slot,
+    _slot: AckSlot,
 }
 
-/// Room for one more settled event of a lane.
+/// A slot for one more settled event of a lane.
 #[derive(Debug)]
-pub(super) struct Slot(#[expect(dead_code, reason = "held for its permit")] OwnedSemaphorePermit);
+pub(super) struct AckSlot(#[expect(dead_code, reason = "held for its permit")] OwnedSemaphorePermit);
 
-/// What all lanes hand their acknowledgements to.
+/// The queue of acknowledgements. All lanes share it.
 #[derive(Clone, Debug)]
 pub(super) struct Acks {
     queue: mpsc::Sender<Ack>,
@@ -71,7 +70,7 @@ pub(super) struct Acker {
     upstream: Arc<str>,
 }
 
-/// The queue, and who works it off.
+/// The queue, and the task that books what is in it.
 pub(super) fn acks(spool: Spool, sites: Arc<Sites>, upstream: &str) -> (Acks, Acker) {
     let (sender, receiver) = mpsc::channel(QUEUE_MAX);
     let (refused, is_refused) = watch::channel(false);
@@ -100,15 +99,15 @@ impl Acks {
 }
 
 impl LaneAcks {
-    /// Waits until one more event may be settled: the lane has room, and the disk takes what was settled.
-    /// `None` when nobody books any more.
-    pub(super) async fn slot(&mut self) -> Option<Slot> {
+    /// Waits until one more event may be settled: the lane has a free slot, and the disk takes acknowledgements.
+    /// `None` if the task that books them has ended.
+    pub(super) async fn slot(&mut self) -> Option<AckSlot> {
         self.acks.refused.wait_for(|refused| !refused).await.ok()?;
         let slot = Arc::clone(&self.slots).acquire_owned().await.ok()?;
-        Some(Slot(slot))
+        Some(AckSlot(slot))
     }
 
-    /// Whether the disk refuses what was settled: what is sent now would be sent again after a crash.
+    /// Whether the disk refuses acknowledgements: an event sent now would be sent again after a crash.
     pub(super) fn are_refused(&self) -> bool {
         *self.acks.refused.borrow()
     }
@@ -120,7 +119,7 @@ impl LaneAcks {
         outcome: Outcome,
         delivered: Option<Delivered>,
         permit: Option<Permit>,
-        slot: Slot,
+        slot: AckSlot,
     ) {
         let ack = Ack {
             seq,
@@ -129,7 +128,7 @@ impl LaneAcks {
             permit,
             _slot: slot,
         };
-        // Nobody books any more when the relay stops with a disk that refuses; it is sent again then.
+        // If the relay stops while the disk refuses, the task has ended: the event is sent again after the restart.
         let _ = self.acks.queue.send(ack).await;
     }
 
@@ -140,13 +139,13 @@ impl LaneAcks {
 }
 
 impl Acker {
-    /// Books until every lane has ended. While the disk refuses it tries again and again, and no lane
-    /// sends: going on would deliver events that nothing remembers as delivered.
+    /// Books until every lane has ended. While the disk refuses, it retries and no lane sends: otherwise a crash would
+    /// repeat every event delivered meanwhile.
     pub(super) async fn run(mut self, stop: CancellationToken) {
         let mut group = Vec::with_capacity(GROUP_MAX);
         while self.queue.recv_many(&mut group, GROUP_MAX).await > 0 {
             while !self.book(&group).await {
-                // A stop is waited for by one try: the disk may take it by then.
+                // At a stop there is one more attempt: the disk may have recovered.
                 if stop.is_cancelled() {
                     return;
                 }
@@ -156,12 +155,12 @@ impl Acker {
                     () = tokio::time::sleep(TRY_AGAIN) => {}
                     () = stop.cancelled() => {}
                 }
-                // Those that queued meanwhile too, or their permits would keep the switch from being turned off. The
+                // Those that queued meanwhile too, or their permits would keep the site from being switched off. The
                 // lanes' slots bound how many there are.
                 while let Ok(ack) = self.queue.try_recv() {
                     group.push(ack);
                 }
-                // The switch is being turned off and will purge these.
+                // The site is being switched off and will purge these.
                 group.retain(|ack| !ack.permit.as_ref().is_some_and(Permit::is_cut));
             }
             self.refused
@@ -176,17 +175,17 @@ impl Acker {
 
     async fn book(&self, group: &[Ack]) -> bool {
         let settled = group.iter().map(|ack| (ack.seq, ack.outcome)).collect();
-        // In the same transaction: an event that is given up as dropped counts in its site's run, and one that was
-        // delivered counts for the dashboard, whatever crashes.
+        // In the same transaction, so that a crash cannot separate them: a dropped event counts in its site's run, and
+        // a delivered one counts for the dashboard.
         let records = self.sites.unwritten();
         let written = records.clone();
         let tally = Tally::of(group.iter().filter_map(|ack| ack.delivered.as_ref()));
         let upstream = Arc::clone(&self.upstream);
         let also = move |db: &rusqlite::Connection| {
-            record::write(db, &written)?;
+            record::write(db, &upstream, &written)?;
             tally.write(db, &upstream)
         };
-        let is_booked = self.spool.settle_and(settled, also).await.is_ok();
+        let is_booked = self.spool.settle(settled, also).await.is_ok();
         self.sites.note_written(&records, is_booked);
         is_booked
     }
@@ -205,7 +204,7 @@ fn pause_after(group: usize) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::{Clock, Moment};
+    use crate::clock::{Clock, Timestamp};
     use crate::spool::tests::{Desk, SITE, START};
     use crate::store::{self, Store};
 
@@ -229,8 +228,8 @@ mod tests {
     async fn the_switch_can_be_turned_off_while_the_disk_refuses_what_was_settled() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::inline(store::open(folder.path()).unwrap());
-        let desk = Desk::open(store, &Clock::standing_at(Moment(START)), 1 << 20, 1).await;
-        desk.switches.turn(SITE, true, "test").await.unwrap();
+        let desk = Desk::open(store, &Clock::standing_at(Timestamp(START)), 1 << 20, 1).await;
+        desk.switches.set(SITE, true, "test").await.unwrap();
         let site = desk.switches.site(SITE).unwrap();
         let sites = Arc::new(desk.sites().await);
         let (acks, acker) = acks(desk.spool.clone(), sites, UPSTREAM);
@@ -238,22 +237,22 @@ mod tests {
         let mut lane = acks.lane();
         let mut settled = Vec::new();
         for seq in 1..=2 {
-            desk.append("e", 1).await;
-            settled.push((seq, site.permit().await, lane.slot().await.unwrap()));
+            desk.append("e", 1).await.unwrap();
+            settled.push((seq, site.permit(), lane.slot().await.unwrap()));
         }
         let (database, aside) = (store::path(folder.path()), folder.path().join("aside"));
         std::fs::rename(&database, &aside).unwrap();
         for (seq, permit, slot) in settled {
             lane.settle(seq, Outcome::Delivered, None, permit, slot).await;
-            // So that the second stands in the queue behind one that cannot be booked.
+            // So that the second queues behind one that cannot be booked.
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        let off = desk.switches.turn(SITE, false, "test");
+        let off = desk.switches.set(SITE, false, "test");
         let off = tokio::time::timeout(Duration::from_secs(60), off).await;
         assert!(off.expect("it is answered").is_err(), "it could not be recorded");
-        assert!(site.permit().await.is_none(), "and yet nothing leaves");
+        assert!(site.permit().is_none(), "and yet nothing leaves");
         std::fs::rename(&aside, &database).unwrap();
-        assert_eq!(desk.switches.turn(SITE, false, "test").await.unwrap(), 2);
+        assert_eq!(desk.switches.set(SITE, false, "test").await.unwrap(), 2);
         assert_eq!(desk.metrics.ledger.counts().difference(), 0);
     }
 
@@ -261,8 +260,8 @@ mod tests {
     async fn what_is_delivered_is_counted_by_the_transaction_that_ends_it() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::inline(store::open(folder.path()).unwrap());
-        let desk = Desk::open(store.clone(), &Clock::standing_at(Moment(START)), 1 << 20, 1).await;
-        desk.switches.turn(SITE, true, "test").await.unwrap();
+        let desk = Desk::open(store.clone(), &Clock::standing_at(Timestamp(START)), 1 << 20, 1).await;
+        desk.switches.set(SITE, true, "test").await.unwrap();
         let site = desk.switches.site(SITE).unwrap();
         let sites = Arc::new(desk.sites().await);
         let (acks, acker) = acks(desk.spool.clone(), sites, UPSTREAM);
@@ -270,7 +269,7 @@ mod tests {
         let mut lane = acks.lane();
         let counted = async || {
             let read = |db: &rusqlite::Connection| {
-                super::super::delivered::read(db, UPSTREAM, SITE, Moment(START).utc_day())
+                super::super::delivered::read(db, UPSTREAM, SITE, Timestamp(START).utc_day())
             };
             store
                 .run(read)
@@ -278,12 +277,12 @@ mod tests {
                 .map(|counts| counts.values().map(|c| c.all).sum::<u64>())
         };
         let settle = async |lane: &mut LaneAcks, seq: i64, outcome: Outcome| {
-            desk.append("pageview", 1).await;
-            let delivered = Delivered::of(site, "pageview", Moment(START));
+            // It fails while the database is gone; the event is settled all the same.
+            let _ = desk.append("pageview", 1).await;
+            let delivered = Delivered::of(site, "pageview", Timestamp(START));
             let delivered = delivered.filter(|_| outcome == Outcome::Delivered);
             let slot = lane.slot().await.unwrap();
-            lane.settle(seq, outcome, delivered, site.permit().await, slot)
-                .await;
+            lane.settle(seq, outcome, delivered, site.permit(), slot).await;
         };
         settle(&mut lane, 1, Outcome::Delivered).await;
         settle(&mut lane, 2, Outcome::DroppedByPlausible).await;

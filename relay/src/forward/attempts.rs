@@ -1,32 +1,31 @@
-//! The tries of one event, and whether it is the event that is at fault.
+//! The attempts of one event, and whether the event itself is at fault.
 //!
-//! An event that Plausible answers badly while it takes others is set aside, so that it does not hold up its
-//! lane. An answer that got lost says nothing about the event: losses are the affair of breaker and limiter.
+//! An event that fails while Plausible accepts others is parked, so that it does not block its lane. A lost answer says
+//! nothing about the event: breaker and limiter handle losses.
 
 use super::plausible::Reply;
 
-/// Tries that were answered badly after which an event is at fault, when Plausible took another meanwhile.
+/// Failed attempts after which an event is at fault, if Plausible accepted another meanwhile.
 const ANSWERED_MAX: u32 = 3;
-/// Such tries after which it is in any case: it may be the only event there is.
+/// Failed attempts after which it is at fault in any case: there may be no other event.
 const ANSWERED_ALONE_MAX: u32 = 8;
-/// Tries without an answer after which it is, when Plausible took another meanwhile. So many are hardly ever
-/// the network's fault; without a bound, an event that never gets an answer would hold up its lane until it
-/// is too old.
+/// Attempts without an answer after which it is at fault, if Plausible accepted another meanwhile. The network rarely
+/// fails that often; without a bound, an event that never gets an answer would block its lane until it expires.
 const UNANSWERED_MAX: u32 = 16;
 
-/// The tries of one event since it was read from the spool.
+/// The attempts of one event since it was read from the spool.
 #[derive(Debug)]
-pub(super) struct Tries {
+pub(super) struct Attempts {
     failed: u32,
     answered: u32,
     unanswered: u32,
-    /// How many events Plausible had taken when the first try failed.
+    /// Events that Plausible had taken when the first attempt failed.
     taken_before: u64,
     was_parked: bool,
 }
 
-impl Tries {
-    /// None yet. An event that was set aside before is at fault after one more bad answer.
+impl Attempts {
+    /// None yet. An event that was parked before is at fault after one more bad answer.
     pub(super) fn new(was_parked: bool) -> Self {
         Self {
             failed: 0,
@@ -37,12 +36,12 @@ impl Tries {
         }
     }
 
-    /// How many failed.
+    /// Failed ones.
     pub(super) fn failed(&self) -> u32 {
         self.failed
     }
 
-    /// Notes one that failed; Plausible has taken so many events until now.
+    /// Records a failed attempt. `taken`: events that Plausible has accepted so far.
     pub(super) fn note(&mut self, reply: Reply, taken: u64) {
         if self.failed == 0 {
             self.taken_before = taken;
@@ -55,9 +54,9 @@ impl Tries {
         }
     }
 
-    /// Whether it is the event that is at fault, and not Plausible or the way there. `all_may_send` while the
-    /// breaker is closed.
-    pub(super) fn blame_the_event(&self, taken: u64, all_may_send: bool) -> bool {
+    /// Whether the event is at fault, and not Plausible or the network. `all_may_send` is true while the breaker is
+    /// closed.
+    pub(super) fn is_event_at_fault(&self, taken: u64, all_may_send: bool) -> bool {
         let others_are_taken = taken > self.taken_before;
         let again = self.was_parked && self.answered > 0 && (all_may_send || others_are_taken);
         let amid_others = self.answered >= ANSWERED_MAX || self.unanswered >= UNANSWERED_MAX;
@@ -72,14 +71,14 @@ mod tests {
 
     #[test]
     fn an_event_is_at_fault_when_it_is_answered_badly_and_others_are_not() {
-        // How many others are taken between two tries, and at which try the event is blamed.
+        // Others taken between two attempts, and the attempt at which the event is at fault.
         let check = |was_parked: bool, reply: Reply, others: u64, is_closed: bool, want: Option<u32>| {
-            let (mut tries, mut taken) = (Tries::new(was_parked), 100);
+            let (mut attempts, mut taken) = (Attempts::new(was_parked), 100);
             let blamed = (1..=50).find(|_| {
-                tries.note(reply, taken);
-                let is_blamed = tries.blame_the_event(taken, is_closed);
+                attempts.note(reply, taken);
+                let is_at_fault = attempts.is_event_at_fault(taken, is_closed);
                 taken += others;
-                is_blamed
+                is_at_fault
             });
             assert_eq!(blamed, want, "{was_parked} {reply:?} {others} {is_closed}");
         };
@@ -87,12 +86,12 @@ mod tests {
         check(false, Misconfigured, 1, true, Some(3));
         check(false, Retry, 0, true, Some(8));
         check(false, Retry, 0, false, Some(8));
-        // One that was set aside gets one try, but an outage is not its fault.
+        // A parked one gets one attempt, but an outage is not its fault.
         check(true, Retry, 0, true, Some(1));
         check(true, Retry, 1, true, Some(1));
         check(true, Retry, 1, false, Some(2));
         check(true, Retry, 0, false, Some(8));
-        // What got lost on the way is hardly ever the event's fault, and what never left is not at all.
+        // A lost answer is rarely the event's fault, and a request that was not sent never is.
         check(false, Unknown, 1, true, Some(16));
         check(true, Unknown, 1, true, Some(16));
         check(false, Unknown, 0, true, None);

@@ -1,19 +1,19 @@
-//! How long to wait before the next try: exponential, with full jitter.
+//! The wait before the next attempt: exponential, with full jitter.
 
 use std::time::Duration;
 
-/// Longest Retry-After that is believed; a mistake upstream must not hold events back for days.
+/// Upper bound of an accepted Retry-After; a mistake upstream must not delay events for days.
 pub const RETRY_AFTER_MAX: Duration = Duration::from_secs(3600);
 /// The bound of the first wait.
 const FIRST: Duration = Duration::from_secs(1);
-/// The bound of every wait: how long it takes at most until it is noticed that Plausible is back.
+/// The upper bound of every wait, and therefore of the time until the relay notices that Plausible is back.
 const LONGEST: Duration = Duration::from_secs(60);
 /// Shortest wait, so that an unlucky draw does not hammer a server that is down.
 const SHORTEST: Duration = Duration::from_millis(100);
 
-/// The wait after so many failed tries, from a random number. Full jitter: anything up to the exponential
-/// bound, so that relays that failed together do not come back together. At least as long as the server
-/// asked for; longer after many tries, so that one that asks for no time at all is not hammered.
+/// The wait after failed attempts, from a random number. Full jitter: anything up to the exponential bound, so that
+/// relays that failed together do not retry together. At least the server's Retry-After; longer after many attempts, so
+/// that a server with `Retry-After: 0` is not hammered.
 pub fn wait(tries: u32, retry_after: Option<Duration>, random: u32) -> Duration {
     let bound = FIRST
         .saturating_mul(1 << tries.saturating_sub(1).min(16))

@@ -1,94 +1,80 @@
-//! The circuit breaker: stops sending when Plausible is away, and tries with care whether it is back.
+//! The circuit breaker: stops sending when Plausible is away, and tests carefully whether it is back.
 //!
-//! A state machine without clock, randomness or IO: each call is handed the time since the relay started.
-//! Closed, everything may be sent. It opens after [`FAILURES_MAX`] failures in a row, when half of the last
-//! [`RECENT`] results were failures, or when Plausible asks to be left alone. Open, nothing is sent. After
-//! a wait it is half open: one health probe may go, then one event, one thing at a time. Only when that
-//! event was taken does it close.
+//! A state machine without clock, randomness or IO: each call receives the time since the relay started. While closed,
+//! everything may be sent. It opens after [`FAILURES_MAX`] failures in a row, when half of the last [`RECENT`] results
+//! were failures, or when Plausible sends `Retry-After`. While open, nothing is sent. After a wait it is half open: one
+//! health probe may go, then one event, one request at a time. It closes only when that event was accepted.
 //!
-//! If the answers were not Plausible's, the health probe proves nothing: some other server may answer it just as
-//! well. Then the self-test goes instead, which counts nowhere, and no event before it was answered as Plausible does.
+//! If the answers were not Plausible's, the health probe proves nothing: another server may answer it just as well.
+//! Then the self-test is sent instead, which is never counted, and no event before Plausible's answer to it.
 
 use super::backoff;
+use crate::metrics;
 use std::time::Duration;
 
 /// Failures in a row that open it.
 pub const FAILURES_MAX: u32 = 5;
-/// How long nothing goes when an event was answered as if it were taken, and the self-test as Plausible does: the
-/// self-test does not show then what becomes of events, and each try may cost one. Four times as long each time.
+/// The wait after an event was answered as if it were accepted while the self-test was answered by Plausible: then the
+/// self-test does not explain the fate of events, and each attempt may cost one. Four times as long each time.
 pub const UNCLEAR_MIN: Duration = Duration::from_secs(5);
 /// The bound of that wait.
 pub const UNCLEAR_MAX: Duration = Duration::from_secs(3600);
 /// Results looked back at. Half of them failures opens it, once there are that many.
 pub const RECENT: u32 = 32;
 
-/// What it does, for metrics and health.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum State {
-    /// Everything may be sent.
-    Closed,
-    /// Nothing is sent.
-    Open,
-    /// One thing at a time is tried.
-    HalfOpen,
-}
-
-impl State {
-    /// The values of the metric label `state`.
-    pub const ALL: [Self; 3] = [Self::Closed, Self::Open, Self::HalfOpen];
-
-    /// The name in metrics and health.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Closed => "closed",
-            Self::Open => "open",
-            Self::HalfOpen => "half_open",
-        }
+metrics::label! {
+    /// The breaker's state, for metrics and health.
+    pub enum State {
+        /// Everything may be sent.
+        Closed = "closed",
+        /// Nothing is sent.
+        Open = "open",
+        /// One request at a time is tried.
+        HalfOpen = "half_open",
     }
 }
 
-/// The answer to "may I send?".
+/// The breaker's answer to a lane that wants to send.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Leave {
+pub enum Decision {
     /// Yes, an event.
-    Event(Pass),
+    Event(Token),
     /// Yes, but only the health probe.
-    Probe(Pass),
-    /// Yes, but only the self-test, which counts nowhere.
-    SelfTest(Pass),
+    Probe(Token),
+    /// Yes, but only the self-test, which is never counted.
+    SelfTest(Token),
     /// Not before this time.
-    At(Duration),
-    /// Not before what is under way has come back.
-    Later,
+    NotBefore(Duration),
+    /// Not before the request in flight has come back.
+    Wait,
 }
 
-/// Leave to send once, to be handed back with [`Breaker::report`] or [`Breaker::give_back`].
+/// Permission to send once, to be handed back with [`Breaker::report`] or [`Breaker::give_back`].
 #[derive(Debug, PartialEq, Eq)]
-pub struct Pass {
-    /// Counts openings and closings: what comes back from before the last one says nothing about now.
+pub struct Token {
+    /// Counts openings and closings: an answer from an earlier era is outdated.
     era: u64,
 }
 
-/// What came of it.
+/// The result of a request, as the breaker counts it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Sign {
+pub enum Signal {
     /// Plausible answered as Plausible.
-    Well,
+    Success,
     /// It did not; with what it asked for in `Retry-After`.
-    Ill(Option<Duration>),
-    /// Something else answered, and did not take the event: a redirect, a login, another server; with what it asked
-    /// for in `Retry-After`.
+    Failure(Option<Duration>),
+    /// Another server answered and did not accept the event, such as a redirect or a login; with its `Retry-After`.
     Foreign(Option<Duration>),
-    /// Something else answered, and has probably taken the event, so that another try costs another event.
+    /// Another server answered and has probably accepted the event, so another attempt costs another event.
     Unclear,
 }
 
-impl Sign {
+impl Signal {
     /// The name of a self-test's result in metrics.
     pub fn name(self) -> &'static str {
         match self {
-            Self::Well => "ok",
-            Self::Ill(_) => "failed",
+            Self::Success => "ok",
+            Self::Failure(_) => "failed",
             Self::Foreign(_) | Self::Unclear => "foreign",
         }
     }
@@ -118,9 +104,9 @@ pub struct Breaker {
     results: u32,
     has_health_probe: bool,
     trust: Trust,
-    /// Events in a row that were answered as if they were taken, one for each time it opened.
+    /// Consecutive events that were answered as if they were accepted, one for each opening.
     unclear: u32,
-    /// The last of them was not explained by the self-test yet.
+    /// The self-test has not explained the last of them yet.
     is_unexplained: bool,
 }
 
@@ -155,8 +141,8 @@ impl Breaker {
         }
     }
 
-    /// One that asks whether Plausible is well, and whether it is Plausible, before the first event is sent: for a
-    /// relay that begins with a backlog. An earlier process may have found another server there.
+    /// A breaker that checks Plausible's health and identity before the first event, for a relay that starts with a
+    /// backlog. An earlier process may have found another server there.
     pub fn careful(has_health_probe: bool) -> Self {
         let mut breaker = Self {
             trust: Trust::Unseen,
@@ -179,7 +165,7 @@ impl Breaker {
         }
     }
 
-    /// The step after one that was answered well; `None` after the last.
+    /// The step after one that succeeded; `None` after the last.
     fn next_step(&self, step: Step) -> Option<Step> {
         match step {
             Step::Probe if self.trust == Trust::Unseen => Some(Step::SelfTest),
@@ -188,7 +174,7 @@ impl Breaker {
         }
     }
 
-    /// What it does.
+    /// Its state.
     pub fn state(&self) -> State {
         match self.phase {
             Phase::Closed => State::Closed,
@@ -211,54 +197,54 @@ impl Breaker {
     }
 
     /// Whether something may be sent now.
-    pub fn ask(&mut self, now: Duration) -> Leave {
+    pub fn ask(&mut self, now: Duration) -> Decision {
         if let Phase::Open { until } = self.phase {
             if now < until {
-                return Leave::At(until);
+                return Decision::NotBefore(until);
             }
             self.phase = self.first_try();
         }
-        let pass = Pass { era: self.era };
+        let token = Token { era: self.era };
         match &mut self.phase {
-            Phase::HalfOpen { is_taken: true, .. } => Leave::Later,
+            Phase::HalfOpen { is_taken: true, .. } => Decision::Wait,
             Phase::HalfOpen { step, is_taken } => {
                 *is_taken = true;
                 match step {
-                    Step::Probe => Leave::Probe(pass),
-                    Step::SelfTest => Leave::SelfTest(pass),
-                    Step::Event => Leave::Event(pass),
+                    Step::Probe => Decision::Probe(token),
+                    Step::SelfTest => Decision::SelfTest(token),
+                    Step::Event => Decision::Event(token),
                 }
             }
-            Phase::Closed | Phase::Open { .. } => Leave::Event(pass),
+            Phase::Closed | Phase::Open { .. } => Decision::Event(token),
         }
     }
 
-    /// Whether a pass may still be used: it has neither opened nor closed since.
-    pub fn stands(&self, pass: &Pass) -> bool {
-        pass.era == self.era
+    /// Whether a token may still be used: it has neither opened nor closed since.
+    pub fn is_valid(&self, token: &Token) -> bool {
+        token.era == self.era
     }
 
-    /// Takes back a pass that was not used.
-    #[expect(clippy::needless_pass_by_value, reason = "a pass is used up")]
-    pub fn give_back(&mut self, pass: Pass) {
+    /// Takes back a token that was not used.
+    #[expect(clippy::needless_pass_by_value, reason = "a token is used up")]
+    pub fn give_back(&mut self, token: Token) {
         if let Phase::HalfOpen { is_taken, .. } = &mut self.phase
-            && pass.era == self.era
+            && token.era == self.era
         {
             *is_taken = false;
         }
     }
 
-    /// Notes what came of a pass. `random` is for the jitter of the wait, when it opens.
-    #[expect(clippy::needless_pass_by_value, reason = "a pass is used up")]
-    pub fn report(&mut self, pass: Pass, sign: Sign, now: Duration, random: u32) {
-        self.failures_in_a_row = match sign {
-            Sign::Well => 0,
+    /// Notes the result of a token's request. `random` is for the jitter of the wait, when it opens.
+    #[expect(clippy::needless_pass_by_value, reason = "a token is used up")]
+    pub fn report(&mut self, token: Token, signal: Signal, now: Duration, random: u32) {
+        self.failures_in_a_row = match signal {
+            Signal::Success => 0,
             _ => self.failures_in_a_row.saturating_add(1),
         };
-        if pass.era != self.era {
-            // From before it opened: a wish to be left alone is still a wish.
-            if let (Phase::Open { until }, Sign::Ill(Some(asked)) | Sign::Foreign(Some(asked))) =
-                (&mut self.phase, sign)
+        if token.era != self.era {
+            // From before it opened: a Retry-After still counts.
+            if let (Phase::Open { until }, Signal::Failure(Some(asked)) | Signal::Foreign(Some(asked))) =
+                (&mut self.phase, signal)
             {
                 *until = (*until).max(now + asked.min(backoff::RETRY_AFTER_MAX));
             }
@@ -266,19 +252,19 @@ impl Breaker {
         }
         match self.phase {
             Phase::Closed => {
-                self.recent = self.recent << 1 | u32::from(sign != Sign::Well);
+                self.recent = self.recent << 1 | u32::from(signal != Signal::Success);
                 self.results = (self.results + 1).min(RECENT);
-                if sign != Sign::Well && self.is_enough(sign) {
-                    self.open(sign, now, random);
+                if signal != Signal::Success && self.is_enough(signal) {
+                    self.open(signal, now, random);
                 }
             }
             Phase::HalfOpen {
                 step: Step::SelfTest, ..
-            } if sign == Sign::Well && std::mem::take(&mut self.is_unexplained) => {
+            } if signal == Signal::Success && std::mem::take(&mut self.is_unexplained) => {
                 let factor = 1 << (2 * self.unclear.saturating_sub(1).min(8));
                 self.wait_until(now + UNCLEAR_MIN.saturating_mul(factor).min(UNCLEAR_MAX));
             }
-            Phase::HalfOpen { step, .. } if sign == Sign::Well => {
+            Phase::HalfOpen { step, .. } if signal == Signal::Success => {
                 let next = self.next_step(step);
                 if step != Step::Probe {
                     self.trust = Trust::Plausible;
@@ -293,35 +279,38 @@ impl Breaker {
                     None => self.close(),
                 }
             }
-            Phase::HalfOpen { .. } => self.open(sign, now, random),
-            // No pass of this era is out while it is open.
+            Phase::HalfOpen { .. } => self.open(signal, now, random),
+            // No token of this era is out while it is open.
             Phase::Open { .. } => {}
         }
     }
 
-    /// Whether a failure opens it. One that may have cost an event does at once.
-    fn is_enough(&self, sign: Sign) -> bool {
+    /// Whether a failure opens it. One that may have cost an event opens it at once.
+    fn is_enough(&self, signal: Signal) -> bool {
         let many = self.results == RECENT && self.recent.count_ones() >= RECENT / 2;
         many || self.failures_in_a_row >= FAILURES_MAX
-            || matches!(sign, Sign::Unclear | Sign::Ill(Some(_)) | Sign::Foreign(Some(_)))
+            || matches!(
+                signal,
+                Signal::Unclear | Signal::Failure(Some(_)) | Signal::Foreign(Some(_))
+            )
     }
 
-    fn open(&mut self, sign: Sign, now: Duration, random: u32) {
-        let asked = match sign {
-            Sign::Ill(asked) | Sign::Foreign(asked) => asked,
-            Sign::Well | Sign::Unclear => None,
+    fn open(&mut self, signal: Signal, now: Duration, random: u32) {
+        let asked = match signal {
+            Signal::Failure(asked) | Signal::Foreign(asked) => asked,
+            Signal::Success | Signal::Unclear => None,
         };
-        match sign {
-            Sign::Foreign(_) => {
+        match signal {
+            Signal::Foreign(_) => {
                 self.trust = Trust::Foreign;
                 self.is_unexplained = false;
             }
-            Sign::Unclear => {
+            Signal::Unclear => {
                 self.trust = Trust::Foreign;
                 self.unclear = self.unclear.saturating_add(1);
                 self.is_unexplained = true;
             }
-            Sign::Well | Sign::Ill(_) => {}
+            Signal::Success | Signal::Failure(_) => {}
         }
         self.openings = self.openings.saturating_add(1);
         self.wait_until(now + backoff::wait(self.openings, asked, random));

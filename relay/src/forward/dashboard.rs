@@ -1,44 +1,43 @@
 //! Conservation up to the dashboard: compares the relay's own counts of delivered events with those of the server,
 //! per site, event of the plan and UTC day, through its Stats API.
 //!
-//! Each round asks for the span up to a moment of the round before, so that the server has had the time between
-//! two rounds to write what it took. Around that moment, and around midnight, the two clocks may disagree: what was
-//! delivered there may count or not. Lost answers, crashes and other senders only make the server show *more*, so
-//! an event that is missing beyond these edges was lost after it was accepted.
+//! Each round queries the span up to a moment of the previous round, so that the server has had one interval to write
+//! its events. Around that moment, and around midnight, the two clocks may disagree: deliveries there may count or not.
+//! Lost answers, crashes and other senders only make the server show *more*, so an event that is missing beyond these
+//! edges was lost after it was accepted.
 //!
-//! Nothing is asked for a site that is off, and no connection is kept between rounds.
+//! No query is sent for a site that is off, and no connection is kept between rounds.
 
 mod compare;
 mod yesterday;
 
 pub use yesterday::check_yesterday;
 
-use super::delivered::{self, DAY_MS, EDGE_MS};
+use super::delivered::{self, DAY_MS, EDGE_MS, OTHER};
+use super::metrics::Metrics;
 use super::stats::{Span, StatsApi};
 use super::transport::{Connection, Transport};
-use crate::clock::{Clock, Moment};
+use crate::clock::{Clock, Timestamp};
 use crate::config::Upstream;
-use crate::metrics::Metrics;
-use crate::metrics::dashboard::Day;
 use crate::store::Store;
 use crate::switch::{Site, Switches};
-use compare::{Compared, Counts, compare, ranges};
+use compare::{Compared, Counts, Day, Range, compare, ranges};
 use serde::Serialize;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
-/// Questions per hour that may be asked: Plausible answers 600 per key, and others may use the same one. Above it
-/// the sites take turns.
+/// Limit of queries per hour: Plausible answers 600 per key, and others may use the same one. Above it the sites take
+/// turns.
 const QUESTIONS_PER_HOUR: u64 = 500;
 /// Longest time on either side of the moment up to which today is compared.
 const EDGE_MAX: Duration = Duration::from_millis(EDGE_MS as u64);
-/// Shortest. Stamps are whole seconds, and so are the spans that can be asked for.
+/// Lower bound. Timestamps and query spans are in whole seconds.
 const EDGE_MIN: Duration = Duration::from_secs(2);
-/// How long after midnight yesterday is first compared: the server writes what it took within seconds.
+/// Time after midnight before yesterday is compared: the server writes events within seconds.
 const SETTLED_MS: i64 = 2 * 60 * 1000;
-/// Rounds in a row in which events are missing before it is reported: the server may be late once.
+/// Consecutive rounds with missing events before it is reported: the server may be late once.
 const MISSING_ROUNDS: u32 = 2;
 
 const NOT_YET: &str = "not yet";
@@ -53,7 +52,7 @@ pub struct SiteState {
     /// Why they are not compared.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub not_checked: Option<String>,
-    /// Delivered events that the dashboard does not show, by day and event; negative where it shows more.
+    /// Delivered events that the dashboard does not show, by day and event; negative if it shows more.
     pub differences: BTreeMap<&'static str, BTreeMap<String, i64>>,
     /// Whether events were missing in several rounds in a row.
     pub is_missing: bool,
@@ -75,18 +74,27 @@ pub struct Dashboard {
     sites: Mutex<BTreeMap<String, SiteState>>,
 }
 
-/// The deliveries of one day up to a moment.
+/// The deliveries of one day up to a moment, by site.
 #[derive(Debug)]
 struct Snapshot {
     /// The moment, in whole seconds: the server is asked for what it stamped before.
-    until: Moment,
-    before: Counts,
-    low: Counts,
-    high: Counts,
+    until: Timestamp,
+    before: BTreeMap<String, Counts>,
+    low: BTreeMap<String, Counts>,
+    high: BTreeMap<String, Counts>,
+}
+
+impl Snapshot {
+    fn ranges(&self, site: &str) -> BTreeMap<String, Range> {
+        let none = Counts::new();
+        let [before, low, high] =
+            [&self.before, &self.low, &self.high].map(|all| all.get(site).unwrap_or(&none));
+        ranges(before, low, high, None)
+    }
 }
 
 impl Dashboard {
-    /// For the configured upstream. Without a key of its Stats API nothing is ever asked.
+    /// For the configured upstream. Without a Stats API key no query is ever sent.
     pub fn new(
         upstream: &Upstream,
         store: Store,
@@ -97,7 +105,7 @@ impl Dashboard {
         let every = upstream.stats.as_ref().map_or(Duration::MAX, |stats| stats.every);
         let api = StatsApi::new(upstream);
         let why = match &api {
-            None => Some("there is no key of the Stats API: see `stats_key_file` under [upstream]"),
+            None => Some("no Stats API key is configured: see `stats_key_file` under [upstream]"),
             Some(_) if !upstream.profile.counts_by_event() => {
                 Some("this server's Stats API cannot count events by name")
             }
@@ -148,16 +156,16 @@ impl Dashboard {
         while !all.is_empty() {
             let sites = self.round(&all, first);
             first = (first + sites.len()) % all.len();
-            let mut snapshots = BTreeMap::new();
-            if sites.iter().any(|site| site.is_on()) {
-                snapshots = self.snapshots(&sites).await;
-            }
+            let snapshot = match sites.iter().any(|site| site.is_on()) {
+                true => self.snapshot(&sites).await,
+                false => None,
+            };
             tokio::time::sleep(self.every).await;
             // Ends with this round: nothing is left open while a site is off.
             let mut connection = transport.connection();
             for site in sites {
-                let snapshot = snapshots.get(&site.domain);
-                self.check_site(api, &mut connection, &site, snapshot).await;
+                self.check_site(api, &mut connection, &site, snapshot.as_ref())
+                    .await;
             }
         }
     }
@@ -175,36 +183,22 @@ impl Dashboard {
             .collect()
     }
 
-    /// The deliveries of today up to about now.
-    async fn snapshots(&self, sites: &[Arc<Site>]) -> BTreeMap<String, Snapshot> {
+    /// The deliveries of today up to about now; `None` if they cannot be read.
+    async fn snapshot(&self, sites: &[Arc<Site>]) -> Option<Snapshot> {
         let edge = edge(self.every);
         let day = self.clock.now().utc_day();
-        let low = self.read_all(sites, day).await;
+        let low = self.read_all(sites, day).await?;
         tokio::time::sleep(edge).await;
-        let until = Moment(self.clock.now().0.div_euclid(1000) * 1000);
+        let until = Timestamp(self.clock.now().0.div_euclid(1000) * 1000);
         tokio::time::sleep(edge).await;
-        let (before, high) = (
-            self.read_all(sites, day - 1).await,
-            self.read_all(sites, day).await,
-        );
-        let mut snapshots = BTreeMap::new();
+        let snapshot = Snapshot {
+            until,
+            before: self.read_all(sites, day - 1).await?,
+            low,
+            high: self.read_all(sites, day).await?,
+        };
         // Over midnight there is no such moment, and the day is compared as a whole.
-        if let (Some(mut before), Some(mut low), Some(mut high)) = (before, low, high)
-            && until.utc_day() == day
-        {
-            for site in sites {
-                let take =
-                    |counts: &mut BTreeMap<String, Counts>| counts.remove(&site.domain).unwrap_or_default();
-                let snapshot = Snapshot {
-                    until,
-                    before: take(&mut before),
-                    low: take(&mut low),
-                    high: take(&mut high),
-                };
-                snapshots.insert(site.domain.clone(), snapshot);
-            }
-        }
-        snapshots
+        (until.utc_day() == day).then_some(snapshot)
     }
 
     /// The counts of a day, by site; nothing if the database cannot be read.
@@ -226,7 +220,7 @@ impl Dashboard {
         site: &Arc<Site>,
         snapshot: Option<&Snapshot>,
     ) {
-        let Some(permit) = site.permit().await else {
+        let Some(permit) = site.permit() else {
             return self.note_not_checked(site, "the site is off");
         };
         let checked = tokio::select! {
@@ -236,11 +230,11 @@ impl Dashboard {
         match checked {
             Ok(days) if days.is_empty() => self.note_not_checked(site, NOT_YET),
             Ok(days) => {
-                self.metrics.dashboard.note_check(true);
+                self.metrics.dashboard_checks.with(["ok"]).inc();
                 self.note_checked(site, &days);
             }
             Err(why) => {
-                self.metrics.dashboard.note_check(false);
+                self.metrics.dashboard_checks.with(["failed"]).inc();
                 self.note_not_checked(site, &why);
             }
         }
@@ -254,33 +248,26 @@ impl Dashboard {
         snapshot: Option<&Snapshot>,
     ) -> Result<BTreeMap<Day, Vec<Compared>>, String> {
         let now = self.clock.now();
-        let (today, midnight) = (now.utc_day(), Moment(now.utc_day() * DAY_MS));
+        let (today, midnight) = (now.utc_day(), Timestamp(now.utc_day() * DAY_MS));
         let mut days = BTreeMap::new();
-        // A moment in the day's first seconds leaves no whole second before it.
+        // In the first seconds of a day there is no earlier whole second.
         if let Some(snapshot) =
             snapshot.filter(|s| s.until.utc_day() == today && s.until.0 - midnight.0 > EDGE_MS)
         {
             let span = Span {
                 from: midnight,
-                to: Moment(snapshot.until.0 - 1000),
+                to: Timestamp(snapshot.until.0 - 1000),
             };
-            let ranges = ranges(&snapshot.before, &snapshot.low, &snapshot.high, None);
+            let ranges = snapshot.ranges(&site.domain);
             days.insert(Day::Today, self.ask(api, connection, site, span, &ranges).await?);
         }
         if now.0 - midnight.0 >= SETTLED_MS {
-            let of = |day| self.read_all(std::slice::from_ref(site), day);
-            let (before, day, after) = (of(today - 2).await, of(today - 1).await, of(today).await);
-            let (Some(before), Some(day), Some(after)) = (before, day, after) else {
-                return Err("the database cannot be read".to_owned());
-            };
-            let [before, day, after] =
-                [before, day, after].map(|mut of| of.remove(&site.domain).unwrap_or_default());
-            let ranges = ranges(&before, &day, &day, Some(&after));
-            let span = Span::of_day(today - 1);
-            days.insert(
-                Day::Yesterday,
-                self.ask(api, connection, site, span, &ranges).await?,
-            );
+            let (upstream, domain) = (self.upstream.clone(), site.domain.clone());
+            let read = move |db: &rusqlite::Connection| yesterday::deliveries(db, &upstream, &domain, today);
+            let read = self.store.run(read).await;
+            let (_, ranges) = read.map_err(|_| "the database cannot be read".to_owned())?;
+            let compared = self.ask(api, connection, site, Span::of_day(today - 1), &ranges);
+            days.insert(Day::Yesterday, compared.await?);
         }
         Ok(days)
     }
@@ -291,7 +278,7 @@ impl Dashboard {
         connection: &mut impl Connection,
         site: &Site,
         span: Span,
-        ranges: &BTreeMap<String, compare::Range>,
+        ranges: &BTreeMap<String, Range>,
     ) -> Result<Vec<Compared>, String> {
         let names = delivered::names(&site.plan);
         let read = api.events(connection, &site.domain, span, &names).await;
@@ -302,7 +289,7 @@ impl Dashboard {
             if off.abs() > self.clock_off_max_ms {
                 let off = off / 1000;
                 return Err(format!(
-                    "the server's clock differs by {off} s from the relay's, so spans of time do not compare"
+                    "the server's clock differs from the relay's by {off} s, so their counts cannot be compared"
                 ));
             }
         }
@@ -311,7 +298,7 @@ impl Dashboard {
     }
 
     fn note_not_checked(&self, site: &Site, why: &str) {
-        self.metrics.dashboard.forget(&site.domain);
+        self.show(site, &BTreeMap::new());
         let mut sites = self.lock();
         let state = sites.entry(site.domain.clone()).or_default();
         let is_news = state.not_checked.as_deref() != Some(why);
@@ -325,11 +312,31 @@ impl Dashboard {
         }
     }
 
+    /// Shows a site's differences in the metrics: a series is there only while its counts are known.
+    fn show(&self, site: &Site, days: &BTreeMap<Day, Vec<Compared>>) {
+        for day in Day::ALL {
+            let compared = days.get(&day).map_or(&[][..], Vec::as_slice);
+            for event in delivered::names(&site.plan).into_iter().chain([OTHER]) {
+                let labels = [&*site.domain, event, day.name()];
+                match compared.iter().find(|one| one.event == event) {
+                    Some(one) => {
+                        let shown = self.metrics.dashboard_difference.with(labels);
+                        shown.set(one.difference);
+                    }
+                    None => self.metrics.dashboard_difference.remove(labels),
+                }
+            }
+        }
+    }
+
     fn note_checked(&self, site: &Site, days: &BTreeMap<Day, Vec<Compared>>) {
         let now = self.clock.now();
-        self.metrics.dashboard.note(&site.domain, now, days, |compared| {
-            (compared.event.clone(), compared.difference)
-        });
+        self.show(site, days);
+        let checked = self
+            .metrics
+            .dashboard_checked_timestamp_seconds
+            .with([&site.domain]);
+        checked.set(now.0.div_euclid(1000));
         let mut sites = self.lock();
         let state = sites.entry(site.domain.clone()).or_default();
         let missing = || {
@@ -359,7 +366,7 @@ impl Dashboard {
                     event = one.event,
                     delivered = one.delivered,
                     missing = one.difference,
-                    "the dashboard shows fewer events than were delivered: look at the server's own logs and shields"
+                    "the dashboard shows fewer events than were delivered: check the server's own logs and shields"
                 );
             }
         } else if was_missing && !is_missing {

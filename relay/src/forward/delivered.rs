@@ -1,9 +1,9 @@
-//! How many events were delivered: per upstream, site, event of the plan and UTC day, in the database. Counts only.
+//! Counts of delivered events per upstream, site, event of the plan and UTC day, in the database.
 //!
-//! The transaction that takes a delivered event out of the spool counts it here, so the counts survive a crash as
-//! the event's end does. [`super::dashboard`] compares them with what the server shows.
+//! The transaction that removes a delivered event from the spool also counts it here, so the counts survive a crash
+//! together with the event's ending. [`super::dashboard`] compares them with the server's counts.
 
-use crate::clock::Moment;
+use crate::clock::Timestamp;
 use crate::switch::Site;
 use relay_event::Plan;
 use relay_event::event::ENGAGEMENT;
@@ -11,12 +11,12 @@ use rusqlite::{Connection, params};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-/// The name under which events are counted that the plan does not list.
+/// The name under which events outside the plan are counted.
 pub const OTHER: &str = "other";
 /// Days that are kept: today, yesterday, and the day before for its last seconds. Older rows are deleted.
 const DAYS_KEPT: i64 = 3;
-/// Around midnight the server may stamp an event with the other day: its clock is not the relay's. Events of these
-/// first and last milliseconds of a day are counted apart.
+/// Around midnight the server's clock may assign an event to the other day. Events in these first and last milliseconds
+/// of a day are counted separately.
 pub const EDGE_MS: i64 = 10_000;
 /// Events of one transaction were answered within this time, even if the disk refused for a while.
 const NEAR_MIDNIGHT_MS: i64 = 60 * 60 * 1000;
@@ -29,12 +29,12 @@ pub(super) struct Delivered {
     /// Its place in the plan; `None` if the plan does not list it.
     event: Option<usize>,
     /// When it was answered.
-    at: Moment,
+    at: Timestamp,
 }
 
 impl Delivered {
     /// An event of this name. `None` for an engagement, which no server counts as an event.
-    pub(super) fn of(site: &Arc<Site>, name: &str, at: Moment) -> Option<Self> {
+    pub(super) fn of(site: &Arc<Site>, name: &str, at: Timestamp) -> Option<Self> {
         (name != ENGAGEMENT).then(|| Self {
             site: Arc::clone(site),
             event: site.plan.events.iter().position(|event| event.name == name),
@@ -72,13 +72,13 @@ pub struct Count {
 pub(super) struct Tally {
     counts: BTreeMap<(i64, String, String), Count>,
     /// When the last of them was answered.
-    latest: Option<Moment>,
+    latest: Option<Timestamp>,
 }
 
 impl Tally {
     /// Of events that are booked together.
     pub(super) fn of<'d>(delivered: impl Iterator<Item = &'d Delivered>) -> Self {
-        // By place in the plan first, so that names are copied once each and not once an event.
+        // By position in the plan first, so that each name is copied once instead of once per event.
         let mut counts: BTreeMap<(i64, &str, Option<usize>), (Count, &Delivered)> = BTreeMap::new();
         let mut latest = None;
         for one in delivered {
@@ -115,8 +115,8 @@ impl Tally {
         let Some(latest) = self.latest else {
             return Ok(());
         };
-        // Rows of the future are a clock's that was ahead, and their day comes again. Near midnight they may be
-        // those of another lane, which is some milliseconds ahead.
+        // Rows of the future come from a clock that was ahead, and their day comes again. Near midnight they may come
+        // from another lane, which is some milliseconds ahead.
         let today = latest.utc_day();
         let last = today + i64::from(latest.0.rem_euclid(DAY_MS) > DAY_MS - NEAR_MIDNIGHT_MS);
         db.prepare_cached("DELETE FROM delivered WHERE day <= ?1 OR day > ?2")?
@@ -125,7 +125,7 @@ impl Tally {
     }
 }
 
-/// The counts of a site's day at one upstream, by event: what one server shows says nothing about another.
+/// The counts of a site's day at one upstream, by event. The counts of different servers are independent.
 ///
 /// # Errors
 /// SQLite's.
@@ -163,8 +163,9 @@ mod tests {
         let db = store::open_in_memory().unwrap();
         let desk = Desk::in_memory(1).await;
         let site = desk.switches.site(SITE).unwrap();
-        let one =
-            |name: &str, day: i64, since_ms: i64| Delivered::of(site, name, Moment(day * DAY_MS + since_ms));
+        let one = |name: &str, day: i64, since_ms: i64| {
+            Delivered::of(site, name, Timestamp(day * DAY_MS + since_ms))
+        };
         let noon = DAY_MS / 2;
         let tally = |events: &[Option<Delivered>]| Tally::of(events.iter().flatten());
         let first = [

@@ -1,17 +1,19 @@
-//! Which server answers, identified by how it refuses an event that no server counts.
+//! Identifies the server by how it refuses an event that no server counts.
 //!
-//! The event's name is longer than any of them takes. Plausible answers 400 with a map of fields to texts, Vince
-//! 400 with a single text, and the load balancer of Plausible Cloud answers `X-Debug-Request` with the address
-//! it would use (contract b.2, b.7, c.1).
+//! The event's name exceeds the limit of every server. Plausible answers 400 with a map of fields to texts, Vince 400
+//! with a single text, and the load balancer of Plausible Cloud answers `X-Debug-Request` with the address it would use
+//! (contract b.2, b.7, c.1).
 
-use super::self_test::VISITOR;
 use crate::config::Profile;
 use axum::http::{Response, StatusCode};
 use bytes::Bytes;
 use serde_json::{Map, Value};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv6Addr};
 
-/// The server, as far as an answer shows it.
+/// The visitor of the self-test's events: an address like those that the relay makes, of no real visitor.
+pub(super) const VISITOR: Ipv6Addr = Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0x5e1f, 0x7e57);
+
+/// The server, as identified by an answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Answer {
     /// A known server, which refused the event as it should.
@@ -21,9 +23,9 @@ pub(super) enum Answer {
         /// Whether it is the pseudonymous address that the relay sent.
         is_ours: bool,
     },
-    /// 202: what answers accepts events that Plausible refuses.
+    /// 202: the server accepts events that Plausible refuses.
     TakesAnything,
-    /// It is unwell, or asks for a rest.
+    /// The server is overloaded, or asks for a pause.
     Unwell(StatusCode),
     /// JSON, and yet none of the known servers.
     OtherJson(StatusCode),
@@ -36,7 +38,7 @@ pub(super) fn identify(answer: &Response<Bytes>) -> Answer {
     let status = answer.status();
     let json: Option<Value> = serde_json::from_slice(answer.body()).ok();
     match status.as_u16() {
-        // A login page, say, of a gateway that answers 202 to everything.
+        // For example the login page of a gateway that answers 202 to everything.
         202 if answer.body().trim_ascii_start().starts_with(b"<") => Answer::Other(status),
         202 => Answer::TakesAnything,
         400 => match json {
@@ -47,7 +49,7 @@ pub(super) fn identify(answer: &Response<Bytes>) -> Answer {
         },
         200 => match address(answer.body(), json.as_ref()) {
             Some(address) => Answer::SeesAddress {
-                is_ours: VISITOR.parse() == Ok(address),
+                is_ours: address == VISITOR,
             },
             None if json.is_some() => Answer::OtherJson(status),
             None => Answer::Other(status),
@@ -58,7 +60,7 @@ pub(super) fn identify(answer: &Response<Bytes>) -> Answer {
     }
 }
 
-/// The fields that Plausible finds fault with (contract c.1). Other frameworks answer in the same form, about others.
+/// The fields that Plausible validates (contract c.1). Other frameworks use the same format for other fields.
 const FIELDS: [&str; 13] = [
     "url",
     "domain",

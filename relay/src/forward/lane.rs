@@ -1,17 +1,20 @@
-//! A lane: one bucket of visitors, one request under way, each visitor's events in their order.
+//! A lane: one bucket of visitors, one request in flight, each visitor's events in order.
 
-mod attempt;
 mod deliver;
 mod held;
+mod pending;
+mod request;
+mod steps;
 
 use super::Forwarder;
-use super::acceptance::Leave;
+use super::acceptance::Eligibility;
 use super::acks::LaneAcks;
 use super::transport::{Connection, Transport};
-use crate::clock::Moment;
+use crate::clock::Timestamp;
 use bytes::BytesMut;
-use deliver::Fate;
+use deliver::Disposition;
 use held::Held;
+use pending::Pending;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
@@ -19,38 +22,38 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-/// How soon a lane looks again when it left something out, or when the database cannot be read.
-const LOOK_AGAIN: Duration = Duration::from_secs(5);
-/// How soon it looks again when nothing tells it to.
-const LOOK_AGAIN_IDLE: Duration = Duration::from_secs(600);
+/// Interval at which a lane rereads the spool after it passed over an event, or if the database cannot be read.
+const RECHECK_AFTER: Duration = Duration::from_secs(5);
+/// Interval at which it rereads the spool without a reason.
+const RECHECK_IDLE_AFTER: Duration = Duration::from_secs(600);
 /// Events a lane reads ahead.
 const READ_AHEAD: usize = 32;
-/// Why a lane does not go on to its next event.
+
+/// Why a lane does not continue with its next event.
 #[derive(Debug)]
-enum Halt {
-    /// The relay is stopping, or nobody books any more.
+enum Interrupt {
+    /// The relay is stopping.
     Stopped,
-    /// An earlier event was left out, and is first now: its site's switch was off and is on, or its site was held
-    /// and is accepted.
-    BeginAgain,
+    /// An event that the lane passed over comes first now: its site is on again, or Plausible accepts it again.
+    Rewind,
 }
 
 pub(super) struct Lane<T: Transport> {
     forwarder: Arc<Forwarder<T>>,
     number: usize,
     connection: T::Connection,
-    /// Where bodies are written, one after the other.
+    /// The buffer for request bodies.
     buffer: BytesMut,
     acks: LaneAcks,
-    /// Sites of which something was left out because they were off: it has been purged, or will be, or the disk
-    /// refused.
+    /// Sites whose events the lane passed over because they were off: the switch has purged them, will purge them, or the
+    /// disk refused.
     skipped: BTreeSet<String>,
     /// Events passed over because Plausible does not accept their site.
     held: Held,
     /// Changes when a held site's probe came back, or its hold ended.
     sites_changed: watch::Receiver<()>,
-    /// When the first event that was set aside comes due, as far as is known.
-    next_parked: Option<Moment>,
+    /// When the first parked event is due, if known.
+    next_parked: Option<Timestamp>,
     stop: CancellationToken,
 }
 
@@ -70,51 +73,51 @@ impl<T: Transport> Lane<T> {
             buffer: BytesMut::new(),
             acks,
             skipped: BTreeSet::new(),
-            // Perhaps there are some from before: asked at the first occasion.
-            next_parked: Some(Moment(i64::MIN)),
+            // An earlier process may have parked some: read at the first opportunity.
+            next_parked: Some(Timestamp(i64::MIN)),
             stop,
         }
     }
 
-    /// Delivers until the relay stops. A request under way is finished.
+    /// Delivers until the relay stops. A request in flight is finished first.
     pub(super) async fn run(mut self) {
         let mut done = 0;
         let stop = self.stop.clone();
         while !stop.is_cancelled() {
-            match self.tend().await {
+            match self.tend_held().await {
                 Ok(()) => {}
-                Err(Halt::Stopped) => return,
-                Err(Halt::BeginAgain) => done = self.begin_again().await,
+                Err(Interrupt::Stopped) => return,
+                Err(Interrupt::Rewind) => done = self.rewind().await,
             }
             let waiting = self.forwarder.spool.take(self.number, done, READ_AHEAD).await;
             match waiting {
                 Ok(waiting) if !waiting.is_empty() => {
                     for event in waiting {
                         let (seq, was_parked) = (event.seq, event.was_parked);
-                        match self.deliver_read(event).await {
-                            // One that was set aside and came back has a lower number.
+                        match self.deliver(Pending::of(event)).await {
+                            // A parked event that is due again has a lower number.
                             Ok(_) => done = done.max(seq),
-                            Err(Halt::Stopped) => return,
-                            Err(Halt::BeginAgain) => {
-                                done = self.begin_again().await;
+                            Err(Interrupt::Stopped) => return,
+                            Err(Interrupt::Rewind) => {
+                                done = self.rewind().await;
                                 break;
                             }
                         }
                         if was_parked {
-                            // A replay, or a clock that is set back, makes it news again while it waits.
+                            // A replay, or a clock that is set back, returns it again until it is booked.
                             self.acks.all_booked().await;
                         }
                     }
                 }
-                // Nothing there, or unreadable: wait for an arrival, or look again after a while.
+                // Empty or unreadable: wait for an arrival, or read again after a while.
                 nothing => {
                     let idle = self.idle_for(nothing.is_ok()).await;
                     let closes_in = self.connection.tidy();
                     let (probe_at, holds) = (self.next_probe(), !self.held.is_empty());
                     tokio::select! {
                         () = self.forwarder.spool.arrival(self.number), if nothing.is_ok() => {}
-                        () = tokio::time::sleep(idle) => done = self.begin_again().await,
-                        // Closes it, and forgets nothing of what was tried.
+                        () = tokio::time::sleep(idle) => done = self.rewind().await,
+                        // Only closes the connection.
                         () = tokio::time::sleep(closes_in.unwrap_or_default()), if closes_in.is_some() => {}
                         () = tokio::time::sleep_until(probe_at.unwrap_or_else(Instant::now)), if probe_at.is_some() => {}
                         // Fails when the relay has gone.
@@ -126,26 +129,26 @@ impl<T: Transport> Lane<T> {
         }
     }
 
-    /// Looks after what is held: begins again when its site is accepted, and sends a probe that is due.
-    async fn tend(&mut self) -> Result<(), Halt> {
+    /// Tends held sites: rewinds if a site is accepted, and sends a probe that is due.
+    async fn tend_held(&mut self) -> Result<(), Interrupt> {
         if self.held.is_empty() {
             return Ok(());
         }
-        // Before the look, so that no change is missed.
+        // Before the check, so that no change is missed.
         self.sites_changed.borrow_and_update();
         for site in self.held.sites() {
             let Some(probes) = self.held.fewest_probes(&site) else {
                 continue;
             };
             match self.forwarder.sites.look(&site, probes) {
-                Leave::Go => return Err(Halt::BeginAgain),
-                Leave::At(_) | Leave::Later => {}
-                Leave::Probe => {
+                Eligibility::Eligible => return Err(Interrupt::Rewind),
+                Eligibility::NotBefore(_) | Eligibility::Wait => {}
+                Eligibility::Probe => {
                     if let Some(pending) = self.held.take_least_tried(&site)
-                        && self.deliver(pending).await? == Fate::Gone
+                        && self.deliver(pending).await? == Disposition::Gone
                     {
                         // Its followers are on disk.
-                        return Err(Halt::BeginAgain);
+                        return Err(Interrupt::Rewind);
                     }
                 }
             }
@@ -153,23 +156,23 @@ impl<T: Transport> Lane<T> {
         Ok(())
     }
 
-    /// When the first probe of what is held is due, as far as is known.
+    /// When the first probe of a held site is due, if known.
     fn next_probe(&self) -> Option<Instant> {
         let sites = &self.forwarder.sites;
         let due = self.held.sites().into_iter().filter_map(|site| {
             match sites.look(&site, self.held.fewest_probes(&site)?) {
-                Leave::At(at) => Some(sites.instant(at)),
+                Eligibility::NotBefore(at) => Some(sites.instant(at)),
                 // It was not due a moment ago.
-                Leave::Go | Leave::Probe => Some(Instant::now()),
-                Leave::Later => None,
+                Eligibility::Eligible | Eligibility::Probe => Some(Instant::now()),
+                Eligibility::Wait => None,
             }
         });
         due.min()
     }
 
-    /// From the beginning, with what was set aside or left out; but with nothing that is settled already.
-    /// Gives back where that is.
-    async fn begin_again(&mut self) -> i64 {
+    /// Rewinds the lane to its oldest event, parked and passed-over ones included, once all settled ones are off the disk.
+    /// Returns the number to read after.
+    async fn rewind(&mut self) -> i64 {
         self.acks.all_booked().await;
         self.skipped.clear();
         for (site, events) in self.held.clear() {
@@ -178,22 +181,22 @@ impl<T: Transport> Lane<T> {
         0
     }
 
-    /// How long to wait when nobody rings.
+    /// How long to wait if no event arrives.
     async fn idle_for(&mut self, is_readable: bool) -> Duration {
         let now = self.forwarder.spool.ages().now();
         if self.next_parked.is_some_and(|due| due <= now) {
-            // When it cannot be read, it is asked again the next time.
+            // If it cannot be read, the next round reads it again.
             if let Ok(next) = self.forwarder.spool.next_parked(self.number).await {
                 self.next_parked = next;
             }
         }
         let mut idle = match !self.skipped.is_empty() || !is_readable {
-            true => LOOK_AGAIN,
-            false => LOOK_AGAIN_IDLE,
+            true => RECHECK_AFTER,
+            false => RECHECK_IDLE_AFTER,
         };
         if let Some(due) = self.next_parked {
-            // A little more, so that it is due then; and not at once for one that cannot be read.
-            idle = idle.min(due.since(now) + LOOK_AGAIN);
+            // A little later, so that it is due by then, and a record that cannot be read causes no busy loop.
+            idle = idle.min(due.since(now) + RECHECK_AFTER);
         }
         idle
     }

@@ -1,9 +1,9 @@
-//! How many requests may be under way at once: additive increase, multiplicative decrease.
+//! The limit of requests in flight: additive increase, multiplicative decrease.
 //!
-//! A server that has enough to do answers more slowly before it fails. So the limit grows while answers
-//! come about as fast as the fastest seen lately, and shrinks when they come more slowly or not at all.
-//! At the start and after an outage it begins at one and doubles, so that a Plausible that has just come back is not buried
-//! under what waited. A state machine without a clock.
+//! A server near its capacity answers more slowly before it fails. Therefore the limit grows while answers are about as
+//! fast as the fastest recent ones, and shrinks when they are slower or missing. At the start and after an outage it
+//! begins at one and doubles, so that a Plausible that has just recovered is not flooded with the backlog. A state
+//! machine without a clock.
 
 use std::time::Duration;
 
@@ -11,13 +11,14 @@ use std::time::Duration;
 /// part keeps a server that answers in a fraction of a millisecond from being judged by the noise.
 const TOLERANCE: f64 = 2.0;
 const TOLERANCE_SECONDS: f64 = 0.02;
-/// What is left of the limit when answers come slowly.
+/// The factor by which slow answers shrink the limit.
 const WHEN_SLOW: f64 = 0.8;
-/// What is left of it after a failure.
+/// The factor by which a failure shrinks it.
 const WHEN_FAILED: f64 = 0.5;
-/// How much one answer counts in the smoothed time.
+/// The weight of one answer in the smoothed time.
 const SMOOTHING: f64 = 0.2;
-/// The limit and what it has learnt.
+
+/// The limit and the times that it depends on.
 #[derive(Debug)]
 pub struct Limiter {
     limit: f64,
@@ -28,7 +29,7 @@ pub struct Limiter {
     fastest: f64,
     /// In seconds.
     smoothed: Option<f64>,
-    /// When it may shrink again: one slow round is one reason, however many answers tell of it.
+    /// When it may shrink again: one slow round shrinks it once, however many slow answers it has.
     may_shrink_at: Duration,
 }
 
@@ -46,7 +47,7 @@ impl Limiter {
         }
     }
 
-    /// Most requests under way at once; at least 1.
+    /// Most requests in flight at once; at least 1.
     #[expect(
         clippy::cast_possible_truncation,
         clippy::cast_sign_loss,
@@ -56,20 +57,20 @@ impl Limiter {
         self.limit as usize
     }
 
-    /// Notes an answer and how long it took, while so many were under way, it included.
-    pub fn answered(&mut self, took: Duration, under_way: usize, now: Duration) {
+    /// Notes an answer and how long it took. `in_flight` includes it.
+    pub fn answered(&mut self, took: Duration, in_flight: usize, now: Duration) {
         let took = took.as_secs_f64();
         let smoothed = self.smoothed.map_or(took, |s| s + SMOOTHING * (took - s));
         self.smoothed = Some(smoothed);
-        // One at a time is as fast as it gets: a server that has become slower for good is judged by that.
+        // A single request is the fastest case: a server that has become permanently slower is judged by that.
         self.fastest = match self.limit() {
             1 => smoothed,
             _ => self.fastest.min(took),
         };
         if smoothed > self.fastest * TOLERANCE + TOLERANCE_SECONDS {
             self.shrink(WHEN_SLOW, now);
-        } else if under_way * 2 >= self.limit() {
-            // Only a limit that is made use of has shown that it could be higher.
+        } else if in_flight * 2 >= self.limit() {
+            // Only a limit that is fully used can be shown to be too low.
             let step = if self.limit < self.steep_until {
                 1.0
             } else {
@@ -105,14 +106,14 @@ mod tests {
     use super::*;
     use proptest::prelude::*;
 
-    /// A server that works on so many at once and lets the others wait, for so many rounds.
+    /// A server that works on `capacity` requests at once and queues the others, for some rounds.
     fn serve(limiter: &mut Limiter, capacity: usize, each: Duration, rounds: u32, now: &mut Duration) {
         for _ in 0..rounds {
-            let under_way = limiter.limit();
-            let waits = u32::try_from(under_way.div_ceil(capacity)).unwrap();
+            let in_flight = limiter.limit();
+            let waits = u32::try_from(in_flight.div_ceil(capacity)).unwrap();
             *now += each * waits;
-            for _ in 0..under_way {
-                limiter.answered(each * waits, under_way, *now);
+            for _ in 0..in_flight {
+                limiter.answered(each * waits, in_flight, *now);
             }
         }
     }
@@ -179,12 +180,12 @@ mod tests {
         ) {
             let mut limiter = Limiter::new(max);
             let mut now = Duration::ZERO;
-            for (what, number, under_way) in steps {
+            for (what, number, in_flight) in steps {
                 match what {
                     0 => limiter.failed(now),
                     1 => limiter.start_slowly(),
                     2 => now += Duration::from_millis(number),
-                    _ => limiter.answered(Duration::from_micros(number), under_way, now),
+                    _ => limiter.answered(Duration::from_micros(number), in_flight, now),
                 }
                 prop_assert!((1..=max).contains(&limiter.limit()), "{limiter:?}");
             }

@@ -1,13 +1,13 @@
-//! Plausible's side of the corridor: the request that leaves, and what its answer means.
+//! Plausible's side of the corridor: the outgoing request, and the interpretation of its answer.
 //!
-//! The request is built from an empty header map and known fields only; nothing a browser sent is
-//! passed on (contract g.1 to g.3).
+//! The request is built from an empty header map and known fields only; no part of the browser's request is forwarded
+//! (contract g.1 to g.3).
 
-use crate::clock::Moment;
+use crate::clock::Timestamp;
 use crate::config::{Profile, Upstream};
-use crate::forward::breaker::Sign;
-use crate::forward::traffic::Reach;
+use crate::forward::breaker::Signal;
 use crate::guard::Scrubbed;
+use crate::metrics;
 use axum::http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER, USER_AGENT};
 use axum::http::{Method, Request, StatusCode, Uri};
 use bytes::{BufMut, Bytes, BytesMut};
@@ -15,7 +15,9 @@ use relay_event::event::SCROLL_DEPTH_UNKNOWN;
 use relay_event::event::Value;
 use relay_event::{Outcome, Revenue};
 use serde::Serialize;
+use serde_json::json;
 use std::collections::BTreeMap;
+use std::net::Ipv6Addr;
 use std::time::Duration;
 
 /// Headers of a request with those of HTTP itself, so that the map need not grow.
@@ -23,75 +25,65 @@ const HEADERS: usize = 6;
 /// The path of Plausible's events API.
 pub const PATH: &str = "/api/event";
 
-/// What came of a request.
+metrics::label! {
+    /// The result of a request.
+    pub enum Reply {
+        /// Plausible took the event.
+        Accepted = "accepted",
+        /// Plausible answered 202 and threw the event away.
+        Dropped = "dropped",
+        /// Plausible called the event invalid.
+        Invalid = "invalid",
+        /// Plausible cannot now.
+        Retry = "retry",
+        /// Not an answer of Plausible's events API.
+        Misconfigured = "misconfigured",
+        /// The same, but the status reports success: the event was probably accepted.
+        Unclear = "unclear",
+        /// The request did not get there.
+        Unreachable = "unreachable",
+        /// It was sent, and there was no answer.
+        Unknown = "unknown",
+    }
+}
+
+/// Whether Plausible is reachable, by the last request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reply {
-    /// Plausible took the event.
-    Accepted,
-    /// Plausible answered 202 and threw the event away.
-    Dropped,
-    /// Plausible called the event invalid.
-    Invalid,
-    /// Plausible cannot now.
-    Retry,
-    /// Not an answer of Plausible's events API.
-    Misconfigured,
-    /// Nor is this, but it says that the request was a success: the event was probably taken.
-    Unclear,
-    /// The request did not get there.
-    Unreachable,
-    /// It was sent, and there was no answer.
+pub enum Reachability {
+    /// Nothing was sent yet.
     Unknown,
+    /// Plausible answered.
+    Up,
+    /// Plausible did not answer, or said that it cannot.
+    Down,
+    /// An answer that a retry cannot fix: a wrong address, a redirect, a login.
+    Misconfigured,
+    /// A server answered an event with a 2xx other than Plausible's 202: it has probably accepted the event.
+    Unclear,
 }
 
 impl Reply {
-    /// All of them; the order is that of their numbers.
-    pub const ALL: [Self; 8] = [
-        Self::Accepted,
-        Self::Dropped,
-        Self::Invalid,
-        Self::Retry,
-        Self::Misconfigured,
-        Self::Unclear,
-        Self::Unreachable,
-        Self::Unknown,
-    ];
-
-    /// The metric label `result`.
-    pub const fn name(self) -> &'static str {
+    /// Whether Plausible is reachable, by this reply.
+    pub(super) fn reachability(self) -> Reachability {
         match self {
-            Self::Accepted => "accepted",
-            Self::Dropped => "dropped",
-            Self::Invalid => "invalid",
-            Self::Retry => "retry",
-            Self::Misconfigured => "misconfigured",
-            Self::Unclear => "unclear",
-            Self::Unreachable => "unreachable",
-            Self::Unknown => "unknown",
-        }
-    }
-
-    /// What it says about Plausible.
-    pub(super) fn reach(self) -> Reach {
-        match self {
-            Self::Accepted | Self::Dropped | Self::Invalid => Reach::Up,
-            Self::Retry | Self::Unreachable | Self::Unknown => Reach::Down,
-            Self::Misconfigured => Reach::Misconfigured,
-            Self::Unclear => Reach::Unclear,
+            Self::Accepted | Self::Dropped | Self::Invalid => Reachability::Up,
+            Self::Retry | Self::Unreachable | Self::Unknown => Reachability::Down,
+            Self::Misconfigured => Reachability::Misconfigured,
+            Self::Unclear => Reachability::Unclear,
         }
     }
 }
 
-/// What becomes of an event after a try.
+/// Whether an event is settled after an attempt.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     /// It is done.
     Settled(Outcome),
-    /// It has to be sent again, not before this time where one is given.
+    /// It has to be sent again, not before this time if there is one.
     Retry(Option<Duration>),
 }
 
-/// The body, by Plausible's long names, which it reads where it matters (contract g.12).
+/// The body, with Plausible's long names, which it reads in all relevant places (contract g.12).
 #[derive(Serialize)]
 struct Body<'s> {
     name: &'s str,
@@ -136,18 +128,23 @@ pub fn document(profile: Profile, scrubbed: &Scrubbed) -> impl Serialize {
 
 /// The headers of the request for an event, all of them but what HTTP itself needs.
 pub fn headers(address_header: &HeaderName, scrubbed: &Scrubbed) -> HeaderMap {
-    let mut headers = HeaderMap::with_capacity(HEADERS);
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-    if let Ok(address) = HeaderValue::try_from(scrubbed.visitor().to_string()) {
-        headers.insert(address_header.clone(), address);
-    }
+    let mut headers = headers_of(address_header, scrubbed.visitor());
     if let Some(agent) = scrubbed.user_agent().and_then(|agent| agent.parse().ok()) {
         headers.insert(USER_AGENT, agent);
     }
     headers
 }
 
-/// Makes requests. What is the same in all of them is made once.
+fn headers_of(address_header: &HeaderName, visitor: Ipv6Addr) -> HeaderMap {
+    let mut headers = HeaderMap::with_capacity(HEADERS);
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    if let Ok(address) = HeaderValue::try_from(visitor.to_string()) {
+        headers.insert(address_header.clone(), address);
+    }
+    headers
+}
+
+/// Makes requests. The parts that are the same in all of them are made once.
 #[derive(Debug)]
 pub(super) struct Requests {
     event: Uri,
@@ -173,23 +170,32 @@ impl Requests {
         })
     }
 
-    /// Where events go.
-    pub(super) fn event_uri(&self) -> Uri {
-        self.event.clone()
-    }
-
     /// The request for an event, its body written into a buffer that is used again and again.
     pub(super) fn event(&self, scrubbed: &Scrubbed, buffer: &mut BytesMut) -> Request<Bytes> {
         // Texts and numbers always serialise, and memory takes them.
         let _ = serde_json::to_writer(buffer.writer(), &document(self.profile, scrubbed));
-        let mut request = Request::new(buffer.split().freeze());
+        self.post(buffer.split().freeze(), headers(&self.address_header, scrubbed))
+    }
+
+    /// The request for an event of a site's first page that no page sent.
+    pub(super) fn test_event(&self, site: &str, name: &str, visitor: Ipv6Addr) -> Request<Bytes> {
+        let url = format!("https://{site}/");
+        let body = json!({ "name": name, "url": url, "domain": site, "interactive": false });
+        self.post(
+            Bytes::from(body.to_string()),
+            headers_of(&self.address_header, visitor),
+        )
+    }
+
+    fn post(&self, body: Bytes, headers: HeaderMap) -> Request<Bytes> {
+        let mut request = Request::new(body);
         *request.method_mut() = Method::POST;
         *request.uri_mut() = self.event.clone();
-        *request.headers_mut() = headers(&self.address_header, scrubbed);
+        *request.headers_mut() = headers;
         request
     }
 
-    /// The request that asks whether Plausible is well, where it can be asked.
+    /// The health probe, if the upstream has one.
     pub(super) fn health(&self) -> Option<Request<Bytes>> {
         let mut request = Request::new(Bytes::new());
         *request.uri_mut() = self.health.clone()?;
@@ -200,7 +206,7 @@ impl Requests {
     }
 }
 
-/// What a status and its headers say (contract c.1, c.2).
+/// Reads a status and its headers (contract c.1, c.2).
 pub(super) fn read(status: StatusCode, headers: &HeaderMap) -> Reply {
     let dropped = headers
         .get("x-plausible-dropped")
@@ -208,19 +214,19 @@ pub(super) fn read(status: StatusCode, headers: &HeaderMap) -> Reply {
     match status.as_u16() {
         202 if dropped => Reply::Dropped,
         202 => Reply::Accepted,
-        // The event itself is at fault, if the answer is Plausible's; the same again would be answered the same. Plausible
-        // has no other refusal of an event that is within its limits: 413, 422 and 431 are a gateway's.
+        // The event itself is at fault, if the answer is Plausible's; a retry would get the same answer. Plausible has
+        // no other refusal of an event within its limits: 413, 422 and 431 come from a gateway.
         400 => Reply::Invalid,
         408 | 429 | 500..=599 => Reply::Retry,
-        // A worker, a gateway or a login page. Who repeats the event may have it counted again each time.
+        // A worker, a gateway or a login page. Each repetition of the event may be counted again.
         200..=299 => Reply::Unclear,
-        // A wrong address, a redirect, a login: mending the configuration saves the events.
+        // A wrong address, a redirect, a login: fixing the configuration saves the events.
         _ => Reply::Misconfigured,
     }
 }
 
-/// What a status and its headers mean for the event.
-pub(super) fn judge(status: StatusCode, headers: &HeaderMap, now: Moment) -> (Verdict, Reply) {
+/// Judges a status and its headers for the event.
+pub(super) fn judge(status: StatusCode, headers: &HeaderMap, now: Timestamp) -> (Verdict, Reply) {
     let reply = read(status, headers);
     let verdict = match reply {
         Reply::Accepted => Verdict::Settled(Outcome::Delivered),
@@ -234,21 +240,25 @@ pub(super) fn judge(status: StatusCode, headers: &HeaderMap, now: Moment) -> (Ve
     (verdict, reply)
 }
 
-/// What `Retry-After` asks for, in seconds or as a date. A date is read by this machine's clock; one that has
-/// passed asks for nothing more than the usual wait.
-pub(super) fn retry_after(headers: &HeaderMap, now: Moment) -> Option<Duration> {
+/// Reads `Retry-After`, in seconds or as a date. A date is compared with this machine's clock; a date in the past has
+/// no effect.
+pub(super) fn retry_after(headers: &HeaderMap, now: Timestamp) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     let seconds = text.parse().ok().map(Duration::from_secs);
-    seconds.or_else(|| Some(Moment::from_http_date(text)?.since(now)))
+    seconds.or_else(|| Some(Timestamp::from_http_date(text)?.since(now)))
 }
 
-/// What the answer to a health probe means, and its metric label. One that does not know the path has no
-/// health endpoint, as Vince: nothing is learnt, so an event may be tried.
-pub(super) fn judge_health(status: StatusCode, headers: &HeaderMap, now: Moment) -> (Sign, &'static str) {
+/// Judges the answer to a health probe, with its metric label. A server that does not know the path has no health
+/// endpoint, such as Vince; then an event may be tried.
+pub(super) fn judge_health(
+    status: StatusCode,
+    headers: &HeaderMap,
+    now: Timestamp,
+) -> (Signal, &'static str) {
     match read(status, headers) {
-        _ if status.is_success() => (Sign::Well, "ok"),
-        Reply::Retry => (Sign::Ill(retry_after(headers, now)), "failed"),
-        _ => (Sign::Well, "no_endpoint"),
+        _ if status.is_success() => (Signal::Success, "ok"),
+        Reply::Retry => (Signal::Failure(retry_after(headers, now)), "failed"),
+        _ => (Signal::Success, "no_endpoint"),
     }
 }
 
@@ -257,7 +267,7 @@ mod tests {
     use super::*;
 
     /// Wed, 21 Oct 2026 07:28:00 GMT.
-    const NOW: Moment = Moment(1_792_567_680_000);
+    const NOW: Timestamp = Timestamp(1_792_567_680_000);
 
     #[test]
     fn an_answer_settles_the_event_or_asks_for_another_try() {

@@ -1,6 +1,6 @@
-//! Days of trouble in milliseconds: the whole of delivery over a scripted Plausible, an inline store and
-//! tokio's paused clock. Lists of operations are drawn at random; what must hold always is checked at each
-//! request and at the end. A list that fails shrinks; lists that once failed stay as rows.
+//! Days of failures in milliseconds: the complete delivery over a scripted Plausible, an inline store and tokio's
+//! paused clock. Lists of operations are drawn at random; the invariants are checked at each request and at the end. A
+//! failing list is shrunk; lists that failed once are kept as rows.
 
 mod script;
 mod truth;
@@ -13,34 +13,34 @@ use script::{Health, Mood, RetryAfter, Setup};
 use watch::SITES;
 use world::World;
 
-/// One thing that happens.
+/// One operation.
 #[derive(Clone, Copy, Debug)]
 enum Op {
-    /// A visitor sends so many events.
+    /// A visitor sends this many events.
     Append { visitor: u8, events: u8 },
     /// A visitor sends an engagement.
     Engage { visitor: u8 },
-    /// A visitor sends an event that Plausible answers 500 to for as long as the simulation lasts.
+    /// A visitor sends an event that Plausible answers with 500 during the whole simulation.
     Poison { visitor: u8 },
-    /// Plausible answers so from now on.
+    /// Plausible answers like this from now on.
     Plausible(Mood),
     /// A site is added in Plausible, or removed there.
     Know(usize, bool),
-    /// Time goes by, in seconds.
+    /// Time passes, in seconds.
     Wait(u32),
     /// A site's switch is turned.
     Turn(usize, bool),
-    /// The disk takes changes again, or refuses them all.
+    /// The disk accepts changes again, or refuses them all.
     Disk { takes: bool },
-    /// An operator purges what waits: of a site, older than so many seconds.
+    /// An operator purges waiting events: of a site, older than this many seconds.
     Purge { site: Option<usize>, older: Option<u32> },
-    /// An operator wants what is set aside to be sent at once.
+    /// An operator replays all parked events.
     Replay,
-    /// What is too old is dropped, as it is now and then.
+    /// The sweep drops expired events.
     Sweep,
-    /// The relay stops, in order or not, and starts again.
+    /// The relay stops, orderly or by a crash, and starts again.
     Restart { in_order: bool },
-    /// The wall clock is set, by so many seconds.
+    /// The wall clock is set, by this many seconds.
     Jump(i32),
 }
 
@@ -52,7 +52,7 @@ fn simulate<T>(seed: u32, simulation: impl Future<Output = T>) -> T {
     runtime.block_on(simulation)
 }
 
-/// Runs a list and checks what must hold.
+/// Runs a list and checks the invariants.
 fn run(seed: u32, setup: Setup, ops: &[Op]) -> Result<(), TestCaseError> {
     simulate(seed, async {
         let mut world = World::start(setup).await;
@@ -81,8 +81,8 @@ fn setup() -> impl Strategy<Value = Setup> {
 
 fn op() -> impl Strategy<Value = Op> {
     let visitor = || 0_u8..12;
-    // Beside the ages at which something changes: late, an engagement's end, the longest an event is set
-    // aside, an event's end.
+    // Close to the ages at which something changes: late, an engagement's end, the longest time an event is parked, an
+    // event's expiry.
     let bound = (select(vec![300, 1500, 3600, 86_400]), -2_i32..=2).prop_map(|(bound, by)| bound + by);
     let jump = prop_oneof![
         1 => -7200_i32..7200,
@@ -166,7 +166,7 @@ fn what_once_went_wrong_or_easily_could_stays_right() {
             ..Setup::USUAL
         })
     });
-    // An outage of a day, of each kind, and of some hours in each set-up.
+    // An outage of a day, of each kind, and of some hours in each setup.
     let day = [(Setup::USUAL, 80_000)];
     let hours = setups.as_flattened().iter().map(|setup| (*setup, 9_000));
     for (setup, outage) in day.into_iter().chain(hours) {
@@ -195,7 +195,7 @@ fn what_once_went_wrong_or_easily_could_stays_right() {
             );
         }
     }
-    // One that asks to be tried again at once, over and over, or in three years.
+    // Servers that ask for a retry at once, repeatedly, or in three years.
     for asked in [
         RetryAfter::Seconds(0),
         RetryAfter::Date(-9),
@@ -204,7 +204,7 @@ fn what_once_went_wrong_or_easily_could_stays_right() {
         check(&[few, Plausible(busy(asked)), Wait(73)]);
     }
     check(&[Poison { visitor: 1 }, many, few, Wait(40_000)]);
-    // A replay while one that was set aside is tried again.
+    // A replay while a parked event is retried.
     for seed in 1..=8 {
         let ops = [Poison { visitor: 0 }, Wait(81), Op::Replay];
         run(seed, Setup::USUAL, &ops).unwrap_or_else(|error| panic!("{error}\n{seed}"));
@@ -242,7 +242,7 @@ fn what_once_went_wrong_or_easily_could_stays_right() {
         Jump(7000),
     ]);
     check(&[Plausible(Mood::Refuses), many, Wait(90_000), few]);
-    // The disk refuses what was delivered, and then the switch, a stop or a crash comes.
+    // The disk refuses to record deliveries, and then the switch, a stop or a crash follows.
     let refused = [Plausible(Mood::Slow(300)), many, Disk { takes: false }, Wait(5)];
     for then in [
         Turn(0, false),
@@ -252,7 +252,7 @@ fn what_once_went_wrong_or_easily_could_stays_right() {
     ] {
         check(&[&refused[..], &[then, Wait(5), Turn(0, true), few]].concat());
     }
-    // A switch that could not be recorded as off is turned on again: what was left out meanwhile goes first.
+    // A switch that could not be recorded as off is turned on again: events that were passed over meanwhile go first.
     let off_and_on = [
         Turn(0, false),
         Wait(1),
@@ -262,7 +262,7 @@ fn what_once_went_wrong_or_easily_could_stays_right() {
         Wait(9),
     ];
     check(&[&refused[..], &off_and_on[..]].concat());
-    // The disk takes again what was delivered just before an orderly stop.
+    // The disk accepts the last deliveries again just before an orderly stop.
     let again = [Disk { takes: true }, Restart { in_order: true }];
     check(&[&[few, Disk { takes: false }, few], &again[..]].concat());
     // The switch cannot be recorded, and has to be turned again.
@@ -283,7 +283,7 @@ fn what_once_went_wrong_or_easily_could_stays_right() {
         Disk { takes: true },
         many,
     ]);
-    // What a lane has read ahead is purged as well: all of it, or a site's.
+    // A purge removes events that a lane has read ahead: all of them, or a site's.
     for site in [None, Some(0)] {
         let purge = Purge { site, older: None };
         let shares_the_lane = Append {
@@ -299,7 +299,7 @@ fn what_once_went_wrong_or_easily_could_stays_right() {
             few,
         ]);
     }
-    // A site is off while the other one, in the same lanes, goes on.
+    // One site is off while the other one, in the same lanes, continues.
     for visitor in 8..12 {
         let other = Append { visitor, events: 9 };
         check(&[
@@ -339,7 +339,7 @@ fn an_outage_of_three_days_is_not_hammered_and_ends_soon_after_it() {
     });
 }
 
-/// What is delivered and not noted is delivered again after a crash, so little of it may come together.
+/// An event that was delivered and not booked is delivered again after a crash, so only a few may accumulate.
 #[test]
 fn while_the_disk_refuses_to_note_what_was_delivered_nothing_more_is() {
     simulate(5, async {

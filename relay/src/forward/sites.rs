@@ -1,16 +1,15 @@
-//! Which sites Plausible accepts events of, for all lanes: asked before each event, kept in the database, logged
-//! and measured. The rules are in [`acceptance`](super::acceptance).
+//! The sites whose events Plausible accepts, shared by all lanes: checked before each event, stored in the database,
+//! logged and measured. The rules are in [`acceptance`](super::acceptance).
 
 pub mod record;
-pub mod words;
+pub mod status;
 
-use super::acceptance::{Acceptance, DROPS_MAX, Dropped, Leave, Record, Standing};
-use crate::clock::Moment;
+use super::acceptance::{Acceptance, AcceptanceState, DROPS_MAX, Dropped, Eligibility, Record};
+use super::metrics::Metrics;
+use crate::clock::Timestamp;
 use crate::config::{Config, SiteConfig};
-use crate::metrics::Metrics;
-use crate::metrics::site::SiteGauges;
+use crate::metrics::Gauge;
 use crate::store::{Store, StoreError};
-use record::SiteRecord;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -28,7 +27,7 @@ const RECORD_EVERY_MS: u64 = 10_000;
 #[derive(Debug)]
 pub struct Sites {
     by_domain: BTreeMap<String, Entry>,
-    /// Where events go: what one Plausible accepts says nothing about another.
+    /// The upstream's URL: acceptance by one Plausible says nothing about another.
     upstream: String,
     store: Store,
     started: Instant,
@@ -43,7 +42,9 @@ struct Entry {
     /// Events are accepted: the usual case, seen without the lock.
     is_open: AtomicBool,
     state: Mutex<State>,
-    gauges: SiteGauges,
+    accepting: Gauge,
+    last_accepted: Gauge,
+    held: Gauge,
 }
 
 #[derive(Debug)]
@@ -56,29 +57,29 @@ struct State {
 
 /// A site as status, health and commands show it.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Shown {
+pub struct SiteSnapshot {
     /// The recorded facts.
     pub record: Record,
     /// Events that lanes passed over because the site is held.
     pub held: u64,
 }
 
-/// The answer to a lane that wants to send an event.
+/// The site's answer to a lane that wants to send an event.
 #[derive(Debug)]
-pub(super) enum Asked<'s> {
+pub(super) enum SiteSlot<'s> {
     /// The site is accepted.
-    Go,
+    Open,
     /// This event is the probe.
-    Probe(#[expect(dead_code, reason = "held until the probe has come back")] Probe<'s>),
+    Probe(#[expect(dead_code, reason = "held until the probe has come back")] ProbeGuard<'s>),
     /// The site is held, and this event with it.
     Held,
 }
 
 /// The one probe of a site, until it has come back.
 #[derive(Debug)]
-pub(super) struct Probe<'s>(&'s Sites, &'s Entry);
+pub(super) struct ProbeGuard<'s>(&'s Sites, &'s Entry);
 
-impl Drop for Probe<'_> {
+impl Drop for ProbeGuard<'_> {
     fn drop(&mut self) {
         self.1.lock().acceptance.give_back();
         self.0.changed.send_replace(());
@@ -86,7 +87,7 @@ impl Drop for Probe<'_> {
 }
 
 impl Entry {
-    fn new(record: Record, gauges: SiteGauges) -> Self {
+    fn new(record: Record, site: &str, metrics: &Metrics) -> Self {
         let acceptance = Acceptance::new(record);
         let entry = Self {
             is_open: AtomicBool::new(!acceptance.is_held()),
@@ -95,7 +96,9 @@ impl Entry {
                 written: record,
                 logged: Logged::default(),
             }),
-            gauges,
+            accepting: metrics.site_accepting.with([site]),
+            last_accepted: metrics.site_last_accepted_timestamp_seconds.with([site]),
+            held: metrics.site_held_events.with([site]),
         };
         entry.show(&record);
         entry
@@ -107,10 +110,10 @@ impl Entry {
     }
 
     fn show(&self, record: &Record) {
-        let is_accepting = record.standing() == Standing::Accepting;
-        self.gauges.accepting.set(i64::from(is_accepting));
+        let is_accepting = record.state() == AcceptanceState::Accepting;
+        self.accepting.set(i64::from(is_accepting));
         let last = record.last_accepted.map_or(0, |at| at.0 / 1000);
-        self.gauges.last_accepted.set(last);
+        self.last_accepted.set(last);
     }
 }
 
@@ -129,7 +132,7 @@ impl Sites {
         let known = store.run(move |db| record::read_all(db, &upstream)).await?;
         let entry = |site: &SiteConfig| {
             let record = known.get(&site.domain).copied().unwrap_or_default();
-            let entry = Entry::new(record, metrics.sites.of(&site.domain));
+            let entry = Entry::new(record, &site.domain, metrics);
             (site.domain.clone(), entry)
         };
         Ok(Self {
@@ -143,13 +146,13 @@ impl Sites {
         })
     }
 
-    /// How a configured site stands.
-    pub fn shown(&self, domain: &str) -> Option<Shown> {
+    /// The record of a configured site, and how many of its events are held.
+    pub fn shown(&self, domain: &str) -> Option<SiteSnapshot> {
         let entry = self.by_domain.get(domain)?;
         let record = entry.lock().acceptance.record();
-        Some(Shown {
+        Some(SiteSnapshot {
             record,
-            held: u64::try_from(entry.gauges.held.get()).unwrap_or(0),
+            held: u64::try_from(entry.held.get()).unwrap_or(0),
         })
     }
 
@@ -157,7 +160,7 @@ impl Sites {
     pub fn is_refused(&self, domain: &str) -> bool {
         self.by_domain.get(domain).is_some_and(|entry| {
             let is_open = entry.is_open.load(Ordering::Relaxed);
-            !is_open && entry.lock().acceptance.standing().is_refused()
+            !is_open && entry.lock().acceptance.state().is_refused()
         })
     }
 
@@ -166,13 +169,13 @@ impl Sites {
         self.changed.subscribe()
     }
 
-    /// Whether an event may be sent that was dropped in so many probes; it is not taken for that yet.
-    pub(super) fn look(&self, domain: &str, probes: u32) -> Leave {
+    /// Whether an event that was dropped in `probes` probes may be sent. It does not become the probe yet.
+    pub(super) fn look(&self, domain: &str, probes: u32) -> Eligibility {
         let Some(entry) = self.by_domain.get(domain) else {
-            return Leave::Later;
+            return Eligibility::Wait;
         };
         if entry.is_open.load(Ordering::Relaxed) {
-            return Leave::Go;
+            return Eligibility::Eligible;
         }
         entry.lock().acceptance.look(probes, self.started.elapsed())
     }
@@ -182,25 +185,25 @@ impl Sites {
         self.started + at
     }
 
-    /// Asks to send an event now.
-    pub(super) fn ask(&self, domain: &str, probes: u32) -> Asked<'_> {
+    /// Asks to send an event now. If the site is probed, the event becomes the probe.
+    pub(super) fn acquire(&self, domain: &str, probes: u32) -> SiteSlot<'_> {
         let Some(entry) = self.by_domain.get(domain) else {
-            return Asked::Held;
+            return SiteSlot::Held;
         };
         if entry.is_open.load(Ordering::Relaxed) {
-            return Asked::Go;
+            return SiteSlot::Open;
         }
         let now = self.started.elapsed();
-        let leave = entry.lock().acceptance.ask(probes, now);
-        match leave {
-            Leave::Go => Asked::Go,
-            Leave::Probe => Asked::Probe(Probe(self, entry)),
-            Leave::At(_) | Leave::Later => Asked::Held,
+        let eligibility = entry.lock().acceptance.ask(probes, now);
+        match eligibility {
+            Eligibility::Eligible => SiteSlot::Open,
+            Eligibility::Probe => SiteSlot::Probe(ProbeGuard(self, entry)),
+            Eligibility::NotBefore(_) | Eligibility::Wait => SiteSlot::Held,
         }
     }
 
     /// Notes that Plausible accepted an event.
-    pub(super) fn accepted(&self, domain: &str, at: Moment) {
+    pub(super) fn accepted(&self, domain: &str, at: Timestamp) {
         let Some(entry) = self.by_domain.get(domain) else {
             return;
         };
@@ -214,7 +217,8 @@ impl Sites {
         }
     }
 
-    /// Notes that Plausible dropped an event, which was dropped in so many probes before. Returns what becomes of it.
+    /// Notes that Plausible dropped an event, which was dropped in `probes` probes before. Returns whether to settle or
+    /// hold it.
     pub(super) fn dropped(&self, domain: &str, is_engagement: bool, probes: u32) -> Dropped {
         let Some(entry) = self.by_domain.get(domain) else {
             return Dropped::Hold;
@@ -231,18 +235,18 @@ impl Sites {
         dropped
     }
 
-    /// The operator has turned the site on: the next probe need not wait.
-    pub(super) fn hurry(&self, domain: &str) {
+    /// The operator has switched the site on: the next probe goes at once.
+    pub(super) fn probe_now(&self, domain: &str) {
         if let Some(entry) = self.by_domain.get(domain) {
-            entry.lock().acceptance.hurry();
+            entry.lock().acceptance.probe_now();
             self.changed.send_replace(());
         }
     }
 
-    /// A lane passes over so many more events of a held site, or fewer.
+    /// Adds to the events of a held site that lanes pass over; `change` may be negative.
     pub(super) fn count_held(&self, domain: &str, change: i64) {
         if let Some(entry) = self.by_domain.get(domain) {
-            entry.gauges.held.inc_by(change);
+            entry.held.inc_by(change);
         }
     }
 
@@ -257,24 +261,21 @@ impl Sites {
         }
     }
 
-    /// Records that the database lacks.
-    pub(super) fn unwritten(&self) -> Vec<SiteRecord> {
+    /// Records that the database lacks, with their sites.
+    pub(super) fn unwritten(&self) -> Vec<(String, Record)> {
         if !self.has_unwritten.swap(false, Ordering::SeqCst) {
             return Vec::new();
         }
         let unwritten = self.by_domain.iter().filter_map(|(domain, entry)| {
             let state = entry.lock();
-            state.is_unwritten().then(|| SiteRecord {
-                site: domain.clone(),
-                upstream: self.upstream.clone(),
-                record: state.acceptance.record(),
-            })
+            let record = (domain.clone(), state.acceptance.record());
+            state.is_unwritten().then_some(record)
         });
         unwritten.collect()
     }
 
     /// Notes whether those reached the database. If not, they are unwritten again.
-    pub(super) fn note_written(&self, records: &[SiteRecord], are_written: bool) {
+    pub(super) fn note_written(&self, records: &[(String, Record)], are_written: bool) {
         if records.is_empty() {
             return;
         }
@@ -282,9 +283,9 @@ impl Sites {
             self.has_unwritten.store(true, Ordering::SeqCst);
             return;
         }
-        for record in records {
-            if let Some(entry) = self.by_domain.get(&record.site) {
-                entry.lock().written = record.record;
+        for (site, record) in records {
+            if let Some(entry) = self.by_domain.get(site) {
+                entry.lock().written = *record;
             }
         }
     }
@@ -296,8 +297,9 @@ impl Sites {
         if records.is_empty() {
             return;
         }
-        let written = records.clone();
-        let done = self.store.run(move |db| record::write(db, &written)).await;
+        let (written, upstream) = (records.clone(), self.upstream.clone());
+        let write = move |db: &rusqlite::Connection| record::write(db, &upstream, &written);
+        let done = self.store.run(write).await;
         self.note_written(&records, done.is_ok());
     }
 }
@@ -327,7 +329,9 @@ impl State {
             Some(last) => tracing::warn!(
                 site,
                 last_accepted = last.rfc3339(),
-                "Plausible accepted events of this site before, and dropped the last {DROPS_MAX}: check in Plausible that the site `{site}` exists under exactly this domain, that the plan is paid, and which shields it has; events wait until Plausible accepts one"
+                "Plausible accepted events of this site before, and dropped the last {DROPS_MAX}: check in \
+                 Plausible that the site `{site}` exists under exactly this domain, that the plan is paid, and \
+                 that no shield blocks its events; events wait until Plausible accepts one"
             ),
         }
     }
@@ -336,7 +340,7 @@ impl State {
         if self.logged.is_due(false, Instant::now()) {
             tracing::info!(
                 site,
-                "Plausible accepts this site's events; what waited is delivered"
+                "Plausible accepts this site's events; delivering the waiting ones"
             );
         }
     }

@@ -1,27 +1,28 @@
-//! The server's own counts, by its Stats API: `POST /api/v2/query` of Plausible, `GET /api/v1/stats/aggregate` of
-//! Vince, which knows neither spans of time nor event names there.
+//! The server's own counts, from its Stats API: `POST /api/v2/query` of Plausible, `GET /api/v1/stats/aggregate` of
+//! Vince, which supports neither time spans nor event names there.
 //!
-//! A span is in UTC, so that the timezone that the site has in Plausible does not matter. Answers are bounded by
-//! the transport; one that was cut is unreadable and counts nothing.
+//! A span is in UTC, so the site's timezone in Plausible does not matter. The transport bounds answers; a truncated one
+//! is unreadable and counts nothing.
 
 use super::delivered::DAY_MS;
 use super::self_test::TEST_EVENT;
 use super::transport::{Cause, Connection};
-use crate::clock::Moment;
+use crate::clock::Timestamp;
 use crate::config::{Profile, Upstream};
 use axum::http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, DATE, HeaderValue};
 use axum::http::{Method, Request, Response, Uri};
 use bytes::Bytes;
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 use std::fmt;
 
-/// Most event names in one question, so that its answer fits: Plausible repeats each name in its results and in
-/// the query that it echoes, at most 480 bytes each.
+/// Limit of event names per query, so that its answer fits: Plausible repeats each name in its results and in the
+/// echoed query, at most 480 bytes each.
 const NAMES_MAX: usize = 15;
 
-/// Asks the Stats API of one server.
+/// Queries the Stats API of one server.
 #[derive(Debug)]
 pub struct StatsApi {
     profile: Profile,
@@ -29,21 +30,21 @@ pub struct StatsApi {
     key: HeaderValue,
 }
 
-/// A span of time: whole seconds, the first and the last included.
+/// A time span in whole seconds, both ends included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Span {
     /// The first second.
-    pub from: Moment,
+    pub from: Timestamp,
     /// The last second.
-    pub to: Moment,
+    pub to: Timestamp,
 }
 
 impl Span {
     /// A UTC day.
     pub fn of_day(day: i64) -> Self {
         Self {
-            from: Moment(day * DAY_MS),
-            to: Moment((day + 1) * DAY_MS - 1000),
+            from: Timestamp(day * DAY_MS),
+            to: Timestamp((day + 1) * DAY_MS - 1000),
         }
     }
 }
@@ -53,7 +54,7 @@ impl Span {
 pub struct Counts {
     /// Unique visitors.
     pub visitors: u64,
-    /// Events, engagements aside: Plausible's metric leaves those out.
+    /// Events without engagements, which Plausible's metric leaves out.
     pub events: u64,
 }
 
@@ -66,14 +67,14 @@ pub enum Unread {
     Status(u16),
     /// The answer is not in the Stats API's form.
     Unreadable,
-    /// This server's API cannot count that.
+    /// This server's API does not support the query.
     Unsupported,
 }
 
 impl fmt::Display for Unread {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unanswered(cause) => write!(f, "the Stats API gave no answer: {cause}"),
+            Self::Unanswered(cause) => write!(f, "the Stats API did not answer: {cause}"),
             Self::Status(401) => f.write_str(
                 "the Stats API refuses the key or the site (401): check `upstream.stats_key`, and that its account may see the site",
             ),
@@ -82,10 +83,10 @@ impl fmt::Display for Unread {
             }
             Self::Status(404) => f.write_str("this server has no Stats API v2 (404)"),
             Self::Status(429) => {
-                f.write_str("the Stats API was asked too often (429): raise `upstream.stats_every_s`")
+                f.write_str("the Stats API throttles the relay (429): raise `upstream.stats_interval_s`")
             }
             Self::Status(status) => write!(f, "the Stats API answered {status}"),
-            Self::Unreadable => f.write_str("the answer is not the Stats API's"),
+            Self::Unreadable => f.write_str("the answer does not come from the Stats API"),
             Self::Unsupported => f.write_str("this server's Stats API cannot count events by name"),
         }
     }
@@ -93,15 +94,15 @@ impl fmt::Display for Unread {
 
 /// One row of an answer of version 2.
 #[derive(Deserialize)]
-struct Row {
-    metrics: Vec<u64>,
+struct Row<M> {
+    metrics: M,
     #[serde(default)]
     dimensions: Vec<String>,
 }
 
 #[derive(Deserialize)]
-struct Answer {
-    results: Vec<Row>,
+struct Answer<M> {
+    results: Vec<Row<M>>,
 }
 
 /// An answer's counts.
@@ -109,8 +110,8 @@ struct Answer {
 pub struct Read<T> {
     /// The counts.
     pub counts: T,
-    /// The server's time, if it says it.
-    pub date: Option<Moment>,
+    /// The server's time, if it sent one.
+    pub date: Option<Timestamp>,
 }
 
 impl StatsApi {
@@ -125,13 +126,13 @@ impl StatsApi {
         })
     }
 
-    /// How many questions [`StatsApi::events`] asks about this many names.
+    /// The number of queries that [`StatsApi::events`] sends for this many names.
     pub fn questions(names: usize) -> u64 {
         // The test events are one name more.
         (names + 1).div_ceil(NAMES_MAX) as u64 + 1
     }
 
-    /// Visitors and events of a site. Of one event name in one span; Vince counts all names of the day.
+    /// Visitors and events of a site, for one event name in one span; Vince counts all names of the day.
     ///
     /// # Errors
     /// Why there is no count.
@@ -146,20 +147,19 @@ impl StatsApi {
             return self.counts_of_vince(connection, site).await;
         }
         let query = self.query(site, span, &["visitors", "events"], Some(&[event]), false);
-        let read = self.rows(connection, query).await?;
-        match read.counts.as_slice() {
-            [Row { metrics, .. }] => match metrics.as_slice() {
-                [visitors, events] => Ok(Counts {
-                    visitors: *visitors,
-                    events: *events,
-                }),
-                _ => Err(Unread::Unreadable),
-            },
+        let read = rows::<[u64; 2]>(connection, query).await?;
+        match read.counts[..] {
+            [
+                Row {
+                    metrics: [visitors, events],
+                    ..
+                },
+            ] => Ok(Counts { visitors, events }),
             _ => Err(Unread::Unreadable),
         }
     }
 
-    /// How many events of each of these names a site has in a span, and of all names together, test events aside.
+    /// The number of events of each of these names in a span, and of all names together, without test events.
     ///
     /// # Errors
     /// Why there is no count.
@@ -182,23 +182,23 @@ impl StatsApi {
             .collect();
         for names in asked.chunks(NAMES_MAX) {
             let query = self.query(site, span, &["events"], Some(names), true);
-            for row in self.rows(connection, query).await?.counts {
-                let (Some(name), [count]) = (row.dimensions.into_iter().next(), row.metrics.as_slice())
-                else {
-                    return Err(Unread::Unreadable);
-                };
-                by_name.insert(name, *count);
+            for Row {
+                metrics: [count],
+                dimensions,
+            } in rows::<[u64; 1]>(connection, query).await?.counts
+            {
+                let name = dimensions.into_iter().next().ok_or(Unread::Unreadable)?;
+                by_name.insert(name, count);
             }
         }
         let query = self.query(site, span, &["events"], None, false);
-        let read = self.rows(connection, query).await?;
+        let read = rows::<[u64; 1]>(connection, query).await?;
         let tests = match is_listed {
             true => 0,
             false => by_name.remove(TEST_EVENT).unwrap_or(0),
         };
-        let total = match read.counts.as_slice() {
-            [Row { metrics, .. }] if metrics.len() == 1 => metrics[0],
-            _ => return Err(Unread::Unreadable),
+        let [Row { metrics: [total], .. }] = read.counts[..] else {
+            return Err(Unread::Unreadable);
         };
         Ok(Read {
             counts: (by_name, total.saturating_sub(tests)),
@@ -235,26 +235,12 @@ impl StatsApi {
 
     fn request(&self, path: &str, body: Bytes) -> Request<Bytes> {
         let mut request = Request::new(body);
-        // The configuration lets only such prefixes and sites through that make an address.
+        // The configuration accepts only prefixes and sites that form a valid URI.
         *request.uri_mut() = format!("{}{path}", self.prefix).parse().unwrap_or_default();
         let headers = request.headers_mut();
         headers.insert(AUTHORIZATION, self.key.clone());
         headers.insert(ACCEPT, HeaderValue::from_static("application/json"));
         request
-    }
-
-    async fn rows(
-        &self,
-        connection: &mut impl Connection,
-        query: Request<Bytes>,
-    ) -> Result<Read<Vec<Row>>, Unread> {
-        let answer = ask(connection, query).await?;
-        let read: Answer = serde_json::from_slice(answer.body()).map_err(|_| Unread::Unreadable)?;
-        let date = answer.headers().get(DATE).and_then(|date| date.to_str().ok());
-        Ok(Read {
-            counts: read.results,
-            date: date.and_then(Moment::from_http_date),
-        })
     }
 
     async fn counts_of_vince(&self, connection: &mut impl Connection, site: &str) -> Result<Counts, Unread> {
@@ -269,15 +255,24 @@ impl StatsApi {
     }
 }
 
-/// A whole number that is not negative; Vince writes them as floating-point ones.
+/// A non-negative whole number; Vince writes them as floating-point numbers.
 fn whole(value: &Value) -> Option<u64> {
-    let text = || {
-        Some(format!(
-            "{}",
-            value.as_f64().filter(|count| count.fract() == 0.0)?
-        ))
-    };
-    value.as_u64().or_else(|| text()?.parse().ok())
+    let whole = || value.as_f64().filter(|count| count.fract() == 0.0);
+    value.as_u64().or_else(|| whole()?.to_string().parse().ok())
+}
+
+/// The rows of an answer of version 2, each with `M` metrics.
+async fn rows<M: DeserializeOwned>(
+    connection: &mut impl Connection,
+    query: Request<Bytes>,
+) -> Result<Read<Vec<Row<M>>>, Unread> {
+    let answer = ask(connection, query).await?;
+    let read: Answer<M> = serde_json::from_slice(answer.body()).map_err(|_| Unread::Unreadable)?;
+    let date = answer.headers().get(DATE).and_then(|date| date.to_str().ok());
+    Ok(Read {
+        counts: read.results,
+        date: date.and_then(Timestamp::from_http_date),
+    })
 }
 
 async fn ask(connection: &mut impl Connection, request: Request<Bytes>) -> Result<Response<Bytes>, Unread> {

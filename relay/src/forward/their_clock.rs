@@ -1,38 +1,38 @@
-//! How far this machine's clock is from Plausible's, by the `Date` of its answers.
+//! The offset between this machine's clock and Plausible's, from the `Date` of its answers.
 //!
-//! Pseudonyms change by this clock and visits are counted by Plausible's, so the two should agree about the day.
+//! Pseudonyms change by this clock and visits are counted by Plausible's, so both should agree on the day.
 
-use crate::clock::Moment;
+use crate::clock::Timestamp;
 use axum::http::header::{DATE, HeaderMap};
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
-/// How far the two may be apart, in seconds, before it is worth a word.
+/// Offset in seconds above which it is reported.
 pub const OFF_MAX_S: i64 = 60;
-/// How often an answer's date is read, in milliseconds. In between it costs one comparison.
+/// Interval between two readings of an answer's date, in milliseconds. In between it costs one comparison.
 const READ_EVERY_MS: i64 = 60_000;
 /// No date has been read.
 const UNKNOWN: i64 = i64::MIN;
 
-/// How many seconds this clock is ahead of the date of an answer to what was asked `took` ago; 0 if the answer leaves
-/// room for that. `None` if the date cannot be read.
-pub fn ahead_of(date: &str, answered: Moment, took: Duration) -> Option<i64> {
-    let theirs = Moment::from_http_date(date)?;
+/// How many seconds this clock is ahead of the date of an answer to a request sent `took` ago; 0 if they are
+/// consistent. `None` if the date cannot be parsed.
+pub fn ahead_of(date: &str, answered: Timestamp, took: Duration) -> Option<i64> {
+    let theirs = Timestamp::from_http_date(date)?;
     let asked_ms = answered
         .0
         .saturating_sub(i64::try_from(took.as_millis()).unwrap_or(i64::MAX));
-    // A date is cut to its second.
+    // A date is truncated to its second.
     let ahead_ms = asked_ms.saturating_sub(theirs.0.saturating_add(1000)).max(0);
     let behind_ms = theirs.0.saturating_sub(answered.0).max(0);
     Some(ahead_ms.saturating_sub(behind_ms) / 1000)
 }
 
-/// The same by an answer's headers; `None` also if they have no date.
-fn ahead_s(headers: &HeaderMap, answered: Moment, took: Duration) -> Option<i64> {
+/// The same from an answer's headers; `None` also without a date.
+fn ahead_s(headers: &HeaderMap, answered: Timestamp, took: Duration) -> Option<i64> {
     ahead_of(headers.get(DATE)?.to_str().ok()?, answered, took)
 }
 
-/// In words, and whether it is too far.
+/// The offset in words, and whether it is too large.
 pub fn words(ahead_s: i64) -> (String, bool) {
     let is_off = ahead_s.saturating_abs() > OFF_MAX_S;
     let words = match (is_off, ahead_s > 0) {
@@ -43,11 +43,11 @@ pub fn words(ahead_s: i64) -> (String, bool) {
     (words, is_off)
 }
 
-/// What a running relay has seen of Plausible's clock.
+/// Plausible's clock, as observed by a running relay.
 #[derive(Debug)]
 pub struct TheirClock {
     ahead_s: AtomicI64,
-    /// When a date was last looked for, by even time.
+    /// When a date was last read, in monotonic time.
     looked_ms: AtomicI64,
 }
 
@@ -61,13 +61,13 @@ impl Default for TheirClock {
 }
 
 impl TheirClock {
-    /// How many seconds this clock was ahead when it was last compared; `None` if it never was.
+    /// How many seconds this clock was ahead at the last comparison; `None` before the first.
     pub fn ahead_s(&self) -> Option<i64> {
         Some(self.ahead_s.load(Ordering::Relaxed)).filter(|ahead| *ahead != UNKNOWN)
     }
 
-    /// Compares with an answer's date, now and then. `even` is the time that does not jump.
-    pub(super) fn look(&self, headers: &HeaderMap, now: Moment, took: Duration, even: Moment) {
+    /// Compares with an answer's date, at most once per interval. `even` is the monotonic time.
+    pub(super) fn look(&self, headers: &HeaderMap, now: Timestamp, took: Duration, even: Timestamp) {
         let last = self.looked_ms.load(Ordering::Relaxed);
         if last != UNKNOWN && even.0.saturating_sub(last) < READ_EVERY_MS {
             return;
@@ -80,9 +80,10 @@ impl TheirClock {
         let was_off = before != UNKNOWN && words(before).1;
         match words(ahead) {
             (words, true) if !was_off => tracing::warn!(
-                "the clock of this machine is {words}: visitors change at the wrong midnight; set the clock of the one that is wrong"
+                "this machine's clock is {words}: the day of visitors changes at the wrong time; correct the \
+                 clock that is wrong"
             ),
-            (words, false) if was_off => tracing::info!("the clock of this machine is {words} again"),
+            (words, false) if was_off => tracing::info!("this machine's clock is {words} again"),
             _ => {}
         }
     }
@@ -106,7 +107,11 @@ mod tests {
     fn the_difference_is_what_neither_the_way_nor_the_cut_second_explains() {
         let date = headers("Wed, 21 Oct 2026 07:28:00 GMT");
         let check = |answered: i64, took_ms: u64, want: i64| {
-            let ahead = ahead_s(&date, Moment(DATE_MS + answered), Duration::from_millis(took_ms));
+            let ahead = ahead_s(
+                &date,
+                Timestamp(DATE_MS + answered),
+                Duration::from_millis(took_ms),
+            );
             assert_eq!(ahead, Some(want), "{answered} ms, took {took_ms} ms");
         };
         check(0, 5, 0);
@@ -120,12 +125,15 @@ mod tests {
         check(-2 * 86_400_000, 0, -2 * 86_400);
         for none in ["yesterday", "", "1792567680", "Wed, 99 Oct 2026 07:28:00 GMT"] {
             assert_eq!(
-                ahead_s(&headers(none), Moment(DATE_MS), Duration::ZERO),
+                ahead_s(&headers(none), Timestamp(DATE_MS), Duration::ZERO),
                 None,
                 "{none}"
             );
         }
-        assert_eq!(ahead_s(&HeaderMap::new(), Moment(DATE_MS), Duration::ZERO), None);
+        assert_eq!(
+            ahead_s(&HeaderMap::new(), Timestamp(DATE_MS), Duration::ZERO),
+            None
+        );
     }
 
     #[test]
@@ -147,18 +155,18 @@ mod tests {
         let look = |off_s: i64, even_ms: i64| {
             clock.look(
                 &date,
-                Moment(DATE_MS + off_s * 1000),
+                Timestamp(DATE_MS + off_s * 1000),
                 Duration::ZERO,
-                Moment(even_ms),
+                Timestamp(even_ms),
             );
             clock.ahead_s()
         };
         assert_eq!(clock.ahead_s(), None);
         clock.look(
             &HeaderMap::new(),
-            Moment(DATE_MS),
+            Timestamp(DATE_MS),
             Duration::ZERO,
-            Moment(-READ_EVERY_MS),
+            Timestamp(-READ_EVERY_MS),
         );
         assert_eq!(clock.ahead_s(), None, "an answer without a date says nothing");
         assert_eq!(look(-100, 0), Some(-100));

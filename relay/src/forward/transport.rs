@@ -1,5 +1,5 @@
-//! The seam between the forwarder and the network: a request goes in, an answer or a typed cause comes
-//! out. Behind it is [`http`], or in simulations a script.
+//! The interface between the forwarder and the network: a request goes in, an answer or a typed cause comes out. The
+//! implementation is [`http`], or a script in simulations.
 
 pub mod cause;
 pub mod http;
@@ -10,16 +10,16 @@ use axum::http::{Request, Response};
 use bytes::Bytes;
 use std::time::Duration;
 
-/// Most bytes of an answer's body that are read. Plausible answers two; what is longer is cut here and
-/// costs the connection.
+/// Limit of the bytes that are read of an answer's body. Plausible answers two; a longer body is cut here, and its
+/// connection is closed.
 pub const ANSWER_BYTES_MAX: usize = 16 * 1024;
 
 /// Gives connections to one upstream.
 pub trait Transport: Send + Sync + 'static {
-    /// What one lane sends over.
+    /// The connection of one lane.
     type Connection: Connection;
 
-    /// A connection that is not made yet: nothing goes out before the first request.
+    /// A connection that is not open yet: nothing is sent before the first request.
     fn connection(&self) -> Self::Connection;
 }
 
@@ -35,6 +35,6 @@ pub trait Connection: Send + 'static {
         request: Request<Bytes>,
     ) -> impl Future<Output = Result<Response<Bytes>, Cause>> + Send;
 
-    /// Closes what has been idle for too long. Gives back how long what is open may still be idle.
+    /// Closes a connection that has been idle for too long. Returns how long an open one may remain idle.
     fn tidy(&mut self) -> Option<Duration>;
 }

@@ -1,22 +1,22 @@
-//! Whether two addresses count as two visitors: two events are sent, and the server's own counts are read before
-//! and after. Nothing less shows it; without a Stats API key it is not checked.
+//! Checks whether two addresses count as two visitors: sends two events, and reads the server's own counts before and
+//! after. There is no other way; without a Stats API key it is not checked.
 
 use super::plausible::Requests;
-use super::self_test;
-use super::self_test::{Finding, Grade, TEST_EVENT, event};
+use super::self_test::{self, TEST_EVENT};
 use super::stats::{Counts, Span, StatsApi, Unread};
 use super::transport::Connection;
-use crate::clock::{Clock, Moment};
+use crate::clock::{Clock, Timestamp};
 use crate::config::{Profile, Upstream};
+use crate::finding::{Finding, Grade};
 use std::net::Ipv6Addr;
 use std::time::Duration;
 use tokio::time::Instant;
 
-/// How long the events may take to appear in the counts: Plausible writes what arrived every five seconds.
+/// Time limit for the events to appear in the counts: Plausible writes arrivals every five seconds.
 const APPEAR_MAX: Duration = Duration::from_secs(60);
-/// How often the counts are read meanwhile: at most 31 of the 600 questions that Plausible answers per hour.
+/// Polling interval of the counts: at most 31 of the 600 queries that Plausible answers per hour.
 const READ_EVERY: Duration = Duration::from_secs(2);
-/// The span that is read, before and after now. It covers the difference of two clocks.
+/// The span that is read, before and after now. It covers the offset between the two clocks.
 const AROUND_NOW_MS: i64 = 60 * 60 * 1000;
 
 /// Sends two events that count to a site, from two addresses that no earlier event had. Returns whether they were
@@ -30,7 +30,7 @@ pub async fn check(
     random: fn() -> u32,
 ) -> (Option<Finding>, Finding) {
     let what = format!("{site}: visitors");
-    let not_checked = |why: &str| Finding::new(&what, Grade::Note, format!("not checked: {why}"));
+    let not_checked = |why: &str| Finding::note(&what, format!("not checked: {why}"));
     let (Some(requests), Some(api)) = (Requests::new(upstream), StatsApi::new(upstream)) else {
         let found = not_checked("whether two addresses count as two visitors");
         return (None, found.advise(self_test::HOW_TO_CHECK));
@@ -43,8 +43,8 @@ pub async fn check(
     }
     let now = clock.now().0;
     let span = Span {
-        from: Moment(now.saturating_sub(AROUND_NOW_MS)),
-        to: Moment(now.saturating_add(AROUND_NOW_MS)),
+        from: Timestamp(now.saturating_sub(AROUND_NOW_MS)),
+        to: Timestamp(now.saturating_add(AROUND_NOW_MS)),
     };
     let before = match api.counts(connection, site, span, TEST_EVENT).await {
         Ok(before) => before,
@@ -53,9 +53,9 @@ pub async fn check(
     let mut sent = Finding::new("", Grade::Ok, "");
     for _ in 0..2 {
         let host = u64::from(random()) << 32 | u64::from(random());
-        // Of the range of documentation, as the relay's own pseudonyms.
+        // In the documentation range, like the relay's own pseudonyms.
         let visitor = Ipv6Addr::from((0x2001_0db8_u128 << 96) | u128::from(host));
-        let request = event(&requests, upstream, site, TEST_EVENT, &visitor.to_string());
+        let request = requests.test_event(site, TEST_EVENT, visitor);
         let answer = connection.send(request).await;
         sent = self_test::counted(format!("test event of {site}"), upstream, answer);
         if sent.grade != Grade::Ok {
@@ -91,28 +91,22 @@ fn verdict(what: String, upstream: &Upstream, before: Counts, after: Counts) -> 
     let events = after.events.saturating_sub(before.events);
     let visitors = after.visitors.saturating_sub(before.visitors);
     match (events, visitors) {
-        (2, 2) => Finding::new(what, Grade::Ok, "two addresses count as two visitors"),
-        (0 | 1, _) => Finding::new(
+        (2, 2) => Finding::ok(what, "two addresses count as two visitors"),
+        (0 | 1, _) => Finding::note(
             what,
-            Grade::Note,
-            format!("not checked: of two accepted test events {events} appeared within {APPEAR_MAX:?}"),
+            format!("not checked: {events} of two accepted test events appeared within {APPEAR_MAX:?}"),
         )
-        .advise("does the dashboard show them later? Plausible writes events after it has answered"),
-        // Two events, and fewer new visitors than that: the address was not read, or was replaced.
-        (2, 0 | 1) => Finding::new(
-            what,
-            Grade::Wrong,
-            format!(
-                "two addresses count as one visitor: the server does not see the address that the relay sends in {}",
-                upstream.address_header
-            ),
-        )
-        .advise(upstream.profile.header_line()),
-        (_, _) => Finding::new(
-            what,
-            Grade::Note,
-            "not checked: others sent events of this name meanwhile",
-        )
-        .advise("write a domain that no page uses as `test_site` under [upstream]"),
+        .advise("check whether the dashboard shows them later: Plausible writes events after it answers"),
+        // Two events, but fewer new visitors: the address was not read, or was replaced.
+        (2, 0 | 1) => {
+            let header = &upstream.address_header;
+            let says = "two addresses count as one visitor: the server does not see the address that the relay sends in";
+            Finding::wrong(what, format!("{says} {header}")).advise(upstream.profile.header_line())
+        }
+        (_, _) => {
+            let says = "not checked: other events of this name arrived in the meantime";
+            Finding::note(what, says)
+                .advise("write a domain that no page uses as `test_site` under [upstream]")
+        }
     }
 }

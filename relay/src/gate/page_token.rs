@@ -1,26 +1,28 @@
 //! Page tokens: short-lived, bound to a site and the origin of its pages, checked without state.
 //!
 //! `GET /api/config` issues one to a page of a configured origin, and the module sends it with each batch. A script that
-//! posts events without asking first as a page of that origin would has none. A program that asks first gets one: a
-//! token makes forging a deliberate act, and the budgets bound what it can do (ADR 0021).
+//! poses as a page of that origin and posts events without this request has none. A program that does request one gets
+//! it: a token makes forging a deliberate act, and the budgets bound its effect (ADR 0021).
 //!
-//! A token holds nothing about a user. All pages of one origin have the same one for an hour, so it cannot tell two
-//! browsers apart. The key is random and lives as long as the process.
+//! A token holds nothing about a user. All pages of one origin have the same one for an hour, so it cannot distinguish two
+//! browsers. The key is random and lives as long as the process.
 
 use crate::clock::{self, Clock};
+use crate::digest::hmac;
+use crate::hidden::hidden_debug;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use hmac::{Hmac, KeyInit, Mac};
+use hmac::{Hmac, Mac};
 use sha2::Sha256;
 
-/// The layout of a token. Another one gets another number, so that neither reads as the other.
+/// The version of a token's layout. Raise it with any change, so that no token is valid under another layout.
 const VERSION: u8 = 1;
 /// How long the same token is issued, in milliseconds. It is accepted for this long afterwards as well, so a token lives
 /// for one to two hours. A shorter life would cost the last events of pages that stay open and idle.
 const SLICE_MS: i64 = 60 * 60 * 1000;
 /// Bytes of the HMAC-SHA-256 that a token keeps. 128 bits cannot be guessed.
 const TAG_BYTES: usize = 16;
-/// Version, slice and tag. A multiple of three, so base64 has one spelling for it.
+/// Version, slice and tag. A multiple of three, so its base64 is unique.
 const BYTES: usize = 1 + 4 + TAG_BYTES;
 /// Length of a token as text. Any other length is refused before it is decoded.
 const CHARS: usize = BYTES / 3 * 4;
@@ -28,27 +30,23 @@ const CHARS: usize = BYTES / 3 * 4;
 /// How old a valid token is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Age {
-    /// Issued in this slice: asking again gives the same token.
+    /// Issued in this slice: a new request returns the same token.
     Current,
-    /// Issued in the slice before: still valid, and there is a newer one.
+    /// Issued in the slice before: still valid, but there is a newer one.
     Earlier,
 }
 
 /// Issues and checks page tokens.
 pub struct PageTokens {
     key: [u8; 32],
-    /// Follows no jump of the wall clock: setting it invalidates no token.
+    /// Monotonic: setting the wall clock invalidates no token.
     clock: Clock,
 }
 
-impl std::fmt::Debug for PageTokens {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("PageTokens(hidden)")
-    }
-}
+hidden_debug!(PageTokens);
 
 impl PageTokens {
-    /// With a fresh key: tokens of an earlier process are not valid.
+    /// Uses a fresh key: tokens of an earlier process are not valid.
     pub fn new(clock: &Clock) -> Self {
         Self::with_key(clock::random(), clock)
     }
@@ -58,7 +56,7 @@ impl PageTokens {
         Self { key, clock }
     }
 
-    /// The token of this hour for pages of an origin that send events for a site.
+    /// The current token for pages of an origin that send events for a site.
     pub fn issue(&self, site: &str, origin: &str) -> String {
         let slice = self.slice();
         let tag = self.mac(slice, site, origin).finalize().into_bytes();
@@ -69,7 +67,7 @@ impl PageTokens {
         URL_SAFE_NO_PAD.encode(token)
     }
 
-    /// How old a token is; `None` if it was not issued by this process for this site and origin, or has expired.
+    /// The age of a token; `None` if this process did not issue it for this site and origin, or it has expired.
     pub fn check(&self, token: &str, site: &str, origin: &str) -> Option<Age> {
         if token.len() != CHARS {
             return None;
@@ -94,16 +92,15 @@ impl PageTokens {
         u32::try_from(self.clock.now().0.div_euclid(SLICE_MS)).unwrap_or(0)
     }
 
-    /// The MAC of everything a token stands for. Lengths separate the parts.
+    /// The MAC of everything a token is bound to. Lengths separate the parts.
     fn mac(&self, slice: u32, site: &str, origin: &str) -> Hmac<Sha256> {
-        #[expect(clippy::expect_used, reason = "HMAC takes keys of any length")]
-        let mut mac = Hmac::<Sha256>::new_from_slice(&self.key).expect("any key length is fine");
+        let mut mac = hmac(&self.key);
         mac.update(b"feedback-relay page token");
         mac.update(&[VERSION]);
         mac.update(&slice.to_be_bytes());
         for part in [site, origin] {
             mac.update(&(part.len() as u64).to_be_bytes());
-            // Sites and origins are compared without regard to case.
+            // Sites and origins are case-insensitive.
             mac.update(part.to_ascii_lowercase().as_bytes());
         }
         mac
@@ -113,13 +110,13 @@ impl PageTokens {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::Moment;
+    use crate::clock::Timestamp;
     use proptest::prelude::*;
 
     const SITE: &str = "panel.example.com";
     const ORIGIN: &str = "https://panel.example.com";
     /// 2026-01-01, at the start of a slice.
-    const START: Moment = Moment(1_767_225_600_000);
+    const START: Timestamp = Timestamp(1_767_225_600_000);
 
     fn tokens(key: u8, clock: &Clock) -> PageTokens {
         PageTokens::with_key([key; 32], clock)
@@ -194,7 +191,7 @@ mod tests {
             move_clock(&clock);
             assert_eq!(ours.check(&token, SITE, ORIGIN), want, "{what}");
         };
-        let pass = |ms: i64| move |clock: &Clock| clock.set(Moment(clock.now().0 + ms));
+        let pass = |ms: i64| move |clock: &Clock| clock.set(Timestamp(clock.now().0 + ms));
         check("at once", &|_| (), Some(Age::Current));
         check(
             "after an hour but a millisecond",
@@ -205,12 +202,12 @@ mod tests {
         let year = 365 * 24 * SLICE_MS;
         check(
             "when the clock is set a year ahead",
-            &|c| c.jump(Moment(START.0 + year)),
+            &|c| c.jump(Timestamp(START.0 + year)),
             Some(Age::Earlier),
         );
         check(
             "when the clock is set a year back",
-            &|c| c.jump(Moment(START.0 - year)),
+            &|c| c.jump(Timestamp(START.0 - year)),
             Some(Age::Earlier),
         );
         check(
@@ -226,7 +223,7 @@ mod tests {
     fn a_token_from_the_future_is_refused_though_its_signature_is_right() {
         let now = tokens(1, &Clock::standing_at(START));
         for hours in [1, 2, 1000] {
-            let later = tokens(1, &Clock::standing_at(Moment(START.0 + hours * SLICE_MS)));
+            let later = tokens(1, &Clock::standing_at(Timestamp(START.0 + hours * SLICE_MS)));
             assert_eq!(
                 now.check(&later.issue(SITE, ORIGIN), SITE, ORIGIN),
                 None,
@@ -240,9 +237,9 @@ mod tests {
         let clock = Clock::standing_at(START);
         let ours = tokens(1, &clock);
         let first = ours.issue(SITE, ORIGIN);
-        clock.set(Moment(START.0 + SLICE_MS - 1));
+        clock.set(Timestamp(START.0 + SLICE_MS - 1));
         assert_eq!(ours.issue(SITE, ORIGIN), first);
-        clock.set(Moment(START.0 + SLICE_MS));
+        clock.set(Timestamp(START.0 + SLICE_MS));
         assert_ne!(ours.issue(SITE, ORIGIN), first);
     }
 

@@ -1,17 +1,18 @@
-//! Where a request says it comes from, and whether that is a page of the site or a tool.
+//! The source of a request, as its headers describe it: a page of the site, or a tool.
 //!
-//! Browsers do not let a page choose `Origin`, `Sec-Fetch-Site` and `Sec-Fetch-Mode`; other programs write what they
-//! like. These rules therefore keep foreign pages out, and scripts that do not even pretend. They do not authenticate.
+//! Browsers do not let a page choose `Origin`, `Sec-Fetch-Site` and `Sec-Fetch-Mode`; other programs can send any value.
+//! These rules therefore keep out foreign pages, and scripts that do not even pretend. They do not authenticate.
 
 use super::page_token::{Age, PageTokens};
 use crate::clock::Clock;
 use crate::config::{Config, Tool};
+use crate::hidden::hidden_debug;
 use crate::switch::Site;
 use relay_event::Outcome;
 use std::sync::Arc;
 
-/// What a page token is bound to if the browser says that the page is on the relay's own origin, and a proxy hides which
-/// one that is. It is valid with `Sec-Fetch-Site: same-origin` only.
+/// The origin that a page token is bound to if the browser says that the page is on the relay's own origin, and a proxy
+/// hides which one that is. It is valid with `Sec-Fetch-Site: same-origin` only.
 const SAME_ORIGIN: &str = "same-origin";
 
 /// A header that a browser sends at most once.
@@ -26,10 +27,10 @@ pub enum Once {
     Unclear,
 }
 
-/// The format in which a request brings events.
+/// The format of a request's events.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Format {
-    /// A batch of the module.
+    /// A batch of the relay's module.
     #[default]
     Batch,
     /// Plausible's, as its trackers send it. They cannot carry a page token.
@@ -42,13 +43,13 @@ pub enum Bearer {
     /// There is none.
     #[default]
     Absent,
-    /// It is no configured tool's. A gateway may add one of its own to requests of pages, so it does not harm them.
+    /// It belongs to no configured tool. A gateway may add a token of its own to requests of pages, so this is no error.
     Unknown,
     /// A tool's.
     Tool(Arc<Tool>),
 }
 
-/// What a request says about where it comes from. Lives in memory only.
+/// The headers and fields of a request that describe its source. In memory only.
 #[derive(Clone, Default)]
 pub struct Source {
     /// `Origin`.
@@ -57,8 +58,8 @@ pub struct Source {
     pub fetch_site: Once,
     /// `Sec-Fetch-Mode`.
     pub fetch_mode: Once,
-    /// The hosts, each with its port if it is not the usual one, at which the browser may have reached the relay:
-    /// `Host`, and from a trusted proxy `X-Forwarded-Host`.
+    /// The hosts, each with its port if it is not the default, at which the browser may have reached the relay: `Host`, and
+    /// from a trusted proxy `X-Forwarded-Host`.
     pub hosts: Vec<String>,
     /// `Authorization: Bearer`.
     pub bearer: Bearer,
@@ -68,22 +69,18 @@ pub struct Source {
     pub page_token: Option<String>,
 }
 
-impl std::fmt::Debug for Source {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Source(hidden)")
-    }
-}
+hidden_debug!(Source);
 
-/// Where a request comes from, as far as it is known.
+/// The source of a request, as far as it is known.
 #[derive(Clone, Copy, Debug)]
 pub enum From<'a> {
-    /// A page of this origin of the site. `None` if it does not say and need not.
+    /// A page of this origin of the site. `None` if the request names none and none is required.
     Page(Option<&'a str>),
     /// A tool.
     Tool(&'a Tool),
 }
 
-/// Who may send events: pages of a site's origins, and tools.
+/// The rules for who may send events: pages of a site's origins, and tools.
 #[derive(Debug)]
 pub struct SourceRules {
     /// Whether a request without `Origin` is refused.
@@ -96,7 +93,7 @@ pub struct SourceRules {
 }
 
 impl SourceRules {
-    /// As configured, with a fresh key for page tokens.
+    /// Uses the configuration's rules and a fresh key for page tokens.
     pub fn new(config: &Config, clock: &Clock) -> Self {
         Self {
             require_origin: config.public.require_origin,
@@ -106,7 +103,7 @@ impl SourceRules {
         }
     }
 
-    /// Judges where a request for a site comes from.
+    /// Determines the source of a request for a site.
     ///
     /// # Errors
     /// The outcome of all its events.
@@ -127,7 +124,7 @@ impl SourceRules {
         })
     }
 
-    /// Checks the page token of a request that was judged, if it needs one.
+    /// Checks the page token of a request whose source is known, if it needs one.
     ///
     /// # Errors
     /// `PageToken`.
@@ -151,8 +148,8 @@ impl SourceRules {
         (!is_current).then(|| self.tokens.issue(&site.domain, origin))
     }
 
-    /// The page token for a page that asks for the configuration. Browsers send no `Origin` with a `GET` to the page's own
-    /// origin; they say that it is that, or, in a page without TLS, nothing but the `Referer`.
+    /// The page token for a page that requests the configuration. With a `GET` to the page's own origin, browsers send no
+    /// `Origin`; they send `Sec-Fetch-Site: same-origin` or, in a page without TLS, only the `Referer`.
     pub fn first(&self, site: &Site, source: &Source, referer: Option<&str>) -> Option<String> {
         if !self.require_page_token {
             return None;
@@ -176,7 +173,7 @@ impl SourceRules {
         self.require_page_token && source.format == Format::Batch
     }
 
-    /// How old the request's page token is. Without an origin, which is allowed if none is required, one of any of the
+    /// The age of the request's page token. Without an origin, which is allowed if none is required, a token of any of the
     /// site's origins is valid.
     fn age(&self, site: &Site, source: &Source, origin: Option<&str>) -> Option<Age> {
         let token = source.page_token.as_deref()?;
@@ -198,19 +195,19 @@ fn fetch_site(source: &Source) -> Option<&str> {
     }
 }
 
-/// Finds the origin, one of the site's, of the page that a request comes from. `None` if it says nothing about a page
-/// and need not. ADR 0021 has the reasons, and which browser sends what.
+/// Finds the origin, one of the site's, of the page that a request comes from. `None` if the request names no page and
+/// `required` is not set. ADR 0021 has the reasons, and the headers that each browser sends.
 ///
 /// # Errors
-/// `NoOrigin`, `WrongOrigin`, or `FetchMetadata` where the browser's own headers contradict an event of a page.
+/// `NoOrigin`, `WrongOrigin`, or `FetchMetadata` if the browser's own headers contradict an event of a page.
 fn origin<'o>(source: &Source, origins: &'o [String], required: bool) -> Result<Option<&'o str>, Outcome> {
-    // Scripts send in these modes. A form of another page navigates.
+    // Scripts send in these modes. A form of another page sends "navigate".
     match &source.fetch_mode {
         Once::Absent => {}
         Once::Value(mode) if ["cors", "no-cors", "same-origin"].contains(&mode.as_str()) => {}
         Once::Value(_) | Once::Unclear => return Err(Outcome::FetchMetadata),
     }
-    // "none" is a request of the browser's user and not of a page.
+    // "none" is a request by the browser's user, not by a page.
     let is_page = match &source.fetch_site {
         Once::Absent => true,
         Once::Value(site) => ["same-origin", "same-site", "cross-site"].contains(&site.as_str()),
@@ -225,8 +222,8 @@ fn origin<'o>(source: &Source, origins: &'o [String], required: bool) -> Result<
     let missing = match &source.origin {
         Once::Value(sent) if sent != "null" => {
             let origin = known(sent).ok_or(Outcome::WrongOrigin)?;
-            // A page never is cross-site to its own host. It is same-site if the relay has another port of that host: many
-            // proxies pass `Host` on without its port, so both look alike.
+            // A page is never cross-site to its own host. It is same-site if the relay has another port of that host; many
+            // proxies pass `Host` on without its port, so the two look alike.
             if says("cross-site") && is_here(origin) {
                 return Err(Outcome::FetchMetadata);
             }
@@ -235,7 +232,7 @@ fn origin<'o>(source: &Source, origins: &'o [String], required: bool) -> Result<
         Once::Value(_) | Once::Unclear => Outcome::WrongOrigin,
         Once::Absent => Outcome::NoOrigin,
     };
-    // Browsers hide the origin under Referrer-Policy: no-referrer, in beacons and, if they are old, in all requests.
+    // Browsers hide the origin under Referrer-Policy: no-referrer, in beacons and, in old versions, in all requests.
     if source.origin != Once::Unclear
         && says("same-origin")
         && let Some(origin) = origins.iter().find(|origin| is_here(origin))
@@ -249,8 +246,8 @@ fn origin<'o>(source: &Source, origins: &'o [String], required: bool) -> Result<
     }
 }
 
-/// Whether a host is that of an origin. A plain http origin without a port is never: a proxy may serve the host by
-/// https as well, and `Host` does not say which of the two a request came by.
+/// Whether a host is that of an origin. Never for a plain http origin without a port: a proxy may serve the host by https
+/// as well, and `Host` does not say which scheme a request used.
 fn is_at(origin: &str, host: &str) -> bool {
     let (scheme, own) = origin.split_once("://").unwrap_or_default();
     let is_https = scheme.eq_ignore_ascii_case("https");

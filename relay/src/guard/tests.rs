@@ -1,4 +1,4 @@
-//! The guard against policies that do more than take away.
+//! The guard against policies that do more than remove parts.
 
 use super::*;
 use proptest::prelude::*;
@@ -70,7 +70,7 @@ fn input() -> Event {
     }
 }
 
-/// What an honest policy proposes for [`input`].
+/// The proposal of an honest policy for [`input`].
 fn honest() -> Visible {
     scrub::scrub(&Visible::of(&input(), &plan()), &plan()).unwrap()
 }
@@ -164,7 +164,7 @@ fn what_the_detectors_find_does_not_leave_even_unchanged_or_in_part() {
     refuses(Outcome::Widened, |out| {
         out.props[3].value = text("call [removed] or bob@example.com today");
     });
-    let redacted = detect::redact("call 0176 123 4567 now");
+    let redacted = relay_pii::redact("call 0176 123 4567 now");
     assert!(!is_redaction(&redacted, "call 0176 [removed] now"));
     assert!(is_redaction(&redacted, "call [removed]"));
 }
@@ -217,20 +217,19 @@ fn a_record_is_read_back_as_written_and_anything_else_is_not() {
     let scrubbed = verdict(|_| {}).unwrap();
     let bytes = scrubbed.to_bytes();
     assert!(Scrubbed::from_bytes(&bytes) == Some(scrubbed));
-    let newer = String::from_utf8(bytes.clone())
-        .unwrap()
-        .replace("\"v\":1", "\"v\":2");
-    assert!(Scrubbed::from_bytes(newer.as_bytes()).is_none());
+    let text = String::from_utf8(bytes.clone()).unwrap();
+    let longer = text.replacen('{', "{\"extra\":1,", 1);
+    assert!(Scrubbed::from_bytes(longer.as_bytes()).is_none());
     assert!(Scrubbed::from_bytes(&bytes[..bytes.len() - 2]).is_none());
     assert!(Scrubbed::from_bytes(b"").is_none());
-    assert!(Scrubbed::from_bytes(b"{\"v\":1,\"extra\":1}").is_none());
+    assert!(Scrubbed::from_bytes(b"{}").is_none());
 }
 
 proptest! {
     #[test]
     fn a_redaction_never_holds_a_word_the_input_lacks(input in "[a-c ]{0,20}", output in "([a-c ]|\\[removed\\]){0,12}") {
         if is_redaction(&input, &output) {
-            for piece in output.split(detect::REMOVED) {
+            for piece in output.split(relay_pii::REMOVED) {
                 prop_assert!(input.contains(piece));
             }
         }

@@ -1,22 +1,22 @@
 //! The admin page's JSON API: login, status, the switch.
 
-pub(super) mod door;
 pub(super) mod login;
+pub(super) mod same_origin;
 pub(super) mod session;
 
-use crate::app::App;
-use crate::clock::Moment;
-use crate::forward::Reach;
-use crate::http::problem::Problem;
-use crate::http::turn::{self, Standing, Turn};
-use crate::switch::Turner;
+use crate::clock::Timestamp;
+use crate::forward::Reachability;
+use crate::http::door::Door;
+use crate::http::problem::{Kind, Problem};
+use crate::http::switch::{self, SetSwitch, SwitchStatus};
+use crate::switch::{Actor, Site};
 use crate::version;
 use axum::Json;
 use axum::extract::rejection::JsonRejection;
 use axum::extract::{Path, Request, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, HeaderName, header};
 use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
+use axum::response::{NoContent, Response};
 use relay_event::Outcome;
 use serde_json::{Value, json};
 use session::Admin;
@@ -24,39 +24,51 @@ use std::sync::Arc;
 use std::time::Duration;
 
 /// `POST /admin/api/logout`.
-pub(super) async fn logout(State(app): State<Arc<App>>, headers: HeaderMap, Admin(admin): Admin) -> Response {
-    app.accounts.logout(&admin);
-    let gone = session::no_cookie(&app, &headers);
-    (StatusCode::NO_CONTENT, [(header::SET_COOKIE, gone)]).into_response()
+pub(super) async fn logout(
+    State(door): State<Arc<Door>>,
+    headers: HeaderMap,
+    Admin(admin): Admin,
+) -> ([(HeaderName, String); 1], NoContent) {
+    door.app.accounts.logout(&admin);
+    let gone = session::no_cookie(&door, &headers);
+    ([(header::SET_COOKIE, gone)], NoContent)
 }
 
 /// `GET /admin/api/status`: everything the page shows.
-pub(super) async fn status(State(app): State<Arc<App>>, Admin(admin): Admin) -> Json<Value> {
-    let counts = app.metrics.ledger.counts();
+pub(super) async fn status(State(door): State<Arc<Door>>, Admin(admin): Admin) -> Json<Value> {
+    let app = &door.app;
+    let counts = app.ledger.counts();
     let ended: Vec<Value> = Outcome::ALL
         .iter()
         .filter(|outcome| counts.ended(**outcome) > 0)
         .map(|outcome| json!({ "outcome": outcome.label(), "reason": outcome.reason(), "count": counts.ended(*outcome) }))
         .collect();
-    let oldest =
-        (counts.spool_oldest_ms > 0).then(|| app.clock.now().since(Moment(counts.spool_oldest_ms)).as_secs());
-    let plausible = match app.traffic.standing().reach {
-        Reach::Unknown => "UNKNOWN",
-        Reach::Up => "UP",
-        Reach::Down => "DOWN",
-        Reach::Misconfigured | Reach::Unclear => "NOT_PLAUSIBLE",
+    let oldest = (counts.spool_oldest_ms > 0)
+        .then(|| app.clock.now().since(Timestamp(counts.spool_oldest_ms)).as_secs());
+    let plausible = match app.dispatcher.status().reachability {
+        Reachability::Unknown => "UNKNOWN",
+        Reachability::Up => "UP",
+        Reachability::Down => "DOWN",
+        Reachability::Misconfigured | Reachability::Unclear => "NOT_PLAUSIBLE",
     };
     let policy = app.policy.current();
+    let of = |site: &Arc<Site>| {
+        app.counters
+            .suspicious_of(&site.domain)
+            .into_values()
+            .sum::<u64>()
+    };
+    let suspicious: u64 = app.switches.sites().map(of).sum();
     Json(json!({
         "user": admin.name,
         "version": version::PACKAGE,
-        "sites": Standing::of_all(&app),
+        "sites": SwitchStatus::of_all(app),
         "counters": {
             "received": counts.received,
             "recovered": counts.recovered,
             "in_progress": counts.in_progress,
             "spooled": counts.spooled,
-            "suspicious": app.metrics.suspicious.total(),
+            "suspicious": suspicious,
             "ended": ended,
         },
         "spool": { "events": counts.spooled, "bytes": counts.spool_bytes, "oldest_age_seconds": oldest },
@@ -65,37 +77,38 @@ pub(super) async fn status(State(app): State<Arc<App>>, Admin(admin): Admin) -> 
             "sha256": policy.identity.sha256,
             "source": policy.identity.source,
             "since": policy.since.rfc3339(),
-            "failed_reload": app.policy.trouble(),
+            "failed_reload": app.policy.last_error(),
             "failure": policy.failure(),
         },
     }))
 }
 
 /// `PUT /admin/api/sites/{site}/switch`.
-pub(super) async fn turn(
-    State(app): State<Arc<App>>,
+pub(super) async fn set_switch(
+    State(door): State<Arc<Door>>,
     Admin(admin): Admin,
     Path(site): Path<String>,
-    turn: Result<Json<Turn>, JsonRejection>,
-) -> Response {
-    let turner = Turner::checked(&admin.name.clone(), move |db| admin.holds(db));
-    turn::turn(&app, &site, turn, turner).await
+    body: Result<Json<SetSwitch>, JsonRejection>,
+) -> Result<Json<Value>, Problem> {
+    let actor = Actor::checked(&admin.name.clone(), move |db| admin.holds(db));
+    switch::set(&door.app, &site, body, actor).await
 }
 
-/// Longest time a request may take, its body included; turning a switch takes three seconds at most. Then the
-/// answer is 408 and the connection counts as silent: whoever never sends a body would keep its place for
-/// ever, and monitoring out.
+/// Longest time for a request, including its body; setting a switch takes at most three seconds. After that the
+/// response is 408 and the connection counts as idle: otherwise a client that never sends its body would hold its
+/// place forever and block monitoring.
 const ANSWER_WITHIN: Duration = Duration::from_secs(20);
 
 /// Ends requests that take too long.
-pub(super) async fn in_time(request: Request, next: Next) -> Response {
-    match tokio::time::timeout(ANSWER_WITHIN, next.run(request)).await {
-        Ok(answer) => answer,
-        Err(_) => {
-            let detail = format!("It took longer than {} seconds.", ANSWER_WITHIN.as_secs());
-            Problem::new(StatusCode::REQUEST_TIMEOUT, "timeout", "Too slow", detail).into_response()
-        }
-    }
+pub(super) async fn in_time(request: Request, next: Next) -> Result<Response, Problem> {
+    let answer = tokio::time::timeout(ANSWER_WITHIN, next.run(request)).await;
+    answer.map_err(|_| {
+        let detail = format!(
+            "The request took longer than {} seconds.",
+            ANSWER_WITHIN.as_secs()
+        );
+        Problem::new(Kind::TOO_SLOW, detail)
+    })
 }
 
 #[cfg(test)]
@@ -119,8 +132,8 @@ mod tests {
             let answer = tokio::time::timeout(Duration::from_secs(60), router.call(request));
             answer.await.expect("it is answered").unwrap().status()
         };
-        assert_eq!(answer(Body::from("{}")).await, StatusCode::OK);
-        assert_eq!(answer(Body::new(Never)).await, StatusCode::REQUEST_TIMEOUT);
+        assert_eq!(answer(Body::from("{}")).await, 200);
+        assert_eq!(answer(Body::new(Never)).await, 408);
     }
 
     #[test]

@@ -1,41 +1,44 @@
-//! How requests arrive: whether the relay sees its clients, and whether pages are kept out that should not be.
+//! Observes how requests arrive: whether the relay sees its clients' addresses, and whether it refuses pages that it
+//! should serve.
 //!
-//! A relay behind a proxy it does not trust works without a complaint and counts all visitors as one. These counters
-//! notice that. `doctor` reads them from the running relay, health shows them to admins, and each is logged once.
+//! A relay behind a proxy that it does not trust works without an error and counts all visitors as one. These
+//! counters detect that. `doctor` reads them from the running relay, health shows them to admins, and each is logged
+//! once.
 //!
-//! Bounded and without clients' addresses: clients are counted in buckets of a keyed hash. The address of a peer is
-//! kept only if the peer sent a forwarding header, which makes it a proxy, and only if it is a private one. It is shown
-//! by `doctor` alone and never logged. Origins are kept if they are well-formed, a few of them, and never logged: anybody
-//! can make them up.
+//! Memory is bounded, and no client address is stored: clients are counted in cells of a keyed hash. A peer's
+//! address is kept only if it is private and the peer sent a forwarding header, which makes it a proxy. Only `doctor`
+//! shows it; it is never logged. A few well-formed origins are kept, and never logged: they are easy to forge.
 
 mod findings;
+mod oddity;
 mod origins;
 
 use super::client_address::{Client, Through, address};
-use super::rate::place_of;
 use crate::clock;
 use crate::config::Public;
-use crate::metrics::door::{ConnectionMetrics, DoorMetrics, Oddity};
+use crate::digest::cell_of;
+use crate::http::server::ConnectionMetrics;
+use crate::metrics::{self, Registry};
 use axum::http::{HeaderMap, HeaderName};
 pub use findings::Shown;
+use oddity::Oddity;
 use origins::Origins;
-use prometheus_client::metrics::counter::Counter;
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Requests after which everything is halved, so that what is shown is how requests arrive now.
+/// Requests after which all counters are halved, so that they reflect how requests arrive now.
 const WINDOW: u32 = 4096;
-/// Buckets for clients. Two clients may share one; that nearly all of many share one does not happen.
-const BUCKETS: usize = 256;
-/// Fewest requests from which it can be said that nearly all come from one address.
+/// Buckets for clients. Two clients may share one; nearly all of many clients do not.
+const CELLS: usize = 256;
+/// Fewest requests that allow the conclusion that nearly all come from one address.
 const REQUESTS_MIN: u32 = 20;
-/// How often, in requests, it is looked whether they do.
+/// Interval of that check, in requests.
 const LOOK_EVERY: u32 = 16;
-/// Proxies that are remembered. Further ones are only counted.
+/// Most proxies that are stored. Further ones are only counted.
 const PROXIES_MAX: usize = 8;
 
-/// Headers in which proxies and content networks name a client, in order of the alphabet.
+/// Headers in which proxies and content networks name a client, in alphabetical order.
 const FORWARDING: [&str; 34] = [
     "ali-cdn-real-ip",
     "b-forwarded-for",
@@ -73,46 +76,54 @@ const FORWARDING: [&str; 34] = [
     "x-vercel-forwarded-for",
 ];
 
-/// How requests arrived lately.
+/// Counters of how requests arrived lately.
 #[derive(Debug)]
 pub struct Arrivals {
     requests: AtomicU32,
     odd: [AtomicU32; Oddity::ALL.len()],
-    /// One for each of [`FORWARDING`], and one for all others that hold an address.
+    /// One counter for each of [`FORWARDING`], and one for all other headers that hold an address.
     headers: [AtomicU32; FORWARDING.len() + 1],
-    buckets: [AtomicU32; BUCKETS],
+    cells: [AtomicU32; CELLS],
     proxies: Mutex<Vec<(IpAddr, u32)>>,
     own_origins: Mutex<Origins>,
     origins: Mutex<Origins>,
     logged: [AtomicBool; Oddity::ALL.len()],
-    metrics: [Counter; Oddity::ALL.len()],
+    metrics: Metrics,
     connections: ConnectionMetrics,
     seed: [u8; 16],
 }
 
+metrics::declare! {
+    /// How requests arrive.
+    struct Metrics {
+        /// Requests that arrived in a way that hides visitors or keeps pages out; `doctor` says what to do.
+        requests_odd: Counter["oddity"] = Oddity::ALL.map(|oddity| [oddity.name()]),
+    }
+}
+
 impl Arrivals {
-    /// Nothing has arrived yet.
-    pub fn new(metrics: &DoorMetrics) -> Self {
+    /// Starts with all counters at zero.
+    pub fn new(connections: ConnectionMetrics, registry: &mut Registry) -> Self {
         Self {
             requests: AtomicU32::new(0),
             odd: [const { AtomicU32::new(0) }; Oddity::ALL.len()],
             headers: [const { AtomicU32::new(0) }; FORWARDING.len() + 1],
-            buckets: [const { AtomicU32::new(0) }; BUCKETS],
+            cells: [const { AtomicU32::new(0) }; CELLS],
             proxies: Mutex::default(),
             own_origins: Mutex::default(),
             origins: Mutex::default(),
             logged: [const { AtomicBool::new(false) }; Oddity::ALL.len()],
-            metrics: metrics.odd.clone(),
-            connections: metrics.connections("public"),
+            metrics: Metrics::register(registry),
+            connections,
             seed: clock::random(),
         }
     }
 
-    /// Takes a request with events into account.
+    /// Counts a request with events.
     pub(super) fn saw(&self, peer: IpAddr, client: Client, headers: &HeaderMap) {
         let requests = self.requests.fetch_add(1, Relaxed) + 1;
-        let bucket = place_of(self.seed, &client.address, BUCKETS);
-        self.buckets[bucket].fetch_add(1, Relaxed);
+        let cell = cell_of(self.seed, &client.address, CELLS);
+        self.cells[cell].fetch_add(1, Relaxed);
         if client.disputed {
             self.count(Oddity::HeadersDiffer);
         }
@@ -134,7 +145,7 @@ impl Arrivals {
         }
     }
 
-    /// Takes a page into account that may not send events, or not read answers. `own` is whether the request says that
+    /// Counts a page that was not allowed to send events or to read answers. `own` is whether the request claims that
     /// the page is on the relay's own origin.
     pub(super) fn refused(&self, origin: &[u8], own: bool) {
         let oddity = match own {
@@ -142,27 +153,29 @@ impl Arrivals {
             false => Oddity::OriginRefused,
         };
         self.odd[oddity as usize].fetch_add(1, Relaxed);
-        self.metrics[oddity as usize].inc();
+        self.metrics.requests_odd.with([oddity.name()]).inc();
         self.origins_of(own).add(origin);
         if !self.logged[oddity as usize].swap(true, Relaxed) {
-            // Whose page that is only the operator may see: a log travels, and strangers can make origins up.
+            // The origin is only for the operator: logs are passed on, and strangers can forge origins.
             let says = oddity.says();
-            tracing::warn!("{says}; `feedback-relay doctor` names them: add there those that are yours");
+            tracing::warn!(
+                "{says}; `feedback-relay doctor` lists them; add your own to the setting that it names"
+            );
         }
     }
 
-    /// The refused origins that requests call the relay's own, or all others.
+    /// The refused origins that requests claim to be the relay's own, or all others.
     fn origins_of(&self, own: bool) -> MutexGuard<'_, Origins> {
         let origins = if own { &self.own_origins } else { &self.origins };
         origins.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a request into account whose events name a site that is not configured.
+    /// Counts a request whose events name a site that is not configured.
     pub(super) fn unknown_site(&self) {
         self.count(Oddity::UnknownSite);
     }
 
-    /// A request from a peer that is not trusted and yet forwards for another client.
+    /// Counts a request that an untrusted peer forwards for another client.
     fn unused(&self, peer: IpAddr, client: Client, headers: &HeaderMap) {
         if !self.note_headers(client.address, headers) {
             return;
@@ -179,7 +192,7 @@ impl Arrivals {
         self.count(Oddity::UntrustedProxy);
     }
 
-    /// Counts the headers that name another client than the one taken; says whether there are any.
+    /// Counts the headers that name a client other than the one used. Returns whether there are any.
     fn note_headers(&self, client: IpAddr, headers: &HeaderMap) -> bool {
         let mut any = false;
         for (name, value) in headers {
@@ -197,10 +210,10 @@ impl Arrivals {
         any
     }
 
-    /// Counts an oddity, and logs it once it is no exception.
+    /// Counts an oddity, and logs it once it is no longer an exception.
     fn count(&self, oddity: Oddity) {
         let count = self.odd[oddity as usize].fetch_add(1, Relaxed) + 1;
-        self.metrics[oddity as usize].inc();
+        self.metrics.requests_odd.with([oddity.name()]).inc();
         if oddity.is_general(count, self.requests.load(Relaxed)) {
             self.say_once(oddity);
         }
@@ -217,21 +230,17 @@ impl Arrivals {
         }
     }
 
-    /// How many of 100 requests come from the address that most come from, if that is nearly all.
+    /// The percentage of requests from the most frequent address, if it is nearly all.
     fn share_of_one_address(&self) -> Option<u32> {
-        let requests: u64 = self
-            .buckets
-            .iter()
-            .map(|bucket| u64::from(bucket.load(Relaxed)))
-            .sum();
-        let most = self.buckets.iter().map(|bucket| bucket.load(Relaxed)).max()?;
+        let requests: u64 = self.cells.iter().map(|cell| u64::from(cell.load(Relaxed))).sum();
+        let most = self.cells.iter().map(|cell| cell.load(Relaxed)).max()?;
         let percent = u64::from(most) * 100 / requests.max(1);
         let nearly_all = requests >= u64::from(REQUESTS_MIN) && percent >= 90;
         nearly_all.then(|| u32::try_from(percent).unwrap_or(100))
     }
 
     fn halve(&self) {
-        let all = self.odd.iter().chain(&self.headers).chain(&self.buckets);
+        let all = self.odd.iter().chain(&self.headers).chain(&self.cells);
         for counter in all.chain([&self.requests]) {
             counter.store(counter.load(Relaxed) / 2, Relaxed);
         }
@@ -246,8 +255,8 @@ impl Arrivals {
     }
 }
 
-/// Whether a header that is not known to name clients holds an address all the same. Those with "host" in their names
-/// hold that of a server.
+/// Whether a header that is not known to name clients holds an address anyway. Headers with "host" in their names
+/// hold a server's.
 fn holds_address(name: &HeaderName, value: &[u8]) -> bool {
     let begins = value
         .first()
@@ -256,12 +265,12 @@ fn holds_address(name: &HeaderName, value: &[u8]) -> bool {
     begins && !name.as_str().contains("host") && address(first.trim_ascii()).is_some()
 }
 
-/// An address of a machine or a network of one's own, which says nothing about where a person is.
+/// An address of a machine or of a private network, which does not locate a person.
 fn is_private(address: IpAddr) -> bool {
     match address {
         IpAddr::V4(v4) => {
             let [a, b, ..] = v4.octets();
-            // Shared address space (RFC 6598), which clusters and private overlays use.
+            // Shared address space (RFC 6598), used by clusters and private overlays.
             let is_shared = a == 100 && (64..128).contains(&b);
             v4.is_loopback() || v4.is_private() || v4.is_link_local() || is_shared
         }

@@ -1,32 +1,21 @@
-//! Files made by `cargo xtask bundle` and built into the binary: the browser's, the pages, the policy.
+//! Serves the files of the [`bundle`](crate::bundle): the browser's and those of the pages.
 
-use crate::http::problem::Problem;
+use crate::bundle::Bundle;
+use crate::http::problem::{Kind, Problem, unless_known};
 use axum::body::Bytes;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderValue, Uri, header};
 use axum::response::{IntoResponse, Response};
-use rust_embed::RustEmbed;
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::fmt::Write;
 use std::sync::LazyLock;
 
-/// What `cargo xtask bundle` made. A debug build reads the folder at its first use, a release build carries it inside. The folder may be missing, so that `cargo check` needs nothing but Rust.
-#[derive(RustEmbed)]
-#[folder = "bundle/"]
-#[allow_missing = true]
-struct Bundle;
-
-/// What our pages may do: nothing from elsewhere, no inline code, no strings made into code.
+/// The content security policy of our pages: only their own origin, no inline code, no `eval`.
 pub const PAGE_POLICY: &str = "default-src 'self'; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; connect-src 'self'; \
      img-src 'self' data:; object-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'; \
      require-trusted-types-for 'script'";
 
-/// The default policy component.
-pub fn default_policy() -> Option<Cow<'static, [u8]>> {
-    Bundle::get("policy.wasm").map(|file| file.data)
-}
-
-/// The loader and the module. Pages of any origin may load them: they hold nothing secret.
+/// The loader and the module. Pages of any origin may load them: they contain no secrets.
 pub(super) async fn browser(uri: Uri, headers: HeaderMap) -> Response {
     let name = uri.path().rsplit('/').next().unwrap_or("");
     let mut response = file("browser", name, &headers);
@@ -45,7 +34,7 @@ pub(super) async fn admin(uri: Uri, headers: HeaderMap) -> Response {
     page("admin", &uri, &headers)
 }
 
-/// A page's files below one folder of the bundle; `/` is its `index.html`.
+/// The files of a page below one folder of the bundle; `/` is its `index.html`.
 pub fn page(folder: &str, uri: &Uri, headers: &HeaderMap) -> Response {
     let name = match uri.path().trim_start_matches('/') {
         "" => "index.html",
@@ -59,9 +48,7 @@ fn file(folder: &str, name: &str, request: &HeaderMap) -> Response {
     match asset(name) {
         Some(found) => found.answer(request),
         None if asset("index.html").is_none() && folder != "browser" => Problem::new(
-            StatusCode::NOT_FOUND,
-            "not_built",
-            "Not built in",
+            Kind::NOT_BUILT,
             "This binary was built without its pages. Run `cargo xtask bundle` and build again.",
         )
         .into_response(),
@@ -69,8 +56,8 @@ fn file(folder: &str, name: &str, request: &HeaderMap) -> Response {
     }
 }
 
-/// Every file of a folder by its path, made once. All answers share its bytes: a thousand of them that are not read take no more
-/// memory than one.
+/// Every file of a folder by its path, built once. All responses share its bytes: a thousand unread responses use no
+/// more memory than one.
 static ASSETS: LazyLock<HashMap<String, Asset>> = LazyLock::new(|| {
     Bundle::iter()
         .filter(|path| path.contains('/'))
@@ -78,12 +65,12 @@ static ASSETS: LazyLock<HashMap<String, Asset>> = LazyLock::new(|| {
         .collect()
 });
 
-/// A file and all that its answers carry.
+/// A file and the headers of its responses.
 struct Asset {
     plain: Bytes,
-    /// The same, as `cargo xtask bundle` compressed it.
+    /// The file compressed with Brotli by `cargo xtask bundle`.
     brotli: Option<Bytes>,
-    etag: HeaderValue,
+    etag: String,
     media_type: HeaderValue,
 }
 
@@ -103,22 +90,17 @@ impl Asset {
         Some(Self {
             plain: shared(file.data),
             brotli: Bundle::get(&format!("{path}.br")).map(|file| shared(file.data)),
-            etag: etag.parse().ok()?,
+            etag,
             media_type: media_type.parse().ok()?,
         })
     }
 
     fn answer(&self, request: &HeaderMap) -> Response {
-        let common = [
-            (header::ETAG, self.etag.clone()),
-            (header::CACHE_CONTROL, HeaderValue::from_static("no-cache")),
-        ];
-        let unchanged = request
-            .get(header::IF_NONE_MATCH)
-            .is_some_and(|v| v.as_bytes() == self.etag.as_bytes());
-        if unchanged {
-            return (StatusCode::NOT_MODIFIED, common).into_response();
-        }
+        let answer = unless_known(request, &self.etag, || self.whole(request));
+        ([(header::CACHE_CONTROL, "no-cache")], answer).into_response()
+    }
+
+    fn whole(&self, request: &HeaderMap) -> Response {
         let page = [
             (header::CONTENT_TYPE, self.media_type.clone()),
             (
@@ -131,14 +113,14 @@ impl Asset {
         match self.brotli.as_ref().filter(|_| takes_brotli(request)) {
             Some(brotli) => {
                 let coding = [(header::CONTENT_ENCODING, "br")];
-                (common, page, coding, brotli.clone()).into_response()
+                (page, coding, brotli.clone()).into_response()
             }
-            None => (common, page, self.plain.clone()).into_response(),
+            None => (page, self.plain.clone()).into_response(),
         }
     }
 }
 
-/// A file's bytes without a copy: those in the binary, or in a debug build those that were read.
+/// A file's bytes without a copy: from the binary, or in a debug build from disk.
 fn shared(data: Cow<'static, [u8]>) -> Bytes {
     match data {
         Cow::Borrowed(data) => Bytes::from_static(data),
@@ -146,7 +128,7 @@ fn shared(data: Cow<'static, [u8]>) -> Bytes {
     }
 }
 
-/// Whether the browser takes Brotli.
+/// Whether the browser accepts Brotli.
 fn takes_brotli(request: &HeaderMap) -> bool {
     let accepted = request
         .get(header::ACCEPT_ENCODING)
@@ -185,11 +167,7 @@ mod tests {
             "/etc/passwd",
             "client.js/../client.js",
         ] {
-            assert_eq!(
-                file("browser", name, &HeaderMap::new()).status(),
-                StatusCode::NOT_FOUND,
-                "{name}"
-            );
+            assert_eq!(file("browser", name, &HeaderMap::new()).status(), 404, "{name}");
         }
     }
 }

@@ -1,7 +1,7 @@
-//! Reads a request's body within its limits: bytes as sent, bytes once decoded, time.
+//! Reads a request's body within its limits: bytes as sent, bytes once decompressed, time.
 
 use crate::config::Public;
-use crate::http::slow_bodies::SlowBodies;
+use crate::http::admission::slow_bodies::SlowBodies;
 use axum::body::{Body, Bytes};
 use axum::http::{HeaderMap, header};
 use flate2::bufread::GzDecoder;
@@ -16,12 +16,12 @@ use std::sync::Arc;
 use std::task::{Context, Poll, ready};
 use std::time::{Duration, Instant};
 
-/// Most bytes of a refused body that are read and thrown away.
+/// Most bytes of a refused body that are read and discarded.
 const DRAIN_BYTES_MAX: usize = 1024 * 1024;
-/// Longest time that is spent on it.
+/// Longest time to read and discard a refused body.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// How a body is packed.
+/// The encoding of a body.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Encoding {
     Plain,
@@ -29,7 +29,7 @@ pub(super) enum Encoding {
 }
 
 impl Encoding {
-    /// `None` for one the relay does not know, also for several on top of each other.
+    /// `None` for an unknown encoding, or for several on top of each other.
     pub(super) fn of(headers: &HeaderMap) -> Option<Self> {
         let mut values = headers.get_all(header::CONTENT_ENCODING).iter();
         let Some(value) = values.next() else {
@@ -45,7 +45,7 @@ impl Encoding {
     }
 }
 
-/// Whether the head announces more than is taken, so that there is no need to read it.
+/// Whether the head announces a larger body than is allowed, so that reading it is pointless.
 pub(super) fn is_announced_too_large(headers: &HeaderMap, limits: &Public) -> bool {
     let announced = headers.get(header::CONTENT_LENGTH).and_then(|v| v.to_str().ok());
     announced.is_some_and(|length| {
@@ -55,7 +55,7 @@ pub(super) fn is_announced_too_large(headers: &HeaderMap, limits: &Public) -> bo
     })
 }
 
-/// A request whose body is to be read: what is known of it when its body has to wait.
+/// A request whose body is to be read: the data needed if the body has to wait.
 #[derive(Debug)]
 pub(super) struct Sender<'a> {
     pub(super) client: IpAddr,
@@ -63,10 +63,10 @@ pub(super) struct Sender<'a> {
     pub(super) slow: &'a Arc<SlowBodies>,
 }
 
-/// Reads a body and unpacks it. When it is too large, the rest of the body is thrown away behind the answer.
+/// Reads a body and decompresses it. If it is too large, the rest is discarded while the response is sent.
 ///
 /// # Errors
-/// How the request ends then.
+/// The outcome of the request.
 pub(super) async fn read(
     body: Body,
     encoding: Encoding,
@@ -77,7 +77,7 @@ pub(super) async fn read(
     let at_once = poll_fn(|cx| Poll::Ready(arriving.poll(cx))).await;
     let sent = match at_once {
         Poll::Ready(sent) => sent,
-        // Boxed, because most requests never come here and would be larger for it.
+        // Boxed, because most requests never get here and their futures would be larger.
         Poll::Pending => Box::pin(arriving.wait(limits.body_timeout, sender)).await,
     };
     match sent {
@@ -90,14 +90,14 @@ pub(super) async fn read(
     }
 }
 
-/// A body and what has arrived of it.
+/// A body and the part of it that has arrived.
 struct Arriving {
     body: Body,
     max: usize,
-    /// The only piece so far, as it came.
+    /// The only piece so far, as received.
     first: Bytes,
-    /// All pieces, once there are several or the body has to wait: a piece that is kept as it came keeps the whole
-    /// buffer it was read into.
+    /// All pieces, once there are several or the body has to wait: a received piece keeps alive the whole buffer that
+    /// it was read into.
     copied: Vec<u8>,
 }
 
@@ -115,7 +115,7 @@ impl Arriving {
         self.first.len() + self.copied.len()
     }
 
-    /// Takes what is there; ready when that is everything.
+    /// Takes the available pieces; ready when the body is complete.
     fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Result<Bytes, Outcome>> {
         loop {
             match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
@@ -132,7 +132,7 @@ impl Arriving {
         }
     }
 
-    /// Whether there is room for the piece.
+    /// Takes a piece. Returns whether there was room for it.
     fn take(&mut self, piece: Bytes) -> bool {
         if self.len() + piece.len() > self.max {
             return false;
@@ -157,7 +157,7 @@ impl Arriving {
         std::mem::take(&mut self.copied).into()
     }
 
-    /// Waits for the rest, for as long as it comes fast enough and is not among the slowest of too many.
+    /// Waits for the rest, as long as it arrives fast enough and is not among the slowest of too many.
     async fn wait(&mut self, longest: Duration, sender: &Sender<'_>) -> Result<Bytes, Outcome> {
         let now = Instant::now();
         let end = now + longest;
@@ -186,7 +186,7 @@ impl Arriving {
     }
 }
 
-/// What a head takes in memory while its body is waited for, roughly.
+/// Approximate memory use of a head while its body is awaited.
 fn head_bytes(headers: &HeaderMap) -> usize {
     headers
         .iter()
@@ -194,7 +194,7 @@ fn head_bytes(headers: &HeaderMap) -> usize {
         .sum()
 }
 
-/// Unpacks one gzip member, and stops one byte after the limit: what a bomb holds beyond is never made.
+/// Decompresses one gzip member, and stops one byte after the limit, so that a bomb is never expanded further.
 fn unpack(sent: &[u8], max: usize) -> Result<Bytes, Outcome> {
     let mut plain = Vec::new();
     let mut decoder = GzDecoder::new(sent);
@@ -212,9 +212,9 @@ fn unpack(sent: &[u8], max: usize) -> Result<Bytes, Outcome> {
     Ok(plain.into())
 }
 
-/// Reads what is left of a refused body and throws it away, while the answer is on its way. A connection
-/// that is closed on unread bytes is reset, and the sender would see that instead of the answer, and try
-/// again for ever. Whoever sends more than the limit sees a broken connection, as before any server.
+/// Drains a refused body while the response is sent. Closing a connection with unread bytes resets it: the sender
+/// would see the reset instead of the response, and retry forever. A sender that exceeds the drain limit sees a
+/// broken connection, as with any server.
 pub(super) fn throw_away(body: Body) {
     if body.is_end_stream() {
         return;
@@ -232,7 +232,7 @@ async fn drain(mut body: Body) {
     }
 }
 
-/// A body that was announced and never arrives, for tests.
+/// A body that is announced and never arrives, for tests.
 #[cfg(test)]
 pub(super) struct Never;
 

@@ -1,13 +1,11 @@
-//! Who is at the other end, seen through the proxies that are trusted.
+//! Determines the client of a request through the trusted proxies.
 //!
 //! `X-Forwarded-For` and `Forwarded` (RFC 7239) are both walked from the right, because everything left of the first
-//! untrusted address is the client's own word. If a request has both, `X-Forwarded-For` counts: nearly every proxy
-//! writes that one, and many pass a `Forwarded` of the client's on. Reading the other one then would let clients choose
-//! their addresses.
+//! untrusted address comes from the client. If a request has both, `X-Forwarded-For` counts: nearly every proxy
+//! writes it, and many pass on a `Forwarded` that the client sent. Reading the latter would let clients choose their
+//! addresses.
 
 mod forwarded;
-
-pub(super) use crate::budget::client_of as network_of;
 
 use axum::http::header::FORWARDED;
 use axum::http::{HeaderMap, HeaderName};
@@ -16,36 +14,36 @@ use std::net::{IpAddr, SocketAddr};
 
 pub(super) const X_FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// Most entries of a header that are walked. A longer chain is not a chain of trusted proxies.
+/// Most entries of a header that are walked. Trusted proxies do not form a longer chain.
 const HOPS_MAX: usize = 16;
 
-/// A client, and how it was found.
+/// A client, and how its address was determined.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Client {
-    /// Its address, as far as that is known.
+    /// Its address, as far as it is known.
     pub(super) address: IpAddr,
     pub(super) through: Through,
-    /// Whether `X-Forwarded-For` and `Forwarded` name two clients.
+    /// Whether `X-Forwarded-For` and `Forwarded` name two different clients.
     pub(super) disputed: bool,
 }
 
-/// What stands between a client and the relay.
+/// The path between a client and the relay.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Through {
-    /// Nothing, or a proxy that is not trusted.
+    /// A direct connection, or an untrusted proxy.
     Nothing,
-    /// Trusted proxies, and they name the client.
+    /// Trusted proxies that name the client.
     Proxies,
-    /// Trusted proxies, and their header has more entries than they account for. The client made them up, or a
+    /// Trusted proxies, but their header has more entries than they account for. Either the client forged them, or a
     /// proxy in front of them is not trusted.
     LongerChain,
-    /// A trusted proxy that sent neither header: its own address is all there is.
+    /// A trusted proxy that sent neither header: only its own address is known.
     SilentProxy,
-    /// A trusted proxy whose header names no address where the client's should be.
+    /// A trusted proxy whose header holds no address in the client's place.
     Unreadable,
 }
 
-/// Finds the client: the peer, or, while that is a trusted proxy, the entry it added.
+/// Determines the client: the peer, or, while that is a trusted proxy, the entry it added.
 pub(super) fn client(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> Client {
     let walk = Walk {
         peer: peer.to_canonical(),
@@ -90,8 +88,8 @@ impl Walk<'_> {
         self.trusted.iter().any(|net| net.contains(&address))
     }
 
-    /// Walks along the entries of a header, the last one first. An entry that names no address ends the walk: the
-    /// last proxy known is then the client.
+    /// Walks the entries of a header, the last one first. An entry that names no address ends the walk: then the last
+    /// known proxy is the client.
     fn along(&self, hops: impl Iterator<Item = Option<IpAddr>>) -> Client {
         let mut hops = hops.take(HOPS_MAX);
         let mut client = self.peer;
@@ -99,7 +97,7 @@ impl Walk<'_> {
             match hops.next() {
                 Some(Some(next)) => client = next,
                 Some(None) => return Client::new(client, Through::Unreadable),
-                // A client within the trusted networks, or one too many proxies.
+                // A client within the trusted networks, or a chain with too many proxies.
                 None => return Client::new(client, Through::Proxies),
             }
         }

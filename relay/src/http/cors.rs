@@ -1,41 +1,68 @@
-//! CORS: pages of the configured origins may read every answer, refusals included.
+//! CORS: pages of the configured origins may read every response, including refusals.
 //!
-//! Usually the relay is on the page's own origin and none of this matters.
+//! Usually the relay is on the page's own origin, so CORS does not apply.
 
-use crate::app::App;
-use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
+use crate::http::door::Door;
+use crate::http::server::Peer;
+use crate::http::source;
+use crate::switch::Switches;
+use axum::Extension;
+use axum::extract::{Request, State};
+use axum::http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
+use axum::middleware::Next;
+use axum::response::{NoContent, Response};
+use std::sync::Arc;
 
-/// Adds the headers to an answer to a page of this origin.
-pub(super) fn allow(app: &App, origin: Option<HeaderValue>, headers: &mut HeaderMap) {
+/// A layer that adds the headers to a response to a page of a configured origin.
+pub(super) async fn allow(State(door): State<Arc<Door>>, request: Request, next: Next) -> Response {
+    let origin = request.headers().get(header::ORIGIN).cloned();
+    let mut answer = next.run(request).await;
+    let headers = answer.headers_mut();
     headers.append(header::VARY, HeaderValue::from_static("origin"));
-    if let Some(origin) = origin.filter(|origin| is_configured(app, origin)) {
+    if let Some(origin) = origin.filter(|origin| is_configured(&door.app.switches, origin)) {
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
         headers.insert(
             header::ACCESS_CONTROL_EXPOSE_HEADERS,
             HeaderValue::from_static("retry-after"),
         );
     }
+    answer
 }
 
-/// Answers a preflight. Which origin may go on is said by [`allow`].
-pub(super) async fn preflight() -> (StatusCode, HeaderMap) {
-    let mut headers = HeaderMap::new();
-    headers.insert(
-        header::ACCESS_CONTROL_ALLOW_METHODS,
-        HeaderValue::from_static("GET, POST"),
-    );
-    headers.insert(
-        header::ACCESS_CONTROL_ALLOW_HEADERS,
-        HeaderValue::from_static("content-type, content-encoding"),
-    );
-    headers.insert(header::ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("3600"));
-    (StatusCode::NO_CONTENT, headers)
+/// Answers a preflight. [`allow`] decides which origins may continue.
+pub(super) async fn preflight(
+    State(door): State<Arc<Door>>,
+    Extension(peer): Extension<Peer>,
+    uri: Uri,
+    headers: HeaderMap,
+) -> ([(HeaderName, &'static str); 3], NoContent) {
+    note_unknown(&door, peer, &uri, &headers);
+    let allowed = [
+        (header::ACCESS_CONTROL_ALLOW_METHODS, "GET, POST"),
+        (
+            header::ACCESS_CONTROL_ALLOW_HEADERS,
+            "content-type, content-encoding",
+        ),
+        (header::ACCESS_CONTROL_MAX_AGE, "3600"),
+    ];
+    (allowed, NoContent)
 }
 
-/// Whether pages of this origin may read answers.
-pub(super) fn is_configured(app: &App, origin: &HeaderValue) -> bool {
+/// Counts an origin that is not configured: its pages cannot read the response, so they never send an event. Only
+/// routes that pages need for that call this; on any other route an origin says nothing about the configuration.
+pub(super) fn note_unknown(door: &Door, peer: Peer, uri: &Uri, headers: &HeaderMap) {
+    if let Some(origin) = headers.get(header::ORIGIN)
+        && !is_configured(&door.app.switches, origin)
+    {
+        let own = source::is_own(uri, headers, peer.address.ip(), &door.app.config);
+        door.arrivals.refused(origin.as_bytes(), own);
+    }
+}
+
+/// Whether pages of this origin may read responses.
+fn is_configured(switches: &Switches, origin: &HeaderValue) -> bool {
     origin.to_str().is_ok_and(|origin| {
-        app.switches
+        switches
             .sites()
             .any(|site| site.origins.iter().any(|o| o.eq_ignore_ascii_case(origin)))
     })

@@ -1,8 +1,8 @@
-//! What health and `doctor` say about logins that failed.
+//! The finding about failed logins, for health and `doctor`.
 
-use crate::forward::self_test::{Finding, Grade};
+use crate::finding::{Finding, Grade};
 
-/// Failed logins within an hour that are worth a warning: more than people mistype.
+/// Failed logins within an hour that cause a warning: more than typing errors explain.
 const MANY: u64 = 50;
 
 /// The finding for this number of failed logins within the last hour.

@@ -1,20 +1,19 @@
-//! Health in the shape Spring's actuator has, which operators' tools know.
+//! Health in the format of Spring's actuator, which operators' tools support.
 //!
-//! Liveness says the process answers and its writer is there. Readiness says it can take events: it looks at the spool and the
-//! policy, never at Plausible, because the spool takes over while Plausible is away. The root looks at
-//! everything, so it can be 503 while both groups are 200.
+//! Liveness checks that the process answers and its writer runs. Readiness checks that the relay can accept events:
+//! it examines the spool and the policy, but not Plausible, because the spool buffers events while Plausible is
+//! unreachable. The root examines everything, so it can be 503 while both groups are 200.
 
 mod components;
 
-use crate::app::App;
 use crate::http::admin::session;
-use crate::http::problem::Problem;
-use crate::http::scrape::Scrapes;
-use crate::http::serve::Peer;
+use crate::http::door::Door;
+use crate::http::problem::{self, Problem};
+use crate::http::server::Peer;
+use axum::Extension;
 use axum::extract::{Path, State};
-use axum::http::{HeaderMap, StatusCode, header};
-use axum::response::{IntoResponse, Response};
-use axum::{Extension, Json};
+use axum::http::{HeaderMap, header};
+use axum::response::Response;
 use components::components;
 use serde_json::{Value, json};
 use std::sync::Arc;
@@ -38,10 +37,11 @@ impl Status {
         }
     }
 
-    fn code(self) -> StatusCode {
+    /// Whether this status means that the relay works.
+    fn works(self) -> bool {
         match self {
-            Self::Down | Self::OutOfService => StatusCode::SERVICE_UNAVAILABLE,
-            Self::Up | Self::Unknown => StatusCode::OK,
+            Self::Down | Self::OutOfService => false,
+            Self::Up | Self::Unknown => true,
         }
     }
 }
@@ -49,38 +49,35 @@ impl Status {
 struct Component {
     name: &'static str,
     status: Status,
-    /// Why it is not up: a word or two of a closed list, which anybody may read.
+    /// Why it is not up: a few words from a closed list. They are public.
     reason: Option<&'static str>,
     details: Value,
 }
 
 /// `GET /actuator/health` on the public listener: statuses, no details.
-pub(super) async fn public(State(app): State<Arc<App>>) -> Response {
-    root(&components(&app).await, false)
+pub(super) async fn public(State(door): State<Arc<Door>>) -> Response {
+    root(&components(&door).await, false)
 }
 
-/// `GET /actuator/health` on the admin listener: with details for admins with a session, and for the user and password
-/// of `[metrics]`. The details name every site.
+/// `GET /actuator/health` on the admin listener: with details for admins with a session, and for the user and
+/// password of `[metrics]`. The details name every site.
 pub(super) async fn of_admins(
-    State(app): State<Arc<App>>,
+    State(door): State<Arc<Door>>,
     Extension(peer): Extension<Peer>,
-    Extension(scrapes): Extension<Arc<Scrapes>>,
     headers: HeaderMap,
-) -> Response {
+) -> Result<Response, Problem> {
     let with_details = if headers.contains_key(header::AUTHORIZATION) {
-        if let Err(problem) = scrapes.authorise(&app, peer, &headers) {
-            return problem.into_response();
-        }
+        door.scrapes.authorise(&door.app, peer, &headers)?;
         true
     } else {
-        session::of(&app, &headers).await.is_some()
+        session::of(&door, &headers).await.is_some()
     };
-    root(&components(&app).await, with_details)
+    Ok(root(&components(&door).await, with_details))
 }
 
-/// `GET /actuator/health/liveness`. Waits for nothing.
-pub(super) async fn liveness(State(app): State<Arc<App>>) -> Response {
-    let alive = if app.spool.is_alive() {
+/// `GET /actuator/health/liveness`. It never blocks.
+pub(super) async fn liveness(State(door): State<Arc<Door>>) -> Response {
+    let alive = if door.app.spool.is_alive() {
         Status::Up
     } else {
         Status::Down
@@ -89,14 +86,17 @@ pub(super) async fn liveness(State(app): State<Arc<App>>) -> Response {
     answer(alive, &shown, (alive == Status::Down).then_some("writer gone"))
 }
 
-/// `GET /actuator/health/readiness`, and `/liveness` where it has no route of its own.
-pub(super) async fn group(State(app): State<Arc<App>>, Path(name): Path<String>) -> Response {
+/// `GET /actuator/health/readiness`, and `/liveness` if that has no route of its own.
+pub(super) async fn group(
+    State(door): State<Arc<Door>>,
+    Path(name): Path<String>,
+) -> Result<Response, Problem> {
     match name.as_str() {
-        "liveness" => liveness(State(app)).await,
+        "liveness" => Ok(liveness(State(door)).await),
         "readiness" => {
-            let all = components(&app).await;
+            let all = components(&door).await;
             let ready: Vec<_> = all.iter().filter(|c| READINESS.contains(&c.name)).collect();
-            let stopping = if app.stop.is_cancelled() {
+            let stopping = if door.app.stop.is_cancelled() {
                 Status::OutOfService
             } else {
                 Status::Up
@@ -116,17 +116,17 @@ pub(super) async fn group(State(app): State<Arc<App>>, Path(name): Path<String>)
                 Status::OutOfService => Some("stopping"),
                 _ => ready.iter().find_map(|c| c.reason),
             };
-            answer(worst, &Value::Object(shown), reason)
+            Ok(answer(worst, &Value::Object(shown), reason))
         }
-        _ => Problem::not_found().into_response(),
+        _ => Err(Problem::not_found()),
     }
 }
 
-/// The components readiness looks at.
+/// The components that readiness examines.
 const READINESS: [&str; 5] = ["db", "spool", "policy", "diskSpace", "switch"];
 
 fn root(components: &[Component], with_details: bool) -> Response {
-    // Unknown does not make anything better or worse.
+    // Unknown components do not affect the result.
     let known = components
         .iter()
         .map(|c| c.status)
@@ -143,7 +143,7 @@ fn root(components: &[Component], with_details: bool) -> Response {
         })
         .collect();
     let body = json!({ "status": worst.name(), "components": shown, "groups": ["liveness", "readiness"] });
-    (worst.code(), Json(body)).into_response()
+    problem::health(worst.works(), &body)
 }
 
 fn answer(status: Status, components: &Value, reason: Option<&'static str>) -> Response {
@@ -151,5 +151,5 @@ fn answer(status: Status, components: &Value, reason: Option<&'static str>) -> R
     if let Some(reason) = reason {
         body["reason"] = reason.into();
     }
-    (status.code(), Json(body)).into_response()
+    problem::health(status.works(), &body)
 }

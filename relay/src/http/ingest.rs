@@ -1,204 +1,189 @@
-//! The two routes events come in by: Plausible's own format, and the module's batch.
+//! The two routes that receive events: Plausible's own format, and the module's batches.
 
 mod plausible;
 
 use crate::app::App;
-use crate::corridor::{self, Ending, Walk};
+use crate::corridor::{self, Endings, Hint, Refused};
 use crate::gate::Signals;
 use crate::gate::source::{Format, Source};
+use crate::http::admission::shed::Place;
 use crate::http::body::{self, Encoding, Sender};
 use crate::http::client_address::client;
-use crate::http::problem::Problem;
-use crate::http::serve::Peer;
-use crate::http::shed::Place;
+use crate::http::door::Door;
+use crate::http::problem::{self, Problem};
+use crate::http::server::Peer;
 use crate::http::source;
 use crate::suspicion::{Head, Suspicion};
 use axum::Extension;
-use axum::body::Body;
+use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
-use axum::response::{IntoResponse, Response};
-pub(super) use plausible::{plan_in, plausible};
+use axum::http::{HeaderMap, HeaderName, header};
+use axum::response::Response;
+pub(super) use plausible::plausible;
 use relay_event::wire::{self, Batch};
 use relay_event::{Malformed, Outcome};
 use serde_json::json;
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
-/// Where events in Plausible's format come in.
+/// The route for events in Plausible's format.
 pub(super) const PLAUSIBLE: &str = "/api/event";
-/// Where the module's batches come in. The name is one that no public filter list blocks, unlike the next.
+/// The same, with the version of the plan that the user agreed to, for a tracker that cannot add a query.
+pub(super) const PLAUSIBLE_WITH_PLAN: &str = "/plan/{version}/api/event";
+/// The route for the module's batches. No public filter list blocks this name, unlike the next.
 pub(super) const BATCH: &str = "/api/notes";
 /// The same for senders that are not browsers. Filter lists block beacons to exactly this path.
 pub(super) const BATCH_OF_TOOLS: &str = "/api/events";
 
-/// Headers of an answer with those of HTTP itself, so that the map need not grow.
-const HEADERS: usize = 8;
-
-/// `POST /api/notes`: a batch of the module, events each with a random id.
+/// `POST /api/notes`: a batch of the module. Each event has a random id.
 pub(super) async fn batch(
-    State(app): State<Arc<App>>,
-    Extension(Peer(peer)): Extension<Peer>,
+    State(door): State<Arc<Door>>,
+    Extension(peer): Extension<Peer>,
     request: Request,
-) -> Response {
-    let read = |body: &[u8]| Ok(vec![wire::parse_batch(body)?]);
-    let taken = match take(app, peer, request, Format::Batch, read).await {
-        Ok(taken) => taken,
-        Err(problem) => return problem.into_response(),
+) -> Result<Response, Problem> {
+    let mut malformed = Vec::new();
+    let read = |body: &[u8]| {
+        let batch = wire::parse_batch(body)?;
+        let events = batch.events.iter().enumerate();
+        malformed.extend(events.filter_map(|(place, event)| Some((place, event.as_ref().err()?.clone()))));
+        Ok(vec![batch])
     };
-    match taken.walks.first() {
-        Some(Walk::Events(endings)) => answer(endings, taken.page_token),
-        Some(Walk::Refused { outcome, plan, wait }) => {
-            let token = taken.page_token.filter(|_| *outcome == Outcome::PageToken);
-            refused(*outcome, *plan, *wait).page_token(token).into_response()
+    let Taken { walks, page_token } = take(door, peer, request, Format::Batch, read).await?;
+    let mut endings = Endings::new();
+    for walk in walks {
+        match walk {
+            Ok(ended) => endings.extend(ended),
+            Err(refused) => {
+                let token = page_token.filter(|_| refused.outcome == Outcome::PageToken);
+                return Err(Problem::from(refused).page_token(token));
+            }
         }
-        None => Problem::of(Outcome::Lost).into_response(),
     }
+    answer(&endings, &malformed, page_token)
 }
 
-/// 202 with what was dropped and why; 503 when something could not be stored or scrubbed for now, so that the
-/// sender comes back with the same ids and what was stored already is not stored twice.
-fn answer(endings: &[Ending], page_token: Option<String>) -> Response {
-    if let Some(outcome) = endings.iter().find_map(Ending::for_now) {
-        return Problem::of(outcome).into_response();
-    }
+/// 202 with the dropped events and reasons, in the order of the batch; `malformed` holds the malformed events and
+/// their errors.
+///
+/// # Errors
+/// 503 if an event could not be stored or scrubbed for now, so that the sender retries with the same ids and stored
+/// events are not stored twice.
+fn answer(
+    endings: &[Result<(), Outcome>],
+    malformed: &[(usize, Malformed)],
+    page_token: Option<String>,
+) -> Result<Response, Problem> {
     let mut dropped = Vec::new();
-    let mut stored = 0;
-    for (i, ending) in endings.iter().enumerate() {
+    for (place, ending) in endings.iter().enumerate() {
         match ending {
-            Ending::Stored | Ending::Ended(Outcome::Duplicate, _) => stored += 1,
-            Ending::Ended(_, Some(why)) => {
-                dropped.push(json!({ "i": i, "reason": "invalid", "detail": why.to_string() }))
+            Ok(()) | Err(Outcome::Duplicate) => {}
+            Err(outcome) if outcome.is_temporary() => return Err(Problem::from(*outcome)),
+            Err(outcome) => {
+                let mut entry = json!({ "i": place, "reason": outcome.name() });
+                if let Some((_, why)) = malformed.iter().find(|(at, _)| *at == place) {
+                    entry["detail"] = why.to_string().into();
+                }
+                dropped.push(entry);
             }
-            Ending::Ended(outcome, None) => dropped.push(json!({ "i": i, "reason": outcome.reason() })),
         }
     }
-    let mut answer = json!({ "accepted": stored, "dropped": dropped });
+    let mut answer = json!({ "accepted": endings.len() - dropped.len(), "dropped": dropped });
     if let Some(token) = page_token {
         answer["token"] = token.into();
     }
-    accepted("application/json", answer.to_string())
+    Ok(problem::accepted("application/json", answer.to_string()))
 }
 
-/// 202, with room for the headers that every answer carries.
-fn accepted(content_type: &'static str, body: impl Into<Body>) -> Response {
-    let mut answer = Response::new(body.into());
-    *answer.status_mut() = StatusCode::ACCEPTED;
-    let headers = answer.headers_mut();
-    headers.reserve(HEADERS);
-    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(content_type));
-    answer
-}
+/// The result of a batch.
+type Walk = Result<Endings, Refused>;
 
-/// What became of a request that was read.
+/// The result of a request that was read.
 struct Taken {
-    /// Of each of its batches, which is one unless an event lists several sites.
+    /// The result of each of its batches; there is one unless an event lists several sites.
     walks: Vec<Walk>,
-    /// A page token for the page, if it needs a newer one.
+    /// A page token for the page, if it needs a new one.
     page_token: Option<String>,
 }
 
-/// A batch that was refused as a whole.
-fn refused(outcome: Outcome, plan: Option<u32>, wait: Option<Duration>) -> Problem {
-    let problem = Problem::of(outcome).plan(plan);
-    match wait {
-        Some(wait) => problem.retry_after(whole_seconds(wait)),
-        None => problem,
-    }
-}
-
-/// Reads a request within its limits and sends it down the corridor: each of its batches, which is one unless an event
-/// lists several sites. A request refused before its body is read costs as little as it can: size, rate, load, type, in
-/// this order. It takes a place when its body has arrived.
+/// Reads a request within its limits and sends its batches down the corridor; there is one unless an event lists
+/// several sites. It takes a place once its body has arrived.
 async fn take(
-    app: Arc<App>,
-    peer: SocketAddr,
+    door: Arc<Door>,
+    peer: Peer,
     request: Request,
     format: Format,
     read: impl FnOnce(&[u8]) -> Result<Vec<Batch>, Malformed>,
 ) -> Result<Taken, Problem> {
     let (parts, body) = request.into_parts();
-    let limits = &app.config.public;
-    let client = client(peer.ip(), &parts.headers, &limits.trusted_proxies);
-    app.arrivals.saw(peer.ip(), client, &parts.headers);
-    let admitted = admit(&app, client.address, &parts.headers);
-    let encoding = match admitted {
-        Ok(encoding) => encoding,
-        Err(problem) => {
-            body::throw_away(body);
-            return Err(problem);
-        }
-    };
-    let sender = Sender {
-        client: client.address,
-        headers: &parts.headers,
-        slow: &app.slow_bodies,
-    };
-    let body = body::read(body, encoding, limits, &sender)
-        .await
-        .map_err(|outcome| refuse(&app, outcome))?;
+    let app = &door.app;
+    let peer = peer.address.ip();
+    let client = client(peer, &parts.headers, &app.config.public.trusted_proxies);
+    door.arrivals.saw(peer, client, &parts.headers);
+    let body = receive(&door, client.address, &parts.headers, body).await?;
     let batches = read(&body).map_err(|why| {
-        corridor::refuse_unread(&app, Outcome::Malformed);
-        Problem::malformed(&why)
+        corridor::refuse(app, 1, Outcome::Malformed);
+        Problem::from(why)
     })?;
-    let room = Arc::clone(&app.room).try_acquire_owned().ok();
-    let Some((room, place)) = room.zip(app.admission.begin(Instant::now())) else {
+    let Some(place) = door.admission.begin() else {
         for batch in &batches {
-            corridor::refuse(&app, batch.events.len(), Outcome::Overloaded);
+            corridor::refuse(app, batch.events.len(), Outcome::Overloaded);
         }
-        return Err(Problem::of(Outcome::Overloaded));
+        return Err(Outcome::Overloaded.into());
     };
-    let mut source = source::read(&parts, peer.ip(), &app.config, format);
+    let mut source = source::read(&parts, peer, &app.config, format);
     let mut page_token = None;
-    if let Some(batch) = batches.first() {
+    // Only trackers send several batches, and they have no page token.
+    for batch in &batches {
         source.page_token.clone_from(&batch.page_token);
         let site = app.switches.site(&batch.site);
         page_token = site.and_then(|site| app.sources.renew(site, &source));
     }
     let signals = signals(client.address, &parts.headers, source);
-    // A task of its own: a browser that goes away must not leave its events half way. Its room is kept until they
-    // are stored; the place before the disk is free already when they are on it.
-    let walking = Arc::clone(&app);
-    let walk = tokio::spawn(async move {
-        let walks = walk_each(&walking, &signals, batches, place).await;
-        drop(room);
-        walks
-    });
-    let walks = walk.await.map_err(|_| {
-        Problem::new(
-            StatusCode::INTERNAL_SERVER_ERROR,
-            "lost",
-            "Internal error",
-            "The relay failed on this request.",
-        )
-    })?;
-    note_refused_origin(&app, &walks, &parts, peer.ip());
-    if walks.iter().any(|walk| refused_as(walk, Outcome::UnknownSite)) {
-        app.arrivals.unknown_site();
-    }
+    // In a separate task: events must not stop halfway if the browser disconnects.
+    let walking = Arc::clone(app);
+    let walk = tokio::spawn(async move { walk_each(&walking, &signals, batches, place).await });
+    let walks = walk.await.map_err(|_| Outcome::Lost)?;
+    note_refused(&door, &walks, &parts, peer);
     Ok(Taken { walks, page_token })
 }
 
-/// Walks one batch after the other. The place goes with the first that can be stored: how long that takes is what the
-/// admission measures.
+/// Reads and decompresses the body of a request. The checks on the head come first, so that a refusal is cheap: size,
+/// rate, load, type, in this order.
+async fn receive(door: &Door, client: IpAddr, headers: &HeaderMap, body: Body) -> Result<Bytes, Problem> {
+    let app = &door.app;
+    let encoding = match admit(door, client, headers) {
+        Ok(encoding) => encoding,
+        Err(refused) => {
+            body::throw_away(body);
+            corridor::refuse(app, 1, refused.outcome);
+            return Err(refused.into());
+        }
+    };
+    let sender = Sender {
+        client,
+        headers,
+        slow: &door.slow_bodies,
+    };
+    let body = body::read(body, encoding, &app.config.public, &sender).await;
+    body.map_err(|outcome| {
+        corridor::refuse(app, 1, outcome);
+        outcome.into()
+    })
+}
+
+/// Sends one batch after the other. The last one has the request's place.
 async fn walk_each(app: &App, signals: &Signals, batches: Vec<Batch>, place: Place) -> Vec<Walk> {
     let mut place = Some(place);
     let mut walks = Vec::with_capacity(batches.len());
-    for batch in batches {
-        let place = app.switches.site(&batch.site).and_then(|_| place.take());
-        let on_disk = move || {
-            if let Some(place) = place {
-                place.stored(Instant::now());
-            }
-        };
-        walks.push(corridor::walk(app, signals, batch, on_disk).await);
+    for (n, batch) in (1..=batches.len()).rev().zip(batches) {
+        let place = place.take_if(|_| n == 1);
+        walks.push(corridor::walk(app, signals, batch, place).await);
     }
     walks
 }
 
-/// What the gate looks at besides the body.
+/// The data that the gate examines besides the body.
 fn signals(client: IpAddr, headers: &HeaderMap, source: Source) -> Signals {
     let header = |name: HeaderName| {
         let value = headers.get(name)?;
@@ -221,50 +206,43 @@ fn signals(client: IpAddr, headers: &HeaderMap, source: Source) -> Signals {
     }
 }
 
-/// Whether a walk was refused as a whole, and as this.
-fn refused_as(walk: &Walk, outcome: Outcome) -> bool {
-    matches!(walk, Walk::Refused { outcome: refused, .. } if *refused == outcome)
-}
-
-/// Notes a page's origin if a site refused it.
-fn note_refused_origin(app: &App, walks: &[Walk], parts: &Parts, peer: IpAddr) {
-    if walks.iter().any(|walk| refused_as(walk, Outcome::WrongOrigin))
+/// Counts the site or the page's origin of a request that was refused for it.
+fn note_refused(door: &Door, walks: &[Walk], parts: &Parts, peer: IpAddr) {
+    let refused_as = |outcome| {
+        let mut refused = walks.iter().filter_map(|walk| walk.as_ref().err());
+        refused.any(|refused| refused.outcome == outcome)
+    };
+    if refused_as(Outcome::WrongOrigin)
         && let Some(origin) = parts.headers.get(header::ORIGIN)
     {
-        let own = source::is_own(&parts.uri, &parts.headers, peer, &app.config);
-        app.arrivals.refused(origin.as_bytes(), own);
+        let own = source::is_own(&parts.uri, &parts.headers, peer, &door.app.config);
+        door.arrivals.refused(origin.as_bytes(), own);
+    }
+    if refused_as(Outcome::UnknownSite) {
+        door.arrivals.unknown_site();
     }
 }
 
-/// What can be said of a request by its head alone.
-fn admit(app: &App, client: IpAddr, headers: &HeaderMap) -> Result<Encoding, Problem> {
+/// Checks a request by its head alone.
+fn admit(door: &Door, client: IpAddr, headers: &HeaderMap) -> Result<Encoding, Refused> {
+    let app = &door.app;
     if body::is_announced_too_large(headers, &app.config.public) {
-        return Err(refuse(app, Outcome::TooLarge));
+        return Err(Outcome::TooLarge.into());
     }
-    if let Err(wait) = app.rates.take_request(client) {
-        return Err(refuse(app, Outcome::LimitedClient).retry_after(whole_seconds(wait)));
-    }
-    if app.stop.is_cancelled() || app.admission.is_full(Instant::now()) {
-        return Err(refuse(app, Outcome::Overloaded));
+    door.rates.take_request(client).map_err(|wait| Refused {
+        outcome: Outcome::LimitedClient,
+        hint: Some(Hint::RetryIn(wait)),
+    })?;
+    if app.stop.is_cancelled() || door.admission.is_full() {
+        return Err(Outcome::Overloaded.into());
     }
     match Encoding::of(headers) {
         Some(encoding) if is_supported(headers) => Ok(encoding),
-        _ => Err(refuse(app, Outcome::UnsupportedType)),
+        _ => Err(Outcome::UnsupportedType.into()),
     }
 }
 
-/// Counts a request that is refused before it became events.
-fn refuse(app: &App, outcome: Outcome) -> Problem {
-    corridor::refuse_unread(app, outcome);
-    Problem::of(outcome)
-}
-
-/// A wait as Retry-After says it: never too short, never nothing.
-fn whole_seconds(wait: Duration) -> u64 {
-    wait.as_secs() + u64::from(wait.subsec_nanos() > 0)
-}
-
-/// Text or JSON, as trackers send it.
+/// Whether the type is text or JSON, as trackers send it.
 fn is_supported(headers: &HeaderMap) -> bool {
     let Some(media_type) = headers.get(header::CONTENT_TYPE).and_then(|v| v.to_str().ok()) else {
         return false;
@@ -273,19 +251,4 @@ fn is_supported(headers: &HeaderMap) -> bool {
     ["text/plain", "application/json"]
         .iter()
         .any(|known| essence.eq_ignore_ascii_case(known))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_wait_is_told_in_whole_seconds_and_never_too_short() {
-        let check = |ms, want| assert_eq!(whole_seconds(Duration::from_millis(ms)), want, "{ms} ms");
-        check(1, 1);
-        check(999, 1);
-        check(1000, 1);
-        check(1001, 2);
-        check(59_999, 60);
-    }
 }

@@ -1,14 +1,13 @@
-//! Places of the admin listener: how many requests of one kind may be under way.
+//! Places of the admin listener: limits on requests in flight, by kind.
 //!
-//! Probes, scrapes, logins, switches and pages each have places of their own, so that no kind keeps another out. A
-//! request without a place waits a moment for one, in a bounded queue.
+//! Probes, scrapes, logins, switches and pages each have their own places, so that no kind blocks another. A request
+//! without a place waits briefly for one, in a bounded queue.
 
-use crate::http::problem::Problem;
+use crate::http::problem::{Kind, Problem};
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
-use axum::http::StatusCode;
 use axum::middleware::Next;
-use axum::response::{IntoResponse, Response};
+use axum::response::Response;
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,27 +15,27 @@ use std::time::Duration;
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 
-/// Requests of one kind that are worked on at once. A further one waits.
+/// Most requests of one kind in flight. A further one waits.
 const PLACES: usize = 32;
-/// Requests of one kind that wait for a place. A further one is answered 503 with Retry-After.
+/// Most requests of one kind that wait for a place. Above it: 503 with Retry-After.
 const WAITING_MAX: usize = 128;
-/// Longest wait for a place. Then the answer is 503 with Retry-After.
+/// Longest wait for a place. After that: 503 with Retry-After.
 const WAIT_MAX: Duration = Duration::from_secs(2);
 
-/// Bodies of logins that have not arrived, of strangers and of known devices each. For a further one the one that is
-/// awaited longest is given up: a browser sends a login's few bytes together with its head.
+/// Most login bodies that have not arrived, for strangers and for known devices each. Above it the one that has
+/// waited longest is dropped: a browser sends a login's few bytes together with its head.
 const BODIES_MAX: usize = 64;
-/// Longest wait for a login's body. Then the answer is 408.
+/// Longest wait for a login's body. After that: 408.
 const BODY_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The places of one kind of requests.
+/// The places for one kind of requests.
 #[derive(Debug)]
-pub(super) struct Room {
+pub(super) struct Places {
     places: Semaphore,
     queue: Semaphore,
 }
 
-impl Default for Room {
+impl Default for Places {
     fn default() -> Self {
         Self {
             places: Semaphore::new(PLACES),
@@ -45,31 +44,27 @@ impl Default for Room {
     }
 }
 
-impl Room {
-    /// A layer: lets a request in when there is a place.
-    pub(super) async fn enter(State(room): State<Arc<Self>>, request: Request, next: Next) -> Response {
-        let Ok(waiting) = room.queue.try_acquire() else {
-            return busy().into_response();
-        };
-        let place = tokio::time::timeout(WAIT_MAX, room.places.acquire()).await;
+impl Places {
+    /// A layer that admits a request when a place is free.
+    pub(super) async fn enter(
+        State(places): State<Arc<Self>>,
+        request: Request,
+        next: Next,
+    ) -> Result<Response, Problem> {
+        let waiting = places.queue.try_acquire().map_err(|_| busy())?;
+        let place = tokio::time::timeout(WAIT_MAX, places.places.acquire()).await;
         drop(waiting);
         match place {
-            Ok(Ok(_place)) => next.run(request).await,
-            Ok(Err(_)) | Err(_) => busy().into_response(),
+            Ok(Ok(_place)) => Ok(next.run(request).await),
+            Ok(Err(_)) | Err(_) => Err(busy()),
         }
     }
 }
 
-/// The answer when there is no room.
+/// The response if no place is free.
 pub(super) fn busy() -> Problem {
-    let detail = "Too many requests of this kind are under way. Come back in a moment.";
-    Problem::new(
-        StatusCode::SERVICE_UNAVAILABLE,
-        "overloaded",
-        "Overloaded",
-        detail,
-    )
-    .retry_after(1)
+    let detail = "Too many requests of this kind are in progress. Retry later; see `Retry-After`.";
+    Problem::new(Kind::OVERLOADED, detail).retry_in(Duration::from_secs(1))
 }
 
 /// Logins whose bodies have not arrived.
@@ -82,11 +77,11 @@ pub(super) struct Bodies {
 /// Why a body was not read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Unread {
-    /// It is larger than may be.
+    /// It is too large.
     TooLarge,
-    /// It did not arrive in time, or not whole.
+    /// It did not arrive in time, or not completely.
     Incomplete,
-    /// It made room for another.
+    /// It was dropped to make room for another.
     Displaced,
 }
 
@@ -94,7 +89,7 @@ impl Bodies {
     /// Reads a login's body of up to `bytes_max`.
     ///
     /// # Errors
-    /// Why it was not read.
+    /// Why the body was not read.
     pub(super) async fn read(&self, body: Body, bytes_max: usize, is_device: bool) -> Result<Bytes, Unread> {
         let awaited = if is_device {
             &self.of_devices
@@ -104,7 +99,7 @@ impl Bodies {
         let place = awaited.enter();
         let read = tokio::time::timeout(BODY_TIMEOUT, Limited::new(body, bytes_max).collect());
         tokio::select! {
-            // One that has arrived is read, whatever else happened.
+            // A body that has arrived is read, even if it was also dropped or timed out.
             biased;
             read = read => match read {
                 Ok(Ok(read)) => Ok(read.to_bytes()),
@@ -116,7 +111,7 @@ impl Bodies {
     }
 }
 
-/// The bodies that are awaited, the oldest first.
+/// The awaited bodies, the oldest first.
 #[derive(Debug, Default)]
 struct Awaited(Mutex<Queue>);
 
@@ -126,7 +121,7 @@ struct Queue {
     places: VecDeque<(u64, CancellationToken)>,
 }
 
-/// A body's place, until it is dropped.
+/// A body's place. Dropping it frees the place.
 struct Place<'a> {
     all: &'a Awaited,
     number: u64,
@@ -151,7 +146,7 @@ impl Awaited {
         }
     }
 
-    /// A panic while holding the lock leaves a queue that is still right.
+    /// The queue is still valid after a panic under the lock.
     fn lock(&self) -> MutexGuard<'_, Queue> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -184,7 +179,7 @@ mod tests {
         };
         let router = Router::new()
             .route("/", get(never))
-            .layer(from_fn_with_state(Arc::new(Room::default()), Room::enter));
+            .layer(from_fn_with_state(Arc::new(Places::default()), Places::enter));
         let mut asked = tokio::task::JoinSet::new();
         for _ in 0..PLACES + WAITING_MAX + 3 {
             let request = Request::new(Body::empty());
@@ -192,7 +187,7 @@ mod tests {
         }
         for n in 0..3 + WAITING_MAX {
             let answer = asked.join_next().await.unwrap().unwrap().unwrap();
-            assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE, "{n}");
+            assert_eq!(answer.status(), 503, "{n}");
             assert_eq!(answer.headers()["retry-after"], "1");
         }
         assert_eq!((started.load(Ordering::SeqCst), asked.len()), (PLACES, PLACES));
@@ -223,7 +218,7 @@ mod tests {
             ends.push(end.unwrap().unwrap_err());
         }
         let of = |why| ends.iter().filter(|end| **end == why).count();
-        // The first body that came displaced one; the others found that place free.
+        // The first body displaced one; the others used the place that this freed.
         assert_eq!(of(Unread::Displaced), BODIES_MAX * 2 + 1);
         let left = BODIES_MAX - 1;
         assert_eq!(of(Unread::Incomplete), left + 1, "the device's among them");

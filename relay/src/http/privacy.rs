@@ -1,25 +1,24 @@
-//! `GET /privacy`: what is collected and what is not, for the users who are asked. Made from the site's plan.
+//! `GET /privacy`: the notice of what is collected and what is not, for users who are asked for consent. Generated
+//! from the site's plan.
 
-use crate::app::App;
 use crate::config::Config;
+use crate::digest::sha256;
 use crate::http::browser_config::SiteQuery;
-use crate::http::problem::Problem;
-use crate::plan::page;
+use crate::http::problem::{Kind, Problem, unless_known};
+use crate::notice::page;
 use axum::body::Bytes;
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, header};
 use axum::response::{IntoResponse, Response};
-use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
-use std::fmt::Write;
 use std::sync::Arc;
 
-/// How long a browser may show the page without asking again, in seconds. A plan changes with a restart of
-/// the relay, so a user may read the one before for that long.
+/// How long a browser may show the page without revalidation, in seconds. A plan changes only with a restart of the
+/// relay, so a user may see the previous plan for that long.
 const MAX_AGE_S: u32 = 300;
 
-/// Every site's page, made once: the plans do not change while the relay runs.
+/// Every site's page, rendered once: the plans do not change while the relay runs.
 #[derive(Debug)]
 pub struct Pages {
     by_site: BTreeMap<String, Arc<Page>>,
@@ -33,15 +32,11 @@ struct Page {
 }
 
 impl Pages {
-    /// Makes the pages of all sites.
+    /// Renders the pages of all sites.
     pub fn new(config: &Config) -> Self {
         let page = |plan: &relay_event::Plan| {
             let html = page::html(plan, &config.privacy);
-            let mut etag = String::from("\"");
-            for byte in Sha256::digest(&html).iter().take(16) {
-                let _ = write!(etag, "{byte:02x}");
-            }
-            etag.push('"');
+            let etag = format!("\"{:.32}\"", sha256(html.as_bytes()));
             Arc::new(Page {
                 html: html.into(),
                 etag,
@@ -60,7 +55,7 @@ impl Pages {
         }
     }
 
-    /// The page of a site. Without a name, that of the only one there is.
+    /// The page of a site. Without a name, the page of the only site, if there is one.
     fn of(&self, site: Option<&str>) -> Option<&Page> {
         match site {
             Some(site) => self.by_site.get(site),
@@ -72,33 +67,26 @@ impl Pages {
 }
 
 pub(super) async fn show(
-    State(app): State<Arc<App>>,
+    State(pages): State<Arc<Pages>>,
     query: Result<Query<SiteQuery>, QueryRejection>,
     headers: HeaderMap,
-) -> Response {
+) -> Result<Response, Problem> {
     let site = query.ok().map(|Query(query)| query.site);
-    let Some(page) = app.privacy.of(site.as_deref()) else {
-        // The sites are not listed: who else uses the relay is nobody's business.
-        return Problem::new(
-            StatusCode::NOT_FOUND,
-            "unknown_site",
-            "No such page",
+    let page = pages.of(site.as_deref()).ok_or_else(|| {
+        // The response does not list the sites: which sites use the relay is not public.
+        Problem::new(
+            Kind::SITE,
             "Say which site is meant, by its domain exactly as in [[site]]: /privacy?site=panel.example.com",
         )
-        .into_response();
-    };
+    })?;
     let common = [
-        (header::ETAG, page.etag.clone()),
         (header::CACHE_CONTROL, format!("public, max-age={MAX_AGE_S}")),
-        (header::CONTENT_SECURITY_POLICY, app.privacy.policy.clone()),
+        (header::CONTENT_SECURITY_POLICY, pages.policy.clone()),
         (header::REFERRER_POLICY, "no-referrer".to_owned()),
     ];
-    let unchanged = headers
-        .get(header::IF_NONE_MATCH)
-        .is_some_and(|v| v.as_bytes() == page.etag.as_bytes());
-    if unchanged {
-        return (StatusCode::NOT_MODIFIED, common).into_response();
-    }
-    let html = [(header::CONTENT_TYPE, "text/html; charset=utf-8")];
-    (common, html, page.html.clone()).into_response()
+    let whole = || {
+        let html = [(header::CONTENT_TYPE, "text/html; charset=utf-8")];
+        (html, page.html.clone()).into_response()
+    };
+    Ok((common, unless_known(&headers, &page.etag, whole)).into_response())
 }

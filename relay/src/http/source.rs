@@ -1,7 +1,8 @@
-//! Reads from a request's head where it says it comes from. `gate::source` judges it.
+//! Reads the source that a request's head declares. `gate::source` checks it.
 
 use crate::config::Config;
 use crate::gate::source::{Bearer, Format, Once, Source};
+use crate::host::Host;
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderName, Uri, header};
 use std::net::IpAddr;
@@ -10,10 +11,10 @@ use std::sync::Arc;
 const FETCH_SITE: HeaderName = HeaderName::from_static("sec-fetch-site");
 const FETCH_MODE: HeaderName = HeaderName::from_static("sec-fetch-mode");
 const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host");
-/// Most hosts of a request that are looked at. Further ones are those of proxies before the first.
+/// Most hosts of a request that are examined. Further ones belong to proxies before the first.
 const HOSTS_MAX: usize = 4;
 
-/// What a request with events in this format says about its source, but for a page token in its body.
+/// The source that a request with events in this format declares, without the page token in its body.
 pub(super) fn read(parts: &Parts, peer: IpAddr, config: &Config, format: Format) -> Source {
     let headers = &parts.headers;
     Source {
@@ -27,27 +28,21 @@ pub(super) fn read(parts: &Parts, peer: IpAddr, config: &Config, format: Format)
     }
 }
 
-/// Whether a request says that its page is on the relay's own origin: the browser does, and the host is the page's. Ports
-/// are not compared, since many proxies drop them. Anybody can write such a request.
+/// Whether a request claims that its page is on the relay's own origin: `Sec-Fetch-Site` says so, and the host is the
+/// page's. Ports are not compared, since many proxies drop them. Such a request is easy to forge.
 pub(super) fn is_own(uri: &Uri, headers: &HeaderMap, peer: IpAddr, config: &Config) -> bool {
     let (Once::Value(origin), Once::Value(site)) =
         (once(headers, &header::ORIGIN), once(headers, &FETCH_SITE))
     else {
         return false;
     };
-    let Some((_, page)) = origin.split_once("://").filter(|_| site == "same-origin") else {
+    let page = origin.split_once("://").and_then(|(_, page)| Host::parse(page));
+    let Some(page) = page.filter(|_| site == "same-origin") else {
         return false;
     };
     hosts(uri, headers, is_proxy(peer, config))
         .iter()
-        .any(|host| without_port(host).eq_ignore_ascii_case(without_port(page)))
-}
-
-fn without_port(host: &str) -> &str {
-    match host.rsplit_once(':') {
-        Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
-        _ => host,
-    }
+        .any(|host| Host::parse(host).is_some_and(|host| host.has_name_of(&page)))
 }
 
 fn is_proxy(peer: IpAddr, config: &Config) -> bool {
@@ -56,13 +51,13 @@ fn is_proxy(peer: IpAddr, config: &Config) -> bool {
     trusted.any(|net| net.contains(&peer))
 }
 
-/// Whether a request carries a privacy signal: Global Privacy Control or Do Not Track. Proxies join repeated headers with
-/// commas, so one `1` among the values is enough.
+/// Whether a request carries a privacy signal: Global Privacy Control or Do Not Track. Proxies join repeated headers
+/// with commas, so one `1` among the values is enough.
 pub(super) fn is_private(headers: &HeaderMap) -> bool {
     ["sec-gpc", "dnt"].iter().any(|name| {
         let values = headers.get_all(*name).iter();
         let mut items = values.flat_map(|value| value.as_bytes().split(|byte| *byte == b','));
-        // What follows a semicolon is a parameter of the value.
+        // Parameters follow after a semicolon.
         items.any(|item| {
             item.split(|byte| *byte == b';')
                 .next()
@@ -71,7 +66,7 @@ pub(super) fn is_private(headers: &HeaderMap) -> bool {
     })
 }
 
-/// A header that may come once.
+/// A header that must not be repeated.
 fn once(headers: &HeaderMap, name: &HeaderName) -> Once {
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {
@@ -84,9 +79,9 @@ fn once(headers: &HeaderMap, name: &HeaderName) -> Once {
     }
 }
 
-/// The hosts at which the browser may have reached the relay.
+/// The hosts under which the browser may have reached the relay.
 fn hosts(uri: &Uri, headers: &HeaderMap, is_proxy: bool) -> Vec<String> {
-    // HTTP/2 has the host in the address.
+    // HTTP/2 carries the host in `:authority`.
     let authority = uri.authority().map(|authority| authority.as_str().to_owned());
     let listed = |name: HeaderName| {
         let values = headers.get_all(name).iter();
@@ -104,7 +99,7 @@ fn hosts(uri: &Uri, headers: &HeaderMap, is_proxy: bool) -> Vec<String> {
     hosts.take(HOSTS_MAX).collect()
 }
 
-/// Whose bearer token it is. Two of them are nobody's.
+/// The tool that a request's bearer token belongs to. Two `Authorization` headers count as none.
 fn bearer(headers: &HeaderMap, config: &Config) -> Bearer {
     let Once::Value(credentials) = once(headers, &header::AUTHORIZATION) else {
         return Bearer::Absent;

@@ -1,25 +1,29 @@
-//! The ledger: each event is booked in once and out once, under one lock, so that every reading of it
-//! is consistent.
+//! The ledger: each event is booked in once and out once, under one lock, so that every reading is consistent.
 //!
-//! An event in the corridor is a [`Ticket`]. A ticket can only be used up: by ending with an
-//! [`Outcome`] or by becoming a spooled event. Dropping one unused books the event as lost, which is
-//! a defect that conservation makes visible instead of hiding it.
+//! An event in the corridor is a [`Ticket`]. A ticket must be consumed: by an [`Outcome`] or by becoming a spooled
+//! event. Dropping an unused ticket books the event as lost, so that conservation reveals the defect instead of
+//! hiding it.
 
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
 use relay_event::Outcome;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 const OUTCOMES: usize = Outcome::ALL.len();
 
-/// Counts every event of one relay since it started.
+/// Counts every event of one relay since its start.
 #[derive(Debug, Default)]
 pub struct Ledger(Mutex<Counts>);
 
-/// One reading of the ledger.
+/// One consistent reading of the ledger.
 #[derive(Clone, Debug)]
 pub struct Counts {
     /// Events that arrived.
     pub received: u64,
-    /// Events found in the spool at the start, or put back into it.
+    /// Events found in the spool at the start, or restored to it.
     pub recovered: u64,
     /// Events between arrival and spool.
     pub in_progress: u64,
@@ -47,15 +51,26 @@ impl Default for Counts {
 }
 
 impl Counts {
-    /// Events that ended in one way.
+    /// Events that ended with this outcome.
     pub fn ended(&self, outcome: Outcome) -> u64 {
         self.ended[outcome as usize]
     }
 
-    /// Events that ended.
+    /// Events that ended, with any outcome.
     pub fn ended_total(&self) -> u64 {
         self.ended.iter().sum()
     }
+
+    /// The conservation difference: `received + recovered - in_progress - spooled - ended`. It must be 0.
+    pub fn difference(&self) -> i64 {
+        let taken = self.received + self.recovered;
+        let found = self.in_progress + self.spooled + self.ended_total();
+        signed(taken) - signed(found)
+    }
+}
+
+fn signed(n: u64) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
 }
 
 impl Ledger {
@@ -73,7 +88,7 @@ impl Ledger {
             .collect()
     }
 
-    /// Books in what the spool held at the start, or what came back into it.
+    /// Books in the events in the spool at the start, or restored to it.
     pub fn recover(&self, events: u64) {
         let mut counts = self.lock();
         counts.recovered += events;
@@ -87,7 +102,7 @@ impl Ledger {
         counts.ended[outcome as usize] += events;
     }
 
-    /// Notes the spool's size and the age of its oldest event.
+    /// Records the spool's size and the age of its oldest event.
     pub fn note_spool(&self, bytes: u64, oldest_ms: i64) {
         let mut counts = self.lock();
         counts.spool_bytes = bytes;
@@ -99,7 +114,7 @@ impl Ledger {
         self.lock().clone()
     }
 
-    /// A panic while holding the lock leaves plain numbers, which stay usable.
+    /// After a panic under the lock the plain numbers are still usable.
     fn lock(&self) -> MutexGuard<'_, Counts> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -114,12 +129,12 @@ pub struct Ticket {
 }
 
 impl Ticket {
-    /// Ends the event before the spool.
+    /// Ends the event before it reaches the spool.
     pub fn end(mut self, outcome: Outcome) {
         self.book_out(|counts| counts.ended[outcome as usize] += 1);
     }
 
-    /// The event is on disk.
+    /// Books the event as spooled: it is on disk.
     pub fn spooled(mut self) {
         self.book_out(|counts| counts.spooled += 1);
     }
@@ -137,6 +152,66 @@ impl Drop for Ticket {
         if !self.used {
             self.book_out(|counts| counts.ended[Outcome::Lost as usize] += 1);
         }
+    }
+}
+
+/// Encodes one consistent reading of the ledger per scrape, so conservation holds in each.
+#[derive(Debug)]
+pub(super) struct LedgerCollector(pub(super) Arc<Ledger>);
+
+impl Collector for LedgerCollector {
+    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
+        let counts = self.0.counts();
+        let mut counter = |name, help, value: u64| {
+            let metric = ConstCounter::new(value);
+            metric.encode(encoder.encode_descriptor(name, help, None, metric.metric_type())?)
+        };
+        counter(
+            "events_received",
+            "Events that arrived, readable or not",
+            counts.received,
+        )?;
+        counter(
+            "events_recovered",
+            "Events found in the spool at the start, or replayed from quarantine",
+            counts.recovered,
+        )?;
+        let mut gauge = |name, help, value: i64| {
+            let metric = ConstGauge::new(value);
+            metric.encode(encoder.encode_descriptor(name, help, None, metric.metric_type())?)
+        };
+        gauge(
+            "events_in_progress",
+            "Events between arrival and spool",
+            signed(counts.in_progress),
+        )?;
+        gauge(
+            "spool_events",
+            "Events waiting for delivery",
+            signed(counts.spooled),
+        )?;
+        gauge(
+            "spool_bytes",
+            "Bytes of events waiting for delivery",
+            signed(counts.spool_bytes),
+        )?;
+        gauge(
+            "spool_oldest_timestamp_seconds",
+            "When the oldest waiting event was stored, in seconds since 1970; 0 when none waits",
+            counts.spool_oldest_ms / 1000,
+        )?;
+        gauge(
+            "conservation_difference",
+            "Events received or recovered that neither ended nor wait: any value but 0 is a defect of the relay",
+            counts.difference(),
+        )?;
+        let (name, help) = ("events_ended", "Events by outcome; every event ends exactly once");
+        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
+        for outcome in Outcome::ALL {
+            let labels = [("outcome", outcome.label()), ("reason", outcome.reason())];
+            ConstCounter::new(counts.ended(*outcome)).encode(family.encode_family(&labels)?)?;
+        }
+        Ok(())
     }
 }
 

@@ -1,13 +1,12 @@
-//! Advice on a plan that is valid but could be better: what a reviewer would say.
+//! Advice on a valid plan that could be better: a reviewer's remarks.
 
-use relay_event::detect;
 use relay_event::plan::{EventPlan, Plan, PropKind, PropPlan, Unmatched};
 use relay_event::route::Segment;
 
-/// A description shorter than this, in characters, hardly tells anybody anything.
+/// Minimum length of a description, in characters; a shorter one is hardly informative.
 const DESCRIPTION_CHARS_MIN: usize = 10;
 
-/// What could be better, one sentence or two each, in the plan's order.
+/// Possible improvements, one or two sentences each, in the plan's order.
 pub fn advice(plan: &Plan) -> Vec<String> {
     let mut advice = Vec::new();
     for category in &plan.categories {
@@ -18,7 +17,7 @@ pub fn advice(plan: &Plan) -> Vec<String> {
         let catches_the_rest = first && plan.unmatched == Unmatched::Scrub;
         if !used && !catches_the_rest {
             advice.push(format!(
-                "{place}: no event belongs to it, yet users are asked about it"
+                "{place}: it has no events, yet users are asked to agree to it; add an event or remove it"
             ));
         }
     }
@@ -26,9 +25,9 @@ pub fn advice(plan: &Plan) -> Vec<String> {
     for event in &plan.events {
         let place = format!("event \"{}\"", event.name);
         describe(&place, &event.description, &mut advice);
-        if !detect::is_clean(&event.name) {
+        if !relay_pii::is_clean(&event.name) {
             advice.push(format!(
-                "{place}: the detectors would take its name for personal data"
+                "{place}: the detectors would treat its name as personal data; rename it"
             ));
         }
         for prop in &event.props {
@@ -40,11 +39,13 @@ pub fn advice(plan: &Plan) -> Vec<String> {
 
 fn routes(plan: &Plan, advice: &mut Vec<String>) {
     if plan.routes.iter().next().is_none() && plan.unmatched == Unmatched::Other {
-        advice.push("routes: there are none, so every page counts as /other".to_owned());
+        advice.push(
+            "routes: none are listed, so every page counts as /other; list the pages to count".to_owned(),
+        );
     }
     for (template, by) in plan.routes.shadowed() {
         advice.push(format!(
-            "route {}: no page ever counts as it, because {} comes first and stands for the same",
+            "route {}: it never matches, because {} comes first and matches the same pages; remove one of them",
             template.as_str(),
             by.as_str()
         ));
@@ -55,9 +56,9 @@ fn routes(plan: &Plan, advice: &mut Vec<String>) {
             Segment::Words { words, .. } => words,
             Segment::Typed { .. } | Segment::Any { .. } => &[],
         });
-        for text in shown.filter(|text| !detect::is_clean(text)) {
+        for text in shown.filter(|text| !relay_pii::is_clean(text)) {
             advice.push(format!(
-                "route {}: the detectors would take \"{text}\" for personal data; should it be a parameter such as :name?",
+                "route {}: the detectors would treat \"{text}\" as personal data; consider a parameter such as :name",
                 template.as_str()
             ));
         }
@@ -69,29 +70,29 @@ fn of_prop(event: &EventPlan, prop: &PropPlan, advice: &mut Vec<String>) {
     describe(&place, &prop.description, advice);
     match &prop.kind {
         PropKind::Text { .. } => advice.push(format!(
-            "{place}: free text leaves as far as the detectors find nothing in it, and no detector finds everything; consider an enum"
+            "{place}: the detectors do not find all personal data in free text; consider an enum"
         )),
         PropKind::Enum { values } => {
-            for value in values.iter().filter(|value| !detect::is_clean(value)) {
+            for value in values.iter().filter(|value| !relay_pii::is_clean(value)) {
                 advice.push(format!(
-                    "{place}: the detectors would take the value \"{value}\" for personal data"
+                    "{place}: the detectors would treat the value \"{value}\" as personal data; rename it"
                 ));
             }
         }
         PropKind::Int { min, max } if max.saturating_sub(*min) > INT_RANGE_MAX => advice.push(format!(
-            "{place}: a number from {min} to {max} could be somebody's; consider a narrower range"
+            "{place}: a number from {min} to {max} could identify a person; consider a narrower range"
         )),
         _ => {}
     }
 }
 
-/// Above so many different numbers, one of them could stand for one person. Seven digits are a phone number.
+/// Width of a number range above which a value could identify one person. Seven digits are a phone number.
 const INT_RANGE_MAX: i64 = 1_000_000;
 
 fn describe(place: &str, description: &str, advice: &mut Vec<String>) {
     if description.trim().chars().count() < DESCRIPTION_CHARS_MIN {
         advice.push(format!(
-            "{place}: its description is shorter than {DESCRIPTION_CHARS_MIN} characters; users read it to decide"
+            "{place}: its description is shorter than {DESCRIPTION_CHARS_MIN} characters; users need it to decide"
         ));
     }
 }

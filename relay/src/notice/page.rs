@@ -1,8 +1,8 @@
-//! The privacy page: the tracking plan as a user reads it. Everything in it follows from the plan, so that it
-//! cannot say less than what is sent.
+//! The privacy page: the tracking plan for users. Its statements about data come only from the plan,
+//! so that it cannot omit data that is sent.
 
 use super::events_of;
-use super::prose::{self, Block, Inline, Line, text};
+use super::prose::{self, Block, Inline, Line, either, text};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use relay_event::event::ENGAGEMENT;
@@ -11,20 +11,28 @@ use relay_event::route::{OTHER, Segment, Template};
 use sha2::{Digest, Sha256};
 use std::collections::BTreeMap;
 
-/// What the plan cannot know.
+/// Texts that the plan does not contain.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct About {
-    /// What the users call the product.
+    /// The product's name for users.
     pub product_name: Option<String>,
-    /// Who runs the Plausible that events go to.
+    /// The operator of the Plausible server that receives the events.
     pub recipient: Option<String>,
-    /// Whom to ask, as an e-mail address or a page.
+    /// The contact for questions: an e-mail address or a page.
     pub contact: Option<String>,
 }
 
 impl About {
     fn product(&self) -> &str {
         self.product_name.as_deref().unwrap_or("this site")
+    }
+
+    /// The product with its preposition.
+    fn within(&self) -> String {
+        match &self.product_name {
+            Some(name) => format!("in {name}"),
+            None => "on this site".to_owned(),
+        }
     }
 }
 
@@ -33,7 +41,7 @@ pub fn markdown(plan: &Plan, about: &About) -> String {
     prose::markdown(&blocks(plan, about))
 }
 
-/// The page as one HTML document that needs nothing else. [`content_security_policy`] fits it.
+/// The page as one self-contained HTML document. [`content_security_policy`] matches it.
 pub fn html(plan: &Plan, about: &About) -> String {
     format!(
         "<!doctype html>\n<html lang=\"en\">\n<head>\n<meta charset=\"utf-8\">\n\
@@ -45,7 +53,7 @@ pub fn html(plan: &Plan, about: &About) -> String {
     )
 }
 
-/// What the HTML page may do: show its own style. No script, no picture, no connection.
+/// The permissions of the HTML page: its own style only. No script, no image, no connection.
 pub fn content_security_policy() -> String {
     let hash = STANDARD.encode(Sha256::digest(STYLE));
     format!(
@@ -56,7 +64,7 @@ pub fn content_security_policy() -> String {
 const STYLE: &str = include_str!("page.css");
 
 fn title(about: &About) -> String {
-    format!("Feedback and privacy in {}", about.product())
+    format!("Feedback and privacy {}", about.within())
 }
 
 fn blocks(plan: &Plan, about: &About) -> Vec<Block> {
@@ -69,8 +77,8 @@ fn blocks(plan: &Plan, about: &About) -> Vec<Block> {
     recipient(about, &mut page);
     choice(about, &mut page);
     page.push(Block::Footer(text(format!(
-        "Version {} of the tracking plan. When it lists more, its version changes and you are asked again: \
-         a consent covers what could be read when it was given.",
+        "Version {} of the tracking plan. If more data is added, the version changes and you are asked again: \
+         your consent covers only what you could read when you gave it.",
         plan.version
     ))));
     page
@@ -93,39 +101,40 @@ fn introduction(plan: &Plan, about: &About, page: &mut Vec<Block>) {
     page.push(heading(1, title(about)));
     let listed = match plan.unmatched {
         Unmatched::Other => {
-            "This page lists all of it. It is made from the tracking plan by which the relay works: what is not \
-             listed here is not passed on."
+            "This page lists everything they receive. It is generated from the tracking plan that controls what may \
+             be sent: data that is not listed here is not passed on."
         }
         Unmatched::Scrub => {
-            "This page says what that is. It is made from the tracking plan by which the relay works."
+            "This page describes what they receive. It is generated from the tracking plan that controls what may \
+             be sent."
         }
     };
     page.push(Block::Lead(text(format!(
-        "If you agree, {product} tells its makers how it is used and how satisfied you are, without telling them \
-         who you are. {listed}"
+        "If you agree, the makers of {product} learn how it is used and how satisfied you are, but not who you \
+         are. {listed}"
     ))));
     let point = |strong: &str, rest: String| vec![Inline::Strong(strong.to_owned()), Inline::Text(rest)];
     page.push(Block::List(vec![
         point(
             "Nothing is sent unless you say yes.",
-            " Not answering is a no. A browser that sends Global Privacy Control or Do Not Track says no for you, \
-             until you say yes yourself."
+            " If you do not answer, that counts as a no. If your browser sends Global Privacy Control or Do Not \
+             Track, that counts as a no until you say yes yourself."
                 .to_owned(),
         ),
         point(
-            "Your browser talks to nobody new.",
+            "Your browser contacts no third party.",
             format!(
-                " What is sent goes to a relay on the web server of {product}. It takes out what could name you or \
-                 your organisation and passes on the rest."
+                " The data goes to a relay on the web server of {product}. The relay removes data that could identify \
+                 you or your organisation and passes on the rest."
             ),
         ),
         point(
-            "Nobody recognises you.",
-            " No cookies, no fingerprint; from one day to the next you are somebody else.".to_owned(),
+            "You are not recognised.",
+            " There are no cookies and no fingerprinting, and each day you count as a new visitor.".to_owned(),
         ),
         point(
             "You can change your mind at any time.",
-            " Nothing is sent any more from then on.".to_owned(),
+            " From then on, nothing more is sent.".to_owned(),
         ),
     ]));
 }
@@ -133,7 +142,7 @@ fn introduction(plan: &Plan, about: &About, page: &mut Vec<Block>) {
 fn what_is_collected(plan: &Plan, page: &mut Vec<Block>) {
     page.push(heading(2, "What is collected"));
     if plan.categories.len() > 1 {
-        page.push(paragraph("You can agree to each of these kinds on its own."));
+        page.push(paragraph("You can agree to each of these categories separately."));
     }
     for category in &plan.categories {
         page.push(heading(3, capitalised(&category.name)));
@@ -141,7 +150,7 @@ fn what_is_collected(plan: &Plan, page: &mut Vec<Block>) {
         let rows: Vec<_> = events_of(plan, &category.name).map(event_row).collect();
         if !rows.is_empty() {
             page.push(Block::Table {
-                head: vec!["Event", "What it tells", "What goes with it"],
+                head: vec!["Event", "Meaning", "Data sent with it"],
                 rows,
             });
         }
@@ -149,32 +158,31 @@ fn what_is_collected(plan: &Plan, page: &mut Vec<Block>) {
             page.push(unlisted);
         }
     }
-    page.push(paragraph("With each of them goes:"));
+    page.push(paragraph("Each event also includes:"));
     let mut with = vec![
         "the kind of page you were on, from the list below;".to_owned(),
-        "where you came from: of another site its host, never its page;".to_owned(),
-        "the family and major version of your browser and the name of your operating system;".to_owned(),
-        "a pseudonym that changes every day, see below;".to_owned(),
+        "the site you came from, if it was another one: its host name, never the page;".to_owned(),
+        "the name and major version of your browser, and the name of your operating system;".to_owned(),
+        "a pseudonym that changes every day (see below);".to_owned(),
     ];
     if plan.campaigns {
         with.push(
-            "the campaign in the page's address that brought you there (utm_source and its kin), as far as \
-             nothing in it looks personal;"
+            "the campaign in the page's address (utm_source and similar), without values that look personal;"
                 .to_owned(),
         );
     }
-    with.push("the time at which it arrives.".to_owned());
+    with.push("the time when it arrives.".to_owned());
     page.push(list(with));
 }
 
-/// What a plan that scrubs what it does not list says about that, in the category it belongs to.
+/// The paragraph about unlisted events of a plan that scrubs them, in the first category, which they belong to.
 fn unlisted(plan: &Plan, category: &Category) -> Option<Block> {
     let first = plan.categories.first().is_some_and(|c| c == category);
     (plan.unmatched == Unmatched::Scrub && first).then(|| {
         paragraph(
-            "Other events, properties and pages are collected as well, by the names that the site gives them. From \
-             each of them everything is removed first that looks personal: names with a label, e-mail addresses, \
-             phone numbers, network addresses, account and card numbers, keys, identifiers and the like.",
+            "Other events, properties and pages are collected as well, under the names that the site gives them. \
+             Anything in them that looks personal is removed first: labelled names, e-mail addresses, phone \
+             numbers, network addresses, account and card numbers, keys, identifiers and similar data.",
         )
     })
 }
@@ -182,14 +190,14 @@ fn unlisted(plan: &Plan, category: &Category) -> Option<Block> {
 fn event_row(event: &EventPlan) -> Vec<Vec<Line>> {
     let mut with: Vec<Line> = event.props.iter().map(property).collect();
     if event.name == ENGAGEMENT {
-        with.push(text("How long the page was in view, in milliseconds."));
-        with.push(text("How far it was scrolled, in percent."));
+        with.push(text("How long you had the page in view, in milliseconds."));
+        with.push(text("How far you scrolled, in percent."));
     }
     if event.revenue {
-        with.push(text("What it brought in: an amount and its currency."));
+        with.push(text("The revenue: an amount and its currency."));
     }
     if with.is_empty() {
-        with.push(vec![Inline::Quiet("nothing more".to_owned())]);
+        with.push(vec![Inline::Quiet("nothing else".to_owned())]);
     }
     vec![
         vec![text(event.name.clone())],
@@ -198,7 +206,7 @@ fn event_row(event: &EventPlan) -> Vec<Vec<Line>> {
     ]
 }
 
-/// A property: its key, what it tells, what it may be.
+/// A property: its key, its description, its allowed values.
 fn property(prop: &PropPlan) -> Line {
     let mut line = vec![
         Inline::Code(prop.key.clone()),
@@ -219,18 +227,18 @@ fn property(prop: &PropPlan) -> Line {
             return line;
         }
         PropKind::Duration { buckets } => {
-            values("Never exactly, only as one of: ", buckets.labels());
+            values("Never the exact value, only one of: ", buckets.labels());
             return line;
         }
         PropKind::Int { min, max } => format!("A whole number from {min} to {max}."),
         PropKind::Bool => "Yes or no.".to_owned(),
         PropKind::Version => "A version number, such as 2026.11.0.".to_owned(),
-        PropKind::Text { max } => format!(
-            "Free text of at most {max} characters, from which everything is removed that looks personal."
-        ),
+        PropKind::Text { max } => {
+            format!("Free text of up to {max} characters; anything that looks personal is removed.")
+        }
         PropKind::Route => "One of the pages listed below.".to_owned(),
-        PropKind::Link => "Cut to the name of the other site.".to_owned(),
-        PropKind::File => "Cut to the ending of the file's name.".to_owned(),
+        PropKind::Link => "Shortened to the other site's host name.".to_owned(),
+        PropKind::File => "Shortened to the file's extension.".to_owned(),
     };
     line.push(Inline::Text(rule));
     line
@@ -247,7 +255,7 @@ fn pages(plan: &Plan, page: &mut Vec<Block>) {
             Inline::Text(".".to_owned()),
         ],
         Unmatched::Scrub => text(
-            "Of other pages the path is told, without the parts that look like a name, a number or an identifier.",
+            "Other pages are recorded by their path, without the parts that look like a name, a number or an identifier.",
         ),
     };
     if listed.is_empty() {
@@ -255,10 +263,10 @@ fn pages(plan: &Plan, page: &mut Vec<Block>) {
         return;
     }
     let hidden = hidden_names(plan);
-    let mut words = "Of a page's address only its kind is told, as one of these.".to_owned();
+    let mut words = "Instead of a page's address, only its kind is recorded, as one of these.".to_owned();
     if let Some(example) = hidden.first() {
         words.push_str(&format!(
-            " Where it says :{example}, it says so for every {}: which one it was is not told.",
+            " In this list, :{example} stands for any {}; which one it was is not recorded.",
             spaced(example)
         ));
     }
@@ -269,7 +277,7 @@ fn pages(plan: &Plan, page: &mut Vec<Block>) {
     page.push(Block::Columns(listed.into_iter().map(|(_, line)| line).collect()));
 }
 
-/// A template as its pages show it, alone and with the words that one of its parts may be.
+/// A template as its pages show it: alone, and with the alternatives of one of its parts.
 fn shown(template: &Template) -> (String, Line) {
     let mut path = String::new();
     let mut words_of = Vec::new();
@@ -295,7 +303,7 @@ fn shown(template: &Template) -> (String, Line) {
     (path, line)
 }
 
-/// What parameters stand for, the most frequent first.
+/// The names of parameters, the most frequent first.
 fn hidden_names(plan: &Plan) -> Vec<&str> {
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     for segment in plan.routes.iter().flat_map(Template::segments) {
@@ -316,14 +324,14 @@ fn what_never_leaves(plan: &Plan, page: &mut Vec<Block>) {
         props.any(|prop| wanted(&prop.kind))
     };
     let scrubs = plan.unmatched == Unmatched::Scrub;
-    // Where free text is collected, nobody can promise what is in it.
+    // If free text is collected, its content cannot be guaranteed.
     let texts = scrubs || kind(|kind| matches!(kind, PropKind::Text { .. }));
     let mut never = vec![if texts {
-        "Your name, your e-mail address, your account, wherever they are recognised in a text. No program finds \
-         everything, so please do not write about yourself where free text is collected."
+        "Your name, your e-mail address and your account, if they are recognised in a text. No program finds \
+         everything, so please do not write about yourself in free text."
             .to_owned()
     } else {
-        "Your name, your e-mail address, your account.".to_owned()
+        "Your name, your e-mail address and your account.".to_owned()
     }];
     let hidden: Vec<String> = hidden_names(plan).into_iter().map(spaced).collect();
     if !hidden.is_empty() {
@@ -333,15 +341,16 @@ fn what_never_leaves(plan: &Plan, page: &mut Vec<Block>) {
             "in your organisation"
         };
         never.push(format!(
-            "What things are called {place}: the name or number of any {}.",
+            "Names {place}: the name or number of any {}.",
             either(&hidden)
         ));
     }
     never.extend([
-        "Your network address. The relay needs it for the pseudonym and forgets it with the request."
+        "Your network address. The relay needs it for the pseudonym, holds it in memory only while you are \
+         connected, and never stores it."
             .to_owned(),
-        "What would tell your browser from others: its exact version, your device's model, your languages, \
-         the size of your screen."
+        "Details that would distinguish your browser from others: its exact version, your device's model, your \
+         languages and the size of your screen."
             .to_owned(),
         "The full address of a page, or of the page you came from.".to_owned(),
     ]);
@@ -349,7 +358,7 @@ fn what_never_leaves(plan: &Plan, page: &mut Vec<Block>) {
         never.push("Anything you type.".to_owned());
     }
     if kind(|kind| matches!(kind, PropKind::Duration { .. })) {
-        never.push("How long exactly something took.".to_owned());
+        never.push("The exact duration of anything for which only ranges are listed above.".to_owned());
     }
     if !scrubs {
         never.push("Anything else that this page does not list.".to_owned());
@@ -360,12 +369,13 @@ fn what_never_leaves(plan: &Plan, page: &mut Vec<Block>) {
 fn visitors(page: &mut Vec<Block>) {
     page.push(heading(2, "How visitors are counted"));
     page.push(paragraph(
-        "To tell a hundred visits of one person from one visit of a hundred, the relay gives you a pseudonym. It is \
-         made from your network address, your browser's description and, after your yes, a random value that your \
-         browser draws and keeps for the day, with a random key that the relay keeps in its memory only, draws anew \
-         every day (UTC) and then destroys. From then on nobody can work out whose pseudonym it was or recognise \
-         you, not even the people who run the relay. A no removes the value from your browser. A visit that goes \
-         on over midnight may keep its pseudonym until it ends.",
+        "To distinguish a hundred visits by one person from one visit each by a hundred people, the relay gives you \
+         a pseudonym. It computes the pseudonym from your network address, your browser's description and, once \
+         you have said yes, a random value that your browser generates each day. The computation uses a random \
+         key. The relay keeps the key only in memory, replaces it every day (UTC) and destroys the old one. After \
+         that, not even the operators of the relay can find out whose pseudonym it was or recognise you. If you \
+         say no, your browser removes its value. A visit that continues past midnight may keep its pseudonym \
+         until it ends.",
     ));
 }
 
@@ -374,24 +384,25 @@ fn recipient(about: &About, page: &mut Vec<Block>) {
     let who = match &about.recipient {
         Some(recipient) => format!("a Plausible server run by {recipient}"),
         None => format!(
-            "the one Plausible server that those who run {} chose",
+            "the one Plausible server chosen by the operators of {}",
             about.product()
         ),
     };
     page.push(paragraph(format!(
-        "The relay delivers it to {who}. Plausible is a web analytics program that works without cookies; it counts \
-         the events and shows the sums. What cannot be delivered at once waits on the relay's disk, with everything \
-         taken out already, and is deleted once it is delivered or too old. Nobody else gets it.",
+        "The relay delivers the events to {who}. Plausible is a web analytics program that works without cookies; \
+         it counts the events and shows totals. Events that cannot be delivered at once wait on the relay's disk, \
+         with personal data already removed, and are deleted once they are delivered or too old. No one else \
+         receives them.",
     )));
 }
 
 fn choice(about: &About, page: &mut Vec<Block>) {
     page.push(heading(2, "Your choice"));
     page.push(paragraph(format!(
-        "You can say yes, no, or change your mind in {}, where you were asked. Your answer is kept in your browser. \
-         After a no, what your browser has not sent yet is forgotten and nothing more is sent. What was sent before \
-         cannot be found again to delete it, because nothing in it names you.",
-        about.product()
+        "You can say yes or no, or change your mind, {}, where you were asked. Your answer is stored in your \
+         browser. After a no, your browser discards everything it has not sent yet and sends nothing more. Data \
+         that was sent earlier cannot be found again and deleted, because nothing in it names you.",
+        about.within()
     )));
     if let Some(contact) = &about.contact {
         page.push(paragraph(format!("Questions? Ask {contact}.")));
@@ -410,12 +421,4 @@ fn capitalised(name: &str) -> String {
 /// A name as words.
 fn spaced(name: &str) -> String {
     name.replace(['-', '_'], " ")
-}
-
-fn either(names: &[String]) -> String {
-    match names {
-        [] => String::new(),
-        [only] => only.clone(),
-        [rest @ .., last] => format!("{} or {last}", rest.join(", ")),
-    }
 }

@@ -1,4 +1,4 @@
-//! A small document model, written out as HTML or Markdown. The one place that escapes.
+//! A small document model that renders to HTML or Markdown. The only place that escapes.
 
 use std::fmt::Write;
 
@@ -9,20 +9,20 @@ pub enum Block {
     Heading(u8, Line),
     /// A paragraph.
     Paragraph(Line),
-    /// A paragraph that stands out: what the page is about.
+    /// A highlighted paragraph: the page's topic.
     Lead(Line),
     /// A list.
     List(Vec<Line>),
-    /// A long list of short items, which may be set in columns.
+    /// A long list of short items, which may be laid out in columns.
     Columns(Vec<Line>),
     /// A table.
     Table {
-        /// What the columns are.
+        /// The column headings.
         head: Vec<&'static str>,
-        /// Rows of cells, each of one line or more.
+        /// Rows of cells, each of one or more lines.
         rows: Vec<Vec<Vec<Line>>>,
     },
-    /// What is told at the end, in small print.
+    /// The closing remark, in small print.
     Footer(Line),
 }
 
@@ -32,19 +32,28 @@ pub type Line = Vec<Inline>;
 /// A piece of a line.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Inline {
-    /// As it is.
+    /// Plain.
     Text(String),
     /// Strong.
     Strong(String),
     /// A name, a value, a page.
     Code(String),
-    /// Said in passing.
+    /// De-emphasised.
     Quiet(String),
 }
 
 /// A line of plain text.
 pub fn text(text: impl Into<String>) -> Line {
     vec![Inline::Text(text.into())]
+}
+
+/// Alternatives as one phrase: `a, b or c`.
+pub fn either(names: &[String]) -> String {
+    match names {
+        [] => String::new(),
+        [only] => only.clone(),
+        [rest @ .., last] => format!("{} or {last}", rest.join(", ")),
+    }
 }
 
 /// The HTML of a document's body.
@@ -89,7 +98,7 @@ fn table(out: &mut String, head: &[&str], rows: &[Vec<Vec<Line>>]) {
     for row in rows {
         out.push_str("<tr>");
         for (i, cell) in row.iter().enumerate() {
-            // The first cell names the row; readers that speak say it with each other cell.
+            // The first cell is the row's heading; screen readers read it with each other cell.
             let (open, close) = match i {
                 0 => ("<th scope=\"row\">", "</th>"),
                 _ => ("<td>", "</td>"),
@@ -181,7 +190,7 @@ fn inline_markdown(line: &Line) -> String {
         .collect()
 }
 
-/// Text in which nothing is markup.
+/// Text with all Markdown markup escaped.
 fn plain_markdown(text: &str) -> String {
     let mut out = String::with_capacity(text.len());
     for c in text.chars() {
@@ -197,7 +206,7 @@ fn plain_markdown(text: &str) -> String {
     out
 }
 
-/// A code span. Backticks cannot be escaped within one, so a quote stands for them.
+/// A code span. Backticks cannot be escaped within one, so a quote replaces them.
 fn code_markdown(text: &str) -> String {
     let text: String = text
         .chars()

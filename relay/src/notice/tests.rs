@@ -1,14 +1,14 @@
-//! What is read of a plan: advice, page and types.
+//! The output generated from a plan: advice, page and types.
 
 use super::page::About;
 use super::*;
-use crate::config::{default_plan, read_plan};
+use crate::config::SitePlan;
 use std::path::Path;
 
-/// A plan of everything, with texts that want out of where they are written.
+/// A plan with every kind of item, and with texts that try to break out of their context.
 fn every_kind() -> crate::config::SitePlan {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR"));
-    read_plan(&folder.join("src/plan/every-kind.toml")).unwrap()
+    SitePlan::load(&folder.join("src/notice/every-kind.toml")).unwrap()
 }
 
 fn about() -> About {
@@ -38,9 +38,17 @@ fn the_types_checked_in_are_those_of_the_plans() {
             "web/src/plan/{file} is not up to date: feedback-relay plan types {from} > web/src/plan/{file}"
         );
     };
-    // `npm run check` compiles both, with what may and what must not be written by them.
-    check(&default_plan().unwrap(), "meshpanel.d.ts", "relay/plan.toml");
-    check(&every_kind(), "every-kind.d.ts", "relay/src/plan/every-kind.toml");
+    // `npm run check` compiles both, with code that must compile and code that must not.
+    check(
+        &SitePlan::built_in().unwrap(),
+        "meshpanel.d.ts",
+        "relay/plan.toml",
+    );
+    check(
+        &every_kind(),
+        "every-kind.d.ts",
+        "relay/src/notice/every-kind.toml",
+    );
 }
 
 #[test]
@@ -63,12 +71,14 @@ fn advice_is_given_where_a_plan_could_be_better() {
     let event = "event \"Every \"Kind\" */ </title><script>alert(1)</script>\"";
     let wants = [
         "category \"unused\": its description is shorter than 10".to_owned(),
-        "category \"unused\": no event belongs to it".to_owned(),
-        "route /:something: no page ever counts as it, because /:anything comes first".to_owned(),
-        "route /call/0176-1234567: the detectors would take \"0176-1234567\"".to_owned(),
-        format!("{event}, property \"size\": the detectors would take the value \"jane@example.com\""),
-        format!("{event}, property \"odd key\": a number from -5 to 5000000 could be somebody's"),
-        format!("{event}, property \"note\": free text leaves"),
+        "category \"unused\": it has no events, yet users are asked to agree to it".to_owned(),
+        "route /:something: it never matches, because /:anything comes first".to_owned(),
+        "route /call/0176-1234567: the detectors would treat \"0176-1234567\" as personal data".to_owned(),
+        format!(
+            "{event}, property \"size\": the detectors would treat the value \"jane@example.com\" as personal data"
+        ),
+        format!("{event}, property \"odd key\": a number from -5 to 5000000 could identify a person"),
+        format!("{event}, property \"note\": the detectors do not find all personal data in free text"),
         format!("{event}, property \"at\": its description is shorter"),
     ];
     for want in &wants {
@@ -76,26 +86,29 @@ fn advice_is_given_where_a_plan_could_be_better() {
         assert_eq!(found, 1, "{want} is not once in {given:#?}");
     }
     assert_eq!(given.len(), wants.len(), "{given:#?}");
-    // The plan shipped is an example to follow, and a plan of nothing has nothing to be mended.
-    assert_eq!(advice::advice(&default_plan().unwrap()), Vec::<String>::new());
+    // The shipped plan is an example to follow, and an empty plan has nothing to improve.
+    assert_eq!(
+        advice::advice(&SitePlan::built_in().unwrap()),
+        Vec::<String>::new()
+    );
     assert_eq!(advice::advice(&bare()), Vec::<String>::new());
     let pageless = Plan {
         routes: Vec::new().into(),
-        ..default_plan().unwrap()
+        ..(*SitePlan::built_in().unwrap()).clone()
     };
-    assert!(advice::advice(&pageless)[0].starts_with("routes: there are none"));
+    assert!(advice::advice(&pageless)[0].starts_with("routes: none are listed"));
 }
 
 #[test]
-fn the_page_tells_a_user_all_that_the_plan_lists() {
-    let plan = default_plan().unwrap();
+fn the_page_shows_users_all_that_the_plan_lists() {
+    let plan = SitePlan::built_in().unwrap();
     let (html, markdown) = (
         page::html(&plan, &About::default()),
         page::markdown(&plan, &About::default()),
     );
     let check = |text: &str| {
         assert!(html.contains(&prose::escape(text)), "{text} is not on the page");
-        // What Markdown would read as markup has a backslash before it.
+        // Markdown markup is escaped with a backslash.
         assert!(
             markdown.replace('\\', "").contains(text),
             "{text} is not in the Markdown"
@@ -115,7 +128,7 @@ fn the_page_tells_a_user_all_that_the_plan_lists() {
             }
         }
     }
-    // A route with words is told as a path and its words.
+    // The page shows a route with words as a path and its words.
     for route in plan.routes.iter().filter(|route| !route.as_str().contains('{')) {
         check(route.as_str());
     }
@@ -126,10 +139,10 @@ fn the_page_tells_a_user_all_that_the_plan_lists() {
         "Global Privacy Control",
         "any workspace, project, platform, definition or service",
         "Your network address",
-        "draws anew every day",
+        "replaces it every day",
         "Plausible",
         "change your mind",
-        "How far it was scrolled",
+        "How far you scrolled",
         "Any other page is counted as ",
         "Anything you type.",
     ] {
@@ -154,10 +167,10 @@ fn the_page_says_what_a_plan_that_scrubs_does() {
             "Other events, properties and pages are collected as well",
             "the campaign in the page's address",
             "`<500ms`, `500ms-5s`, `5s-2m`, `>=2m`",
-            "How long exactly something took.",
+            "The exact duration of anything for which only ranges are listed above.",
             "`/shop/:item/…` (view: reviews, price-history)",
-            "wherever they are recognised in a text. No program finds everything",
-            "What things are called on the pages listed above: the name or number of any item",
+            "if they are recognised in a text. No program finds everything",
+            "Names on the pages listed above: the name or number of any item",
             "run by Example \"GmbH\"",
             "Ask privacy@example.com.",
         ],
@@ -169,9 +182,9 @@ fn the_page_says_what_a_plan_that_scrubs_does() {
     );
     check(&bare(), &["Other events, properties and pages"], &["| Event |"]);
     check(
-        &default_plan().unwrap(),
+        &SitePlan::built_in().unwrap(),
         &["Anything you type."],
-        &["Other events", "the campaign in", "How long exactly"],
+        &["Other events", "the campaign in", "The exact duration"],
     );
 }
 
@@ -184,7 +197,7 @@ fn nothing_that_a_plan_says_is_markup_on_the_page() {
     for tag in ["<script", "<img", "<b>", "</title>"] {
         assert!(!body.contains(tag), "{tag} is in {body}");
     }
-    // Every tag is one of ours.
+    // Every tag is one that the page itself writes.
     for tag in body.split('<').skip(1) {
         let name = tag.trim_start_matches('/').split(['>', ' ']).next().unwrap();
         let ours = [
@@ -209,7 +222,7 @@ fn the_pages_policy_allows_its_style_and_nothing_else() {
         policy.starts_with("default-src 'none'; style-src 'sha256-"),
         "{policy}"
     );
-    let html = page::html(&default_plan().unwrap(), &About::default());
+    let html = page::html(&SitePlan::built_in().unwrap(), &About::default());
     for active in [
         "<script", "<link", "<iframe", "<form", " on", "style=", "src=", "href=",
     ] {

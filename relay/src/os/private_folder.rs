@@ -1,6 +1,6 @@
-//! A folder whose files only this process's user can have written.
+//! A folder with files that only this process's user can have written.
 //!
-//! Files are read as a whole and written in one step, so several processes may use it at the same time.
+//! Files are read as a whole and replaced atomically, so several processes can use the folder at the same time.
 
 use rustix::fs::{AtFlags, CWD, OFlags, Timespec, Timestamps, UTIME_NOW};
 use rustix::process::geteuid;
@@ -9,22 +9,22 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
-/// The folder, once it is trusted.
+/// The folder, after its permissions were checked.
 #[derive(Clone, Debug)]
 pub struct PrivateFolder(PathBuf);
 
 impl PrivateFolder {
-    /// Makes the folder, open to its owner only, if there is none. One that was open to others is closed and
-    /// emptied first: a restored backup or a volume's settings may have opened it.
+    /// Creates the folder if it does not exist, accessible to its owner only. If other users had access to it,
+    /// removes their access and empties it first: a restored backup or a volume's settings may have opened it.
     ///
     /// # Errors
-    /// When it cannot be made, belongs to another user, or is a link.
+    /// If it cannot be created, belongs to another user, or is a link.
     pub fn open(path: PathBuf) -> io::Result<Self> {
         DirBuilder::new().recursive(true).mode(0o700).create(&path)?;
         let meta = fs::symlink_metadata(&path)?;
         if !meta.is_dir() {
             return Err(denied(
-                "it is a link or a file; remove it, and the relay makes a folder",
+                "it is a link or a file; remove it, and the relay creates a folder",
             ));
         }
         is_own(&meta)?;
@@ -46,12 +46,12 @@ impl PrivateFolder {
         self.0.join(name)
     }
 
-    /// Reads a file of at most `bytes_max` bytes. None if there is no such file.
+    /// Reads a file of at most `bytes_max` bytes. `None` if there is no such file.
     ///
     /// # Errors
-    /// When it cannot be read, is longer, or may have been written by someone else.
+    /// If it cannot be read, is longer, or another user may have written it.
     pub fn read(&self, name: &str, bytes_max: usize) -> io::Result<Option<Vec<u8>>> {
-        // Opening must neither follow a link nor wait for the other end of a pipe.
+        // Opening must neither follow a link nor block on a pipe.
         let flags = i32::try_from((OFlags::NOFOLLOW | OFlags::NONBLOCK).bits()).unwrap_or_default();
         let file = match File::options()
             .read(true)
@@ -77,10 +77,10 @@ impl PrivateFolder {
         }
     }
 
-    /// Writes a file, for its owner only. Readers see all of it or what was there before.
+    /// Writes a file, for its owner only. Readers see either the old or the new content.
     ///
     /// # Errors
-    /// When it cannot be written. An earlier file of this name stays.
+    /// If it cannot be written. An earlier file of this name stays.
     pub fn write(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
         let beside = self.path(&format!("{name}.{}.new", std::process::id()));
         let made = File::options()
@@ -93,16 +93,16 @@ impl PrivateFolder {
             .and_then(|mut file| file.write_all(bytes).and_then(|()| file.sync_data()))
             .and_then(|()| fs::rename(&beside, self.path(name)));
         if written.is_err() {
-            // A part of it would take room that the spool needs.
+            // A partial file would take space that the spool needs.
             let _ = fs::remove_file(&beside);
         }
         written
     }
 
-    /// Removes a file, if it is there.
+    /// Removes a file if it exists.
     ///
     /// # Errors
-    /// When it cannot be removed.
+    /// If it cannot be removed.
     pub fn remove(&self, name: &str) -> io::Result<()> {
         match fs::remove_file(self.path(name)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -110,7 +110,7 @@ impl PrivateFolder {
         }
     }
 
-    /// Notes that a file is in use, so that it is not the next to go.
+    /// Marks a file as recently used, so that it is not the next to be removed.
     pub fn touch(&self, name: &str) {
         let now = Timespec {
             tv_sec: 0,
@@ -120,20 +120,20 @@ impl PrivateFolder {
             last_access: now,
             last_modification: now,
         };
-        // If it cannot be noted, the file goes earlier than it could.
+        // If this fails, the file is removed earlier than necessary.
         let _ = rustix::fs::utimensat(CWD, self.path(name), &times, AtFlags::SYMLINK_NOFOLLOW);
     }
 
     /// Removes all files with this extension but the newest `count`, and leftovers of interrupted writes.
     ///
     /// # Errors
-    /// When they cannot be listed or removed.
+    /// If they cannot be listed or removed.
     pub fn keep_newest(&self, extension: &str, count: usize) -> io::Result<()> {
         let mut files = Vec::new();
         for entry in fs::read_dir(&self.0)? {
             let path = entry?.path();
             if has_extension(&path, extension) || has_extension(&path, "new") {
-                // Another process may have removed it meanwhile.
+                // Another process may have removed the file meanwhile.
                 files.extend(fs::symlink_metadata(&path).and_then(|meta| Ok((meta.modified()?, path))));
             }
         }

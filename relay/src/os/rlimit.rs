@@ -1,24 +1,24 @@
-//! How many files the operating system lets the process open, and what that leaves for connections.
+//! The limit on open files, and the number of connections it allows.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// Files kept for everything but browsers' connections: up to 512 connections of admins and monitoring, the database,
-/// Plausible, the policy, logs.
+/// Files reserved for everything but browsers' connections: up to 512 connections of admins and monitoring, the
+/// database, Plausible, the policy, logs.
 const RESERVED: u64 = 768;
 
-/// Raises the limit on open files to what the process may raise it to. Many systems start a process at
-/// 1024, for the sake of programs that break above it; this is none of them.
+/// Raises the soft limit on open files to the hard limit. Many systems start a process with 1024, for programs that
+/// break above it; the relay does not.
 pub fn raise() {
     let limit = getrlimit(Resource::Nofile);
     let wanted = Rlimit {
         current: limit.maximum,
         maximum: limit.maximum,
     };
-    // Without it fewer connections fit; `connections_max` says how many.
+    // On failure fewer connections fit; `connections_max` reports how many.
     let _ = setrlimit(Resource::Nofile, wanted);
 }
 
-/// How many of the connections asked for fit into the limit on open files, at least one.
+/// The number of requested connections that fit into the limit on open files, at least one.
 pub fn connections_max(asked: usize) -> usize {
     let limit = getrlimit(Resource::Nofile).current;
     let fit = fitting(asked, limit);
@@ -33,7 +33,7 @@ pub fn connections_max(asked: usize) -> usize {
     fit
 }
 
-/// `None` is no limit.
+/// `None` means no limit.
 fn fitting(asked: usize, limit: Option<u64>) -> usize {
     let room = limit.map_or(u64::MAX, |limit| limit.saturating_sub(RESERVED));
     asked.min(usize::try_from(room).unwrap_or(usize::MAX)).max(1)

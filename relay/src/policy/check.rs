@@ -1,7 +1,7 @@
-//! Judges a policy before it is put to use: what it does to ordinary and to hostile events, what that costs, and
-//! whether it answers the same whatever it saw before.
+//! Judges a policy before it goes into service: its answers to ordinary and to hostile events, their cost, and
+//! whether the answers depend on earlier events.
 //!
-//! [`judge`] is the one judgement: `policy check`, the start and a reload all use it.
+//! `policy check`, startup and reload all use [`judge`].
 
 pub mod corpus;
 pub mod explain;
@@ -12,57 +12,57 @@ mod traffic;
 
 use crate::config::SitePlan;
 use crate::guard::{self, Sender};
-use crate::sandbox::trial::Trial;
-use crate::sandbox::{CALLS_MAX, LoadError, Sandbox};
+use crate::policy::sandbox::trial::Trial;
+use crate::policy::sandbox::{CALLS_MAX, LoadError, Sandbox};
 use patience::{Impatient, Patience};
 use relay_event::scrub::{self, Visible};
-use relay_event::{Event, Outcome, Plan};
+use relay_event::{Event, Group, Outcome, Plan};
 use std::net::Ipv6Addr;
 use std::time::Duration;
 use tally::Tally;
 use traffic::Traffic;
 
-/// Made-up events tried under the first plan: as many as an instance sees in service, so that what it leaks or
-/// counts shows. A failure of one event in 500 is missed with a probability of 2 in 1 000 000 000.
+/// Generated events for the first plan: as many as one instance handles in service, so that leaks and counters show
+/// up. The check misses a failure of one event in 500 with a probability of 2 in 1 000 000 000.
 pub const TRAFFIC_EVENTS: usize = CALLS_MAX as usize;
-/// Made-up events that all further plans share. With many sites the check takes longer only by
-/// [`TRAFFIC_EVENTS_MIN`] each.
+/// Generated events shared by all further plans. With many sites, each site lengthens the check only by
+/// [`TRAFFIC_EVENTS_MIN`].
 const TRAFFIC_EVENTS_FURTHER: usize = 10_000;
-/// Fewest made-up events under each plan.
+/// Minimum number of generated events per plan.
 const TRAFFIC_EVENTS_MIN: usize = 500;
-/// Events that one instance sees in their order and the other backwards, before both go on.
+/// Events per chunk: one instance sees a chunk in order, the other backwards, before both continue.
 const CHUNK: usize = 250;
-/// How often an event is tried again that ended because the machine is busy.
+/// Maximum number of retries of an event that ended because the machine is busy.
 const BUSY_TRIES: u32 = 20;
-/// Largest share of ordinary events, in percent, that a policy may refuse although the plan's rules let them
-/// through. Refusing is a policy's right, and the check reports each share. Above a half it is no stricter reading
-/// of the plan, but another plan, and that one should be written down, because users read it and agree to it.
+/// Largest share of ordinary events, in percent, that a policy may refuse although the plan's rules allow them. A
+/// policy is allowed to refuse events, and the check reports each share. Above one half the policy no longer tightens
+/// the plan but replaces it, and that plan should be written down, because users read it and agree to it.
 pub const REFUSED_MAX_PERCENT: usize = 50;
 
 /// Why a policy could not be judged to the end.
 #[derive(Debug, thiserror::Error)]
 pub enum CheckError {
-    /// It does not take the plan.
+    /// The policy rejects the plan.
     #[error(transparent)]
     Load(#[from] LoadError),
-    /// It took too long, or the relay stops.
+    /// The check took too long, or the relay is stopping.
     #[error(transparent)]
     Impatient(#[from] Impatient),
 }
 
-/// Which events were tried.
+/// The corpora of the check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Corpus {
-    /// A file of ordinary events, and each value of the plan.
+    /// A file of ordinary events, plus one event per value of the plan.
     Ordinary,
-    /// Made-up ordinary events.
+    /// Generated ordinary events.
     Traffic,
-    /// Events with personal data in every place.
+    /// Events with personal data in every field.
     Hostile,
 }
 
 impl Corpus {
-    /// The word for it in the check's output.
+    /// The label in the check's output.
     pub fn name(self) -> &'static str {
         match self {
             Self::Ordinary => "ordinary",
@@ -75,15 +75,15 @@ impl Corpus {
 /// The result of judging a policy under one plan.
 #[derive(Clone, Debug, Default)]
 pub struct Report {
-    /// Each corpus and what became of it.
+    /// Each corpus and its tally.
     pub tallies: Vec<(Corpus, Tally)>,
 }
 
-/// Runs every corpus through sandbox and guard. `nth` is the plan's place among all that are judged, `plans` their
-/// number. Blocks the thread. `progress` gets the number of calls made and of all calls.
+/// Runs every corpus through sandbox and guard. `nth` is this plan's index among the `plans` plans that are judged.
+/// Blocks the thread. `progress` receives the number of calls made and the total.
 ///
 /// # Errors
-/// When the policy does not take the plan, or the patience is over.
+/// If the policy rejects the plan, or the check exceeds its time limits.
 pub fn judge(
     sandbox: &Sandbox,
     plan: &SitePlan,
@@ -100,7 +100,7 @@ pub fn judge(
         (Corpus::Traffic, made_up.collect()),
         (Corpus::Hostile, hostile.clone()),
     ] {
-        // A hostile event must not leave an instance in a state that costs the ordinary event after it.
+        // A hostile event must not leave an instance in a state that slows the next ordinary event.
         let between = if corpus == Corpus::Traffic {
             &hostile[..]
         } else {
@@ -113,8 +113,8 @@ pub fn judge(
     Ok(report)
 }
 
-/// The seed of the made-up events for one component: the same verdict each time, and not the same events for each
-/// policy.
+/// The seed of the generated events for one component: stable across runs, so that the verdict is too, and different
+/// for each policy.
 pub fn seed_of(sha256: &str) -> u64 {
     sha256
         .get(..16)
@@ -130,8 +130,8 @@ fn traffic_events(nth: usize, plans: usize) -> usize {
     }
 }
 
-/// Runs events through sandbox and guard on two instances that see them in different orders: one as they come, the
-/// other each chunk backwards, with an event of `between` after each chunk.
+/// Runs events through sandbox and guard on two instances that see them in different orders: one in the given order,
+/// the other with each chunk reversed and an event of `between` after each chunk.
 fn run(
     sandbox: &Sandbox,
     plan: &SitePlan,
@@ -150,7 +150,7 @@ fn run(
             progress(tally.calls, events.len() * 2);
             patience.call()?;
             match answer.result {
-                // Neither the machine's load nor its lack of memory says anything about the policy.
+                // The machine's load or lack of memory says nothing about the policy.
                 Err(Outcome::Overloaded) => Err(Impatient::Busy.into()),
                 _ => Ok(answer),
             }
@@ -163,12 +163,12 @@ fn run(
         let second: Vec<_> = second.collect::<Result<_, _>>()?;
         for ((event, first), second) in chunk.iter().zip(first).zip(second.into_iter().rev()) {
             tally.unstable += usize::from(first.result != second.result);
-            // The shorter time, so that what else the machine does counts less.
+            // The shorter of both times, to reduce noise from other processes.
             times.push(first.took.min(second.took));
             count(&mut tally, event, first.result, plan);
         }
         if let Some(event) = between.next() {
-            // The hostile corpus counts how it ends.
+            // The result is counted when the hostile corpus runs.
             backwards.scrub(&Visible::of(event, plan));
         }
     }
@@ -183,7 +183,7 @@ struct Answer {
     took: Duration,
 }
 
-/// Calls the policy with one event. A call that ends because the machine is busy is repeated.
+/// Calls the policy with one event. Retries a call that ended because the machine is busy.
 fn answer(trial: &mut Trial<'_>, event: &Event, plan: &Plan, tally: &mut Tally) -> Answer {
     let visible = Visible::of(event, plan);
     let mut tries = BUSY_TRIES;
@@ -203,19 +203,19 @@ fn answer(trial: &mut Trial<'_>, event: &Event, plan: &Plan, tally: &mut Tally) 
     }
 }
 
-/// Counts what became of an event, beside what the rules leave of it.
+/// Counts an event's result and compares it with the result of the built-in rules.
 fn count(tally: &mut Tally, event: &Event, proposed: Result<Visible, Outcome>, plan: &Plan) {
     tally.events += 1;
     let most = scrub::scrub(&Visible::of(event, plan), plan);
     if most.is_ok() && proposed == most.clone().map_err(|_| Outcome::Unwanted) {
-        // The guard takes its own result.
+        // The guard consumes its argument.
         tally.whole += 1;
         return;
     }
     match ending(event, proposed, plan) {
         Ok(_) => tally.reduced += 1,
         Err(outcome) => {
-            let refused = outcome.label() == Outcome::Unwanted.label();
+            let refused = outcome.group() == Group::PolicyRefused;
             if refused && most.is_ok() {
                 *tally.refused.entry(event.name.clone()).or_default() += 1;
             }
@@ -227,7 +227,7 @@ fn count(tally: &mut Tally, event: &Event, proposed: Result<Visible, Outcome>, p
     }
 }
 
-/// Returns the event after the guard, or how it ended.
+/// Returns the event after the guard, or the outcome that ended it.
 fn ending(event: &Event, proposed: Result<Visible, Outcome>, plan: &Plan) -> Result<Visible, Outcome> {
     let proposed = proposed?;
     let out = proposed.clone();

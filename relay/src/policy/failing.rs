@@ -1,25 +1,26 @@
-//! What happens once the policy in use has failed too often, or a start had no policy.
+//! Handles a policy that has failed too often, or a startup without a policy.
 
 use super::prepare::{Candidate, Preparer};
-use super::standing::{FAILURES, WINDOW};
+use super::status::{FAILURES, WINDOW};
 use super::{Identity, InUse, Policy, ReloadError, Unusable, record};
 use crate::clock::Clock;
 use crate::config::WhenFailing;
-use crate::sandbox::compiler::Priority;
+use crate::policy::sandbox::Fault;
+use crate::policy::sandbox::compiler::Priority;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How long the relay waits before it tries again for the first time. The pause doubles each time.
+/// Pause before the first retry. It doubles with each retry.
 const PAUSE_MIN: Duration = Duration::from_secs(5);
-/// Longest pause. A machine that recovers has a policy again this much later at most.
+/// Longest pause. After a machine recovers, the relay has a policy again at most this much later.
 const PAUSE_MAX: Duration = Duration::from_secs(60);
 
 impl Policy {
-    /// Notes how a request fared with a policy. Takes one from a file out of service once it has failed too often.
-    /// The one built in goes on: it fails only if an input or the machine makes it slow, and nothing better could
-    /// take its place.
+    /// Records whether a request failed at a policy. Takes a policy from a file out of service once it has failed too
+    /// often. The built-in policy keeps serving: it fails only if an input or the machine makes it slow, and there is
+    /// no better replacement.
     pub fn note(self: &Arc<Self>, policy: &Arc<InUse>, failed: bool) {
-        if !policy.standing.note(failed, Instant::now()) {
+        if !policy.status.note(failed, Instant::now()) {
             return;
         }
         let Identity { sha256, source } = &policy.identity;
@@ -28,12 +29,12 @@ impl Policy {
                 sha256,
                 failures = FAILURES,
                 within_s = WINDOW.as_secs(),
-                "the built-in policy failed at most requests and goes on serving; \
+                "the built-in policy failed on more than half of the requests and stays in service; \
                  see `policy.request_cpu_ms` and `public.body_bytes_max`"
             );
             return;
         }
-        if !policy.standing.take_out() {
+        if !policy.status.take_out() {
             return;
         }
         self.metrics.policy_failing.set(1);
@@ -42,12 +43,12 @@ impl Policy {
             source,
             failures = FAILURES,
             within_s = WINDOW.as_secs(),
-            "the policy failed at most requests and is out of service"
+            "the policy failed on more than half of the requests and is out of service"
         );
         let takes_over = self.config.when_failing == WhenFailing::Builtin;
         if !takes_over {
             tracing::error!(
-                "no events are taken until another policy is loaded, or SIGHUP tries this one again"
+                "no events are accepted until another policy is loaded, or SIGHUP retries this one"
             );
         }
         let (this, policy) = (Arc::clone(self), Arc::clone(policy));
@@ -59,7 +60,7 @@ impl Policy {
         });
     }
 
-    /// Tries the configured policy again if this start had to do without it and only the machine was at fault.
+    /// Retries the configured policy if the relay started without it and only the machine was at fault.
     pub fn recover(self: &Arc<Self>) {
         let started_with = self.current();
         let is_tried_again = |unusable: &Unusable| unusable.is_tried_again;
@@ -71,15 +72,15 @@ impl Policy {
             let mut pause = PAUSE_MIN;
             while this.goes_on_after(&mut pause, &started_with).await {
                 match this.reload().await {
-                    Err(error) if error.is_the_machines_fault() => {}
-                    // Another policy is in use, or this one has a verdict.
+                    Err(error) if error.fault() == Fault::Machine => {}
+                    // Another policy is in use, or this one already has a verdict.
                     _ => return,
                 }
             }
         });
     }
 
-    /// Remembers that a policy failed, so that the next start does not try it again.
+    /// Stores that a policy failed, so that the next startup does not try it again.
     async fn remember(&self, policy: &Arc<InUse>) {
         let _one_at_a_time = self.reloading.lock().await;
         if !Arc::ptr_eq(&self.current(), policy) {
@@ -88,19 +89,19 @@ impl Policy {
         let Identity { sha256, .. } = policy.identity.clone();
         let (verdicts, now) = (self.preparer.verdicts(), self.clock.now());
         let why = format!("{FAILURES} requests failed within {} s", WINDOW.as_secs());
-        // Writes a file. A thread that is lost has left a message.
+        // Writes a file. A panic in that thread is already logged.
         let write = move || verdicts.failed_in_service(&sha256, &why, now);
         let _ = tokio::task::spawn_blocking(write).await;
     }
 
-    /// Puts the built-in policy in the place of one that failed, and tries until that works.
+    /// Replaces a failed policy with the built-in one; retries until that succeeds.
     async fn fall_back(&self, failed: &Arc<InUse>) {
         let mut pause = PAUSE_MIN;
         while let Err(error) = self.take_over(failed).await {
             tracing::error!(
                 %error,
                 again_in_s = pause.as_secs(),
-                "the built-in policy cannot take over; no events are taken"
+                "the built-in policy cannot take over; no events are accepted"
             );
             if !self.goes_on_after(&mut pause, failed).await {
                 return;
@@ -108,29 +109,29 @@ impl Policy {
         }
     }
 
-    /// Puts the built-in policy in the place of one that failed, unless another one is in use by now.
+    /// Replaces a failed policy with the built-in one, unless another one is in use by now.
     async fn take_over(&self, failed: &Arc<InUse>) -> Result<(), ReloadError> {
         let _one_at_a_time = self.reloading.lock().await;
         if !Arc::ptr_eq(&self.current(), failed) {
             return Ok(());
         }
-        let since = self.clock.now();
-        let built_in = Candidate::built_in()?;
-        let identity = built_in.identity.clone();
-        let sandbox = self.preparer.in_background(built_in, Priority::Low).await?;
-        record(&self.store, &identity, since).await?;
+        let new = built_in(
+            &self.preparer,
+            Priority::Low,
+            &self.clock,
+            failed.identity.clone(),
+        )
+        .await?;
+        record(&self.store, &new.identity, new.since).await?;
         tracing::warn!(
-            sha256 = identity.sha256,
-            "the built-in policy took over until another one is loaded, or SIGHUP tries the old one again"
+            sha256 = new.identity.sha256,
+            "the built-in policy took over until another one is loaded, or SIGHUP retries the old one"
         );
-        self.put(InUse {
-            instead_of: Some(failed.identity.clone()),
-            ..InUse::new(sandbox, identity, since)
-        });
+        self.put(new);
         Ok(())
     }
 
-    /// Waits, and doubles the pause. Returns whether to try again: the relay is not stopping, and `stale` is still the
+    /// Waits, and doubles the pause. Returns whether to retry: the relay is not stopping, and `stale` is still the
     /// policy in use.
     async fn goes_on_after(&self, pause: &mut Duration, stale: &Arc<InUse>) -> bool {
         let over = tokio::time::timeout(*pause, self.preparer.stop().cancelled());
@@ -139,7 +140,7 @@ impl Policy {
     }
 }
 
-/// Returns the stand-in for a policy that is not usable, for a start.
+/// Returns the replacement for a policy that is not usable at startup.
 pub(super) async fn instead(
     preparer: &Preparer,
     configured: Identity,
@@ -151,24 +152,37 @@ pub(super) async fn instead(
         WhenFailing::Stop => {
             tracing::error!(
                 is_tried_again = why.is_tried_again,
-                "no events are taken until another policy is loaded, or SIGHUP tries this one again"
+                "no events are accepted until another policy is loaded, or SIGHUP retries this one"
             );
             Ok(InUse::nothing(configured, clock.now(), why)?)
         }
         WhenFailing::Builtin => {
-            let built_in = Candidate::built_in()?;
-            let identity = built_in.identity.clone();
-            let sandbox = preparer.in_background(built_in, Priority::Normal).await?;
+            let new = built_in(preparer, Priority::Normal, clock, configured).await?;
             tracing::warn!(
-                sha256 = identity.sha256,
+                sha256 = new.identity.sha256,
                 is_tried_again = why.is_tried_again,
-                "the built-in policy serves until another one is loaded, or SIGHUP tries the configured one again"
+                "the built-in policy serves until another one is loaded, or SIGHUP retries the configured one"
             );
             Ok(InUse {
-                instead_of: Some(configured),
                 unusable: Some(why),
-                ..InUse::new(sandbox, identity, clock.now())
+                ..new
             })
         }
     }
+}
+
+/// The built-in policy, to replace a failed one.
+async fn built_in(
+    preparer: &Preparer,
+    priority: Priority,
+    clock: &Clock,
+    instead_of: Identity,
+) -> Result<InUse, ReloadError> {
+    let candidate = Candidate::built_in()?;
+    let (identity, since) = (candidate.identity.clone(), clock.now());
+    let sandbox = preparer.in_background(candidate, priority).await?;
+    Ok(InUse {
+        instead_of: Some(instead_of),
+        ..InUse::new(sandbox, identity, since)
+    })
 }

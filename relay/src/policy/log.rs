@@ -1,33 +1,27 @@
-//! Which policies were put to use, and when: on record in the database.
+//! The database record of which policies served, and since when.
 
 use super::Identity;
-use crate::clock::Moment;
+use crate::clock::Timestamp;
 use crate::store::{Store, StoreError};
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::Connection;
 
 /// One change of policy, as recorded.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Change {
-    /// When it was put to use.
-    pub at: Moment,
+pub struct PolicyChange {
+    /// When it was put into service.
+    pub at: Timestamp,
     /// The SHA-256 of the component.
     pub sha256: String,
     /// `builtin` or `file`.
     pub source: String,
 }
 
-/// Records a policy that is put to use, when it is not the last one recorded.
-pub(super) async fn record(store: &Store, identity: &Identity, at: Moment) -> Result<(), StoreError> {
+/// Records a policy that goes into service, unless it is the last one recorded.
+pub(super) async fn record(store: &Store, identity: &Identity, at: Timestamp) -> Result<(), StoreError> {
     let identity = identity.clone();
     let insert = move |db: &Connection| {
-        let last: Option<(String, String)> = db
-            .query_row(
-                "SELECT sha256, source FROM policy_log ORDER BY id DESC LIMIT 1",
-                (),
-                |row| Ok((row.get(0)?, row.get(1)?)),
-            )
-            .optional()?;
-        if last.is_some_and(|(sha256, source)| sha256 == identity.sha256 && source == identity.source) {
+        let last = changes(db, 1)?.pop();
+        if last.is_some_and(|last| last.sha256 == identity.sha256 && last.source == identity.source) {
             return Ok(());
         }
         db.execute(
@@ -39,15 +33,15 @@ pub(super) async fn record(store: &Store, identity: &Identity, at: Moment) -> Re
     store.run(insert).await
 }
 
-/// The changes of policy on record, the latest first.
+/// The recorded policy changes, latest first.
 ///
 /// # Errors
-/// When the database cannot be read.
-pub fn changes(db: &Connection, limit: u32) -> rusqlite::Result<Vec<Change>> {
+/// If the database cannot be read.
+pub fn changes(db: &Connection, limit: u32) -> rusqlite::Result<Vec<PolicyChange>> {
     let mut rows = db.prepare("SELECT at, sha256, source FROM policy_log ORDER BY id DESC LIMIT ?1")?;
     let change = |row: &rusqlite::Row<'_>| {
-        Ok(Change {
-            at: Moment(row.get(0)?),
+        Ok(PolicyChange {
+            at: Timestamp(row.get(0)?),
             sha256: row.get(1)?,
             source: row.get(2)?,
         })

@@ -1,19 +1,20 @@
-//! Takes a policy from its file to a sandbox that is fit to serve.
+//! Takes a policy from its file to a sandbox that is ready to serve.
 
 use super::verdicts::Verdicts;
 use super::{BUILTIN, Identity, ReloadError};
+use crate::bundle;
 use crate::clock::Clock;
 use crate::config::{Config, Plans, PolicyConfig};
-use crate::http::assets;
-use crate::policy_check::patience::Patience;
-use crate::policy_check::{self, tally};
+use crate::digest::sha256;
+use crate::policy::check::patience::Patience;
+use crate::policy::check::{self, tally};
+use crate::policy::sandbox::compiler::{COMPONENT_BYTES_MAX, Compiler, Priority, looks_like_a_component};
+use crate::policy::sandbox::{Fault, LoadError, Sandbox};
 use crate::reload::read_bounded;
-use crate::sandbox::compiler::{COMPONENT_BYTES_MAX, Compiler, Priority, looks_like_a_component};
-use crate::sandbox::{LoadError, Sandbox, sha256};
 use std::io::ErrorKind;
 use tokio_util::sync::CancellationToken;
 
-/// A policy that was read and looks like one.
+/// A policy that was read and looks like a component.
 pub(super) struct Candidate {
     wasm: Vec<u8>,
     pub(super) identity: Identity,
@@ -40,7 +41,7 @@ impl Preparer {
         }
     }
 
-    /// The verdicts on policies that this data folder keeps.
+    /// The verdicts that this data folder stores.
     pub(super) fn verdicts(&self) -> Verdicts {
         self.verdicts.clone()
     }
@@ -55,7 +56,7 @@ impl Preparer {
         read(&self.config)
     }
 
-    /// [`Preparer::prepare`] for a start, which does not try what failed before.
+    /// [`Preparer::prepare`] for startup, which skips policies that failed before.
     pub(super) async fn at_start(&self, candidate: Candidate) -> Result<Sandbox, ReloadError> {
         let known = self.verdicts.recall(&candidate.identity.sha256);
         match known.and_then(|known| known.failure) {
@@ -64,7 +65,7 @@ impl Preparer {
         }
     }
 
-    /// [`Preparer::prepare`] on a thread of its own.
+    /// [`Preparer::prepare`] on a separate thread.
     pub(super) async fn in_background(
         &self,
         candidate: Candidate,
@@ -75,11 +76,11 @@ impl Preparer {
         prepared.await.unwrap_or(Err(ReloadError::Lost))
     }
 
-    /// Compiles, loads and judges a policy, and remembers how that ended. Blocks the thread for the time that takes.
+    /// Compiles, loads and judges a policy, and stores the verdict. Blocks the thread meanwhile.
     pub(super) fn prepare(&self, candidate: &Candidate, priority: Priority) -> Result<Sandbox, ReloadError> {
         let sha256 = &candidate.identity.sha256;
         let known = self.verdicts.recall(sha256).unwrap_or_default();
-        // The one built in is the relay's own rules, and the relay's tests have judged it.
+        // The built-in policy is the relay's own rules, and the relay's tests have judged it.
         let is_judged = candidate.identity.is_built_in() || known.passed;
         let prepared = self.load(candidate, priority).and_then(|sandbox| {
             if !is_judged {
@@ -90,7 +91,7 @@ impl Preparer {
         match &prepared {
             Ok(_) if is_judged && known.failure.is_none() => {}
             Ok(_) => self.verdicts.passed(sha256),
-            Err(error) if error.is_the_policys_fault() => {
+            Err(error) if error.fault() == Fault::Policy => {
                 self.verdicts
                     .failed_check(sha256, &error.to_string(), self.clock.now());
             }
@@ -110,11 +111,10 @@ impl Preparer {
             "checking the policy; the verdict is kept for later starts"
         );
         let patience = Patience::begin(self.compiler.stop().clone());
-        let seed = policy_check::seed_of(sha256);
+        let seed = check::seed_of(sha256);
         let plans = self.plans.iter().count();
         for (nth, plan) in self.plans.iter().enumerate() {
-            let report =
-                policy_check::judge(sandbox, plan, (nth, plans), seed, &patience, &mut |_, _, _| {})?;
+            let report = check::judge(sandbox, plan, (nth, plans), seed, &patience, &mut |_, _, _| {})?;
             let objections = report.objections();
             if !objections.is_empty() {
                 return Err(ReloadError::Unfit {
@@ -138,15 +138,15 @@ impl Preparer {
     }
 }
 
-/// Checks what can be seen of the configured policy without compiling it.
+/// Checks the configured policy as far as possible without compiling it.
 ///
 /// # Errors
-/// When there is none, or its file cannot be read or holds no component. No relay starts with it.
+/// If there is none, its file cannot be read, or the file holds no component. The relay does not start then.
 pub fn glance(config: &PolicyConfig) -> Result<(), LoadError> {
     read(config).map(drop)
 }
 
-/// Reads the configured policy: its file, or the one built in.
+/// Reads the configured policy: its file, or the built-in one.
 fn read(config: &PolicyConfig) -> Result<Candidate, LoadError> {
     let Some(path) = &config.file else {
         return Candidate::built_in();
@@ -168,9 +168,9 @@ impl Candidate {
         Self { wasm, identity }
     }
 
-    /// The policy built in.
+    /// The built-in policy.
     pub(super) fn built_in() -> Result<Self, LoadError> {
-        let wasm = assets::default_policy().ok_or(LoadError::NotBuilt)?;
+        let wasm = bundle::default_policy().ok_or(LoadError::NotBuilt)?;
         Ok(Self::new(wasm.into_owned(), BUILTIN))
     }
 }

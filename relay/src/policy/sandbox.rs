@@ -1,10 +1,10 @@
-//! The sandbox: runs the policy component under wasmtime, with nothing but its own memory.
+//! The sandbox: runs the policy component under wasmtime, with access to nothing but its own memory.
 //!
-//! A component that imports anything is refused when it is loaded. Each call has its own fuel, each request a
-//! budget of processor time, each instance its own memory limit. Guests run on [`threads`] of their own. An instance knows one plan, so each plan has a pool of its own over the one
-//! compiled component. Instances are reused, because making one costs more than scrubbing;
-//! the guard keeps what one remembers of an event from being written into another, and an instance
-//! that trapped is thrown away.
+//! Loading refuses a component that imports anything. Each call has its own fuel, each request a budget of processor
+//! time, each instance its own memory limit. Guests run on [`threads`] of their own. An instance holds one plan, so
+//! each plan has its own pool over the one compiled component. Instances are reused, because creating one costs more
+//! than scrubbing an event. The guard prevents an instance from writing data of one event into another, and an
+//! instance that trapped is discarded.
 
 pub mod compiler;
 mod deadline;
@@ -13,26 +13,26 @@ pub mod threads;
 pub mod trial;
 
 use crate::config::{Plans, PolicyConfig, SitePlan};
+use crate::hidden::hidden_debug;
 pub use compiler::COMPONENT_BYTES_MAX;
 use deadline::{Budget, Overdue, Run, Ticker};
 use instance::{Guest, Instance};
 use relay_event::Outcome;
 use relay_event::scrub::Visible;
-use sha2::{Digest, Sha256};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 use wasmtime::component::{Component, Linker};
 use wasmtime::{Config, Engine};
 
-/// Most idle instances kept per plan. Above it an instance is dropped after its call.
+/// Maximum number of idle instances per plan. Above it an instance is dropped after its call.
 const IDLE_MAX: usize = 64;
-/// Calls after which an instance is replaced, so that a policy that leaks memory does not run into
-/// its limit in the middle of an event.
+/// Calls after which an instance is replaced, so that a policy that leaks memory does not reach its limit in the
+/// middle of an event.
 pub const CALLS_MAX: u32 = 10_000;
-/// Fuel for the one-time `configure`, which reads the plan.
+/// Fuel for the single `configure` call, which reads the plan.
 const CONFIGURE_FUEL: u64 = 500_000_000;
-/// Processor time for the start function and `configure` while the policy is loaded. The built-in policy takes
-/// some milliseconds for the plan built in, and that fuel lasts for about 0.3 s.
+/// Processor time for the start function and `configure` while the policy is loaded. The built-in policy takes a few
+/// milliseconds for the built-in plan, and that fuel lasts for about 0.3 s.
 const LOAD_CPU_MAX: Duration = Duration::from_secs(2);
 /// Stack of a guest, in bytes. Deep recursion traps at its end.
 pub const STACK_BYTES_MAX: usize = 512 * 1024;
@@ -43,7 +43,7 @@ pub enum LoadError {
     /// The file cannot be read.
     #[error("the policy cannot be read: {0}")]
     Unreadable(#[from] std::io::Error),
-    /// There is none.
+    /// No policy is configured.
     #[error(
         "this binary was built without its policy; build it with `cargo xtask bundle` first, or name one in `policy.file`"
     )]
@@ -51,68 +51,62 @@ pub enum LoadError {
     /// The component is too large.
     #[error("the policy is larger than {COMPONENT_BYTES_MAX} bytes")]
     TooLarge,
-    /// Not a component.
+    /// The file is not a component.
     #[error("the policy is not a WebAssembly component of this world: {0}")]
     NotAComponent(String),
-    /// It asks for something from outside.
-    #[error("the policy imports `{0}`; a policy imports nothing, so that it can reach nothing")]
+    /// The component imports something.
+    #[error(
+        "the policy imports `{0}`; a policy must not import anything, so that it has no access to anything"
+    )]
     Imports(String),
     /// It cannot be compiled within the limits.
     #[error(transparent)]
     Compile(#[from] compiler::CompileError),
-    /// It cannot be instantiated: its functions have other types, its start function fails, or it takes more
-    /// than its limits from the start.
+    /// It cannot be instantiated: its functions have other types, its start function fails, or it exceeds its limits
+    /// from the start.
     #[error("the policy cannot be started: {0}")]
     Start(String),
-    /// The operating system has no memory for it. Says nothing about the policy.
-    #[error("there is no memory to start the policy: {0}; is the address space limited (`ulimit -v`)?")]
+    /// The operating system has no memory for it. Not the policy's fault.
+    #[error(
+        "not enough memory to start the policy: {0}; check whether the address space is limited (`ulimit -v`)"
+    )]
     NoMemory(String),
-    /// The machine is too busy to start it. Says nothing about the policy.
+    /// The machine is too busy to start it. Not the policy's fault.
     #[error("the policy was not started in time, because the machine is too busy")]
     Busy,
-    /// The operating system has no thread for its deadlines.
+    /// The operating system cannot provide a thread for its deadlines.
     #[error("the policy cannot be watched while it runs: {0}")]
     Thread(std::io::Error),
-    /// It does not take the plan.
+    /// The policy rejects the plan.
     #[error("the policy refuses the tracking plan: {0}")]
     Configure(String),
 }
 
+/// Whose fault an error is, as far as can be determined.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    /// The policy's: it would fail in the same way the next time.
+    Policy,
+    /// The machine's: it temporarily lacked a resource, so a retry may succeed.
+    Machine,
+    /// Neither: the configuration, an inherited limit, or the relay is stopping.
+    Other,
+}
+
 impl LoadError {
-    /// Whether the component would fail in the same way the next time, as far as can be known.
-    pub fn is_the_policys_fault(&self) -> bool {
-        use compiler::CompileError::{Crash, Memory, Size, Time};
+    /// Whose fault it is.
+    pub fn fault(&self) -> Fault {
         match self {
-            Self::Unreadable(_) | Self::NotBuilt | Self::NoMemory(_) | Self::Busy | Self::Thread(_) => false,
-            Self::Compile(error) => matches!(error, Time | Memory | Size | Crash(_)),
             Self::TooLarge
             | Self::NotAComponent(_)
             | Self::Imports(_)
             | Self::Start(_)
-            | Self::Configure(_) => true,
+            | Self::Configure(_) => Fault::Policy,
+            Self::NoMemory(_) | Self::Busy | Self::Thread(_) => Fault::Machine,
+            Self::Unreadable(_) | Self::NotBuilt => Fault::Other,
+            Self::Compile(error) => error.fault(),
         }
     }
-
-    /// Whether the machine lacked something for the moment, so that it may work the next time.
-    pub fn is_the_machines_fault(&self) -> bool {
-        use compiler::CompileError::{Busy, Killed, Unavailable};
-        match self {
-            Self::NoMemory(_) | Self::Busy | Self::Thread(_) => true,
-            Self::Compile(error) => matches!(error, Busy | Killed(_) | Unavailable(_)),
-            _ => false,
-        }
-    }
-}
-
-/// What a component is recognised by: the SHA-256 of its bytes, in hexadecimal.
-pub fn sha256(wasm: &[u8]) -> String {
-    use std::fmt::Write;
-    let mut text = String::with_capacity(64);
-    for byte in Sha256::digest(wasm) {
-        // Writing into a string cannot fail.
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
 }
 
 /// A loaded policy, ready to scrub from any thread.
@@ -129,23 +123,19 @@ struct Pool {
     idle: Mutex<Vec<Instance>>,
 }
 
-impl std::fmt::Debug for Sandbox {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Sandbox")
-    }
-}
+hidden_debug!(Sandbox);
 
 impl Sandbox {
-    /// Proves that a compiled component imports nothing and lets it read each plan once.
+    /// Verifies that a compiled component imports nothing and configures it once with each plan.
     ///
     /// # Errors
-    /// When the component cannot be a policy.
+    /// If the component cannot be a policy.
     pub fn load(component: &Component, plans: &Plans, limits: &PolicyConfig) -> Result<Self, LoadError> {
         let engine = component.engine();
         if let Some((name, _)) = component.component_type().imports(engine).next() {
             return Err(LoadError::Imports(name.to_owned()));
         }
-        // An empty linker: there is nothing a guest could be given.
+        // An empty linker: guests get no host functions.
         let pre = Linker::new(engine)
             .instantiate_pre(component)
             .and_then(instance::PolicyPre::new)
@@ -179,7 +169,7 @@ impl Sandbox {
     /// A sandbox without a policy: every event ends as [`Outcome::PolicyUnavailable`].
     ///
     /// # Errors
-    /// When the operating system has no thread for it.
+    /// If the operating system cannot provide a thread for it.
     pub fn empty() -> Result<Self, LoadError> {
         let engine = engine().map_err(|error| LoadError::NotAComponent(first_line(&error)))?;
         Ok(Self {
@@ -189,11 +179,11 @@ impl Sandbox {
         })
     }
 
-    /// Begins to scrub the events of one request by a plan. All calls run on the thread that began, within one
+    /// Begins to scrub the events of one request by a plan. All calls must run on the thread that began, within one
     /// budget of processor time ([`PolicyConfig::request_cpu`]).
     ///
     /// # Errors
-    /// [`Outcome::PolicyUnavailable`]: the plan was not there when the policy was loaded.
+    /// [`Outcome::PolicyUnavailable`]: the policy was not loaded with this plan.
     pub fn begin(&self, plan: &SitePlan) -> Result<Request<'_>, Outcome> {
         Ok(Request {
             pool: self.pool(plan).ok_or(Outcome::PolicyUnavailable)?,
@@ -206,7 +196,7 @@ impl Sandbox {
     /// Scrubs one event by a plan, as a request of its own.
     ///
     /// # Errors
-    /// As [`Sandbox::begin`] and [`Request::scrub`].
+    /// See [`Sandbox::begin`] and [`Request::scrub`].
     pub fn scrub(&self, plan: &SitePlan, event: &Visible) -> Result<Visible, Outcome> {
         self.begin(plan)?.scrub(event)
     }
@@ -220,28 +210,24 @@ impl Sandbox {
 pub struct Request<'s> {
     pool: &'s Pool,
     instance: Option<Instance>,
-    /// How the rest of the request ends, once its time is up.
+    /// The outcome of the remaining events, once the budget is used up.
     over: Option<Outcome>,
     run: Run<'s>,
 }
 
-impl std::fmt::Debug for Request<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Request")
-    }
-}
+hidden_debug!(Request<'_>);
 
 impl Request<'_> {
-    /// How the rest of the request ends without a call, because its time is up.
+    /// The outcome of the remaining events without a call, once the budget is used up.
     pub fn over(&self) -> Option<Outcome> {
         self.over
     }
 
-    /// Scrubs the next event. Takes microseconds, and never much longer than what is left of the budget.
+    /// Scrubs the next event. Takes microseconds, and at most slightly longer than the remaining budget.
     ///
     /// # Errors
-    /// How the event ended: the policy refused it, or failed. After a timeout the rest of the request ends in
-    /// the same way without a call.
+    /// The outcome of the event: the policy refused it, or failed. After a timeout the remaining events of the
+    /// request get the same outcome without a call.
     pub fn scrub(&mut self, event: &Visible) -> Result<Visible, Outcome> {
         if let Some(outcome) = self.over {
             return Err(outcome);
@@ -266,18 +252,18 @@ impl Request<'_> {
         result
     }
 
-    /// How an event ends for which no instance could be made: the machine had no room for it, its start took too
-    /// long, or it failed.
+    /// The outcome of an event without an instance: the machine lacked a resource for it, its start took too long, or
+    /// it failed.
     fn unavailable(&self, error: &LoadError) -> Outcome {
         match self.run.deadline.check() {
-            _ if error.is_the_machines_fault() => Outcome::Overloaded,
+            _ if error.fault() == Fault::Machine => Outcome::Overloaded,
             Ok(()) => Outcome::PolicyUnavailable,
             Err(overdue) => ending(overdue),
         }
     }
 }
 
-/// Gives the instance back.
+/// Returns the instance to the pool.
 impl Drop for Request<'_> {
     fn drop(&mut self) {
         if let Some(instance) = self.instance.take() {
@@ -295,7 +281,7 @@ impl Pool {
     }
 }
 
-/// How an event ends for which no time is left.
+/// The outcome of an event that exceeds its deadline.
 fn ending(overdue: Overdue) -> Outcome {
     match overdue {
         Overdue::Cpu => Outcome::PolicyTimeout,
@@ -303,16 +289,16 @@ fn ending(overdue: Overdue) -> Outcome {
     }
 }
 
-/// Whether an instance that answered so is thrown away: nobody knows what state a trap leaves behind.
+/// Whether to discard an instance after this answer: a trap leaves it in an unknown state.
 fn is_spent(result: &Result<Visible, Outcome>) -> bool {
     use Outcome::{Overloaded, PolicyTimeout, PolicyTrap};
     matches!(result, Err(PolicyTrap | PolicyTimeout | Overloaded))
 }
 
-/// The one engine configuration: fuel, because it makes the same verdict on every machine; epochs, because some
-/// instructions take much more time than fuel; and nothing switched on that a policy does not need. wasmtime
-/// charges fuel for filling and copying memory by the byte and tables by the element, and checks fuel and epoch
-/// before it does so. Memory, tables and handles are bounded, so no single instruction works for long.
+/// The only engine configuration: fuel, because it gives the same verdict on every machine; epochs, because some
+/// instructions take much more time than fuel; and no feature that a policy does not need. wasmtime charges fuel for
+/// filling and copying memory by the byte and tables by the element, and checks fuel and epoch before it does so.
+/// Memory, tables and handles are bounded, so no single instruction runs for long.
 fn engine() -> wasmtime::Result<Engine> {
     let mut config = Config::new();
     config.wasm_component_model(true);
@@ -321,13 +307,13 @@ fn engine() -> wasmtime::Result<Engine> {
     config.max_wasm_stack(STACK_BYTES_MAX);
     config.wasm_memory64(false);
     config.wasm_multi_memory(false);
-    // What may differ from one processor to another.
+    // Behaviour that may differ between processors.
     config.wasm_relaxed_simd(false);
     config.cranelift_nan_canonicalization(true);
     Engine::new(&config)
 }
 
-/// Whether the operating system had no memory, as far as the error says so.
+/// Whether the error shows that the operating system had no memory.
 fn is_out_of_memory(error: &wasmtime::Error) -> bool {
     error.is::<wasmtime::error::OutOfMemory>()
         || error.chain().any(|cause| {
@@ -337,7 +323,7 @@ fn is_out_of_memory(error: &wasmtime::Error) -> bool {
         })
 }
 
-/// What went wrong, in a line. Where the guest ran, that is the cause below the list of its functions.
+/// The error in one line. If the guest ran, that is the root cause below its backtrace.
 fn first_line(error: &wasmtime::Error) -> String {
     let text = match error.downcast_ref::<wasmtime::WasmBacktrace>() {
         Some(_) => error.root_cause().to_string(),
@@ -350,5 +336,3 @@ fn first_line(error: &wasmtime::Error) -> String {
 mod fuel;
 #[cfg(test)]
 mod tests;
-#[cfg(test)]
-mod zoo;

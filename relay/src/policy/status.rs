@@ -1,24 +1,24 @@
-//! Whether a policy has failed so often that it is taken out of service.
+//! Decides whether a policy has failed too often to stay in service.
 //!
-//! A request fails at the policy if one of its events traps, takes too long or finds no instance. One odd event
-//! now and then changes nothing. A policy is out of service once [`FAILURES`] requests failed within [`WINDOW`]
-//! and they were more than those that did not. A sender who knows an input at which a policy is slow therefore
-//! has to send more requests than all others together, and meanwhile every one of them is counted. The policy built in
-//! stays in service whatever its standing, so that no sender can stop it.
+//! A request fails at the policy if one of its events traps, takes too long or finds no instance. An occasional odd
+//! event changes nothing. A policy is out of service once [`FAILURES`] requests failed within [`WINDOW`] and they
+//! outnumber the successful ones. A sender who has found an input that slows a policy therefore has to send more
+//! requests than all others together, and every one of them is counted. The built-in policy stays in service whatever
+//! its status, so that no sender can stop it.
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-/// How many requests have to fail.
+/// Number of failed requests.
 pub const FAILURES: usize = 20;
-/// Within which time.
+/// Period in which they must occur.
 pub const WINDOW: Duration = Duration::from_secs(60);
 
-/// Counts how requests fare with one policy. A policy that is loaded again begins anew.
+/// Counts the failures of one policy. Loading a policy again resets them.
 #[derive(Debug, Default)]
-pub struct Standing {
+pub struct PolicyStatus {
     is_failing: AtomicBool,
     recent: Mutex<Recent>,
 }
@@ -26,22 +26,22 @@ pub struct Standing {
 /// The failures of the last [`WINDOW`], at most [`FAILURES`], and how many requests succeeded between them.
 #[derive(Debug, Default)]
 struct Recent {
-    failures: VecDeque<Failure>,
+    failures: VecDeque<FailedRequest>,
     /// Requests that succeeded since the last failure.
     good: usize,
-    /// When [`Standing::note`] last reported too many failures.
+    /// When [`PolicyStatus::note`] last reported too many failures.
     reported: Option<Instant>,
 }
 
 #[derive(Debug)]
-struct Failure {
+struct FailedRequest {
     at: Instant,
     /// Requests that succeeded between the failure before and this one.
     good_before: usize,
 }
 
-impl Standing {
-    /// Of a policy that is out of service from the beginning.
+impl PolicyStatus {
+    /// The status of a policy that is out of service from the beginning.
     pub(super) fn out_of_service() -> Self {
         Self {
             is_failing: AtomicBool::new(true),
@@ -59,7 +59,7 @@ impl Standing {
         !self.is_failing.swap(true, Ordering::Relaxed)
     }
 
-    /// Notes how a request fared. Returns whether the policy has failed too often: at most once per [`WINDOW`].
+    /// Records a request's result. Returns whether the policy has failed too often: at most once per [`WINDOW`].
     pub fn note(&self, failed: bool, now: Instant) -> bool {
         let mut recent = self.recent.lock().unwrap_or_else(PoisonError::into_inner);
         if !failed {
@@ -67,7 +67,7 @@ impl Standing {
             return false;
         }
         let good_before = std::mem::take(&mut recent.good);
-        recent.failures.push_back(Failure { at: now, good_before });
+        recent.failures.push_back(FailedRequest { at: now, good_before });
         while recent
             .failures
             .front()
@@ -76,7 +76,7 @@ impl Standing {
         {
             recent.failures.pop_front();
         }
-        // What succeeded before the first failure may be older than the window.
+        // Successes before the first failure may be older than the window.
         let good = recent.failures.iter().skip(1).map(|failure| failure.good_before);
         let is_majority = good.fold(0, usize::saturating_add) < FAILURES;
         let is_known = recent
@@ -94,15 +94,15 @@ impl Standing {
 mod tests {
     use super::*;
 
-    /// Plays requests, one each so many milliseconds: `x` fails, `.` succeeds. Gives back after how many the
+    /// Plays requests, one every `every_ms` milliseconds: `x` fails, `.` succeeds. Returns after how many of them the
     /// policy was out of service.
     fn play(every_ms: u64, requests: &str) -> Option<usize> {
-        let standing = Standing::default();
+        let status = PolicyStatus::default();
         let begin = Instant::now();
         let mut at = 0;
         let out = requests.chars().position(|request| {
             at += every_ms;
-            standing.note(request == 'x', begin + Duration::from_millis(at))
+            status.note(request == 'x', begin + Duration::from_millis(at))
         });
         out.map(|n| n + 1)
     }
@@ -130,14 +130,14 @@ mod tests {
 
     #[test]
     fn too_many_failures_are_reported_once_a_window_and_take_a_policy_out_once() {
-        let standing = Standing::default();
+        let status = PolicyStatus::default();
         let now = Instant::now();
-        let times = |at| (0..100).filter(|_| standing.note(true, at)).count();
+        let times = |at| (0..100).filter(|_| status.note(true, at)).count();
         assert_eq!(times(now), 1);
         assert_eq!(times(now + WINDOW), 0);
         assert_eq!(times(now + WINDOW + Duration::from_millis(1)), 1);
-        assert!(!standing.is_failing(), "the caller decides");
-        assert!(standing.take_out() && standing.is_failing());
-        assert!(!standing.take_out(), "it was out already");
+        assert!(!status.is_failing(), "the caller decides");
+        assert!(status.take_out() && status.is_failing());
+        assert!(!status.take_out(), "it was out already");
     }
 }

@@ -1,46 +1,46 @@
-//! What the relay remembers of the policies it has tried: which passed the check, and which failed and why.
+//! The stored verdicts on policies: which passed the check, and which failed and why.
 //!
-//! `policies/<SHA-256>.json` in the data folder is one verdict. It holds under the limits, plans and relay version
-//! it was given under; under others the policy is tried again.
+//! `policies/<SHA-256>.json` in the data folder is one verdict. It holds only under the limits, plans and relay
+//! version it was given under; if one of them changes, the policy is tried again.
 
-use crate::clock::Moment;
+use crate::clock::Timestamp;
 use crate::config::{Plans, PolicyConfig};
-use crate::private_folder::PrivateFolder;
-use crate::sandbox::compiler::FOLDER;
-use crate::{sandbox, version};
+use crate::digest::sha256;
+use crate::os::private_folder::PrivateFolder;
+use crate::policy::sandbox::compiler::FOLDER;
+use crate::version;
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
-/// Most verdicts that are kept. For one more, the oldest goes, and its policy is tried again.
+/// Maximum number of verdicts. At the limit the oldest is removed, and its policy is tried again.
 const KEPT_MAX: usize = 32;
-/// Longest verdict that is read, in bytes. A longer one counts as none.
+/// Maximum size of a verdict, in bytes. A longer one is ignored.
 const BYTES_MAX: usize = 4096;
-/// Longest reason that is kept, in characters.
+/// Maximum length of a stored reason, in characters.
 const WHY_CHARS_MAX: usize = 400;
 const EXTENSION: &str = "json";
 
 /// The result of trying a policy.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Verdict {
-    /// It passed the check. Trying it again would give the same result.
+    /// It passed the check. Repeating the check would give the same result.
     pub passed: bool,
-    /// It failed: at the check, or in service although it had passed. No start tries it again.
+    /// It failed: the check, or in service after it had passed. A startup does not try it again.
     pub failure: Option<Failure>,
 }
 
 /// A policy that failed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
-    /// When, in milliseconds since 1970.
-    at: i64,
-    /// Why, for people.
+    at: Timestamp,
+    /// The reason, for people.
     pub why: String,
 }
 
 impl Failure {
-    fn new(why: &str, now: Moment) -> Self {
+    fn new(why: &str, now: Timestamp) -> Self {
         Self {
-            at: now.0,
+            at: now,
             why: why.chars().take(WHY_CHARS_MAX).collect(),
         }
     }
@@ -48,7 +48,7 @@ impl Failure {
 
 impl std::fmt::Display for Failure {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "it failed at {}: {}", Moment(self.at).rfc3339(), self.why)
+        write!(f, "it failed at {}: {}", self.at.rfc3339(), self.why)
     }
 }
 
@@ -63,13 +63,13 @@ struct Record {
 /// The verdicts of a data folder, under one configuration.
 #[derive(Clone, Debug)]
 pub struct Verdicts {
-    /// None if the folder cannot be used: then nothing is remembered.
+    /// `None` if the folder is not usable: then nothing is stored.
     files: Option<PrivateFolder>,
     basis: String,
 }
 
 impl Verdicts {
-    /// Those of this data folder, under these limits and plans.
+    /// The verdicts of this data folder, under these limits and plans.
     pub fn open(data_dir: &Path, limits: &PolicyConfig, plans: &Plans) -> Self {
         let files = PrivateFolder::open(data_dir.join(FOLDER));
         if let Err(error) = &files {
@@ -84,15 +84,15 @@ impl Verdicts {
         }
     }
 
-    /// The verdict on this component. None if it was not tried, or was tried under other conditions.
+    /// The verdict on this component. `None` if it was not tried, or was tried under other conditions.
     pub fn recall(&self, sha256: &str) -> Option<Verdict> {
-        // A file that cannot be read or trusted is no verdict: the policy is tried again.
+        // A file that is unreadable or not trusted is no verdict: the policy is tried again.
         let bytes = self.files.as_ref()?.read(&name(sha256), BYTES_MAX).ok()??;
         let record: Record = serde_json::from_slice(&bytes).ok()?;
         (record.basis == self.basis).then_some(record.verdict)
     }
 
-    /// Remembers that a policy passed the check, and forgets that it failed.
+    /// Stores that a policy passed the check, and clears a stored failure.
     pub fn passed(&self, sha256: &str) {
         let passed = Verdict {
             passed: true,
@@ -101,8 +101,8 @@ impl Verdicts {
         self.write(sha256, passed);
     }
 
-    /// Remembers that a policy did not pass the check.
-    pub fn failed_check(&self, sha256: &str, why: &str, now: Moment) {
+    /// Stores that a policy did not pass the check.
+    pub fn failed_check(&self, sha256: &str, why: &str, now: Timestamp) {
         let failed = Verdict {
             passed: false,
             failure: Some(Failure::new(why, now)),
@@ -110,8 +110,8 @@ impl Verdicts {
         self.write(sha256, failed);
     }
 
-    /// Remembers that a policy failed in service.
-    pub fn failed_in_service(&self, sha256: &str, why: &str, now: Moment) {
+    /// Stores that a policy failed in service.
+    pub fn failed_in_service(&self, sha256: &str, why: &str, now: Timestamp) {
         let failed = Verdict {
             passed: self.recall(sha256).is_some_and(|verdict| verdict.passed),
             failure: Some(Failure::new(why, now)),
@@ -128,7 +128,7 @@ impl Verdicts {
         let bytes = serde_json::to_vec(&record).unwrap_or_default();
         let written = files.write(&name(sha256), &bytes);
         if let Err(error) = written.and_then(|()| files.keep_newest(EXTENSION, KEPT_MAX)) {
-            tracing::warn!(sha256, %error, "the verdict on the policy cannot be kept; the next start tries it again");
+            tracing::warn!(sha256, %error, "the verdict on the policy cannot be kept; the next start checks it again");
         }
     }
 }
@@ -150,7 +150,7 @@ fn basis(limits: &PolicyConfig, plans: &Plans) -> String {
         limits.request_cpu.as_millis(),
         plans.join(" ")
     );
-    sandbox::sha256(parts.as_bytes())
+    sha256(parts.as_bytes())
 }
 
 #[cfg(test)]
@@ -171,7 +171,7 @@ mod tests {
         let limits = PolicyConfig::default();
         let verdicts = Verdicts::open(folder.path(), &limits, &plans());
         assert_eq!(verdicts.recall(SHA256), None);
-        verdicts.failed_check(SHA256, "it traps", Moment(0));
+        verdicts.failed_check(SHA256, "it traps", Timestamp(0));
         let failure = |verdicts: &Verdicts| {
             verdicts
                 .recall(SHA256)?
@@ -210,7 +210,7 @@ mod tests {
         verdicts.passed(SHA256);
         let passed = |verdicts: &Verdicts| verdicts.recall(SHA256).unwrap().passed;
         assert!(passed(&verdicts) && failure(&verdicts).is_none());
-        verdicts.failed_in_service(SHA256, "20 requests failed", Moment(0));
+        verdicts.failed_in_service(SHA256, "20 requests failed", Timestamp(0));
         assert!(passed(&verdicts) && failure(&verdicts).is_some());
     }
 

@@ -1,23 +1,23 @@
-//! The spool as a command sees it: through a connection of its own, beside a relay that may be running.
+//! The spool as a command reads it: through its own connection, beside a relay that may be running.
 //!
-//! It is read in pages, so that no long look keeps SQLite's log from being emptied.
+//! It reads page by page, so that no long read blocks checkpoints of SQLite's log.
 
 use super::rows::ROW_OVERHEAD;
 use super::{Purge, record};
-use crate::clock::Moment;
+use crate::clock::Timestamp;
 use crate::guard::Scrubbed;
 use relay_event::Outcome;
 use rusqlite::{Connection, params};
 
-/// Most findings of SQLite's own check that are told.
+/// Most findings of SQLite's integrity check that are reported.
 const FINDINGS_MAX: u32 = 20;
-/// Events of one page.
+/// Events per page.
 const PAGE: u32 = 500;
 
-/// What waits of one site.
+/// The waiting events of one site.
 #[derive(Clone, Debug)]
 pub struct Total {
-    /// The site, as it stands in the database: damage may have made anything of it.
+    /// The site's bytes in the database: damage can make them any value.
     pub site: Vec<u8>,
     /// How many events.
     pub events: u64,
@@ -25,44 +25,44 @@ pub struct Total {
     pub bytes: u64,
 }
 
-/// One event that waits.
+/// A waiting event.
 #[derive(Debug)]
 pub struct Entry {
     /// Its number.
     pub seq: i64,
     /// When it was stored.
-    pub stored_at: Moment,
-    /// What it counts against `spool.bytes_max`.
+    pub stored_at: Timestamp,
+    /// Its bytes of `spool.bytes_max`.
     pub bytes: u64,
-    /// Until when it is parked.
-    pub parked_until: Option<Moment>,
+    /// The time until which it is parked.
+    pub parked_until: Option<Timestamp>,
     /// The event, or why it cannot be read: [`Outcome::Corrupt`] or [`Outcome::Newer`].
     pub event: Result<Scrubbed, Outcome>,
 }
 
-/// One record in quarantine.
+/// A record in quarantine.
 #[derive(Clone, Debug)]
 pub struct Quarantined {
-    /// When it was put there.
-    pub at: Moment,
+    /// When it was quarantined.
+    pub at: Timestamp,
     /// Why: `corrupt` or `newer`.
     pub reason: String,
     /// How many bytes it has.
     pub bytes: u64,
 }
 
-/// What a check found.
+/// The result of a check.
 #[derive(Clone, Debug, Default)]
-pub struct Verdict {
-    /// What SQLite finds wrong with the file; empty when nothing.
+pub struct VerifyReport {
+    /// SQLite's findings about the file; empty if it is sound.
     pub findings: Vec<String>,
-    /// Records that are as they were written.
+    /// Undamaged records.
     pub sound: u64,
-    /// The numbers of those that cannot be read, and why.
+    /// The numbers of unreadable records, each with the reason.
     pub unreadable: Vec<(i64, Outcome)>,
 }
 
-/// What waits, by site.
+/// Totals of waiting events, by site.
 ///
 /// # Errors
 /// SQLite's.
@@ -81,13 +81,13 @@ pub fn totals(db: &Connection) -> rusqlite::Result<Vec<Total>> {
         .collect()
 }
 
-/// How far the wall clock was ahead of the time that is stored when the relay last looked, in milliseconds: so
-/// much later everything is shown.
+/// How far the wall clock was ahead of the stored time when the relay last recorded it, in milliseconds. It is added to
+/// every time that is shown.
 fn ahead_ms(db: &Connection) -> rusqlite::Result<i64> {
     db.query_row("SELECT ahead_ms FROM heartbeat", [], |row| row.get(0))
 }
 
-/// What is in quarantine, the latest first.
+/// The records in quarantine, the latest first.
 ///
 /// # Errors
 /// SQLite's.
@@ -97,7 +97,7 @@ pub fn quarantined(db: &Connection) -> rusqlite::Result<Vec<Quarantined>> {
     db.prepare(sql)?
         .query_map([], |row| {
             Ok(Quarantined {
-                at: Moment(row.get::<_, i64>(0)?.saturating_add(ahead)),
+                at: Timestamp(row.get::<_, i64>(0)?.saturating_add(ahead)),
                 reason: row.get(1)?,
                 bytes: row.get(2)?,
             })
@@ -105,7 +105,7 @@ pub fn quarantined(db: &Connection) -> rusqlite::Result<Vec<Quarantined>> {
         .collect()
 }
 
-/// How many events or quarantined records a purge would take.
+/// How many events or quarantined records a purge would delete.
 ///
 /// # Errors
 /// SQLite's.
@@ -117,7 +117,7 @@ pub fn would_purge(db: &Connection, purge: &Purge) -> rusqlite::Result<u64> {
     db.query_row(&sql, params![purge.site, before], |row| row.get(0))
 }
 
-/// Visits what waits, oldest first, of one site or of all, until the visitor has seen enough and says `false`.
+/// Visits waiting events, oldest first, of one site or of all, until the visitor returns `false`.
 ///
 /// # Errors
 /// SQLite's.
@@ -132,7 +132,7 @@ pub fn visit(
     )?;
     let mut after = i64::MIN;
     let ahead = ahead_ms(db)?;
-    let shown = |at: i64| Moment(at.saturating_add(ahead));
+    let shown = |at: i64| Timestamp(at.saturating_add(ahead));
     loop {
         let entry = |row: &rusqlite::Row<'_>| {
             Ok(Entry {
@@ -161,26 +161,26 @@ pub fn visit(
 /// Checks the file and each record.
 ///
 /// # Errors
-/// SQLite's, where it can read nothing at all.
-pub fn verify(db: &Connection) -> rusqlite::Result<Verdict> {
-    let mut verdict = Verdict::default();
-    // The findings name pages, tables and rows, never what is in them.
+/// SQLite's, if it cannot read anything.
+pub fn verify(db: &Connection) -> rusqlite::Result<VerifyReport> {
+    let mut report = VerifyReport::default();
+    // The findings name pages, tables and rows, never their content.
     let mut check = db.prepare(&format!("PRAGMA integrity_check({FINDINGS_MAX})"))?;
     for finding in check.query_map([], |row| row.get::<_, String>(0))? {
-        verdict.findings.push(finding?);
+        report.findings.push(finding?);
     }
-    verdict.findings.retain(|finding| finding != "ok");
+    report.findings.retain(|finding| finding != "ok");
     let visited = visit(db, None, |entry| {
         match entry.event {
-            Ok(_) => verdict.sound += 1,
-            Err(why) => verdict.unreadable.push((entry.seq, why)),
+            Ok(_) => report.sound += 1,
+            Err(why) => report.unreadable.push((entry.seq, why)),
         }
         true
     });
     if let Err(error) = visited {
-        verdict
+        report
             .findings
             .push(format!("the events cannot all be read: {error}"));
     }
-    Ok(verdict)
+    Ok(report)
 }

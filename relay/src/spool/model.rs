@@ -1,5 +1,5 @@
-//! The spool against a model of it: whatever happens in whatever order, nothing acknowledged is lost
-//! unless it is counted, nothing comes that was not stored, and all comes in order.
+//! The spool against a model of it: after any sequence of acts, no acknowledged event is lost uncounted, no event appears
+//! that was not stored, and all come in order.
 
 mod harm;
 mod reader;
@@ -21,76 +21,75 @@ const BUCKETS: u8 = 5;
 /// More events than a lane keeps in memory.
 const MANY: usize = 36;
 
-/// One thing that happens.
+/// One act.
 #[derive(Clone, Debug)]
 enum Act {
     Append(Vec<New>),
-    /// The same, while a lane reads on.
+    /// The same, while a lane takes events.
     AppendMeanwhile {
         batch: Vec<New>,
         lane: usize,
         count: usize,
     },
-    /// A look into a lane: behind what it was given last, or from its beginning.
+    /// Reads a lane: after the last event it returned, or from its beginning.
     Take {
         lane: usize,
         again: bool,
         count: usize,
     },
-    /// Those in a lane's hand whose bits are set are settled; kept in hand, they are settled again later.
+    /// Settles the events in a lane's hand whose bits are set; if kept in hand, they are settled again later.
     Settle {
         lane: usize,
         which: u64,
         outcome: Outcome,
         keep: bool,
     },
-    /// One in a lane's hand is set aside for some milliseconds.
+    /// Parks one event in a lane's hand for this many milliseconds.
     Park {
         lane: usize,
         n: usize,
         wait: i64,
     },
-    /// A lane asks when a parked event comes due, whether its bell was rung, and what was purged of what it
-    /// has in hand.
+    /// A lane asks when a parked event comes due, whether its bell was rung, and which events in its hand were purged.
     Ask {
         lane: usize,
     },
     Sweep,
     Replay,
-    /// A purge, of what is older than so many milliseconds.
+    /// A purge of events older than this many milliseconds.
     Purge(Purge, Option<i64>),
     Turn(usize, bool),
-    /// Plausible drops a site's events from now on, or takes them.
+    /// Plausible drops a site's events from now on, or accepts them.
     Hold(usize, bool),
     Clock(Jump),
-    /// The process dies while it does something. So much of that, in 256ths, is in the log, whose end may be
-    /// garbage.
+    /// The process dies during an act. `kept` is the fraction of the act's writes that is in the log, in 256ths; its end may
+    /// be garbage.
     Crash {
         during: Box<Act>,
         kept: u64,
         garbage: bool,
     },
-    /// The process ends and begins again with room for so many bytes.
+    /// The process restarts with space for this many bytes.
     Reopen(usize),
-    /// A bit of a record changes, or of anything in the file.
+    /// Flips a bit of a record, or of any part of the file.
     FlipRecord(usize, usize),
     FlipFile(u64, u8),
-    /// What is in quarantine can be read again.
+    /// Quarantined records can be read again.
     Mend,
-    /// The disk is full from now on, or has room again.
+    /// The disk is full from now on, or has space again.
     Full(bool),
-    /// Another process holds the database from now on, or lets it go.
+    /// Another process locks the database from now on, or releases it.
     Busy(bool),
 }
 
-/// Where the clock is set.
+/// The new time of the clock.
 #[derive(Clone, Copy, Debug)]
 enum Jump {
-    /// By so much.
+    /// Moved by this many milliseconds.
     By(i64),
-    /// Beside the time to which an event is parked.
+    /// Next to the time until which an event is parked.
     ToParked { n: usize, by: i64 },
-    /// Beside the time at which an event becomes too old.
+    /// Next to the time at which an event becomes too old.
     ToAgeMax { n: usize, by: i64 },
 }
 
@@ -116,13 +115,13 @@ fn jump() -> impl Strategy<Value = Jump> {
         1 => (far, any::<bool>(), edge())
             .prop_map(|(far, back, by)| Jump::By(if back { -far } else { far } + by)),
         3 => (any::<usize>(), edge()).prop_map(|(n, by)| Jump::ToParked { n, by }),
-        // Beyond it, an event cannot be parked for so long.
+        // More than an hour away an event cannot be parked.
         1 => (any::<usize>(), edge()).prop_map(|(n, by)| Jump::ToParked { n, by: by - HOUR }),
         2 => (any::<usize>(), edge()).prop_map(|(n, by)| Jump::ToAgeMax { n, by }),
     ]
 }
 
-/// What changes the disk in one transaction.
+/// A change of the disk in one transaction.
 fn change() -> impl Strategy<Value = Act> {
     use Outcome::{
         Delivered, DroppedByPlausible, EngagementExpired, Expired, InvalidForPlausible, Unanswered, Unclear,
@@ -213,7 +212,7 @@ fn run(threaded: bool, acts: &[Act]) {
 #[test]
 fn whatever_happens_nothing_acknowledged_is_lost_and_all_comes_in_order() {
     let acts = (proptest::bool::weighted(0.2), vec(act(), 1..40));
-    // 256 cases, or as many as PROPTEST_CASES says.
+    // 256 cases, or PROPTEST_CASES.
     let config = Config {
         failure_persistence: None,
         ..Config::default()
@@ -253,19 +252,19 @@ fn what_was_found_once_does_not_come_back() {
     let park = |wait| Act::Park { lane: 0, n: 0, wait };
     let clock = |by| Act::Clock(Jump::By(by));
     let check = |threaded, acts: &[Act]| run(threaded, acts);
-    // An index without an entry for a row: only the check of the indices finds it before it is met.
+    // An index without an entry for a row: only the check of the indices detects it in time.
     let flipped = Act::FlipFile(14_025_006_007_775_043_560, 3);
     check(false, &[two(), again(2), park(0), park(0), flipped]);
-    // The oldest event's time is no number any more, while others are too old.
+    // The oldest event's timestamp is damaged, while others are too old.
     let many = |bucket, count| Act::Append(vec![new(bucket); count]);
     let old = Act::Clock(Jump::ToAgeMax { n: 0, by: 1 });
     let flipped = Act::FlipFile(14_230_021_111_611_600_905, 0);
     check(true, &[many(0, MANY), many(1, MANY), many(0, 1), old, flipped]);
-    // The same in a file that was spoiled after an orderly stop.
+    // The same in a file that was damaged after an orderly stop.
     let flipped = Act::FlipFile(4_863_386_050_520_448_600, 2);
     let batches = [many(2, MANY), many(0, MANY), many(0, MANY), many(2, 1)];
     check(true, &[&batches[..], &[flipped]].concat());
-    // A clock set back by a month makes what is parked due; it comes again when it is so by the right one.
+    // A clock set back by a month makes parked events due; they come again when they are due by the right clock.
     check(
         false,
         &[
@@ -279,7 +278,7 @@ fn what_was_found_once_does_not_come_back() {
             take(1),
         ],
     );
-    // A batch cut off in the log, and one whose end is garbage.
+    // A batch truncated in the log, and one whose end is garbage.
     for (kept, garbage) in [(128, false), (256, true), (256, false)] {
         let during = Box::new(Act::Append(vec![
             New {
@@ -295,12 +294,12 @@ fn what_was_found_once_does_not_come_back() {
         };
         check(false, &[two(), crash, again(2), park(5_000), park(5_000)]);
     }
-    // Less room than there is already: it starts, takes nothing more and drains.
+    // Less space than is already used: it starts, stores nothing more and drains.
     check(
         true,
         &[two(), Act::Reopen(400), two(), Act::Reopen(65_536), two()],
     );
-    // The clock is set back while an event is parked, and by as much as nothing is parked ahead.
+    // The clock is set back while an event is parked: by a millisecond, and by the longest time of parking.
     for back in [1, HOUR] {
         let one = Act::Append(vec![new(0)]);
         check(
@@ -317,13 +316,13 @@ fn what_was_found_once_does_not_come_back() {
             ],
         );
     }
-    // What a lane would be handed from memory expires, and the clock is set back.
+    // Events in a lane's memory expire, and the clock is set back.
     let later = AGE_MAX + 1;
     let swept = [again(1), two(), clock(later), Act::Sweep];
     check(false, &[&swept[..], &[again(1)]].concat());
     check(false, &[&swept[..], &[clock(-later), again(1)]].concat());
-    // An event is parked after the clock was set back, until a time up to which all was told once; and one
-    // that was told is to come again, by that clock.
+    // An event is parked after the clock was set back, until a time that the cursor has passed; and an event that was read
+    // comes again, by that clock.
     let set_back = [clock(50_000), again(2), clock(-40_000), park(1)];
     check(
         false,

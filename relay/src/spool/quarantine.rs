@@ -1,23 +1,26 @@
-//! Where unreadable records go, so that they stop neither the start nor their lane and can still be looked
-//! at, or replayed by a relay that can read them.
+//! The quarantine keeps unreadable records, so that they block neither the start nor their lane. `spool ls` lists them,
+//! and a relay that can read them replays them.
 //!
-//! A record is booked out when it goes in; what happens to it here counts no events any more.
+//! A record is booked out when it is quarantined; from then on it counts as no event.
 
-use super::{BySite, ROW_OVERHEAD, Spool, millis, oldest, record, rows};
-use crate::clock::Moment;
+use super::cursor::LaneState;
+use super::rows::{self, ROW_OVERHEAD, SPACE, oldest};
+use super::shares::Taking;
+use super::{BySite, Spool, millis, record};
+use crate::clock::Timestamp;
 use crate::store::StoreError;
 use relay_event::Outcome;
 use rusqlite::{Connection, params};
 use serde::{Deserialize, Serialize};
 use std::time::Duration;
 
-/// Most records in quarantine, and most bytes of them. Above either the oldest are dropped and counted.
+/// Most records in quarantine, and most bytes of them. Above either limit the oldest are dropped and counted.
 pub(super) const RECORDS_MAX: u32 = 1000;
 pub(super) const BYTES_MAX: u32 = 4 * 1024 * 1024;
-/// How long a record stays at most: time enough for an upgrade. An older one is dropped and counted.
+/// Longest stay of a record, long enough for an upgrade. Older ones are dropped and counted.
 pub(super) const AGE_MAX: Duration = Duration::from_secs(30 * 86_400);
 
-/// What quarantining did.
+/// The result of quarantining.
 pub(super) struct Moved {
     ended: Vec<Outcome>,
     bytes: BySite,
@@ -26,16 +29,16 @@ pub(super) struct Moved {
     dropped: u64,
 }
 
-/// What came of a replay.
+/// The result of a replay.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Replayed {
     /// Quarantined records that are readable now and wait for delivery again.
     pub replayed: u64,
     /// Readable ones that are older than an event may wait; they stay.
     pub too_old: u64,
-    /// Readable ones that the spool has no room for; they stay.
-    pub no_room: u64,
-    /// Those that still cannot be read; they stay.
+    /// Readable ones that the spool has no space for; they stay.
+    pub no_space: u64,
+    /// Records that are still unreadable; they stay.
     pub unreadable: u64,
     /// Parked events that are due now.
     pub due: u64,
@@ -47,8 +50,8 @@ pub(super) fn held(db: &Connection) -> rusqlite::Result<i64> {
         .query_row([], |row| row.get(0))
 }
 
-/// Drops what is too much or too old, and says how many.
-pub(super) fn trim(db: &Connection, now: Moment) -> rusqlite::Result<u64> {
+/// Drops records beyond the limits of number, size and age. Returns how many.
+pub(super) fn trim(db: &Connection, now: Timestamp) -> rusqlite::Result<u64> {
     let mut trim = db.prepare_cached(
         "DELETE FROM quarantine WHERE at < ?1 OR id IN (
             SELECT id FROM (
@@ -63,21 +66,17 @@ pub(super) fn trim(db: &Connection, now: Moment) -> rusqlite::Result<u64> {
     Ok(dropped as u64)
 }
 
-fn move_in(db: &Connection, records: &[(i64, Outcome)], now: Moment) -> rusqlite::Result<Moved> {
+fn move_in(db: &Connection, records: &[(i64, Outcome)], now: Timestamp) -> rusqlite::Result<Moved> {
     let mut copy = db.prepare_cached(
         "INSERT INTO quarantine (bucket, site, stored_at, record, at, reason)
          SELECT bucket, site, stored_at, record, ?2, ?3 FROM spool WHERE seq = ?1",
     )?;
-    let mut leave =
-        db.prepare_cached("DELETE FROM spool WHERE seq = ?1 RETURNING coalesce(length(record), 0), site")?;
+    let mut delete = db.prepare_cached(&format!("DELETE FROM spool WHERE seq = ?1 RETURNING {SPACE}"))?;
     let (mut ended, mut bytes) = (Vec::new(), BySite::default());
     for (seq, outcome) in records {
-        // Another look may have moved it already.
+        // Another read may have moved it already.
         if copy.execute(params![seq, now.0, outcome.reason()])? == 1 {
-            leave.query_row([seq], |row| {
-                bytes.add(rows::site_of(row, 1)?, row.get::<_, u64>(0)? + ROW_OVERHEAD);
-                Ok(())
-            })?;
+            delete.query_row([seq], |row| rows::add(&mut bytes, row))?;
             ended.push(*outcome);
         }
     }
@@ -91,34 +90,65 @@ fn move_in(db: &Connection, records: &[(i64, Outcome)], now: Moment) -> rusqlite
     })
 }
 
+/// Puts readable records back into the spool under a new number, because their lanes are long past the old ones.
+fn move_out(db: &Connection, taking: &Taking, too_old: i64) -> rusqlite::Result<Replayed> {
+    let mut replayed = Replayed::default();
+    let mut back = db.prepare_cached(
+        "INSERT INTO spool (bucket, site, stored_at, record)
+         SELECT bucket, site, stored_at, record FROM quarantine WHERE id = ?1",
+    )?;
+    let mut delete = db.prepare_cached("DELETE FROM quarantine WHERE id = ?1")?;
+    let mut select =
+        db.prepare_cached("SELECT id, bucket, site, stored_at, record FROM quarantine ORDER BY id")?;
+    let mut rows = select.query([])?;
+    while let Some(row) = rows.next()? {
+        let (id, site) = (row.get::<_, i64>(0)?, rows::site_of(row, 2)?);
+        let bytes = row.get_ref(4)?.as_blob().map_or(0, <[u8]>::len) as u64 + ROW_OVERHEAD;
+        if record::read(row, 1).is_err() {
+            replayed.unreadable += 1;
+        } else if !row.get::<_, i64>(3).is_ok_and(|at| at >= too_old) {
+            replayed.too_old += 1;
+        } else if taking.check(site, bytes, false).is_err() {
+            replayed.no_space += 1;
+        } else {
+            back.execute([id])?;
+            taking.take(site, bytes);
+            // SQLite allows deleting the row that a scan has returned.
+            delete.execute([id])?;
+            replayed.replayed += 1;
+        }
+    }
+    Ok(replayed)
+}
+
 impl Spool {
-    /// Moves unreadable records out of the way and books them. Where the disk refuses they stay, and are
-    /// found again by the next look.
+    /// Moves unreadable records into quarantine and books them. If the disk refuses they stay, and the next read finds them
+    /// again.
     pub(super) async fn quarantine(&self, records: Vec<(i64, Outcome)>) -> Result<(), StoreError> {
         let now = self.ages.now();
         let spool = self.clone();
         let after = move |result: Result<&Moved, &StoreError>| {
             let Ok(moved) = result else { return };
             for outcome in &moved.ended {
-                spool.metrics.ledger.end_spooled(*outcome, 1);
+                spool.ledger.end_spooled(*outcome, 1);
             }
             spool.give_back(&moved.bytes, moved.oldest);
-            spool.metrics.quarantined.set(moved.held);
-            spool.metrics.quarantine_dropped.inc_by(moved.dropped);
+            spool.metrics.spool_quarantined.set(moved.held);
+            spool.metrics.spool_quarantine_dropped.inc_by(moved.dropped);
             tracing::error!(
                 records = moved.ended.len(),
                 dropped = moved.dropped,
-                "records of the spool cannot be read and were put into quarantine; `spool ls` lists them"
+                "moved unreadable records of the spool to quarantine; `spool ls` lists them"
             );
         };
         let work = move |db: &Connection| move_in(db, &records, now);
         self.store.write(work, after).await.map(drop)
     }
 
-    /// Puts quarantined records that can be read now back into the spool, and makes parked events due.
+    /// Puts quarantined records that are now readable back into the spool, and makes parked events due.
     ///
     /// # Errors
-    /// When the changes did not reach the disk.
+    /// If the changes did not reach the disk.
     pub async fn replay(&self) -> Result<Replayed, StoreError> {
         let now = self.ages.now();
         let too_old = now.0.saturating_sub(millis(self.limits.age_max));
@@ -126,44 +156,7 @@ impl Spool {
         let taken = taking.clone();
         let work = move |db: &Connection| {
             taking.take_back();
-            let mut replayed = Replayed::default();
-            let mut kept =
-                db.prepare_cached("SELECT id, bucket, site, stored_at, record FROM quarantine ORDER BY id")?;
-            // With a number of its own, because its lane has long passed the old one.
-            let mut back = db.prepare_cached(
-                "INSERT INTO spool (bucket, site, stored_at, record)
-                 SELECT bucket, site, stored_at, record FROM quarantine WHERE id = ?1",
-            )?;
-            let mut leave = db.prepare_cached(
-                "DELETE FROM quarantine WHERE id = ?1 RETURNING coalesce(length(record), 0)",
-            )?;
-            let found = kept.query_map([], |row| {
-                let readable = record::read(row, 1).is_ok();
-                let stored_at: Option<i64> = row.get(3).ok();
-                let length = row.get_ref(4)?.as_blob().map_or(0, <[u8]>::len) as u64;
-                let site = rows::site_of(row, 2)?.to_vec();
-                Ok((
-                    row.get::<_, i64>(0)?,
-                    readable,
-                    stored_at,
-                    site,
-                    length + ROW_OVERHEAD,
-                ))
-            })?;
-            for (id, readable, stored_at, site, size) in found.collect::<rusqlite::Result<Vec<_>>>()? {
-                if !readable {
-                    replayed.unreadable += 1;
-                } else if stored_at.is_none_or(|at| at < too_old) {
-                    replayed.too_old += 1;
-                } else if taking.lacks(&site, size, false).is_some() {
-                    replayed.no_room += 1;
-                } else {
-                    back.execute([id])?;
-                    leave.query_row([id], |_| Ok(()))?;
-                    taking.take(&site, size);
-                    replayed.replayed += 1;
-                }
-            }
+            let mut replayed = move_out(db, &taking, too_old)?;
             replayed.due = db.execute(
                 "UPDATE spool SET not_before = ?1 WHERE not_before IS NOT NULL",
                 [now.0],
@@ -176,13 +169,10 @@ impl Spool {
                 taken.take_back();
                 return;
             };
-            spool.metrics.ledger.recover(replayed.replayed);
-            let (bytes, oldest) = (spool.shares.total(), super::shown(&spool.ages, *oldest));
-            spool.metrics.ledger.note_spool(bytes, oldest);
-            spool.metrics.quarantined.set(*held);
-            for lane in spool.lanes.iter() {
-                lane.begin_again();
-            }
+            spool.ledger.recover(replayed.replayed);
+            spool.note(*oldest);
+            spool.metrics.spool_quarantined.set(*held);
+            spool.lanes.iter().for_each(LaneState::rewind);
         };
         let done = self.store.write(work, after).await;
         done.map(|(replayed, ..)| replayed)

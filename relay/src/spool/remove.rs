@@ -1,64 +1,34 @@
-//! How events leave the spool: settled, expired or purged, each booked by the transaction that deletes it.
+//! Removes events from the spool: settled, expired or purged, each booked by the transaction that deletes it.
 
-use super::{BySite, ROW_OVERHEAD, Removed, Spool, oldest, quarantine, rows};
-use crate::clock::{Moment, TooOld};
+use super::rows::{self, SPACE, oldest};
+use super::{BySite, Purge, Removed, Spool, quarantine};
+use crate::clock::TooOld;
 use crate::store::StoreError;
 use relay_event::Outcome;
 use rusqlite::{Connection, OptionalExtension};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-/// Which events to purge: those that fit all that is named.
-#[derive(Clone, Debug, Default)]
-pub struct Purge {
-    /// Of this site only.
-    pub site: Option<String>,
-    /// Stored before this moment of the wall clock only.
-    pub before: Option<Moment>,
-    /// Those in quarantine, instead of those that wait.
-    pub quarantine: bool,
-}
-
 impl Spool {
-    /// Takes one event out of the spool for good. Nothing happens when it is gone already.
+    /// Removes events from the spool for good, each booked with its outcome, and does further work in the same
+    /// transaction. An event that is gone already is not booked again.
     ///
     /// # Errors
-    /// When the change did not reach the disk; the event will then be delivered again.
-    pub async fn end(&self, seq: i64, outcome: Outcome) -> Result<(), StoreError> {
-        self.settle(vec![(seq, outcome)]).await
-    }
-
-    /// Takes events out of the spool for good, in one transaction, each booked with its outcome. One that is
-    /// gone already is not booked again.
-    ///
-    /// # Errors
-    /// When the change did not reach the disk; all of them still wait then.
-    pub async fn settle(&self, endings: Vec<(i64, Outcome)>) -> Result<(), StoreError> {
-        self.settle_and(endings, |_| Ok(())).await
-    }
-
-    /// The same, and does something more in the same transaction.
-    ///
-    /// # Errors
-    /// When the change did not reach the disk; then neither was done.
-    pub async fn settle_and(
+    /// If the change did not reach the disk; then all of them still wait, and the work is not done.
+    pub async fn settle(
         &self,
         endings: Vec<(i64, Outcome)>,
         mut also: impl FnMut(&Connection) -> rusqlite::Result<()> + Send + 'static,
     ) -> Result<(), StoreError> {
         let work = move |db: &Connection| {
             also(db)?;
-            // Two statements, because RETURNING would make and empty a table in memory for each event.
-            let mut length =
-                db.prepare_cached("SELECT coalesce(length(record), 0), site FROM spool WHERE seq = ?1")?;
+            // Two statements, because RETURNING creates and empties an in-memory table for each event.
+            let mut space = db.prepare_cached(&format!("SELECT {SPACE} FROM spool WHERE seq = ?1"))?;
             let mut delete = db.prepare_cached("DELETE FROM spool WHERE seq = ?1")?;
             let mut ended = Vec::with_capacity(endings.len());
             let mut bytes = BySite::default();
             for (seq, outcome) in &endings {
-                let freed = length.query_row([seq], |row| {
-                    bytes.add(rows::site_of(row, 1)?, row.get::<_, u64>(0)? + ROW_OVERHEAD);
-                    Ok(())
-                });
+                let freed = space.query_row([seq], |row| rows::add(&mut bytes, row));
                 if freed.optional()?.is_some() {
                     delete.execute([seq])?;
                     ended.push(*outcome);
@@ -70,7 +40,7 @@ impl Spool {
         let after = move |result: Result<&(Vec<Outcome>, BySite, i64), &StoreError>| {
             if let Ok((ended, bytes, oldest)) = result {
                 for outcome in ended {
-                    spool.metrics.ledger.end_spooled(*outcome, 1);
+                    spool.ledger.end_spooled(*outcome, 1);
                 }
                 spool.give_back(bytes, *oldest);
             }
@@ -78,11 +48,11 @@ impl Spool {
         self.store.write(work, after).await.map(drop)
     }
 
-    /// Drops and counts what is too old, forgets old event ids, and takes what was deleted since the last
-    /// time out of SQLite's log.
+    /// Drops and counts events that are too old, forgets old event ids, and removes data deleted since the last sweep from
+    /// SQLite's log.
     ///
     /// # Errors
-    /// When the change did not reach the disk.
+    /// If the change did not reach the disk.
     pub async fn sweep(&self) -> Result<u64, StoreError> {
         let (now, too_old) = (self.ages.earliest_now(), self.ages.too_old(self.limits.age_max));
         let (seen, ages) = (self.seen.clone(), self.ages.clone());
@@ -101,8 +71,8 @@ impl Spool {
             })
             .await?;
         self.remove(Outcome::Expired, move |db| {
-            // Up to the first that is young enough, so that a long spool is not read through each time. One
-            // that a jump of the clock hides behind it is noticed when it is its turn to be sent.
+            // Up to the first that is young enough, to avoid a scan of a long spool each time. An event that a jump of the
+            // clock hides behind it is dropped when it is its turn to be sent.
             let limit = TooOld::limit("stored_at");
             let young = format!("SELECT seq FROM spool WHERE stored_at >= {limit} ORDER BY seq LIMIT 1");
             let first_young: Option<i64> = db
@@ -110,7 +80,7 @@ impl Spool {
                 .query_row(too_old.parameters(), |row| row.get(0))
                 .optional()?;
             let dropped = quarantine::trim(db, now)?;
-            let expired = rows::delete(db, "seq < ?1", &first_young.unwrap_or(i64::MAX))?;
+            let expired = rows::delete(db, "seq < ?1", [first_young.unwrap_or(i64::MAX)])?;
             Ok(Removed {
                 quarantine_dropped: dropped,
                 ..expired
@@ -123,7 +93,7 @@ impl Spool {
     /// Runs a transaction that deletes events, and books them under one outcome.
     ///
     /// # Errors
-    /// When the change did not reach the disk.
+    /// If the change did not reach the disk.
     pub async fn remove(
         &self,
         outcome: Outcome,
@@ -132,25 +102,25 @@ impl Spool {
         let (spool, store) = (self.clone(), self.store.clone());
         let with_oldest = move |db: &Connection| {
             let removed = work(db)?;
-            // What was to be gone must not stay in SQLite's log. Said here, so that it is this commit.
+            // Deleted data must not stay in SQLite's log. Requested here, so that it applies to this commit.
             store.tidy_after_next_commit();
             Ok((removed, oldest(db)?))
         };
         let after = move |result: Result<&(Removed, i64), &StoreError>| {
             if let Ok((removed, oldest)) = result {
                 if removed.events > 0 {
-                    // Nor may they be handed to a lane from memory.
-                    spool.lanes.iter().for_each(|lane| lane.fresh.forget());
+                    // Nor must a lane get them from memory.
+                    spool.lanes.iter().for_each(|lane| lane.tail.forget());
                 }
-                spool.metrics.ledger.end_spooled(outcome, removed.events);
+                spool.ledger.end_spooled(outcome, removed.events);
                 let gone = removed.quarantined + removed.quarantine_dropped;
                 spool
                     .metrics
-                    .quarantined
+                    .spool_quarantined
                     .dec_by(i64::try_from(gone).unwrap_or(i64::MAX));
                 spool
                     .metrics
-                    .quarantine_dropped
+                    .spool_quarantine_dropped
                     .inc_by(removed.quarantine_dropped);
                 spool.give_back(&removed.bytes, *oldest);
             }
@@ -161,28 +131,28 @@ impl Spool {
             .map(|(removed, _)| removed)
     }
 
-    /// Deletes events on an operator's word. What is just being sent may still arrive; what was only read for
-    /// it is not sent any more.
+    /// Deletes events for an operator. A request in flight may still arrive; an event that a lane has read but not sent is
+    /// not sent.
     ///
     /// # Errors
-    /// When the change did not reach the disk; nothing is purged then.
+    /// If the change did not reach the disk; nothing is purged then.
     pub async fn purge(&self, mut purge: Purge) -> Result<Removed, StoreError> {
         purge.before = purge.before.map(|before| self.ages.of_wall(before));
         let purges = Arc::clone(&self.purges);
         let work = move |db: &Connection| {
             let removed = rows::purge(db, &purge)?;
-            // Should it be rolled back, somebody asks for nothing.
+            // If the transaction rolls back, lanes re-check the database once for nothing.
             purges.fetch_add(1, Ordering::SeqCst);
             Ok(removed)
         };
         self.remove(Outcome::Purged, work).await
     }
 
-    /// Whether an event was purged on an operator's word since it was read. The database is asked only when
-    /// there was a purge meanwhile; `read_at` is what [`Waiting::purges`] said.
+    /// Whether an operator purged an event since it was read. Reads the database only if there was a purge meanwhile;
+    /// `read_at` is the value of [`Waiting::purges`].
     ///
     /// # Errors
-    /// When the database cannot be read: then nobody knows.
+    /// If the database cannot be read: then it is unknown.
     ///
     /// [`Waiting::purges`]: super::Waiting::purges
     pub async fn has_purged(&self, seq: i64, read_at: &mut u64) -> Result<bool, StoreError> {
@@ -199,20 +169,17 @@ impl Spool {
         Ok(!waits)
     }
 
-    /// Frees room, on the writer after a commit.
+    /// Releases space, on the writer after a commit.
     pub(super) fn give_back(&self, freed: &BySite, oldest: i64) {
         self.shares.give_back(freed);
-        let bytes = self.shares.total();
-        self.metrics
-            .ledger
-            .note_spool(bytes, super::shown(&self.ages, oldest));
+        self.note(oldest);
     }
 }
 
-/// Least movement of the wall clock that is written down, in milliseconds: less is no jump.
+/// Smallest change of the wall clock's offset that is recorded, in milliseconds: a smaller one is no jump.
 const AHEAD_STEP_MS: i64 = 1000;
 
-/// Writes down how far the wall clock is ahead of the time that is stored, where that has changed.
+/// Records how far the wall clock is ahead of the stored time, if that has changed.
 fn keep_ahead(db: &Connection, ahead_ms: i64) -> rusqlite::Result<usize> {
     db.prepare_cached("UPDATE heartbeat SET ahead_ms = ?1 WHERE abs(ahead_ms - ?1) > ?2")?
         .execute([ahead_ms, AHEAD_STEP_MS])

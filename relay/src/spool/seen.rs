@@ -1,10 +1,10 @@
-//! The ids of events that were stored, so that a batch that is sent again is stored once.
+//! The ids of stored events, so that a batch that is sent again is stored once.
 //!
-//! They are looked up in memory and kept on disk, a row for each batch, for the next start. A table with a
-//! row for each id would have a page of its own to write for each event, because ids are random.
+//! They are looked up in memory, and kept on disk for the next start, one row per batch. Ids are random, so a table with a
+//! row per id would write a page per event.
 
-use crate::clock::{Ages, Moment, TooOld};
-use rusqlite::{Connection, params};
+use crate::clock::{Ages, Timestamp, TooOld};
+use rusqlite::{Connection, Params, params};
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -13,20 +13,20 @@ use std::time::Duration;
 const KEPT_FOR: Duration = Duration::from_secs(3600);
 /// Most ids remembered, at 9 to 18 bytes of memory each. Above it the oldest are forgotten early.
 const IDS_MAX: usize = 500_000;
-/// Most ids there may be until the next sweep. Above it further ones are not remembered.
+/// Most ids until the next sweep. Further ones are not remembered.
 const IDS_BEFORE_SWEEP_MAX: usize = IDS_MAX + IDS_MAX / 2;
 /// Bytes of an id on disk.
 const BYTES: usize = size_of::<Id>();
 
-/// The beginning of a hash of the sender's id and the site: two in a million ids are the same once in
-/// thirty million times, and only the hash touches the disk.
+/// A truncated hash of the sender's id and the site: the chance that two of a million ids collide is one in thirty million.
+/// Only the hash reaches the disk.
 pub(super) type Id = u64;
 
-/// The ids that are remembered. Changed on the writer alone.
+/// The remembered ids. Only the writer changes them.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Seen(Arc<Mutex<HashSet<Id>>>);
 
-/// What one job adds. A job may run twice, and may not be committed in the end.
+/// The ids that one job adds. A job may run twice, and may end without a commit.
 #[derive(Clone, Debug)]
 pub(super) struct Claim {
     seen: Seen,
@@ -34,7 +34,7 @@ pub(super) struct Claim {
 }
 
 impl Seen {
-    /// Reads what was remembered before the start.
+    /// Loads the ids from before the start.
     pub(super) fn read(&self, db: &Connection) -> rusqlite::Result<()> {
         let mut select = db.prepare("SELECT ids FROM seen_ids ORDER BY id DESC")?;
         let mut rows = select.query([])?;
@@ -48,7 +48,7 @@ impl Seen {
         Ok(())
     }
 
-    /// For one job.
+    /// A claim for one job.
     pub(super) fn claim(&self) -> Claim {
         Claim {
             seen: self.clone(),
@@ -56,30 +56,17 @@ impl Seen {
         }
     }
 
-    /// Deletes what is too old or too much, and gives back what that was, to be forgotten once it is
-    /// committed.
+    /// Deletes ids beyond the limits of age and number. Returns them, to be forgotten once the deletion is committed.
     pub(super) fn trim(&self, db: &Connection, ages: &Ages) -> rusqlite::Result<Vec<Id>> {
-        let too_old = ages.too_old(KEPT_FOR).parameters();
-        let too_many = lock(&self.0).len().saturating_sub(IDS_MAX) * BYTES;
+        let too_many = lock(&self.0).len().saturating_sub(IDS_MAX);
         let limit = TooOld::limit("at");
-        let mut old = db.prepare_cached(&format!("DELETE FROM seen_ids WHERE at < {limit} RETURNING ids"))?;
-        let mut trimmed = Vec::new();
-        let mut rows = old.query(too_old)?;
-        while let Some(row) = rows.next()? {
-            trimmed.extend(unpack(row.get_ref(0)?.as_blob().unwrap_or_default()));
-        }
-        let too_many = too_many.saturating_sub(trimmed.len() * BYTES);
+        let mut trimmed = delete(db, &format!("at < {limit}"), ages.too_old(KEPT_FOR).parameters())?;
+        let too_many = too_many.saturating_sub(trimmed.len());
         if too_many > 0 {
-            let mut oldest = db.prepare_cached(
-                "DELETE FROM seen_ids WHERE id IN (
-                    SELECT id FROM (SELECT id, sum(length(ids)) OVER (ORDER BY id) - length(ids) AS before
-                                    FROM seen_ids) WHERE before < ?1)
-                 RETURNING ids",
-            )?;
-            let mut rows = oldest.query([too_many])?;
-            while let Some(row) = rows.next()? {
-                trimmed.extend(unpack(row.get_ref(0)?.as_blob().unwrap_or_default()));
-            }
+            let oldest = "id IN (SELECT id FROM (
+                SELECT id, sum(length(ids)) OVER (ORDER BY id) - length(ids) AS before FROM seen_ids
+            ) WHERE before < ?1)";
+            trimmed.extend(delete(db, oldest, [too_many * BYTES])?);
         }
         Ok(trimmed)
     }
@@ -98,7 +85,7 @@ impl Seen {
 }
 
 impl Claim {
-    /// Takes back what an earlier run added, or what will not be committed.
+    /// Removes the ids that an earlier run added, or that will not be committed.
     pub(super) fn take_back(&self) {
         let mut seen = lock(&self.seen.0);
         for id in lock(&self.added).drain(..) {
@@ -106,7 +93,7 @@ impl Claim {
         }
     }
 
-    /// Remembers an id. `false` when it is remembered already.
+    /// Remembers an id. `false` if it is already known.
     pub(super) fn add(&self, id: Id) -> bool {
         let mut seen = lock(&self.seen.0);
         if seen.len() >= IDS_BEFORE_SWEEP_MAX {
@@ -119,8 +106,8 @@ impl Claim {
         is_new
     }
 
-    /// Writes down what was added.
-    pub(super) fn write(&self, db: &Connection, now: Moment) -> rusqlite::Result<()> {
+    /// Stores the added ids.
+    pub(super) fn write(&self, db: &Connection, now: Timestamp) -> rusqlite::Result<()> {
         let packed: Vec<u8> = lock(&self.added).iter().flat_map(|id| id.to_be_bytes()).collect();
         if !packed.is_empty() {
             db.prepare_cached("INSERT INTO seen_ids (at, ids) VALUES (?1, ?2)")?
@@ -130,12 +117,24 @@ impl Claim {
     }
 }
 
+/// Deletes the rows that match a condition, and returns their ids.
+fn delete(db: &Connection, condition: &str, parameters: impl Params) -> rusqlite::Result<Vec<Id>> {
+    let sql = format!("DELETE FROM seen_ids WHERE {condition} RETURNING ids");
+    let mut delete = db.prepare_cached(&sql)?;
+    let mut rows = delete.query(parameters)?;
+    let mut deleted = Vec::new();
+    while let Some(row) = rows.next()? {
+        deleted.extend(unpack(row.get_ref(0)?.as_blob().unwrap_or_default()));
+    }
+    Ok(deleted)
+}
+
 fn unpack(ids: &[u8]) -> impl Iterator<Item = Id> + '_ {
     ids.chunks_exact(BYTES)
         .filter_map(|id| id.try_into().ok().map(Id::from_be_bytes))
 }
 
-/// These are plain numbers, which a panic elsewhere leaves usable.
+/// Plain numbers, so a panic elsewhere leaves them usable.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -146,10 +145,10 @@ mod tests {
     use crate::clock::Clock;
     use crate::store;
 
-    const NOW: Moment = Moment(10_000_000);
+    const NOW: Timestamp = Timestamp(10_000_000);
 
-    /// Adds and writes ids as one batch, and gives back which were new.
-    fn store_batch(seen: &Seen, db: &Connection, ids: &[Id], at: Moment) -> Vec<bool> {
+    /// Adds and writes ids as one batch, and returns which were new.
+    fn store_batch(seen: &Seen, db: &Connection, ids: &[Id], at: Timestamp) -> Vec<bool> {
         let claim = seen.claim();
         let new = ids.iter().map(|id| claim.add(*id)).collect();
         claim.write(db, at).unwrap();
@@ -186,18 +185,18 @@ mod tests {
         let db = store::open_in_memory().unwrap();
         let seen = Seen::default();
         let trim = |at: i64| {
-            let mut trimmed = seen.trim(&db, &Clock::standing_at(Moment(at)).into()).unwrap();
+            let mut trimmed = seen.trim(&db, &Clock::standing_at(Timestamp(at)).into()).unwrap();
             seen.forget(&trimmed);
             trimmed.sort_unstable();
             trimmed
         };
         store_batch(&seen, &db, &[1, 2], NOW);
-        store_batch(&seen, &db, &[3], Moment(NOW.0 + 1));
-        store_batch(&seen, &db, &[4], Moment(NOW.0 + 2));
+        store_batch(&seen, &db, &[3], Timestamp(NOW.0 + 1));
+        store_batch(&seen, &db, &[4], Timestamp(NOW.0 + 2));
         let kept_for = super::super::millis(KEPT_FOR);
         assert_eq!(trim(NOW.0 + kept_for), [0; 0], "an hour is not too old");
         assert_eq!(trim(NOW.0 + kept_for + 1), [1, 2]);
-        // One more than there may be: a whole batch goes, the oldest.
+        // One more than the limit: a whole batch is forgotten, the oldest.
         lock(&seen.0).extend((1000..).take(IDS_MAX - 1));
         assert_eq!(trim(NOW.0), [3]);
         assert_eq!(trim(NOW.0), [0; 0]);

@@ -1,25 +1,28 @@
-//! How many bytes each site's events take in the spool, and how many they may.
+//! The space that each site's events use in the spool, and its limit.
 //!
-//! Half of `spool.bytes_max` is reserved, in equal parts for the configured sites; the other half is shared. A site
-//! beyond its reserve uses the shared half, and none uses another's reserve, so a site that is flooded leaves room for
-//! all others. With one site, all of it is that site's.
+//! Half of `spool.bytes_max` is reserved, in equal parts for the configured sites; the other half is shared. A site beyond
+//! its reserve uses the shared half, and none uses another's reserve, so a flooded site leaves space for all others. With
+//! one site, all of it is that site's.
 //!
-//! What is here changes on the writer alone, inside its transactions: a transaction that is rolled back takes back what
-//! it took ([`Taking`]).
+//! Only the writer changes these numbers, inside its transactions. A transaction that is rolled back returns the space it
+//! took ([`Taking`]).
 
+use super::metrics::Metrics;
 use crate::config::SiteConfig;
-use crate::metrics::site::{SiteMetrics, SpoolGauges};
+use crate::metrics::Gauge;
+use relay_event::Outcome;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-/// One part in this many of the spool is reserved for sites. As much is the most that events fill whose sites Plausible
-/// drops, beyond the reserve of their site: they may wait for long.
+/// Divisor of the spool for the part reserved for sites. The same part is the limit for events that Plausible drops, beyond
+/// the reserve of their site: they may wait long.
 const RESERVED_PART: u64 = 2;
 
-/// A site has room again when it has one part in this many of what sites share: not with each event that leaves.
-const ROOM_AGAIN_PART: u64 = 10;
+/// Divisor of the shared half for the free space at which a site counts as having space again: not with each event that
+/// leaves.
+const SPACE_AGAIN_PART: u64 = 10;
 
-/// Bytes by site. A site is its bytes: a damaged one may be no text.
+/// Bytes by site. The key is the site's bytes: a damaged one may be no text.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BySite(Vec<(Box<[u8]>, u64)>);
 
@@ -38,26 +41,16 @@ impl BySite {
     }
 }
 
-/// Why an event has no room.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum NoRoom {
-    /// The spool is full.
-    Spool,
-    /// The site has filled what it may.
-    Site,
-}
-
-/// What a configured site has in the spool.
+/// The share of the spool of a configured site.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Share {
     /// The site's domain.
     pub site: String,
-    /// Bytes of its events that wait.
+    /// Bytes of its waiting events.
     pub bytes: u64,
-    /// The most that there can be, when other sites use nothing of the shared half.
+    /// Its limit if other sites use nothing of the shared half.
     pub bytes_max: u64,
-    /// Whether there is hardly room for one more. The last bytes are hardly ever used up, because an event that does
-    /// not fit is refused.
+    /// Whether it is nearly full. The last bytes are rarely used up, because an event that does not fit is refused.
     pub is_full: bool,
 }
 
@@ -68,12 +61,12 @@ pub(super) struct Shares(Arc<Mutex<Books>>);
 #[derive(Debug)]
 struct Books {
     bytes_max: u64,
-    /// Bytes for the sites beyond their reserves.
+    /// The size of the shared half.
     shared_max: u64,
     shared: u64,
     total: u64,
     sites: BTreeMap<Box<[u8]>, Site>,
-    /// Counts how often all was counted anew.
+    /// Number of recounts so far.
     counted: u64,
 }
 
@@ -82,39 +75,38 @@ struct Site {
     bytes: u64,
     /// 0 for a site that is not configured.
     reserve: u64,
-    /// Whether an event was refused since there was room for more than a few.
+    /// Whether an event was refused since the site last had ample space.
     is_refused: bool,
-    gauges: Option<SpoolGauges>,
+    shown: Option<Gauge>,
 }
 
 impl Site {
-    /// What it uses of the shared half.
+    /// Its bytes of the shared half.
     fn shared(&self) -> u64 {
         self.bytes.saturating_sub(self.reserve)
     }
 
     fn show(&self) {
-        if let Some(gauges) = &self.gauges {
-            gauges.bytes.set(i64::try_from(self.bytes).unwrap_or(i64::MAX));
+        if let Some(shown) = &self.shown {
+            shown.set(i64::try_from(self.bytes).unwrap_or(i64::MAX));
         }
     }
 }
 
 impl Shares {
-    pub(super) fn new(bytes_max: usize, sites: &[SiteConfig], metrics: &SiteMetrics) -> Self {
+    pub(super) fn new(bytes_max: usize, sites: &[SiteConfig], metrics: &Metrics) -> Self {
         let bytes_max = bytes_max as u64;
         let count = sites.len().max(1) as u64;
         let reserve = bytes_max / RESERVED_PART / count;
         let shared_max = bytes_max - reserve * count;
         let site = |config: &SiteConfig| {
-            let gauges = metrics.spool(&config.domain);
             let most = i64::try_from(reserve + shared_max).unwrap_or(i64::MAX);
-            gauges.bytes_max.set(most);
+            metrics.site_spool_bytes_max.with([&config.domain]).set(most);
             let site = Site {
                 bytes: 0,
                 reserve,
                 is_refused: false,
-                gauges: Some(gauges),
+                shown: Some(metrics.site_spool_bytes.with([&config.domain])),
             };
             (config.domain.as_bytes().into(), site)
         };
@@ -132,12 +124,12 @@ impl Shares {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// All bytes that wait.
+    /// Bytes of all waiting events.
     pub(super) fn total(&self) -> u64 {
         self.lock().total
     }
 
-    /// Counts anew: this is all that waits.
+    /// Replaces all numbers with a recount.
     pub(super) fn count(&self, found: &BySite) {
         let mut books = self.lock();
         books.counted += 1;
@@ -147,19 +139,20 @@ impl Shares {
             site.show();
         }
         for (site, bytes) in &found.0 {
-            books.add(site, *bytes);
+            books.change(site, *bytes, 0);
         }
     }
 
-    /// Gives room back, after the commit that deleted the events.
+    /// Releases space, after the commit that deleted the events.
     pub(super) fn give_back(&self, freed: &BySite) {
         let mut books = self.lock();
         for (site, bytes) in &freed.0 {
-            books.sub(site, *bytes);
+            books.change(site, 0, *bytes);
+            books.note_room(site);
         }
     }
 
-    /// Room for events that one job stores.
+    /// Space for the events that one job stores.
     pub(super) fn taking(&self) -> Taking {
         Taking {
             shares: self.clone(),
@@ -167,17 +160,17 @@ impl Shares {
         }
     }
 
-    /// Those of the configured sites, by domain.
+    /// The shares of the configured sites, by domain.
     pub(super) fn all(&self) -> Vec<Share> {
         let books = self.lock();
-        let configured = books.sites.iter().filter(|(_, site)| site.gauges.is_some());
+        let configured = books.sites.iter().filter(|(_, site)| site.shown.is_some());
         let share = configured.map(|(domain, site)| {
             let bytes_max = site.reserve + books.shared_max;
             Share {
                 site: String::from_utf8_lossy(domain).into_owned(),
                 bytes: site.bytes,
                 bytes_max,
-                is_full: books.room(domain, false) <= bytes_max / 100,
+                is_full: books.space(domain, false) <= bytes_max / 100,
             }
         });
         share.collect()
@@ -185,9 +178,9 @@ impl Shares {
 }
 
 impl Books {
-    /// Bytes that there are for a site. Events that Plausible drops fill its reserve, and beyond it only what is left of
-    /// half of the spool.
-    fn room(&self, site: &[u8], is_held: bool) -> u64 {
+    /// Free bytes for a site. Events that Plausible drops can use its reserve, and beyond it only the rest of half of the
+    /// spool.
+    fn space(&self, site: &[u8], is_held: bool) -> u64 {
         let (bytes, reserve) = self
             .sites
             .get(site)
@@ -200,8 +193,8 @@ impl Books {
         own.min(self.bytes_max.saturating_sub(self.total))
     }
 
-    fn change(&mut self, site: &[u8], change: impl FnOnce(&mut Site) -> (u64, u64)) {
-        // Only damage makes a site that is not configured, and a start or a rebuild counts those that are gone.
+    fn change(&mut self, site: &[u8], added: u64, freed: u64) {
+        // Only damage produces an unconfigured site, and a start or a rebuild counts sites that were removed.
         if !self.sites.contains_key(site) {
             self.sites.insert(site.into(), Site::default());
         }
@@ -209,28 +202,13 @@ impl Books {
             return;
         };
         let before = entry.shared();
-        let (added, removed) = change(entry);
+        entry.bytes = (entry.bytes + added).saturating_sub(freed);
         entry.show();
         self.shared = (self.shared + entry.shared()).saturating_sub(before);
-        self.total = (self.total + added).saturating_sub(removed);
-        if entry.bytes == 0 && entry.gauges.is_none() {
+        self.total = (self.total + added).saturating_sub(freed);
+        if entry.bytes == 0 && entry.shown.is_none() {
             self.sites.remove(site);
         }
-    }
-
-    fn add(&mut self, site: &[u8], bytes: u64) {
-        self.change(site, |entry| {
-            entry.bytes += bytes;
-            (bytes, 0)
-        });
-    }
-
-    fn sub(&mut self, site: &[u8], bytes: u64) {
-        self.change(site, |entry| {
-            entry.bytes = entry.bytes.saturating_sub(bytes);
-            (0, bytes)
-        });
-        self.note_room(site);
     }
 
     /// Logs that a site's events are refused, once.
@@ -243,21 +221,21 @@ impl Books {
         }
     }
 
-    /// Logs that there is room for more than a few of a site's events again.
+    /// Logs that a site has ample space again.
     fn note_room(&mut self, site: &[u8]) {
-        let has_room = self.room(site, false) > self.shared_max / ROOM_AGAIN_PART;
+        let has_space = self.space(site, false) > self.shared_max / SPACE_AGAIN_PART;
         if let Some(entry) = self.sites.get_mut(site)
-            && has_room
+            && has_space
             && std::mem::take(&mut entry.is_refused)
         {
             let site = String::from_utf8_lossy(site);
-            tracing::info!(%site, "the site's share of the spool has room again");
+            tracing::info!(%site, "the site's share of the spool has space again");
         }
     }
 }
 
-/// What one job has taken, so that it can be taken back. A job takes back at its beginning, because it runs a second
-/// time when its first transaction was rolled back, and when it has failed.
+/// The space that one job has taken, so that it can be returned. A job returns it at its beginning, because it runs a second
+/// time if its first transaction was rolled back, and after a failure.
 #[derive(Clone, Debug)]
 pub(super) struct Taking {
     shares: Shares,
@@ -265,29 +243,32 @@ pub(super) struct Taking {
 }
 
 impl Taking {
-    /// Why an event has no room now; `None` if it has.
-    pub(super) fn lacks(&self, site: &[u8], bytes: u64, is_held: bool) -> Option<NoRoom> {
+    /// Whether an event has space now.
+    ///
+    /// # Errors
+    /// `SpoolFull` or `SpoolFullSite`.
+    pub(super) fn check(&self, site: &[u8], bytes: u64, is_held: bool) -> Result<(), Outcome> {
         let mut books = self.shares.lock();
-        if bytes <= books.room(site, is_held) {
-            return None;
+        if bytes <= books.space(site, is_held) {
+            return Ok(());
         }
         if bytes > books.bytes_max.saturating_sub(books.total) {
-            return Some(NoRoom::Spool);
+            return Err(Outcome::SpoolFull);
         }
         books.note_refused(site);
-        Some(NoRoom::Site)
+        Err(Outcome::SpoolFullSite)
     }
 
-    /// Takes room for an event that is being stored.
+    /// Takes space for an event that is being stored.
     pub(super) fn take(&self, site: &[u8], bytes: u64) {
         let mut books = self.shares.lock();
         let mut taken = self.taken();
         taken.0 = books.counted;
         taken.1.add(site, bytes);
-        books.add(site, bytes);
+        books.change(site, bytes, 0);
     }
 
-    /// Takes back what will not be committed. Nothing if all was counted anew since: then it was not found.
+    /// Returns space that will not be committed. Does nothing after a recount, which did not include it.
     pub(super) fn take_back(&self) {
         let (counted, taken) = std::mem::take(&mut *self.taken());
         if counted == self.shares.lock().counted {
@@ -295,7 +276,7 @@ impl Taking {
         }
     }
 
-    /// Bytes that it took.
+    /// Whether it has taken any space.
     pub(super) fn has_taken(&self) -> bool {
         !self.taken().1.0.is_empty()
     }

@@ -1,4 +1,4 @@
-//! The right to use a data folder.
+//! The exclusive lock on a data folder.
 
 use super::OpenError;
 use std::fs::{DirBuilder, File, TryLockError};
@@ -6,18 +6,18 @@ use std::io::{Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
-/// Longest text read from a lock file: a process id has ten digits at most.
+/// Longest text read from a lock file: a process id has at most ten digits.
 const PID_BYTES_MAX: u64 = 10;
 
-/// The right to use a data folder. Held by a running relay; the operating system ends it with the process.
+/// The exclusive lock on a data folder. A running relay holds it; the operating system releases it with the process.
 #[derive(Debug)]
 pub struct FolderLock(#[expect(dead_code, reason = "held for its lock")] File);
 
 impl FolderLock {
-    /// Makes the folder, for its owner only, and locks it.
+    /// Creates the folder, accessible to its owner only, and locks it.
     ///
     /// # Errors
-    /// When it cannot be used, or another relay uses it.
+    /// If it cannot be used, or another relay uses it.
     pub fn take(folder: &Path) -> Result<Self, OpenError> {
         make_folder(folder)?;
         let mut file = File::options()
@@ -30,7 +30,7 @@ impl FolderLock {
             .map_err(|error| OpenError::Folder(folder.to_owned(), error))?;
         match file.try_lock() {
             Ok(()) => {
-                // For whoever finds the folder in use; without it the message names no process.
+                // For the error message of a second relay; without it the message names no process.
                 let _ = file
                     .set_len(0)
                     .and_then(|()| write!(file, "{}", std::process::id()));
@@ -47,7 +47,7 @@ impl FolderLock {
     }
 }
 
-/// The process that has a data folder, where it has said so. It may run on another machine.
+/// The process that holds a data folder, if it wrote its id. It may run on another machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Holder(Option<u32>);
 
@@ -60,10 +60,10 @@ impl std::fmt::Display for Holder {
     }
 }
 
-/// Makes the data folder, for its owner only, where there is none.
+/// Creates the data folder, accessible to its owner only, if there is none.
 ///
 /// # Errors
-/// When it cannot be made.
+/// If it cannot be created.
 pub fn make_folder(folder: &Path) -> Result<(), OpenError> {
     let made = DirBuilder::new().recursive(true).mode(0o700).create(folder);
     made.map_err(|error| OpenError::Folder(folder.to_owned(), error))

@@ -1,13 +1,13 @@
-//! What is done about a database that is damaged: it never keeps a relay from starting.
+//! Rebuilds a damaged database: damage never keeps a relay from starting.
 //!
-//! The file is set aside, and what can still be read goes into a new one, table by table and row by row. Only
-//! who holds the folder's lock may do this. What says that collection is on has to be beyond doubt; an
-//! uncertain switch is off.
+//! The damaged file is set aside, and everything that is still readable is copied into a new one, table by table and row
+//! by row. This requires the folder's lock. A site stays on only if its record is beyond doubt; an uncertain switch is
+//! off.
 
 use super::{OpenError, open, path};
-use crate::clock::Moment;
+use crate::clock::Timestamp;
 use rusqlite::types::Value;
-use rusqlite::{Connection, OpenFlags, params_from_iter};
+use rusqlite::{Connection, OpenFlags, Statement, params_from_iter};
 use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt;
@@ -17,61 +17,36 @@ use std::time::Duration;
 
 /// Most damaged files kept beside the database. The oldest are deleted.
 const KEPT_MAX: usize = 3;
-/// How long the check at the start may take. A database that is too large for it is used as it is: damage is
-/// then noticed where it is met.
+/// Before the time at which a damaged file was set aside.
+const BROKEN: &str = ".broken-";
+/// Time limit of the check at the start. If a database is too large for it, the relay uses it as it is, and detects damage
+/// when a job reads it.
 const CHECK_MAX: Duration = Duration::from_secs(10);
-/// A file that is more times shorter than its header says is not lengthened: the header will be wrong.
-const CUT_MAX: u64 = 1024;
-/// Rows tried one by one behind a place that cannot be read, before the strides get longer.
-const SMALL_STRIDES: u32 = 256;
-/// How far numbers of events are set on, so that none is given out twice though the newest were lost.
+/// Numbers of rows end here. A higher one is damaged, and must not use up the range.
+const ROWIDS_MAX: i64 = 1 << 48;
+/// Events get numbers from this far above the highest known one, so that no number is used twice even if the newest events
+/// were lost.
 const SEQ_GAP: i64 = 1_000_000;
 
-/// Tables with their columns. Their rows are found by number.
-const TABLES: [(&str, &[&str]); 8] = [
-    (
-        "account",
-        &["name", "password_hash", "created_at", "version", "disabled_at"],
-    ),
-    ("switch_log", &["id", "site", "is_on", "at", "by", "purged"]),
-    ("switch", &["site", "is_on", "changed_at", "changed_by"]),
-    ("policy_log", &["id", "at", "sha256", "source"]),
-    (
-        "delivered",
-        &["day", "upstream", "site", "event", "count", "head", "tail"],
-    ),
-    (
-        "acceptance",
-        &["site", "upstream", "first_at", "last_at", "drops"],
-    ),
-    (
-        "spool",
-        &["seq", "bucket", "site", "stored_at", "record", "not_before"],
-    ),
-    (
-        "quarantine",
-        &["id", "bucket", "site", "stored_at", "record", "at", "reason"],
-    ),
-];
-
-/// What was saved of a damaged database.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// The rows that a rebuild saved.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Rebuilt {
-    /// Where the damaged file is now.
-    pub set_aside: PathBuf,
-    /// Events that wait and were saved.
+    /// Waiting events.
     pub events: u64,
-    /// Rows of all other kinds that were saved.
+    /// Rows of all other kinds.
     pub others: u64,
     /// Whether some rows are known to be lost. More may be.
     pub some_lost: bool,
 }
 
-/// Opens the database of a folder whose lock is held. A damaged one is rebuilt.
+/// An open database, and its rebuild if it was damaged.
+pub(super) type Opened = (Connection, Option<Rebuilt>);
+
+/// Opens the database of a folder whose lock is held, and rebuilds a damaged one.
 ///
 /// # Errors
-/// When the folder or the file cannot be used, or a newer relay wrote it.
-pub fn open_or_rebuild(folder: &Path, now: Moment) -> Result<(Connection, Option<Rebuilt>), OpenError> {
+/// If the folder or the file cannot be used, or another version of the relay wrote it.
+pub fn open_or_rebuild(folder: &Path, now: Timestamp) -> Result<Opened, OpenError> {
     finish_interrupted(folder)?;
     if is_header_sound(&path(folder)) {
         match open(folder) {
@@ -80,11 +55,11 @@ pub fn open_or_rebuild(folder: &Path, now: Moment) -> Result<(Connection, Option
             Err(error) => return Err(error),
         }
     }
-    rebuild(folder, now).map(|(db, rebuilt)| (db, Some(rebuilt)))
+    rebuild(folder, now)
 }
 
-/// Whether SQLite finds nothing wrong, within [`CHECK_MAX`]. Looked at after an orderly stop too: a disk can spoil a file
-/// that nobody uses. The indices are checked as well: an event that is in none would never be sent.
+/// Whether SQLite finds no damage within [`CHECK_MAX`]. Runs after an orderly stop too, because a disk can damage a file
+/// at rest. It also checks the indices: an event missing from an index would never be sent.
 fn is_sound(db: &Connection) -> bool {
     let handle = db.get_interrupt_handle();
     let (done, waiting) = mpsc::channel::<()>();
@@ -101,131 +76,105 @@ fn is_sound(db: &Connection) -> bool {
     match verdict {
         Ok(verdict) => verdict == "ok",
         Err(error) if error.sqlite_error_code() == Some(rusqlite::ErrorCode::OperationInterrupted) => {
-            tracing::warn!("the check of the database was given up after {CHECK_MAX:?}");
+            tracing::warn!("the check of the database was abandoned after {CHECK_MAX:?}");
             true
         }
         Err(_) => false,
     }
 }
 
-/// Ends a rebuild that a crash interrupted: the new file is whole once the old one is out of the way.
-fn finish_interrupted(folder: &Path) -> Result<(), OpenError> {
-    let (database, fresh) = (path(folder), fresh(folder));
-    // What a rebuild had saved so far; it is begun anew.
-    let _ = fs::remove_dir_all(workshop(folder));
-    let done = match (database.exists(), fresh.exists()) {
-        (false, true) => {
-            // The old one's log, which must not be taken for the new one's. Mostly it is out of the way already.
-            for suffix in ["-wal", "-shm"] {
-                let _ = fs::remove_file(with_suffix(&database, suffix));
-            }
-            fs::rename(&fresh, &database)
-        }
-        (true, true) => fs::remove_file(&fresh),
-        _ => Ok(()),
-    };
-    done.map_err(|error| OpenError::Folder(folder.to_owned(), error))
+/// A file of the database, or of the one beside it.
+fn file(folder: &Path, suffix: &str) -> PathBuf {
+    folder.join(format!("relay.db{suffix}"))
 }
 
-fn fresh(folder: &Path) -> PathBuf {
-    folder.join("relay.db.new")
-}
-
+/// The folder in which the new database is made, so that the ordinary code opens it.
 fn workshop(folder: &Path) -> PathBuf {
     folder.join("rebuild")
 }
 
-/// Saves what can be read into a new database and puts it in the place of the old one.
-pub(super) fn rebuild(folder: &Path, now: Moment) -> Result<(Connection, Rebuilt), OpenError> {
+/// Completes a rebuild that a crash interrupted. The new file is complete once the old one is out of the way; until then
+/// the rebuild starts again.
+fn finish_interrupted(folder: &Path) -> Result<(), OpenError> {
+    if !path(folder).exists() && path(&workshop(folder)).exists() {
+        replace(folder).map_err(|error| OpenError::Folder(folder.to_owned(), error))?;
+    }
+    let _ = fs::remove_dir_all(workshop(folder));
+    Ok(())
+}
+
+/// Puts the new database into the place of the old one.
+fn replace(folder: &Path) -> io::Result<()> {
+    // SQLite must not take the old file's log for the new one's. Usually there is none.
+    for suffix in ["-wal", "-shm"] {
+        let _ = fs::remove_file(file(folder, suffix));
+    }
+    fs::rename(path(&workshop(folder)), path(folder))?;
+    sync(folder);
+    Ok(())
+}
+
+/// Saves all readable rows into a new database and replaces the old one with it.
+pub(super) fn rebuild(folder: &Path, now: Timestamp) -> Result<Opened, OpenError> {
     let unusable = |error| OpenError::Folder(folder.to_owned(), error);
-    let (database, fresh) = (path(folder), fresh(folder));
-    // Made in a folder of its own, so that it is opened as every other is.
+    let failed = |error| OpenError::Database(path(folder), error);
     let workshop = workshop(folder);
     let _ = fs::remove_dir_all(&workshop);
     super::make_folder(&workshop)?;
     let new = open(&workshop)?;
-    let failed = |error| OpenError::Database(database.clone(), error);
-    let (events, others, some_lost) = save(&database, &new, now).map_err(failed)?;
+    let rebuilt = save(&path(folder), &new, now).map_err(failed)?;
     new.execute_batch("PRAGMA wal_checkpoint(TRUNCATE);")
         .map_err(failed)?;
     new.close().map_err(|(_, error)| failed(error))?;
-    fs::rename(path(&workshop), &fresh).map_err(unusable)?;
-    let _ = fs::remove_dir_all(&workshop);
-    sync(folder);
+    sync(&workshop);
 
-    let set_aside = folder.join(format!("relay.db.broken-{}", now.0));
+    let set_aside = |suffix| file(folder, &format!("{BROKEN}{}{suffix}", now.0));
     // From here on the new file counts: see `finish_interrupted`.
-    fs::rename(&database, &set_aside).map_err(unusable)?;
-    move_aside(&database, "-wal", &set_aside);
-    let _ = fs::remove_file(with_suffix(&database, "-shm"));
-    fs::rename(&fresh, &database).map_err(unusable)?;
-    sync(folder);
+    fs::rename(path(folder), set_aside("")).map_err(unusable)?;
+    // Usually there is none.
+    let _ = fs::rename(file(folder, "-wal"), set_aside("-wal"));
+    replace(folder).map_err(unusable)?;
+    let _ = fs::remove_dir(&workshop);
     keep_newest(folder);
-    let rebuilt = Rebuilt {
-        set_aside,
-        events,
-        others,
-        some_lost,
-    };
     tracing::error!(
-        events,
-        others,
-        some_lost,
-        set_aside = %rebuilt.set_aside.display(),
-        "the database was damaged: it was set aside, and what could be read was saved into a new one"
+        events = rebuilt.events,
+        others = rebuilt.others,
+        some_lost = rebuilt.some_lost,
+        set_aside = %set_aside("").display(),
+        "the database was damaged: it was set aside, and its readable rows were saved into a new one"
     );
-    Ok((open(folder)?, rebuilt))
+    Ok((open(folder)?, Some(rebuilt)))
 }
 
-fn with_suffix(path: &Path, suffix: &str) -> PathBuf {
-    let mut name = path.as_os_str().to_owned();
-    name.push(suffix);
-    name.into()
-}
-
-fn move_aside(database: &Path, suffix: &str, set_aside: &Path) {
-    // Mostly there is none.
-    let _ = fs::rename(with_suffix(database, suffix), with_suffix(set_aside, suffix));
-}
-
-/// Makes renames last. Where a folder cannot be synced, a crash may undo them in order, which is no loss.
+/// Makes renames durable. If a folder cannot be synced, a crash may undo them in order, which loses nothing.
 fn sync(folder: &Path) {
     let _ = File::open(folder).and_then(|folder| folder.sync_all());
 }
 
 fn keep_newest(folder: &Path) {
     let Ok(entries) = fs::read_dir(folder) else { return };
-    let mut broken: Vec<PathBuf> = entries
-        .filter_map(|entry| Some(entry.ok()?.path()))
-        .filter(|path| {
-            let name = path
-                .file_name()
-                .and_then(|name| name.to_str())
-                .unwrap_or_default();
-            name.starts_with("relay.db.broken-") && !name.ends_with("-wal") && !name.ends_with("-shm")
-        })
-        .collect();
-    // Milliseconds since 1970 keep their number of digits until 2286.
+    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok());
+    let made = |name: String| name.strip_prefix("relay.db")?.strip_prefix(BROKEN)?.parse().ok();
+    let mut broken: Vec<i64> = names.filter_map(made).collect();
     broken.sort_unstable();
-    for path in broken.iter().rev().skip(KEPT_MAX) {
-        for suffix in ["", "-wal", "-shm"] {
-            let _ = fs::remove_file(with_suffix(path, suffix));
+    for made in broken.iter().rev().skip(KEPT_MAX) {
+        for suffix in ["", "-wal"] {
+            let _ = fs::remove_file(file(folder, &format!("{BROKEN}{made}{suffix}")));
         }
     }
 }
 
-/// What the header of each of our databases has at fixed places: SQLite's name, pages of 4096 bytes, a log
-/// beside it, no reserved bytes; the format of the tables; no automatic vacuum and UTF-8.
+/// Bytes that the header of each of our databases has at fixed offsets: SQLite's name, pages of 4096 bytes, WAL mode, no
+/// reserved bytes; the schema format; no automatic vacuum and UTF-8.
 const HEADER: [(u64, &[u8]); 4] = [
     (0, b"SQLite format 3\0\x10\0\x02\x02\0\x40\x20\x20"),
     (44, &[0, 0, 0, 4]),
     (52, &[0, 0, 0, 0, 0, 0, 0, 1]),
     (64, &[0, 0, 0, 0]),
 ];
-const PAGE_BYTES: u64 = 4096;
 
-/// Whether the header is one of ours, or there is none yet. SQLite takes some damage to it for a wish, such
-/// as another text encoding or not to be written.
+/// Whether the header is one of ours, or there is none yet. SQLite takes some damage to it for a setting, such as another
+/// text encoding or a read-only file.
 fn is_header_sound(database: &Path) -> bool {
     let Ok(file) = File::open(database) else {
         return true;
@@ -236,152 +185,151 @@ fn is_header_sound(database: &Path) -> bool {
     HEADER.iter().all(|(at, want)| {
         let mut found = vec![0; want.len()];
         let read = file.read_exact_at(&mut found, *at).is_ok();
-        // Before the first tables get from the log into the file, the later places are empty.
+        // Until the first checkpoint, the later fields are zero.
         let unset = *at > 0 && found.iter().all(|byte| *byte == 0);
         read && (found == *want || unset)
     })
 }
 
-/// Writes the header as it has to be, and gives a file that was cut off its length back: SQLite reads nothing
-/// at all of one that is shorter than its header says. Zeros are no page, so nothing is made up.
+/// Writes the expected header. SQLite reads nothing of a file that is shorter than its header says; with zero there it
+/// counts the pages itself.
 fn mend(database: &Path) -> io::Result<()> {
-    let file = File::options().read(true).write(true).open(database)?;
-    for (at, bytes) in HEADER {
-        file.write_all_at(bytes, at)?;
-    }
-    let mut pages = [0; 4];
-    file.read_exact_at(&mut pages, 28)?;
-    let (is, was) = (
-        file.metadata()?.len(),
-        PAGE_BYTES * u64::from(u32::from_be_bytes(pages)),
-    );
-    if is < was && was / CUT_MAX <= is {
-        file.set_len(was)?;
-    }
-    Ok(())
+    let file = File::options().write(true).open(database)?;
+    file.write_all_at(&[0; 4], 28)?;
+    HEADER
+        .iter()
+        .try_for_each(|(at, bytes)| file.write_all_at(bytes, *at))
 }
 
-/// Copies all that can be read: events, other rows, and whether some were lost.
-fn save(database: &Path, new: &Connection, now: Moment) -> rusqlite::Result<(u64, u64, bool)> {
-    // What cannot be mended is read as it is.
+/// Copies all readable rows.
+fn save(database: &Path, new: &Connection, now: Timestamp) -> rusqlite::Result<Rebuilt> {
+    // If the repair fails, the file is read as it is.
     let _ = mend(database);
     let old = Connection::open_with_flags(database, OpenFlags::SQLITE_OPEN_READ_WRITE)?;
     let tx = new.unchecked_transaction()?;
-    let (mut events, mut others, mut some_lost, mut log_whole) = (0, 0, false, false);
-    for (table, columns) in TABLES {
-        let copied = copy(&old, &tx, table, columns)?;
-        some_lost |= !copied.whole;
-        match table {
-            "spool" => events = copied.rows,
-            _ => others += copied.rows,
+    let (mut rebuilt, mut log_is_whole) = (Rebuilt::default(), false);
+    // A new database has its heartbeat.
+    let tables = "SELECT tables.name, group_concat(columns.name, ', ')
+        FROM sqlite_schema AS tables, pragma_table_info(tables.name) AS columns
+        WHERE tables.type = 'table' AND tables.name NOT IN ('heartbeat', 'sqlite_sequence') GROUP BY 1";
+    let mut tables = new.prepare(tables)?;
+    let mut tables = tables.query([])?;
+    let given: rusqlite::Result<i64> = old.query_row(
+        "SELECT seq FROM sqlite_sequence WHERE name = 'spool'",
+        [],
+        |row| row.get(0),
+    );
+    let given = given.ok().filter(|given| (0..ROWIDS_MAX).contains(given));
+    while let Some(row) = tables.next()? {
+        let (table, columns): (String, String) = (row.get(0)?, row.get(1)?);
+        let top = given.filter(|_| table == "spool").unwrap_or(ROWIDS_MAX);
+        let (rows, is_whole) = copy(&old, &tx, &table, &columns, top)?;
+        rebuilt.some_lost |= !is_whole;
+        match table.as_str() {
+            "spool" => rebuilt.events = rows,
+            _ => rebuilt.others += rows,
         }
-        if table == "switch_log" {
-            log_whole = copied.whole;
-        }
+        log_is_whole |= is_whole && table == "switch_log";
     }
-    copy_seen(&old, &tx);
-    // On only where the log's last word agrees, and the log is whole.
+    // On only if the last row of the log agrees, and the log is complete.
     tx.execute(
         "UPDATE switch SET is_on = 0 WHERE NOT ?1 OR is_on <> 1 OR NOT EXISTS (
             SELECT 1 FROM switch_log AS log
             WHERE log.id = (SELECT max(id) FROM switch_log WHERE site = switch.site)
             AND log.is_on = 1 AND log.at = switch.changed_at AND log.by = switch.changed_by
         )",
-        [log_whole],
+        [log_is_whole],
     )?;
-    let given: rusqlite::Result<i64> = old.query_row(
-        "SELECT seq FROM sqlite_sequence WHERE name = 'spool'",
-        [],
-        |row| row.get(0),
-    );
-    let highest: i64 = tx.query_row("SELECT coalesce(max(seq), 0) FROM spool", [], |row| row.get(0))?;
-    // A damaged number must not bring the end of all numbers near. Where nothing tells the last one, the
-    // milliseconds since 1970 are higher: nobody stores an event in each of them for long.
-    let known = given.ok().filter(|given| (0..1 << 48).contains(given));
-    let given = known.unwrap_or(now.0);
+    // If the last number is unknown, the milliseconds since 1970 are higher than any: no relay stores an event per
+    // millisecond for long.
     tx.execute("DELETE FROM sqlite_sequence WHERE name = 'spool'", [])?;
     tx.execute(
-        "INSERT INTO sqlite_sequence (name, seq) VALUES ('spool', ?1)",
-        [given.max(highest) + SEQ_GAP],
+        "INSERT INTO sqlite_sequence (name, seq) SELECT 'spool', max(?1, coalesce(max(seq), 0)) + ?2 FROM spool",
+        [given.unwrap_or(now.0), SEQ_GAP],
     )?;
     tx.commit()?;
-    Ok((events, others, some_lost))
+    Ok(rebuilt)
 }
 
-struct Copied {
-    rows: u64,
-    whole: bool,
-}
-
-/// Copies a table in the order of its rows' numbers. Behind a row that cannot be read it looks for the next
-/// one that can, in strides that grow, until there are no more numbers.
-fn copy(old: &Connection, new: &Connection, table: &str, columns: &[&str]) -> rusqlite::Result<Copied> {
-    let mut copied = Copied { rows: 0, whole: true };
-    let select = |columns: &[&str]| {
-        let list = columns.join(", ");
-        let select =
-            format!("SELECT rowid, {list} FROM {table} NOT INDEXED WHERE rowid >= ?1 ORDER BY rowid");
-        old.prepare(&select).ok()
+/// Copies a table. Returns the number of rows, and whether none is known to be lost.
+///
+/// Reads up to the first unreadable place, then from the highest number down. Below an unreadable place it searches for
+/// readable rows in strides that double, and reads back up from there.
+fn copy(
+    old: &Connection,
+    new: &Connection,
+    table: &str,
+    columns: &str,
+    top: i64,
+) -> rusqlite::Result<(u64, bool)> {
+    let select = |range: &str| {
+        old.prepare(&format!(
+            "SELECT rowid, {columns} FROM {table} NOT INDEXED WHERE rowid {range}"
+        ))
     };
-    // A table of an earlier relay lacks the last columns.
-    let readable = (1..=columns.len())
-        .rev()
-        .find_map(|n| Some((&columns[..n], select(&columns[..n])?)));
-    let Some((columns, mut select)) = readable else {
-        copied.whole = false;
-        return Ok(copied);
+    let (Ok(mut up), Ok(mut down)) = (
+        select(">= ?1 ORDER BY rowid"),
+        select("<= ?1 ORDER BY rowid DESC"),
+    ) else {
+        return Ok((0, false));
     };
-    let (list, marks) = (columns.join(", "), vec!["?"; columns.len()].join(", "));
-    let mut insert = new.prepare(&format!(
-        "INSERT OR IGNORE INTO {table} ({list}) VALUES ({marks})"
-    ))?;
-    let (mut from, mut strides) = (i64::MIN, 0_u32);
-    loop {
-        let mut read = || -> rusqlite::Result<()> {
-            let mut rows = select.query([from])?;
-            while let Some(row) = rows.next()? {
-                let number: i64 = row.get(0)?;
-                if number < from {
-                    // Pages in the wrong order: what follows was there already.
-                    return Err(rusqlite::Error::InvalidQuery);
-                }
-                (from, strides) = (number.saturating_add(1), 0);
-                let values: rusqlite::Result<Vec<Value>> =
-                    (1..=columns.len()).map(|column| row.get(column)).collect();
-                // What is no value any more, or not of its column's kind, is lost.
-                match values.and_then(|values| insert.execute(params_from_iter(values))) {
-                    Ok(1) => copied.rows += 1,
-                    _ => copied.whole = false,
-                }
+    let marks = vec!["?"; up.column_count() - 1].join(", ");
+    let insert = format!("INSERT OR IGNORE INTO {table} ({columns}) VALUES ({marks})");
+    let mut target = Target {
+        insert: new.prepare(&insert)?,
+        rows: 0,
+        is_whole: true,
+    };
+    if target.fill(&mut up, &mut 0).is_err() {
+        target.is_whole = false;
+        let (mut from, mut stride) = (top, 1);
+        while from > 0 {
+            let (mut back, rows) = (from, target.rows);
+            if target.fill(&mut down, &mut from).is_ok() {
+                from = 0;
             }
-            Ok(())
-        };
-        if read().is_ok() {
-            return Ok(copied);
+            if target.rows > rows {
+                // Up to the unreadable place above.
+                let _ = target.fill(&mut up, &mut back);
+                stride = 1;
+            }
+            from -= stride;
+            stride *= 2;
         }
-        copied.whole = false;
-        // Numbers begin at 1.
-        from = from.max(0);
-        let stride = 1_i64 << strides.saturating_sub(SMALL_STRIDES).min(62);
-        strides += 1;
-        from = match from.checked_add(stride) {
-            Some(next) => next,
-            None => return Ok(copied),
-        };
     }
+    Ok((target.rows, target.is_whole))
 }
 
-/// Copies the ids of the last hour, as far as they can be read in one go: without one, a batch that is
-/// repeated just now is stored twice.
-fn copy_seen(old: &Connection, new: &Connection) {
-    let copied = || -> rusqlite::Result<()> {
-        let mut insert = new.prepare("INSERT OR IGNORE INTO seen_ids (at, ids) VALUES (?1, ?2)")?;
-        let mut select = old.prepare("SELECT at, ids FROM seen_ids ORDER BY id")?;
-        let mut rows = select.query([])?;
+/// A table of the new database.
+struct Target<'new> {
+    insert: Statement<'new>,
+    rows: u64,
+    is_whole: bool,
+}
+
+impl Target<'_> {
+    /// Inserts the rows from a number on, and moves it along.
+    ///
+    /// # Errors
+    /// At an unreadable place.
+    fn fill(&mut self, select: &mut Statement<'_>, from: &mut i64) -> rusqlite::Result<()> {
+        let columns = 1..select.column_count();
+        let mut rows = select.query([*from])?;
         while let Some(row) = rows.next()? {
-            insert.execute((row.get::<_, Value>(0)?, row.get::<_, Value>(1)?))?;
+            let number: i64 = row.get(0)?;
+            let values: rusqlite::Result<Vec<Value>> =
+                columns.clone().map(|column| row.get(column)).collect();
+            // A row is lost if its number is out of range or there already, or a value is unreadable or of the wrong type.
+            let saved = values.and_then(|values| match number {
+                0..ROWIDS_MAX => self.insert.execute(params_from_iter(values)),
+                _ => Ok(0),
+            });
+            if saved.is_ok_and(|rows| rows == 1) {
+                (self.rows, *from) = (self.rows + 1, number);
+            } else {
+                self.is_whole = false;
+            }
         }
         Ok(())
-    };
-    let _ = copied();
+    }
 }

@@ -1,21 +1,39 @@
-//! The tables, step by step.
+//! The tables, and the version that the file carries.
 
 use rusqlite::{Connection, TransactionBehavior};
 
-/// What makes the tables. SQLite's `user_version` counts the steps that a file has had, so a step that was
-/// released is never changed; another follows it.
-pub(super) const STEPS: [&str; 9] = [
-    "
+/// The version of [`TABLES`], kept in SQLite's `user_version`. Raise it with any change of [`TABLES`], even of a space in
+/// a statement: a file of the same version with other statements is taken for damaged.
+pub(super) const VERSION: i64 = 10;
+/// All tables.
+///
+/// - `spool.not_before`: the time until which an event is parked. The partial index holds parked events only, so it costs
+///   the others nothing.
+/// - `quarantine` is not strict: damage can give the values it keeps any type.
+/// - `seen_ids` has a row per batch: ids are random, so a row per id would write a page per id.
+/// - `acceptance`: whether and when an upstream accepted a site's events.
+/// - `delivered`: delivered events per UTC day. Counts only.
+/// - `heartbeat.ahead_ms`: how far the wall clock is ahead of the stored monotonic time.
+/// - `account.version`: the version of an account that a session belongs to. `disabled_at`: the account cannot log in since
+///   then.
+const TABLES: &str = "
     CREATE TABLE spool (
         seq INTEGER PRIMARY KEY AUTOINCREMENT,
         bucket INTEGER NOT NULL,
         site TEXT NOT NULL,
         stored_at INTEGER NOT NULL,
-        record BLOB NOT NULL
+        record BLOB NOT NULL,
+        not_before INTEGER
     ) STRICT;
     CREATE INDEX spool_bucket ON spool (bucket, seq);
-    CREATE TABLE seen (id BLOB PRIMARY KEY, at INTEGER NOT NULL) STRICT, WITHOUT ROWID;
-    CREATE INDEX seen_at ON seen (at);
+    CREATE TABLE quarantine (
+        id INTEGER PRIMARY KEY,
+        bucket, site, stored_at, record,
+        at INTEGER NOT NULL,
+        reason TEXT NOT NULL
+    );
+    CREATE TABLE seen_ids (id INTEGER PRIMARY KEY, at INTEGER NOT NULL, ids BLOB NOT NULL) STRICT;
+    CREATE INDEX seen_ids_at ON seen_ids (at);
     CREATE TABLE switch (
         site TEXT PRIMARY KEY,
         is_on INTEGER NOT NULL,
@@ -30,45 +48,25 @@ pub(super) const STEPS: [&str; 9] = [
         by TEXT NOT NULL,
         purged INTEGER NOT NULL
     ) STRICT;
-    CREATE TABLE heartbeat (id INTEGER PRIMARY KEY CHECK (id = 1), at INTEGER NOT NULL) STRICT;
-    INSERT INTO heartbeat (id, at) VALUES (1, 0);
+    CREATE TABLE heartbeat (
+        id INTEGER PRIMARY KEY CHECK (id = 1),
+        at INTEGER NOT NULL,
+        ahead_ms INTEGER NOT NULL
+    ) STRICT;
+    INSERT INTO heartbeat (id, at, ahead_ms) VALUES (1, 0, 0);
     CREATE TABLE account (
         name TEXT PRIMARY KEY,
         password_hash TEXT NOT NULL,
-        created_at INTEGER NOT NULL
+        created_at INTEGER NOT NULL,
+        version INTEGER NOT NULL DEFAULT 0,
+        disabled_at INTEGER
     ) STRICT;
-",
-    "
     CREATE TABLE policy_log (
         id INTEGER PRIMARY KEY,
         at INTEGER NOT NULL,
         sha256 TEXT NOT NULL,
         source TEXT NOT NULL
     ) STRICT;
-",
-    // Parked events have a time; the index holds those alone, so it costs the others nothing.
-    "
-    ALTER TABLE spool ADD COLUMN not_before INTEGER;
-    CREATE INDEX spool_parked ON spool (bucket, not_before) WHERE not_before IS NOT NULL;
-",
-    // Not strict: what is kept here may be damaged in any way.
-    "
-    CREATE TABLE quarantine (
-        id INTEGER PRIMARY KEY,
-        bucket, site, stored_at, record,
-        at INTEGER NOT NULL,
-        reason TEXT NOT NULL
-    );
-",
-    // A row for each batch, not for each id: random ids would have a page of their own to write each.
-    "
-    CREATE TABLE seen_ids (id INTEGER PRIMARY KEY, at INTEGER NOT NULL, ids BLOB NOT NULL) STRICT;
-    CREATE INDEX seen_ids_at ON seen_ids (at);
-    INSERT INTO seen_ids (at, ids) SELECT at, substr(id, 1, 8) FROM seen ORDER BY at;
-    DROP TABLE seen;
-",
-    // Whether and when an upstream accepted a site's events.
-    "
     CREATE TABLE acceptance (
         site TEXT PRIMARY KEY,
         upstream TEXT NOT NULL,
@@ -76,9 +74,6 @@ pub(super) const STEPS: [&str; 9] = [
         last_at INTEGER,
         drops INTEGER NOT NULL
     ) STRICT;
-",
-    // How many events were delivered, by UTC day. Counts alone.
-    "
     CREATE TABLE delivered (
         day INTEGER NOT NULL,
         upstream TEXT NOT NULL,
@@ -89,130 +84,98 @@ pub(super) const STEPS: [&str; 9] = [
         tail INTEGER NOT NULL,
         UNIQUE (day, upstream, site, event)
     ) STRICT;
-",
-    // How far the wall clock is ahead of the even time that is stored.
-    "
-    ALTER TABLE heartbeat ADD COLUMN ahead_ms INTEGER NOT NULL DEFAULT 0;
-",
-    // Which state of an account a session belongs to, and since when the account cannot log in.
-    "
-    ALTER TABLE account ADD COLUMN version INTEGER NOT NULL DEFAULT 0;
-    ALTER TABLE account ADD COLUMN disabled_at INTEGER;
-",
-];
+    CREATE INDEX spool_parked ON spool (bucket, not_before) WHERE not_before IS NOT NULL;
+";
 
-/// The upper half of SQLite's `application_id`; the lower one repeats `user_version`. When the two
-/// disagree, the header is damaged: a flipped bit must not look like a newer relay's database.
+/// The upper half of SQLite's `application_id`; the lower half repeats `user_version`. If the two disagree, the header
+/// is damaged: a flipped bit must not look like another version's database.
 const SIGNATURE: i64 = 0x4652_0000;
-/// The last version that was written without a signature.
-const UNSIGNED: i64 = 3;
-/// Reads a column of each table: fails where the tables' own table is damaged.
-const TOUCH: &str = "
-    SELECT seq, bucket, site, stored_at, record, not_before FROM spool NOT INDEXED WHERE 0 UNION ALL
-    SELECT id, bucket, site, stored_at, record, at || reason FROM quarantine WHERE 0 UNION ALL
-    SELECT id, at, ids, 0, 0, 0 FROM seen_ids WHERE 0 UNION ALL
-    SELECT site, is_on, changed_at, changed_by, 0, 0 FROM switch WHERE 0 UNION ALL
-    SELECT id, site, is_on, at, by, purged FROM switch_log WHERE 0 UNION ALL
-    SELECT id, at, ahead_ms, 0, 0, 0 FROM heartbeat WHERE 0 UNION ALL
-    SELECT name, password_hash, created_at, version, disabled_at, 0 FROM account WHERE 0 UNION ALL
-    SELECT id, at, sha256, source, 0, 0 FROM policy_log WHERE 0 UNION ALL
-    SELECT site, upstream, first_at, last_at, drops, 0 FROM acceptance WHERE 0 UNION ALL
-    SELECT day, upstream || site, event, count, head, tail FROM delivered WHERE 0";
-
-/// What became of the tables.
+/// The state of a file's tables.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Tables {
-    /// They are all there.
+    /// All tables exist.
     Ready,
-    /// They have had this number of steps, more than this relay knows.
-    Newer(i64),
-    /// An earlier relay made them, and some are missing.
-    Older,
-    /// They are not what a relay wrote.
+    /// There are none: the file is new.
+    Missing,
+    /// They are of this version, which is not [`VERSION`].
+    OtherVersion(i64),
+    /// They are not tables that a relay created.
     Damaged,
 }
 
-/// Judges the tables of a database without changing anything. Those of an earlier relay are not ready.
+/// Checks the tables of a database without changing it.
 pub(super) fn look(db: &Connection) -> rusqlite::Result<Tables> {
     let pragma = |name: &str| db.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
     let (version, signature) = (pragma("user_version")?, pragma("application_id")?);
-    Ok(match usize::try_from(version) {
-        _ if !is_signed(version, signature) => Tables::Damaged,
-        Ok(had) if had > STEPS.len() => Tables::Newer(version),
-        Ok(had) if had < STEPS.len() => Tables::Older,
-        Ok(_) if db.prepare(TOUCH).is_ok() => Tables::Ready,
+    Ok(match (version, signature) {
+        (0, 0) => Tables::Missing,
+        _ if signature != SIGNATURE + version => Tables::Damaged,
+        _ if version != VERSION => Tables::OtherVersion(version),
+        _ if has_all(db).unwrap_or(false) => Tables::Ready,
         _ => Tables::Damaged,
     })
 }
 
-fn is_signed(version: i64, signature: i64) -> bool {
-    (signature == 0 && version <= UNSIGNED) || signature == SIGNATURE | version
+/// Whether SQLite's schema table lists all of ours, word for word.
+fn has_all(db: &Connection) -> rusqlite::Result<bool> {
+    let listed = "SELECT count(*) FROM sqlite_schema WHERE instr(?1, sql)";
+    let listed: usize = db.query_row(listed, [TABLES], |row| row.get(0))?;
+    Ok(listed == TABLES.matches("CREATE ").count())
 }
 
-/// Makes the tables that a database lacks, in one transaction.
-pub(super) fn bring_up_to_date(db: &mut Connection) -> rusqlite::Result<Tables> {
-    // Immediate, so that two commands that meet on a new file do not both make its tables.
+/// Creates the tables if there are none, in one transaction.
+pub(super) fn prepare(db: &mut Connection) -> rusqlite::Result<Tables> {
+    // Immediate, so that two commands that open a new file at the same time do not both create its tables.
     let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let pragma = |name: &str| tx.pragma_query_value(None, name, |row| row.get::<_, i64>(0));
-    let (version, signature) = (pragma("user_version")?, pragma("application_id")?);
-    if !is_signed(version, signature) {
-        return Ok(Tables::Damaged);
+    let found = look(&tx)?;
+    if found != Tables::Missing {
+        return Ok(found);
     }
-    let missing = usize::try_from(version).ok().and_then(|had| STEPS.get(had..));
-    let Some(missing) = missing else {
-        return Ok(Tables::Newer(version));
-    };
-    for step in missing {
-        tx.execute_batch(step)?;
-    }
-    if !missing.is_empty() {
-        let steps = STEPS.len() as i64;
-        tx.pragma_update(None, "user_version", steps)?;
-        tx.pragma_update(None, "application_id", SIGNATURE | steps)?;
-    }
+    tx.execute_batch(TABLES)?;
+    tx.pragma_update(None, "user_version", VERSION)?;
+    tx.pragma_update(None, "application_id", SIGNATURE + VERSION)?;
     tx.commit()?;
-    let whole = db.prepare(TOUCH).is_ok();
-    Ok(if whole { Tables::Ready } else { Tables::Damaged })
+    look(db)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::store;
 
     #[test]
-    fn a_database_of_an_earlier_relay_gets_the_tables_it_lacks() {
-        for had in 1..STEPS.len() {
-            let folder = tempfile::tempdir().unwrap();
-            let old = Connection::open(folder.path().join("relay.db")).unwrap();
-            old.execute_batch(&STEPS[..had].concat()).unwrap();
-            let account = "INSERT INTO account (name, password_hash, created_at) VALUES ('alice', 'hash', 1)";
-            old.execute(account, ()).unwrap();
-            old.execute(
-                "INSERT INTO spool (bucket, site, stored_at, record) VALUES (1, 's', 2, x'7b7d')",
-                (),
-            )
-            .unwrap();
-            old.pragma_update(None, "user_version", had).unwrap();
-            if had as i64 > UNSIGNED {
-                let signature = SIGNATURE | had as i64;
-                old.pragma_update(None, "application_id", signature).unwrap();
+    fn the_tables_of_another_version_are_left_as_they_are_and_a_header_that_disagrees_is_damage() {
+        let check = |version: i64, signature: i64, want: Tables| {
+            let mut db = Connection::open_in_memory().unwrap();
+            assert_eq!(look(&db), Ok(Tables::Missing));
+            assert_eq!(prepare(&mut db), Ok(Tables::Ready));
+            db.pragma_update(None, "user_version", version).unwrap();
+            db.pragma_update(None, "application_id", signature).unwrap();
+            for found in [look(&db), prepare(&mut db)] {
+                assert_eq!(found.as_ref(), Ok(&want), "{version} {signature:x}");
             }
-            drop(old);
-            // The second time there is nothing left to do.
-            for _ in 0..2 {
-                let db = store::open(folder.path()).unwrap();
-                let count = |sql: &str| -> i64 {
-                    db.query_row(&format!("SELECT count(*) FROM {sql}"), (), |row| row.get(0))
-                        .unwrap()
-                };
-                let counts = (
-                    count("account WHERE version = 0 AND disabled_at IS NULL"),
-                    count("policy_log"),
-                    count("spool WHERE not_before IS NULL"),
-                );
-                assert_eq!(counts, (1, 0, 1), "after {had} steps");
-            }
-        }
+        };
+        check(VERSION, SIGNATURE | VERSION, Tables::Ready);
+        check(
+            VERSION + 1,
+            SIGNATURE | (VERSION + 1),
+            Tables::OtherVersion(VERSION + 1),
+        );
+        check(9, SIGNATURE | 9, Tables::OtherVersion(9));
+        check(3, 0, Tables::Damaged);
+        check(VERSION, 0, Tables::Damaged);
+        check(0, SIGNATURE | VERSION, Tables::Damaged);
+        check(VERSION + 2, SIGNATURE | VERSION, Tables::Damaged);
+        check(-1, SIGNATURE | VERSION, Tables::Damaged);
+        check(VERSION | 0x10_0000, SIGNATURE | VERSION, Tables::Damaged);
+    }
+
+    #[test]
+    fn other_tables_have_another_version() {
+        // If this fails: raise `VERSION`, and write both here.
+        let of_version_10 = "779954144a4511fa1aa04edf8602ac0eb98fc0dae58bfef978afed7eae14c994";
+        assert_eq!(
+            (VERSION, &*crate::digest::sha256(TABLES.as_bytes())),
+            (10, of_version_10)
+        );
     }
 }

@@ -1,4 +1,6 @@
-//! Jobs that fail, stumble and meet a database that says no.
+//! Jobs that fail or panic, and a database that refuses.
+
+mod damage;
 
 use super::*;
 
@@ -30,10 +32,10 @@ async fn a_job_that_fails_or_stumbles_takes_no_other_with_it() {
         );
         assert_eq!((good, last), (Ok(1), Ok(1)));
         assert!(
-            matches!(twice, Err(StoreError::Failed(Trouble::Other(_)))),
+            matches!(twice, Err(StoreError::Failed(DbErrorKind::Other(_)))),
             "{twice:?}"
         );
-        assert_eq!(stumbled, Err(StoreError::Failed(Trouble::Panicked)));
+        assert_eq!(stumbled, Err(StoreError::Failed(DbErrorKind::Panicked)));
         assert_eq!(store.run(count).await, Ok(2), "the failed ones left nothing");
         assert!(store.is_alive());
     }
@@ -41,7 +43,7 @@ async fn a_job_that_fails_or_stumbles_takes_no_other_with_it() {
     tokio::task::spawn_blocking(move || writer.join()).await.unwrap();
 }
 
-/// A database with a site that is on, an account and events, closed in good order.
+/// A database with a site that is on, an account and events, closed in order.
 fn furnish(folder: &Path, events: u8) {
     let mut db = open(folder).unwrap();
     db.execute_batch(
@@ -68,7 +70,7 @@ fn one(db: &Connection, sql: &str) -> i64 {
     db.query_row(sql, [], |row| row.get(0)).unwrap()
 }
 
-/// The page of the file that a table begins on, counted from 1.
+/// The page of the file on which a table begins, counted from 1.
 fn root(folder: &Path, table: &str) -> usize {
     let db = open(folder).unwrap();
     let sql = format!("SELECT rootpage FROM sqlite_schema WHERE name = '{table}'");
@@ -80,8 +82,7 @@ const PAGE: usize = 4096;
 #[test]
 fn a_damaged_database_is_set_aside_and_what_can_be_read_is_saved() {
     type Harm = fn(&mut Vec<u8>, &dyn Fn(&str) -> usize);
-    // How it is harmed, whether that is noticed, how many of 200 events are saved at least, and whether the
-    // site is still on.
+    // The damage, whether it is detected, the minimum of 200 events that are saved, and whether the site is still on.
     let rows: &[(&str, Harm, bool, i64, bool)] = &[
         ("nothing", |_, _| {}, false, 200, true),
         (
@@ -136,7 +137,7 @@ fn a_damaged_database_is_set_aside_and_what_can_be_read_is_saved() {
         let mut bytes = std::fs::read(path(folder)).unwrap();
         harm(&mut bytes, &|table| root(folder, table));
         std::fs::write(path(folder), &bytes).unwrap();
-        let (db, rebuilt) = open_or_rebuild(folder, crate::clock::Moment(1_800_000_000_000)).unwrap();
+        let (db, rebuilt) = open_or_rebuild(folder, crate::clock::Timestamp(1_800_000_000_000)).unwrap();
         assert_eq!(rebuilt.is_some(), *noticed, "{what}");
         assert_eq!(
             db.query_row("PRAGMA integrity_check", [], |row| row.get::<_, String>(0))
@@ -157,14 +158,10 @@ fn a_damaged_database_is_set_aside_and_what_can_be_read_is_saved() {
                 rebuilt.some_lost || !lost || *what == "all of it",
                 "{what}: {rebuilt:?}"
             );
-            let mode = std::fs::metadata(&rebuilt.set_aside).unwrap();
+            let mode = std::fs::metadata(folder.join("relay.db.broken-1800000000000")).unwrap();
             assert_eq!(
                 std::os::unix::fs::PermissionsExt::mode(&mode.permissions()) & 0o777,
                 0o600,
-                "{what}"
-            );
-            assert!(
-                rebuilt.set_aside.ends_with("relay.db.broken-1800000000000"),
                 "{what}"
             );
             db.execute(
@@ -181,7 +178,7 @@ fn a_damaged_database_is_set_aside_and_what_can_be_read_is_saved() {
 }
 
 #[test]
-fn no_number_is_given_out_twice_though_nothing_tells_the_last_one() {
+fn no_number_is_used_twice_even_if_the_last_one_is_lost() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
     furnish(folder, 3);
@@ -193,7 +190,7 @@ fn no_number_is_given_out_twice_though_nothing_tells_the_last_one() {
     .unwrap();
     drop(db);
     std::fs::write(path(folder), vec![b'x'; 5000]).unwrap();
-    let (db, _) = open_or_rebuild(folder, crate::clock::Moment(1_800_000_000_000)).unwrap();
+    let (db, _) = open_or_rebuild(folder, crate::clock::Timestamp(1_800_000_000_000)).unwrap();
     let insert = "INSERT INTO spool (bucket, site, stored_at, record) VALUES (1, 's', 1, x'')";
     db.execute(insert, []).unwrap();
     assert!(one(&db, "SELECT max(seq) FROM spool") > 5_000_000);
@@ -205,7 +202,7 @@ fn only_the_newest_damaged_files_are_kept_and_a_rebuild_that_was_cut_off_leaves_
     let folder = folder.path();
     for now in 1..=5 {
         std::fs::write(path(folder), vec![b'x'; 5000]).unwrap();
-        let (_, rebuilt) = open_or_rebuild(folder, crate::clock::Moment(now)).unwrap();
+        let (_, rebuilt) = open_or_rebuild(folder, crate::clock::Timestamp(now)).unwrap();
         assert!(rebuilt.is_some());
     }
     let mut names: Vec<String> = std::fs::read_dir(folder)
@@ -222,7 +219,7 @@ fn only_the_newest_damaged_files_are_kept_and_a_rebuild_that_was_cut_off_leaves_
     let workshop = folder.join("rebuild");
     std::fs::create_dir(&workshop).unwrap();
     std::fs::write(workshop.join("relay.db"), "events").unwrap();
-    drop(open_or_rebuild(folder, crate::clock::Moment(7)).unwrap());
+    drop(open_or_rebuild(folder, crate::clock::Timestamp(7)).unwrap());
     assert!(
         !workshop.exists(),
         "a rebuild that was cut off leaves no events behind"
@@ -238,7 +235,7 @@ async fn damage_met_while_running_is_repaired_and_the_job_that_met_it_runs_again
     let (store, writer) = Store::start(open(folder).unwrap(), Clock::system()).unwrap();
     let (told, mut recounted) = mpsc::channel(8);
     store.after_rebuild(move |db| told.try_send(one(db, "SELECT count(*) FROM spool")).unwrap());
-    // Forgets the pages it knows, so that it meets the file as it is.
+    // Empties the page cache, so that the store reads the file as it is.
     store.tidy_after_next_commit();
     store
         .run(|db| db.execute("UPDATE heartbeat SET at = 1", []))
@@ -268,12 +265,12 @@ async fn damage_met_while_running_is_repaired_and_the_job_that_met_it_runs_again
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_repair_that_the_disk_refused_is_tried_again() {
-    // What stands in its way, and how far it has come before.
+    // The obstacle, and how far the rebuild had come.
     let check = async |what: &str, obstacle: &str| {
         let folder = tempfile::tempdir().unwrap();
         let folder = folder.path();
         furnish(folder, 200);
-        let now = crate::clock::Moment(1_800_000_000_000);
+        let now = crate::clock::Timestamp(1_800_000_000_000);
         let clock = Clock::standing_at(now);
         let (store, writer) = Store::start(open(folder).unwrap(), clock.clone()).unwrap();
         let (told, mut recounted) = mpsc::channel(8);
@@ -284,7 +281,7 @@ async fn a_repair_that_the_disk_refused_is_tried_again() {
             std::fs::remove_dir_all(&obstacle).unwrap();
             std::fs::write(&obstacle, "in the way").unwrap();
         }
-        let broken = Err(StoreError::Failed(Trouble::Broken));
+        let broken = Err(StoreError::Failed(DbErrorKind::Broken));
         let meet = |_: &Connection| -> rusqlite::Result<()> {
             Err(rusqlite::Error::SqliteFailure(
                 rusqlite::ffi::Error::new(11),
@@ -304,7 +301,7 @@ async fn a_repair_that_the_disk_refused_is_tried_again() {
             std::fs::remove_file(&obstacle).unwrap();
         }
         assert_eq!(write("bob").await, broken, "{what}: it is not tried at each job");
-        clock.set(crate::clock::Moment(now.0 + 10_000));
+        clock.set(crate::clock::Timestamp(now.0 + 10_000));
         assert_eq!(write("bob").await, Ok(()), "{what}");
         assert_eq!(recounted.recv().await, Some(200), "{what}");
         assert_eq!(store.run(count).await, Ok(2), "{what}");
@@ -313,7 +310,6 @@ async fn a_repair_that_the_disk_refused_is_tried_again() {
     };
     check("the workshop", "rebuild").await;
     check("the old file's new place", "relay.db.broken-1800000000000").await;
-    check("the new file's first place", "relay.db.new").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -326,22 +322,22 @@ async fn a_database_that_is_gone_or_held_fails_jobs_until_it_is_back() {
     assert_eq!(write("a").await, Ok(1));
     let aside = folder.join("aside");
     std::fs::rename(path(folder), &aside).unwrap();
-    assert_eq!(write("b").await, failed(Trouble::Gone));
+    assert_eq!(write("b").await, failed(DbErrorKind::Gone));
     std::fs::write(path(folder), "another").unwrap();
-    assert_eq!(write("b").await, failed(Trouble::Gone));
+    assert_eq!(write("b").await, failed(DbErrorKind::Gone));
     std::fs::rename(&aside, path(folder)).unwrap();
     assert_eq!(write("b").await, Ok(1));
 
     let other = Connection::open(path(folder)).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
-    // All that is queued fails together: nobody waits for one after the other.
+    // All queued jobs fail together: none waits for another.
     let held = tokio::join!(write("c"), write("d"), write("e"));
     assert_eq!(
         held,
         (
-            failed(Trouble::Busy),
-            failed(Trouble::Busy),
-            failed(Trouble::Busy)
+            failed(DbErrorKind::Busy),
+            failed(DbErrorKind::Busy),
+            failed(DbErrorKind::Busy)
         )
     );
     other.execute_batch("COMMIT").unwrap();
@@ -356,7 +352,7 @@ async fn a_database_that_is_gone_or_held_fails_jobs_until_it_is_back() {
             |db: &Connection| db.execute("INSERT INTO seen_ids (at, ids) VALUES (1, zeroblob(100000))", []);
         store.run(work).await
     };
-    assert_eq!(fill().await, failed(Trouble::DiskFull));
+    assert_eq!(fill().await, failed(DbErrorKind::DiskFull));
     assert_eq!(store.run(count).await, Ok(3), "what is there can be read");
     full("1000000").await.unwrap();
     assert_eq!(fill().await, Ok(1));
@@ -397,20 +393,20 @@ fn a_rebuild_that_a_crash_interrupted_is_finished_or_begun_again() {
         let folder = tempfile::tempdir().unwrap();
         let folder = folder.path();
         furnish(folder, 3);
-        let workshop = tempfile::tempdir().unwrap();
-        furnish(workshop.path(), 2);
-        std::fs::copy(path(workshop.path()), folder.join("relay.db.new")).unwrap();
+        let workshop = folder.join("rebuild");
+        std::fs::create_dir(&workshop).unwrap();
+        furnish(&workshop, 2);
         if old_is_away {
             std::fs::rename(path(folder), folder.join("relay.db.broken-1")).unwrap();
             std::fs::write(folder.join("relay.db-wal"), "of the old one").unwrap();
         }
-        let (db, rebuilt) = open_or_rebuild(folder, crate::clock::Moment(2)).unwrap();
+        let (db, rebuilt) = open_or_rebuild(folder, crate::clock::Timestamp(2)).unwrap();
         assert_eq!(
             (one(&db, "SELECT count(*) FROM spool"), rebuilt),
             (events, None),
             "{what}"
         );
-        assert!(!folder.join("relay.db.new").exists(), "{what}");
+        assert!(!workshop.exists(), "{what}");
     };
     check("the old file is out of the way, so the new one is whole", true, 2);
     check(
@@ -428,6 +424,6 @@ fn a_relay_killed_before_its_first_checkpoint_has_a_sound_database() {
         std::fs::copy(folder.path().join(name), killed.path().join(name)).unwrap();
     }
     drop(db);
-    let (_, rebuilt) = open_or_rebuild(killed.path(), crate::clock::Moment(1)).unwrap();
+    let (_, rebuilt) = open_or_rebuild(killed.path(), crate::clock::Timestamp(1)).unwrap();
     assert_eq!(rebuilt, None);
 }

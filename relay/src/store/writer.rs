@@ -1,10 +1,11 @@
 //! The writer: one transaction for a group of jobs.
 //!
-//! Nothing is paid for the case that a job fails. When one does, the whole group is rolled back and each
-//! job runs again in a transaction of its own, so that it fails alone.
+//! The common case does not pay for failures. If a job fails, the whole group is rolled back and each job runs again in
+//! its own transaction, so that it fails alone.
 
-use super::{OpenError, Rebuilt, Shared, StoreError, Trouble, salvage};
-use crate::clock::{Clock, Moment};
+use super::salvage::{self, Opened};
+use super::{DbErrorKind, OpenError, Shared, StoreError};
+use crate::clock::{Clock, Timestamp};
 use rusqlite::{Connection, TransactionBehavior};
 use std::os::unix::fs::MetadataExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -14,40 +15,40 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 use tokio::sync::mpsc;
 
-/// Most jobs of one transaction, so that the first of them does not wait for ever.
+/// Most jobs in one transaction, so that the first of them does not wait too long.
 const GROUP_MAX: usize = 1024;
 
-/// Work inside a transaction, and what is to be done when its end is known.
+/// Work inside a transaction, and a callback for its result.
 pub(super) trait Job: Send {
     /// May run more than once; only the last run counts.
     fn run(&mut self, db: &Connection) -> rusqlite::Result<()>;
     fn finish(self: Box<Self>, committed: Result<(), StoreError>);
 }
 
-/// How long the writer waits for a command that holds the database, before its jobs fail. Every request
-/// waits with it, so it is short; commands hold it for milliseconds.
+/// How long the writer waits for a command that holds the database, before its jobs fail. Every request waits with it, so
+/// it is short; commands hold the database for milliseconds.
 pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(1);
-/// Prepared statements that are kept: more than the rooms have.
+/// Cached prepared statements: more than the rooms use.
 const STATEMENTS_MAX: usize = 64;
-/// Most times the writer rebuilds a damaged database while it runs. Then the disk itself must be failing:
-/// jobs fail until somebody looks after it.
+/// Most rebuilds of a damaged database while the relay runs. After that the disk itself is probably failing: jobs fail
+/// until an operator steps in.
 const REBUILDS_MAX: u32 = 3;
-/// How soon a rebuild is tried again that did not succeed, in milliseconds: the disk may have been full.
+/// Retry interval of a failed rebuild, in milliseconds: the disk may have been full.
 const REBUILD_AGAIN_MS: u64 = 10_000;
 
-/// The writer's end of the database.
+/// The writer's side of the database.
 #[derive(Debug)]
 pub(super) struct Database {
     db: Connection,
     clock: Clock,
     shared: Arc<Shared>,
-    /// The file and what tells it from another at its place; `None` for one in memory.
+    /// The file and its identity, to detect a replaced file; `None` for a database in memory.
     file: Option<(PathBuf, FileId)>,
-    /// What the last group stumbled over, so that a change is logged and not each job.
-    trouble: Option<Trouble>,
+    /// The last group's error, so that the log shows changes and not each job.
+    failing: Option<DbErrorKind>,
     rebuilds: u32,
     /// When a rebuild last failed, while there is no database. All jobs fail then.
-    unmended: Option<Moment>,
+    unmended: Option<Timestamp>,
     busy: Duration,
 }
 
@@ -61,7 +62,7 @@ impl Database {
             clock,
             shared,
             file: None,
-            trouble: None,
+            failing: None,
             rebuilds: 0,
             unmended: None,
             busy,
@@ -70,7 +71,7 @@ impl Database {
         database
     }
 
-    /// What the writer's connection has beyond a command's.
+    /// Settings of the writer's connection that a command's does not have.
     fn prepare(&mut self) {
         self.db.set_prepared_statement_cache_capacity(STATEMENTS_MAX);
         // Fails for a negative time only.
@@ -82,12 +83,12 @@ impl Database {
         });
     }
 
-    /// Commits what is queued until all senders are gone.
+    /// Commits queued jobs until all senders are gone.
     pub(super) fn serve(mut self, mut queue: mpsc::Receiver<Box<dyn Job>>) {
         let mut group = Vec::with_capacity(GROUP_MAX);
         while queue.blocking_recv_many(&mut group, GROUP_MAX) > 0 {
-            // Woken by the first job, on a busy core in place of who brings the next ones. They come first, and
-            // share the fsync; nobody is waited for.
+            // The first job wakes this thread, and on a busy core it may preempt the senders of the next jobs. Yielding lets
+            // them queue first and share the fsync.
             std::thread::yield_now();
             while group.len() < GROUP_MAX
                 && let Ok(job) = queue.try_recv()
@@ -96,11 +97,11 @@ impl Database {
             }
             self.run_group(&mut group);
         }
-        // Leaves one tidy file behind; where that fails, the next start finds the log.
+        // Leaves a single file behind; if that fails, the next start finds the log.
         let _ = self.db.execute_batch("PRAGMA wal_checkpoint(TRUNCATE);");
     }
 
-    /// Runs a group to its end and empties it. A panic inside a job is its failure, not the writer's end.
+    /// Runs all jobs of a group and empties it. A panic inside a job fails that job and does not end the writer.
     pub(super) fn run_group(&mut self, group: &mut Vec<Box<dyn Job>>) {
         if let Some(failed) = self.unmended
             && self.clock.now().0.abs_diff(failed.0) >= REBUILD_AGAIN_MS
@@ -109,13 +110,13 @@ impl Database {
         }
         let mut together = self.attempt(group);
         self.note(together.as_ref().err());
-        // Nothing of the group is in the new file, so it may run there as if nothing had happened.
-        if self.trouble == Some(Trouble::Broken) && self.unmended.is_none() && self.rebuild() {
+        // The new file contains no change of the group, so all of its jobs can run there.
+        if self.failing == Some(DbErrorKind::Broken) && self.unmended.is_none() && self.rebuild() {
             together = self.attempt(group);
             self.note(together.as_ref().err());
         }
         let alone = group.len() > 1 && together.as_ref().is_err_and(|fault| !fault.is_hopeless());
-        // What keeps a transaction from beginning keeps all of them: no use in waiting for it job by job.
+        // An error that prevents a transaction from beginning affects all jobs: do not wait for it job by job.
         let mut hopeless = None;
         for mut job in group.drain(..) {
             let result = match (&together, &hopeless) {
@@ -129,7 +130,7 @@ impl Database {
                 (Ok(()), None) => Ok(()),
                 (Err(fault), None) => Err(fault.error()),
             };
-            // The bookkeeping is as able to stumble as the work; the next job's must still be done.
+            // The bookkeeping can panic too; the next job's must still run.
             let _ = catch_unwind(AssertUnwindSafe(|| job.finish(result)));
         }
         if self.shared.tidy.swap(false, Ordering::Relaxed) {
@@ -137,64 +138,60 @@ impl Database {
         }
     }
 
-    /// Runs jobs in one transaction. It is rolled back where it does not get to its end.
+    /// Runs jobs in one transaction, which is rolled back unless it completes.
     fn attempt(&mut self, jobs: &mut [Box<dyn Job>]) -> Result<(), Fault> {
         if self.unmended.is_some() {
-            return Err(Fault::Begin(Trouble::Broken));
+            return Err(Fault::Begin(DbErrorKind::Broken));
         }
         if !self.is_in_place() {
-            return Err(Fault::Begin(Trouble::Gone));
+            return Err(Fault::Begin(DbErrorKind::Gone));
         }
         let tx = self
             .db
             .transaction_with_behavior(TransactionBehavior::Immediate)
-            .map_err(|error| Fault::Begin(Trouble::of(&error)))?;
+            .map_err(|error| Fault::Begin(DbErrorKind::of(&error)))?;
         let ran = catch_unwind(AssertUnwindSafe(|| {
             jobs.iter_mut().try_for_each(|job| job.run(&tx))
         }));
-        let ran = ran.map_err(|_| Fault::Job(Trouble::Panicked))?;
+        let ran = ran.map_err(|_| Fault::Job(DbErrorKind::Panicked))?;
         ran.and_then(|()| tx.commit())
-            .map_err(|error| Fault::Job(Trouble::of(&error)))
+            .map_err(|error| Fault::Job(DbErrorKind::of(&error)))
     }
 
-    /// Whether the open file is still the one at its place. What is written into a file that was unlinked
-    /// is lost with this process, so it must not be called stored.
+    /// Whether the open file is still the one at its path. Data written into an unlinked file is lost with this process, so
+    /// it must not be reported as stored.
     fn is_in_place(&self) -> bool {
         self.file
             .as_ref()
             .is_none_or(|(path, id)| id_of(path).as_ref() == Some(id))
     }
 
-    /// Logs what went wrong, and that it is over, once each.
+    /// Logs the first failure of a kind, and the recovery, once each.
     fn note(&mut self, fault: Option<&Fault>) {
-        let trouble = fault.map(Fault::trouble);
-        if trouble != self.trouble {
-            match trouble {
-                Some(trouble) => tracing::error!(%trouble, "the database cannot be used"),
+        let kind = fault.map(Fault::kind);
+        if kind != self.failing {
+            match kind {
+                Some(kind) => tracing::error!(error = %kind, "the database cannot be used"),
                 None => tracing::info!("the database can be used again"),
             }
-            self.trouble = trouble;
+            self.failing = kind;
         }
     }
 
-    /// Empties SQLite's log. Somebody who reads meanwhile is not waited for; the next time comes soon.
+    /// Empties SQLite's log. Does not wait for readers; the next attempt comes soon.
     fn tidy(&mut self) {
         let _ = self.db.busy_timeout(Duration::ZERO);
         let _ = self.db.execute_batch("PRAGMA wal_checkpoint(TRUNCATE);");
         let _ = self.db.busy_timeout(self.busy);
     }
 
-    /// Sets a damaged file aside and goes on with what can be read of it. Says whether it could.
+    /// Sets a damaged file aside and continues with the rows that can be saved. Returns whether it could.
     fn rebuild(&mut self) -> bool {
-        self.rebuilds < REBUILDS_MAX
-            && self.mend(|folder, now| salvage::rebuild(folder, now).map(|(db, rebuilt)| (db, Some(rebuilt))))
+        self.rebuilds < REBUILDS_MAX && self.mend(salvage::rebuild)
     }
 
-    /// Exchanges the database for a sound one. Where that fails it is tried again after a while.
-    fn mend(
-        &mut self,
-        mend: impl FnOnce(&Path, Moment) -> Result<(Connection, Option<Rebuilt>), OpenError>,
-    ) -> bool {
+    /// Replaces the database with a sound one. If that fails, retries after [`REBUILD_AGAIN_MS`].
+    fn mend(&mut self, mend: impl FnOnce(&Path, Timestamp) -> Result<Opened, OpenError>) -> bool {
         let Some((path, _)) = self.file.clone() else {
             return false;
         };
@@ -208,12 +205,12 @@ impl Database {
                 self.db = db;
                 self.prepare();
                 self.rebuilds += 1;
-                (self.trouble, self.unmended) = (None, None);
+                (self.failing, self.unmended) = (None, None);
                 self.shared.recount(&self.db);
                 true
             }
             Err(error) => {
-                tracing::error!(%error, "the damaged database could not be rebuilt; it is tried again");
+                tracing::error!(%error, "the damaged database could not be rebuilt; retrying");
                 self.unmended = Some(now);
                 false
             }
@@ -226,26 +223,26 @@ fn id_of(path: &Path) -> Option<FileId> {
     Some((found.dev(), found.ino()))
 }
 
-/// Why a transaction left nothing behind.
+/// Why a transaction changed nothing.
 enum Fault {
     /// It did not begin.
-    Begin(Trouble),
+    Begin(DbErrorKind),
     /// A job, or the commit.
-    Job(Trouble),
+    Job(DbErrorKind),
 }
 
 impl Fault {
-    fn trouble(&self) -> Trouble {
-        let (Self::Begin(trouble) | Self::Job(trouble)) = self;
-        *trouble
+    fn kind(&self) -> DbErrorKind {
+        let (Self::Begin(kind) | Self::Job(kind)) = self;
+        *kind
     }
 
     fn error(&self) -> StoreError {
-        StoreError::Failed(self.trouble())
+        StoreError::Failed(self.kind())
     }
 
-    /// Whether the next job would meet the same.
+    /// Whether the next job would fail in the same way.
     fn is_hopeless(&self) -> bool {
-        matches!(self, Self::Begin(_) | Self::Job(Trouble::Broken))
+        matches!(self, Self::Begin(_) | Self::Job(DbErrorKind::Broken))
     }
 }

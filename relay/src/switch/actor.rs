@@ -1,31 +1,41 @@
-//! Who turns a switch, and whether they still may.
+//! Who sets a switch, and whether they still have the right to.
 
+use crate::clock::Timestamp;
 use crate::store::Store;
 use rusqlite::Connection;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Longest wait for the database before a turn. When it does not answer in time, the turn goes on: "off" must not wait
-/// for a disk that hangs, and "on" is checked again when it is recorded.
+/// Longest wait for the database before a switch is set. If it does not answer in time, the switch is set all the same:
+/// "off" must not wait for a disk that hangs, and "on" is checked again in the transaction that records it.
 const ASK_WITHIN: Duration = Duration::from_millis(500);
 
-/// Who turns a switch.
+/// Who sets a switch.
 #[derive(Clone)]
-pub struct Turner {
+pub struct Actor {
     pub(super) name: String,
     still_may: Option<StillMay>,
 }
 
+/// Who set a switch, and when.
+#[derive(Clone, Debug)]
+pub struct SetBy {
+    /// When.
+    pub at: Timestamp,
+    /// The account, `cli` or `relay`.
+    pub by: String,
+}
+
 type StillMay = Arc<dyn Fn(&Connection) -> rusqlite::Result<bool> + Send + Sync>;
 
-impl std::fmt::Debug for Turner {
+impl std::fmt::Debug for Actor {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Turner({})", self.name)
+        write!(f, "Actor({})", self.name)
     }
 }
 
-/// One that always may, such as the operator at the command line.
-impl From<&str> for Turner {
+/// An actor that always has the right, such as the operator at the command line.
+impl From<&str> for Actor {
     fn from(name: &str) -> Self {
         Self {
             name: name.to_owned(),
@@ -34,9 +44,9 @@ impl From<&str> for Turner {
     }
 }
 
-impl Turner {
-    /// One that may as long as the database says so. It is asked before the turn, and again in the transaction that
-    /// records "on", so that an account that is changed meanwhile turns nothing on.
+impl Actor {
+    /// An actor that has the right as long as the database says so. The check runs before the switch is set, and again in
+    /// the transaction that records "on", so that an account that is changed in between switches nothing on.
     pub fn checked(
         name: &str,
         still_may: impl Fn(&Connection) -> rusqlite::Result<bool> + Send + Sync + 'static,
@@ -47,7 +57,7 @@ impl Turner {
         }
     }
 
-    /// Within a transaction: whether they still may.
+    /// Inside a transaction: whether the actor still has the right.
     pub(super) fn may(&self, db: &Connection) -> rusqlite::Result<bool> {
         match &self.still_may {
             Some(still_may) => still_may(db),
@@ -55,7 +65,7 @@ impl Turner {
         }
     }
 
-    /// Whether the database says that they must not turn it any more. `false` while it cannot be read.
+    /// Whether the database says that the actor lost the right. `false` while it is unreadable.
     pub(super) async fn is_revoked(&self, store: &Store) -> bool {
         if self.still_may.is_none() {
             return false;

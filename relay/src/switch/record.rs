@@ -1,48 +1,50 @@
-//! How a switch stands on disk.
+//! The record of a switch in the database.
 
-use super::Change;
-use super::marker::Marker;
-use crate::clock::Moment;
+use super::SetBy;
+use super::tombstone::Tombstone;
+use crate::clock::Timestamp;
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use serde::{Deserialize, Serialize};
 use std::path::Path;
 
-/// Where it is written down how a switch stands, from best to worst.
+/// The place where the state of a switch is recorded, from best to worst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
-pub enum Kept {
-    /// In the database, as it should be.
+pub enum Recorded {
+    /// In the database.
     Database,
-    /// In a file beside the database, which refused: it is off after a restart too, and not purged yet.
-    Marker,
-    /// In memory alone: a restart would find what was recorded last.
+    /// In a file beside the database, which refused: the site is off after a restart too, and its events are not purged yet.
+    Tombstone,
+    /// In memory only: a restart restores the last recorded state.
     Nowhere,
 }
 
-impl Kept {
+impl Recorded {
     /// Its name in metrics, health and the admin's status.
-    pub fn name(self) -> &'static str {
+    pub fn as_str(self) -> &'static str {
         match self {
             Self::Database => "database",
-            Self::Marker => "marker",
+            Self::Tombstone => "tombstone",
             Self::Nowhere => "nowhere",
         }
     }
 
-    /// What to expect of it, for whoever turned the switch.
+    /// The consequence, for the actor who set the switch.
     pub(super) fn prospect(self) -> &'static str {
         match self {
             Self::Database => "",
-            Self::Marker => "a file beside the database keeps it off until the database takes it",
+            Self::Tombstone => {
+                "a file beside the database keeps it off until the database accepts the record"
+            }
             Self::Nowhere => {
-                "a running relay goes on trying; one that is started before that succeeds finds what was recorded last"
+                "the running relay keeps trying; a restart before that succeeds restores the last recorded state"
             }
         }
     }
 }
 
-/// A site's recorded switch, for whoever looks at a data folder: whether it is on, who turned it, and where that
-/// stands. Off when there is none, or a marker.
+/// A site's switch as a data folder records it: whether it is on, who set it, and where that is recorded. Off if there is
+/// no record, or a tombstone.
 ///
 /// # Errors
 /// SQLite's.
@@ -50,54 +52,54 @@ pub fn look(
     db: &Connection,
     folder: &Path,
     domain: &str,
-    now: Moment,
-) -> rusqlite::Result<(bool, Option<Change>, Kept)> {
-    Ok(match Marker::of(folder, domain).find(now) {
-        Some(change) => (false, Some(change), Kept::Marker),
+    now: Timestamp,
+) -> rusqlite::Result<(bool, Option<SetBy>, Recorded)> {
+    Ok(match Tombstone::of(folder, domain).find(now) {
+        Some(set_by) => (false, Some(set_by), Recorded::Tombstone),
         None => {
-            let (on, change) = read(db, domain)?;
-            (on, change, Kept::Database)
+            let (on, set_by) = read(db, domain)?;
+            (on, set_by, Recorded::Database)
         }
     })
 }
 
-/// What the database says of a site's switch; off when it says nothing, or nothing that can be understood.
-pub(super) fn read(db: &Connection, domain: &str) -> rusqlite::Result<(bool, Option<Change>)> {
+/// The database's record of a site's switch; off if there is none, or it is unreadable.
+pub(super) fn read(db: &Connection, domain: &str) -> rusqlite::Result<(bool, Option<SetBy>)> {
     let row = db
         .query_row(
-            // On only where the log's last word says so too: one flipped bit must not switch collection on. Where
-            // they differ nobody knows who turned it.
+            // On only if the last row of the log says so too: one flipped bit must not switch collection on. If they
+            // differ, the actor is unknown.
             "SELECT is_on = 1, changed_at, changed_by FROM switch WHERE site = ?1 AND (
                 SELECT log.is_on = switch.is_on AND log.at = changed_at AND log.by = changed_by
                 FROM switch_log AS log WHERE log.site = switch.site ORDER BY id DESC LIMIT 1
              )",
             [domain],
-            // What SQLite takes for sound may be damaged all the same, and keep no relay from starting.
-            |row| Ok(understand(row).ok()),
+            // A row can be damaged although SQLite finds the file sound; that must not keep the relay from starting.
+            |row| Ok(decode(row).ok()),
         )
         .optional()?;
     Ok(row
         .flatten()
-        .map_or((false, None), |(on, change)| (on, Some(change))))
+        .map_or((false, None), |(on, set_by)| (on, Some(set_by))))
 }
 
-fn understand(row: &Row<'_>) -> rusqlite::Result<(bool, Change)> {
-    let change = Change {
-        at: Moment(row.get(1)?),
+fn decode(row: &Row<'_>) -> rusqlite::Result<(bool, SetBy)> {
+    let set_by = SetBy {
+        at: Timestamp(row.get(1)?),
         by: row.get(2)?,
     };
-    Ok((row.get(0)?, change))
+    Ok((row.get(0)?, set_by))
 }
 
-/// Records a turn of a switch and who made it.
+/// Records that a switch was set, and by whom.
 pub(super) fn write(
     db: &Connection,
     domain: &str,
     on: bool,
-    change: &Change,
+    set_by: &SetBy,
     purged: u64,
 ) -> rusqlite::Result<()> {
-    let Change { at, by } = change;
+    let SetBy { at, by } = set_by;
     db.execute(
         "INSERT INTO switch (site, is_on, changed_at, changed_by) VALUES (?1, ?2, ?3, ?4)
          ON CONFLICT (site) DO UPDATE SET is_on = ?2, changed_at = ?3, changed_by = ?4",

@@ -1,4 +1,4 @@
-//! Switches on a disk that refuses, forgets and hangs, on a paused clock.
+//! Switches on a disk that refuses, loses records or hangs, on a paused clock.
 
 mod rebuilt;
 mod refused;
@@ -12,11 +12,12 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
-/// A relay's data folder. It can be opened again and again.
+/// A relay's data folder. It can be reopened.
 struct Folder(TempDir);
 
-/// The switch of an open folder, with two events that wait where it is on.
+/// The switch of an open folder, with two events that wait if it is on.
 struct Desk {
     spool: crate::spool::tests::Desk,
     store: Store,
@@ -38,25 +39,34 @@ impl Folder {
 
     async fn open(&self) -> Desk {
         store::make_folder(&self.path()).unwrap();
-        let (db, _) = store::open_or_rebuild(&self.path(), Moment(START)).unwrap();
+        let (db, _) = store::open_or_rebuild(&self.path(), Timestamp(START)).unwrap();
         self.open_with(Store::inline(db)).await
     }
 
     async fn open_with(&self, store: Store) -> Desk {
         let mut config = config(1 << 20);
         config.data_dir = self.path();
-        let (metrics, clock) = (Arc::new(Metrics::new(&config)), Clock::standing_at(Moment(START)));
-        let told = || (Arc::clone(&metrics), clock.clone());
-        let ((m, c), limits) = (told(), config.spool.clone());
-        let spool = Spool::open(store.clone(), m, c, limits, &config.sites, 1)
-            .await
-            .unwrap();
-        let (m, c) = told();
-        let switches = Switches::open(&config, store.clone(), spool.clone(), c, m)
+        let (mut metrics, clock) = (Registry::default(), Clock::standing_at(Timestamp(START)));
+        let limits = config.spool.clone();
+        let spool = Spool::open(
+            store.clone(),
+            &mut metrics,
+            clock.clone(),
+            limits,
+            &config.sites,
+            1,
+        )
+        .await
+        .unwrap();
+        let switches = Switches::open(&config, store.clone(), spool.clone(), clock.clone(), &mut metrics)
             .await
             .unwrap();
         Desk {
-            keeping: tokio::spawn(switches.clone().keep(LOOK_AGAIN, CancellationToken::new())),
+            keeping: tokio::spawn(
+                switches
+                    .clone()
+                    .reconcile(RECONCILE_INTERVAL, CancellationToken::new()),
+            ),
             spool: crate::spool::tests::Desk {
                 store: store.clone(),
                 spool,
@@ -68,17 +78,17 @@ impl Folder {
         }
     }
 
-    /// Opened and switched on by alice, with two events that wait.
+    /// Opened and switched on by alice, with two waiting events.
     async fn open_on(&self) -> Desk {
         let desk = self.open().await;
         desk.turn(true, "alice").await.unwrap();
         for _ in 0..2 {
-            assert_eq!(desk.spool.append("e", 1).await, None);
+            assert_eq!(desk.spool.append("e", 1).await, Ok(()));
         }
         desk
     }
 
-    /// Who turned the switch how, by the history.
+    /// Each change of the switch and its actor, from the history.
     fn history(&self) -> Vec<String> {
         let db = self.database();
         let mut select = db
@@ -90,7 +100,7 @@ impl Folder {
         rows.map(Result::unwrap).collect()
     }
 
-    fn markers(&self) -> usize {
+    fn tombstones(&self) -> usize {
         let entries = fs::read_dir(self.path()).unwrap();
         let names = entries.map(|entry| entry.unwrap().file_name().into_string().unwrap());
         names.filter(|name| name.starts_with("relay.off-")).count()
@@ -98,8 +108,8 @@ impl Folder {
 }
 
 impl Desk {
-    async fn turn(&self, on: bool, by: &str) -> Result<u64, TurnError> {
-        self.spool.switches.turn(SITE, on, by).await
+    async fn turn(&self, on: bool, by: &str) -> Result<u64, SetError> {
+        self.spool.switches.set(SITE, on, by).await
     }
 
     fn site(&self) -> &Arc<Site> {
@@ -107,11 +117,11 @@ impl Desk {
     }
 
     async fn is_open(&self) -> bool {
-        self.site().permit().await.is_some()
+        self.site().permit().is_some()
     }
 
     fn by(&self) -> Option<String> {
-        self.site().changed().map(|change| change.by)
+        self.site().set_by().map(|change| change.by)
     }
 
     fn purged(&self) -> u64 {
@@ -120,22 +130,30 @@ impl Desk {
         counts.ended(Outcome::Purged)
     }
 
-    /// What the metrics say is not recorded.
+    /// The unrecorded switches, from the metrics.
     fn unrecorded(&self) -> Vec<String> {
         let text = self.spool.metrics.text();
         let lines = text
             .lines()
             .filter_map(|line| line.strip_prefix("feedback_relay_switch_unrecorded{"));
         let ones = lines.filter_map(|line| line.strip_suffix("} 1"));
-        ones.filter_map(|labels| Some(labels.split_once("kept=\"")?.1.trim_end_matches('"').to_owned()))
-            .collect()
+        ones.filter_map(|labels| {
+            Some(
+                labels
+                    .split_once("recorded=\"")?
+                    .1
+                    .trim_end_matches('"')
+                    .to_owned(),
+            )
+        })
+        .collect()
     }
 
     async fn recorded(&self) {
-        until("it is recorded", || self.site().kept() == Kept::Database).await;
+        until("it is recorded", || self.site().recorded() == Recorded::Database).await;
     }
 
-    /// Meets damage, as far as the writer knows.
+    /// Makes the writer report damage.
     async fn rebuild(&self) {
         let mut met = false;
         let meet = move |_: &Connection| match std::mem::replace(&mut met, true) {
@@ -148,7 +166,7 @@ impl Desk {
         self.store.run(meet).await.unwrap();
     }
 
-    /// Ends as with `kill -9`: nothing is tried any more.
+    /// Ends like `kill -9`: without any cleanup.
     async fn kill(self) {
         self.keeping.abort();
         let _ = self.keeping.await;
@@ -166,27 +184,27 @@ async fn until(what: &str, is_so: impl Fn() -> bool) {
     panic!("it was not so within a minute: {what}");
 }
 
-/// What keeps the disk from recording a turn, and what is left of "off" meanwhile.
+/// A fault that keeps the disk from recording a change. [`TROUBLES`] lists where "off" is recorded under each.
 #[derive(Clone, Copy, Debug)]
-enum Trouble {
+enum DbErrorKind {
     Locked,
     DatabaseGone,
     FolderGone,
 }
 
-const TROUBLES: [(Trouble, Kept); 3] = [
-    (Trouble::Locked, Kept::Marker),
-    (Trouble::DatabaseGone, Kept::Marker),
-    (Trouble::FolderGone, Kept::Nowhere),
+const TROUBLES: [(DbErrorKind, Recorded); 3] = [
+    (DbErrorKind::Locked, Recorded::Tombstone),
+    (DbErrorKind::DatabaseGone, Recorded::Tombstone),
+    (DbErrorKind::FolderGone, Recorded::Nowhere),
 ];
 
-/// Goes on until it is ended.
+/// A fault that lasts until it is ended.
 struct Troubled {
     held: Option<Connection>,
     moved: Option<(PathBuf, PathBuf)>,
 }
 
-impl Trouble {
+impl DbErrorKind {
     fn begin(self, folder: &Folder) -> Troubled {
         let aside = folder.0.path().join("aside");
         let (held, moved) = match self {

@@ -1,10 +1,10 @@
-//! A file beside the database that keeps a site off when the database does not take "off".
+//! A file beside the database that keeps a site off when the database cannot record "off".
 //!
-//! That it exists is all that counts: an empty file needs next to no room, and no damage to it says "on". What
-//! is in it says who turned the switch, for the history.
+//! Only its existence counts: an empty file needs almost no space, and no damage to it means "on". Its text names who set
+//! the switch, for the history.
 
-use super::{BY_RELAY, Change};
-use crate::clock::Moment;
+use super::{BY_RELAY, SetBy};
+use crate::clock::Timestamp;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use std::fs::{self, File};
@@ -12,14 +12,14 @@ use std::io::{self, Read, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
-/// Bytes of a domain's hash that name its file: a domain may be longer than a file's name, and have slashes.
+/// Bytes of a domain's hash that name its file: a domain can be longer than a file name, and contain slashes.
 const NAME_BYTES: usize = 16;
-/// Longest text read. One that is longer is none of ours: the site is off all the same.
+/// Longest text read, in bytes. The relay did not write a longer one: the site is off all the same.
 const TEXT_BYTES_MAX: u64 = 1024;
 
-/// One site's marker. There are never more than sites that were configured once.
+/// One site's tombstone. There are at most as many as sites that were ever configured.
 #[derive(Clone, Debug)]
-pub(super) struct Marker(PathBuf);
+pub(super) struct Tombstone(PathBuf);
 
 #[derive(Deserialize, Serialize)]
 struct Text {
@@ -28,48 +28,47 @@ struct Text {
     by: String,
 }
 
-impl Marker {
+impl Tombstone {
     pub(super) fn of(folder: &Path, domain: &str) -> Self {
         let hash = Sha256::digest(domain);
         let name: String = hash[..NAME_BYTES].iter().map(|b| format!("{b:02x}")).collect();
         Self(folder.join(format!("relay.off-{name}")))
     }
 
-    /// The file's name, for whoever has to remove it.
+    /// The file's name, for an operator who must remove it.
     pub(super) fn name(&self) -> String {
         let name = self.0.file_name().unwrap_or_default();
         name.to_string_lossy().into_owned()
     }
 
-    /// Who turned the switch off, where there is a marker. One that cannot be read, or not be looked for,
-    /// means off as well.
-    pub(super) fn find(&self, now: Moment) -> Option<Change> {
-        let read = || -> io::Result<Change> {
+    /// Who switched the site off, if there is a tombstone. One that cannot be read, or not be looked up, means off as well.
+    pub(super) fn find(&self, now: Timestamp) -> Option<SetBy> {
+        let read = || -> io::Result<SetBy> {
             let mut text = String::new();
             File::open(&self.0)?
                 .take(TEXT_BYTES_MAX)
                 .read_to_string(&mut text)?;
             let text: Text = serde_json::from_str(&text)?;
-            Ok(Change {
-                at: Moment(text.at),
+            Ok(SetBy {
+                at: Timestamp(text.at),
                 by: text.by,
             })
         };
         match fs::symlink_metadata(&self.0) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => None,
-            _ => Some(read().unwrap_or_else(|_| Change {
+            _ => Some(read().unwrap_or_else(|_| SetBy {
                 at: now,
                 by: BY_RELAY.to_owned(),
             })),
         }
     }
 
-    /// Makes the marker, and makes it last.
-    pub(super) fn set(&self, domain: &str, change: &Change) -> io::Result<()> {
+    /// Writes the tombstone and syncs it to disk.
+    pub(super) fn set(&self, domain: &str, set_by: &SetBy) -> io::Result<()> {
         let text = Text {
             site: domain.to_owned(),
-            at: change.at.0,
-            by: change.by.clone(),
+            at: set_by.at.0,
+            by: set_by.by.clone(),
         };
         let mut file = File::options()
             .create(true)
@@ -77,13 +76,13 @@ impl Marker {
             .write(true)
             .mode(0o600)
             .open(&self.0)?;
-        // On a full disk the file is there and empty: that is enough.
+        // On a full disk the file exists and is empty: that is enough.
         let _ = serde_json::to_vec(&text).map(|text| file.write_all(&text));
         file.sync_all()?;
         self.sync_folder()
     }
 
-    /// Removes the marker for good. Nothing happens where there is none.
+    /// Removes the tombstone and syncs the folder. Does nothing if there is none.
     pub(super) fn clear(&self) -> io::Result<()> {
         match fs::remove_file(&self.0) {
             Ok(()) => self.sync_folder(),
@@ -102,61 +101,61 @@ impl Marker {
 mod tests {
     use super::*;
 
-    const NOW: Moment = Moment(7);
+    const NOW: Timestamp = Timestamp(7);
 
-    fn alice() -> Change {
-        Change {
-            at: Moment(5),
+    fn alice() -> SetBy {
+        SetBy {
+            at: Timestamp(5),
             by: "alice".to_owned(),
         }
     }
 
     #[test]
-    fn whatever_is_in_a_marker_or_in_its_place_means_off() {
-        let check = |what: &str, make: &dyn Fn(&Marker, &Path), want: Option<&str>| {
+    fn a_tombstone_means_off_however_damaged() {
+        let check = |what: &str, make: &dyn Fn(&Tombstone, &Path), want: Option<&str>| {
             let folder = tempfile::tempdir().unwrap();
-            let marker = Marker::of(folder.path(), "panel.example.com/a");
-            make(&marker, &marker.0);
-            let found = marker.find(NOW).map(|change| change.by);
+            let tombstone = Tombstone::of(folder.path(), "panel.example.com/a");
+            make(&tombstone, &tombstone.0);
+            let found = tombstone.find(NOW).map(|set_by| set_by.by);
             assert_eq!(found.as_deref(), want, "{what}");
         };
         check("nothing", &|_, _| {}, None);
-        let set = |marker: &Marker, _: &Path| marker.set("panel.example.com/a", &alice()).unwrap();
+        let set = |tombstone: &Tombstone, _: &Path| tombstone.set("panel.example.com/a", &alice()).unwrap();
         check("what was written", &set, Some("alice"));
-        let other = |_: &Marker, path: &Path| {
+        let other = |_: &Tombstone, path: &Path| {
             let folder = path.parent().unwrap();
-            let other = Marker::of(folder, "panel.example.com/b");
+            let other = Tombstone::of(folder, "panel.example.com/b");
             other.set("panel.example.com/b", &alice()).unwrap();
         };
         check("another site's", &other, None);
-        let text = |text: &'static [u8]| move |_: &Marker, path: &Path| fs::write(path, text).unwrap();
+        let text = |text: &'static [u8]| move |_: &Tombstone, path: &Path| fs::write(path, text).unwrap();
         check("an empty file", &text(b""), Some("relay"));
         check("its beginning", &text(b"{\"at\":5"), Some("relay"));
         check("no text", &text(b"\xff\x00"), Some("relay"));
         check("something long", &text(&[b' '; 4096]), Some("relay"));
-        let folder = |_: &Marker, path: &Path| fs::create_dir(path).unwrap();
+        let folder = |_: &Tombstone, path: &Path| fs::create_dir(path).unwrap();
         check("a folder", &folder, Some("relay"));
-        let circle = |_: &Marker, path: &Path| std::os::unix::fs::symlink(path, path).unwrap();
+        let circle = |_: &Tombstone, path: &Path| std::os::unix::fs::symlink(path, path).unwrap();
         check("a link to itself", &circle, Some("relay"));
-        let dangling = |_: &Marker, path: &Path| std::os::unix::fs::symlink("gone", path).unwrap();
+        let dangling = |_: &Tombstone, path: &Path| std::os::unix::fs::symlink("gone", path).unwrap();
         check("a link to nothing", &dangling, Some("relay"));
-        let cleared = |marker: &Marker, path: &Path| {
-            set(marker, path);
-            marker.clear().unwrap();
-            marker.clear().unwrap();
+        let cleared = |tombstone: &Tombstone, path: &Path| {
+            set(tombstone, path);
+            tombstone.clear().unwrap();
+            tombstone.clear().unwrap();
         };
         check("one that was removed", &cleared, None);
     }
 
     #[test]
-    fn a_marker_that_cannot_be_made_or_removed_is_told() {
+    fn a_tombstone_that_cannot_be_written_or_removed_is_an_error() {
         let folder = tempfile::tempdir().unwrap();
-        let nowhere = Marker::of(&folder.path().join("gone"), "s");
+        let nowhere = Tombstone::of(&folder.path().join("gone"), "s");
         assert!(nowhere.set("s", &alice()).is_err());
         nowhere.clear().unwrap();
-        let marker = Marker::of(folder.path(), "s");
-        fs::create_dir(&marker.0).unwrap();
-        assert!(marker.set("s", &alice()).is_err());
-        assert!(marker.clear().is_err());
+        let tombstone = Tombstone::of(folder.path(), "s");
+        fs::create_dir(&tombstone.0).unwrap();
+        assert!(tombstone.set("s", &alice()).is_err());
+        assert!(tombstone.clear().is_err());
     }
 }

@@ -1,4 +1,4 @@
-//! The rows of contract b.5, and a small Plausible that is fed with the addresses given out.
+//! The rows of contract b.5, and a small model of Plausible that receives the addresses.
 
 use super::*;
 use proptest::prelude::*;
@@ -15,18 +15,18 @@ fn visitors(now: i64) -> Visitors {
         key[..8].copy_from_slice(&N.fetch_add(1, Ordering::Relaxed).to_be_bytes());
         key
     }
-    Visitors::with_random(Moment(now), next)
+    Visitors::with_random(Timestamp(now), next)
 }
 
 impl Visitors {
-    /// The address of a visitor whose events are taken.
+    /// The address of a visitor whose events are accepted.
     fn address(
         &self,
         site: &str,
         client: IpAddr,
         user_agent: &str,
         values: DayValues,
-        now: Moment,
+        now: Timestamp,
     ) -> Ipv6Addr {
         let visitor = self.pseudonym(site, client, user_agent, values, now);
         self.note(visitor, now);
@@ -40,11 +40,11 @@ fn of(visitors: &Visitors, client: &str, now: i64) -> Ipv6Addr {
         client.parse().unwrap(),
         "Agent/1",
         DayValues::default(),
-        Moment(now),
+        Timestamp(now),
     )
 }
 
-/// The address of a browser that sends values of its day: this one, and the one before.
+/// The address of a browser that sends its values of the day: today's and the one before.
 fn by(visitors: &Visitors, client: &str, values: (u8, u8), now: i64) -> Ipv6Addr {
     let value = |n: u8| (n > 0).then_some([n; 16]);
     let values = DayValues {
@@ -52,11 +52,11 @@ fn by(visitors: &Visitors, client: &str, values: (u8, u8), now: i64) -> Ipv6Addr
         before: value(values.1),
     };
     let client = client.parse().unwrap();
-    visitors.address("panel.example.com", client, "Agent/1", values, Moment(now))
+    visitors.address("panel.example.com", client, "Agent/1", values, Timestamp(now))
 }
 
 #[test]
-fn browsers_of_one_make_behind_one_address_are_told_apart_by_their_values() {
+fn browsers_of_one_make_behind_one_address_are_distinguished_by_their_values() {
     let v = visitors(0);
     let office = "192.0.2.1";
     let three: Vec<_> = (1..=3).map(|n| by(&v, office, (n, 0), 0)).collect();
@@ -77,7 +77,7 @@ fn browsers_of_one_make_behind_one_address_are_told_apart_by_their_values() {
 
 #[test]
 fn a_visit_over_midnight_is_one_visitor_though_value_and_key_change() {
-    // Of the second event: values, and the minute of the new day; of the first: the minute before it.
+    // `before`: minutes from the first event to midnight. `values`, `after`: of the second event, in minutes after midnight.
     let check = |name: &str, before: i64, values: (u8, u8), after: i64, same: bool| {
         let v = visitors(0);
         let first = by(&v, "192.0.2.1", (1, 0), DAY - before * MINUTE);
@@ -112,7 +112,7 @@ fn invented_values_fill_no_memory_beyond_its_limit() {
             "192.0.2.1".parse().unwrap(),
             "A",
             values,
-            Moment(0),
+            Timestamp(0),
         );
     }
     assert_eq!(v.lock().recent.len(), RECENT_MAX);
@@ -128,11 +128,11 @@ fn a_visitor_keeps_one_address_all_day_and_two_visitors_have_two() {
     assert_ne!(of(&v, "192.0.2.2", 0), jane);
     let (client, none) = ("192.0.2.1".parse().unwrap(), DayValues::default());
     assert_ne!(
-        v.address("other.example.com", client, "Agent/1", none, Moment(0)),
+        v.address("other.example.com", client, "Agent/1", none, Timestamp(0)),
         jane
     );
     assert_ne!(
-        v.address("panel.example.com", client, "Agent/2", none, Moment(0)),
+        v.address("panel.example.com", client, "Agent/2", none, Timestamp(0)),
         jane
     );
 }
@@ -159,7 +159,7 @@ fn a_live_session_keeps_its_address_over_midnight_and_an_idle_visitor_gets_a_new
 }
 
 #[test]
-fn nobody_is_recognised_after_a_longer_gap() {
+fn no_visitor_is_recognised_after_a_longer_gap() {
     let v = visitors(0);
     let first = of(&v, "192.0.2.1", DAY - 1);
     assert_ne!(of(&v, "192.0.2.1", 3 * DAY), first);
@@ -171,13 +171,13 @@ fn yesterdays_key_goes_with_the_last_of_its_sessions() {
     let v = visitors(0);
     let has_old_key = || v.lock().beside.is_some();
     of(&v, "192.0.2.1", DAY - 10 * MINUTE);
-    v.tend(Moment(DAY));
+    v.tend(Timestamp(DAY));
     assert!(has_old_key());
     of(&v, "192.0.2.1", DAY + 15 * MINUTE);
     of(&v, "192.0.2.2", DAY + 40 * MINUTE);
-    v.tend(Moment(DAY + 44 * MINUTE));
+    v.tend(Timestamp(DAY + 44 * MINUTE));
     assert!(has_old_key());
-    v.tend(Moment(DAY + 46 * MINUTE));
+    v.tend(Timestamp(DAY + 46 * MINUTE));
     assert!(!has_old_key());
 }
 
@@ -186,10 +186,10 @@ fn an_address_does_not_outlive_its_day_however_the_clock_is_set() {
     let check = |starts: i64, set_to: i64, later: i64, same: bool| {
         let v = visitors(starts);
         let jane = of(&v, "192.0.2.1", starts);
-        v.tend(Moment(set_to));
+        v.tend(Timestamp(set_to));
         let after = of(&v, "192.0.2.1", set_to);
         assert_eq!(after == jane, same, "from {starts} to {set_to}");
-        // Days later no address of before is left, nor one that was given out in between.
+        // Days later no earlier address is left, nor one that was used in between.
         let days_later = of(&v, "192.0.2.1", later);
         assert!(
             ![jane, after].contains(&days_later),
@@ -221,8 +221,8 @@ fn a_clock_that_steps_back_and_forth_over_midnight_uses_the_keys_of_both_days() 
         );
         assert_eq!(of(&v, "192.0.2.1", after), late);
         assert_eq!(of(&v, "192.0.2.2", after), early);
-        v.tend(Moment(before));
-        v.tend(Moment(after));
+        v.tend(Timestamp(before));
+        v.tend(Timestamp(after));
     }
     assert_eq!(
         of(&v, "192.0.2.2", DAY + 300 * MINUTE),
@@ -272,14 +272,14 @@ fn a_session_is_of_one_site_and_one_user_agent() {
             "192.0.2.1".parse().unwrap(),
             agent,
             DayValues::default(),
-            Moment(now),
+            Timestamp(now),
         )
     };
     let live = at("a.example.com", "Agent/1", DAY - 5 * MINUTE);
     let idle = at("b.example.com", "Agent/1", DAY - 45 * MINUTE);
     assert_eq!(at("a.example.com", "Agent/1", DAY + MINUTE), live);
     assert_ne!(at("b.example.com", "Agent/1", DAY + MINUTE), idle);
-    // A browser that updates itself in the middle is another visitor, as it is to Plausible.
+    // A browser that updates itself during the day is another visitor, as it is to Plausible.
     let updated = at("a.example.com", "Agent/2", DAY + 2 * MINUTE);
     assert_ne!(updated, live);
     assert_eq!(at("a.example.com", "Agent/2", DAY + 3 * MINUTE), updated);
@@ -297,7 +297,7 @@ fn a_session_over_two_midnights_ends_at_the_second_as_it_does_for_plausible() {
     }
     let second = of(&v, "192.0.2.1", 2 * DAY + MINUTE);
     assert_ne!(second, first);
-    v.tend(Moment(2 * DAY + MINUTE));
+    v.tend(Timestamp(2 * DAY + MINUTE));
     assert!(
         v.lock().beside.is_none(),
         "nobody came under the middle day's key"
@@ -306,10 +306,10 @@ fn a_session_over_two_midnights_ends_at_the_second_as_it_does_for_plausible() {
 }
 
 #[test]
-fn yesterdays_key_is_gone_at_once_when_nobody_was_there_at_midnight() {
+fn yesterdays_key_is_gone_at_once_if_no_request_came_at_midnight() {
     let v = visitors(0);
     of(&v, "192.0.2.1", DAY - 31 * MINUTE);
-    v.tend(Moment(DAY));
+    v.tend(Timestamp(DAY));
     assert!(v.lock().beside.is_none());
     assert!(v.lock().recent.is_empty());
 }
@@ -327,7 +327,7 @@ fn a_clock_that_jumps_back_over_midnight_splits_no_session() {
 fn visitors_above_the_limit_are_not_remembered_and_those_below_are() {
     let v = visitors(0);
     let early = of(&v, "192.0.2.1", DAY - 5 * MINUTE);
-    let crowd = (0..RECENT_MAX as u128 - 1).map(|n| (Ipv6Addr::from(n), (Moment(DAY - 4 * MINUTE), 0)));
+    let crowd = (0..RECENT_MAX as u128 - 1).map(|n| (Ipv6Addr::from(n), (Timestamp(DAY - 4 * MINUTE), 0)));
     v.lock().recent.extend(crowd);
     let late = of(&v, "192.0.2.2", DAY - 3 * MINUTE);
     assert_eq!(v.lock().recent.len(), RECENT_MAX);
@@ -338,21 +338,21 @@ fn visitors_above_the_limit_are_not_remembered_and_those_below_are() {
     );
     assert_eq!(of(&v, "192.0.2.1", DAY + MINUTE), early);
     assert_ne!(of(&v, "192.0.2.2", DAY + MINUTE), late);
-    // Room is made when the crowd has gone.
-    v.tend(Moment(DAY + 27 * MINUTE));
+    // `tend` makes room once the sessions are over.
+    v.tend(Timestamp(DAY + 27 * MINUTE));
     assert_eq!(v.lock().recent.len(), 1);
 }
 
-/// What Plausible does with an address (contract b.4): a visitor id by the day's salt, and sessions
-/// that are looked up under today's id, then under yesterday's.
+/// A model of Plausible's use of an address (contract b.4): a visitor id by the day's salt, and sessions that are looked
+/// up under today's id, then under yesterday's.
 #[derive(Default)]
 struct ModelPlausible {
-    /// By visitor id, which stands for salt, address and site: when its session's last event came.
+    /// The time of the last event of a session, by visitor id, which stands for salt, address and site.
     sessions: HashMap<(i64, Ipv6Addr, usize), i64>,
 }
 
 impl ModelPlausible {
-    /// Takes an event and gives the visitor it counts for, and whether a session began.
+    /// Takes an event and returns the visitor it counts for, and whether a session began.
     fn take(&mut self, address: Ipv6Addr, site: usize, now: i64) -> ((i64, Ipv6Addr, usize), bool) {
         let today = now.div_euclid(DAY);
         let ids = [today, today - 1].map(|day| (day, address, site));
@@ -368,7 +368,7 @@ impl ModelPlausible {
 }
 
 proptest! {
-    /// Four people on two sites, at random times over some four days.
+    /// Four people on two sites, at random times over about four days.
     #[test]
     fn to_plausible_a_session_over_midnight_is_one_visitor_and_a_later_one_is_another(
         steps in prop::collection::vec(
@@ -381,16 +381,16 @@ proptest! {
         let v = visitors(begins);
         let mut plausible = ModelPlausible::default();
         let mut now = begins;
-        // Of each person on each site: the last event, its address and visitor, and the day its session began.
+        // For each person on each site: the last event, its address and visitor, and the day its session began.
         let mut last = HashMap::new();
         let mut whose = HashMap::new();
         for (person, site, pause, tend) in steps {
             now += pause;
             if tend {
-                v.tend(Moment(now));
+                v.tend(Timestamp(now));
             }
             let client = Ipv4Addr::new(192, 0, 2, person).into();
-            let address = v.address(sites[site], client, "Agent/1", DayValues::default(), Moment(now));
+            let address = v.address(sites[site], client, "Agent/1", DayValues::default(), Timestamp(now));
             prop_assert_eq!(*whose.entry(address).or_insert((person, site)), (person, site), "an address of two");
             let (visitor, new_session) = plausible.take(address, site, now);
             let today = now.div_euclid(DAY);

@@ -1,17 +1,19 @@
-//! Who is compared: a middle, and what is sent through it.
+//! The rows of the comparison: a middle, and the kind of requests sent through it.
 
-/// What stands between generator and sink.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Middle {
+use crate::load::Shape;
+
+/// A program between generator and sink.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Middle {
     Relay,
     Nginx,
     Caddy,
     Traefik,
 }
 
-/// One row of the comparison.
+/// One row of the comparison, in the order in which they take turns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(super) enum Contender {
+pub(crate) enum Contender {
     /// The relay, one event per request
     Relay,
     /// The relay, ten events per request
@@ -27,17 +29,7 @@ pub(super) enum Contender {
 }
 
 impl Contender {
-    /// In the order in which they take turns.
-    pub(super) const ALL: [Self; 6] = [
-        Self::Relay,
-        Self::RelayBatch,
-        Self::Nginx,
-        Self::NginxOpaque,
-        Self::Caddy,
-        Self::Traefik,
-    ];
-
-    pub(super) fn middle(self) -> Middle {
+    pub(crate) fn middle(self) -> Middle {
         match self {
             Self::Relay | Self::RelayBatch => Middle::Relay,
             Self::Nginx | Self::NginxOpaque => Middle::Nginx,
@@ -46,20 +38,22 @@ impl Contender {
         }
     }
 
-    /// Whether ten events go in one request.
-    pub(super) fn batches(self) -> bool {
-        matches!(self, Self::RelayBatch | Self::NginxOpaque)
+    pub(crate) fn shape(self) -> Shape {
+        match self {
+            Self::RelayBatch | Self::NginxOpaque => Shape::Batch,
+            _ => Shape::Single,
+        }
     }
 
-    /// Requests that the sink gets for one that is sent: the relay takes a batch apart, a proxy cannot.
-    pub(super) fn arrivals(self) -> u64 {
+    /// Requests that arrive at the sink for one that is sent: the relay splits a batch, a proxy cannot.
+    pub(crate) fn arrivals(self) -> u64 {
         match self {
             Self::RelayBatch => 10,
             _ => 1,
         }
     }
 
-    pub(super) fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Relay => "relay",
             Self::RelayBatch => "relay, batches of ten",

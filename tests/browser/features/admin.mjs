@@ -1,11 +1,14 @@
-// The admin page: who is in charge logs in, turns the switch, and sees what became of every event.
+// The admin page: an administrator logs in, turns the switch, and sees how each event ended.
 
 import assert from "node:assert/strict";
 import { optIn, search } from "../harness/demo.mjs";
 import { ADMIN, SITE, eventually, feature, scenario } from "../harness.mjs";
 
 const LOCKED = "staging.panel.example.com";
-/** Who is not logged in, or no longer, is told so by a status, which the browser writes to its console. */
+/**
+ * Without a session, or after it has ended, the relay answers with an error status, which the browser writes to its
+ * console.
+ */
 const LOGIN = /^error: Failed to load resource: the server responded with a status of 401/;
 const AWAY = /^error: Failed to load resource: net::ERR_/;
 const UNAVAILABLE = /^error: Failed to load resource: the server responded with a status of 503/;
@@ -22,7 +25,7 @@ const isOn = async (page, site) => (await switchOf(page, site).getAttribute("ari
 const tile = (page, title, count) =>
   page.locator(".tile", { has: page.getByText(title, { exact: true }) }).getByText(String(count), { exact: true });
 
-/** Lets the page's time go on, from one refresh to the next, until it shows something. */
+/** Advances the page's clock, from one refresh to the next, until the page shows something. */
 async function toShow(page, locator) {
   await eventually(`the page shows ${locator}`, async () => {
     if (await locator.isVisible()) return true;
@@ -41,11 +44,11 @@ export default () => feature("The admin page", () => {
       const page = await admin.open(world.admin);
       await page.getByRole("heading", { name: "Log in" }).waitFor();
       await logIn(page, "not the password");
-      await page.getByText("User name or password is wrong.").waitFor();
+      await page.getByText("Wrong user name or password.").waitFor();
       await logIn(page);
       await page.getByText("Logged in as alice").waitFor();
       const cookies = await admin.context.cookies();
-      // The session's, and the one by which the device is known.
+      // The session's cookie, and the known device's.
       assert.deepEqual(cookies.map(({ name }) => name).sort(), ["feedback_admin", "feedback_device"]);
       for (const { httpOnly, sameSite, value } of cookies) {
         assert.deepEqual([httpOnly, sameSite], [true, "Strict"]);
@@ -53,7 +56,7 @@ export default () => feature("The admin page", () => {
       }
       const cookie = cookies.find(({ name }) => name === "feedback_admin");
 
-      // The operator's lock is stronger than any admin.
+      // The operator's lock overrides any administrator.
       assert.equal(await switchOf(page, LOCKED).isDisabled(), true);
       await page.locator("article", { hasText: LOCKED }).getByText("Locked by the operator.").waitFor();
 
@@ -62,7 +65,7 @@ export default () => feature("The admin page", () => {
       await page.getByText(`Collection for ${SITE} is on. Each user is asked first.`).waitFor();
       assert.equal(await isOn(page, SITE), true);
       await page.getByText("Switched on just now by alice").waitFor();
-      assert.match(await world.cli(["switch", "status"]), new RegExp(`^${SITE}: on, turned .* by alice$`, "m"));
+      assert.match(await world.cli(["switch", "status"]), new RegExp(`^${SITE}: on, set .* by alice$`, "m"));
 
       const user = await world.visitor();
       const panel = await optIn(user, world);
@@ -74,7 +77,7 @@ export default () => feature("The admin page", () => {
       await world.kill("receiver");
       await search(panel);
       await toShow(page, tile(page, "Waiting", 1));
-      await toShow(page, page.getByText("Plausible is not reachable: events wait"));
+      await toShow(page, page.getByText("Events waiting: Plausible is unreachable"));
 
       await switchOf(page, SITE).focus();
       await page.keyboard.press("Space");
@@ -92,7 +95,7 @@ export default () => feature("The admin page", () => {
       assert.deepEqual((await admin.context.cookies()).map(({ name }) => name), ["feedback_device"]);
       await page.reload();
       await page.getByRole("heading", { name: "Log in" }).waitFor();
-      // The cookie is worth nothing any more, and never was to another site's page.
+      // The cookie is no longer valid, and never was for another site's page.
       const status = await fetch(`${world.admin}/admin/api/status`, { headers: { Cookie: `${cookie.name}=${cookie.value}` } });
       assert.equal(status.status, 401);
     },
@@ -131,7 +134,7 @@ export default () => feature("The admin page", () => {
     const page = await admin.open(world.admin);
     await logIn(page);
     await page.getByText("Logged in as alice").waitFor();
-    /** Whether the next status counts as use. */
+    /** Whether the next status request counts as use. */
     const used = async () => {
       const status = page.waitForRequest("**/admin/api/status");
       await page.clock.fastForward(2000);
@@ -151,7 +154,7 @@ export default () => feature("The admin page", () => {
     await page.getByText("Logged in as alice").waitFor();
     await passwd();
     await switchOf(page, SITE).click();
-    await page.getByText(`The switch of ${SITE} was not turned. Your session has ended. Please log in again.`).waitFor();
+    await page.getByText(`Could not switch ${SITE} off. Your session has ended. Please log in again.`).waitFor();
     assert.match(await world.cli(["switch", "status"]), new RegExp(`^${SITE}: on`, "m"));
   });
 
@@ -171,13 +174,13 @@ export default () => feature("The admin page", () => {
         await toShow(page, notice);
         await page.getByText("Switched off just now by alice").waitFor();
         assert.equal(await isOn(page, SITE), false);
-        assert.match(await world.cli(["switch", "status"]), /: off, turned .* by alice; a file beside the database/);
+        assert.match(await world.cli(["switch", "status"]), /: off, set .* by alice; a file beside the database/);
       });
       await eventually("the notice goes", async () => {
         await page.clock.fastForward(2000);
         return notice.isHidden();
       });
-      assert.match(await world.cli(["switch", "status"]), /: off, turned .* by alice$/m);
+      assert.match(await world.cli(["switch", "status"]), /: off, set .* by alice$/m);
     },
   );
 
@@ -191,7 +194,7 @@ export default () => feature("The admin page", () => {
       await logIn(page);
       await page.getByText("Logged in as alice").waitFor();
       await world.stop("relay");
-      await toShow(page, page.getByText("The relay does not answer. What you see may be out of date. Trying again."));
+      await toShow(page, page.getByText("The relay does not answer. This page may be out of date. Retrying."));
       await world.startRelay();
       await toShow(page, page.getByText("Your session has ended. Please log in again."));
       await logIn(page);

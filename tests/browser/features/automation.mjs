@@ -1,4 +1,5 @@
-// Who is not counted whatever they say: automated browsers, and people who said so to Plausible.
+// Browsers that are never counted, whatever their users choose: automated ones, and those excluded through Plausible's
+// own setting.
 
 import assert from "node:assert/strict";
 import { eventually, feature, scenario } from "../harness.mjs";
@@ -24,7 +25,7 @@ const BROWSERS = [
   ["no storage", NO_STORAGE, "", null],
 ];
 
-/** The requests of the browser's side, the snippet itself aside. */
+/** The browser's requests, without the one for the snippet itself. */
 const asked = (user) => user.paths().filter((path) => path.startsWith("/feedback/") && !path.endsWith("/snippet.js"));
 const runs = (page) => eventually("the snippet runs", () => page.evaluate(() => typeof window.feedback?.optIn === "function"));
 
@@ -42,7 +43,7 @@ export default () => feature("Who is not counted", () => {
       found[name] = signal;
       assert.deepEqual([choice, active, user.fetchedModule()], ["in", signal === null, signal === null], name);
       if (active) return;
-      // After a yes of an earlier page such a browser asks the relay for nothing either.
+      // Even after a yes on an earlier page, such a browser sends nothing to the relay.
       user.requests.length = 0;
       await page.reload();
       await runs(page);

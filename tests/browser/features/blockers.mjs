@@ -1,5 +1,4 @@
-// Under a content blocker: no address that the browser asks for is one that lists name, and the last events need no
-// beacon.
+// With a content blocker: no URL that the browser requests matches a list, and the last events need no beacon.
 
 import assert from "node:assert/strict";
 import { blocks } from "../harness/filters.mjs";
@@ -7,12 +6,12 @@ import { goTo, leave, optIn, pretendToLeave, search } from "../harness/demo.mjs"
 import { SITE, eventually, feature, scenario } from "../harness.mjs";
 
 const PAGE = "https://panel.example.com/";
-/** Playwright's words for types, as blockers call them. */
+/** Playwright's request types, translated to those of blockers. */
 const TYPES = { document: "main_frame", fetch: "fetch", ping: "ping", script: "script", xhr: "xhr", other: "other" };
 
 export default () => feature("Under a content blocker", () => {
   scenario("No address that the browser asks for is one that lists name, on the page's origin or on another", {}, async (world) => {
-    // The rules do bite.
+    // Checks that the rules block anything at all.
     for (const [path, type] of [
       ["/feedback/api/events", "ping"],
       ["/api/events", "beacon"],
@@ -40,7 +39,7 @@ export default () => feature("Under a content blocker", () => {
     assert.deepEqual([...paths].sort(), ["/api/config", "/api/notes", "/client.js", "/client_bg.wasm", "/privacy", "/snippet.js"]);
     for (const [url, type] of asked) {
       for (const origin of ["https://panel.example.com", "https://relay.example.org"]) {
-        // A beacon takes the place of a batch's request in old browsers.
+        // In old browsers a beacon replaces the request of a batch.
         for (const as of url.pathname.endsWith("/notes") ? [TYPES[type], "ping", "beacon"] : [TYPES[type]]) {
           const address = origin + url.pathname + url.search;
           assert.equal(blocks(address, as, PAGE), false, `${address} as ${as}`);
@@ -50,7 +49,7 @@ export default () => feature("Under a content blocker", () => {
   });
 
   scenario("Where every beacon vanishes without a word, all events arrive, the last ones too", {}, async (world) => {
-    // As under a blocker, `sendBeacon` returns true and sends nothing.
+    // Like a blocker: `sendBeacon` returns true and sends nothing.
     const user = await world.visitor({ init: () => (navigator.sendBeacon = () => true) });
     await user.context.route("**/*", (route) => {
       const request = route.request();

@@ -1,19 +1,19 @@
-// Without a yes nothing is loaded and nothing is sent; a no counts at once and everywhere.
+// Without a yes nothing is loaded or sent; a no takes effect at once and everywhere.
 
 import assert from "node:assert/strict";
 import { answerUnderPrivacy, collecting, goTo, optIn, pretendToLeave, sayYes, search } from "../harness/demo.mjs";
 import { eventually, feature, scenario } from "../harness.mjs";
 
-/** Long after every timer of the module would have run. */
+/** Long after every timer of the module. */
 const LATER = "10:00";
 
-/** A browser whose clock, one for all tabs, can be moved. */
+/** A browser with a clock, shared by all tabs, that the test can advance. */
 async function withClock(visitor) {
   await visitor.context.clock.install();
   return visitor;
 }
 
-/** Nothing of the module came, nothing was sent, and the relay heard of no event. */
+/** Checks that the module was not loaded, nothing was sent, and the relay received no event. */
 async function assertUntouched(visitor, world) {
   assert.equal(visitor.fetchedModule(), false, "the module was fetched");
   assert.deepEqual(visitor.deliveries().map((request) => request.url()), []);
@@ -71,7 +71,7 @@ export default () => feature("Consent", () => {
     const share = async (name, [extraHTTPHeaders, init]) => {
       const user = await world.visitor({ extraHTTPHeaders, init });
       const page = await user.open(world.panel);
-      await page.getByText(`Your browser says no for you (${name})`).waitFor();
+      await page.getByText(`Your browser counts as a no (${name})`).waitFor();
       assert.equal(await page.getByRole("button", { name: "Yes, share" }).isVisible(), false, "asked nevertheless");
       await search(page);
       assert.equal(user.fetchedModule(), false);
@@ -80,13 +80,13 @@ export default () => feature("Consent", () => {
       await collecting(page);
       await goTo(page, "Version");
       const [first] = await eventually("it is sent", () => user.deliveries().length > 0 && user.deliveries());
-      // The signal went along, and the relay took the user's own word before it.
+      // The signal was sent along, and the relay gave precedence to the user's explicit choice.
       const [[header, value]] = Object.entries(extraHTTPHeaders);
       assert.equal((await first.allHeaders())[header.toLowerCase()], value);
     };
     await Promise.all(Object.entries(signals).map(([name, means]) => share(name, means)));
     await eventually("all arrive", async () => (await world.stats()).pageviews === 4);
-    // What was done before the yes was never kept.
+    // Actions before the yes were never kept.
     assert.deepEqual((await world.stats()).goals, []);
   });
 
@@ -121,13 +121,13 @@ export default () => feature("Consent", () => {
     await page.evaluate(async () => {
       await feedback.optIn(["feedback"]);
       feedback.track("Feature Used", { feature: "search" });
-      // A form's field holds the number as text, and one that is blank or no number is no rating.
+      // A form field holds the number as text; a blank or non-numeric one is not a rating.
       for (const rating of ["", " ", "four", "4.5", "4"]) feedback.rate("project-created", rating);
     });
     await eventually("the rating arrives", async () => (await world.arrived()).length > 0);
     const arrived = (await world.arrived()).map(({ body }) => [body.name, body.props.rating]);
     assert.deepEqual(arrived, [["Activity Rated", 4]]);
-    // Not even the company's own server hears of the rest.
+    // Not even the company's own server receives the rest.
     assert.equal((await world.settled()).received, 1);
   });
 
@@ -138,15 +138,15 @@ export default () => feature("Consent", () => {
     await collecting(other);
     await user.context.clock.fastForward(LATER);
     await eventually("both tabs have sent what they had", async () => (await world.stats()).pageviews === 2);
-    await eventually("no request is under way", async () => {
+    await eventually("no request is in flight", async () => {
       const responses = await Promise.all(user.deliveries().map((request) => request.response()));
       return responses.length >= 2 && responses.every((response) => response?.status() === 202);
     });
     const { received } = await world.settled();
     const sent = user.deliveries().length;
 
-    // The clock stands still, so these wait in the two modules' queues. Clicks are made by script, because
-    // Playwright's own wait for frames, which are not drawn meanwhile.
+    // The clock stands still, so these wait in the two modules' queues. A script makes the clicks, because Playwright's
+    // own clicks wait for frames, which are not drawn meanwhile.
     await user.context.clock.pauseAt(Date.now() + 3_600_000);
     const press = (tab, ...ids) => tab.evaluate((ids) => ids.forEach((id) => document.getElementById(id).click()), ids);
     for (const tab of [page, other]) await press(tab, "search");

@@ -1,14 +1,16 @@
-// What a user agreed to share arrives, once, whatever breaks on the way.
+// Events that a user agreed to share arrive exactly once, despite failures on the way.
 
 import assert from "node:assert/strict";
 import { goTo, leave, optIn, search } from "../harness/demo.mjs";
 import { eventually, feature, scenario } from "../harness.mjs";
 
-/** What browsers say about a relay or a web server that is away; ours is to say nothing. After a restart it refuses the page
- * token of the relay before, once. */
+/**
+ * Browser messages about a relay or web server that is away; the snippet itself must log nothing. After a restart the
+ * relay refuses the page token of its predecessor once.
+ */
 const AWAY = /^error: Failed to load resource: (the server responded with a status of (50[234]|403)|net::ERR_)/;
 
-/** The events of a delivery, as the browser sent them. */
+/** The events of a delivery, as sent by the browser. */
 const eventsOf = (request) => JSON.parse(request.postData()).events;
 
 export default () => feature("Delivery", () => {
@@ -32,7 +34,7 @@ export default () => feature("Delivery", () => {
 
     await world.kill("relay");
     await search(page);
-    /** Every try to deliver what was done, as the browser made it. */
+    /** Every attempt by the browser to deliver these events. */
     const tries = () => user.deliveries().filter((request) => eventsOf(request)[0].name === "Feature Used");
     await eventually("the browser tries in vain", async () => (await tries()[0]?.response())?.status() === 502);
     await world.startRelay();
@@ -52,7 +54,7 @@ export default () => feature("Delivery", () => {
       if (lost > 1) return route.continue();
       const answer = await route.fetch();
       assert.equal(answer.status(), 202);
-      // Killed between Plausible's answer and its own note of it, a relay would rightly deliver again.
+      // If killed between Plausible's answer and recording it, a relay would rightly deliver again.
       await world.settled();
       await world.kill("relay");
       await world.startRelay();
@@ -109,7 +111,7 @@ export default () => feature("Delivery", () => {
       await user.context.clock.fastForward(2000);
       return busy >= 30;
     });
-    // Then no server answers at all.
+    // From here on no server answers.
     await page.unroute("**/api/notes", away);
     await page.route("**/api/notes", (route) => route.abort("connectionrefused"));
     for (let minute = 0; minute < 15; minute++) await user.context.clock.fastForward(60_000);
@@ -144,7 +146,7 @@ export default () => feature("Delivery", () => {
     });
     assert.equal(state.active, true);
     await eventually("both ratings arrive", async () => (await world.arrivedAs("Activity Rated")).length === 2);
-    // A hundred calls waited: two ratings and the latest of the rest.
+    // A hundred calls waited: two ratings and the latest of the others.
     await eventually("the rest too", async () => (await world.arrivedAs("Feature Used")).length === 98);
   });
 });

@@ -1,4 +1,4 @@
-// The user's last word counts: whatever is slow, however many tabs, in whatever order answers come.
+// The user's last choice counts, with slow tabs, several tabs, and answers in any order.
 
 import assert from "node:assert/strict";
 import { SITE, eventually, feature, scenario } from "../harness.mjs";
@@ -8,7 +8,7 @@ const ready = (page) => eventually("the snippet runs", () => page.evaluate(() =>
 const state = (page) => page.evaluate(() => feedback.state());
 const stored = (page) => page.evaluate((key) => JSON.parse(localStorage.getItem(key)), KEY);
 
-/** Holds a tab's requests back until the function that it gives is called. */
+/** Holds a tab's requests back until the returned function is called. */
 async function hold(page, pattern) {
   let release;
   const held = new Promise((done) => (release = done));
@@ -19,7 +19,10 @@ async function hold(page, pattern) {
   return release;
 }
 
-/** Says one thing after the other without waiting, as a page would: "in", "out", or "usage" and "feedback" for one category. */
+/**
+ * Makes several choices without waiting in between, as a page might: "in", "out", or "usage" and "feedback" for one
+ * category.
+ */
 const say = (page, words) =>
   page.evaluate((words) => {
     for (const word of words) void (word === "out" ? feedback.optOut() : feedback.optIn(word === "in" ? undefined : [word]));
@@ -59,7 +62,7 @@ export default () => feature("The last word", () => {
   });
 
   scenario("A slow answer in one tab overrules no later decision in another", {}, async (world) => {
-    // What the slow tab says, what the other says then, and what counts in both.
+    // The slow tab's choice, the other tab's later choice, and the one that counts in both.
     const cases = [
       [["in"], ["out"], "out", []],
       [["out", "in"], ["out"], "out", []],
@@ -120,7 +123,7 @@ export default () => feature("The last word", () => {
     await other.evaluate(([key, yes]) => localStorage.setItem(key, JSON.stringify(yes)), [KEY, yes]);
     await eventually("the no is back", async () => (await stored(page)).choice === "out");
     for (const tab of [page, other]) assert.deepEqual((await state(tab)).active, false);
-    // What the user clears is cleared.
+    // If the user clears the storage, the choice is cleared.
     await other.evaluate(() => localStorage.clear());
     await eventually("forgotten", async () => (await state(page)).choice === "unset");
     assert.equal(await stored(page), null);

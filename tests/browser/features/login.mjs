@@ -1,4 +1,5 @@
-// Behind a login for the whole origin: the module is part of the user's session, and a login page is no answer.
+// Behind a login for the whole origin: the module uses the user's session, and does not mistake a login page for an
+// answer.
 
 import assert from "node:assert/strict";
 import { collecting, search } from "../harness/demo.mjs";
@@ -46,7 +47,7 @@ export default () => feature("Behind a login", () => {
         const page = await user.open(login.origin);
         await page.getByRole("button", { name: "Yes, share" }).click();
         await collecting(page);
-        // The page itself comes from a cache, all requests of the snippet end at the login.
+        // The page itself comes from a cache; all requests of the snippet end at the login.
         await page.route("**/api/config?*", (route) => route.fulfill({ status: 200, contentType: "text/html", body: "<!doctype html>Log in" }));
         await page.reload();
         await eventually("the page knows nothing", () => page.evaluate(async () => (await feedback.state()).collection === "unknown"));

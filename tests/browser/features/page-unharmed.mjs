@@ -1,17 +1,17 @@
-// Whatever is broken, missing or hostile around the snippet: the page goes on, and hears nothing of it.
+// Whatever is broken, missing or hostile around the snippet, the page keeps working and sees no error from it.
 
 import assert from "node:assert/strict";
 import { pretendToLeave } from "../harness/demo.mjs";
 import { SITE, eventually, feature, scenario } from "../harness.mjs";
 
-/** What the browser itself says about an answer or a policy, which no script can keep it from. */
+/** Messages that the browser itself logs about a status or a policy, which no script can prevent. */
 const STATUS = /^error: Failed to load resource: (the server responded with a status of|net::ERR_)/;
 const CORS = /^error: Access to fetch at '.*' from origin '.*' has been blocked by CORS policy/;
 const WASM_POLICY = /^error: (Compiling or instantiating|Refused to compile or instantiate) WebAssembly/;
 
 /**
- * Uses all there is, rightly and wrongly. What throws fails the test, and so does what is not as it was.
- * Gives the states after a question, a yes, and some moving about.
+ * Calls the whole interface, correctly and incorrectly. An exception or a changed value fails the test.
+ * Returns the states after a query, a yes, and some navigation.
  */
 async function useEverything(page) {
   await eventually("the snippet runs", () => page.evaluate(() => typeof window.feedback?.optIn === "function"));
@@ -45,15 +45,15 @@ async function useEverything(page) {
   await pretendToLeave(page);
   const last = await page.evaluate(() => feedback.optOut());
   assert.equal(last.active, false);
-  // The page's own things still work.
+  // The page's own features still work.
   assert.equal(await page.evaluate(() => new Promise((done) => setTimeout(() => done(document.title), 0))), "A page");
   return states;
 }
 
 /**
- * Goes through the cases, one page after the other in one tab. A case says what is different: `script`
- * runs before the snippet, `policy` is the page's, `routes` are answered in the relay's place, and
- * `expected` is what the browser itself will say. At the end, whether events are collected nevertheless.
+ * Runs the cases, one page after the other in one tab. A case states the differences: `script` runs before the snippet,
+ * `policy` is the page's, `routes` are answered instead of the relay, and `expected` is what the browser itself logs.
+ * The last value is whether events are collected nevertheless.
  */
 async function goThrough(world, cases) {
   const user = await world.visitor();
@@ -70,7 +70,7 @@ async function goThrough(world, cases) {
     assert.equal(after.active, collects, `${name}: collects`);
     assert.deepEqual(user.complaints(), [], name);
     if (!collects) assert.deepEqual(user.deliveries().map((request) => request.postData()), [], `${name}: sends nothing`);
-    // The next case is somebody else.
+    // The next case is a different user.
     user.problems.length = 0;
     await page.evaluate(() => origin === "null" || localStorage?.clear()).catch(() => {});
     await page.unrouteAll();
@@ -97,7 +97,7 @@ export default () => feature("The page is not harmed", () => {
       ["full storage", { script: `Storage.prototype.setItem = () => { throw new DOMException("full", "QuotaExceededError") }` }, true],
       ["storage with garbage", { script: stored("{]") }, true],
       ["storage with something else", { script: stored(`{"choice":"in","categories":7}`) }, true],
-      // A real one without storage: an origin of nobody's, which the relay does not answer either.
+      // A real document without storage: it has an opaque origin, which the relay does not answer either.
       ["a sandbox", { policy: `sandbox allow-scripts; ${world.policy()}`, expected: [CORS, STATUS] }, false],
     ]);
   });
@@ -152,7 +152,7 @@ export default () => feature("The page is not harmed", () => {
       ["a broken zone", { script: `globalThis.Zone = { root: { run: () => { throw new Error("no") } } }` }, false],
     ]);
 
-    // Here the snippet has nothing to do, and says so to nobody.
+    // Here the snippet has nothing to do, and logs nothing.
     const user = await world.visitor();
     const script = `Object.defineProperty(window, "feedback", { value: 5 })`;
     const page = await user.open(pageOf(world, { script, head: "" }));

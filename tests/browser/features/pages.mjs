@@ -1,5 +1,5 @@
-// How the pages look: wide and narrow, light and dark, with nothing in the console. With SCREENSHOTS
-// set in the environment, pictures are taken as well, and the folder they are in is printed.
+// The layout of the pages: wide and narrow, light and dark, without console messages. If SCREENSHOTS is set in the
+// environment, it also takes screenshots and prints their folder.
 
 import assert from "node:assert/strict";
 import { mkdtemp } from "node:fs/promises";
@@ -18,7 +18,7 @@ if (process.env.SCREENSHOTS) {
   console.log(`Screenshots are in ${pictures}`);
 }
 
-/** What sticks out to the side: of the window, or of the card it is in. What can be scrolled may. */
+/** Elements that overflow horizontally: the window, or their card. Scrollable elements are exempt. */
 const stickingOut = () => {
   const room = (element) => element.closest(".card")?.getBoundingClientRect() ?? { left: 0, right: innerWidth };
   return [...document.body.querySelectorAll("*")]
@@ -30,7 +30,7 @@ const stickingOut = () => {
     .map((element) => `${element.tagName} ${element.textContent.slice(0, 40)}`);
 };
 
-/** Looks at a page in every width and scheme: nothing may stick out to the side. */
+/** Checks a page in every width and color scheme: nothing overflows horizontally. */
 async function look(page, name) {
   for (const width of WIDTHS) {
     await page.setViewportSize({ width, height: 800 });
@@ -46,7 +46,7 @@ async function look(page, name) {
   }
 }
 
-/** Our pages allow nothing inline, nothing from elsewhere, and no text made into markup or code. */
+/** Our pages allow nothing inline, nothing from other origins, and no text as markup or code. */
 async function openStrict(visitor, url) {
   const page = await visitor.context.newPage();
   const response = await page.goto(url);
@@ -134,11 +134,11 @@ export default () => feature("The pages", () => {
       await page.getByLabel("User name").fill(ADMIN.name);
       await page.getByLabel("Password").fill(ADMIN.password);
       await page.getByRole("button", { name: "Log in" }).click();
-      await page.getByText("Not checked: no event of this site was sent to Plausible yet").waitFor();
+      await page.getByText("Not checked: no event of this site has been sent to Plausible yet").waitFor();
       await search(await optIn(await world.visitor(), world));
       await page.getByText("Plausible has never accepted an event of this site").waitFor();
       await page.getByText(`add the site ${SITE} in Plausible under exactly this domain`, { exact: false }).waitFor();
-      await page.getByText("Plausible drops events: they wait").waitFor();
+      await page.getByText("Events held: Plausible drops them").waitFor();
       await look(page, "admin-refused");
       await world.kill("receiver");
       await world.startReceiver();

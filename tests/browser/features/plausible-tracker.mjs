@@ -1,4 +1,4 @@
-// Plausible's own tracker from npm, as it is, with the relay as its endpoint.
+// Plausible's own tracker from npm, unchanged, with the relay as its endpoint.
 
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
@@ -9,7 +9,7 @@ const HEADLESS = ON_LINUX.replace("Chrome/", "HeadlessChrome/");
 const REFUSED = /^error: Failed to load resource: the server responded with a status of 403/;
 const FOREIGN = /^error: (Access to fetch at .* has been blocked by CORS policy|Failed to load resource: net::ERR_FAILED)/;
 
-/** A page with the tracker, set up as Plausible documents it. */
+/** A page with the tracker, configured as Plausible documents it. */
 async function pageWithTracker(world, { consent = "?consent=1", pages = world.pages } = {}) {
   const options = {
     domain: SITE,
@@ -36,7 +36,7 @@ async function pageWithTracker(world, { consent = "?consent=1", pages = world.pa
   );
 }
 
-/** What the tracker is told about an event of its page. */
+/** Passes an event to the tracker, as the page would. */
 const track = async (page, ...args) => {
   await eventually("the tracker runs", () => page.evaluate(() => typeof window.tracked === "function"));
   return page.evaluate((args) => window.tracked(...args), args);
@@ -74,7 +74,7 @@ export default () => feature("Plausible's own tracker", () => {
     assert.deepEqual(await attempt({ userAgent: HEADLESS }), { status: 403 });
     assert.deepEqual(await attempt({}, { consent: "" }), { status: 403 });
     assert.deepEqual(await attempt({}, { consent: "?consent=2" }), { status: 403 });
-    // A page's word is not the user's own, so it does not stand against the browser's.
+    // A page's statement is not the user's own choice, so it does not override the browser's signal.
     assert.deepEqual(await attempt({ extraHTTPHeaders: { "Sec-GPC": "1" } }), { status: 403 });
     const elsewhere = await Pages.start();
     try {
@@ -82,7 +82,7 @@ export default () => feature("Plausible's own tracker", () => {
     } finally {
       await elsewhere.stop();
     }
-    // Each sent its pageview as well.
+    // Each also sent its pageview.
     assert.deepEqual((await world.settled()).endings(), {
       "denied/bot": 2,
       "denied/no_consent": 2,

@@ -1,5 +1,5 @@
-// Which changes of an address count as a page: a table of what routers do, with Plausible's own tracker on the same
-// page as the reference.
+// The address changes that count as a page: a table of the calls that routers make, with Plausible's own tracker on the
+// same page as the reference.
 
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
@@ -8,8 +8,7 @@ import { Pages } from "../harness/pages.mjs";
 import { SITE, eventually, feature, scenario } from "../harness.mjs";
 
 /**
- * A site with both counters on it. Every path under /app gives the same page, as the server of a single-page
- * application does.
+ * A site with both counters. Every path under /app returns the same page, like the server of a single-page application.
  */
 async function siteWithBoth(world, { hash, head = "" }) {
   const tracker = new URL(import.meta.resolve("@plausible-analytics/tracker"));
@@ -27,18 +26,55 @@ const views = (events) => events.filter(({ name, n }) => (name ?? n) === "pagevi
 /** The part of an address that names the page. */
 const shown = (events) => views(events).map(({ url }) => url.replace(/^https?:\/\/[^/]+(\/\w+\.html)?/, ""));
 
-/** Opens the page and waits until both counters are there. */
+/** Opens the page and waits until both counters are loaded. */
 async function open(user, url) {
   const page = await user.open(url);
-  await eventually("both counters are there", () => page.evaluate(() => window.tracked && typeof window.feedback?.optIn === "function"));
+  await bothLoaded(page);
   return page;
 }
 
-/** Does what a router does, one step after the other, and gives what both counters made of it. */
+async function bothLoaded(page) {
+  await eventually("both counters are there", () => page.evaluate(() => window.tracked && typeof window.feedback?.optIn === "function"));
+}
+
+/** Tabs of separate users in which the rows of a table run. A renderer that is kept costs less than one for each row. */
+const TABS = 3;
+
+/** Runs each row of a table in a tab that has forgotten the rows before, and returns the results by name. */
+async function countEach(world, init, rows) {
+  const found = {};
+  const waiting = [...rows];
+  const tab = async () => {
+    const { user, sent } = await counted(world, { init });
+    const page = await user.open("about:blank");
+    for (let row; (row = waiting.shift()); ) {
+      await page.goto(row.url);
+      await bothLoaded(page);
+      found[row.name] = await run(page, sent, row.steps);
+      await page.evaluate(() => feedback.optOut());
+      await page.evaluate(() => localStorage.clear());
+      // Otherwise an address that differs in its fragment only would not be loaded.
+      await page.goto("about:blank");
+      sent.relay.length = sent.plausible.length = 0;
+    }
+    await user.leave();
+  };
+  await Promise.all(Array.from({ length: TABS }, tab));
+  return found;
+}
+
+/** Runs a router's steps in a browser of its own, and returns the pageviews of both counters. */
 async function count(world, { url, steps, init }) {
   const { user, sent } = await counted(world, { init });
   const page = await open(user, url);
-  // Up to a pause all happens in one go, however slow the machine is.
+  const found = await run(page, sent, steps);
+  await leave(user, page);
+  return found;
+}
+
+/** Runs a router's steps, one after the other, and returns the pageviews of both counters. */
+async function run(page, sent, steps) {
+  // All steps up to a pause run in one script, however slow the machine is.
   let script = "await feedback.optIn();";
   for (const step of [...steps, SENT]) {
     if (step !== SENT) script += `await ${step};`;
@@ -48,7 +84,6 @@ async function count(world, { url, steps, init }) {
       script = "";
     }
   }
-  await leave(user, page);
   return { pages: shown(sent.relay), plausible: views(sent.plausible).length };
 }
 
@@ -62,7 +97,7 @@ const long = `?SAMLResponse=${"x".repeat(3000)}`;
 
 const restored = `dispatchEvent(new PageTransitionEvent("pageshow", { persisted: true }))`;
 
-/** Name, router, address, steps, and the pages, of which Plausible's tracker has as many. */
+/** Name, router, address, steps, and the expected pages; Plausible's tracker must count equally many. */
 const ROUTERS = [
   ["a hash router writes its first address anew", "hash", "", [replace("#/"), replace("#/home")], ["#/home"]],
   ["a hash router, and its links", "hash", "#/a", [hash("#/b"), hash("#/c?tab=1"), hash("#/b")], ["#/a", "#/b", "#/c", "#/b"]],
@@ -85,7 +120,7 @@ const ROUTERS = [
 const navigate = (url, options = {}) => `navigation.navigate(${JSON.stringify(url)}, ${JSON.stringify(options)}).finished.then(() => {})`;
 const traverse = (way) => `navigation.${way}().finished.then(() => {})`;
 
-/** A router on the Navigation API. Plausible's tracker does not hear of it. */
+/** A router on the Navigation API, which Plausible's tracker does not observe. */
 const INTERCEPTING = () =>
   navigation.addEventListener("navigate", (event) => {
     if (event.canIntercept) event.intercept({ handler: async () => void (document.title = new URL(event.destination.url).pathname) });
@@ -101,30 +136,29 @@ const INTERCEPTED = [
   ["calls of the history among them", "", [push("/a"), navigate("/b"), push("/c"), go(-1)], ["", "/a", "/b", "/c", "/b"]],
 ];
 
-/** Something else of the page's that has the name of the API. */
+/** Variables of the page that shadow the API's name. */
 const TAKEN = [
   () => (window.navigation = { currentEntry: {} }),
   () => Object.defineProperty(window, "navigation", { get() { throw new Error("from the page's own getter"); } }),
 ];
 
-/** Browsers without the Navigation API: the page's calls and events are all there is. */
+/** Browsers without the Navigation API: only the page's calls and events are observable. */
 const WITHOUT_NAVIGATION = () => Object.defineProperty(window, "navigation", { value: undefined });
 
 export default () => feature("Pages as routers have them", () => {
   for (const [browser, init] of [["with the Navigation API", undefined], ["without it", WITHOUT_NAVIGATION]]) {
     scenario(`Each counts once, as in Plausible's tracker, in a browser ${browser}`, {}, async (world) => {
       const sites = { hash: await siteWithBoth(world, { hash: true }), history: await siteWithBoth(world, { hash: false }) };
-      const row = async ([name, router, at, steps]) => [name, await count(world, { url: sites[router] + at, steps, init })];
-      const found = await Promise.all(ROUTERS.map(row));
+      const rows = ROUTERS.map(([name, router, at, steps]) => ({ name, url: sites[router] + at, steps }));
       const expected = ROUTERS.map(([name, , , , pages]) => [name, { pages, plausible: pages.length }]);
-      assert.deepEqual(Object.fromEntries(found), Object.fromEntries(expected));
+      assert.deepEqual(await countEach(world, init, rows), Object.fromEntries(expected));
     });
   }
 
   scenario("A router on the Navigation API is heard", {}, async (world) => {
     const url = await siteWithBoth(world, { hash: false });
-    const row = async ([name, at, steps]) => [name, (await count(world, { url: url + at, steps, init: INTERCEPTING })).pages];
-    const found = await Promise.all(INTERCEPTED.map(row));
+    const rows = INTERCEPTED.map(([name, at, steps]) => ({ name, url: url + at, steps }));
+    const found = Object.entries(await countEach(world, INTERCEPTING, rows)).map(([name, { pages }]) => [name, pages]);
     assert.deepEqual(Object.fromEntries(found), Object.fromEntries(INTERCEPTED.map(([name, , , pages]) => [name, pages])));
   });
 
@@ -137,7 +171,8 @@ export default () => feature("Pages as routers have them", () => {
   });
 
   scenario("A page opened after an earlier yes counts once, however its router finds the first route", {}, async (world) => {
-    // When the module runs, before the user has touched the page. Playwright's own calls would count as touching it.
+    // Once the module runs, before the user has interacted with the page. Playwright's own calls would count as
+    // interaction.
     const whenActive = (steps) => `addEventListener("feedback-state", ({ detail }) => { if (detail.active) { ${steps.join(";")} } });`;
     const routers = {
       "before the page has loaded": `${replace("#/")}; ${replace("#/home")}`,

@@ -1,26 +1,27 @@
-// Nothing on the page shadows what the snippet and the module read: no element's name or id, and nothing that a script
-// added to the prototypes of all objects. Neither turns a no into a yes, and nothing throws into the page.
+// Nothing on the page can shadow the values that the snippet and the module read: neither the name or id of an element,
+// nor a property that a script added to a shared prototype. Neither turns a no into a yes, and nothing throws into the
+// page.
 
 import assert from "node:assert/strict";
 import { SITE, eventually, feature, scenario } from "../harness.mjs";
 
 const KEY = `feedback-relay:${SITE}`;
-/** Not an automated browser, so that a shadow that makes it one is seen. */
+/** Not an automated browser, so that a shadow that makes it look like one is noticed. */
 const PERSON = `Object.defineProperty(Navigator.prototype, "webdriver", { get: () => false });`;
 
-/** Properties of the document that a form, an image, a frame or an embedded object of that name hides. */
+/** Properties of the document that a form, image, frame or embedded object of that name hides. */
 const OF_DOCUMENT =
   "scripts hidden visibilityState documentElement body scrollingElement elementsFromPoint addEventListener removeEventListener " +
   "dispatchEvent hasFocus readyState referrer cookie title forms currentScript querySelector querySelectorAll getElementById";
-/** Names that an element's id makes a variable. */
+/** Names that become a variable through an element's id. */
 const OF_WINDOW =
   "feedback navigation Cypress _phantom __nightmare Zone ResizeObserver addEventListener dispatchEvent document location history " +
   "hasOwnProperty valueOf localStorage navigator performance fetch crypto Request AbortSignal CustomEvent JSON Object Reflect Array String setTimeout";
-/** Properties of an element that a form's fields hide. */
+/** Properties of a form element that its fields hide. */
 const OF_ELEMENT =
   "scrollHeight scrollTop clientHeight clientWidth getRootNode shadowRoot isConnected addEventListener removeEventListener " +
   "optIn q hasOwnProperty root run state currentEntry track rate";
-/** Keys that are read from parsed JSON, options and arguments, with a value that would matter. */
+/** Keys that are read from parsed JSON, options and arguments, each with a value that would change the behaviour. */
 const KEYS = {
   choice: `"in"`, plan: "1", categories: `["usage", "feedback"]`, at: "9e15", enabled: "true", token: `"x"`, accepted: "100",
   optIn: "() => {}", q: "[]", handle: "{ track() {}, stop() {} }", ready: "5", ended: "() => {}",
@@ -37,10 +38,10 @@ const tags = (tag, names) => each(names, (name) => `<${tag} name="${name}" id="$
 const fields = each(OF_ELEMENT, (name) => `<input name="${name}">`);
 const forms = (names) => each(names, (name) => `<form name="${name}" id="${name}">${fields}</form>`);
 const assign = (target, keys) => Object.entries(keys).map(([key, value]) => `${target}[${JSON.stringify(key)}] = ${value};`).join("\n");
-// Playwright's own script listens with options, and breaks where `signal` and `once` throw.
+// Playwright's own script passes options to listeners, and fails if `signal` and `once` throw.
 const keysOnly = (write) => Object.keys(KEYS).filter((key) => !/^\d$|^signal$|^once$/.test(key)).map(write).join("\n");
 
-/** What is on the page, and the script that runs before the snippet. */
+/** The page's content, and the script that runs before the snippet. */
 const PAGES = [
   ["nothing", "", ""],
   ...["img", "form", "embed", "object", "iframe"].map((tag) => [`<${tag}> named as the document's properties`, tags(tag, OF_DOCUMENT), ""]),
@@ -63,7 +64,7 @@ const PAGES = [
 
 const state = (page) => page.evaluate(() => feedback.state().then(({ choice, active, signal }) => [choice, active, signal]));
 
-/** Goes through question, yes, use, no and a reload. What is read at each step is as on a page without shadows. */
+/** Runs a query, a yes, use, a no and a reload. The values read at each step equal those on a page without shadows. */
 async function use(user, page, name, url) {
   user.requests.length = 0;
   await page.goto(url);

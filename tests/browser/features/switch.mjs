@@ -1,4 +1,4 @@
-// While the administrators have collection off, nobody's yes counts.
+// While the administrators have collection off, no user's yes takes effect.
 
 import assert from "node:assert/strict";
 import { collecting, goTo, optIn, pretendToLeave, search } from "../harness/demo.mjs";
@@ -6,7 +6,7 @@ import { SITE, eventually, feature, scenario } from "../harness.mjs";
 
 const REFUSED = /^error: Failed to load resource: the server responded with a status of 403/;
 
-/** Lets the panel look again, and again, until it says something. */
+/** Lets the panel poll until it shows something. */
 async function toSay(page, text) {
   await eventually(`the panel says: ${text}`, async () => {
     if (await page.getByText(text).isVisible()) return true;
@@ -17,7 +17,7 @@ async function toSay(page, text) {
 
 const YES = JSON.stringify({ choice: "in", plan: 1, categories: ["feedback", "usage"] });
 
-/** A profile in which somebody said yes on an earlier day. */
+/** A profile whose user said yes on an earlier day. */
 const saidYes = (world) => ({
   storageState: {
     cookies: [],
@@ -41,7 +41,7 @@ export default () => feature("The switch", () => {
       await page.getByText("Collection is off for this site.").waitFor();
       await search(page);
       await goTo(page, "API keys");
-      // A page that does not keep to the rules gets nowhere either.
+      // A page that ignores the rules cannot send either.
       const statuses = await page.evaluate(async () => {
         const events = [{ id: "0".repeat(32), name: "pageview", url: location.href }];
         const batch = { site: "panel.example.com", consent: { plan: 1, categories: ["usage"] }, events };
@@ -55,9 +55,9 @@ export default () => feature("The switch", () => {
       assert.deepEqual(await world.arrived(), []);
       assert.equal(world.door.connections, 0, "connections to the receiver");
 
-      // The same yes counts again as soon as the administrators say yes, too; and the door can count.
+      // The same yes takes effect again once the administrators switch on; this also proves that the door counts.
       await world.turn("on");
-      await toSay(page, "The module is loaded and collects");
+      await toSay(page, "The module is loaded and collecting");
       await eventually("the page arrives", async () => (await world.stats()).pageviews === 1);
       assert.ok(world.door.connections > 0);
     },
@@ -84,7 +84,7 @@ export default () => feature("The switch", () => {
       await search(page);
       await goTo(page, "API keys");
       await pretendToLeave(page);
-      // Whoever comes now is not even asked.
+      // New users are not even asked.
       const other = await (await world.visitor()).open(world.panel);
       await other.getByText("Collection is off for this site.").waitFor();
       assert.equal(await other.getByRole("button", { name: "Yes, share" }).isVisible(), false);
@@ -107,7 +107,7 @@ export default () => feature("The switch", () => {
     await page.evaluate(() => feedback.track("Feature Used", { feature: "search" }));
     await user.context.clock.fastForward(2000);
     await eventually("the module stops", () => page.evaluate(async () => (await feedback.state()).active === false));
-    // Off for longer than the pauses grow.
+    // Off for longer than the longest back-off.
     for (let minute = 0; minute < 10; minute++) await user.context.clock.fastForward(60_000);
     const { length } = user.requests;
     await world.turn("on");
@@ -118,7 +118,7 @@ export default () => feature("The switch", () => {
     });
     assert.equal(await page.evaluate(async () => (await feedback.state()).active), true);
     assert.ok(user.requests.length - length < 12, "the page does not pester the relay");
-    // What the user did while it was off is not sent later.
+    // The user's actions while it was off are not sent later.
     assert.equal((await world.arrivedAs("Feature Used")).length, 0);
   });
 

@@ -1,5 +1,5 @@
-// Other people's trackers from npm, as they are: they post to a fixed `${apiHost}/api/event` and cannot add a query, so
-// the plan version stands in the path. No bundler touches them: the browser finds them by an import map.
+// Third-party trackers from npm, unchanged: they post to a fixed `${apiHost}/api/event` and cannot add a query, so the
+// plan version is in the path. No bundler processes them: the browser finds them through an import map.
 
 import assert from "node:assert/strict";
 import { readFile, readdir } from "node:fs/promises";
@@ -11,8 +11,9 @@ const START = "/w/acme-prod/p/billing-7/tenants";
 const TENANTS = "/w/:workspace/p/:project/tenants";
 
 /**
- * Each tracker: what it is imported by, and how a page starts it. `options` and `apiHost` are the page's. `plausible-tracker`
- * hears a change of the fragment twice, as `popstate` and as `hashchange`, and sends a pageview for each, to any server.
+ * Each tracker: its import, and how a page starts it. `options` and `apiHost` are the page's. `plausible-tracker`
+ * observes a change of the fragment twice, as `popstate` and as `hashchange`, and sends a pageview for each, to any
+ * server.
  */
 const TRACKERS = [
   {
@@ -60,7 +61,7 @@ const TRACKERS = [
   },
 ];
 
-/** Puts up a package as it came from npm, and gives the address of its entry. */
+/** Serves a package as it came from npm, and returns the URL of its entry. */
 async function putUp(pages, name, entry, render) {
   const [before] = import.meta.resolve(name).split(`node_modules/${name}/`);
   const folder = new URL(`node_modules/${name}/`, before);
@@ -68,13 +69,13 @@ async function putUp(pages, name, entry, render) {
     if (!/\.m?js$/.test(path) || path.includes("node_modules")) continue;
     const text = render(await readFile(new URL(path, folder), "utf8"));
     pages.put(`/npm/${name}/${path}`, text, JS);
-    // Some import their own files without an ending, as bundlers allow.
+    // Some import their own files without an extension, as bundlers allow.
     pages.put(`/npm/${name}/${path.replace(/\.m?js$/, "")}`, text, JS);
   }
   return `/npm/${name}/${entry}`;
 }
 
-/** A page with a tracker whose users agreed to a version of the plan. */
+/** A page with a tracker whose users agreed to this version of the plan. */
 async function pageWith(world, tracker, version) {
   const { pages } = world;
   const apiHost = `${world.relay}/feedback/plan/${version}`;
@@ -131,7 +132,7 @@ export default () => feature("Trackers that cannot add a query", () => {
       const user = await world.visitor();
       const page = await user.open(`${await pageWith(world, tracker, 2)}#${START}`);
       assert.deepEqual(await track(page, "Feature Used", { feature: "export" }), { status: 403 });
-      // What a page of its own origin can read of the same answer.
+      // The part of the same answer that a page of its own origin can read.
       const seen = await page.evaluate(async (site) => {
         const body = JSON.stringify({ n: "Feature Used", u: location.href, d: site, p: { feature: "export" } });
         const answer = await fetch(`${window.options.apiHost}/api/event`, { method: "POST", body });

@@ -1,4 +1,4 @@
-// The whole way of an event: from a click in the panel to the server of the dashboard.
+// The complete path of an event: from a click in the panel to the dashboard's server.
 
 import assert from "node:assert/strict";
 import { goTo, optIn, search } from "../harness/demo.mjs";
@@ -26,7 +26,7 @@ export default () => feature("The whole way", () => {
     });
     assert.equal(stats.visitors, 1);
     assert.equal(stats.dropped, 0);
-    // The page at the start, the one come back to, and the new project's.
+    // The start page, the page that was revisited, and the new project's page.
     assert.deepEqual(stats.pages, [
       { page: TENANTS, visitors: 1, pageviews: 3 },
       { page: "/w/:workspace/access-management/api-keys", visitors: 1, pageviews: 1 },
@@ -34,13 +34,13 @@ export default () => feature("The whole way", () => {
     assert.deepEqual(stats.ratings, [{ activity: "project-created", count: 1, average: 5, distribution: [0, 0, 0, 0, 1] }]);
     assert.deepEqual(stats.goals, [{ name: "Activity Rated", count: 1 }, { name: "Feature Used", count: 1 }]);
 
-    // The browser spoke with nobody but the panel's own server, and keeps nothing but the answer and a random value of the day.
+    // The browser contacted only the panel's own server, and keeps only the choice and a random value of the day.
     assert.deepEqual([...new Set(user.requests.map((request) => new URL(request.url()).origin))], [world.panel]);
     assert.deepEqual(await user.context.cookies(), []);
     const keys = [`feedback-relay:${SITE}`, `feedback-relay:${SITE}:today`];
     assert.deepEqual(await page.evaluate(() => Object.keys(localStorage).sort()), keys);
 
-    // What left is made anew, from known headers and members.
+    // The outgoing requests are built from scratch, with known headers and members.
     for (const { headers, body } of await world.arrived()) {
       const known = ["content-length", "content-type", "host", "user-agent", "x-plausible-ip"];
       assert.deepEqual(Object.keys(headers).sort(), known);
@@ -53,7 +53,7 @@ export default () => feature("The whole way", () => {
   });
 
   scenario("Two people are two visitors, told apart by address or browser, and one person is one", {}, async (world) => {
-    // The address is what the web server in front says, which is the demo panel here.
+    // The client address is set by the web server in front, which is the demo panel here.
     world.keepSecret("198.51.100.");
     const from = (address, userAgent) => ({ userAgent, extraHTTPHeaders: { "X-Forwarded-For": address } });
     const visit = async (options) => optIn(await world.visitor(options), world);
@@ -69,7 +69,7 @@ export default () => feature("The whole way", () => {
       visit(from("198.51.100.2", ON_WINDOWS)),
     ]);
     assert.equal((await views(3)).visitors, 3);
-    // A new profile is another browser, though in all else it is like the first one.
+    // A new profile is another browser, even if it equals the first one otherwise.
     await visit(from("198.51.100.1", ON_LINUX));
     assert.equal((await views(4)).visitors, 4);
   });
@@ -86,7 +86,7 @@ export default () => feature("The whole way", () => {
       const [day, today, more] = (await value(tab)).split(" ");
       assert.match(today, /^[0-9a-f]{32}$/);
       assert.equal(Number(day), Math.floor(Date.now() / 86_400_000));
-      // In the first hour of a day a value of the day before could be there: not in a new profile.
+      // In the first hour of a day the previous day's value could be sent too, but not from a new profile.
       assert.equal(more, undefined);
       for (const request of user.deliveries()) assert.equal(JSON.parse(request.postData()).visitor, today);
       values.add(today);
@@ -100,7 +100,7 @@ export default () => feature("The whole way", () => {
     });
     assert.equal(stats.visitors, 3);
 
-    // A no removes it, here and in the other tab, and so does nothing that is sent later bring it back.
+    // A no removes it, here and in the other tab, and nothing sent later restores it.
     const [user] = office;
     const [tab, other] = [await user.open(world.panel), await user.open(world.panel)];
     await tab.evaluate(() => feedback.optOut());
@@ -139,7 +139,7 @@ export default () => feature("The whole way", () => {
       const stats = await world.stats();
       return stats.events === 3 && stats;
     });
-    // The relay's own clock has no midnight here: for it the first two are one visit, and the third begins another.
+    // The relay's own clock passes no midnight here: it sees the first two as one visit, and the third begins another.
     assert.equal(stats.visitors, 2);
   });
 });

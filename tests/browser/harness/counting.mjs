@@ -1,11 +1,11 @@
-// A browser whose events are answered and kept by the test, in the relay's place.
+// A browser whose events are answered and kept by the test instead of the relay.
 
 import { eventually } from "./eventually.mjs";
 
-/** Where Plausible's own tracker posts to, on the page's origin. */
+/** The path to which Plausible's own tracker posts, on the page's origin. */
 export const COLLECT = "/collect";
 
-/** A visitor whose requests of both counters never leave the browser, and what they sent. */
+/** A visitor whose requests from both counters never leave the browser, and their content. */
 export async function counted(world, options = {}) {
   const user = await world.visitor(options);
   const sent = { relay: [], plausible: [] };
@@ -26,7 +26,7 @@ export async function counted(world, options = {}) {
   return { user, sent };
 }
 
-/** Waits until all that has happened is sent. */
+/** Waits until everything so far has been sent. */
 export async function sentAll(page, sent) {
   const marks = () => sent.relay.filter(({ name }) => name === "Feature Used").length;
   const before = marks();

@@ -1,4 +1,4 @@
-// What people do on the demo panel.
+// User actions on the demo panel.
 
 /** Opens the panel and says yes. */
 export async function optIn(visitor, world) {
@@ -7,24 +7,24 @@ export async function optIn(visitor, world) {
   return page;
 }
 
-/** Answers the card that came up by itself. */
+/** Answers the card that appeared by itself. */
 export async function sayYes(page) {
   await page.getByRole("button", { name: "Yes, share" }).click();
   await collecting(page);
 }
 
-/** Changes their mind, or says for the first time what the card did not ask. */
+/** Changes the choice, or makes it for the first time if the card did not ask. */
 export async function answerUnderPrivacy(page, answer) {
   await page.getByRole("button", { name: "Privacy" }).click();
   await page.getByRole("button", { name: answer }).click();
 }
 
-export const collecting = (page) => page.getByText("The module is loaded and collects").waitFor();
+export const collecting = (page) => page.getByText("The module is loaded and collecting").waitFor();
 export const search = (page) => page.getByRole("button", { name: "Search" }).click();
 export const goTo = (page, name) => page.getByRole("link", { name, exact: true }).click();
 
-/** Closes the tab as its user would, so that the page has its last word. */
+/** Closes the tab like a user, so that the page can still send its last events. */
 export const leave = (page) => page.close({ runBeforeUnload: true });
 
-/** Tells the page that it is going away, which stays to be looked at. */
+/** Dispatches the events of a closing page, but keeps the page open for inspection. */
 export const pretendToLeave = (page) => page.evaluate(() => void dispatchEvent(new PageTransitionEvent("pagehide")));

@@ -1,4 +1,4 @@
-// A door in front of the receiver that counts who comes: the proof that nobody did.
+// A counting proxy in front of the receiver: proves that no connection was made.
 
 import { once } from "node:events";
 import { connect, createServer } from "node:net";
@@ -8,7 +8,7 @@ export class Door {
   #server;
   #open = new Set();
 
-  /** Passes connections on to `port`, and counts them. */
+  /** Forwards connections to `port`, and counts them. */
   static async start(port) {
     const door = new Door();
     door.#server = createServer((comer) => {

@@ -1,14 +1,14 @@
-// Waiting for what is going to be true, with a bound and without a guess at how long it takes.
+// Waits for a condition, with a time limit instead of a guessed delay.
 
 import { setTimeout as pause } from "node:timers/promises";
 
 const LOOK_MS = 25;
-/** A machine under load is slow; a defect is slower. */
+/** Generous, because a loaded machine is slow; only a defect takes longer. */
 const WITHIN_MS = 30_000;
 
 /**
- * Calls `probe` until it neither throws nor gives false, null or undefined, and gives what it gave.
- * In the end it fails with what was expected, and with the last reason why it was not there.
+ * Calls `probe` until it neither throws nor returns false, null or undefined, and returns its result. After the time
+ * limit it fails with the expectation, and with the last reason why it was not met.
  */
 export async function eventually(what, probe, within = WITHIN_MS) {
   const deadline = performance.now() + within;

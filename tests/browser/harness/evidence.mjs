@@ -1,4 +1,4 @@
-// What is looked at in the end: the relay's books, and whether anything got out that must not.
+// The final checks: the relay's metrics, and whether any secret got out.
 
 import assert from "node:assert/strict";
 import { readFile, readdir } from "node:fs/promises";
@@ -30,7 +30,7 @@ export class Metrics {
     return this.get("events_received_total");
   }
 
-  /** How many events ended in a way such as "denied/bot". */
+  /** The number of events that ended in a way such as "denied/bot". */
   ended(way) {
     const [outcome, reason] = way.split("/");
     const value = this.#samples.get(`events_ended_total{outcome="${outcome}",reason="${reason ?? ""}"}`);
@@ -38,7 +38,7 @@ export class Metrics {
     return value;
   }
 
-  /** All ways in which events ended, with their counts. */
+  /** All endings of events, with their counts. */
   endings() {
     const found = {};
     for (const [sample, value] of this.#samples) {
@@ -48,7 +48,7 @@ export class Metrics {
     return found;
   }
 
-  /** Every event that came in or was found on disk has ended once, or is still there. */
+  /** Every event that was received or found on disk has ended once, or still waits. */
   assertConservation() {
     const came = this.received + this.get("events_recovered_total");
     const ended = Object.values(this.endings()).reduce((sum, value) => sum + value, 0);
@@ -59,7 +59,7 @@ export class Metrics {
   }
 }
 
-/** Fails when one of the canaries is in one of the texts, which are named. */
+/** Fails if one of the texts contains one of the canaries; the error names the text. */
 export function assertNoCanary(canaries, texts) {
   for (const [where, text] of texts) {
     const lower = text.toLowerCase();
@@ -71,7 +71,7 @@ export function assertNoCanary(canaries, texts) {
   }
 }
 
-/** Every file below a folder with its bytes as text, one character a byte. */
+/** Every file below a folder, with its bytes as Latin-1 text. */
 export async function filesOf(folder) {
   const files = [];
   for (const entry of await readdir(folder, { withFileTypes: true })) {

@@ -1,9 +1,9 @@
-// A content blocker: an engine that browsers' blockers use, with a rule set of our own.
+// A content blocker: the engine of real blockers, with a rule set of our own.
 //
-// The public lists may not be copied into this repository (their licences), and a test must not depend on what was
-// published today. So this set is built from their habits: the words that they block anywhere in an address,
-// whatever the host, in the positions in which they block them, and the request types that they treat as tracking
-// by themselves. It blocks more than any of them.
+// The licences of the public lists do not permit copies in this repository, and a test must not depend on their current
+// content. Therefore this set imitates them: the words that they block anywhere in a URL, on any host, in the positions
+// in which they block them, and the request types that they treat as tracking by themselves. It blocks more than any of
+// them.
 
 import { FiltersEngine, Request } from "@ghostery/adblocker";
 
@@ -18,10 +18,13 @@ const WORDS =
   "tagmanager tags telemetry tm tr trace trace track tracker trackers tracking traffic trk umami usage user-data utag view-count " +
   "visit visitor visitors visits vitals web-vitals webstats xiti";
 
-/** Where in an address lists expect such a word, `W` standing for it. Slashes around a rule would make it a regular expression. */
+/**
+ * Positions in which lists expect such a word; `W` stands for it. Slashes around a rule would make it a regular
+ * expression.
+ */
 const PLACES = ["/W|", "/W/*", "/W?", "/W.", "/W-", "/W_", "-W.", "-W/", "_W.", ".W.", "/api/W", "/v1/W", "?W=", "&W="];
 
-/** Words that only together mean tracking, and rules for beacons by their path. */
+/** Words that indicate tracking only in combination, and rules for beacons by their path. */
 const OTHERS = [
   "/api/events|$ping,~third-party",
   "/api/event|",

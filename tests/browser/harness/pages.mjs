@@ -1,4 +1,4 @@
-// A small web server for pages that are not the demo's: another customer's page, and a broken one.
+// A small web server for pages other than the demo's: another customer's page, and a broken one.
 
 import { once } from "node:events";
 import { createServer } from "node:http";
@@ -10,7 +10,7 @@ export class Pages {
   #server;
   origin;
 
-  /** Starts one on loopback. Another name for it makes it another site. */
+  /** Starts one on loopback. Another host name makes it another site. */
   static async start(host = "127.0.0.1") {
     const pages = new Pages();
     pages.#server = createServer((request, response) => {
@@ -27,7 +27,7 @@ export class Pages {
     return pages;
   }
 
-  /** Puts a file up and gives its address. */
+  /** Publishes a file and returns its URL. */
   put(path, text, headers = {}) {
     this.#files.set(path, { text, headers, type: TYPES[path.split(".").pop()] });
     return `${this.origin}${path}`;

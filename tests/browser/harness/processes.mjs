@@ -1,4 +1,4 @@
-// The relay's processes: started and stopped by their own handles, and never left behind.
+// The relay's processes: started and stopped through their own handles, and never left behind.
 
 import { spawn } from "node:child_process";
 import { once } from "node:events";
@@ -9,8 +9,8 @@ import { fileURLToPath } from "node:url";
 
 const START_MS = 30_000;
 const STOP_MS = 10_000;
-// Below the ports that systems hand out by themselves (from 32768 on Linux), so that nothing but
-// another test can take one, also while a process is away for a moment.
+// Below the ephemeral port range (from 32768 on Linux), so that only another test can take one while a process is away
+// for a moment.
 const PORTS = { first: 20_000, count: 12_000 };
 
 const root = fileURLToPath(new URL("../../..", import.meta.url));
@@ -24,7 +24,7 @@ for (const [signal, code] of [["SIGINT", 130], ["SIGTERM", 143]]) process.once(s
 
 const given = new Set();
 
-/** A port on which something can listen now, and later again. */
+/** A port that is free now and can be bound again later. */
 export async function freePort() {
   for (;;) {
     const port = PORTS.first + Math.floor(Math.random() * PORTS.count);
@@ -51,7 +51,8 @@ export class Service {
     const service = new Service();
     service.#log = log;
     service.#process = spawn(relayBinary, args, { stdio: ["ignore", "pipe", "pipe"], env: { ...process.env, RUST_LOG: "info" } });
-    service.#ended = once(service.#process, "exit");
+    // Unlike "exit", "close" comes when the log is complete.
+    service.#ended = once(service.#process, "close");
     running.add(service.#process);
     service.#process.once("exit", () => running.delete(service.#process));
     service.#process.stderr.setEncoding("utf8").on("data", (text) => log.push(text));
@@ -74,25 +75,25 @@ export class Service {
       throw new Error(`${name} ended before it was ready (${signal ?? code}):\n${this.#log.join("")}`);
     });
     await bounded(Promise.race([listening, gone]), START_MS, `${name} to be ready`);
-    // From now on an end is found out by who waits for it.
+    // From here on the waiting code handles the end of the process.
     gone.catch(() => {});
   }
 
-  /** Asks it to end, and gives its exit code. */
+  /** Asks it to stop, and returns its exit code. */
   async stop() {
     if (this.#process.exitCode === null && this.#process.signalCode === null) this.#process.kill("SIGTERM");
     const [code, signal] = await bounded(this.#ended, STOP_MS, "a process to stop");
     return signal ?? code;
   }
 
-  /** Ends it as a crash or a power cut would: without a chance to tidy up. */
+  /** Kills it like a crash or a power cut: without a chance to clean up. */
   async kill() {
     this.#process.kill("SIGKILL");
     await this.#ended;
   }
 }
 
-/** Runs a command of the relay to its end and gives what it said. */
+/** Runs a command of the relay to its end and returns its output. */
 export async function run(args, input = "") {
   const child = spawn(relayBinary, args, { stdio: ["pipe", "pipe", "pipe"] });
   running.add(child);

@@ -1,4 +1,4 @@
-//! A database that is not as it was written. The relay starts, goes on, and counts what it cannot read.
+//! A damaged database. The relay starts, continues, and counts the records it cannot read.
 
 use super::{LONG, events, on_disk};
 use crate::EXE;
@@ -7,7 +7,7 @@ use rusqlite::Connection;
 use std::fs::File;
 use std::path::Path;
 
-/// Ten events of one visitor wait.
+/// Stores ten waiting events of one visitor.
 async fn ten_wait(setup: &Setup) {
     let relay = setup.start_on().await;
     relay.accept(&events(0..10)).await;
@@ -54,7 +54,7 @@ async fn a_record_that_cannot_be_read_is_counted_and_holds_up_nothing() {
     }
 }
 
-/// The write-ahead log, cut off anywhere, as after a power cut on a disk that reorders writes.
+/// The write-ahead log, truncated at any offset, as after a power cut on a disk that reorders writes.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_torn_write_ahead_log_costs_its_end_and_not_the_start() {
     let mut plausible = MiniPlausible::away();

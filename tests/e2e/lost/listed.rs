@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-/// The cases that the table has to hold: the rows of the issues it answers.
+/// The cases that the table must hold: one row for each issue.
 const CASES: usize = 17;
 
 #[test]
@@ -23,7 +23,7 @@ fn every_test_that_the_delivery_page_names_exists_and_every_case_has_one() {
         for name in &named {
             assert!(known.contains(*name), "there is no test {name}");
         }
-        // A case is named by its issue, as in getsentry/relay#708; other tables have links to headings.
+        // Each case names its issue, as in getsentry/relay#708; other tables link to headings.
         let first = row.split('|').nth(1).unwrap_or_default();
         if first.contains('#') {
             assert!(!named.is_empty(), "no test is named in {row}");

@@ -1,4 +1,4 @@
-//! What waits is nobody's but the spool's: no password, address or setting is part of finding it again.
+//! Waiting events depend on nothing but the spool: no password, address or setting is needed to find them again.
 
 use super::{LONG, events};
 use crate::EXE;
@@ -49,7 +49,7 @@ async fn events_of_a_site_that_left_the_configuration_are_counted_and_leave_no_o
     let setup = Setup::new("http://127.0.0.1:9").with_a_small_policy();
     let both = setup.clone().with_site(&format!("domain = \"{OTHER}\""));
     let relay = both.start_on().await;
-    relay.app().switches.turn(OTHER, true, "test").await.unwrap();
+    relay.app().switches.set(OTHER, true, "test").await.unwrap();
     relay.accept(&events(0..3)).await;
     for n in 3..8 {
         let event =

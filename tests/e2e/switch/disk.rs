@@ -1,4 +1,4 @@
-//! The switch on a disk that refuses, forgets, or is in somebody else's hands.
+//! The switch on a disk that refuses writes, loses them, or is locked by another process.
 
 use crate::recovery::DISK_TROUBLES;
 use crate::{EXE, LONG};
@@ -10,7 +10,7 @@ use std::os::unix::fs::FileExt;
 use std::time::Duration;
 
 const OFF: [&str; 4] = ["switch", "off", "--site", SITE];
-const MARKED: &str = "switch_unrecorded{site=\"panel.example.com\",kept=\"marker\"}";
+const MARKED: &str = "switch_unrecorded{site=\"panel.example.com\",recorded=\"tombstone\"}";
 
 async fn status(setup: &Setup) -> String {
     let done = setup.command(EXE, &["switch", "status"], "").await;
@@ -23,7 +23,7 @@ fn database(setup: &Setup) -> Connection {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn off_that_the_disk_refuses_is_told_outlives_a_kill_and_is_recorded_by_itself() {
+async fn off_that_the_disk_refuses_is_reported_survives_a_kill_and_is_recorded_later() {
     for trouble in DISK_TROUBLES {
         for is_killed in [false, true] {
             let what = format!("{}, killed: {is_killed}", trouble.what);
@@ -37,9 +37,9 @@ async fn off_that_the_disk_refuses_is_told_outlives_a_kill_and_is_recorded_by_it
             assert_eq!(off.code, Some(1), "{what}: {off:?}");
             assert!(off.err.contains("ollection is off, but"), "{what}: {off:?}");
             let told = status(&setup).await;
-            assert!(told.contains(": off, turned 20"), "{what}: {told}");
+            assert!(told.contains(": off, set 20"), "{what}: {told}");
             assert!(
-                told.ends_with("keeps it off until that is recorded"),
+                told.ends_with("keeps it off until the database accepts the record"),
                 "{what}: {told}"
             );
             assert_eq!(relay.metrics().await.count(MARKED), 1, "{what}");
@@ -58,7 +58,7 @@ async fn off_that_the_disk_refuses_is_told_outlives_a_kill_and_is_recorded_by_it
             };
             within(LONG, &format!("{what}: it is recorded"), async || {
                 let told = status(&setup).await;
-                // Who it was had no room in a marker on a full disk.
+                // On a full disk the tombstone has no room for the actor's name.
                 (told.ends_with("by cli") || told.ends_with("by relay")).then_some(())
             })
             .await;
@@ -68,10 +68,7 @@ async fn off_that_the_disk_refuses_is_told_outlives_a_kill_and_is_recorded_by_it
             let log = relay.log();
             let count = |line: &str| log.matches(line).count();
             assert_eq!(
-                (
-                    count("could not be recorded"),
-                    count("is recorded in the database now")
-                ),
+                (count("could not be recorded"), count("OFF is now recorded")),
                 (usize::from(!is_killed), 1),
                 "{what}: {log}"
             );
@@ -109,7 +106,7 @@ async fn a_switch_lost_to_damage_while_the_relay_runs_is_off_and_nothing_more_le
     })
     .await;
     let told = status(&setup).await;
-    assert!(told.starts_with("panel.example.com: off, turned 20"), "{told}");
+    assert!(told.starts_with("panel.example.com: off, set 20"), "{told}");
     assert!(told.ends_with("by relay"), "{told}");
     let scrape = relay.stop().await;
     assert_eq!(scrape.count("database_rebuilds_total"), 1);
@@ -125,13 +122,13 @@ async fn a_switch_lost_to_damage_while_the_relay_runs_is_off_and_nothing_more_le
     relay.stop().await;
 }
 
-/// Overwrites the first page of a table below the feet of a relay, which has to read the file again.
+/// Overwrites the first page of a table under a running relay, which has to read the file again.
 fn damage(setup: &Setup, table: &str) {
     let db = database(setup);
     db.busy_timeout(Duration::from_secs(60)).unwrap();
     let sql = format!("SELECT rootpage FROM sqlite_schema WHERE name = '{table}'");
     let page: u64 = db.query_row(&sql, [], |row| row.get(0)).unwrap();
-    // What a relay remembers of the file counts no more once somebody else has written.
+    // A relay drops its cached pages once another process has written.
     db.execute_batch("UPDATE heartbeat SET at = at + 1").unwrap();
     let busy: i64 = db
         .query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get(0))
@@ -167,7 +164,7 @@ async fn a_command_beside_a_relay_that_starts_or_stops_turns_the_switch_all_the_
     for on in [false, true, false, true] {
         let word = if on { "on" } else { "off" };
         let mut relay = setup.launch(EXE);
-        // Not by the setup, which writes the file anew that the relay is about to read.
+        // Not through the setup, which rewrites the file that the relay is about to read.
         let file = setup.folder().join("relay.toml").display().to_string();
         let command = async |what: &str, arguments: &[&str]| {
             let arguments = [arguments, &["--config", &file]].concat();
@@ -179,7 +176,7 @@ async fn a_command_beside_a_relay_that_starts_or_stops_turns_the_switch_all_the_
         let check = async |what: &str| {
             command(what, &["switch", word, "--site", SITE]).await;
             let told = command(what, &["switch", "status"]).await;
-            assert!(told.contains(&format!(": {word}, turned")), "{what}: {told}");
+            assert!(told.contains(&format!(": {word}, set")), "{what}: {told}");
         };
         check("it starts").await;
         relay.ready().await;
@@ -204,13 +201,15 @@ async fn off_is_off_where_no_relay_runs_and_the_database_cannot_be_opened() {
     let off = setup.command(EXE, &OFF, "").await;
     assert_eq!(off.code, Some(1), "{off:?}");
     assert!(
-        off.err.contains("has the next start find panel.example.com off"),
+        off.err.contains("keeps panel.example.com off at the next start"),
         "{off:?}"
     );
     db.execute_batch("ROLLBACK").unwrap();
     let told = status(&setup).await;
     assert!(
-        told.ends_with("by cli; a file beside the database keeps it off until that is recorded"),
+        told.ends_with(
+            "by cli; a file beside the database keeps it off until the database accepts the record"
+        ),
         "{told}"
     );
     let relay = setup.start().await;

@@ -1,7 +1,7 @@
-//! What the fuzz targets run, cut out of the relay and its tests by file.
+//! The code under the fuzz targets, included from the relay and its tests file by file.
 //!
-//! The crates these files belong to bring a web server, a database and a wasm compiler along. Instrumented, those take
-//! half an hour to build; these files take a minute. The same functions are run by the tests, from their own crates.
+//! The crates that own these files depend on a web server, a database and a wasm compiler, which take half an hour to
+//! build with instrumentation; these files take a minute. The tests run the same functions from their own crates.
 
 extern crate self as feedback_relay;
 

@@ -1,5 +1,5 @@
-//! A policy that scrubs honestly and then does one hostile thing, named in the plan it is configured
-//! with: the description of a category called `hostile`.
+//! A policy that scrubs honestly and then performs one hostile deed. The plan names the deed in the description of a
+//! category called `hostile`.
 
 #![allow(
     missing_docs,
@@ -22,7 +22,7 @@ struct Hostile;
 
 thread_local! {
     static PLAN: OnceCell<(Plan, String)> = const { OnceCell::new() };
-    /// What an earlier event held, for the policy that carries it over.
+    /// An earlier event's content, for the deed that carries it over into a later one.
     static EARLIER: RefCell<Option<String>> = const { RefCell::new(None) };
 }
 
@@ -135,8 +135,8 @@ fn misbehave(event: Event, plan: &Plan, deed: &str) -> Verdict {
     Verdict::Forward(out)
 }
 
-/// What an honest policy would give back, so that the deed alone is to blame. Knows the listed
-/// properties of the tests' event.
+/// The output of an honest policy, so that only the deed can cause a failure. Handles the listed properties of the
+/// tests' event.
 fn honest(event: Event, plan: &Plan) -> Event {
     let props = event
         .props
@@ -151,7 +151,7 @@ fn honest(event: Event, plan: &Plan) -> Event {
     }
 }
 
-/// Changes the property that the plan leaves to the user's own words.
+/// Changes the property that holds the user's free text.
 fn change_note(event: &mut Event, change: &dyn Fn(&str) -> String) {
     for prop in &mut event.props {
         if let ("note", Value::Text(text)) = (prop.key.as_str(), &mut prop.value) {

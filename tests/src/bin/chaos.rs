@@ -1,4 +1,5 @@
-//! Rounds of chaos, as many as there is time for. `cargo xtask chaos` builds what they need and starts this.
+//! Runs rounds of chaos until a number of rounds or a time limit is reached. `cargo xtask chaos` builds the
+//! prerequisites and starts this.
 
 use feedback_tests::chaos::{Failure, Kind, Size, Stage, Tally, round, sanity};
 use std::io::Write;
@@ -6,7 +7,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
-/// How to call this; `cargo xtask chaos --help` explains it.
+/// Usage; `cargo xtask chaos --help` explains it.
 const USAGE: &str = "chaos RELAY EVIDENCE SEED (rounds=N | seconds=N) KIND...";
 
 #[derive(Debug)]
@@ -17,14 +18,14 @@ struct Wish {
     kinds: Vec<Kind>,
 }
 
-/// When a kind has had enough.
+/// When to stop playing rounds of a kind.
 #[derive(Clone, Copy, Debug)]
 enum Bound {
     Rounds(u64),
     Time(Duration),
 }
 
-/// A kind's line in the table.
+/// One kind's line in the table.
 #[derive(Debug)]
 struct Line {
     kind: Kind,
@@ -93,7 +94,7 @@ async fn all(wish: &Wish) -> ExitCode {
     close(wish, &lines, is_blind.as_ref())
 }
 
-/// Rounds of one kind: the first with the seed as it was given, each further one with the next number.
+/// Plays the rounds of one kind: the first with the given seed, each further one with the next number.
 async fn play(wish: &Wish, kind: Kind) -> Line {
     let mut line = Line {
         kind,
@@ -140,7 +141,7 @@ async fn play(wish: &Wish, kind: Kind) -> Line {
     line
 }
 
-/// Prints the table and how to have each failure again.
+/// Prints the table, and how to reproduce each failure.
 fn close(wish: &Wish, lines: &[Line], is_blind: Option<&Failure>) -> ExitCode {
     let mut text = format!(
         "{:<8}{:>8}  {:<22}{:>13}{:>7}{:>12}{:>11}{:>8}\n",
@@ -181,7 +182,7 @@ fn close(wish: &Wish, lines: &[Line], is_blind: Option<&Failure>) -> ExitCode {
         );
     }
     let mut stdout = std::io::stdout().lock();
-    // A reader that went away is no reason to fail.
+    // A reader that has gone away is no failure.
     let _ = stdout.write_all(text.as_bytes());
     match is_blind.is_none() && lines.iter().all(|line| line.failures.is_empty()) {
         true => ExitCode::SUCCESS,

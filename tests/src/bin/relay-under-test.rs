@@ -1,4 +1,4 @@
-//! The relay's own command line, built where the tests can start it, stop it and kill it.
+//! The relay's own command line, built as a binary that the tests can start, stop and kill.
 
 use std::process::ExitCode;
 

@@ -1,5 +1,5 @@
-//! Jumps of the wall clock by hours and days, back and forth, while events pour in and wait. Nothing acknowledged is
-//! lost: each event is delivered, or counted as expired by a relay that started at another time.
+//! Jumps of the wall clock by hours and days, forwards and backwards, while events arrive and wait. No acknowledged
+//! event is lost: each is delivered, or counted as expired by a relay that started at another time.
 
 use super::scene::{LONG, Scene};
 use super::{Size, Tally};
@@ -9,7 +9,7 @@ use std::time::Duration;
 const VISITORS: usize = 4;
 const PAUSE: Duration = Duration::from_millis(2);
 const HOUR: i64 = 3600;
-/// Where the clock is set, from the true time.
+/// Offsets of the clock from the true time, in seconds.
 const JUMPS_S: [i64; 10] = [
     -400 * 24 * HOUR,
     -3 * 24 * HOUR,
@@ -42,8 +42,8 @@ pub(super) async fn round(mut scene: Scene, size: Size) -> Tally {
     tally
 }
 
-/// Sets the clock while events pour in, with or without Plausible, and sometimes restarts the relay. Gives back the
-/// relay that runs then, and how many events the other one counted as expired.
+/// Sets the clock while events arrive, with or without Plausible, and sometimes restarts the relay. Returns the relay
+/// that then runs, and the number of events that the previous one counted as expired.
 async fn jump(scene: &mut Scene, relay: ChildRelay) -> (ChildRelay, usize) {
     let (ahead_s, is_away) = (*scene.dice.pick(&JUMPS_S), scene.dice.below(2) == 0);
     if is_away {
@@ -71,7 +71,7 @@ async fn jump(scene: &mut Scene, relay: ChildRelay) -> (ChildRelay, usize) {
     (relay, expired)
 }
 
-/// Plausible is asked again though the clock says that it was asked in the future.
+/// Plausible is retried although, by the clock, the last attempt lies in the future.
 async fn delivers_again(scene: &Scene) {
     let before = scene.plausible.count();
     within(LONG, "events are delivered after the jump", async || {

@@ -1,5 +1,5 @@
-//! A disk that is full or fails for a while. Requests are answered 503, nothing acknowledged is lost, and the relay
-//! goes on by itself once the disk is well.
+//! A disk that is full or failing for a while. Requests are answered 503, no acknowledged event is lost, and the relay
+//! resumes by itself once the disk works again.
 
 use super::scene::{LONG, Scene};
 use super::shim::REFUSALS;
@@ -9,7 +9,7 @@ use std::time::Duration;
 
 const VISITORS: usize = 4;
 const PAUSE: Duration = Duration::from_millis(2);
-/// How long the disk goes on refusing after it began.
+/// How long the disk keeps failing after the first refused call.
 const LASTS: Duration = Duration::from_millis(400);
 
 pub(super) async fn round(mut scene: Scene, size: Size) -> Tally {
@@ -23,7 +23,7 @@ pub(super) async fn round(mut scene: Scene, size: Size) -> Tally {
     scene.close(relay, pouring, failures).await
 }
 
-/// Lets the disk refuse until it was felt and a moment longer. Gives back the relay that runs then.
+/// Makes the disk fail until a call was refused and a moment longer. Returns the relay that then runs.
 async fn fail_for_a_while(scene: &mut Scene, relay: ChildRelay, n: usize) -> ChildRelay {
     let refusal = REFUSALS[n % REFUSALS.len()];
     let more = scene.dice.below(30);
@@ -59,7 +59,7 @@ async fn fail_for_a_while(scene: &mut Scene, relay: ChildRelay, n: usize) -> Chi
     relay
 }
 
-/// It takes events again, and says so, without anybody's help.
+/// The relay accepts events again and reports it, without an operator.
 async fn goes_on(scene: &Scene, relay: &ChildRelay) {
     scene.some_are_acknowledged(1).await;
     within(LONG, "readiness recovers", async || {

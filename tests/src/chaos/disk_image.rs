@@ -1,7 +1,7 @@
 //! The files that a disk may have kept after a power cut, built from the journal of the shim (`tests/shim/shim.c`).
 //!
-//! Synced bytes are kept. Of every other write each sector is kept, dropped or torn, and of the changes to a folder's
-//! entries that were not synced the first few are kept, in their order, as journaling file systems do.
+//! Synced bytes are kept. Of every other write each sector is kept, dropped or torn. Of unsynced changes to a folder's
+//! entries a prefix is kept, in order, as on journaling file systems.
 
 use crate::Dice;
 use std::collections::{BTreeMap, HashMap};
@@ -9,23 +9,23 @@ use std::fs;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
-/// First four bytes of each record. Must match `shim.c`, as the numbers of the operations below.
+/// First four bytes of each record. Must match `shim.c`, like the operation numbers below.
 const MAGIC: u32 = 0x4348_4153;
 /// Bytes of a record before its name and data.
 const HEAD: usize = 32;
 
-/// How a disk treats what was not synced.
+/// A disk's treatment of unsynced writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Cut {
-    /// It has written nothing of it.
+    /// None were written.
     DropsAll,
-    /// It has written all of it.
+    /// All were written.
     KeepsAll,
-    /// It has written the oldest changes of each file, up to one.
+    /// A prefix of each file's changes was written.
     KeepsOldest,
-    /// It has written any sectors of 512 bytes, and tears some.
+    /// Arbitrary sectors of 512 bytes were written, some of them torn.
     Sectors512,
-    /// It has written any sectors of 4096 bytes, and tears some.
+    /// Arbitrary sectors of 4096 bytes were written, some of them torn.
     Sectors4096,
 }
 
@@ -41,13 +41,13 @@ pub(super) const CUTS: [Cut; 5] = [
 /// Files by their names below the data folder.
 pub(super) type Files = BTreeMap<String, Vec<u8>>;
 
-/// What happened on the disk since a process began.
+/// The changes to the disk since a process began.
 #[derive(Debug, Default)]
 pub(super) struct DiskImage {
     files: Vec<File>,
-    /// The file that an inode stands for at present. Inodes are used again.
+    /// The file that an inode currently refers to. Inodes are reused.
     by_inode: HashMap<u64, usize>,
-    /// Entries of folders that are on disk.
+    /// Folder entries that are on disk.
     names: BTreeMap<String, usize>,
     pending_names: Vec<NameChange>,
     unseen: Vec<String>,
@@ -57,7 +57,7 @@ pub(super) struct DiskImage {
 struct File {
     durable: Vec<u8>,
     pending: Vec<Change>,
-    /// Syncs that have begun: how many changes each will make durable.
+    /// Syncs that have begun: the number of changes that each makes durable.
     syncs: HashMap<u64, usize>,
 }
 
@@ -111,7 +111,7 @@ impl Change {
     }
 }
 
-/// Writes into a file's bytes; what lies between its end and the offset is zero.
+/// Writes into a file's bytes; a gap between its end and the offset is filled with zeros.
 fn put(bytes: &mut Vec<u8>, offset: usize, data: &[u8]) {
     let end = offset + data.len();
     if bytes.len() < end {
@@ -121,7 +121,7 @@ fn put(bytes: &mut Vec<u8>, offset: usize, data: &[u8]) {
 }
 
 impl DiskImage {
-    /// Of a folder as it is before a process begins: all of it is durable.
+    /// The image of a folder before a process begins: all of it is durable.
     ///
     /// # Panics
     /// When it cannot be read.
@@ -154,10 +154,10 @@ impl DiskImage {
         self.files.len() - 1
     }
 
-    /// Takes in what a process did. A kill may have torn the last record.
+    /// Applies the journal of a process. A kill may have torn the last record.
     ///
     /// # Panics
-    /// When the journal is none.
+    /// If it is not a journal.
     pub(super) fn replay(&mut self, journal: &[u8]) {
         let mut rest = journal;
         while rest.len() >= HEAD {
@@ -213,12 +213,12 @@ impl DiskImage {
         }
     }
 
-    /// Changes that the shim could not follow. Without any, nothing escaped it.
+    /// Changes that the shim could not track. If there are none, the image is complete.
     pub(super) fn unseen(&self) -> &[String] {
         &self.unseen
     }
 
-    /// The files as the process saw them. SQLite's index of its log is memory, and left out.
+    /// The files as the process saw them, without SQLite's index of its log, which is only memory.
     pub(super) fn as_written(&self) -> Files {
         let mut dice = Dice::with_seed(0);
         let mut files = self.after(Cut::KeepsAll, &mut dice);
@@ -243,7 +243,7 @@ impl DiskImage {
 }
 
 impl File {
-    /// Makes durable what was written before a sync began.
+    /// Makes all writes from before a sync began durable.
     fn end_sync(&mut self, token: u64) {
         let count = self
             .syncs
@@ -281,7 +281,7 @@ impl File {
     }
 }
 
-/// Writes some sectors of a change: each is kept, dropped, or torn in the middle.
+/// Writes the sectors of a change: each is kept, dropped, or torn in the middle.
 fn tear(bytes: &mut Vec<u8>, offset: usize, data: &[u8], sector: usize, dice: &mut Dice) {
     let mut from = 0;
     while from < data.len() {
@@ -295,7 +295,7 @@ fn tear(bytes: &mut Vec<u8>, offset: usize, data: &[u8], sector: usize, dice: &m
     }
 }
 
-/// Puts files in the place of those in a folder. Sockets stay, as they do on a disk.
+/// Replaces the files of a folder. Sockets stay, as on a disk.
 ///
 /// # Panics
 /// When they cannot be written.
@@ -330,7 +330,7 @@ fn clear(folder: &Path) {
     }
 }
 
-/// The files of a folder as they are, without SQLite's index of its log.
+/// The current files of a folder, without SQLite's index of its log.
 ///
 /// # Panics
 /// When they cannot be read.

@@ -1,20 +1,20 @@
-//! What is kept of a round that failed: its folder and the logs of its relays.
+//! The evidence of a failed round: its folder and the logs of its relays.
 
 use super::copy_folder;
 use crate::{ChildRelay, Setup};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// Relays whose logs are kept: the last ones say most.
+/// Relays whose logs are kept; the last ones are the most informative.
 const LOGS_MAX: usize = 8;
 
-/// Gathered while a round is played.
+/// Collected while a round is played.
 #[derive(Debug, Default)]
 pub(super) struct Evidence(Mutex<Gathered>);
 
 #[derive(Debug, Default)]
 struct Gathered {
-    /// Keeps its folder from being removed.
+    /// Prevents the removal of the temporary folder.
     setups: Vec<Setup>,
     logs: Vec<Arc<Mutex<String>>>,
     notes: Vec<String>,
@@ -37,7 +37,7 @@ impl Evidence {
         });
     }
 
-    /// What was done, in order.
+    /// Records an action, in order.
     pub(super) fn note(&self, line: String) {
         self.with(|gathered| gathered.notes.push(line));
     }
@@ -45,7 +45,7 @@ impl Evidence {
     /// Writes all of it into a folder.
     pub(super) fn keep(&self, folder: &Path) -> PathBuf {
         let kept = self.with(|gathered| {
-            // An earlier run of the same seed.
+            // From an earlier run with the same seed.
             let _ = std::fs::remove_dir_all(folder);
             for setup in &gathered.setups {
                 copy_folder(setup.folder(), folder)?;

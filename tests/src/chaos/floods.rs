@@ -1,5 +1,5 @@
-//! Strangers who try to keep honest requests out. Beside each attack honest visitors get their 202, probes and metrics
-//! are answered, and the switch turns off.
+//! Hostile clients that try to starve honest requests. During each attack honest visitors get their 202, probes and
+//! metrics are answered, and the switch can be turned off.
 
 mod attacks;
 mod http2;
@@ -18,22 +18,22 @@ use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-/// The pause between two honest requests: far from what a relay can do.
+/// The pause between two honest requests: far below a relay's capacity.
 const HONEST_EVERY: Duration = Duration::from_millis(20);
 /// How long an honest visitor waits for an answer.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// How long a probe, a scrape or the switch may take beside an attack, on a machine that the attack has to share.
+/// Time limit for a probe, a scrape or the switch during an attack, on a machine that also runs the attack.
 const ANSWERED_WITHIN: Duration = Duration::from_secs(10);
-/// How long an attack has to build up before it is judged.
+/// How long an attack builds up before it is judged.
 const BUILD_UP: Duration = Duration::from_millis(500);
-/// Memory that a relay may take beyond what it had before an attack.
+/// Memory that a relay may use beyond its usage before an attack.
 const MEMORY_MAX: u64 = 128 << 20;
 
 pub(super) async fn round(exe: &str, seed: u64, evidence: Arc<Evidence>, size: Size) -> Tally {
     let (mut tally, mut failures) = (Tally::default(), Vec::new());
     for attack in ATTACKS {
         let (exe, evidence) = (exe.to_owned(), Arc::clone(&evidence));
-        // One that succeeds says nothing about the others.
+        // One successful attack says nothing about the others, so all are played.
         match contain(async move { withstand(&exe, seed, evidence, size, attack).await }).await {
             Ok(one) => tally.add(one),
             Err(error) => failures.push(reason(error)),
@@ -43,7 +43,7 @@ pub(super) async fn round(exe: &str, seed: u64, evidence: Arc<Evidence>, size: S
     tally
 }
 
-/// One attack on a relay of its own.
+/// Runs one attack on a fresh relay.
 async fn withstand(exe: &str, seed: u64, evidence: Arc<Evidence>, size: Size, attack: &Attack) -> Tally {
     let scene = Scene::open_with(exe, seed, evidence, attack.setup).await;
     scene.note(attack.name);
@@ -57,7 +57,7 @@ async fn withstand(exe: &str, seed: u64, evidence: Arc<Evidence>, size: Size, at
     let honest = Honest::begin(&scene, attack);
     honest.are_taken(10).await;
     let owner = Owner::arrive(&scene, &relay).await;
-    // A scraper's connection, which it has had before strangers came.
+    // A scraper's connection from before the attack.
     relay.metrics().await;
     let memory = relay.memory();
     let stop = CancellationToken::new();
@@ -99,7 +99,7 @@ async fn withstand(exe: &str, seed: u64, evidence: Arc<Evidence>, size: Size, at
     }
 }
 
-/// Looks at everything that has to answer, for a while.
+/// Checks for a while everything that must keep answering.
 async fn watch(relay: &ChildRelay, owner: &Owner, lasts: Duration, memory: u64, attack: &Attack) {
     let start = Instant::now();
     while start.elapsed() < lasts {
@@ -135,7 +135,7 @@ async fn end(mut attackers: JoinSet<()>) {
     attackers.shutdown().await;
 }
 
-/// Visitors of their own addresses who send now and then, and what became of it.
+/// Visitors with different addresses that send now and then, and the results of their requests.
 #[derive(Debug)]
 struct Honest {
     counts: Arc<Counts>,
@@ -149,7 +149,7 @@ struct Counts {
     taken: AtomicUsize,
 }
 
-/// How many requests were answered or given up, and how many were answered 202.
+/// The number of requests that were answered or given up, and of those answered 202.
 #[derive(Clone, Copy, Debug)]
 struct SoFar {
     sent: usize,
@@ -226,7 +226,7 @@ impl Honest {
 }
 
 impl Size {
-    /// How long an attack is watched.
+    /// How long an attack is observed.
     fn seconds(self) -> Duration {
         match self {
             Self::Short => Duration::from_secs(1),

@@ -1,25 +1,25 @@
-//! `kill -9` at any moment: while the relay starts, serves or stops. Nothing acknowledged is lost, and hardly anything
-//! arrives twice.
+//! `kill -9` at any moment: while the relay starts, serves or stops. No acknowledged event is lost, and very few arrive
+//! twice.
 
 use super::scene::{LONG, Scene};
 use super::{Size, Tally};
-use crate::{Answer, ChildRelay, Dice, MiniPlausible, assert_in_order, within};
+use crate::{Answer, ChildRelay, Dice, MiniPlausible, Traffic, assert_in_order, within};
 use std::time::Duration;
 
-/// Visitors that send all the time.
+/// Visitors that send continuously.
 const VISITORS: usize = 6;
 /// The pause of a visitor between two batches of three.
 const PAUSE: Duration = Duration::from_millis(20);
-/// Most events that wait while delivery keeps up: a few for each visitor.
+/// Limit of waiting events when delivery has caught up: a few for each visitor.
 const WAITING_MAX: i64 = 30;
-/// Most events per kill, on average over a round, that may arrive again though Plausible had answered.
+/// Limit of events per kill, on average over a round, that may arrive again although Plausible had answered.
 const AGAIN_PER_KILL_MAX: usize = 32;
 
 pub(super) async fn round(mut scene: Scene, size: Size) -> Tally {
     let kills = size.of(8, 10);
     scene.switch_on().await;
-    // Every other round with a Plausible that stumbles, and kills amid what it left behind; the others under a steady
-    // load that is delivered as it comes, so that what arrives again can be compared.
+    // Odd seeds use a Plausible that fails now and then, and kill amid the resulting backlog; even seeds use a steady
+    // load that is delivered immediately, so that the number of repeated deliveries is comparable.
     let stumbles = scene.seed % 2 == 1;
     if stumbles {
         unreliable(&scene.plausible, scene.dice.another());
@@ -27,7 +27,7 @@ pub(super) async fn round(mut scene: Scene, size: Size) -> Tally {
     let pouring = scene.traffic.pour(VISITORS, PAUSE);
     for _ in 0..kills {
         if stumbles {
-            // Broken before Plausible has read it all, which only a queue can do.
+            // The connection is broken before Plausible has read the whole request, which only a queued answer can do.
             scene
                 .plausible
                 .queue([Answer::ResetHalfRead, Answer::ResetBeforeReading]);
@@ -49,7 +49,8 @@ async fn kill_at_a_moment(scene: &mut Scene, stumbles: bool) {
     if !stumbles {
         let mut relay = scene.launch();
         serve_a_while(scene, &mut relay).await;
-        keeps_up(&relay).await;
+        catches_up(&relay, &scene.traffic).await;
+        scene.some_are_acknowledged(VISITORS).await;
         tokio::time::sleep(scene.dice.up_to(Duration::from_millis(50))).await;
         return relay.kill();
     }
@@ -68,7 +69,7 @@ async fn kill_at_a_moment(scene: &mut Scene, stumbles: bool) {
     relay.kill();
 }
 
-/// Lets it serve until some more are acknowledged, and a moment longer.
+/// Lets the relay serve until more events are acknowledged, and a moment longer.
 async fn serve_a_while(scene: &mut Scene, relay: &mut ChildRelay) {
     relay.ready().await;
     let more = scene.dice.below(60);
@@ -76,15 +77,17 @@ async fn serve_a_while(scene: &mut Scene, relay: &mut ChildRelay) {
     tokio::time::sleep(scene.dice.up_to(Duration::from_millis(50))).await;
 }
 
-/// Waits until events are delivered as they come.
-async fn keeps_up(relay: &ChildRelay) {
-    within(LONG, "delivery keeps up", async || {
+/// Waits until delivery has caught up. Holds the traffic meanwhile, because a busy machine may never catch up with it.
+async fn catches_up(relay: &ChildRelay, traffic: &Traffic) {
+    traffic.hold(true);
+    within(LONG, "delivery catches up", async || {
         (relay.metrics().await.count("spool_events") <= WAITING_MAX).then_some(())
     })
     .await;
+    traffic.hold(false);
 }
 
-/// Answers one event in five badly, and the same event only once, so that none looks as if it were at fault.
+/// Fails one event in five, and each event only once, so that no event appears to be at fault itself.
 fn unreliable(plausible: &MiniPlausible, dice: Dice) {
     plausible.rule_for_first_tries(dice, |dice| match dice.below(30) {
         0 => Answer::Status(500, &[], ""),

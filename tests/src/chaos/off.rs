@@ -1,5 +1,5 @@
-//! The switch turned off at random moments: under load, around kills, stops and restarts. Once "off" was answered no
-//! event of the site arrives, whatever happens to the relay, until it is switched on again.
+//! The switch is turned off at random moments: under load, around kills, stops and restarts. Once "off" was
+//! acknowledged, no event of the site arrives, whatever happens to the relay, until the site is switched on again.
 
 use super::scene::{LONG, Scene};
 use super::{Size, Tally};
@@ -7,9 +7,9 @@ use crate::{ChildRelay, within};
 use std::time::{Duration, Instant};
 
 const VISITORS: usize = 6;
-/// How long the site stays off and is watched.
+/// How long the site stays off under observation.
 const WATCHED: Duration = Duration::from_millis(150);
-/// Longest time from the command until the relay is killed around it.
+/// Longest time between the command and the kill.
 const KILL_WITHIN: Duration = Duration::from_millis(80);
 
 pub(super) async fn round(mut scene: Scene, size: Size) -> Tally {
@@ -23,7 +23,7 @@ pub(super) async fn round(mut scene: Scene, size: Size) -> Tally {
         (relay, arrived) = off_and_on(&mut scene, relay).await;
         after_off += arrived;
     }
-    // What was taken before the last "off" was purged, which a killed relay has nobody to tell.
+    // Events from before the last "off" were purged; a killed relay cannot report their number.
     let first = scene.traffic.given_out();
     scene.some_are_acknowledged(30).await;
     pouring.finish().await;
@@ -38,8 +38,8 @@ pub(super) async fn round(mut scene: Scene, size: Size) -> Tally {
     }
 }
 
-/// Turns the site off at a moment, watches that nothing arrives, restarts the relay, watches again, and turns it on.
-/// Gives back the relay that runs then, and how many events arrived after "off".
+/// Turns the site off, checks that nothing arrives, restarts the relay, checks again, and turns the site on. Returns
+/// the relay that then runs, and the number of events that arrived after "off".
 async fn off_and_on(scene: &mut Scene, relay: ChildRelay) -> (ChildRelay, usize) {
     let more = scene.dice.below(60);
     scene.some_are_acknowledged(more).await;
@@ -58,7 +58,7 @@ async fn off_and_on(scene: &mut Scene, relay: ChildRelay) -> (ChildRelay, usize)
     };
     let (relay, answered) = match (running, answered) {
         (running, Some(at)) => (running, at),
-        // The command failed because the relay went away: it may be off or on, so it is asked again.
+        // The command failed because the relay went away: the site may be off or on, so the command is repeated.
         (_, None) => {
             let relay = scene.start().await;
             let at = turn_off(scene).await.expect("a relay that serves turns off");
@@ -82,7 +82,7 @@ async fn off_and_on(scene: &mut Scene, relay: ChildRelay) -> (ChildRelay, usize)
     (relay, arrived)
 }
 
-/// Turns the site off. When it was answered, if it was.
+/// Turns the site off. Returns when that was acknowledged, if it was.
 async fn turn_off(scene: &Scene) -> Option<Instant> {
     let done = scene.turn("off").await;
     (done.code == Some(0)).then(Instant::now)
@@ -114,7 +114,7 @@ async fn end(mut relay: ChildRelay, is_killed: bool) {
     }
 }
 
-/// The relay says so, and refuses events.
+/// Checks that the relay reports "off" and refuses events.
 async fn is_off(scene: &Scene) {
     let status = scene.setup.command(&scene.exe, &["switch", "status"], "").await;
     assert!(

@@ -1,5 +1,5 @@
-//! Power cuts. The relay dies at any change of its disk, and finds at its next start what a disk may have kept: all
-//! that was synced, and of everything else any part.
+//! Power cuts. The relay dies at an arbitrary change of its disk, and its next start finds the data that a disk may
+//! have kept: everything synced, and any part of the rest.
 
 use super::disk_image::{CUTS, Cut, DiskImage, Files, files_of, put_files};
 use super::evidence::Evidence;
@@ -11,11 +11,11 @@ use std::time::Duration;
 
 const VISITORS: usize = 4;
 const PAUSE: Duration = Duration::from_millis(2);
-/// Longest time a sync takes: events pile up meanwhile, as before a disk.
+/// Longest duration of a sync: events pile up meanwhile, as with a real disk.
 const SYNC_MAX: Duration = Duration::from_millis(4);
-/// Most changes of the disk until a cut.
+/// Limit of disk changes until a cut.
 const CHANGES_MAX: usize = 400;
-/// Fewer while it starts.
+/// The same for a relay that is starting.
 const CHANGES_OF_A_START: usize = 60;
 
 pub(super) async fn round(mut scene: Scene, size: Size) -> Tally {
@@ -23,7 +23,7 @@ pub(super) async fn round(mut scene: Scene, size: Size) -> Tally {
     scene.shim.sync_takes(SYNC_MAX);
     let mut image = scene.begin();
     let mut first = Some(scene.start().await);
-    // Under the same disk: that it is on, and the files themselves, are to outlive the cut as well.
+    // On the same disk: the switch state and the files themselves must survive the cut as well.
     scene.switch_on().await;
     let pouring = scene.traffic.pour(VISITORS, PAUSE);
     for _ in 0..cuts {
@@ -36,9 +36,9 @@ pub(super) async fn round(mut scene: Scene, size: Size) -> Tally {
     close(scene, pouring, cuts).await
 }
 
-/// Lets the relay die at some change of its disk, and leaves the files that the disk may have kept.
+/// Makes the relay die at some change of its disk, and leaves the files that the disk may have kept.
 async fn cut_the_power(scene: &mut Scene, mut relay: ChildRelay, image: &mut DiskImage) {
-    // While Plausible is away, what was acknowledged is on disk and nowhere else.
+    // While Plausible is unavailable, acknowledged events exist only on disk.
     let is_away = scene.dice.below(2) == 0;
     if is_away {
         scene.plausible.go_away().await;
@@ -74,14 +74,14 @@ async fn cut_the_power(scene: &mut Scene, mut relay: ChildRelay, image: &mut Dis
     }
 }
 
-/// Puts what the disk kept into the data folder.
+/// Writes the files that the disk kept into the data folder.
 fn lose(scene: &mut Scene, image: &mut DiskImage, cut: Cut) {
     scene.shim.replay(image);
     assert_eq!(image.unseen(), [""; 0], "the shim could not follow these");
     put_files(&scene.setup.data_dir(), &image.after(cut, &mut scene.dice));
 }
 
-/// Delivers what waits. Then the journal has to say of the files what they are: nothing escaped the shim.
+/// Delivers the waiting events. Then the files must equal the journal's: the shim missed no change.
 async fn close(scene: Scene, pouring: Pouring, cuts: usize) -> Tally {
     let mut image = scene.begin();
     let relay = scene.start().await;
@@ -97,8 +97,8 @@ async fn close(scene: Scene, pouring: Pouring, cuts: usize) -> Tally {
     tally
 }
 
-/// Acknowledges events over a disk whose syncs lie, cuts the power in each way that loses something, and counts the
-/// events that are lost by it: the least of all ways.
+/// Acknowledges events on a disk that ignores syncs, cuts the power in each way that loses data, and counts the lost
+/// events: the minimum over all ways.
 pub(super) async fn sanity(exe: &str, seed: u64, evidence: Arc<Evidence>) -> usize {
     let mut least = usize::MAX;
     for cut in CUTS.into_iter().filter(|cut| *cut != Cut::KeepsAll) {
@@ -124,7 +124,7 @@ pub(super) async fn sanity(exe: &str, seed: u64, evidence: Arc<Evidence>) -> usi
     least
 }
 
-/// How many of the acknowledged events are not delivered.
+/// The number of acknowledged events that are not delivered.
 async fn lost(scene: &mut Scene) -> usize {
     let relay = scene.start().await;
     scene.plausible.come_back().await;

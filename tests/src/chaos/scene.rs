@@ -1,4 +1,4 @@
-//! A relay under load between visitors and a programmable Plausible, with a disk and a clock that obey.
+//! A relay under load between visitors and a programmable Plausible, with a controllable disk and clock.
 
 use super::disk_image::DiskImage;
 use super::evidence::Evidence;
@@ -11,19 +11,19 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-/// How long a relay may take to deliver what waits, after everything is well again.
+/// Time limit for the delivery of all waiting events after the last fault.
 pub(super) const LONG: Duration = Duration::from_secs(120);
-/// Longest time Plausible takes for an answer.
+/// Longest answer time of Plausible.
 const ANSWERS_WITHIN: Duration = Duration::from_millis(4);
 
-/// What a round plays with.
+/// The parts of a round.
 #[derive(Debug)]
 pub(super) struct Scene {
     pub(super) exe: String,
     pub(super) plausible: MiniPlausible,
     pub(super) setup: Setup,
     config: PathBuf,
-    /// Where the relay is.
+    /// The URL of the relay's public listener.
     pub(super) base: String,
     pub(super) traffic: Traffic,
     pub(super) dice: Dice,
@@ -33,7 +33,7 @@ pub(super) struct Scene {
 }
 
 impl Scene {
-    /// A fresh data folder, and nothing runs yet.
+    /// A fresh data folder; no relay runs yet.
     pub(super) async fn open(exe: &str, seed: u64, evidence: Arc<Evidence>) -> Self {
         Self::open_with(exe, seed, evidence, |setup| setup).await
     }
@@ -68,8 +68,8 @@ impl Scene {
         }
     }
 
-    /// The data folder before a process begins, and an empty journal. What the tests themselves put there, so that a
-    /// start is quick, is there.
+    /// The image of the data folder before a process begins, and an empty journal. It includes the files that the tests
+    /// themselves wrote to make a start quick.
     pub(super) fn begin(&self) -> DiskImage {
         self.setup.write();
         self.shim.begin()
@@ -91,7 +91,7 @@ impl Scene {
         relay
     }
 
-    /// Turns the site with the command an operator uses.
+    /// Turns the site's switch with the operator's command.
     pub(super) async fn turn(&self, to: &str) -> Done {
         self.turn_site(SITE, to).await
     }
@@ -108,12 +108,12 @@ impl Scene {
         assert_eq!(done.code, Some(0), "{done:?}");
     }
 
-    /// Notes what is done, for whoever reads the evidence.
+    /// Records an action for the evidence.
     pub(super) fn note(&self, line: impl Into<String>) {
         self.evidence.note(line.into());
     }
 
-    /// Waits until some more events are acknowledged.
+    /// Waits until this many more events are acknowledged.
     pub(super) async fn some_are_acknowledged(&self, more: usize) {
         let goal = self.traffic.acknowledged() + more;
         within(LONG, "events are acknowledged", async || {
@@ -122,14 +122,14 @@ impl Scene {
         .await;
     }
 
-    /// Everything is well again: lets the visitors finish and the relay deliver, stops it, and does the books.
+    /// After the last fault: lets the visitors finish and the relay deliver, stops it, and reconciles the events.
     pub(super) async fn close(&self, relay: ChildRelay, pouring: Pouring, faults: usize) -> Tally {
         let tally = self.close_unread(relay, pouring, faults).await;
         self.is_sound();
         tally
     }
 
-    /// The same, and leaves the data folder as it is.
+    /// The same, without touching the data folder afterwards.
     pub(super) async fn close_unread(&self, relay: ChildRelay, pouring: Pouring, faults: usize) -> Tally {
         pouring.finish().await;
         self.plausible.rule(|_| Answer::Accept);
@@ -138,7 +138,7 @@ impl Scene {
         self.tally(faults)
     }
 
-    /// The books, when nothing waits any more.
+    /// The final numbers, once nothing waits.
     pub(super) fn tally(&self, faults: usize) -> Tally {
         Tally {
             faults,
@@ -149,7 +149,7 @@ impl Scene {
         }
     }
 
-    /// Checks the database, and that none had to be rebuilt: nothing that is done here may damage one.
+    /// Checks the database, and that none was rebuilt: no fault of these rounds damages a database.
     pub(super) fn is_sound(&self) {
         let folder = self.setup.data_dir();
         for entry in std::fs::read_dir(&folder).unwrap() {
@@ -167,14 +167,14 @@ impl Scene {
     }
 }
 
-/// Lets Plausible accept everything, after a few milliseconds.
+/// Makes Plausible accept everything, after a few milliseconds.
 pub(super) fn answers_well(plausible: &MiniPlausible, dice: Dice) {
     let dice = std::sync::Mutex::new(dice);
     plausible.rule(move |_| Answer::Slow(dice.lock().unwrap().up_to(ANSWERS_WITHIN)));
 }
 
 impl Size {
-    /// One number of two.
+    /// Chooses between two numbers.
     pub(super) fn of(self, short: usize, full: usize) -> usize {
         match self {
             Self::Short => short,
@@ -183,7 +183,7 @@ impl Size {
     }
 }
 
-/// Waits until a process has ended by itself, and kills it otherwise.
+/// Waits for a process to end by itself, and kills it otherwise.
 pub(super) async fn ends_or_is_killed(mut relay: ChildRelay) {
     let start = std::time::Instant::now();
     while !relay.has_ended() && start.elapsed() < PATIENCE {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 const LIBRARY: &str = concat!(env!("OUT_DIR"), "/shim.so");
 
-/// Where the fields of `struct control` in `shim.c` are, and its size.
+/// Offsets of the fields of `struct control` in `shim.c`, and its size.
 const CLOCK_OFFSET_NS: u64 = 0;
 const DIE_IN: u64 = 8;
 const REFUSED: u64 = 16;
@@ -18,12 +18,12 @@ const SYNCS_LIE: u64 = 32;
 const SYNC_US_MAX: u64 = 36;
 const CONTROL_SIZE: u64 = 40;
 
-/// Which calls a disk refuses, and with what.
+/// The calls that a disk refuses, and the error it returns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Refusal {
-    /// What it is called in a report.
+    /// The name in a report.
     pub(super) what: &'static str,
-    /// The number of the operating system's error.
+    /// The operating system's errno.
     pub(super) errno: u32,
     /// `REFUSE_*` of `shim.c`.
     pub(super) calls: u32,
@@ -38,7 +38,7 @@ const EIO: u32 = 5;
 const EDQUOT: u32 = 122;
 const EROFS: u32 = 30;
 
-/// Every way in which a disk refuses.
+/// Every kind of refusal.
 pub(super) const REFUSALS: [Refusal; 6] = [
     Refusal {
         what: "full: takes what overwrites, refuses what grows",
@@ -82,10 +82,10 @@ pub(super) struct Shim {
 }
 
 impl Shim {
-    /// For a data folder; controls and journal lie in another one.
+    /// For a data folder; controls and journal are in another folder.
     ///
     /// # Panics
-    /// When they cannot be made.
+    /// If they cannot be created.
     pub(super) fn new(root: &Path, beside: &Path) -> Self {
         let control_path = beside.join("shim-control");
         let mut options = File::options();
@@ -105,7 +105,7 @@ impl Shim {
         }
     }
 
-    /// The environment of a process that is to have this disk and this clock.
+    /// The environment that puts a process on this disk and this clock.
     pub(super) fn environment(&self) -> Vec<(&'static str, String)> {
         let text = |path: &Path| path.display().to_string();
         vec![
@@ -120,19 +120,19 @@ impl Shim {
         self.control.write_all_at(bytes, at).unwrap();
     }
 
-    /// Kills the process at its nth change of the disk from now on; 0 is never.
+    /// Kills the process at its nth change of the disk from now on; 0 means never.
     pub(super) fn die_in(&self, changes: usize) {
         self.set(DIE_IN, &u64::try_from(changes).unwrap().to_le_bytes());
     }
 
-    /// Refuses from now on, or no more.
+    /// Starts refusing calls, or stops with `None`.
     pub(super) fn refuse(&self, refusal: Option<Refusal>) {
         let (errno, calls) = refusal.map_or((0, 0), |refusal| (refusal.errno, refusal.calls));
         self.set(REFUSE_ERRNO, &errno.to_le_bytes());
         self.set(REFUSE, &calls.to_le_bytes());
     }
 
-    /// How many calls were refused so far.
+    /// The number of calls refused so far.
     ///
     /// # Panics
     /// When the control page cannot be read.
@@ -142,7 +142,7 @@ impl Shim {
         u64::from_le_bytes(bytes)
     }
 
-    /// Lets syncs succeed and keep nothing: a harness that finds no loss with such a disk is blind.
+    /// Makes syncs succeed without effect: a harness that finds no loss on such a disk is blind.
     pub(super) fn syncs_lie(&self, lie: bool) {
         self.set(SYNCS_LIE, &u32::from(lie).to_le_bytes());
     }
@@ -153,19 +153,19 @@ impl Shim {
         self.set(SYNC_US_MAX, &micros.to_le_bytes());
     }
 
-    /// Sets the wall clock this many seconds ahead, or back.
+    /// Sets the wall clock this many seconds ahead; negative values set it back.
     pub(super) fn set_clock(&self, ahead_s: i64) {
         self.set(CLOCK_OFFSET_NS, &(ahead_s * 1_000_000_000).to_le_bytes());
     }
 
     /// The data folder before a process begins, with an empty journal.
     pub(super) fn begin(&self) -> DiskImage {
-        // There is none before the first.
+        // Before the first process there is none.
         let _ = std::fs::remove_file(&self.journal);
         DiskImage::before(&self.root)
     }
 
-    /// Takes what the processes since [`Shim::begin`] did into the image.
+    /// Applies the changes since [`Shim::begin`] to the image.
     pub(super) fn replay(&self, image: &mut DiskImage) {
         image.replay(&std::fs::read(&self.journal).unwrap_or_default());
     }

@@ -1,4 +1,4 @@
-//! The two wire formats, and all that becomes of what they hold.
+//! The two wire formats, and all processing of their content.
 
 use super::rules::{check_event, plans};
 use relay_event::event::{
@@ -7,14 +7,14 @@ use relay_event::event::{
 };
 use relay_event::{Event, Malformed, wire};
 
-/// Where the sentences of refusals are written.
+/// The source that contains the sentences of refusals.
 const SENTENCES: &str = include_str!("../../../relay/event/src/wire.rs");
 
-/// Reading a body is total, takes in nothing beyond the limits and quotes nothing when it refuses; what is read, and
-/// scrubbed by any plan, is within what is documented, is not changed by scrubbing again, and passes the guard.
+/// Parsing a body is total, accepts nothing beyond the limits and quotes nothing when it refuses; an accepted event,
+/// scrubbed by any plan, meets the documented limits, does not change when scrubbed again, and passes the guard.
 ///
 /// # Panics
-/// When one of that is not so.
+/// If one of these is violated.
 pub fn event_json(body: &[u8]) {
     match wire::parse_plausible(body) {
         Ok(event) => check(&event),
@@ -72,14 +72,15 @@ fn check(event: &Event) {
     }
 }
 
-/// A refusal says where, or which of our own sentences applies; nothing in it comes from the body.
+/// A refusal names the position, or one of our own sentences; it contains nothing from the body.
 fn check_refusal(refusal: &Malformed, body: &[u8]) {
     let text = refusal.to_string();
     match refusal {
         Malformed::Json { line, column } => {
             let lines = body.iter().filter(|b| **b == b'\n').count() + 1;
             assert!(*line <= lines && *column <= body.len() + 1, "{text}");
-            let want = format!("the body is not the JSON this route takes, see line {line}, column {column}");
+            let want =
+                format!("the body is not the JSON that this route accepts, see line {line}, column {column}");
             assert_eq!(text, want);
         }
         Malformed::Field { field, rule } => {
@@ -87,6 +88,6 @@ fn check_refusal(refusal: &Malformed, body: &[u8]) {
             assert!(ours(field) && ours(rule), "a refusal quotes the body: {text}");
             assert_eq!(text, format!("`{field}` {rule}"));
         }
-        Malformed::BatchSize => assert_eq!(text, "a batch holds 1 to 100 events"),
+        Malformed::BatchSize => assert_eq!(text, "a batch must hold 1 to 100 events"),
     }
 }

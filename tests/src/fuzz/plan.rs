@@ -7,14 +7,14 @@ use relay_event::event::{KEY_BYTES_MAX, NAME_CHARS_MAX};
 use relay_event::scrub::Visible;
 use std::collections::HashSet;
 
-/// Longest line about one mistake, in characters: it is read in a terminal.
+/// Longest line about one mistake, in characters, so that it is readable in a terminal.
 const MISTAKE_CHARS_MAX: usize = 420;
 
 /// Reading a plan is total. Each mistake is one short line without control characters, and names a line of the text. A
-/// plan without mistakes keeps its own rules, and reaches the policy as JSON unchanged.
+/// plan without mistakes follows its own rules, and reaches the policy as JSON unchanged.
 ///
 /// # Panics
-/// When one of that is not so.
+/// If one of these is violated.
 pub fn plan(data: &[u8]) {
     let text = text_of(data);
     match SitePlan::parse("plan.toml", &text) {
@@ -34,7 +34,7 @@ fn check_mistake(mistake: &str, lines: usize) {
     let rest = mistake.strip_prefix("plan.toml:");
     let line = rest.and_then(|rest| rest.split_once(": ")?.0.parse::<usize>().ok());
     let line = line.unwrap_or_else(|| panic!("no line: {mistake:?}"));
-    // What is missing at the end is missing in the line behind the last.
+    // A missing item is reported at the line after the last.
     assert!(
         (1..=lines + 1).contains(&line),
         "no line of the text: {mistake:?}"

@@ -1,7 +1,7 @@
-//! The guard against any policy whatever.
+//! The guard against arbitrary policies.
 //!
-//! The input is a text that people can read: lines that make an event, and lines that change what an honest policy would
-//! propose of it. Lines that say nothing are ignored, so that every text is some case.
+//! The input is readable text: lines that build an event, and lines that change the proposal of an honest policy.
+//! Unknown lines are ignored, so that every text is a valid case.
 //!
 //! ```text
 //! plan 3
@@ -15,16 +15,16 @@
 
 use super::rules::{check_stored, event_of, plans, prove, show, text_of};
 use feedback_relay::guard::Scrubbed;
-use relay_event::detect::{self, REMOVED};
 use relay_event::event::{KEY_BYTES_MAX, NAME_CHARS_MAX, PROPS_MAX, Prop, VALUE_BYTES_MAX, Value};
 use relay_event::plan::{Plan, PropKind, Unmatched};
 use relay_event::route::OTHER;
 use relay_event::scrub::{Visible, scrub};
+use relay_pii::REMOVED;
 
-/// Whatever a policy proposes, the guard refuses it, or what it lets pass is the rules' own result with less in it.
+/// Whatever a policy proposes, the guard either refuses it or passes the rules' own result, or less than that.
 ///
 /// # Panics
-/// When something else passes, or the rules' own result does not.
+/// If anything else passes, or if the rules' own result does not.
 pub fn policy_output(data: &[u8]) {
     let text = text_of(data);
     let mut plan = &plans()[0];
@@ -64,7 +64,7 @@ pub fn policy_output(data: &[u8]) {
     assert!(passed.is_within(plan), "what passed is not within the plan");
 }
 
-/// What passed, measured against what the rules leave.
+/// Compares what passed with the rules' own result.
 fn check(passed: &Scrubbed, most: &Visible, plan: &Plan) {
     assert_eq!(passed.name(), most.name);
     let path = most.url.split('?').next().unwrap_or_default();
@@ -89,7 +89,7 @@ fn check(passed: &Scrubbed, most: &Visible, plan: &Plan) {
                 };
                 assert!(free, "changed: {text:?}");
                 assert!(is_redaction(most, text), "{text:?} is no redaction of {most:?}");
-                assert!(detect::is_clean(text), "something is found in {text:?}");
+                assert!(relay_pii::is_clean(text), "something is found in {text:?}");
             }
             _ => panic!("{} became something else", show(most)),
         }
@@ -100,8 +100,8 @@ fn check(passed: &Scrubbed, most: &Visible, plan: &Plan) {
     }
 }
 
-/// Whether a text is another with parts of it replaced by the fixed word: column by column, every place of the original at
-/// which what has been read of the redaction can end.
+/// Whether a text is another with parts replaced by the fixed word. Computed column by column: the positions in the
+/// original that the redaction read so far can correspond to.
 fn is_redaction(original: &str, redaction: &str) -> bool {
     let from = original.as_bytes();
     let mut ends = vec![false; from.len() + 1];
@@ -110,7 +110,7 @@ fn is_redaction(original: &str, redaction: &str) -> bool {
     while let Some(c) = rest.chars().next() {
         let mut next = vec![false; from.len() + 1];
         if let Some(behind) = rest.strip_prefix(REMOVED) {
-            // The word stands for any part from here on, also for itself.
+            // The word stands for any part from here on, including itself.
             let first = ends.iter().position(|end| *end).unwrap_or(from.len());
             next[first..].fill(true);
             rest = behind;
@@ -127,7 +127,7 @@ fn is_redaction(original: &str, redaction: &str) -> bool {
     ends[from.len()]
 }
 
-/// Adds to the event what a line says, within what the wire takes in.
+/// Adds the content of a line to the event, within the limits of the wire format.
 fn tell(input: &mut Visible, word: &str, rest: &str) {
     match word {
         "name" if !rest.trim().is_empty() && rest.chars().count() <= NAME_CHARS_MAX => {
@@ -169,7 +169,7 @@ fn prop(kind: &str, key: &str, value: &str) -> Option<Prop> {
     })
 }
 
-/// Does to a proposal what a policy could: a verb, the positions of properties and characters, and a text.
+/// Changes a proposal as a policy could: a verb, the positions of properties and characters, and a text.
 fn apply(out: &mut Visible, change: &str, input: &Visible) {
     let mut words = change.splitn(4, ' ');
     let mut word = || words.next().unwrap_or_default();
@@ -224,7 +224,7 @@ fn apply(out: &mut Visible, change: &str, input: &Visible) {
     }
 }
 
-/// Changes a text at the character `at`.
+/// Changes a text at character `at`.
 fn change_text(value: &mut String, verb: &str, at: &str, text: &str) {
     let places: Vec<usize> = value
         .char_indices()
@@ -242,7 +242,7 @@ fn change_text(value: &mut String, verb: &str, at: &str, text: &str) {
             let end = place(text).unwrap_or(at);
             value.replace_range(at.min(end)..at.max(end), REMOVED);
         }
-        // A hole between any two characters.
+        // Redacts a hole between every two characters.
         "holes" => {
             *value = value
                 .chars()
@@ -253,7 +253,7 @@ fn change_text(value: &mut String, verb: &str, at: &str, text: &str) {
     }
 }
 
-/// The item a number names, however large it is.
+/// The item that a number selects, modulo the length.
 fn pick<'l, T>(list: &'l [T], number: &str) -> Option<&'l T> {
     position(number, list.len()).map(|at| &list[at])
 }

@@ -1,4 +1,4 @@
-//! What several targets hold to be true of all that leaves, said independently of the code that makes it so.
+//! Properties of all scrubbed data that several targets check, written independently of the code under test.
 
 use feedback_relay::config::{DEFAULT_PLAN, SitePlan};
 use feedback_relay::guard::{self, Scrubbed, Sender};
@@ -10,20 +10,20 @@ use relay_event::{Event, Outcome};
 use std::net::Ipv6Addr;
 use std::sync::LazyLock;
 
-/// The host of the pages in which something that has left is fed in again. No corpus has it.
+/// The host of the pages into which scrubbed data is fed again. No corpus contains it.
 const AGAIN: &str = "https://again.example";
-/// Longest page that leaves, in bytes: with scheme and host in front Plausible still takes it.
+/// Longest scrubbed page, in bytes: with scheme and host in front Plausible still accepts it.
 const PAGE_BYTES_MAX: usize = 1600;
-/// Longest segment that the shape rules keep, with the ending of a page.
+/// Longest segment that the shape rules keep, including a page's extension.
 const SEGMENT_BYTES_MAX: usize = 46;
-/// Most segments that the shape rules keep.
+/// Limit of segments that the shape rules keep.
 const SEGMENTS_MAX: usize = 16;
 /// Longest campaign value, in bytes.
 const CAMPAIGN_BYTES_MAX: usize = 60;
 /// Longest host name, in bytes (RFC 1035, section 2.3.4).
 const HOST_BYTES_MAX: usize = 253;
 
-/// The plans the targets use: the one shipped, none, both at once, and one with every kind of property.
+/// The targets' plans: the shipped one, none, both, and one with every kind of property.
 static PLANS: LazyLock<[SitePlan; 4]> = LazyLock::new(|| {
     let read = |text: &str| SitePlan::parse("plan.toml", text).unwrap();
     let open = Plan {
@@ -48,7 +48,7 @@ pub(super) fn text_of(data: &[u8]) -> String {
     String::from_utf8_lossy(data).into_owned()
 }
 
-/// An event around what a policy would be shown of it.
+/// An event around the part of it that a policy sees.
 pub(super) fn event_of(visible: &Visible) -> Event {
     Event {
         id: None,
@@ -63,7 +63,7 @@ pub(super) fn event_of(visible: &Visible) -> Event {
     }
 }
 
-/// What the guard says to a proposal.
+/// The guard's verdict on a proposal.
 pub(super) fn prove(event: &Event, proposed: Visible, plan: &Plan) -> Result<Scrubbed, Outcome> {
     let sender = Sender {
         visitor: Ipv6Addr::LOCALHOST,
@@ -79,7 +79,7 @@ pub(super) fn prove(event: &Event, proposed: Visible, plan: &Plan) -> Result<Scr
     )
 }
 
-/// Scrubs an event by a plan and checks all that is promised of the result.
+/// Scrubs an event by a plan and checks every guarantee about the result.
 pub(super) fn check_event(event: &Event, plan: &Plan) {
     let input = Visible::of(event, plan);
     let Ok(left) = scrub(&input, plan) else {
@@ -92,7 +92,7 @@ pub(super) fn check_event(event: &Event, plan: &Plan) {
     check_stored(&scrubbed);
 }
 
-/// What is read from the disk is what was written, but for the last digits of a decimal number.
+/// Reading from the disk returns what was written, except the last digits of a decimal number.
 pub(super) fn check_stored(scrubbed: &Scrubbed) {
     let stored = Scrubbed::from_bytes(&scrubbed.to_bytes()).expect("the spool cannot read its own record");
     let shown = |record: &Scrubbed| {
@@ -107,7 +107,7 @@ pub(super) fn check_stored(scrubbed: &Scrubbed) {
     assert_eq!(shown(&stored), shown(scrubbed), "the spool changes it");
 }
 
-/// What leaves is less than the input, within the limits, and has the forms that are documented.
+/// The scrubbed event contains less than the input, is within the limits, and has the documented form.
 fn check_left(input: &Visible, left: &Visible, plan: &Plan) {
     let chars = left.name.chars().count();
     assert!(
@@ -135,10 +135,10 @@ fn check_left(input: &Visible, left: &Visible, plan: &Plan) {
     }
 }
 
-/// Scrubbing what has left changes nothing.
+/// Scrubbing a scrubbed event changes nothing.
 fn check_again(left: &Visible, plan: &Plan) {
     let rules = plan.event(&left.name);
-    // A kind that replaces a value by something of another form, as `pdf` for a link, has no second time.
+    // A kind that replaces a value by another form, such as `pdf` for a link, is not idempotent.
     let stays = |prop: &&Prop| match rules.and_then(|rules| rules.prop(&prop.key)) {
         None => (left.name.as_str(), prop.key.as_str()) != ("File Download", "url"),
         Some(listed) => matches!(
@@ -179,7 +179,7 @@ pub(super) fn show(prop: &Prop) -> String {
     )
 }
 
-/// A page: a route, and behind a `?` campaign keys, each once.
+/// A page: a route, and after a `?` campaign keys, each once.
 pub(super) fn check_page(page: &str, plan: &Plan) {
     assert!(page.len() <= PAGE_BYTES_MAX, "a page of {} bytes", page.len());
     let (path, query) = page.split_once('?').unwrap_or((page, ""));
@@ -191,7 +191,7 @@ pub(super) fn check_page(page: &str, plan: &Plan) {
     check_campaign(query);
 }
 
-/// A page of the plan, `/other`, or what the shape rules leave.
+/// A page of the plan, `/other`, or a path that the shape rules keep.
 fn check_route(path: &str, plan: &Plan) {
     if plan.routes.page(path) == path {
         return;
@@ -200,7 +200,7 @@ fn check_route(path: &str, plan: &Plan) {
     check_shape(path);
 }
 
-/// A path of words that could be written into a program, and `:id`.
+/// A path of words as they appear in a program, and `:id`.
 pub(super) fn check_shape(path: &str) {
     let rest = path
         .strip_prefix('/')
@@ -219,7 +219,7 @@ pub(super) fn check_shape(path: &str) {
     }
 }
 
-/// Campaign keys, each once, with values that could be written by a marketing department.
+/// Campaign keys, each once, with values as a marketing department would choose them.
 pub(super) fn check_campaign(query: &str) {
     let mut seen = Vec::new();
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
@@ -245,7 +245,7 @@ pub(super) fn check_origin(origin: &str) {
     check_host(host.unwrap_or_else(|| panic!("no origin: {origin}")));
 }
 
-/// A name of at least two labels in ASCII: no port, no user, no address of a machine.
+/// A name of at least two labels in ASCII: no port, no user, no IP address.
 pub(super) fn check_host(host: &str) {
     assert!(host.len() <= HOST_BYTES_MAX, "a host of {} bytes", host.len());
     let labels: Vec<&str> = host.split('.').collect();
@@ -261,7 +261,7 @@ pub(super) fn check_host(host: &str) {
     assert!(!last.bytes().all(|b| b.is_ascii_digit()), "an address: {host}");
 }
 
-/// No run of more digits than this.
+/// Checks that no run of digits is longer than this.
 fn check_digits(text: &str, most: usize) {
     let long = text
         .split(|c: char| !c.is_ascii_digit())

@@ -1,44 +1,47 @@
 //! The detectors.
 
 use super::rules::text_of;
-use relay_event::detect::{self, REMOVED};
 use relay_event::shape;
+use relay_pii::REMOVED;
 
-/// How often `redact` may look again before it gives a text up.
+/// How often `redact` may search again before it gives up on a text.
 const ROUNDS_MAX: usize = 4;
 
-/// Findings are whole characters, in order, apart from each other; what is redacted is the text with nothing but the
-/// findings replaced, or given up as a whole; nothing is found in it, and redacting it again changes nothing.
+/// Findings consist of whole characters, in order, without overlap. A redacted text is the original with only the
+/// findings replaced, or is redacted as a whole. It contains no findings, and redacting it again changes nothing.
 ///
 /// # Panics
-/// When one of that is not so.
+/// If one of these is violated.
 pub fn text(data: &[u8]) {
     let text = text_of(data);
-    let redacted = detect::redact(&text);
-    assert!(detect::is_clean(&redacted), "something is found in {redacted:?}");
+    let redacted = relay_pii::redact(&text);
+    assert!(
+        relay_pii::is_clean(&redacted),
+        "something is found in {redacted:?}"
+    );
     assert_eq!(
-        detect::redact(&redacted),
+        relay_pii::redact(&redacted),
         redacted,
         "another text the second time"
     );
     assert_eq!(redacted, replaced(&text), "more than the findings was changed");
     assert_eq!(
-        detect::is_clean(&text),
+        relay_pii::is_clean(&text),
         text == redacted,
         "clean and changed, or neither"
     );
 
     let shaped = shape::text(&text);
-    assert!(detect::is_clean(&shaped), "something is found in {shaped:?}");
+    assert!(relay_pii::is_clean(&shaped), "something is found in {shaped:?}");
     assert_eq!(shape::text(&shaped), shaped, "another shape the second time");
-    let _ = detect::key::judge(&text);
+    let _ = relay_pii::kind_of_key(&text);
 }
 
-/// What redaction is said to do, done by its findings.
+/// The documented redaction, computed from the findings.
 fn replaced(text: &str) -> String {
     let mut text = text.to_owned();
     for _ in 0..ROUNDS_MAX {
-        let findings = detect::findings(&text);
+        let findings = relay_pii::findings(&text);
         if findings.is_empty() {
             return text;
         }
@@ -59,7 +62,7 @@ fn replaced(text: &str) -> String {
         next.push_str(&text[at..]);
         text = next;
     }
-    if detect::is_clean(&text) {
+    if relay_pii::is_clean(&text) {
         text
     } else {
         REMOVED.to_owned()

@@ -1,4 +1,4 @@
-//! Addresses, and every coarsening of them.
+//! URLs, and every coarsening of them.
 
 use super::rules::{
     check_campaign, check_event, check_host, check_origin, check_page, check_shape, event_of, plans, text_of,
@@ -8,18 +8,18 @@ use relay_event::event::{Prop, Value};
 use relay_event::scrub::{self, Visible};
 use relay_event::shape;
 
-/// What may stand in front of an input that is only a part of an address.
+/// Prefixes for an input that is only a part of a URL.
 const PREFIXES: [&str; 3] = [
     "https://panel.example.com",
     "https://panel.example.com/#",
     "https://",
 ];
 
-/// Splitting an address is total; each coarsening is total, in ASCII, bounded and idempotent, and leaves no user, port,
-/// fragment or unknown query key. The first line is the address, the second, if there is one, the referrer.
+/// Splitting a URL is total; each coarsening is total, in ASCII, bounded and idempotent, and leaves no user, port,
+/// fragment or unknown query key. The first line is the URL, the second, if there is one, the referrer.
 ///
 /// # Panics
-/// When one of that is not so.
+/// If one of these is violated.
 pub fn url(data: &[u8]) {
     let text = text_of(data);
     let (address, from) = text.split_once('\n').unwrap_or((&text, ""));
@@ -34,7 +34,7 @@ pub fn url(data: &[u8]) {
 
 fn check(address: &str, from: &str) {
     let [shipped, unplanned, open, _] = plans();
-    // Each event as a browser sends it, by the plan that has a rule of its own for it.
+    // Each event as a browser sends it, by the plan that has a specific rule for it.
     for (plan, name, key) in [
         (unplanned, "Searched", "link"),
         (open, "404", "path"),
@@ -75,7 +75,7 @@ fn check(address: &str, from: &str) {
     }
 }
 
-/// Parts of the address are parts of the text, and a host is nothing but a host.
+/// Parts of the URL are parts of the text, and a host contains nothing else.
 fn check_parts(text: &str) {
     let Some(parts) = Address::parse(text) else {
         return;
@@ -125,7 +125,7 @@ fn check_link(text: &str) {
     }
 }
 
-/// A property that no plan lists and that is nothing but an address keeps host and route at most.
+/// An unlisted property that consists of a URL keeps at most host and route.
 fn check_unlisted(from: &str, left: &Value) {
     let Value::Text(left) = left else {
         panic!("a text became something else");
@@ -136,7 +136,7 @@ fn check_unlisted(from: &str, left: &Value) {
     let route = match left.split_once("://") {
         Some((scheme, rest)) => {
             let (host, route) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
-            // One word behind a scheme is an example of an address.
+            // A single word after a scheme is a placeholder URL.
             if route.is_empty() && host.bytes().all(|b| b.is_ascii_alphabetic()) {
                 return;
             }

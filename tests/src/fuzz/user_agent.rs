@@ -6,19 +6,19 @@ use std::collections::HashSet;
 use std::path::Path;
 use std::sync::LazyLock;
 
-/// Longest User-Agent that leaves, in bytes.
+/// Longest scrubbed User-Agent, in bytes.
 const BYTES_MAX: usize = 300;
 /// Most digits of a version.
 const VERSION_DIGITS_MAX: usize = 4;
-/// Machines that say so. Part of a longer word they may be a phone's name.
+/// Bots that name themselves. As part of a longer word it may be the name of a phone.
 const BOTS: [&str; 3] = ["googlebot", "bingbot", "headlesschrome"];
-/// A word that is no browser's.
+/// A word that no browser uses.
 const CANARY: &str = "kanarie9q7z";
 
-/// Every word in the source of the coarsening, its tests left out. A word that has left and is not among them comes from
-/// the User-Agent it was made of.
+/// Every word in the source of the coarsening, without its tests. A word in the output that is not among them comes
+/// from the original User-Agent.
 static WORDS: LazyLock<HashSet<String>> = LazyLock::new(|| {
-    // The crate this is built into is not always the same one.
+    // This file is built into more than one crate.
     let crates = Path::new(env!("CARGO_MANIFEST_DIR")).ancestors();
     let source = crates
         .map(|folder| folder.join("relay/event/src"))
@@ -40,16 +40,16 @@ static WORDS: LazyLock<HashSet<String>> = LazyLock::new(|| {
     words
 });
 
-/// Coarsening is total and idempotent; a coarse User-Agent is a short one made of known words and version numbers; what
-/// says that it is a bot never becomes a browser.
+/// Coarsening is total and idempotent; a coarse User-Agent is short and consists of known words and version numbers; a
+/// self-declared bot never becomes a browser.
 ///
 /// # Panics
-/// When one of that is not so.
+/// If one of these is violated.
 pub fn user_agent(data: &[u8]) {
     let agent = text_of(data);
     check(&agent);
     check(&format!("{agent} {CANARY}"));
-    // The ways into the browsers are narrow for a fuzzer.
+    // A fuzzer rarely reaches the browsers by itself.
     for system in [
         "Windows NT 10.0",
         "Linux; Android 14",

@@ -1,66 +1,64 @@
-//! What is answered to one request, and how badly.
+//! Answers to a request, including broken ones.
 
 use super::wire;
 use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-/// A piece of an answer without end.
+/// A chunk of an endless answer.
 const ENDLESS_CHUNK: usize = 16 * 1024;
 
-/// What is answered to one request.
+/// The answer to one request.
 #[derive(Clone, Debug)]
 pub enum Answer {
     /// 202 `ok`.
     Accept,
-    /// 202 with a header more.
+    /// 202 with an additional header.
     AcceptWith(&'static str, &'static str),
     /// A status with headers and a body.
     Status(u16, &'static [(&'static str, &'static str)], &'static str),
     /// A redirect to an address.
     Redirect(u16, String),
-    /// 202 after a while.
+    /// 202 after a delay.
     Slow(Duration),
-    /// 202 byte by byte, with this much time between two of them.
+    /// 202 byte by byte, with this pause in between.
     Drip(Duration),
     /// 202 after two interim answers.
     Interim,
-    /// 202, says that the connection ends, and ends it.
+    /// 202 with `connection: close`, then closes.
     Close,
-    /// 202 as if the connection were kept, and then it ends without a word.
+    /// 202 with keep-alive, then closes without notice.
     CloseSilently,
-    /// The head of a 202, and its body never.
+    /// The head of a 202 without its body.
     HeadThenNothing,
-    /// 202 with a body that never ends, as fast as it is read.
+    /// 202 with an endless body, as fast as it is read.
     Endless,
     /// 202 with one header of this many bytes.
     LongHeader(usize),
     /// 202 with this many headers.
     ManyHeaders(usize),
-    /// Nothing, ever.
+    /// No answer, ever.
     Hang,
-    /// Nothing is read and nothing answered, and the connection stays. Only as the first answer to a
-    /// connection.
+    /// Reads nothing, answers nothing, and keeps the connection open. Only as the first answer to a connection.
     HalfOpen,
-    /// The connection is reset as soon as it is made. Only as the first answer to a connection.
+    /// Resets the connection as soon as it is accepted. Only as the first answer to a connection.
     ResetBeforeReading,
-    /// The connection is reset when half of the request was read. Only where it is queued.
+    /// Resets the connection after half of the request was read. Only from the queue.
     ResetHalfRead,
-    /// The connection is reset when the request was read.
+    /// Resets the connection after the request was read.
     ResetAfterReading,
-    /// Bytes that are no HTTP.
+    /// Bytes that are not HTTP.
     Garbage,
 }
 
 impl Answer {
-    /// What a Plausible that is well says of itself.
+    /// The answer of a healthy Plausible to a health check.
     pub fn healthy() -> Self {
         let json = r#"{"postgres":"ok","clickhouse":"ok","sites_cache":"ok","sessions":"ok"}"#;
         Self::Status(200, &[("content-type", "application/json")], json)
     }
 
-    /// Whether a Plausible that answered so may have counted the event: it had all of it, and did not say
-    /// that it refused it.
+    /// Whether Plausible may have counted the event with this answer: it had received all of it, and did not refuse it.
     pub fn may_have_counted(&self) -> bool {
         match self {
             Self::Status(status, ..) => *status == 202,
@@ -69,7 +67,7 @@ impl Answer {
         }
     }
 
-    /// Whether the one who asked cannot tell that the event was counted, though it may have been.
+    /// Whether the sender cannot know that the event was counted, though it may have been.
     pub fn leaves_unsure(&self) -> bool {
         use Answer::{Garbage, Hang, LongHeader, ManyHeaders, ResetAfterReading};
         matches!(
@@ -78,8 +76,8 @@ impl Answer {
         )
     }
 
-    /// Gives the answer. `false` when the connection ends with it. What is given to be held is held until
-    /// the first byte of the answer is about to be written.
+    /// Writes the answer. Returns `false` if the connection ends with it. `held` is dropped just before the first byte
+    /// of the answer is written.
     pub(super) async fn give<T>(self, stream: &mut TcpStream, held: T) -> bool {
         let ok = |headers: &[(&str, &str)]| wire::response(202, headers, "ok");
         let (text, then) = match self {
@@ -118,7 +116,7 @@ impl Answer {
             }
             Self::Garbage => ("\u{1}\u{2} this is not HTTP \r\n\r\n".to_owned(), Then::Keep),
         };
-        // Where there is no answer it is held until the other end gives up.
+        // If there is no answer, it is held until the peer gives up.
         let _held = text.is_empty().then_some(held);
         if stream.write_all(text.as_bytes()).await.is_err() {
             return false;
@@ -126,7 +124,7 @@ impl Answer {
         match then {
             Then::Keep => return true,
             Then::Close => {}
-            // Until the other end gives up.
+            // Until the peer gives up.
             Then::Wait => drop(stream.read(&mut [0; 64]).await),
             Then::Flood => while stream.write_all(&[b'x'; ENDLESS_CHUNK]).await.is_ok() {},
         }
@@ -134,14 +132,14 @@ impl Answer {
     }
 }
 
-/// A status and nothing else.
+/// A bare status.
 impl From<u16> for Answer {
     fn from(status: u16) -> Self {
         Self::Status(status, &[], "")
     }
 }
 
-/// What becomes of the connection after an answer.
+/// The fate of the connection after an answer.
 enum Then {
     Keep,
     Close,
@@ -150,7 +148,7 @@ enum Then {
 }
 
 async fn drip(stream: &mut TcpStream, bytes: &[u8], pause: Duration) -> bool {
-    // Without it the drops would be collected on the way.
+    // Otherwise the kernel would coalesce the drops.
     stream.set_nodelay(true).unwrap();
     for byte in bytes {
         if stream.write_all(&[*byte]).await.is_err() {

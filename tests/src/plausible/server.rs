@@ -1,5 +1,5 @@
-//! How a server reads, answers and counts events: Plausible Community Edition, Plausible Cloud or Vince
-//! (contract a.3, b.1, b.4, b.6, b.7, c.1).
+//! How each server reads, answers and counts events: Plausible Community Edition, Plausible Cloud or Vince (contract
+//! a.3, b.1, b.4, b.6, b.7, c.1).
 
 use super::{Answer, Arrival};
 use feedback_relay::clock::Clock;
@@ -23,7 +23,7 @@ pub enum Server {
 const NO_ADDRESS: &str = "-";
 const TEXT: &str = "Event name is longer than any server takes";
 
-/// One event that a server counted.
+/// An event that a server counted.
 #[derive(Clone, Debug)]
 struct Counted {
     /// When it arrived, in whole seconds, as RFC 3339.
@@ -33,18 +33,18 @@ struct Counted {
     visitor: String,
 }
 
-/// A server's memory.
+/// A server's state.
 #[derive(Debug)]
 pub(super) struct Counts {
     pub(super) server: Server,
     pub(super) clock: Clock,
     /// The sites it knows; `None` for every site.
     pub(super) sites: Option<Vec<String>>,
-    /// Whether a proxy in front replaces every address header by its own address.
+    /// Whether a proxy in front replaces every address header with its own address.
     pub(super) is_behind_a_proxy: bool,
-    /// Each how many-th event it accepts and loses; `None` for none.
+    /// Accepts and loses every nth event; `None` loses none.
     pub(super) loses: Option<usize>,
-    /// The key of its Stats API; without one nothing answers there.
+    /// The key of its Stats API; without a key the API does not answer.
     pub(super) key: Option<String>,
     pub(super) queries: usize,
     taken: usize,
@@ -68,7 +68,7 @@ impl Default for Counts {
 }
 
 impl Counts {
-    /// Counts an event, if the server would, and returns its answer.
+    /// Counts an event if the server would, and returns its answer.
     pub(super) fn take(&mut self, arrival: &Arrival) -> Answer {
         let text = |key: &str| arrival.body[key].as_str().unwrap_or_default();
         let (site, name, url) = (text("domain"), text("name"), text("url"));
@@ -99,7 +99,7 @@ impl Counts {
         Answer::Accept
     }
 
-    /// The answer to the event that no server counts.
+    /// The answer to the self-test's event, which no server counts.
     pub(super) fn refuse(&self, arrival: &Arrival) -> (u16, Value) {
         match self.server {
             Server::PlausibleCe => (400, json!({ "errors": { "event_name": [TEXT] } })),
@@ -115,19 +115,19 @@ impl Counts {
         }
     }
 
-    /// How many visitors a site has.
+    /// The number of visitors of a site.
     pub(super) fn visitors(&self, site: &str) -> usize {
         let of_site = self.counted.iter().filter(|event| event.site == site);
         of_site.map(|event| &event.visitor).collect::<HashSet<_>>().len()
     }
 
-    /// How many events of this name a site has.
+    /// The number of events of this name of a site.
     pub(super) fn events(&self, site: &str, name: &str) -> usize {
         let fits = |event: &&Counted| event.site == site && event.name == name;
         self.counted.iter().filter(fits).count()
     }
 
-    /// Answers a question to the Stats API.
+    /// Answers a query to the Stats API.
     pub(super) fn query(&mut self, arrival: &Arrival) -> (u16, Value) {
         self.queries += 1;
         let Some(key) = &self.key else {
@@ -149,7 +149,7 @@ impl Counts {
         }
     }
 
-    /// Metrics of all events or by name; a span of whole seconds, both ends included.
+    /// Metrics of all events or by name; a range of whole seconds, both ends included.
     fn query_v2(&self, query: &Value) -> Value {
         let text = |value: &Value| value.as_str().unwrap().to_owned();
         let (site, from, to) = (
@@ -168,7 +168,7 @@ impl Counts {
         };
         let events: Vec<_> = self.counted.iter().filter(fits).collect();
         let metric = |metric: &Value, events: &[&Counted]| match metric.as_str() {
-            // Engagement is a row of its own in Plausible, and no event of this metric.
+            // Plausible stores engagement as a separate row, and does not count it in this metric.
             Some("events") => events.iter().filter(|event| event.name != "engagement").count(),
             Some("visitors") => events
                 .iter()
@@ -203,7 +203,7 @@ impl Counts {
     }
 }
 
-/// Vince's own checks: the first that fails is the whole answer.
+/// Vince's own checks: the first failure is the whole answer.
 fn vince_refuses(name: &str, url: &str) -> Option<Answer> {
     let rest = url.split_once("://").map_or("", |(_, rest)| rest);
     let host = rest.split(['/', '?', '#']).next().unwrap_or_default();
@@ -230,7 +230,7 @@ fn parameter<'l>(line: &'l str, name: &str) -> &'l str {
 }
 
 impl Server {
-    /// The visitor's address, as this server reads it.
+    /// The visitor's address, as this server determines it.
     fn address(self, arrival: &Arrival) -> String {
         let first = |list: &str| list.split(',').next().unwrap_or_default().trim().to_owned();
         let given = |names: &[&str]| {
@@ -259,7 +259,7 @@ impl Server {
                 address.map_or_else(|_| NO_ADDRESS.to_owned(), |address| address.to_string())
             }),
         }
-        // The address of the connection: the same for all that one relay sends.
+        // The connection's address: the same for all events from one relay.
         .unwrap_or_else(|| "127.0.0.1".to_owned())
     }
 }

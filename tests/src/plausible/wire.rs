@@ -1,4 +1,4 @@
-//! As much of HTTP/1.1 as the relay needs of a server, by hand, so that it can be broken at will.
+//! The part of HTTP/1.1 that the relay needs of a server, hand-written so that it can be broken at will.
 
 use super::{Answer, Arrival};
 use serde_json::Value;
@@ -18,7 +18,7 @@ pub(super) fn response(status: u16, headers: &[(&str, &str)], body: &str) -> Str
     )
 }
 
-/// Writes a JSON answer. `false` when the connection is gone.
+/// Writes a JSON answer. Returns `false` if the connection is gone.
 pub(super) async fn write_json(stream: &mut TcpStream, status: u16, body: &Value) -> bool {
     let text = response(status, &[("content-type", "application/json")], &body.to_string());
     stream.write_all(text.as_bytes()).await.is_ok()

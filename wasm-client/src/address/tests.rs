@@ -1,4 +1,4 @@
-//! Tables of addresses: what of one is sent, which of them are one page, and that the relay counts the same page.
+//! Tables of URLs: the reduced form, which of them are one page, and that the relay counts the same page.
 
 use super::{Address, CAMPAIGN_KEYS, URL_BYTES_MAX, is_own_page, shortened};
 use relay_event::{Plan, scrub::page};
@@ -145,7 +145,7 @@ fn the_answer_of_an_identity_provider_stays_in_the_browser() {
         "https://a.example/#/",
     );
     check("https://a.example/#!/code=c", "https://a.example/#/");
-    // Not every equals sign is one of theirs.
+    // Not every equals sign belongs to an identity provider's answer.
     check(
         "https://a.example/#/year=2026/costs",
         "https://a.example/#/year=2026/costs",
@@ -330,7 +330,7 @@ fn the_relay_counts_a_reduced_address_as_the_same_page() {
     ] {
         assert_eq!(page(&written(url), &plan), page(url, &plan), "{url}");
     }
-    // These were pages of their own, or hid one.
+    // These used to become separate pages, or hid one.
     for (url, expected) in [
         ("https://a.example/#/w/acme&state=s&code=c", "/w/:workspace"),
         ("https://a.example/#/home#costs", "/home"),

@@ -1,4 +1,4 @@
-//! Tables of what a page does and the events it leads to, read back with serde_json.
+//! Tables of page actions and the resulting events, parsed with serde_json.
 
 mod pages;
 
@@ -9,14 +9,14 @@ use serde_json::{Value, json};
 const HOME: &str = "https://panel.example.com/#/w/acme/tenants";
 const KEYS: &str = "https://panel.example.com/#/w/acme/access-management/api-keys";
 
-/// What a page does.
+/// A page action.
 enum Do {
     Open(u32, &'static str, bool, bool),
     /// The address changes: a new entry of the history.
     Go(u32, &'static str),
-    /// The address changes: in place of the one before.
+    /// The address changes: replaces the current history entry.
     Replace(u32, &'static str),
-    /// The address changes: a new entry, before the user has touched the page.
+    /// The address changes: a new entry, before the user has interacted with the page.
     Unasked(u32, &'static str),
     /// Visible, focused.
     Attend(u32, bool, bool),
@@ -26,7 +26,7 @@ enum Do {
 }
 use Do::{Attend, Go, Open, Rate, Replace, Scroll, Track, Unasked};
 
-/// Runs the steps and gives the one batch they lead to, `Null` when there is none.
+/// Runs the steps and returns the resulting batch, `Null` if there is none.
 fn batch(categories: &str, steps: &[Do]) -> Value {
     let consent = Consent::new("panel.example.com", 1, categories);
     let mut client = Client::new(consent, "https://search.example/?q=mesh");
@@ -83,7 +83,7 @@ fn events(steps: &[Do]) -> Vec<Value> {
     }
 }
 
-/// Compares the events without their ids, which are checked to be different and well-formed.
+/// Compares the events without their ids, which are checked to be distinct and well-formed.
 fn check(what: &str, steps: &[Do], expected: &Value) {
     let mut found = events(steps);
     let mut ids = Vec::new();

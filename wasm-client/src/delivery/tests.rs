@@ -7,7 +7,7 @@ use std::collections::HashMap;
 
 const WORTHS: [Worth; 4] = [Worth::Engagement, Worth::Pageview, Worth::Event, Worth::Rating];
 
-/// A queue behind the longer first wait.
+/// A queue whose longer first wait is over.
 fn filled(count: usize) -> Delivery {
     let mut delivery = Delivery::new("[".into());
     delivery.debounce_ms = DEBOUNCE_MS;
@@ -61,7 +61,7 @@ fn one_timer_and_one_flight_at_a_time() {
 
 #[test]
 fn an_answer_decides_about_the_batch() {
-    // status → what next, and the body after the next wake-up
+    // status → the next step, and the body after the next wake-up
     let check = |code: u16, next: &Action, then: &Action, dropped: u32| {
         let mut delivery = filled(21);
         delivery.settle();
@@ -122,7 +122,7 @@ fn parting_batches_whose_token_was_renewed_are_not_lost() {
     assert_eq!(
         delivery.answer(Answer::new(1, RENEWED, -1, 0)),
         Action::Rest,
-        "one is under way"
+        "one is in flight"
     );
     assert_eq!(
         delivery.answer(Answer::new(2, RENEWED, -1, 0)),
@@ -216,7 +216,7 @@ fn a_page_that_goes_away_sends_all_that_is_not_in_the_air() {
         flights.push((delivery.flight(), body.split(',').count()));
     }
     assert_eq!(flights, [(1, 1), (2, 20), (3, 4)]);
-    // The page lives on: what did not arrive is sent once more.
+    // The page continues: events that did not arrive are sent once more.
     assert_eq!(delivery.answer(Answer::new(3, 202, -1, 0)), Action::Rest);
     assert_eq!(delivery.answer(Answer::new(2, 0, -1, 0)), Action::Wake(1000));
     assert_eq!(delivery.wake(), Action::Rest, "the first is still in the air");
@@ -245,7 +245,7 @@ fn a_full_queue_goes_whole_when_the_page_does() {
         r#"{{"site":"{}","consent":{{"plan":4294967295,"categories":["feedback","usage"]}},"events":["#,
         long("s", 253)
     );
-    // How many events of how many bytes, and how many of them are in the air already.
+    // The number of events, their size, and how many of them are in flight already.
     for (count, bytes, aloft) in [
         (200, 266, false),
         (200, 266, true),
@@ -295,7 +295,7 @@ fn a_batch_that_waits_for_its_retry_goes_when_the_page_does() {
     assert_eq!(delivery.wake(), Action::Rest);
 }
 
-/// What happens to a page.
+/// A random input.
 #[derive(Clone, Debug)]
 enum Do {
     Push(usize, usize),
@@ -327,7 +327,7 @@ proptest! {
         let mut delivery = Delivery::new("[".into());
         let mut now = u32::MAX - AGE_MS_MAX;
         delivery.at(now);
-        // Of each event that neither arrived nor was found lost: worth, size and age. By flight: its events.
+        // For each event that neither arrived nor was found lost: worth, size and age. For each flight: its events.
         let mut open: HashMap<u32, (Worth, usize, u32)> = HashMap::new();
         let mut flights: Vec<(u32, Vec<u32>, usize)> = Vec::new();
         let mut refused = 0;
@@ -374,7 +374,7 @@ proptest! {
                 flights.push((flight, events, body.len()));
                 prop_assert!(flights.iter().map(|(_, _, bytes)| bytes).sum::<usize>() <= FLYING_BYTES_MAX);
             }
-            // What the queue dropped by now: too old, or the least worth of a full queue.
+            // The events that the queue has dropped by now: too old, or the least valuable of a full queue.
             let (entries, dropped) = delivery.queue.look();
             let lost: Vec<u32> = open.keys().copied().filter(|n| !entries.contains(n)).collect();
             for event in lost {

@@ -1,4 +1,4 @@
-//! Both limits, what goes first when one is reached, and what a flight does to its events.
+//! Both limits, the order of drops when one is reached, and the effects of a flight on its events.
 
 use super::Worth::{Engagement, Event, Pageview, Rating};
 use super::{
@@ -47,7 +47,7 @@ fn a_full_queue_drops_the_oldest_of_equals_and_counts_it() {
 
 #[test]
 fn a_full_queue_drops_the_least_worth_first() {
-    // what a queue of four places holds, what comes → what is left
+    // content of a queue of four places, new event → remaining content
     let check = |held: &[(&str, Worth)], (text, worth): (&str, Worth), expected: &[&str]| {
         let mut queue = Queue::default();
         let long = |text: &str| format!("{text:<EVENT_BYTES_MAX$}");
@@ -88,7 +88,7 @@ fn a_full_queue_drops_the_least_worth_first() {
 }
 
 #[test]
-fn a_full_queue_spares_the_events_under_way() {
+fn a_full_queue_spares_the_events_in_flight() {
     let mut queue = filled(EVENTS_MAX, 10);
     queue.depart("[", 20, ROOM, 1);
     queue.push("the newest".into(), Event, 0);
@@ -117,7 +117,7 @@ fn a_batch_keeps_its_limits() {
 }
 
 #[test]
-fn events_under_way_are_in_no_other_batch() {
+fn events_in_flight_are_in_no_other_batch() {
     let mut queue = filled(3, 1);
     assert_eq!(queue.depart("[", 2, ROOM, 7), Some("[0,1]}".into()));
     assert_eq!(queue.depart("[", 20, ROOM, 8), Some("[2]}".into()));
@@ -136,8 +136,8 @@ fn given_up_events_are_counted() {
 }
 
 #[test]
-fn what_waits_too_long_is_given_up_and_what_is_under_way_is_not() {
-    // pushed at, looked at → given up
+fn what_waits_too_long_is_given_up_and_what_is_in_flight_is_not() {
+    // pushed at, checked at → dropped
     let check = |at: u32, now: u32, gone: bool| {
         let mut queue = Queue::default();
         queue.push("x".into(), Rating, at);
@@ -157,7 +157,7 @@ fn what_waits_too_long_is_given_up_and_what_is_under_way_is_not() {
 
 #[test]
 fn a_page_is_renamed_as_long_as_none_of_its_events_has_left() {
-    // What happens to a queue of two older events and two of the page → renamed or not
+    // The operations on a queue of two older events and two of the page → renamed or not
     let check = |name: &str, happens: fn(&mut Queue), expected: bool| {
         let mut queue = Queue::default();
         for event in ["a1", "a2"] {
@@ -178,7 +178,7 @@ fn a_page_is_renamed_as_long_as_none_of_its_events_has_left() {
     };
     check("nothing", |_| {}, true);
     check(
-        "the older ones are under way",
+        "the older ones are in flight",
         |queue| drop(queue.depart("[", 2, ROOM, 1)),
         true,
     );
@@ -191,12 +191,12 @@ fn a_page_is_renamed_as_long_as_none_of_its_events_has_left() {
         true,
     );
     check(
-        "its first is under way",
+        "its first is in flight",
         |queue| drop(queue.depart("[", 3, ROOM, 1)),
         false,
     );
     check(
-        "its first was under way in vain",
+        "its first was in flight in vain",
         |queue| {
             queue.depart("[", 3, ROOM, 1);
             queue.turn_back(1);

@@ -1,4 +1,4 @@
-// The admin listener's JSON interface: shapes, requests, and what can go wrong.
+// The admin listener's JSON interface: types, requests and errors.
 
 export interface Site {
   site: string;
@@ -6,16 +6,18 @@ export interface Site {
   locked: boolean;
   changed_at: string | null;
   changed_by: string | null;
-  /** Where that is written down: anything but the database is a site that is off and could not be recorded. */
-  recorded: "database" | "marker" | "nowhere";
+  /**
+   * Storage of the state: anything but the database means that the site is off and could not be recorded there.
+   */
+  recorded: "database" | "tombstone" | "nowhere";
   plausible: Acceptance;
 }
 
-/** Whether Plausible accepts a site's events, in words for people. */
+/** Whether Plausible accepts a site's events, as text for people. */
 export interface Acceptance {
   accepting: "yes" | "never" | "no longer" | "not checked";
   last_accepted: string | null;
-  /** Events that wait for that. */
+  /** Events held until Plausible accepts them. */
   held: number;
   says: string;
   advice: string | null;
@@ -36,7 +38,7 @@ export interface Status {
   plausible: { status: "UNKNOWN" | "UP" | "DOWN" | "NOT_PLAUSIBLE" };
 }
 
-/** The relay answered, and said no; the message is for people. */
+/** The relay refused the request; the message is for people. */
 export class Refused extends Error {
   constructor(
     readonly status: number,
@@ -63,13 +65,13 @@ async function refusal(response: Response): Promise<Refused> {
 }
 
 const json = { "Content-Type": "application/json" };
-/** Marks what the user does on this page; what the page's timer asks goes without it. */
+/** Marks actions of the user on this page; requests of the page's timer are sent without it. */
 const ownPage = { "X-Feedback-Admin": "1" };
 
 export async function logIn(user: string, password: string): Promise<void> {
   const response = await request("login", { method: "POST", headers: json, body: JSON.stringify({ user, password }) });
   if (response.ok) return;
-  if (response.status === 401) throw new Refused(401, "User name or password is wrong.");
+  if (response.status === 401) throw new Refused(401, "Wrong user name or password.");
   if (response.status === 429) {
     const seconds = Number(response.headers.get("Retry-After"));
     const when = seconds > 120 ? `in ${Math.ceil(seconds / 60)} minutes` : `in ${seconds} seconds`;
@@ -83,7 +85,10 @@ export async function logOut(): Promise<void> {
   if (!response.ok && response.status !== 401) throw await refusal(response);
 }
 
-/** How things stand; null without a session. Only if the user did something since the last request is it a use of the session. */
+/**
+ * The current status; null without a session. It counts as use of the session only if the user did something since the
+ * last request.
+ */
 export async function readStatus(used: boolean): Promise<Status | null> {
   const response = await request("status", used ? { headers: ownPage } : {});
   if (response.status === 401) return null;

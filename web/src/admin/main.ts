@@ -1,4 +1,4 @@
-// The admin page: who is in charge switches collection on and off, and sees what became of every event.
+// The admin page: administrators switch collection on and off, and see how each event ended.
 
 import { breakable, byId, h, list, mark, say } from "../page/dom";
 import { ago, bytes, count, counted, duration, moment } from "../page/format";
@@ -12,9 +12,9 @@ const REFRESH_MS = 2000;
 const form = byId("login-form") as HTMLFormElement;
 const board = byId("board");
 let timer: ReturnType<typeof setTimeout> | undefined;
-/** Switches on their way; they are drawn when they have arrived. */
+/** Switch requests in flight; they are drawn once answered. */
 const turning = new Set<string>();
-/** Counts what makes a status that is still on its way out of date: a newer request, a switch turned. */
+/** Incremented by anything that makes a status in flight outdated: a newer request, or a turned switch. */
 let latest = 0;
 /** Whether the user did something since the last status. Polling alone must not keep a session alive. */
 let acted = true;
@@ -53,7 +53,7 @@ async function refresh(): Promise<void> {
     acted ||= used;
     if (mine !== latest) return;
     if (board.hidden && byId("login").hidden) show("board");
-    notice("trouble", `${explain(error)} Trying again.`);
+    notice("trouble", `${explain(error)} Retrying.`);
     board.classList.add("stale");
   }
   timer = setTimeout(() => void refresh(), REFRESH_MS);
@@ -67,7 +67,7 @@ function sessionEnded(unfinished = ""): void {
 function askForLogin(): void {
   clearTimeout(timer);
   latest++;
-  // The next person at this browser must not see what this one saw.
+  // The next person at this browser must not see this session's data.
   say(byId("user"), "");
   byId("sites").replaceChildren();
   notice("trouble", "");
@@ -78,7 +78,7 @@ function askForLogin(): void {
 
 function explain(error: unknown): string {
   if (error instanceof Refused) return error.message;
-  if (error instanceof Unreachable) return "The relay does not answer. What you see may be out of date.";
+  if (error instanceof Unreachable) return "The relay does not answer. This page may be out of date.";
   return "Something went wrong on this page.";
 }
 
@@ -131,14 +131,14 @@ function updateSite(element: HTMLElement, site: Site): void {
     say(changed, `Switched ${site.on ? "on" : "off"} ${ago(site.changed_at)}${site.changed_by ? ` by ${site.changed_by}` : ""}`);
     mark(changed, "title", moment(site.changed_at));
   } else {
-    say(changed, "Not changed yet");
+    say(changed, "Not switched yet");
   }
 }
 
-/** Whether Plausible drops the site's events, so that they wait. */
+/** Whether Plausible drops the site's events, so that they are held. */
 const isRefused = ({ on, plausible }: Site): boolean => on && (plausible.accepting === "never" || plausible.accepting === "no longer");
 
-/** What Plausible does with the site's events: a warning while it drops them, else a quiet line. */
+/** Plausible's handling of the site's events: a warning while it drops them, otherwise a quiet line. */
 function drawAcceptance(quiet: HTMLElement, warning: HTMLElement, site: Site): void {
   const { accepting, last_accepted, held, says, advice } = site.plausible;
   const refused = isRefused(site);
@@ -156,13 +156,13 @@ function drawAcceptance(quiet: HTMLElement, warning: HTMLElement, site: Site): v
   }
 }
 
-// The advice is written for terminals, where backticks mark what is to be typed.
+// The advice is written for terminals, with commands in backticks.
 const sentence = (text: string): string => (text ? `${text[0]!.toUpperCase()}${text.slice(1)}.`.replaceAll("`", "") : "");
 
 const unrecorded: Record<Site["recorded"], string> = {
   database: "",
-  marker: "Collection is off, and stays off after a restart. The disk did not take it into the database yet, and what waits is not deleted yet: the relay goes on trying.",
-  nowhere: "Collection is off, but the disk did not take it: the relay goes on trying. Restarted before that succeeds, it would collect again.",
+  tombstone: "Collection is off, and stays off after a restart. The database did not accept the record yet, and waiting events are not deleted yet: the relay keeps trying.",
+  nowhere: "Collection is off, but the disk did not accept the record: the relay keeps trying. If it restarts before that succeeds, it collects again.",
 };
 
 function setToggle(toggle: HTMLButtonElement, on: boolean): void {
@@ -173,6 +173,7 @@ function setToggle(toggle: HTMLButtonElement, on: boolean): void {
 async function turn(site: string, toggle: HTMLButtonElement): Promise<void> {
   if (turning.has(site)) return;
   const on = toggle.getAttribute("aria-checked") !== "true";
+  const failed = `Could not switch ${site} ${on ? "on" : "off"}.`;
   turning.add(site);
   mark(toggle, "aria-busy", "true");
   try {
@@ -183,13 +184,13 @@ async function turn(site: string, toggle: HTMLButtonElement): Promise<void> {
   } catch (error) {
     if (error instanceof Refused && error.status === 401) {
       turning.delete(site);
-      sessionEnded(`The switch of ${site} was not turned. `);
+      sessionEnded(`${failed} `);
       return;
     }
     notice("done", "");
-    // Where it could not be recorded, it is off all the same, and the relay says so itself.
+    // If the state could not be recorded, the site is off all the same, and the relay's message says so.
     const isOff = error instanceof Refused && error.status === 503;
-    notice("trouble", isOff ? `${site}: ${explain(error)}` : `The switch of ${site} was not turned. ${explain(error)}`);
+    notice("trouble", isOff ? `${site}: ${explain(error)}` : `${failed} ${explain(error)}`);
     turning.delete(site);
     mark(toggle, "aria-busy", null);
     return;
@@ -203,7 +204,7 @@ function drawCounters({ counters, spool, plausible, sites }: Status): void {
   const delivered = sum(counters.ended.filter((ending) => ending.outcome === "delivered"));
   const held = counters.ended.filter((ending) => ending.outcome !== "delivered" && ending.count > 0);
   say(byId("received"), count(counters.received));
-  const found = counters.recovered > 0 ? `and ${count(counters.recovered)} found on disk at the start` : "from browsers";
+  const found = counters.recovered > 0 ? `plus ${count(counters.recovered)} found on disk at startup` : "from browsers";
   say(byId("recovered"), counters.suspicious > 0 ? `${found}; ${count(counters.suspicious)} look suspicious` : found);
   say(byId("delivered"), count(delivered));
   say(byId("waiting"), count(spool.events));
@@ -214,14 +215,14 @@ function drawCounters({ counters, spool, plausible, sites }: Status): void {
   const pill = byId("plausible");
   const [text, is] =
     plausible.status === "NOT_PLAUSIBLE"
-      ? ["What answers is not Plausible: events wait", "bad"]
+      ? ["Events waiting: upstream is not Plausible", "bad"]
       : plausible.status === "DOWN"
-        ? ["Plausible is not reachable: events wait", "bad"]
+        ? ["Events waiting: Plausible is unreachable", "bad"]
         : sites.some(isRefused)
-          ? ["Plausible drops events: they wait", "bad"]
+          ? ["Events held: Plausible drops them", "bad"]
           : plausible.status === "UP"
             ? ["Plausible is reachable", "good"]
-            : ["Plausible was not needed yet", ""];
+            : ["Plausible not contacted yet", ""];
   say(pill, text!);
   mark(pill, "data-is", is!);
 

@@ -1,11 +1,11 @@
-// The demo panel: a small single-page application with hash routes that uses the snippet the way a real one would.
+// The demo panel: a small single-page application with hash routes that uses the snippet like a real one.
 
 import { byId, h, mark, say } from "../page/dom";
 import type { FeedbackState } from "../feedback";
 import { addProject, find, groups, home } from "./routes";
 import "./style.css";
 
-/** While something is missing, the demo looks whether that has changed. */
+/** Interval at which the demo checks whether anything missing has become available. */
 const LOOK_MS = 3000;
 const TOAST_MS = 3500;
 
@@ -17,7 +17,7 @@ const rating = byId("rating");
 const dialog = byId("create-dialog") as HTMLDialogElement;
 let adminLink: string | undefined;
 let last: FeedbackState | undefined;
-/** The card was answered or opened by hand: it is not brought up a second time. */
+/** The card was answered or opened by hand: it does not appear again by itself. */
 let asked = false;
 
 function route(): void {
@@ -49,8 +49,8 @@ function drawNavigation(): void {
 }
 
 function openConsent(): void {
-  const said = { in: "At present you share.", out: "At present you do not share.", unset: "You have not answered yet." };
-  const text = last?.collection === "off" ? "Collection is switched off at present, so nothing is shared." : said[last?.choice ?? "unset"];
+  const said = { in: "You are sharing.", out: "You are not sharing.", unset: "You have not answered yet." };
+  const text = last?.collection === "off" ? "Collection is switched off, so nothing is shared." : said[last?.choice ?? "unset"];
   say(byId("consent-now"), text);
   byId("consent-now").hidden = false;
   rating.hidden = true;
@@ -63,7 +63,7 @@ function decide(yes: boolean): void {
   consent.hidden = true;
   byId("consent-now").hidden = true;
   void (yes ? feedback?.optIn() : feedback?.optOut())?.then((state) => {
-    toast(yes ? (state.active ? "Thank you for sharing" : "Noted") : "Nothing will be shared");
+    toast(yes ? (state.active ? "Thank you for sharing" : "Thank you for your answer") : "Nothing will be shared");
     draw(state);
   });
 }
@@ -73,10 +73,10 @@ function draw(state: FeedbackState): void {
   const { collection, choice, active, signal } = state;
   step("step-admin", collection === "on" ? "yes" : collection === "off" ? "no" : "", {
     on: "Administrators have switched collection on",
-    off: "Administrators have collection switched off",
-    unknown: "The relay did not say whether collection is on",
+    off: "Administrators have switched collection off",
+    unknown: "The relay did not answer, so it is unknown whether collection is on",
   }[collection]);
-  const unasked = signal ? `Your browser says no for you (${SIGNALS[signal]})` : "You have not been asked or have not answered";
+  const unasked = signal ? `Your browser counts as a no (${SIGNALS[signal]})` : "You have not answered yet";
   step("step-user", choice === "in" ? "yes" : choice === "out" || signal ? "no" : "", {
     in: "You said yes",
     out: "You said no",
@@ -84,20 +84,20 @@ function draw(state: FeedbackState): void {
   }[choice]);
   const paused = !active && choice === "in" && collection === "on";
   const uncounted = (signal === "automation" || signal === "ignored") && `This browser is not counted: ${SIGNALS[signal]}`;
-  const idle = uncounted || (paused ? "Collection was interrupted and begins again by itself" : "Nothing is loaded or sent");
-  step("step-active", active ? "yes" : "", active ? "The module is loaded and collects" : idle);
+  const idle = uncounted || (paused ? "Collection was interrupted and resumes automatically" : "Nothing is loaded or sent");
+  step("step-active", active ? "yes" : "", active ? "The module is loaded and collecting" : idle);
 
   const off = byId("collection-off");
   off.hidden = collection !== "off";
   if (collection === "off" && off.childElementCount === 0) {
-    off.replaceChildren("Collection is off for this site. ", adminLink ? h("a", { href: adminLink }, "Switch it on on the admin page") : "An administrator can switch it on", ".");
+    off.replaceChildren("Collection is off for this site. ", adminLink ? h("a", { href: adminLink }, "Switch it on in the admin page") : "An administrator can switch it on", ".");
   }
   if (collection === "on" && choice === "unset" && !signal && !asked && consent.hidden) {
-    // Unlike the card that was called for, this one does not take the focus from what the user is doing.
+    // Unlike the card opened on request, this one does not take the focus from the user's work.
     asked = true;
     consent.hidden = false;
   }
-  // Only the card that came up by itself: who opened it under Privacy may still read it.
+  // Only the card that appeared by itself: a user who opened it under Privacy may still be reading it.
   if (collection === "off" && !consent.hidden && byId("consent-now").hidden) {
     asked = false;
     consent.hidden = true;
@@ -117,7 +117,7 @@ function toast(text: string): void {
 }
 
 function askForRating(): void {
-  // Asking what nobody will hear is a waste of the user's time.
+  // No question for a rating that would not be collected: it would waste the user's time.
   if (!last || last.collection !== "on" || last.choice !== "in") return;
   consent.hidden = true;
   rating.hidden = false;

@@ -1,5 +1,5 @@
-// The panel's pages: which address shows what. All names in here are invented; they stand for what
-// customers call their things, and none of them may show up at the receiver.
+// The panel's pages by address. All names in here are invented; they stand for customers' names, and none of them may
+// show up at the receiver.
 
 export interface Entry {
   href: string;
@@ -92,7 +92,7 @@ const pages: [RegExp, (...found: string[]) => Page][] = [
     /^#\/w\/[^/]+\/access-management\/api-keys$/,
     () => ({
       title: "API keys",
-      lead: "Keys with which programs reach this workspace.",
+      lead: "Keys that give programs access to this workspace.",
       columns: ["Name", "Created by", "Expires"],
       rows: [
         ["terraform-pipeline", "Ada Lovelace", "in 12 days"],
@@ -104,7 +104,7 @@ const pages: [RegExp, (...found: string[]) => Page][] = [
     /^#\/register$/,
     () => ({
       title: "Register",
-      lead: "Bring a new workspace to the platform.",
+      lead: "Add a workspace to the platform.",
       columns: ["Step", "What is needed"],
       rows: [
         ["1", "A name for the workspace"],

@@ -19,19 +19,19 @@ export function h<K extends keyof HTMLElementTagNameMap>(
   return element;
 }
 
-/** An address or a domain as children that may be broken at its joints, and not within a word. */
+/** A URL or a domain as children that may wrap at its separators, but not within a word. */
 export function breakable(text: string): Child[] {
   return text.split(/(?<=[/.])/).flatMap((part) => [part, h("wbr")]);
 }
 
-/** The element of a page with this id, which its HTML promises to have. */
+/** The element with this id, which must exist in the page's HTML. */
 export function byId(id: string): HTMLElement {
   const element = document.getElementById(id);
   if (!element) throw new Error(`no element #${id}`);
   return element;
 }
 
-/** Changes a text only when it is another one, so that screen readers hear of changes alone. */
+/** Sets a text only if it differs, so that screen readers announce only changes. */
 export function say(element: Element, text: string): void {
   if (element.textContent !== text) element.textContent = text;
 }

@@ -1,4 +1,4 @@
-// Numbers, sizes and times as people read them.
+// Numbers, sizes and times in a human-readable form.
 
 const number = new Intl.NumberFormat("en");
 const relative = new Intl.RelativeTimeFormat("en", { numeric: "auto" });
@@ -47,8 +47,5 @@ export function moment(time: string): string {
   return Number.isNaN(date.getTime()) ? time : exact.format(date);
 }
 
-/** The time of day. */
-export function clock(time: string): string {
-  const date = new Date(time);
-  return Number.isNaN(date.getTime()) ? time : date.toLocaleTimeString("en-GB");
-}
+/** The time of day, of milliseconds since 1970. */
+export const clock = (ms: number): string => new Date(ms).toLocaleTimeString("en-GB");

@@ -1,12 +1,12 @@
-// The types that `feedback-relay plan types` makes, used rightly and wrongly. Nothing here runs: the compiler is the
-// test, and a line that ought to be wrong and is not is an error.
+// Correct and incorrect uses of the types that `feedback-relay plan types` generates. Nothing here runs: the compiler
+// is the test, and a line that should be an error and is not is an error itself.
 
 import type { Feedback } from "../feedback";
 import type * as EveryKind from "./every-kind";
 import type * as Panel from "./meshpanel";
 
 export function panel(feedback: Feedback): void {
-  // The method that every page has takes all that the plan lists.
+  // The untyped method of every page accepts everything in the plan.
   const track: Panel.FeedbackTrack = feedback.track;
   track("pageview");
   track("Feature Used", { feature: "search" });
@@ -36,7 +36,7 @@ export function panel(feedback: Feedback): void {
   void [version, categories];
 }
 
-/** The event's name tells which properties it has. */
+/** The event's name determines its properties. */
 export function rating(event: Panel.FeedbackEvent): number | undefined {
   switch (event.name) {
     case "Activity Rated":
@@ -66,7 +66,7 @@ export function everyKind(feedback: Feedback): void {
   };
   track(name, full);
   track(name, { size: "small" });
-  // What its plan does not list is scrubbed.
+  // Properties of an event that its plan does not list are scrubbed.
   track("Anything", { at: "all", n: 1, yes: true });
   // @ts-expect-error lists are never taken
   track("Anything", { list: [1] });

@@ -9,7 +9,8 @@ const PAGES_MAX = 12;
 const RECENT_MAX = 30;
 
 interface Arrival {
-  at: string;
+  /** In milliseconds since 1970. */
+  at: number;
   name: string;
   page: string;
   props: Record<string, unknown> | null;
@@ -138,13 +139,13 @@ function updateRating(element: HTMLElement, { count: total, average, distributio
 function drawRecent(recent: Arrival[]): void {
   const seen = new Map<string, number>();
   const newest = recent.map((arrival) => {
-    // Two events can be the same in every word and still be two.
+    // Two events can have identical content and still be distinct.
     const text = JSON.stringify(arrival);
     const nth = (seen.get(text) ?? 0) + 1;
     seen.set(text, nth);
     return { arrival, key: `${text}${nth}` };
   });
-  newest.sort((a, b) => (a.arrival.at < b.arrival.at ? 1 : a.arrival.at > b.arrival.at ? -1 : 0));
+  newest.sort((a, b) => b.arrival.at - a.arrival.at);
   list(byId("recent").querySelector("tbody")!, newest.slice(0, RECENT_MAX), ({ key }) => key, createArrival, () => {});
 }
 

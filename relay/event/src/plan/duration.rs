@@ -1,12 +1,12 @@
-//! Durations, coarsened into the buckets of the plan: how long it took, never exactly.
+//! Durations, coarsened into the buckets of the plan, so that no exact duration leaves.
 
 use super::spelling;
-use crate::event::Value;
+use crate::value::Value;
 use serde::{Deserialize, Serialize};
 
-/// Most bounds of one duration. More would tell durations apart that nobody compares.
+/// Most bounds of one duration. More would distinguish durations in more detail than any report needs.
 const BOUNDS_MAX: usize = 20;
-/// Most digits of a bound: with hours it still fits a 64-bit number of milliseconds.
+/// Most digits of a bound: in hours it still fits a 64-bit number of milliseconds.
 const DIGITS_MAX: usize = 9;
 
 /// The buckets of a duration: bounds such as `1s` and `5s`, ascending, make `<1s`, `1s-5s` and `>=5s`.
@@ -14,31 +14,31 @@ const DIGITS_MAX: usize = 9;
 #[serde(try_from = "Vec<String>", into = "Vec<String>")]
 pub struct Buckets {
     bounds: Vec<String>,
-    /// In milliseconds.
+    /// The lower bounds, in milliseconds.
     from: Vec<u64>,
     /// One more than there are bounds.
     labels: Vec<String>,
 }
 
-/// Why a list of bounds makes no buckets.
+/// Why a list of bounds is invalid.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BucketsError {
     /// None, or too many.
     #[error("list 1 to {BOUNDS_MAX} bounds, as in [\"1s\", \"5s\", \"30s\"]")]
     Count,
     /// Not a number with a unit.
-    #[error("\"{0}\" is no duration: write a whole number and ms, s, m or h, as in \"500ms\" or \"2m\"")]
+    #[error("\"{0}\" is not a duration: write a whole number and ms, s, m or h, as in \"500ms\" or \"2m\"")]
     Bound(String),
     /// Not longer than the one before.
-    #[error("\"{0}\" is not longer than \"{1}\" before it: bounds ascend")]
+    #[error("\"{0}\" is not longer than \"{1}\" before it: list the bounds in ascending order")]
     Order(String, String),
 }
 
 impl Buckets {
-    /// Makes buckets of bounds: whole numbers with the unit `ms`, `s`, `m` or `h`, ascending.
+    /// Builds buckets from bounds: whole numbers with the unit `ms`, `s`, `m` or `h`, ascending.
     ///
     /// # Errors
-    /// What to write instead.
+    /// If a bound is invalid. The message says what to write instead.
     pub fn new(bounds: Vec<String>) -> Result<Self, BucketsError> {
         if bounds.is_empty() || bounds.len() > BOUNDS_MAX {
             return Err(BucketsError::Count);
@@ -67,8 +67,8 @@ impl Buckets {
         &self.labels
     }
 
-    /// The bucket of a duration in milliseconds, as a number or as text. A bucket's label is its own bucket;
-    /// anything else has none.
+    /// The bucket of a duration in milliseconds, given as a number or as text. A label of a bucket maps to itself.
+    /// `None` for anything else.
     pub fn label(&self, value: &Value) -> Option<&str> {
         let at = match value {
             Value::Text(text) => {
@@ -83,7 +83,7 @@ impl Buckets {
                 self.from.partition_point(|from| *from <= ms)
             }
             Value::Decimal(ms) if *ms >= 0.0 && ms.is_finite() => {
-                // The bounds are exact as decimals as far as a duration can matter.
+                // Every bound that is a plausible duration is exact as a decimal.
                 self.from.partition_point(|from| as_decimal(*from) <= *ms)
             }
             Value::Decimal(_) | Value::Boolean(_) => return None,
@@ -110,7 +110,7 @@ fn milliseconds(text: &str) -> Option<u64> {
         "h" => 60 * 60 * 1000,
         _ => return None,
     };
-    // No zero in front, so that a bound has one spelling.
+    // Forbids a leading zero, so that each bound has one spelling.
     let ok = digits <= DIGITS_MAX && !number.starts_with('0');
     ok.then(|| number.parse::<u64>().ok())?.map(|n| n * factor)
 }

@@ -1,11 +1,11 @@
-//! What a property's value may be, and what becomes of it.
+//! The kinds of property values, and how each is coarsened.
 
 use super::spelling;
-use crate::event::Value;
 use crate::plan::Buckets;
+use crate::value::Value;
 use serde::{Deserialize, Serialize};
 
-/// What a property's value may be, and what becomes of it.
+/// The kind of a property's value, and how it is coarsened.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "lowercase")]
 pub enum PropKind {
@@ -23,14 +23,14 @@ pub enum PropKind {
     },
     /// `true` or `false`, unchanged.
     Bool,
-    /// A version of two to four numbers, as `2026.11.0`, unchanged.
+    /// A version of two to four numbers, such as `2026.11.0`, unchanged.
     Version,
     /// A number of milliseconds, replaced by its bucket.
     Duration {
         /// The buckets.
         buckets: Buckets,
     },
-    /// Free text, as far as the detectors find nothing in it.
+    /// Free text, scrubbed by the detectors.
     Text {
         /// Longest text, in characters; a longer one is dropped.
         max: usize,
@@ -44,9 +44,9 @@ pub enum PropKind {
 }
 
 impl PropKind {
-    /// The form in which a value leaves, if the kind takes what it stands for, in whatever spelling the sender
-    /// wrote it: `"5"`, `5.0` and `5` are one number. Its own form is its own again. `None` for kinds that replace
-    /// a text; [`crate::scrub::allowed`] knows the replacement.
+    /// The form in which a value leaves, if the kind accepts it in any spelling: `"5"`, `5.0` and `5` are one number.
+    /// The canonical form of a canonical form is itself. `None` for kinds that replace a text;
+    /// [`crate::scrub::allowed`] computes the replacement.
     pub fn canonical(&self, value: &Value) -> Option<Value> {
         match self {
             Self::Enum { values } => spelling::listed(values, value).map(|text| Value::Text(text.clone())),
@@ -69,8 +69,8 @@ impl PropKind {
 /// Most digits of a version: `2026.11.22` has eight, a phone or card number more.
 const VERSION_DIGITS_MAX: usize = 8;
 
-/// Two to four groups of one to four digits, separated by dots. An IPv4 address is one as well, so
-/// four groups must not all fit into a byte. No group starts with a zero.
+/// Two to four groups of one to four digits, separated by dots. An IPv4 address has this form as well, so of four
+/// groups at least one must not fit into a byte. No group starts with a zero.
 fn is_version(text: &str) -> bool {
     let groups: Vec<&str> = text.split('.').collect();
     let digits = |g: &&str| {

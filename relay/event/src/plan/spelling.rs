@@ -1,15 +1,14 @@
-//! One value, many spellings: senders that can only write text send `"5"` for 5, and a form's field ` 5 `.
+//! Reads a value from its many spellings: senders that can only write text send `"5"` for 5, and a form sends ` 5 `.
 //!
-//! A plan's type is about the value. The canonical form leaves, never the spelling, so a spelling carries no
-//! message. Spellings that mean one number in one country and another one elsewhere (`1,000`, `1.000,5`) are
-//! not read at all.
+//! A plan's type applies to the value. The canonical form leaves, never the spelling, so a spelling cannot carry a
+//! message. Spellings that mean different numbers in different countries (`1,000`, `1.000,5`) are not read at all.
 
-use crate::event::Value;
+use crate::value::Value;
 use std::borrow::Cow;
 
-/// Longest number that is read, in bytes; JavaScript writes at most 25. A longer text is no number.
+/// Longest number that is read, in bytes; JavaScript writes at most 25. A longer text is not a number.
 const NUMBER_BYTES_MAX: usize = 40;
-/// Below it each whole number has a decimal of its own, so none is mistaken for its neighbour.
+/// Below 2^53 each whole number has an exact decimal, so none is mistaken for its neighbour.
 const EXACT_BELOW: f64 = 9_007_199_254_740_992.0;
 
 /// The number a text spells: `5`, `5.0`, `+5`, `05`, ` 5 `, `5e0`.
@@ -25,7 +24,7 @@ pub(crate) fn number(text: &str) -> Option<Value> {
     }
 }
 
-/// A decimal as a number: a whole one is an integer.
+/// A decimal as a number. A whole one becomes an integer.
 fn plain(n: f64) -> Option<Value> {
     #[expect(clippy::cast_possible_truncation, reason = "whole and below 2^53")]
     match n {
@@ -35,7 +34,7 @@ fn plain(n: f64) -> Option<Value> {
     }
 }
 
-/// The whole number that a value stands for.
+/// The whole number of a value.
 pub(super) fn whole(value: &Value) -> Option<i64> {
     let number = match value {
         Value::Integer(n) => return Some(*n),
@@ -49,7 +48,7 @@ pub(super) fn whole(value: &Value) -> Option<i64> {
     }
 }
 
-/// `true` or `false`, in any case. A 1 or a 0 is a number, not an answer.
+/// `true` or `false`, in any case. A 1 or a 0 is a number, not a boolean.
 pub(super) fn truth(value: &Value) -> Option<bool> {
     match value {
         Value::Boolean(b) => Some(*b),
@@ -59,7 +58,7 @@ pub(super) fn truth(value: &Value) -> Option<bool> {
     }
 }
 
-/// A value as text. A whole number in a decimal's clothes is written as JSON writes it, `5.0`.
+/// A value as text. A whole number stored as a decimal is written as in JSON, `5.0`.
 pub(crate) fn text_of(value: &Value) -> Cow<'_, str> {
     match value {
         Value::Text(text) => Cow::Borrowed(text),
@@ -69,7 +68,7 @@ pub(crate) fn text_of(value: &Value) -> Cow<'_, str> {
     }
 }
 
-/// The one of the listed texts that a value stands for. A listed text that is there word for word comes first.
+/// The listed text that matches a value. An exact match comes first.
 pub(super) fn listed<'v>(values: &'v [String], value: &Value) -> Option<&'v String> {
     let find = |text: &str| values.iter().find(|listed| *listed == text);
     let text = text_of(value);

@@ -1,29 +1,30 @@
 //! One segment of a route template, and the segments of a path.
 
 use super::TemplateError;
+use percent_encoding::percent_decode_str;
 
-/// What one segment of a template stands for.
+/// One segment of a template.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Segment {
     /// `tenants`: this text, which the page shows.
     Literal(String),
     /// `:view{overview|costs}`: one of these words, which the page shows.
     Words {
-        /// What the words are.
+        /// The parameter's name.
         name: String,
-        /// The words, two at least.
+        /// The words, at least two.
         words: Vec<String>,
     },
     /// `:id{int}`: a text of this form. The page shows `:id` in its place.
     Typed {
-        /// What it stands for.
+        /// The parameter's name.
         name: String,
         /// The form.
         form: Form,
     },
     /// `:workspace`: any one segment. The page shows `:workspace` in its place.
     Any {
-        /// What it stands for.
+        /// The parameter's name.
         name: String,
     },
 }
@@ -42,37 +43,29 @@ pub enum Form {
 impl Segment {
     pub(super) fn parse(text: &str) -> Result<Self, TemplateError> {
         let Some(parameter) = text.strip_prefix(':') else {
-            return if is_plain(text) {
-                Ok(Self::Literal(text.to_owned()))
-            } else {
-                Err(TemplateError::Segment(text.to_owned()))
+            return match is_plain(text) {
+                true => Ok(Self::Literal(text.to_owned())),
+                false => Err(TemplateError::Segment(text.to_owned())),
             };
         };
         let (name, inside) = match parameter.split_once('{') {
             None => (parameter, None),
-            Some((name, rest)) => {
-                let inside = rest.strip_suffix('}');
-                (
-                    name,
-                    Some(inside.ok_or_else(|| TemplateError::Brace(text.to_owned()))?),
-                )
-            }
+            Some((name, rest)) => match rest.strip_suffix('}') {
+                None => return Err(TemplateError::Brace(text.to_owned())),
+                inside => (name, inside),
+            },
         };
         if !is_plain(name) {
             return Err(TemplateError::Segment(text.to_owned()));
         }
         let name = name.to_owned();
-        match inside {
-            None => Ok(Self::Any { name }),
-            Some("int") => Ok(Self::typed(name, Form::Int)),
-            Some("uuid") => Ok(Self::typed(name, Form::Uuid)),
-            Some("slug") => Ok(Self::typed(name, Form::Slug)),
-            Some(words) => Self::words(name, words),
+        let Some(inside) = inside else {
+            return Ok(Self::Any { name });
+        };
+        match Form::ALL.into_iter().find(|form| form.name() == inside) {
+            Some(form) => Ok(Self::Typed { name, form }),
+            None => Self::words(name, inside),
         }
-    }
-
-    fn typed(name: String, form: Form) -> Self {
-        Self::Typed { name, form }
     }
 
     fn words(name: String, inside: &str) -> Result<Self, TemplateError> {
@@ -86,14 +79,14 @@ impl Segment {
             }
             words.push(word.to_owned());
         }
-        // One word alone is a form that was misspelt, or a literal written the long way.
+        // A single word is a misspelt form, or a literal in braces.
         match words.as_slice() {
             [only] => Err(TemplateError::Form(only.clone())),
             _ => Ok(Self::Words { name, words }),
         }
     }
 
-    /// Whether the segment stands for one of a path. Percent-escapes count as what they stand for.
+    /// Whether the segment matches one of a path, after its percent-escapes are decoded.
     pub(super) fn fits(&self, have: Have<'_>) -> bool {
         match self {
             Self::Literal(text) => have.says(text),
@@ -103,7 +96,7 @@ impl Segment {
         }
     }
 
-    /// What the page shows in place of a segment that fits; only of words it has to be known which one that is.
+    /// Appends the text that the page shows for a matching segment. Only `Words` needs to know which segment matched.
     pub(super) fn show(&self, have: Option<Have<'_>>, page: &mut String) {
         match self {
             Self::Literal(text) => page.push_str(text),
@@ -127,7 +120,7 @@ impl Segment {
         }
     }
 
-    /// How little the segment says: the smaller, the more specific.
+    /// The segment's rank: the smaller, the more specific.
     pub(super) fn rank(&self) -> u8 {
         match self {
             Self::Literal(_) => 0,
@@ -138,7 +131,7 @@ impl Segment {
         }
     }
 
-    /// Whether every text that the other one fits is fitted by this one.
+    /// Whether this segment matches every text that the other one matches.
     pub(super) fn covers(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Any { .. }, _) => true,
@@ -153,7 +146,9 @@ impl Segment {
 }
 
 impl Form {
-    /// As written in a template.
+    const ALL: [Self; 3] = [Self::Int, Self::Uuid, Self::Slug];
+
+    /// The form's name, as written in a template.
     pub fn name(self) -> &'static str {
         match self {
             Self::Int => "int",
@@ -163,7 +158,7 @@ impl Form {
     }
 
     fn fits(self, have: &str) -> bool {
-        let mut bytes = decoded(have).peekable();
+        let mut bytes = percent_decode_str(have).peekable();
         match self {
             Self::Int => bytes.peek().is_some() && bytes.all(|b| b.is_ascii_digit()),
             Self::Uuid => {
@@ -183,7 +178,7 @@ impl Form {
     }
 }
 
-/// What a path segment written by hand is made of.
+/// Whether a text has only characters of a hand-written path segment.
 fn is_plain(text: &str) -> bool {
     !text.is_empty()
         && text
@@ -191,7 +186,7 @@ fn is_plain(text: &str) -> bool {
             .all(|b| b.is_ascii_alphanumeric() || b"-_.~".contains(&b))
 }
 
-/// One segment of a path, looked at once for all templates.
+/// One segment of a path, analysed once for all templates.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Have<'p> {
     text: &'p str,
@@ -206,40 +201,9 @@ impl<'p> Have<'p> {
         }
     }
 
-    /// Whether it is this text, written with or without escapes.
+    /// Whether it is this text, with or without escapes.
     fn says(self, want: &str) -> bool {
-        self.text == want || (self.has_escapes && decoded(self.text).eq(want.bytes()))
-    }
-}
-
-/// A segment's bytes, percent-escapes decoded once. What is no escape stands for itself.
-fn decoded(segment: &str) -> impl Iterator<Item = u8> {
-    let mut rest = segment.as_bytes();
-    std::iter::from_fn(move || {
-        let (first, tail) = rest.split_first()?;
-        let escape = match (first, tail) {
-            (b'%', [high, low, ..]) => hex(*high).zip(hex(*low)),
-            _ => None,
-        };
-        match escape {
-            Some((high, low)) => {
-                rest = tail.get(2..).unwrap_or_default();
-                Some(high << 4 | low)
-            }
-            None => {
-                rest = tail;
-                Some(*first)
-            }
-        }
-    })
-}
-
-fn hex(digit: u8) -> Option<u8> {
-    match digit {
-        b'0'..=b'9' => Some(digit - b'0'),
-        b'a'..=b'f' => Some(digit - b'a' + 10),
-        b'A'..=b'F' => Some(digit - b'A' + 10),
-        _ => None,
+        self.text == want || (self.has_escapes && percent_decode_str(self.text).eq(want.bytes()))
     }
 }
 
@@ -258,7 +222,7 @@ pub(super) fn of_path(path: &str) -> Vec<Have<'_>> {
     }
 }
 
-/// A page's segments; none for the root, and nothing for what is no page.
+/// A page's segments; empty for the root, and `None` for a text that is not a page.
 pub(super) fn of_page(page: &str) -> Option<Vec<&str>> {
     match page.strip_prefix('/')? {
         "" => Some(Vec::new()),

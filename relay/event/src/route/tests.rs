@@ -1,4 +1,4 @@
-//! Templates and the pages they give.
+//! Tests templates and the pages they produce.
 
 use super::*;
 use proptest::prelude::*;
@@ -91,7 +91,7 @@ fn escapes_count_as_what_they_stand_for_and_matrix_parameters_do_not_count() {
 
 #[test]
 fn a_literal_comes_before_words_before_a_form_before_anything() {
-    // The other way round in the list, so that the order is not the list's.
+    // Listed in reverse, so that the order does not come from the list.
     let routes = routes(&[
         "/x/:any",
         "/x/:slug{slug}",
@@ -150,7 +150,7 @@ fn what_is_no_template_is_refused_with_what_to_write_instead() {
     check("/", "fine");
     check("w/:workspace", "starts with a slash");
     check("", "starts with a slash");
-    check("/w/", "leave out the slash at the end");
+    check("/w/", "remove the trailing slash");
     check("/w/:", "segment \":\"");
     check("/w//p", "segment \"\"");
     check("/w/a b", "segment \"a b\"");
@@ -158,9 +158,9 @@ fn what_is_no_template_is_refused_with_what_to_write_instead() {
     check("/w/*rest", "segment \"*rest\"");
     check("/w/:{int}", "segment \":{int}\"");
     check("/w/x{int}", "segment \"x{int}\"");
-    check("/w/:id{int", "does not end with the '}'");
-    check("/w/:id{int}x", "does not end with the '}'");
-    check("/w/:id{uid}", "\"uid\" is no form; write int, uuid or slug");
+    check("/w/:id{int", "must end with the '}' that closes");
+    check("/w/:id{int}x", "must end with the '}' that closes");
+    check("/w/:id{uid}", "\"uid\" is not a form; write int, uuid or slug");
     check("/w/:id{}", "the word \"\"");
     check("/w/:view{a|}", "the word \"\"");
     check("/w/:view{a|b c}", "the word \"b c\"");
@@ -196,7 +196,7 @@ fn templates_travel_as_the_texts_they_were_read_from() {
     assert!(serde_json::from_str::<Routes>(r#"["/t/:id{float}"]"#).is_err());
 }
 
-/// A segment of a template, drawn from few texts so that templates meet.
+/// A segment of a template, drawn from few texts so that templates overlap.
 fn segment() -> impl Strategy<Value = String> {
     const TEXTS: &[&str] = &[
         "a", "b", ":x", ":y", ":a", ":x{int}", ":a{int}", ":x{slug}", ":b{uuid}", ":v{a|b}", ":w{b|7}",
@@ -229,7 +229,7 @@ proptest! {
         let page = routes.page(&path).into_owned();
         prop_assert!(page == OTHER || routes.lists(&page), "{} of {}", page, path);
         prop_assert_eq!(routes.page(&page), page.as_str(), "the page of {}", path);
-        // A page shows nothing but what the plan lists.
+        // A page shows only texts that the plan lists.
         let templates: String = routes.iter().map(Template::as_str).collect();
         for shown in page.split('/').filter(|_| page != OTHER) {
             prop_assert!(templates.contains(shown));

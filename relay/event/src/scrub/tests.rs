@@ -1,4 +1,4 @@
-//! What is left of an event, with a plan and without.
+//! Tests which part of an event is left, with a plan and without.
 
 use super::*;
 use crate::plan::{Category, PropPlan, Unmatched};
@@ -137,7 +137,7 @@ fn a_missing_required_prop_or_an_unknown_event_is_refused() {
     assert_eq!(scrub(&unknown, &plan()).err(), Some(Refusal::UnknownEvent));
 }
 
-/// What is left of one property of an event that no plan lists.
+/// The part that is left of one property of an event that no plan lists.
 fn unlisted(key: &str, value: Value) -> Option<Value> {
     let mut input = event("https://panel.example.com/", &[(key, value)]);
     input.name = "Searched".into();
@@ -296,7 +296,7 @@ fn plausibles_own_events_are_understood_by_every_plan_that_scrubs() {
         "gz",
     );
     check("File Download", "url", "/users/jane/cv.docx", "docx");
-    // What the pages of a site without a plan are, their paths are here.
+    // Without a plan, paths follow the same rules as pages.
     check("404", "path", "/users/4711/edit", "/users/:id/edit");
     check(
         "Form: Submission",
@@ -317,7 +317,7 @@ fn plausibles_own_events_are_understood_by_every_plan_that_scrubs() {
         "https://panel.example.com/users/7",
         "/users/:id",
     );
-    // The names belong together: a link of another event is a link of a site without a plan.
+    // The names belong together: in another event the key holds an ordinary link, as on a site without a plan.
     check("Shared", "url", "https://panel.example.com/users/7", "/users/:id");
     check(
         "File Download",
@@ -429,4 +429,10 @@ fn campaigns_leave_only_where_the_plan_says_so() {
         page(&url, &with(true)),
         "/w/:workspace/p/:project/tenants?utm_source=news"
     );
+}
+
+#[test]
+fn the_values_that_name_a_type_are_sorted_so_that_each_is_found() {
+    assert!(SORTS.is_sorted_by(|a, b| a < b));
+    assert!(SORTS.iter().all(|word| *word == word.to_lowercase()));
 }

@@ -1,13 +1,13 @@
-//! What may leave of a campaign: the query keys that Plausible reads, where their values read like one.
+//! The part of a campaign that may leave: the query keys that Plausible reads, if their values read like a campaign.
 
 use super::is_word;
-use crate::detect;
+use percent_encoding::percent_decode_str;
 
 /// Longest campaign value that leaves, in bytes. A longer one is left out.
 const CAMPAIGN_BYTES_MAX: usize = 60;
 /// Most digits in a row in a campaign value: a year.
 const CAMPAIGN_DIGITS_MAX: usize = 4;
-/// Letters of any case that are a word of a campaign: `SaaS`.
+/// Up to this length, letters of any case are a word of a campaign: `SaaS`.
 const SHORT_LETTERS_MAX: usize = 6;
 
 /// The query keys that Plausible reads (contract b.1). No other leaves.
@@ -30,7 +30,7 @@ pub fn campaign(query: &str) -> String {
         let Some((key, value)) = pair.split_once('=') else {
             continue;
         };
-        // Plausible reads one of each; a second one could say anything.
+        // Plausible reads each key once; a second value could carry anything.
         if !CAMPAIGN_KEYS.contains(&key) || seen.contains(&key) {
             continue;
         }
@@ -47,43 +47,27 @@ pub fn campaign(query: &str) -> String {
     out
 }
 
-/// Words, and numbers as long as a year, as `spring_2026` or `google`. With spaces as `+`. A code to refer with
-/// has digits and is somebody's.
+/// Words, and numbers up to the length of a year, such as `spring_2026` or `google`, with `+` for spaces. A referral
+/// code has digits and identifies a person.
 fn campaign_value(key: &str, raw: &str) -> Option<String> {
     if raw.len() > CAMPAIGN_BYTES_MAX * 3 {
         return None;
     }
-    let text = decoded(raw)?;
+    // Neither a malformed escape nor a byte beyond ASCII is plain.
+    let spaced = raw.replace('+', " ");
+    let text = percent_decode_str(&spaced).decode_utf8().ok()?;
     let plain = |b: u8| b.is_ascii_alphanumeric() || b" -_.|:".contains(&b);
     let ok = (1..=CAMPAIGN_BYTES_MAX).contains(&text.len())
         && text.bytes().all(plain)
         && text.split([' ', '-', '_', '.', '|', ':']).all(is_campaign_word)
         && !(key == "ref" && text.bytes().any(|b| b.is_ascii_digit()))
         && (!text.contains('.') || is_site(&text))
-        && detect::is_clean(&text);
+        && relay_pii::is_clean(&text);
     let encoded = || text.replace(' ', "+").replace('|', "%7C").replace(':', "%3A");
     ok.then(encoded)
 }
 
-/// A query's value without its escapes. `None` when it is not ASCII.
-fn decoded(raw: &str) -> Option<String> {
-    let mut bytes = raw.bytes();
-    let mut out = String::with_capacity(raw.len());
-    while let Some(byte) = bytes.next() {
-        let byte = match byte {
-            b'+' => b' ',
-            b'%' => {
-                let mut digit = || char::from(bytes.next()?).to_digit(16);
-                u8::try_from(digit()? * 16 + digit()?).ok()?
-            }
-            other => other,
-        };
-        out.push(Some(char::from(byte)).filter(char::is_ascii)?);
-    }
-    Some(out)
-}
-
-/// Endings of sites that send visitors, as in `utm_source=news.example.com`. With another ending a dot joins the
+/// Endings of sites that send visitors, as in `utm_source=news.example.com`. With another ending, the dot may join the
 /// names of a person.
 const SITES: &[&str] = &["app", "com", "de", "dev", "eu", "io", "net", "org"];
 

@@ -1,7 +1,7 @@
-//! The words by which a machine shows itself in a User-Agent.
+//! The words that identify a machine in a User-Agent.
 //!
-//! Whole names and endings of names, as Plausible does (contract b.3), not "contains": phones are
-//! called Cubot, and an Android app may have a "StudyMode".
+//! Matches whole names and endings of names, like Plausible (contract b.3), not substrings: some phones are called
+//! Cubot, and an Android app may have a "StudyMode".
 
 use super::index::{By, Index};
 
@@ -40,9 +40,9 @@ const NAME_LIST: [&str; 102] = [
 /// Last parts of a name: `ChatGPT-User/1.0`, `cohere-ai`, `Google-Extended/1`.
 const PARTS: [&str; 5] = ["ai", "extended", "externalagent", "google", "user"];
 
-/// Names that mean a machine unless the text begins as every browser's does: crawlers, feed readers, monitors and
-/// load generators by the name they go by. Names alone, looked up in isbot (public domain), crawler-user-agents (MIT)
-/// and the agents that device-detector, which Plausible uses, is tested with; no pattern is taken over.
+/// Names that mean a machine unless the text begins like every browser's: crawlers, feed readers, monitors and load
+/// generators. Only the names come from isbot (public domain), crawler-user-agents (MIT) and the test agents of
+/// device-detector, which Plausible uses; no pattern is copied.
 #[rustfmt::skip]
 const ALONE_LIST: [&str; 208] = [
     "acunetix", "adreview", "adstxtcrawlertp", "ahc", "alittle", "amazonbuyforme", "anarchy99", "apachebench",
@@ -73,57 +73,36 @@ const ALONE_LIST: [&str; 208] = [
     "zeus", "zmeu", "zoterotranslationserver",
 ];
 
-/// Top-level domains that crawlers give in their names.
+/// Top-level domains that occur in crawlers' names.
 const TOP_LEVELS: [&str; 22] = [
     "ai", "biz", "ch", "cn", "co", "com", "de", "dev", "eu", "fr", "info", "io", "jp", "me", "net", "nl",
     "nu", "org", "ru", "se", "uk", "us",
 ];
 
-/// Whole texts that no browser sends: a browser's bare name, which a script is given that should look like one, and
-/// what stands in examples.
+/// Whole texts that no browser sends: a browser's bare name, which scripts use to imitate one, and texts from
+/// documentation.
+#[rustfmt::skip]
 const WHOLE: [&str; 14] = [
-    "abcd",
-    "agent",
-    "chrome",
-    "firefox",
-    "google",
-    "my user agent 1.0",
-    "safari",
-    "test",
-    "url",
-    "useragent",
-    "wp_is_mobile",
-    "xfa1",
-    "b3astmode",
-    "{{.custom_user_agent}}",
+    "abcd", "agent", "chrome", "firefox", "google", "my user agent 1.0", "safari", "test", "url", "useragent",
+    "wp_is_mobile", "xfa1", "b3astmode", "{{.custom_user_agent}}",
 ];
 
 /// HTTP libraries and command lines that may come without a version.
+#[rustfmt::skip]
 const LIBRARIES: [&[u8]; 13] = [
-    b"axios",
-    b"curl",
-    b"dart",
-    b"got",
-    b"guzzlehttp",
-    b"httpie",
-    b"java",
-    b"node",
-    b"okhttp",
-    b"python",
-    b"ruby",
-    b"undici",
-    b"wget",
+    b"axios", b"curl", b"dart", b"got", b"guzzlehttp", b"httpie", b"java", b"node", b"okhttp", b"python",
+    b"ruby", b"undici", b"wget",
 ];
 
 static ENDINGS: Index<{ ENDING_LIST.len() }> = Index::new(ENDING_LIST, By::Last);
 static ALONE: Index<{ ALONE_LIST.len() }> = Index::new(ALONE_LIST, By::First);
 static NAMES: Index<{ NAME_LIST.len() }> = Index::new(NAME_LIST, By::First);
 
-/// Whether a name, in lower case, says that it is a machine's.
+/// Whether a lower-case name is a machine's.
 ///
-/// `versioned`: a slash follows. `model`: it stands where an Android phone tells its model, where
-/// "bot" is part of the name of a phone ("Cubot X18", "ID bot 53", "Spider 8"); a crawler that
-/// dresses as a phone names itself with a version or behind the platform.
+/// `versioned`: a slash follows. `model`: it is at the position of an Android phone's model, where "bot" is part of the
+/// name of a phone ("Cubot X18", "ID bot 53", "Spider 8"); a crawler that imitates a phone names itself with a version
+/// or after the platform.
 pub(super) fn is_name(name: &str, versioned: bool, model: bool) -> bool {
     let model = model && !versioned;
     if !model
@@ -156,11 +135,11 @@ pub(super) fn is_host(name: &str) -> bool {
             .is_some_and(|first| TOP_LEVELS.contains(&first))
 }
 
-/// Whether a text in lower case, which does not begin as a browser's does, names a machine. Programs that send
-/// events name themselves with a version (RFC 9110, section 10.1.5), and apps their device; a text with neither is a
-/// scanner's joke.
+/// Whether a lower-case text that does not begin like a browser's names a machine. Programs that send events name
+/// themselves with a version (RFC 9110, section 10.1.5), and apps name their device; a text with neither comes from a
+/// scanner.
 ///
-/// `url`: it gives a page about itself, which a program does behind its version: `acme-panel/4.2 (https://...)`.
+/// `url`: it links to a page about itself, which a program does after its version: `acme-panel/4.2 (https://...)`.
 pub(super) fn is_machine(lower: &str, url: bool) -> bool {
     let lower = lower.trim();
     let words = || lower.as_bytes().split(|b| !b.is_ascii_alphanumeric());

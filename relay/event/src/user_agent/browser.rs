@@ -1,9 +1,9 @@
-//! The browser a User-Agent names, written as that browser would write itself on a reduced system.
+//! The browser that a User-Agent names, in the form that browser would send on a reduced system.
 
 use super::scan::{Facts, Key};
 use super::system::System;
 
-/// Where a browser that is built on another puts its own word.
+/// The position at which a browser that is based on another puts its own word.
 #[derive(Clone, Copy, PartialEq)]
 enum Place {
     BeforeChrome,
@@ -12,11 +12,10 @@ enum Place {
     End,
 }
 
-/// A browser built on Chrome: the word that gives it away, the text before and after its major
-/// version, and its place.
+/// A browser based on Chrome: its identifying word, the text before and after its major version, and its position.
 type Brand = (Key, &'static str, &'static str, Place);
 
-/// In order of precedence: the browsers that also carry the word of another come first.
+/// In order of precedence: a browser that also carries another one's word comes first.
 const ON_CHROME: &[Brand] = &[
     (Key::Ddg, "Ddg/", ".0.0.0", Place::End),
     (Key::DuckDuckGo, "DuckDuckGo/", ".0", Place::BeforeSafari),
@@ -40,7 +39,7 @@ const ON_CHROME: &[Brand] = &[
     (Key::Klar, "Klar/", ".0", Place::BeforeChrome),
 ];
 
-/// Browsers on iOS, all on Apple's engine: the word takes the place of Safari's `Version/`.
+/// Browsers on iOS, all with Apple's engine: the word replaces Safari's `Version/`.
 const ON_IOS: &[(Key, &str)] = &[
     (Key::ChromeIos, "CriOS/"),
     (Key::Focus, "Focus/"),
@@ -60,13 +59,13 @@ const ON_IOS: &[(Key, &str)] = &[
     (Key::QqMobile, "MQQBrowser/"),
     (Key::Uc, "UCBrowser/"),
     (Key::Vivaldi, "Vivaldi/"),
-    // A page of a desktop browser made to look like a phone says so; it is Chrome on iOS to everyone.
+    // A desktop browser that emulates a phone; every parser reads it as Chrome on iOS.
     (Key::Chrome, "CriOS/"),
 ];
 
 const APPLE_ENGINE: &str = "AppleWebKit/605.1.15 (KHTML, like Gecko)";
 
-/// The text for a browser on a system; `None` where the two make no browser that a rule knows.
+/// The text for a browser on a system; `None` if no rule covers the pair.
 pub(super) fn write(facts: &Facts, system: System) -> Option<String> {
     match system {
         System::WindowsPhone => windows_phone(facts),
@@ -81,7 +80,7 @@ pub(super) fn write(facts: &Facts, system: System) -> Option<String> {
     }
 }
 
-/// The Operas of Presto, which begin with their own name and may name no system.
+/// Presto-based versions of Opera, which begin with their own name and may name no system.
 pub(super) fn write_presto(facts: &Facts) -> Option<String> {
     if facts.has(Key::OperaMini) {
         let n = facts.major(Key::OperaMini)?;
@@ -116,12 +115,12 @@ pub(super) fn write_presto(facts: &Facts) -> Option<String> {
     })
 }
 
-/// Version 11 and, by the name it had, older ones.
+/// Version 11, and older ones under their former name.
 fn internet_explorer(facts: &Facts, system: System) -> Option<String> {
     if !matches!(system, System::Windows | System::Xbox) {
         return None;
     }
-    // The engine tells the truth where a page is shown as an older version would show it.
+    // In compatibility view the engine still gives the real version.
     let n = match facts.major(Key::Trident) {
         Some(engine) => engine.checked_add(4)?,
         None => facts.major(Key::Msie)?,
@@ -191,7 +190,7 @@ fn firefox(facts: &Facts, system: System) -> Option<String> {
 
 fn chromium(facts: &Facts, system: System) -> Option<String> {
     let n = facts.major(Key::Chrome)?;
-    // An app's web view tells of the app; the system's own form of it does not.
+    // An app's web view names the app; the system's own form does not.
     let in_app = facts.has(Key::InApp);
     let brand = ON_CHROME
         .iter()
@@ -199,7 +198,7 @@ fn chromium(facts: &Facts, system: System) -> Option<String> {
         .find_map(|(key, name, zeros, place)| {
             Some((format!("{name}{}{zeros} ", facts.major(*key)?), *place))
         });
-    // Chrome itself has no "Version/"; Android's web view has, also where an app took "wv" out.
+    // Chrome itself has no "Version/"; Android's web view has, even if an app removed "wv".
     let bare = brand.is_none() && facts.has(Key::Version) && !facts.has(Key::Silk);
     let web_view = system.is_android() && (facts.has(Key::WebView) || in_app || bare);
     let mut out = format!("Mozilla/5.0 ({}", system.platform());
@@ -242,7 +241,7 @@ fn chromium(facts: &Facts, system: System) -> Option<String> {
     Some(out)
 }
 
-/// Safari, and what shows pages in Apple's engine or the older one of Android beside it.
+/// Safari, and programs that use Apple's engine or Android's older one.
 fn apple(facts: &Facts, system: System) -> Option<String> {
     if !facts.has(Key::AppleWebKit) {
         return None;
@@ -275,7 +274,7 @@ fn apple(facts: &Facts, system: System) -> Option<String> {
         }
         return Some(out);
     }
-    // A web view without a version of its own. Elsewhere that is nobody's browser.
+    // A web view without its own version. On other systems no browser sends this.
     matches!(system, System::Mac | System::PlayStation { .. }).then_some(out)
 }
 

@@ -1,7 +1,7 @@
-//! A list of words, looked up by one letter: a User-Agent has some twenty words to be looked up in
-//! three lists, for every event.
+//! A list of words, indexed by one letter: for every event, some twenty words of a User-Agent are looked up in three
+//! lists.
 
-/// Which letter of a word it is looked up by.
+/// The letter by which a word is indexed.
 #[derive(Clone, Copy, PartialEq)]
 pub(super) enum By {
     First,
@@ -13,13 +13,13 @@ pub(super) struct Index<const N: usize> {
     words: [&'static str; N],
     /// Places in `words`, grouped by letter.
     places: [usize; N],
-    /// Where in `places` each letter's group begins; the next one's beginning is its end.
+    /// Start of each letter's group in `places`; the next group's start is its end.
     starts: [usize; 257],
     by: By,
 }
 
 impl<const N: usize> Index<N> {
-    /// Made when the program is compiled, where an empty word is an error.
+    /// Built at compile time, where an empty word is an error.
     pub(super) const fn new(words: [&'static str; N], by: By) -> Self {
         let mut places = [0; N];
         let mut starts = [0; 257];
@@ -51,12 +51,12 @@ impl<const N: usize> Index<N> {
         }
     }
 
-    /// The place of a word in the list.
+    /// The index of a word in the list.
     pub(super) fn place(&self, word: &[u8]) -> Option<usize> {
         self.find(word, |known| known == word)
     }
 
-    /// Whether a word ends in one of the list.
+    /// Whether a word ends with one in the list.
     pub(super) fn has_ending_of(&self, word: &[u8]) -> bool {
         self.find(word, |known| word.ends_with(known)).is_some()
     }

@@ -1,19 +1,19 @@
 //! One pass over a User-Agent: which known words it has, and the major versions that follow them.
 //!
-//! Nothing else of the text is kept, so nothing else can get out: a [`Facts`] holds no text.
+//! A [`Facts`] holds no text, so nothing else of the User-Agent can leave.
 
 use super::bot;
 use super::index::{By, Index};
 
-/// Largest major version believed in. Browsers are at three digits; a larger number is a build, a
-/// date or a mark, and could tell people apart.
+/// Largest major version accepted. Browsers are at three digits; a larger number is a build, a date or a mark, and
+/// could distinguish users.
 const MAJOR_MAX: u16 = 999;
 
-/// Declares [`Key`] with the lower-case words that stand for it, so that no word is without a key.
+/// Declares [`Key`] with its lower-case words, so that no word lacks a key.
 macro_rules! keys {
     (@of $word:literal $key:ident) => { Key::$key };
     ($($key:ident = $($word:literal)|+,)+) => {
-        /// A word that says something of browser or system.
+        /// A word that identifies a browser, a system or a kind of client.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub(super) enum Key { $($key,)+ }
 
@@ -49,7 +49,7 @@ keys! {
     WiiU = "wiiu",
     ThreeDs = "3ds",
     Tv = "smarttv" | "smart-tv" | "smart_tv" | "androidtv" | "googletv" | "bravia",
-    // "Ubuntu Chromium/73.0": a build for it, named beside the platform.
+    // "Ubuntu Chromium/73.0": a build for Ubuntu, named next to the platform.
     Ubuntu = "ubuntu",
     TvWord = "tv",
     Tablet = "tablet",
@@ -71,7 +71,7 @@ keys! {
     OperaPresto = "opera",
     OperaMini = "mini",
     OperaMobi = "mobi",
-    // Browsers that say so beside Chrome's or Safari's words.
+    // Browsers that name themselves next to Chrome's or Safari's words.
     ArkWeb = "arkweb",
     BingApp = "bingsapphire" | "bingweb",
     Brave = "brave",
@@ -105,7 +105,7 @@ keys! {
     Vivaldi = "vivaldi",
     Whale = "whale",
     Yandex = "yabrowser" | "yasearchbrowser" | "yandexsearchbrowser",
-    // HTTP libraries that look like machines by their name or by the address they give.
+    // HTTP libraries whose name or address would make them look like a bot.
     Library = "electron-fetch" | "google-api-objc-client" | "google-http-java-client" | "node-fetch"
         | "php-curl-class" | "uclient-fetch",
     // Apps that show pages in a web view of the system.
@@ -116,18 +116,18 @@ keys! {
 
 static WORDS: Index<{ WORD_LIST.len() }> = Index::new(WORD_LIST, By::First);
 
-/// What a User-Agent says, in known words and version numbers only.
+/// The content of a User-Agent, as known words and version numbers only.
 #[derive(Debug)]
 pub(super) struct Facts {
-    /// By [`Key`]: not there, there, or there with a major version (never 0).
+    /// By [`Key`]: absent, present, or present with a major version (never 0).
     seen: [Option<u16>; KEYS],
-    /// A word says that it is a bot.
+    /// A word identifies a bot.
     pub(super) bot: bool,
-    /// It gives the address of a page about itself, which browsers do not.
+    /// It links to a page about itself, which browsers do not.
     pub(super) url: bool,
-    /// It names a host. Phones and brands may be called like one: "Q.Me", "WEB.DE".
+    /// It names a host. Phones and brands may have such names: "Q.Me", "WEB.DE".
     pub(super) host: bool,
-    /// A word is known.
+    /// It has at least one known word.
     pub(super) known: bool,
 }
 
@@ -154,17 +154,17 @@ impl Facts {
         facts
     }
 
-    /// Whether a word is there.
+    /// Whether a word is present.
     pub(super) fn has(&self, key: Key) -> bool {
         self.seen[key as usize].is_some()
     }
 
-    /// The major version after a word, if it is a believable one.
+    /// The major version after a word, if it is plausible.
     pub(super) fn major(&self, key: Key) -> Option<u16> {
         self.seen[key as usize].filter(|major| *major > 0)
     }
 
-    /// Takes in one token: `word`, `name/1.2` or `maker/name/1.2`.
+    /// Reads one token: `word`, `name/1.2` or `maker/name/1.2`.
     fn token(&mut self, token: &str, delimiter: u8, cursor: &mut Cursor) {
         if token.is_empty() {
             return;
@@ -178,7 +178,7 @@ impl Facts {
             }
         }
         let Some((name, rest)) = token.split_once('/') else {
-            // "(KHTML, like Gecko)" ends the comment; only machines go on: "like Gecko; compatible".
+            // "(KHTML, like Gecko)" ends the comment; only machines continue it: "like Gecko; compatible".
             self.bot |= delimiter == b';' && cursor.past_platform && token == "gecko";
             let key = self.name(token, None, cursor);
             // "MSIE 10.0", "OS 17_2".
@@ -194,7 +194,7 @@ impl Facts {
     }
 
     fn name(&mut self, name: &str, version: Option<&str>, cursor: &mut Cursor) -> Option<Key> {
-        // A version or a number, which most parts are: no word begins and ends in digits.
+        // A version or a number, as most parts are: no word begins and ends with digits.
         if let [first, .., last] = name.as_bytes()
             && first.is_ascii_digit()
             && last.is_ascii_digit()
@@ -215,7 +215,7 @@ impl Facts {
         Some(key)
     }
 
-    /// Looks for an address, and for "rv:11.0" and "ios@8.0.1", where name and version are one.
+    /// Looks for an address, and for "rv:11.0" and "ios@8.0.1", which join name and version.
     fn unknown_name(&mut self, name: &str) {
         let Some(at) = name.bytes().position(|b| b == b':' || b == b'@') else {
             self.host |= bot::is_host(name);
@@ -225,7 +225,7 @@ impl Facts {
         // "tools:https://x.example", "www.x.example"
         self.url |= name.ends_with("http:") || name.ends_with("https:");
         match &name[..at] {
-            // Some libraries do as crawlers do, but not as a browser.
+            // Some libraries write it like crawlers, but no browser does.
             "+http" | "+https" => {
                 self.bot |= !self.has(Key::Library);
                 self.url = true;
@@ -236,14 +236,14 @@ impl Facts {
                 if let Some(key) = key_of(&name[..=at]) {
                     self.note(key, major(&name[at + 1..]));
                 } else if name.as_bytes()[at] == b'@' {
-                    // A mail address to complain to.
+                    // A mail address for complaints.
                     self.bot |= name.as_bytes().get(at + 1).is_some_and(u8::is_ascii_alphabetic);
                 }
             }
         }
     }
 
-    /// The first believable version of a word counts.
+    /// Records a word. Its first plausible version counts.
     fn note(&mut self, key: Key, major: Option<u16>) {
         self.known = true;
         let slot = &mut self.seen[key as usize];
@@ -253,14 +253,13 @@ impl Facts {
     }
 }
 
-/// Where the pass is.
+/// The state of the pass.
 #[derive(Default)]
 struct Cursor {
     depth: u8,
-    /// The first comment, which is the platform, is over. Some senders leave the brackets out; then it
-    /// ends with the engine.
+    /// The first comment, which is the platform, is over. Some senders omit the brackets; then it ends with the engine.
     past_platform: bool,
-    /// The platform has said Android, so a phone's model follows.
+    /// The platform named Android, so a phone's model follows.
     android: bool,
     /// The key whose version may be the next token.
     awaits_version: Option<Key>,
@@ -289,7 +288,7 @@ impl Cursor {
     }
 }
 
-/// Words that mean a system where the platform stands, and anything at all elsewhere: "like iPhone OS".
+/// Words that mean a system within the platform, and may mean anything elsewhere: "like iPhone OS".
 fn is_system(key: Key) -> bool {
     (key as usize) <= Key::Tv as usize && key != Key::KaiOs
 }
@@ -319,8 +318,7 @@ fn is_delimiter(byte: u8) -> bool {
     )
 }
 
-/// The number a version begins with: no letter follows it, and it is
-/// between 1 and 999.
+/// The number that a version begins with, if it is between 1 and 999 and no letter follows it.
 fn major(version: &str) -> Option<u16> {
     let digits = version.bytes().take_while(u8::is_ascii_digit).count();
     let after = version.as_bytes().get(digits);

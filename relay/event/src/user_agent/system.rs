@@ -1,9 +1,9 @@
-//! The system a User-Agent names, and the platform text that stands for all of its versions.
+//! The system that a User-Agent names, and the platform text that represents all of its versions.
 
 use super::scan::{Facts, Key};
 use std::borrow::Cow;
 
-/// A system or a device class, as Plausible's tables tell them apart.
+/// A system or a device class, at the granularity of Plausible's tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum System {
     Windows,
@@ -50,7 +50,7 @@ impl System {
         let tv = has(Key::Tv);
         let on_tv = tv || has(Key::TvWord);
         Some(match () {
-            // These name others beside their own: "Windows Phone 10.0; Android 6.0.1".
+            // These name other systems besides their own: "Windows Phone 10.0; Android 6.0.1".
             () if has(Key::Windows) && has(Key::Phone) => Self::WindowsPhone,
             () if has(Key::Xbox) => Self::Xbox,
             () if has(Key::PlayStation) => Self::PlayStation {
@@ -95,7 +95,7 @@ impl System {
         })
     }
 
-    /// What stands in the parentheses: the frozen form of the system, or its major version at most.
+    /// The text in the parentheses: the system's frozen form, with at most its major version.
     pub(super) fn platform(self) -> Cow<'static, str> {
         match self {
             Self::Windows => "Windows NT 10.0; Win64; x64".into(),

@@ -1,11 +1,11 @@
 //! Splits a batch into its parts before any part is parsed.
 //!
-//! A JSON parser refuses a document as a whole, so half a surrogate pair in one event would cost all the others. This
-//! scanner looks only at brackets, quotes and commas. It finds the bytes of `site`, `consent`, `token`, the visitor's values and each event;
-//! what they hold is judged afterwards, each part alone. For JSON that is valid as a whole, it finds exactly what a
-//! parser finds. In broken JSON it follows what is balanced: a string ends at its quote, and a closing bracket closes
-//! the nearest opening one of its kind, within one event. If an event leaves a string or a bracket open, no reader can
-//! know where the next event begins: then the whole batch is unreadable.
+//! A JSON parser rejects a document as a whole, so half a surrogate pair in one event would cost all the others. This
+//! scanner looks only at brackets, quotes and commas. It finds the bytes of `site`, `consent`, `token`, the visitor's
+//! values and each event, and each part is parsed separately later. In valid JSON it finds exactly the parts that a
+//! parser finds. In broken JSON it relies on balance: a string ends at its quote, and a closing bracket closes the
+//! nearest opening one of its kind, within one event. If an event leaves a string or a bracket open, the start of the
+//! next event is undefined, and the whole batch is unreadable.
 
 use crate::event::BATCH_EVENTS_MAX;
 use std::ops::Range;
@@ -20,7 +20,7 @@ pub(super) struct Frame {
     pub(super) token: Option<Range<usize>>,
     /// The visitor's values of this day and of the one before.
     pub(super) visitor: [Option<Range<usize>>; 2],
-    /// The events in order: at most one more than a batch may hold, the rest is not looked for.
+    /// The events in order: at most one more than a batch may hold; the scan stops there.
     pub(super) events: Vec<Range<usize>>,
 }
 
@@ -28,7 +28,7 @@ impl Frame {
     /// Splits a body. Of two equal keys the first counts.
     ///
     /// # Errors
-    /// The offset at which the body stops to be the frame of a batch.
+    /// The offset from which the body no longer has the frame of a batch.
     pub(super) fn split(body: &[u8]) -> Result<Self, usize> {
         let mut scanner = Scanner {
             body,
@@ -39,7 +39,7 @@ impl Frame {
     }
 }
 
-/// What a key of the frame stands for.
+/// The meaning of a key of the frame.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Key {
     Site,
@@ -52,7 +52,7 @@ enum Key {
 }
 
 impl Key {
-    /// Reads a key with its quotes. One that is not readable is none of ours.
+    /// Reads a key with its quotes. An unreadable key counts as unknown.
     fn of(quoted: &[u8]) -> Self {
         match quoted {
             br#""site""# => return Self::Site,
@@ -63,7 +63,7 @@ impl Key {
             br#""visitor_before""# => return Self::Visitor(1),
             _ => {}
         }
-        // A key may be spelled with escapes.
+        // A key may contain escapes.
         match serde_json::from_slice::<String>(quoted).as_deref() {
             Ok("site") => Self::Site,
             Ok("consent") => Self::Consent,
@@ -97,7 +97,7 @@ impl Scanner<'_> {
             if key == Key::Events && events.is_none() {
                 let found = self.events()?;
                 if found.len() > BATCH_EVENTS_MAX {
-                    // Refused for its size, whatever follows.
+                    // Too many events; the rest does not matter.
                     let events = found;
                     return Some(Frame {
                         site,
@@ -152,7 +152,7 @@ impl Scanner<'_> {
         Some(events)
     }
 
-    /// Everything up to the next comma, or `closer`, that is neither in a string nor in brackets.
+    /// Everything up to the next comma or `closer` outside of strings and brackets.
     fn value(&mut self, closer: u8) -> Option<Range<usize>> {
         let start = self.at;
         loop {
@@ -173,7 +173,7 @@ impl Scanner<'_> {
         }
     }
 
-    /// A string with its quotes. What its escapes mean is not looked at.
+    /// A string with its quotes. Its escapes are not decoded.
     fn string(&mut self) -> Option<Range<usize>> {
         let start = self.at;
         (self.body.get(start) == Some(&b'"')).then_some(())?;
@@ -189,7 +189,7 @@ impl Scanner<'_> {
         }
     }
 
-    /// Whether the list or object ends here with `closer`; else a comma is taken.
+    /// Whether the list or object ends here with `closer`; otherwise consumes a comma.
     fn ends(&mut self, closer: u8) -> Option<bool> {
         self.skip_space();
         let byte = *self.body.get(self.at)?;
@@ -209,12 +209,12 @@ impl Scanner<'_> {
     }
 }
 
-/// The brackets that are open, outermost first; never more than the body has bytes.
+/// The open brackets, outermost first; never more than the body has bytes.
 #[derive(Default)]
 struct Open {
-    /// Whether each is that of an object.
+    /// Whether each is an object's.
     kinds: Vec<bool>,
-    /// How many of them are.
+    /// How many of them are objects.
     objects: usize,
 }
 
@@ -228,7 +228,7 @@ impl Open {
         self.objects += usize::from(is_object);
     }
 
-    /// Closes the nearest bracket of this kind and those within it; without one, nothing is closed. Each bracket is
+    /// Closes the nearest bracket of this kind and those within it; if there is none, closes nothing. Each bracket is
     /// closed once, so a body full of brackets costs no more than any other.
     fn close(&mut self, is_object: bool) {
         let of_kind = match is_object {

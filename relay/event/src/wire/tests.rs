@@ -1,4 +1,4 @@
-//! Both wire formats: what is taken, what is refused and how that is said.
+//! Tests both wire formats: accepted input, rejected input and the error texts.
 
 use super::*;
 use proptest::prelude::*;
@@ -62,7 +62,7 @@ fn an_event_may_go_to_a_list_of_sites() {
     check(&list(32), &list(32).split(',').collect::<Vec<_>>());
     let many = format!(r#"{{"n":"a","u":"https://a.example/","d":"{}"}}"#, list(33));
     let error = parse_plausible(many.as_bytes()).err().unwrap().to_string();
-    assert_eq!(error, "`domain` lists at most 32 sites");
+    assert_eq!(error, "`domain` must list at most 32 sites");
 }
 
 #[test]
@@ -74,7 +74,7 @@ fn plausible_bodies_that_are_no_event_say_which_field_is_wrong() {
     check("", "JSON");
     check("[]", "JSON");
     check(r#"{"n":"#, "JSON");
-    // Plausible answers 400 to these as well, whatever holds them.
+    // Plausible answers 400 to these as well, in any field.
     check(r#"{"n":"a","u":"https://a.example/","p":{"k":"\ud800"}}"#, "JSON");
     check(r#"{"n":"a","u":"https://a.example/","x":{"\udc00":1}}"#, "JSON");
     check(r#"{"n":"a","u":"https://a.example/","x":1e999}"#, "JSON");

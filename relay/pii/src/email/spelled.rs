@@ -1,26 +1,28 @@
-//! Addresses spelt out, so that machines do not find them: "jane (at) example (dot) com", "jane @ example . com".
+//! Addresses spelt out to hide them from machines: "jane (at) example (dot) com", "jane @ example . com".
 
 use super::domain::is_ending;
 use super::is_foreign;
-use crate::detect::label::Topics;
-use crate::detect::view::View;
-use crate::detect::{Found, Kind};
+use crate::label::Topics;
+use crate::scan::before;
+use crate::view::View;
+use crate::words::Words;
+use crate::{Found, Kind};
 use std::ops::Range;
 
-/// Most spaces around an "at" or a "dot". Behind more begins something else.
+/// Most spaces around an "at" or a "dot". More spaces separate it from the address.
 const SPACES_MAX: usize = 3;
-/// Longest piece between the dots that is looked at, in bytes, and most pieces. What goes beyond is left.
+/// Longest piece between the dots that is read, in bytes, and most pieces. Anything beyond stays.
 const PIECE_MAX: usize = 64;
 const PIECES_MAX: usize = 6;
-/// How far before an address a word such as "mail" may stand, in bytes.
+/// How far before an address a word such as "mail" may start, in bytes.
 const HINT_BEFORE_MAX: usize = 40;
 
-/// How "at" is written, the sign aside.
+/// Spellings of "at", without the sign.
 const ATS: &[&str] = &["at", "ät", "klammeraffe"];
-/// How "dot" is written.
+/// Spellings of "dot".
 const DOTS: &[&str] = &["dot", "punkt", "."];
 
-/// Words before "at" that say where something is, not who.
+/// Words before "at" that introduce a place rather than a person.
 const PLACES: &str = "accessible account aim all also and anything api are arrive available away back be begins best blog \
     book but buy call check closes cluster code conference das data demo der die directly docs \
     documentation down endpoint error event everything file find found free go guide help here hosted \
@@ -32,45 +34,24 @@ const PLACES: &str = "accessible account aim all also and anything api are arriv
     works you";
 /// Endings of verbs and nouns that no short name has.
 const NO_NAME_ENDINGS: &[&str] = &["able", "ed", "ible", "ing", "ion", "ions", "ly", "ment", "ments"];
-/// Words before the word before "at" that make it a thing.
+/// Words two before "at" that make the word between them a thing.
 const ARTICLES: &[&str] = &["a", "an", "our", "that", "the", "these", "this", "your"];
-/// Houses where people have addresses.
-const PROVIDERS: &[&str] = &[
-    "aol",
-    "arcor",
-    "fastmail",
-    "freenet",
-    "gmail",
-    "gmx",
-    "googlemail",
-    "hey",
-    "hotmail",
-    "icloud",
-    "live",
-    "mail",
-    "mailbox",
-    "me",
-    "msn",
-    "outlook",
-    "posteo",
-    "proton",
-    "protonmail",
-    "qq",
-    "t-online",
-    "web",
-    "yahoo",
-    "yandex",
-    "zoho",
-];
+/// Providers of mailboxes.
+#[rustfmt::skip]
+const PROVIDERS: Words = Words::new(&[
+    "aol", "arcor", "fastmail", "freenet", "gmail", "gmx", "googlemail", "hey", "hotmail", "icloud", "live",
+    "mail", "mailbox", "me", "msn", "outlook", "posteo", "proton", "protonmail", "qq", "t-online", "web",
+    "yahoo", "yandex", "zoho",
+]);
 /// Words that announce an address.
 const HINTS: &[&str] = &[
     "address", "contact", "email", "kontakt", "mail", "mails", "reach", "schreib", "write",
 ];
 
-/// How clearly a word stands for the sign.
+/// How clearly a word represents the sign.
 #[derive(Clone, Copy, PartialEq)]
 enum Clear {
-    /// "(at)", "@": nothing else is meant.
+    /// "(at)", "@": unambiguous.
     Sign,
     /// "at": may be the plain word.
     Word,
@@ -79,12 +60,9 @@ enum Clear {
 pub(super) fn find(view: &View<'_>, found: &mut Found) {
     let text = view.text();
     for word in view.words() {
-        let range = word.clone();
-        let Some(raw) = text.get(range.clone()) else {
-            continue;
-        };
-        if (raw.len() == 2 || raw.len() == 3 || raw.len() == 11) && ATS.iter().any(|at| is_word(raw, at)) {
-            let (range, clear) = unbracket(text, range);
+        let raw = view.piece(word);
+        if matches!(raw.len(), 2 | 3 | 11) && ATS.iter().any(|at| is_word(raw, at)) {
+            let (range, clear) = unbracket(text, word.clone());
             look(view, &range, clear, found);
         }
     }
@@ -100,21 +78,17 @@ fn is_word(raw: &str, word: &str) -> bool {
     raw.eq_ignore_ascii_case(word) || (!raw.is_ascii() && raw.to_lowercase() == word)
 }
 
-/// A word with the brackets or lines around it, which make it a sign.
+/// A word with the brackets or underscores around it, which make it a sign.
 fn unbracket(text: &str, range: Range<usize>) -> (Range<usize>, Clear) {
-    let bytes = text.as_bytes();
-    let before = range.start.checked_sub(1).and_then(|i| bytes.get(i));
-    let pair = matches!(
-        (before, bytes.get(range.end)),
-        (Some(b'('), Some(b')'))
-            | (Some(b'['), Some(b']'))
-            | (Some(b'{'), Some(b'}'))
-            | (Some(b'<'), Some(b'>'))
-            | (Some(b'_'), Some(b'_'))
-            | (Some(b'-'), Some(b'-'))
-            | (Some(b'*'), Some(b'*'))
+    let (before, after) = (
+        before(text.as_bytes(), range.start),
+        text.as_bytes().get(range.end),
     );
-    match pair {
+    let is_pair = |pair: &&[u8; 2]| before == Some(pair[0]) && after == Some(&pair[1]);
+    match [b"()", b"[]", b"{}", b"<>", b"__", b"--", b"**"]
+        .iter()
+        .any(is_pair)
+    {
         true => (range.start - 1..range.end + 1, Clear::Sign),
         false => (range, Clear::Word),
     }
@@ -133,7 +107,7 @@ fn look(view: &View<'_>, at: &Range<usize>, clear: Clear, found: &mut Found) {
     let left = head.trim_end_matches(' ');
     let right = tail.trim_start_matches(' ');
     let gaps = (head.len() - left.len(), tail.len() - right.len());
-    // "that" holds an "at", and "jane@example.com" is found without spelling.
+    // "that" contains an "at", and "jane@example.com" is not spelt out: another scanner finds it.
     let apart = gaps.0 > 0 && gaps.1 > 0;
     if gaps.0 > SPACES_MAX || gaps.1 > SPACES_MAX || (clear == Clear::Word && !apart) {
         return;
@@ -142,14 +116,14 @@ fn look(view: &View<'_>, at: &Range<usize>, clear: Clear, found: &mut Found) {
     if text.get(at.clone()) == Some("@") && !host.spelt && gaps == (0, 0) {
         return;
     }
-    // Behind a plain "at" a path or a port makes it a place: "numbers at example.com/stats".
+    // After a plain "at", a path or a port marks a place: "numbers at example.com/stats".
     let beyond = right.as_bytes().get(host.len);
     if clear == Clear::Word && !host.spelt && matches!(beyond, Some(b'/' | b':')) {
         return;
     }
     let Some(name) = name(left) else { return };
     let Some(who) = left.get(name.clone()) else { return };
-    if clear == Clear::Word && !host.spelt && !is_somebody(left, &name, who, host.first) {
+    if clear == Clear::Word && !host.spelt && !is_a_person(left, &name, who, host.first) {
         return;
     }
     if clear == Clear::Word || text.get(at.clone()) == Some("@") {
@@ -166,40 +140,27 @@ fn is_place(word: &str) -> bool {
     PLACES.split(' ').any(|place| place == word)
 }
 
-/// Whether a word before a plain "at" is a person's rather than a part of the sentence.
-fn is_somebody(left: &str, name: &Range<usize>, who: &str, house: &str) -> bool {
+/// Whether a word before a plain "at" is a person's name rather than part of the sentence.
+fn is_a_person(left: &str, name: &Range<usize>, who: &str, house: &str) -> bool {
     let lower = who.to_lowercase();
     if is_place(&lower) {
         return false;
     }
-    if PROVIDERS
-        .binary_search(&house.to_ascii_lowercase().as_str())
-        .is_ok()
-        || who.contains(|c: char| !c.is_alphabetic())
-    {
+    if PROVIDERS.has_in_any_case(house) || who.contains(|c: char| !c.is_alphabetic()) {
         return true;
     }
-    let article = left
-        .get(..name.start)
-        .unwrap_or_default()
-        .trim_end()
-        .rsplit(' ')
-        .next()
-        .unwrap_or_default();
+    let before = left.get(..name.start).unwrap_or_default().trim_end();
+    let article = before.rsplit(' ').next().unwrap_or_default();
     !ARTICLES.contains(&article.to_ascii_lowercase().as_str())
         && !NO_NAME_ENDINGS.iter().any(|ending| lower.ends_with(ending))
 }
 
-/// Whether a word that announces an address stands close before.
+/// Whether a word that announces an address occurs shortly before.
 fn hinted(view: &View<'_>, at: usize) -> bool {
     view.labelled_before(at, Topics::EMAIL)
         || view.words().iter().any(|word| {
-            word.end <= at
-                && at - word.end <= HINT_BEFORE_MAX
-                && view
-                    .text()
-                    .get(word.clone())
-                    .is_some_and(|word| HINTS.contains(&word.to_ascii_lowercase().as_str()))
+            let near = at.checked_sub(word.end).is_some_and(|gap| gap <= HINT_BEFORE_MAX);
+            near && HINTS.contains(&view.piece(word).to_ascii_lowercase().as_str())
         })
 }
 
@@ -211,7 +172,7 @@ struct Host<'t> {
     spelt: bool,
 }
 
-/// The host that a text begins with: at least two pieces.
+/// The host at the start of a text: at least two pieces.
 fn host(text: &str) -> Option<Host<'_>> {
     let mut len = piece_len(text);
     let first = text.get(..len).filter(|first| !first.is_empty())?;
@@ -226,7 +187,8 @@ fn host(text: &str) -> Option<Host<'_>> {
         let Some((dot, spelt)) = dot_len(rest) else { break };
         let piece = rest.get(dot..)?;
         let piece = piece.get(..piece_len(piece))?;
-        // Behind a spelt dot only an ending or one more piece with a dot can follow, so no sentence is eaten.
+        // After a spelt dot only an ending, or one more piece with a dot, may follow; else the rest of a sentence would
+        // match.
         if piece.is_empty()
             || (spelt && !is_ending(piece) && dot_len(rest.get(dot + piece.len()..)?).is_none())
         {
@@ -249,7 +211,7 @@ fn piece_len(text: &str) -> usize {
     if len > PIECE_MAX { 0 } else { len }
 }
 
-/// The length of the dot that a text begins with, and whether it is spelt.
+/// The length of the dot at the start of a text, and whether it is spelt out.
 fn dot_len(text: &str) -> Option<(usize, bool)> {
     if text.starts_with('.') && !text.starts_with(". ") {
         return Some((1, false));
@@ -274,7 +236,7 @@ fn dot_len(text: &str) -> Option<(usize, bool)> {
     (apart && gap <= SPACES_MAX).then(|| (text.len() - end.len() + gap, true))
 }
 
-/// Where the local part is that a text ends with, with pieces before spelt dots: "jane dot doe".
+/// The range of the local part at the end of a text, with earlier pieces before spelt dots: "jane dot doe".
 fn name(left: &str) -> Option<Range<usize>> {
     let piece_start = |text: &str| {
         let back = text
@@ -288,15 +250,11 @@ fn name(left: &str) -> Option<Range<usize>> {
     let mut start = piece_start(left);
     for _ in 0..PIECES_MAX {
         let head = left.get(..start)?.trim_end_matches([' ', ')', ']', '}']);
-        let Some(dot) = DOTS.iter().filter(|dot| dot.len() > 1).find(|dot| {
-            head.len()
-                .checked_sub(dot.len())
-                .and_then(|at| head.get(at..))
-                .is_some_and(|word| word.eq_ignore_ascii_case(dot))
-        }) else {
-            break;
-        };
-        let before = head.get(..head.len() - dot.len())?;
+        let before = DOTS.iter().filter(|dot| dot.len() > 1).find_map(|dot| {
+            let (before, word) = head.split_at_checked(head.len().checked_sub(dot.len())?)?;
+            word.eq_ignore_ascii_case(dot).then_some(before)
+        });
+        let Some(before) = before else { break };
         let trimmed = before.trim_end_matches([' ', '(', '[', '{']);
         if trimmed.len() == before.len() {
             break;

@@ -1,6 +1,6 @@
 use super::*;
 
-/// Checks what is left of a text when only e-mail addresses are removed.
+/// Checks the rest of a text from which only e-mail addresses are removed.
 fn check(text: &str, want: &str) {
     let view = View::new(text);
     let mut found = Found::default();
@@ -12,7 +12,7 @@ fn check(text: &str, want: &str) {
     assert_eq!(super::super::replace(text, &found), want, "{text}");
 }
 
-/// A text in which one address stands for `_`, which must be all that goes.
+/// A text with one address in place of `_`. Exactly the address must be removed.
 fn takes(address: &str) {
     for frame in [
         "_",

@@ -1,20 +1,21 @@
 //! Keys and values written in a text: `key=value`, `key: value`, `"key":"value"`, `'key' => 'value'`.
 
-use super::{is_known, judge};
-use crate::detect::view::View;
-use crate::detect::{Found, Kind};
+use super::{is_known, kind_of_key};
+use crate::scan::{after, before, run, run_back, run_up_to};
+use crate::view::View;
+use crate::{Found, Kind};
 use std::ops::Range;
 
-/// Longest key that is looked at, in bytes. What stands before is not read.
+/// Longest key that is read, in bytes. Of a longer one only the end is read.
 const KEY_MAX: usize = 64;
-/// Most spaces between a key, its separator and the value. Behind more, nothing is taken for a value.
+/// Most spaces between a key, its separator and the value. After more, the text is not read as a value.
 const SPACES_MAX: usize = 8;
-/// Longest value in quotes whose end is looked for, in bytes. A longer one is taken to its first space.
+/// Longest quoted value for which the closing quote is searched, in bytes. A longer one ends at its first space.
 const QUOTED_MAX: usize = 1024;
 /// Most words of a key in prose: "API access key: ...".
 const PROSE_WORDS: usize = 3;
 
-/// Words that follow a label in prose and are no value: "Password: required".
+/// Words that follow a label in prose and are not a value: "Password: required".
 const NO_VALUE: &str = "a abgelaufen add all alle allow an and anlegen are at bearbeiten can cannot change changed choose \
     create deaktiviert delete deleted der die disabled edit enabled enter erforderlich erneuern \
     erstellen expired false fehlgeschlagen fehlt for geändert has hinzufügen if import in invalid invite \
@@ -23,35 +24,32 @@ const NO_VALUE: &str = "a abgelaufen add all alle allow an and anlegen are at be
     undefined ungültig unknown update use verwalten view was when will with wrong wählen yes \
     zurücksetzen zuweisen übersicht";
 
-/// Finds values whose key says what they are.
-pub(in crate::detect) fn find(view: &View<'_>, found: &mut Found) {
+/// Finds values whose key reveals their kind.
+pub(crate) fn find(view: &View<'_>, found: &mut Found) {
     if !view.has().marks {
         return;
     }
     let bytes = view.bytes();
-    // What is removed is not read again, so a chain of keys costs no more than its length.
+    // A removed value is not read again, so the cost of a chain of keys is linear.
     let mut done = 0;
     for (at, b) in bytes.iter().enumerate() {
         if !matches!(b, b'=' | b':') || at < done {
             continue;
         }
-        let before = at.checked_sub(1).and_then(|i| bytes.get(i)).copied();
-        let after = bytes.get(at + 1).copied();
-        // "==", "!=", "::" and the like compare or qualify; "://" begins an authority.
-        if matches!(before, None | Some(b'=' | b'!' | b'<' | b'>' | b':'))
-            || matches!(after, Some(b'=' | b':'))
+        let rest = after(bytes, at + 1);
+        // "==", "!=", "::" and similar compare or qualify; "://" begins an authority.
+        if matches!(before(bytes, at), None | Some(b'=' | b'!' | b'<' | b'>' | b':'))
+            || matches!(rest, [b'=' | b':', ..])
+            || (*b == b':' && rest.starts_with(b"//"))
         {
-            continue;
-        }
-        if *b == b':' && after == Some(b'/') && bytes.get(at + 2) == Some(&b'/') {
             continue;
         }
         let Some(key) = key_before(bytes, at) else {
             continue;
         };
-        let from = at + 1 + usize::from(*b == b'=' && after == Some(b'>'));
+        let from = at + 1 + usize::from(*b == b'=' && rest.starts_with(b">"));
         let prose = *b == b':' && !key.quoted && !begins_quoted(bytes, from);
-        let alone = || view.text().get(key.range.clone()).and_then(judge);
+        let alone = || kind_of_key(view.piece(&key.range));
         let kind = match (prose, key.quoted) {
             (true, _) => prose_kind(view, &key.range),
             (false, true) => alone(),
@@ -62,7 +60,7 @@ pub(in crate::detect) fn find(view: &View<'_>, found: &mut Found) {
         let Some(value) = value_from(bytes, from, *b) else {
             continue;
         };
-        let range = match view.text().get(key.range).is_some_and(is_header) {
+        let range = match is_header(view.piece(&key.range)) {
             true if !value.quoted => value.range.start..line_end(bytes, value.range.start),
             _ => value.range,
         };
@@ -84,7 +82,7 @@ struct Piece {
     quoted: bool,
 }
 
-fn key_byte(b: u8) -> bool {
+fn key_byte(b: &u8) -> bool {
     b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.' | b'$' | b'[' | b']') || !b.is_ascii()
 }
 
@@ -94,18 +92,11 @@ fn quote(b: Option<&u8>) -> Option<u8> {
 
 /// The key that ends before a separator.
 fn key_before(bytes: &[u8], separator: usize) -> Option<Piece> {
-    let spaces = bytes
-        .iter()
-        .take(separator)
-        .rev()
-        .take(SPACES_MAX)
-        .take_while(|b| **b == b' ')
-        .count();
-    let end = separator - spaces;
+    let end = separator - run_back(SPACES_MAX, bytes, separator, |b| *b == b' ');
     let last = end.checked_sub(1)?;
     let head = bytes.get(..last)?;
     if let Some(mark) = quote(bytes.get(last)) {
-        // In a string inside of a string the quotes are escaped.
+        // In a string within a string the quotes are escaped.
         let end = last - usize::from(head.last() == Some(&b'\\'));
         let len = bytes
             .get(..end)?
@@ -118,18 +109,11 @@ fn key_before(bytes: &[u8], separator: usize) -> Option<Piece> {
             quoted: true,
         });
     }
-    let head = bytes.get(..end)?;
-    let len = head
-        .iter()
-        .rev()
-        .take(KEY_MAX)
-        .take_while(|b| key_byte(**b))
-        .count();
-    let mut start = end - len;
+    let mut start = end - run_back(KEY_MAX, bytes, end, key_byte);
     while bytes.get(start).is_some_and(|b| b & 0xc0 == 0x80) {
         start += 1;
     }
-    // "https://name:password@host" is no pair.
+    // "https://name:password@host" is not a pair.
     let authority = start.checked_sub(2).and_then(|i| bytes.get(i..start)) == Some(b"//");
     (start < end && !authority).then_some(Piece {
         range: start..end,
@@ -137,28 +121,24 @@ fn key_before(bytes: &[u8], separator: usize) -> Option<Piece> {
     })
 }
 
-/// Whether the value that begins after a separator is in quotes or brackets.
+/// Whether the value after a separator is in quotes or brackets.
 fn begins_quoted(bytes: &[u8], from: usize) -> bool {
-    let rest = bytes.get(from..).unwrap_or_default();
-    let spaces = rest.iter().take(SPACES_MAX).take_while(|b| **b == b' ').count();
-    match rest.get(spaces..) {
-        Some([b'\\', mark, ..] | [mark, ..]) => matches!(mark, b'"' | b'\'' | b'`' | b'['),
-        _ => false,
+    match after(bytes, from + run_up_to(SPACES_MAX, bytes, from, |b| *b == b' ')) {
+        [b'\\', mark, ..] | [mark, ..] => matches!(mark, b'"' | b'\'' | b'`' | b'['),
+        [] => false,
     }
 }
 
-/// The value that begins after a separator. Only in a query does an `&` begin the next pair; a password may
-/// hold one.
+/// The value after a separator. An `&` begins the next pair only in a query; a password may contain one.
 fn value_from(bytes: &[u8], from: usize, separator: u8) -> Option<Piece> {
-    let rest = bytes.get(from..)?;
-    let start = from + rest.iter().take(SPACES_MAX).take_while(|b| **b == b' ').count();
+    let start = from + run_up_to(SPACES_MAX, bytes, from, |b| *b == b' ');
     let rest = bytes.get(start..)?;
     let escaped = usize::from(rest.first() == Some(&b'\\'));
     if let Some(mark) = quote(rest.get(escaped)) {
         let start = start + escaped + 1;
         let inside = bytes.get(start..)?;
         let len = quoted_len(inside, mark, escaped == 1);
-        let len = len.unwrap_or_else(|| inside.iter().take_while(|b| !b.is_ascii_whitespace()).count());
+        let len = len.unwrap_or_else(|| run(inside, 0, |b| !b.is_ascii_whitespace()));
         return Some(Piece {
             range: start..start + len,
             quoted: true,
@@ -203,40 +183,34 @@ fn quoted_len(inside: &[u8], mark: u8, escaped: bool) -> Option<usize> {
     None
 }
 
-/// What a label in prose says about the word behind it. Only what nobody else looks for behind a label:
-/// names, places and numbers have finer rules of their own.
+/// The kind that a label in prose gives to the next word. Only kinds without their own scanner: names, places and
+/// numbers have stricter rules.
 fn prose_kind(view: &View<'_>, key: &Range<usize>) -> Option<Kind> {
     let bytes = view.bytes();
-    // "Token lifetime: 30 days" is about the token, but none.
-    if !view.text().get(key.clone()).is_some_and(is_known) {
+    // "Token lifetime: 30 days" describes the token but does not contain it.
+    if !is_known(view.piece(key)) {
         return None;
     }
     let mut starts = [key.start; PROSE_WORDS];
     let mut start = key.start;
     for slot in starts.iter_mut().skip(1) {
-        let head = bytes.get(..start).and_then(|head| head.strip_suffix(b" "));
-        let len = head.map_or(0, |head| {
-            head.iter()
-                .rev()
-                .take(KEY_MAX)
-                .take_while(|b| key_byte(**b))
-                .count()
-        });
-        if len == 0 || len == KEY_MAX {
-            *slot = start;
-            continue;
+        let len = match before(bytes, start) {
+            Some(b' ') => run_back(KEY_MAX, bytes, start - 1, key_byte),
+            _ => 0,
+        };
+        if (1..KEY_MAX).contains(&len) {
+            start -= len + 1;
         }
-        start -= len + 1;
         *slot = start;
     }
     let judged = starts
         .iter()
         .rev()
-        .find_map(|start| judge(view.text().get(*start..key.end)?));
+        .find_map(|start| kind_of_key(view.text().get(*start..key.end)?));
     judged.filter(|kind| matches!(kind, Kind::Secret | Kind::User | Kind::Device | Kind::Token))
 }
 
-/// Headers whose whole line is the value.
+/// Headers whose value is the whole line.
 fn is_header(key: &str) -> bool {
     ["cookie", "set-cookie", "authorization", "proxy-authorization"]
         .iter()
@@ -244,18 +218,12 @@ fn is_header(key: &str) -> bool {
 }
 
 fn line_end(bytes: &[u8], from: usize) -> usize {
-    let rest = bytes.get(from..).unwrap_or_default();
-    from + rest
-        .iter()
-        .position(|b| matches!(b, b'\n' | b'\r' | b'"' | b'\''))
-        .unwrap_or(rest.len())
+    from + run(bytes, from, |b| !matches!(b, b'\n' | b'\r' | b'"' | b'\''))
 }
 
-/// Whether a value is more than a placeholder or a word that belongs to the sentence.
+/// Whether a value is more than a placeholder or a word of the sentence.
 fn says_something(view: &View<'_>, range: &Range<usize>, prose: bool) -> bool {
-    let Some(value) = view.text().get(range.clone()) else {
-        return false;
-    };
+    let value = view.piece(range);
     if !value.contains(char::is_alphanumeric) {
         return false;
     }
@@ -266,32 +234,21 @@ fn says_something(view: &View<'_>, range: &Range<usize>, prose: bool) -> bool {
     !literal && !sentence && !placeholder
 }
 
-/// Whether the word before a separator speaks of passwords: then the word behind is taken for one.
+/// Whether the word before a separator denotes passwords; then the next word is taken as one.
 fn is_password(view: &View<'_>, separator: usize) -> bool {
-    let from = separator.saturating_sub(KEY_MAX);
-    let head = view.bytes().get(from..separator).unwrap_or_default();
-    let len = head
+    let len = run_back(16, view.bytes(), separator, |b| key_byte(b) || *b == b' ');
+    let word = view.bytes().get(separator - len..separator).unwrap_or_default();
+    let word = String::from_utf8_lossy(word).to_ascii_lowercase();
+    ["pass", "pwd", "kennwort", "secret"]
         .iter()
-        .rev()
-        .take_while(|b| key_byte(**b) || **b == b' ')
-        .count()
-        .min(16);
-    let word = head
-        .get(head.len() - len..)
-        .unwrap_or_default()
-        .to_ascii_lowercase();
-    [b"pass".as_slice(), b"pwd", b"kennwort", b"secret"]
-        .iter()
-        .any(|stem| word.windows(stem.len()).any(|at| at == *stem))
+        .any(|stem| word.contains(stem))
 }
 
-/// Whether a value in small letters is the beginning of a sentence: "session: kept in memory". Behind a value
-/// the sentence goes on with few words.
+/// Whether a lower-case value is the beginning of a sentence: "session: kept in memory". After a real value only
+/// certain words follow, such as "and".
 fn goes_on(view: &View<'_>, range: &Range<usize>) -> bool {
-    let (Some(value), Some(rest)) = (view.text().get(range.clone()), view.text().get(range.end..)) else {
-        return false;
-    };
-    let next = rest.strip_prefix(' ').unwrap_or_default();
+    let value = view.piece(range);
+    let next = view.rest(range.end).strip_prefix(' ').unwrap_or_default();
     let next = next.split([' ', ',', '.', '\n']).next().unwrap_or_default();
     let linked = matches!(
         next,
@@ -305,14 +262,10 @@ fn goes_on(view: &View<'_>, range: &Range<usize>) -> bool {
 fn whole_name(bytes: &[u8], end: usize) -> usize {
     let mut end = end;
     for _ in 0..PROSE_WORDS {
-        let rest = bytes.get(end..).unwrap_or_default();
-        let [b' ', b'A'..=b'Z', ..] = rest else { break };
-        let len = rest
-            .iter()
-            .skip(1)
-            .take_while(|b| b.is_ascii_alphanumeric() || **b == b'-' || !b.is_ascii())
-            .count();
-        end += 1 + len;
+        if let [b' ', b'A'..=b'Z', ..] = after(bytes, end) {
+            let in_name = |b: &u8| b.is_ascii_alphanumeric() || *b == b'-' || !b.is_ascii();
+            end += 1 + run(bytes, end + 1, in_name);
+        }
     }
     end
 }

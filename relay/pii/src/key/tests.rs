@@ -1,6 +1,6 @@
 use super::*;
 
-/// Keys by what they say. Each line also names look-alikes, which say nothing.
+/// Keys by the kind they reveal. Each line also has look-alikes, which reveal none.
 const SAID: &[(Kind, &str)] = &[
     (
         Kind::Email,
@@ -63,7 +63,7 @@ const SAID: &[(Kind, &str)] = &[
     (Kind::Token, "uuid guid"),
 ];
 
-/// Keys that say nothing.
+/// Keys that reveal no kind.
 const SILENT: &str = "id key code count plan title tab page status state type theme version language author authors authority \
     authentication tokenizer tokens maxTokens compass passed passing pinned pinboard rename nameless surnames_total mailing \
     mailbox mailbox_count file_name fileName feature_name page_name event_name route_name browser_name product_name \
@@ -80,7 +80,7 @@ fn a_key_says_what_its_value_is() {
         .iter()
         .flat_map(|(kind, keys)| keys.split_whitespace().map(|key| (key, Some(*kind))));
     let wrong: Vec<_> = rows
-        .map(|(key, want)| (key, want, judge(key)))
+        .map(|(key, want)| (key, want, kind_of_key(key)))
         .filter(|(_, want, got)| want != got)
         .collect();
     assert!(wrong.is_empty(), "{wrong:?}");
@@ -90,7 +90,7 @@ fn a_key_says_what_its_value_is() {
 fn a_key_that_only_looks_like_one_says_nothing() {
     let wrong: Vec<_> = SILENT
         .split_whitespace()
-        .filter(|key| judge(key).is_some())
+        .filter(|key| kind_of_key(key).is_some())
         .collect();
     assert!(wrong.is_empty(), "{wrong:?}");
 }
@@ -109,16 +109,16 @@ fn any_key_is_read() {
         &"userId_".repeat(10_000),
         &"ü".repeat(999),
     ] {
-        let _ = judge(key);
+        let _ = kind_of_key(key);
     }
     // Of a very long key the end counts.
     assert_eq!(
-        judge(&format!("{}.password", "x".repeat(500))),
+        kind_of_key(&format!("{}.password", "x".repeat(500))),
         Some(Kind::Secret)
     );
 }
 
-/// Checks what is left of a text when only the values of keys are removed.
+/// Checks a text after only the values of keys are removed.
 fn check(text: &str, want: &str) {
     let mut found = super::super::Found::default();
     find(&View::new(text), &mut found);

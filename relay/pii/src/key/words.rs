@@ -1,57 +1,57 @@
-//! The words of keys, and what part each plays in one.
+//! The words of keys, and the role of each.
 
-use crate::detect::Kind;
+use crate::Kind;
 use std::sync::LazyLock;
 
-/// The part that a word plays in a key.
+/// The role of a word in a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Part {
-    /// Names something wherever it stands: `password`, as in `a_password_here`.
+    /// Names the value at any position: `password`, as in `a_password_here`.
     Open(Kind),
-    /// Names something alone, at the end, or before a qualifier: `email`, `user_email`, `email_2`.
+    /// Names the value if alone, at the end, or before a qualifier: `email`, `user_email`, `email_2`.
     Thing(Kind),
-    /// Somebody or something of a customer's, named by the value: `workspace`, `workspace_id`.
+    /// A customer's person or thing, which the value identifies: `workspace`, `workspace_id`.
     Holder(Kind),
-    /// The same, but alone it says nothing: `client`, though `client_id` does.
+    /// The same, but not when alone: `client` has no kind, `client_id` has.
     Party(Kind),
     /// `name`.
     Name,
-    /// Which name: `first`, `family`.
+    /// Qualifies a name: `first`, `family`.
     Given,
-    /// `id`, `number` and the like.
+    /// `id`, `number` and similar.
     Ident,
     /// `key`.
     Key,
     /// `code`.
     Code,
-    /// What a secret key or code opens: `api`, `access`.
+    /// The thing that a secret key or code opens: `api`, `access`.
     Opener,
-    /// What somebody did, before `by`: `created`.
+    /// An action before `by`: `created`.
     Done,
     /// `by`.
     By,
-    /// Which one of several, before or after: `current`, `old`.
+    /// Selects one of several, before or after: `current`, `old`.
     Modifier,
-    /// In what form, after the thing: `hash`, `value`.
+    /// The form of the value, after the thing: `hash`, `value`.
     Qualifier,
-    /// At the start: the value says whether or how many.
+    /// At the start: the value is a boolean or a count.
     Flag,
-    /// At the start or at the end: the value says how many.
+    /// At the start or at the end: the value is a count.
     Count,
-    /// At the end: the value says how many, which sort, how long.
+    /// At the end: the value is a count, a type or a duration.
     Measure,
     /// Anything else.
     Unknown,
 }
 
-/// The part of a word in lower case.
+/// The role of a lower-case word.
 pub(super) fn part(word: &str) -> Option<Part> {
     beginnings(word)
         .find(|(known, _)| *known == word)
         .map(|(_, part)| part)
 }
 
-/// The known words that a word begins with, the longest first.
+/// The known words that begin a word, the longest first.
 pub(super) fn beginnings(word: &str) -> impl Iterator<Item = (&'static str, Part)> {
     let initial = word
         .bytes()
@@ -65,7 +65,7 @@ pub(super) fn beginnings(word: &str) -> impl Iterator<Item = (&'static str, Part
         .copied()
 }
 
-/// Every word with its part, by its first letter, sorted. Put in order when the first key is read.
+/// Every word with its role, by its first letter, sorted. Built when the first key is read.
 static BUCKETS: LazyLock<[Vec<(&'static str, Part)>; 26]> = LazyLock::new(|| {
     let mut buckets = [const { Vec::new() }; 26];
     for (part, words) in PARTS {
@@ -82,7 +82,7 @@ static BUCKETS: LazyLock<[Vec<(&'static str, Part)>; 26]> = LazyLock::new(|| {
     buckets
 });
 
-/// Words by the part they play. No word is in two lists.
+/// Words by their role. No word is in two lists.
 const PARTS: &[(Part, &str)] = &[
     (
         Part::Open(Kind::Secret),

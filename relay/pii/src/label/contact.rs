@@ -1,9 +1,9 @@
-//! Labels of ways to reach or pay somebody, of names, places and devices, and of dates of birth.
+//! Labels of contact details and bank accounts, of names, places and devices, and of dates of birth.
 
 use super::{Entry, Topics as T};
 
-/// Sorted by text. English and German, and the common words of the other languages that users write in.
-/// The words of greetings and farewells are among the names: behind them stands one.
+/// Sorted by text. English and German, and the common words of the other languages that users write in. Greetings and
+/// farewells are labels of names, because a name follows them.
 #[rustfmt::skip]
 pub(super) const WORDS: &[Entry] = &[
     ("aba", T::BANK), ("account no", T::BANK), ("account number*", T::BANK), ("acct", T::BANK),

@@ -30,13 +30,13 @@ pub(super) const RULES: &[Rule] = &[
     rule("AAAA999999AAAAAAX9", BARE | ANY_CASE, "", curp),
 ];
 
-/// United States social security: some areas, no group 00 and no serial 0000 were ever issued.
+/// United States social security: some areas, group 00 and serial 0000 were never issued.
 fn ssn(chars: &[u8]) -> bool {
     let area = number(chars, 0, 3);
     !matches!(area, 0 | 666 | 900..) && number(chars, 3, 5) != 0 && number(chars, 5, 9) != 0
 }
 
-/// United States tax payers without one of those.
+/// United States taxpayers without a social security number.
 fn itin(chars: &[u8]) -> bool {
     at(chars, 0) == 9 && matches!(number(chars, 3, 5), 50..=65 | 70..=88 | 90..=92 | 94..=99)
 }
@@ -46,7 +46,7 @@ fn mbi(chars: &[u8]) -> bool {
     at(chars, 0) != 0 && !chars.iter().any(|b| b"SLOIBZ".contains(b))
 }
 
-/// Health providers in the United States: Luhn with 80840 in front.
+/// Health providers in the United States: Luhn with 80840 prepended.
 fn npi(chars: &[u8]) -> bool {
     matches!(at(chars, 0), 1 | 2) && (luhn_sum(chars) + 24).is_multiple_of(10)
 }
@@ -56,7 +56,7 @@ fn sin(chars: &[u8]) -> bool {
     luhn(chars) && !is_monotone(chars)
 }
 
-/// Australian tax payers.
+/// Australian taxpayers.
 fn tfn(chars: &[u8]) -> bool {
     weighted(chars, &[1, 4, 3, 7, 5, 8, 6, 9, 10]).is_multiple_of(11) && !is_monotone(chars)
 }
@@ -78,7 +78,7 @@ fn medicare(chars: &[u8]) -> bool {
     matches!(at(chars, 0), 2..=6) && sum % 10 == at(chars, 8) && at(chars, 9) != 0
 }
 
-/// Brazil's way: eleven less the rest, and nothing from ten.
+/// Brazilian check digit: eleven minus the remainder, or zero for ten and eleven.
 fn brazilian(chars: &[u8], weights: &[u8]) -> bool {
     let rest = weighted(chars, weights) % 11;
     (if rest < 2 { 0 } else { 11 - rest }) == at(chars, weights.len())
@@ -96,7 +96,7 @@ fn cnpj(chars: &[u8]) -> bool {
         && brazilian(chars, &[6, 5, 4, 3, 2, 9, 8, 7, 6, 5, 4, 3, 2])
 }
 
-/// Argentine tax payers.
+/// Argentine taxpayers.
 fn cuit(chars: &[u8]) -> bool {
     matches!(number(chars, 0, 2), 20 | 23..=27 | 30 | 33 | 34)
         && match 11 - weighted(chars, &[5, 4, 3, 2, 7, 6, 5, 4, 3, 2]) % 11 {
@@ -125,7 +125,7 @@ fn rut(chars: &[u8]) -> bool {
     *last == check
 }
 
-/// Mexican tax payers: letters of the name, a date, three characters.
+/// Mexican taxpayers: letters of the name, a date, three characters.
 fn rfc(chars: &[u8]) -> bool {
     yymmdd(chars, 3)
 }

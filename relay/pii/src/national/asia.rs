@@ -1,4 +1,4 @@
-//! Asia, and Nigeria, whose persons have the check digit of India's.
+//! Asia, and Nigeria, whose personal numbers use India's check digit.
 
 use super::check::{at, is_day, number, part, shape_is_enough, value, verhoeff, weighted, yymmdd, yyyymmdd};
 use super::rule::{BARE, COMPANY, Rule, rule};
@@ -31,9 +31,9 @@ pub(super) const RULES: &[Rule] = &[
     rule("99999999999999999X", BARE, "6~8~4", chinese),
 ];
 
-/// Identity cards of Hong Kong, the check digit in brackets.
+/// Identity cards of Hong Kong, with the check digit in brackets.
 fn hong_kong(chars: &[u8]) -> bool {
-    // A missing first letter counts as a space, 36.
+    // A missing first letter counts as a space, which is 36.
     let (missing, weights): (u32, &[u8]) = match chars.len() {
         8 => (36 * 9, &[8, 7, 6, 5, 4, 3, 2]),
         _ => (0, &[9, 8, 7, 6, 5, 4, 3, 2]),
@@ -48,7 +48,7 @@ fn hong_kong(chars: &[u8]) -> bool {
 
 /// Identity numbers of Taiwan: a letter for the place, sex or status, serial and check digit.
 fn taiwan(chars: &[u8]) -> bool {
-    // The places in the order of their codes, from 10.
+    // The letters of the places, in the order of their codes, from 10.
     let place = b"ABCDEFGHJKLMNPQRSTUVXYWZIO"
         .iter()
         .position(|b| chars.first() == Some(b))
@@ -69,12 +69,12 @@ fn singapore_company(chars: &[u8]) -> bool {
     matches!(number(chars, 0, 4), 1900..=2099) && b"ZKCMDNERGWH".get(sum as usize) == chars.last()
 }
 
-/// Other entities of Singapore: a letter for the century, the year, a kind of two letters.
+/// Other entities of Singapore: a letter for the century, the year, a type of two letters.
 fn singapore_other(chars: &[u8]) -> bool {
     matches!(chars.first(), Some(b'R' | b'S' | b'T'))
 }
 
-/// Korean passports since 2021: a kind, three digits, a letter, four digits.
+/// Korean passports since 2021: a type, three digits, a letter, four digits.
 fn korean_passport(chars: &[u8]) -> bool {
     chars.first().is_some_and(|b| b"MSRODG".contains(b))
 }
@@ -85,8 +85,8 @@ fn korean_business(chars: &[u8]) -> bool {
     number(chars, 0, 3) > 100 && (10 - sum % 10) % 10 == at(chars, 9)
 }
 
-/// Korean citizens and residents: the birthday, a digit for sex, century and status. Since 2020 the rest is
-/// random, so that there is no check digit.
+/// Korean citizens and residents: the birthday, a digit for sex, century and status. Since 2020 the rest is random and
+/// has no check digit.
 fn korean(chars: &[u8]) -> bool {
     yymmdd(chars, 0) && matches!(at(chars, 6), 1..=8)
 }
@@ -106,7 +106,7 @@ fn is_moment(chars: &[u8]) -> bool {
     yyyymmdd(chars, 0) && number(chars, 8, 10) < 24 && number(chars, 10, 12) < 60
 }
 
-/// Indian tax payers: state, PAN, a number, mostly a Z, a check character that not everybody gets right.
+/// Indian taxpayers: state, PAN, a number, usually a Z, and a check character that is often wrong in practice.
 fn gstin(chars: &[u8]) -> bool {
     matches!(number(chars, 0, 2), 1..=38 | 97 | 99)
 }
@@ -122,13 +122,13 @@ fn malaysian(chars: &[u8]) -> bool {
     yymmdd(chars, 0) && !matches!(number(chars, 6, 8), 0 | 17..=20 | 69..=70 | 73 | 80..=81 | 94..=97)
 }
 
-/// Thai citizens: a kind, the place of registration, serials, a check digit.
+/// Thai citizens: a type, the place of registration, serials, a check digit.
 fn thai(chars: &[u8]) -> bool {
     let sum = weighted(chars, &[13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2]);
     matches!(at(chars, 0), 1..=8) && (11 - sum % 11) % 10 == at(chars, 12)
 }
 
-/// Indonesian persons: province, regency, district, the birthday (40 on for women), a serial.
+/// Indonesian persons: province, regency, district, the birthday (day plus 40 for women), a serial.
 fn nik(chars: &[u8]) -> bool {
     let day = number(chars, 6, 8);
     matches!(number(chars, 0, 2), 11..=19 | 21 | 31..=36 | 51..=53 | 61..=65 | 71..=76 | 81 | 82 | 91..=97)

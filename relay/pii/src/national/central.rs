@@ -28,18 +28,18 @@ pub(super) const RULES: &[Rule] = &[
     rule("9999999999999", BARE, "", jmbg),
 ];
 
-/// Polish persons: the month also says the century.
+/// Polish persons: the month also encodes the century.
 fn pesel(chars: &[u8]) -> bool {
     let sum = weighted(chars, &[1, 3, 7, 9, 1, 3, 7, 9, 1, 3, 1]);
     sum.is_multiple_of(10) && is_day(number(chars, 2, 4) % 20, number(chars, 4, 6))
 }
 
-/// Polish tax payers.
+/// Polish taxpayers.
 fn nip(chars: &[u8]) -> bool {
     weighted(chars, &[6, 5, 7, 2, 3, 4, 5, 6, 7]) % 11 == at(chars, 9) && !is_monotone(chars)
 }
 
-/// Czech and Slovak persons: women are 50 months on, and where serials ran out it is 20 more.
+/// Czech and Slovak persons: the month is plus 50 for women, and plus another 20 if the serials of a day ran out.
 fn is_czech_day(chars: &[u8]) -> bool {
     is_day(number(chars, 2, 4) % 50 % 20, number(chars, 4, 6))
 }
@@ -62,7 +62,7 @@ fn svnr(chars: &[u8]) -> bool {
         && is_day(1, number(chars, 4, 6))
 }
 
-/// Hungarian tax payers: an 8, the days since 1867, a serial.
+/// Hungarian taxpayers: an 8, the days since 1867, a serial.
 fn hungarian_tax(chars: &[u8]) -> bool {
     at(chars, 0) == 8 && weighted(chars, &[1, 2, 3, 4, 5, 6, 7, 8, 9]) % 11 == at(chars, 9)
 }
@@ -71,7 +71,7 @@ fn hungarian_company(chars: &[u8]) -> bool {
     weighted(chars, &[9, 7, 3, 1, 9, 7, 3, 1]).is_multiple_of(10) && matches!(at(chars, 8), 1..=5)
 }
 
-/// Bulgarian persons: months from 21 are of the 19th century, from 41 of the 21st.
+/// Bulgarian persons: months plus 20 are of the 19th century, plus 40 of the 21st.
 fn egn(chars: &[u8]) -> bool {
     let sum = weighted(chars, &[2, 4, 8, 5, 10, 9, 7, 3, 6]);
     is_day(number(chars, 2, 4) % 20, number(chars, 4, 6)) && sum % 11 % 10 == at(chars, 9)
@@ -92,7 +92,7 @@ fn snils(chars: &[u8]) -> bool {
     u64::from(sum % 101 % 100) == number(chars, 9, 11)
 }
 
-/// Russian tax payers: two check digits.
+/// Russian taxpayers: two check digits.
 fn inn(chars: &[u8]) -> bool {
     weighted(chars, &[7, 2, 4, 10, 3, 5, 9, 4, 6, 8]) % 11 % 10 == at(chars, 10)
         && weighted(chars, &[3, 7, 2, 4, 10, 3, 5, 9, 4, 6, 8]) % 11 % 10 == at(chars, 11)
@@ -104,7 +104,7 @@ fn swiss_company(chars: &[u8]) -> bool {
     chars.starts_with(b"CHE") && (11 - sum % 11) % 11 == at(chars, 11)
 }
 
-/// Swiss social insurance: an EAN-13 of the country 756.
+/// Swiss social insurance: an EAN-13 with the country code 756.
 fn ahv(chars: &[u8]) -> bool {
     chars.starts_with(b"756") && weighted(chars, &[1, 3, 1, 3, 1, 3, 1, 3, 1, 3, 1, 3, 1]).is_multiple_of(10)
 }
@@ -118,7 +118,7 @@ fn cnp(chars: &[u8]) -> bool {
         && (if sum == 10 { 1 } else { sum }) == at(chars, 12)
 }
 
-/// Persons of what was Yugoslavia: the birthday with three digits of the year.
+/// Persons of the former Yugoslavia: the birthday with three digits of the year.
 fn jmbg(chars: &[u8]) -> bool {
     let sum = weighted(chars, &[7, 6, 5, 4, 3, 2, 7, 6, 5, 4, 3, 2]);
     ddmmyy(chars, 0) && matches!(at(chars, 4), 0 | 8 | 9) && (11 - sum % 11) % 11 % 10 == at(chars, 12)

@@ -1,8 +1,10 @@
-//! Check digits, and what else the numbers of several countries share.
+//! Check digits, and other parts that the numbers of several countries share.
 //!
-//! Every function takes letters and digits and is total: what is not there counts as nothing.
+//! Every function accepts any letters and digits: missing characters count as zero.
 
-/// The value of a letter or digit as ISO 7064 and ICAO 9303 have it: `A` is ten.
+pub(super) use crate::digits::{luhn, luhn_sum};
+
+/// The value of a letter or digit in ISO 7064 and ICAO 9303: `A` is ten.
 pub(super) fn value(b: u8) -> u32 {
     match b {
         b'0'..=b'9' => u32::from(b - b'0'),
@@ -11,24 +13,24 @@ pub(super) fn value(b: u8) -> u32 {
     }
 }
 
-/// The value at a place.
+/// The value at an index.
 pub(super) fn at(chars: &[u8], place: usize) -> u32 {
     chars.get(place).map_or(0, |b| value(*b))
 }
 
-/// The characters of some places.
+/// The characters of a range.
 pub(super) fn part(chars: &[u8], from: usize, to: usize) -> &[u8] {
     chars.get(from..to).unwrap_or_default()
 }
 
-/// The number that some places spell.
+/// The number written in a range.
 pub(super) fn number(chars: &[u8], from: usize, to: usize) -> u64 {
     part(chars, from, to)
         .iter()
         .fold(0, |n, b| n * 10 + u64::from(value(*b)))
 }
 
-/// The sum of the values times the weights, as many as there are weights.
+/// The weighted sum of the first values, one for each weight.
 pub(super) fn weighted(chars: &[u8], weights: &[u8]) -> u32 {
     chars
         .iter()
@@ -45,23 +47,6 @@ pub(super) fn digit_sums(chars: &[u8], weights: &[u8]) -> u32 {
         .map(|(b, w)| {
             let product = value(*b) * u32::from(*w);
             product / 10 + product % 10
-        })
-        .sum()
-}
-
-/// Luhn's check digit (ISO/IEC 7812-1, annex B).
-pub(super) fn luhn(chars: &[u8]) -> bool {
-    luhn_sum(chars).is_multiple_of(10)
-}
-
-pub(super) fn luhn_sum(chars: &[u8]) -> u32 {
-    chars
-        .iter()
-        .rev()
-        .enumerate()
-        .map(|(place, b)| match (place % 2, value(*b)) {
-            (0, v) => v,
-            (_, v) => v * 2 / 10 + v * 2 % 10,
         })
         .sum()
 }
@@ -89,7 +74,7 @@ const VERHOEFF_STEPS: [[u8; 10]; 8] = [
     [7, 0, 4, 6, 9, 1, 3, 2, 5, 8],
 ];
 
-/// Verhoeff's check digit: turns and mirrors of a pentagon.
+/// Verhoeff's check digit, by rotations and reflections of a pentagon.
 pub(super) fn verhoeff(chars: &[u8]) -> bool {
     chars.iter().rev().enumerate().fold(0, |sum, (place, b)| {
         let step = VERHOEFF_STEPS
@@ -105,7 +90,7 @@ pub(super) fn verhoeff(chars: &[u8]) -> bool {
     }) == 0
 }
 
-/// Whether day and month are in a year of the Gregorian calendar, the 29th of February in any.
+/// Whether a day exists in a month; the 29th of February always does.
 pub(super) fn is_day(month: u64, day: u64) -> bool {
     let days = match month {
         4 | 6 | 9 | 11 => 30,
@@ -116,7 +101,7 @@ pub(super) fn is_day(month: u64, day: u64) -> bool {
     (1..=days).contains(&day)
 }
 
-/// Whether places begin with a date as `YYMMDD`.
+/// Whether a date as `YYMMDD` starts at an index.
 pub(super) fn yymmdd(chars: &[u8], from: usize) -> bool {
     is_day(
         number(chars, from + 2, from + 4),
@@ -124,22 +109,22 @@ pub(super) fn yymmdd(chars: &[u8], from: usize) -> bool {
     )
 }
 
-/// Whether places begin with a date as `DDMMYY`.
+/// Whether a date as `DDMMYY` starts at an index.
 pub(super) fn ddmmyy(chars: &[u8], from: usize) -> bool {
     is_day(number(chars, from + 2, from + 4), number(chars, from, from + 2))
 }
 
-/// Whether places begin with a date as `YYYYMMDD`, from 1850 to 2099.
+/// Whether a date as `YYYYMMDD`, from 1850 to 2099, starts at an index.
 pub(super) fn yyyymmdd(chars: &[u8], from: usize) -> bool {
     (1850..2100).contains(&number(chars, from, from + 4)) && yymmdd(chars, from + 2)
 }
 
-/// Whether all characters are the same: "111111111" passes many a check.
+/// Whether all characters are the same: "111111111" passes many checks.
 pub(super) fn is_monotone(chars: &[u8]) -> bool {
     chars.windows(2).all(|pair| pair.first() == pair.last())
 }
 
-/// Whether some shape needs no check.
+/// For shapes that need no check.
 pub(super) fn shape_is_enough(_: &[u8]) -> bool {
     true
 }

@@ -10,7 +10,7 @@ pub(super) const RULES: &[Rule] = &[
     rule("A999999999", BARE, "1~3~3~3|1~9", health_insurance),
     rule("AXXXXXXXX9", BARE, "9~1", document),
     rule("9999999999", 0, "2/3/5", shape_is_enough),
-    // The Croatian OIB has the same check digit, and not the rule that a digit is there twice or three times.
+    // The Croatian OIB has the same check digit, but not the rule that one digit occurs two or three times.
     rule("99999999999", BARE, "2~3~3~3", mod_11_10),
     rule("99999999999", 0, "3/3/5|3/4/4|2/4/5", shape_is_enough),
     rule("99999999A999", BARE, "2~6~1~3|2~6~1~2~1|8~1~3", pension),
@@ -28,7 +28,7 @@ pub(super) fn is_register_entry(candidate: &Candidate) -> bool {
     }
 }
 
-/// Serials of documents use these letters, no vowels and none that look like digits.
+/// Serials of documents use these letters: no vowels, and none that look like digits.
 fn is_serial_letter(b: u8) -> bool {
     b"CFGHJKLMNPRTVWXYZ".contains(&b)
 }
@@ -49,13 +49,13 @@ fn provisional_card(chars: &[u8]) -> bool {
     chars.first() == Some(&b'T')
 }
 
-/// The place of a letter in the alphabet, in two digits.
+/// The position of a letter in the alphabet, in two digits.
 fn place(letter: u8) -> [u8; 2] {
     let place = letter.saturating_sub(b'A').saturating_add(1);
     [b'0' + place / 10 % 10, b'0' + place % 10]
 }
 
-/// The number of a person insured by law (section 290 SGB V): a letter, eight digits, a check digit.
+/// The number of a person with statutory health insurance (section 290 SGB V): a letter, eight digits, a check digit.
 fn health_insurance(chars: &[u8]) -> bool {
     let Some((letter, digits)) = chars.split_first() else {
         return false;
@@ -75,7 +75,7 @@ fn pension(chars: &[u8]) -> bool {
         + digit_sums(&letter, &[2, 1])
         + digit_sums(part(chars, 9, 11), &[2, 1]);
     let day = number(chars, 2, 4);
-    // Where serials ran out, the days go on at 33 or at 50.
+    // If serials ran out, the days continue at 33 or at 50.
     let is_plausible = is_day(number(chars, 4, 6), day) || (33..=81).contains(&day);
     sum % 10 == at(chars, 11) && is_plausible
 }

@@ -20,7 +20,7 @@ pub(super) const RULES: &[Rule] = &[
     rule("999999999999", BARE, "8-4|8+4", full_personnummer),
 ];
 
-/// Swedish persons: the birthday, whose day is 60 on for those who only stay, a serial, Luhn.
+/// Swedish persons: the birthday (day plus 60 for temporary residents), a serial, Luhn.
 fn personnummer(chars: &[u8]) -> bool {
     is_swedish_day(chars, 0) && luhn(chars)
 }
@@ -33,17 +33,17 @@ fn is_swedish_day(chars: &[u8], from: usize) -> bool {
     )
 }
 
-/// Swedish companies: in place of a month is a number from 20.
+/// Swedish companies: the digits of the month are a number from 20.
 fn organisation(chars: &[u8]) -> bool {
     number(chars, 2, 4) >= 20 && at(chars, 0) != 0 && luhn(chars)
 }
 
-/// Without a hyphen, only the groups that most companies are of.
+/// Without a hyphen, only the prefixes of most companies.
 fn likely_organisation(chars: &[u8]) -> bool {
     matches!(at(chars, 0), 2 | 5 | 7 | 8) && organisation(chars)
 }
 
-/// With the century, or a company behind 16.
+/// With the century, or a company after 16.
 fn full_personnummer(chars: &[u8]) -> bool {
     let body = part(chars, 2, 12);
     match number(chars, 0, 2) {
@@ -53,7 +53,7 @@ fn full_personnummer(chars: &[u8]) -> bool {
     }
 }
 
-/// Danish persons: since 2007 there are numbers that fail the check, so the birthday has to do.
+/// Danish persons: since 2007 some numbers fail the check, so only the birthday is checked.
 fn cpr_by_date(chars: &[u8]) -> bool {
     ddmmyy(chars, 0)
 }
@@ -79,7 +79,7 @@ fn business_id(chars: &[u8]) -> bool {
     weighted(chars, &[7, 9, 10, 5, 8, 4, 2, 1]).is_multiple_of(11)
 }
 
-/// Norwegian persons: the day is 40 on for those who only stay, the month for patients; two check digits.
+/// Norwegian persons: the day is plus 40 for temporary residents, the month for patients; two check digits.
 fn norwegian(chars: &[u8]) -> bool {
     let (day, month) = (number(chars, 0, 2), number(chars, 2, 4));
     is_day(

@@ -1,21 +1,21 @@
-//! Rules, and the candidates that they are held against.
+//! Rules, and the candidates that are matched against them.
 
-use crate::detect::Kind;
+use crate::Kind;
 
 /// Most letters and digits of a number.
 const CHARS_MAX: usize = 20;
-/// Lengths from none to one more than the longest.
+/// Lengths from zero to one more than the longest.
 pub(super) const STARTS: usize = CHARS_MAX + 2;
-/// Most signs of a candidate's form: eight groups and what is between them.
+/// Most characters of a candidate's form: eight groups and their separators.
 const FORM_MAX: usize = 15;
 
 /// A number in any grouping, with single separators of `-`, `.` and space, even mixed.
 pub(super) const ANY_FORM: u8 = 1;
-/// Taken without separators.
+/// Accepted without separators.
 pub(super) const BARE: u8 = 2;
-/// Taken without separators when it begins with a zero, which no counter does.
+/// Accepted without separators if it begins with a zero, which no counter does.
 pub(super) const ZERO: u8 = 4;
-/// Lower-case letters are as good as capitals.
+/// Lower-case letters count as capitals.
 pub(super) const ANY_CASE: u8 = 8;
 /// Belongs to a company.
 pub(super) const COMPANY: u8 = 16;
@@ -24,14 +24,14 @@ pub(super) const COMPANY: u8 = 16;
 #[derive(Clone, Copy)]
 pub(super) struct Rule {
     len: usize,
-    /// How many groups it may have, a bit each.
+    /// The numbers of groups it may have, one bit each.
     groups: u16,
-    /// Which places have a letter, a bit each.
+    /// The positions that have a letter, one bit each.
     letters: u32,
-    /// Which places have a letter or a digit.
+    /// The positions that have a letter or a digit, one bit each.
     either: u32,
     flags: u8,
-    /// Groupings, separated by `|`: `3-2-4`. A `~` stands for a space, a `-` or a `.`, the same all over.
+    /// Groupings, separated by `|`: `3-2-4`. A `~` is a space, a `-` or a `.`, the same one throughout.
     forms: &'static str,
     check: fn(&[u8]) -> bool,
 }
@@ -61,7 +61,7 @@ pub(super) const fn rule(shape: &str, flags: u8, forms: &'static str, check: fn(
     }
 }
 
-/// How many groups flags and forms allow.
+/// The numbers of groups that flags and forms allow, one bit each.
 const fn groups(flags: u8, forms: &[u8]) -> u16 {
     if flags & ANY_FORM != 0 {
         return u16::MAX;
@@ -78,7 +78,7 @@ const fn groups(flags: u8, forms: &[u8]) -> u16 {
     groups
 }
 
-/// Where the rules of each length begin in a table sorted by length, up to one more than the longest.
+/// The index of the first rule of each length, up to one more than the longest, in a table sorted by length.
 pub(super) const fn starts(rules: &[Rule]) -> [u8; STARTS] {
     assert!(rules.len() <= u8::MAX as usize);
     let mut starts = [0; STARTS];
@@ -153,7 +153,7 @@ pub(super) struct Candidate {
     len: usize,
     letters: u32,
     lower: bool,
-    /// The lengths of the groups, as digits, and the separators between: `3-2-4`.
+    /// The lengths of the groups, as digits, with their separators: `3-2-4`.
     form: [u8; FORM_MAX],
     form_len: usize,
 }
@@ -165,7 +165,7 @@ impl Candidate {
         candidate.push(None, part).then_some(candidate)
     }
 
-    /// Appends a group and the separator before it. False where there is no room.
+    /// Appends a group and the separator before it. Returns false if there is no room.
     pub(super) fn push(&mut self, sign: Option<u8>, part: &[u8]) -> bool {
         let end = self.len + part.len();
         let Some(room) = self.chars.get_mut(self.len..end) else {

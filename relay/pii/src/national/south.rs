@@ -1,6 +1,8 @@
 //! Spain, Portugal, Italy, Greece, Israel and South Africa.
 
-use super::check::{at, ddmmyy, is_monotone, luhn, number, part, shape_is_enough, value, weighted, yymmdd};
+use super::check::{
+    at, ddmmyy, digit_sums, is_monotone, luhn, number, part, shape_is_enough, value, weighted, yymmdd,
+};
 use super::rule::{ANY_CASE, BARE, COMPANY, Rule, ZERO, rule};
 
 /// Sorted by length.
@@ -26,12 +28,12 @@ pub(super) const RULES: &[Rule] = &[
     rule("AAAAAAXXAXXAXXXA", BARE, "3~3~5~5", codice_with_letters),
 ];
 
-/// The letter of a Spanish number.
+/// The check letter of a Spanish number.
 fn spanish_letter(number: u64) -> Option<&'static u8> {
     b"TRWAGMYFPDXBNJZSQVHLCKE".get((number % 23) as usize)
 }
 
-/// Spanish citizens: eight digits and a letter, whose leading zero some leave out.
+/// Spanish citizens: eight digits and a letter. Some people omit the leading zero.
 fn nif(chars: &[u8]) -> bool {
     let Some((letter, digits)) = chars.split_last() else {
         return false;
@@ -50,18 +52,10 @@ fn nie(chars: &[u8]) -> bool {
     spanish_letter(first * 10_000_000 + number(chars, 1, 8)) == chars.last()
 }
 
-/// Spanish companies: the check is a digit, or the letter of that place.
+/// Spanish companies: the check is a digit, or the letter at that position.
 fn cif(chars: &[u8]) -> bool {
     let Some(first) = chars.first() else { return false };
-    // With a zero in place of the check digit, Luhn's sum lacks just that.
-    let sum = part(chars, 1, 8).iter().enumerate().fold(0, |sum, (place, b)| {
-        let v = value(*b);
-        sum + if place % 2 == 0 {
-            v * 2 / 10 + v * 2 % 10
-        } else {
-            v
-        }
-    });
+    let sum = digit_sums(part(chars, 1, 8), &[2, 1, 2, 1, 2, 1, 2]);
     let check = (10 - sum % 10) % 10;
     b"ABCDEFGHJNPQRSUVWKLM".contains(first)
         && chars.last().is_some_and(|last| {
@@ -70,7 +64,7 @@ fn cif(chars: &[u8]) -> bool {
         })
 }
 
-/// Portuguese tax payers.
+/// Portuguese taxpayers.
 fn portuguese(chars: &[u8]) -> bool {
     let sum = weighted(chars, &[9, 8, 7, 6, 5, 4, 3, 2]);
     (11 - sum % 11) % 11 % 10 == at(chars, 8) && !is_monotone(chars)
@@ -78,20 +72,10 @@ fn portuguese(chars: &[u8]) -> bool {
 
 /// Portuguese identity cards: the number, its check digit, two letters and another check digit.
 fn citizen_card(chars: &[u8]) -> bool {
-    let sum: u32 = chars
-        .iter()
-        .rev()
-        .enumerate()
-        .map(|(place, b)| match (place % 2, value(*b)) {
-            (0, v) => v,
-            (_, v) if v >= 5 => v * 2 - 9,
-            (_, v) => v * 2,
-        })
-        .sum();
-    part(chars, 9, 11).iter().any(u8::is_ascii_alphabetic) && sum.is_multiple_of(10)
+    part(chars, 9, 11).iter().any(u8::is_ascii_alphabetic) && luhn(chars)
 }
 
-/// Italian companies: the three digits before the last name the office of a province.
+/// Italian companies: the three digits before the last identify a provincial office.
 fn partita_iva(chars: &[u8]) -> bool {
     let office = number(chars, 7, 10);
     (at(chars, 0) == 0 || matches!(office, 1..=100 | 120 | 121 | 888 | 999)) && luhn(chars)
@@ -105,13 +89,13 @@ fn amka(chars: &[u8]) -> bool {
 /// Letters for the months of Italian numbers.
 const MONTHS: &[u8] = b"ABCDEHLMPRST";
 
-/// The Italian number of a person: name, year, a letter for the month, the day (40 on for women), the place.
+/// The Italian personal number: name, year, a letter for the month, the day (plus 40 for women), the place.
 fn codice_fiscale(chars: &[u8]) -> bool {
     let day = number(chars, 9, 11);
     chars.get(8).is_some_and(|month| MONTHS.contains(month)) && matches!(day, 1..=31 | 41..=71)
 }
 
-/// The same with letters for some digits, told from words by the check letter.
+/// The same with letters for some digits; the check letter distinguishes it from words.
 fn codice_with_letters(chars: &[u8]) -> bool {
     const PLACES: [usize; 7] = [6, 7, 9, 10, 12, 13, 14];
     const ODD: [u8; 26] = [

@@ -1,21 +1,21 @@
 use super::*;
 use proptest::prelude::*;
 
-/// What this scanner finds in a text, as pieces of it.
+/// The texts of this scanner's findings.
 fn found(text: &str) -> Vec<String> {
     let view = View::new(text);
     let mut found = Found::default();
     find(&view, &mut found);
-    let piece = |finding: crate::detect::Finding| view.text()[finding.range].to_owned();
+    let piece = |finding: crate::Finding| view.text()[finding.range].to_owned();
     found.0.into_iter().map(piece).collect()
 }
 
-/// Checks which pieces of a text are found, `|` between them.
+/// Checks which pieces of a text are found, separated by `|`.
 fn check(text: &str, want_redacted: &str) {
     assert_eq!(found(text).join("|"), want_redacted, "{text:?}");
 }
 
-/// A label, a number with its check digits right, the same with a wrong one.
+/// A label, a number with valid check digits, the same with a wrong one.
 const CHECKED: &[(&str, &str, &str)] = &[
     ("Steuer-ID", "19454407321", "19454407320"),
     ("Steuer-IdNr.", "19 454 407 321", "19 454 407 320"),
@@ -86,7 +86,7 @@ const CHECKED: &[(&str, &str, &str)] = &[
 ];
 
 #[test]
-fn a_check_digit_tells_a_number_from_any_other() {
+fn a_check_digit_distinguishes_a_number_from_any_other() {
     for (label, right, wrong) in CHECKED {
         check(right, right);
         check(&format!("the number is {right}, ok?"), right);
@@ -96,7 +96,7 @@ fn a_check_digit_tells_a_number_from_any_other() {
     }
 }
 
-/// Numbers whose shape nothing else has, whatever their check digits.
+/// Numbers with an unambiguous shape, whatever their check digits.
 const SHAPES: &[&str] = &[
     "DE123456789",
     "DE 136-695.976",
@@ -243,7 +243,7 @@ fn most_integers_stay() {
             .map(|step| from + 9 * (from / 1000) * step + step * 7919 % (from / 1000))
             .filter(|n| !found(&n.to_string()).is_empty())
             .count();
-        // No check digit of a length below nine counts, and of others a quarter of what is random.
+        // Below nine digits a check digit alone never counts; from nine, about a quarter of random numbers pass.
         assert!(
             taken <= if len < 9 { 0 } else { 290 },
             "{taken} of 1000 with {len} digits"

@@ -27,7 +27,7 @@ pub(super) const RULES: &[Rule] = &[
     rule("AAAAA999999XX9XX99", BARE | ANY_FORM, "", driver),
 ];
 
-/// British national insurance: some letters are never given out, some pairs neither.
+/// British national insurance: some letters and some pairs are never issued.
 fn nino(chars: &[u8]) -> bool {
     const NEVER: [&[u8]; 7] = [b"BG", b"GB", b"KN", b"NK", b"NT", b"TN", b"ZZ"];
     let prefix = part(chars, 0, 2);
@@ -37,13 +37,13 @@ fn nino(chars: &[u8]) -> bool {
         && matches!(chars.last(), Some(b'A'..=b'D'))
 }
 
-/// British patients: England has 4, 6 and 7 in front, Scotland the birthday, tests 999.
+/// British patients: England starts with 4, 6 or 7, Scotland with the birthday, test numbers with 999.
 fn nhs(chars: &[u8]) -> bool {
     let sum = weighted(chars, &[10, 9, 8, 7, 6, 5, 4, 3, 2, 1]);
     sum.is_multiple_of(11) && !is_monotone(chars)
 }
 
-/// Without separators, only what England and Scotland give out, and what tests have.
+/// Without separators, only the numbers that England and Scotland issue, and test numbers.
 fn likely_nhs(chars: &[u8]) -> bool {
     matches!(number(chars, 0, 2), 0..10 | 40..50 | 60..80 | 94 | 99) && nhs(chars)
 }
@@ -54,7 +54,7 @@ fn british_vat(chars: &[u8]) -> bool {
     matches!(sum % 97, 0 | 42)
 }
 
-/// British driving licences: the name, the birthday with its year around it, initials.
+/// British driving licences: the name, the birthday between the digits of its year, initials.
 fn driver(chars: &[u8]) -> bool {
     let name = part(chars, 0, 5);
     let letters = name.iter().take_while(|b| b.is_ascii_alphabetic()).count();
@@ -70,7 +70,7 @@ fn driver(chars: &[u8]) -> bool {
 /// Irish personal public service numbers.
 fn pps(chars: &[u8]) -> bool {
     let sum = weighted(part(chars, 0, 7), &[8, 7, 6, 5, 4, 3, 2]);
-    // A second letter counts since 2013, and did not before.
+    // A second letter counts since 2013; before that it did not.
     let second = chars.get(8).map_or(0, |b| u32::from(b.saturating_sub(b'@')) % 23);
     let letter = |sum: u32| b"WABCDEFGHIJKLMNOPQRSTUV".get((sum % 23) as usize);
     [letter(sum), letter(sum + 9 * second)].contains(&chars.get(7))
@@ -82,7 +82,8 @@ fn bsn(chars: &[u8]) -> bool {
     sum.is_multiple_of(11) && !is_monotone(chars)
 }
 
-/// Belgian national register: the birthday, a serial and 97 less the rest; born since 2000 behind a 2.
+/// Belgian national register: the birthday, a serial, and 97 minus the remainder; since 2000 computed with a 2
+/// prepended.
 fn rijksregister(chars: &[u8]) -> bool {
     let head = number(chars, 0, 9);
     let check = number(chars, 9, 11);
@@ -105,7 +106,7 @@ fn nir(chars: &[u8]) -> bool {
         b"2B" => (true, 2_000_000),
         _ => (false, 0),
     };
-    // With the letter as a zero, 2A is 20 and less one million.
+    // The letter counts as zero: 2A is 20 minus one million.
     let digits = if corsica {
         number(chars, 0, 6) * 10
     } else {

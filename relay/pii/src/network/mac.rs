@@ -1,24 +1,22 @@
-//! MAC addresses and fingerprints: pairs or fours of hexadecimal digits.
+//! MAC addresses and fingerprints: groups of two or four hexadecimal digits.
 
-use super::{Run, before, in_word};
-use crate::detect::label::Topics;
-use crate::detect::view::View;
-use crate::detect::{Found, Kind};
+use super::{Run, in_word};
+use crate::label::Topics;
+use crate::scan::before;
+use crate::view::View;
+use crate::{Found, Kind};
 use std::ops::Range;
 
 /// Fewest and most pairs: a MAC has six, an EUI-64 eight, the fingerprint of a certificate up to 64.
 const PAIRS: std::ops::RangeInclusive<usize> = 6..=64;
 
-/// How far from an address a word that announces it may stand, in bytes.
+/// How far from an address a word that announces it may be, in bytes.
 const NEAR_MAX: usize = 40;
 
 /// Looks for an address in a run.
 pub(super) fn examine(view: &View<'_>, run: &Run, found: &mut Found) {
     let bytes = view.bytes();
-    let Some(text) = view.text().get(run.range.clone()) else {
-        return;
-    };
-    let trimmed = text.trim_end_matches([':', '.', '-']);
+    let trimmed = view.piece(&run.range).trim_end_matches([':', '.', '-']);
     let end = run.range.start + trimmed.len();
     let inner = trimmed.trim_start_matches([':', '.', '-']);
     let start = end - inner.len();
@@ -29,7 +27,7 @@ pub(super) fn examine(view: &View<'_>, run: &Run, found: &mut Found) {
     let decimal = inner.bytes().all(|b| !b.is_ascii_alphabetic());
     let takes = match inner.bytes().find(|b| !b.is_ascii_hexdigit()) {
         Some(b':') => grouped(inner, ':', 2, PAIRS),
-        // Six pairs of decimal digits may be a date, a number in groups or a phone's.
+        // Six pairs of decimal digits may be a date, a grouped number or a phone number.
         Some(b'-') => {
             grouped(inner, '-', 2, PAIRS) && (!decimal || labelled())
                 || grouped(inner, '-', 6, 2..=2) && labelled()
@@ -44,19 +42,14 @@ pub(super) fn examine(view: &View<'_>, run: &Run, found: &mut Found) {
     }
 }
 
-/// Words that announce an address but no other number of a device: a Mac has versions too.
+/// Words that announce an address, but no other number of a device: a number after "Mac" may be a version.
 const WORDS: &[&str] = &["ether", "ethernet", "mac", "macs", "wifi"];
 
 /// Whether a word close to a place, or in it, announces an address.
 pub(super) fn is_announced(view: &View<'_>, place: &Range<usize>) -> bool {
     view.labels().iter().any(|label| {
         let near = label.range.end + NEAR_MAX >= place.start && label.range.start <= place.end + NEAR_MAX;
-        let word = || {
-            view.text()
-                .get(label.range.clone())
-                .unwrap_or_default()
-                .to_ascii_lowercase()
-        };
+        let word = || view.piece(&label.range).to_ascii_lowercase();
         near && (label.topics.any(Topics::DEVICE) || WORDS.contains(&word().as_str()))
     })
 }

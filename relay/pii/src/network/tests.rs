@@ -1,6 +1,6 @@
 use super::*;
 
-/// Checks what is left of a text when only addresses of networks are removed.
+/// Checks a text after only network addresses are removed.
 fn check(text: &str, want: &str) {
     let mut found = Found::default();
     find(&View::new(text), &mut found);

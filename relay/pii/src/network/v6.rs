@@ -1,19 +1,20 @@
-//! IPv6 addresses: the standard library decides, on runs that may be one.
+//! IPv6 addresses: the standard library parses the runs that may be one.
 
-use super::{Run, before, in_word, with_prefix};
-use crate::detect::label::Topics;
-use crate::detect::view::View;
-use crate::detect::{Found, Kind};
+use super::{Run, in_word, with_prefix};
+use crate::label::Topics;
+use crate::scan::{before, run_up_to};
+use crate::view::View;
+use crate::{Found, Kind};
 use std::net::Ipv6Addr;
 use std::ops::Range;
 
-/// Longest address, in bytes: eight groups, the last two an IPv4 address, and what may be glued to it. In a
-/// longer run no address is looked for; it is taken as a whole if its groups are an address's.
+/// Longest address, in bytes: eight groups, the last two as an IPv4 address, and adjacent text. A longer run is not
+/// searched; it is removed as a whole if its groups are those of an address.
 const RUN_MAX: usize = 64;
-/// Most groups at either end of a run that are left out to find an address in it.
+/// Most groups dropped at either end of a run to find an address in it.
 const GLUED_MAX: usize = 2;
 
-/// Looks for an address in a run. Says whether there is one.
+/// Looks for an address in a run. Returns whether there is one.
 pub(super) fn examine(view: &View<'_>, run: &Run, found: &mut Found) -> bool {
     if run.colons < 2 {
         return false;
@@ -29,25 +30,22 @@ pub(super) fn examine(view: &View<'_>, run: &Run, found: &mut Found) -> bool {
 }
 
 fn address(view: &View<'_>, run: &Run) -> Option<Range<usize>> {
-    let bytes = view.bytes();
     let text = view.text();
     let mut range = run.range.clone();
-    // A letter right behind makes it a word: "std::cafe" of "std::cafeteria".
-    if bytes
-        .get(range.end)
-        .is_some_and(|b| b.is_ascii_alphanumeric() || *b == b'_')
-        && run.colons < 4
-    {
+    // A letter directly after it makes it a word: "std::cafe" of "std::cafeteria".
+    if in_word(view.bytes().get(range.end).copied()) && run.colons < 4 {
         return None;
     }
-    while text.get(range.clone())?.ends_with(['.', '-']) || is_single_colon(text.get(range.clone())?, true) {
+    let ends = |text: &str| text.ends_with(['.', '-']) || (text.ends_with(':') && !text.ends_with("::"));
+    while ends(view.piece(&range)) {
         range.end -= 1;
     }
-    while is_single_colon(text.get(range.clone())?, false) || text.get(range.clone())?.starts_with(['.', '-'])
-    {
+    let starts =
+        |text: &str| text.starts_with(['.', '-']) || (text.starts_with(':') && !text.starts_with("::"));
+    while starts(view.piece(&range)) {
         range.start += 1;
     }
-    let whole = text.get(range.clone())?;
+    let whole = view.piece(&range);
     if is_overlong(whole) {
         return Some(range);
     }
@@ -68,7 +66,7 @@ fn address(view: &View<'_>, run: &Run) -> Option<Range<usize>> {
             }
         }
         match text.get(start..range.end)?.find([':', '-', '.']) {
-            // "x::1": the colons stay with what follows them.
+            // "x::1": the colons belong to the group after them.
             Some(0) | None => break,
             Some(at) => {
                 let double = text.get(start + at..range.end)?.starts_with("::");
@@ -79,14 +77,7 @@ fn address(view: &View<'_>, run: &Run) -> Option<Range<usize>> {
     None
 }
 
-fn is_single_colon(text: &str, at_end: bool) -> bool {
-    match at_end {
-        true => text.ends_with(':') && !text.ends_with("::"),
-        false => text.starts_with(':') && !text.starts_with("::"),
-    }
-}
-
-/// More groups than an address has, or a colon too many, but groups all the same.
+/// Whether a text consists of groups of an address, but has too many of them or a colon too many.
 fn is_overlong(text: &str) -> bool {
     let groups = || text.split(':');
     groups().count() >= 6
@@ -94,12 +85,10 @@ fn is_overlong(text: &str) -> bool {
         && groups().any(|group| group.len() == 4)
 }
 
-/// Whether what the library takes for an address is meant as one: `::` and `a::b` are spelt like that in code.
+/// Whether text that the library parses is meant as an address: `::` and `a::b` also occur in code.
 fn is_meant(view: &View<'_>, range: Range<usize>) -> bool {
     let bytes = view.bytes();
-    let Some(text) = view.text().get(range.clone()) else {
-        return false;
-    };
+    let text = view.piece(&range);
     let glued = in_word(before(bytes, range.start));
     let digits = text.bytes().filter(u8::is_ascii_digit).count();
     let groups = text.split(':').filter(|group| !group.is_empty()).count();
@@ -107,7 +96,7 @@ fn is_meant(view: &View<'_>, range: Range<usize>) -> bool {
         return true;
     }
     if glued {
-        // "foo2001:db8::1" is an address behind a word, "Feed::1" is not.
+        // "foo2001:db8::1" is an address after a word, "Feed::1" is not.
         return digits >= 3 && groups >= 3;
     }
     // A slice such as "list[::2]".
@@ -117,15 +106,11 @@ fn is_meant(view: &View<'_>, range: Range<usize>) -> bool {
     (digits > 0 && !slice) || groups >= 3 || (groups > 0 && view.labelled_before(range.start, Topics::IP))
 }
 
-/// The end of the zone behind an address: "%eth0".
+/// The end of the zone after an address: "%eth0".
 fn with_zone(bytes: &[u8], end: usize) -> usize {
-    let Some([b'%', rest @ ..]) = bytes.get(end..) else {
-        return end;
-    };
-    let len = rest
-        .iter()
-        .take(32)
-        .take_while(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-'))
-        .count();
-    if len > 0 { end + 1 + len } else { end }
+    let is_name = |b: &u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-');
+    match run_up_to(32, bytes, end + 1, is_name) {
+        len @ 1.. if bytes.get(end) == Some(&b'%') => end + 1 + len,
+        _ => end,
+    }
 }

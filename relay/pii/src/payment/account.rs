@@ -1,25 +1,22 @@
-//! Bank accounts that only a label tells: national account numbers, sort codes, bank identifiers.
+//! Bank accounts that are found only by their label: national account numbers, sort codes, bank identifiers.
 
-use super::digits::{Digits, closes, gap, is_date, is_epoch};
-use crate::detect::label::Topics;
-use crate::detect::view::View;
-use crate::detect::{Found, Kind};
+use crate::digits::{Digits, chain, closes, is_date, is_epoch};
+use crate::label::Topics;
+use crate::scan::{after, runs};
+use crate::view::View;
+use crate::{Found, Kind};
 use std::ops::{Range, RangeInclusive};
 
 /// Digits of a national account number or a sort code.
 const DIGITS: RangeInclusive<usize> = 5..=20;
-/// How far behind its label a number stands, in bytes.
+/// How far after its label a number may start, in bytes.
 const LABEL_BYTES: usize = 24;
 /// Most groups of a number.
 const GROUPS_MAX: usize = 6;
 
 pub(super) fn find(view: &View<'_>, groups: &[Range<usize>], found: &mut Found) {
     let bytes = view.bytes();
-    for label in view
-        .labels()
-        .iter()
-        .filter(|label| label.topics.any(Topics::BANK))
-    {
+    for label in view.labels_of(Topics::BANK) {
         let behind = groups.partition_point(|group| group.start < label.range.end);
         let behind = groups.get(behind..).unwrap_or_default();
         let Some(first) = behind.first() else { continue };
@@ -29,15 +26,11 @@ pub(super) fn find(view: &View<'_>, groups: &[Range<usize>], found: &mut Found) 
         if between.len() > LABEL_BYTES || between.iter().any(|b| matches!(b, b'\n' | b';' | b'!' | b'?')) {
             continue;
         }
-        let joined = behind
-            .windows(2)
-            .take(GROUPS_MAX - 1)
-            .take_while(
-                |pair| matches!(pair, [a, b] if matches!(gap(bytes, a, b), b" " | b"-" | b"." | b"/")),
-            )
-            .count();
-        let range = (0..=joined).rev().find_map(|last| {
-            let groups = behind.get(..=last)?;
+        let chain = chain(bytes, behind, GROUPS_MAX, |gap, _| {
+            matches!(gap, b" " | b"-" | b"." | b"/")
+        });
+        let range = (1..=chain.len()).rev().find_map(|count| {
+            let groups = chain.get(..count)?;
             let digits = Digits::of(bytes, groups)?;
             let end = groups.last()?.end;
             let fits = DIGITS.contains(&digits.len()) && closes(bytes, end);
@@ -49,27 +42,17 @@ pub(super) fn find(view: &View<'_>, groups: &[Range<usize>], found: &mut Found) 
     }
 }
 
-/// Finds the identifier of a bank (ISO 9362) behind "BIC" or "SWIFT". It has no digits when the place
-/// has none.
+/// Finds the identifier of a bank (ISO 9362) after "BIC" or "SWIFT". It has no digits if its location code has none.
 pub(super) fn find_code(view: &View<'_>, found: &mut Found) {
     let bytes = view.bytes();
-    for label in view
-        .labels()
-        .iter()
-        .filter(|label| label.topics.any(Topics::BANK))
-    {
-        let behind = bytes.get(label.range.end..).unwrap_or_default();
-        let token = |word: &[u8]| word.iter().take_while(|b| b.is_ascii_alphanumeric()).count();
-        let mut at = 0;
-        while at < LABEL_BYTES.min(behind.len()) {
-            let word = behind.get(at..).unwrap_or_default();
-            let length = token(word);
-            if word.get(..length).is_some_and(is_bank_code) {
-                let start = label.range.end + at;
-                found.add(Kind::Iban, start..start + length);
-                break;
-            }
-            at += length.max(1);
+    for label in view.labels_of(Topics::BANK) {
+        let start = label.range.end;
+        let code = runs(after(bytes, start), u8::is_ascii_alphanumeric)
+            .take_while(|word| word.start < LABEL_BYTES)
+            .map(|word| start + word.start..start + word.end)
+            .find(|word| bytes.get(word.clone()).is_some_and(is_bank_code));
+        if let Some(code) = code {
+            found.add(Kind::Iban, code);
         }
     }
 }
@@ -83,8 +66,8 @@ fn is_bank_code(word: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::super::digits::groups;
     use super::*;
+    use crate::digits::groups;
 
     #[test]
     fn accounts_are_found_behind_their_label_only() {

@@ -1,21 +1,22 @@
 //! Numbers, security codes and expiry dates of payment cards.
 
-use super::digits::{Digits, closes, gap, is_epoch, lengths, luhn, value};
-use crate::detect::label::Topics;
-use crate::detect::view::View;
-use crate::detect::{Found, Kind};
+use crate::digits::{Digits, chain, closes, gap, is_epoch, lengths, luhn, value};
+use crate::label::Topics;
+use crate::scan::run_back;
+use crate::view::View;
+use crate::{Found, Kind};
 use std::ops::{Range, RangeInclusive};
 
 /// Digits of any card number (ISO/IEC 7812-1).
 const DIGITS: RangeInclusive<usize> = 12..=19;
 /// Most groups of a card number.
 const GROUPS_MAX: usize = 6;
-/// How the labels of security codes begin, among those of cards: cvv, cvc, csc, security code, Prüfziffer.
+/// First letters of the labels of security codes, among those of cards: cvv, cvc, csc, security code, Prüfziffer.
 const CODE_LABELS: &[&[u8]] = &[b"cv", b"cs", b"se", b"pr"];
-/// How far behind its label a security code stands, in bytes.
+/// How far after its label a security code may start, in bytes.
 const LABEL_BYTES: usize = 12;
 
-/// First six digits that an issuer has, and how many digits its numbers have.
+/// Each issuer's ranges of the first six digits, and the lengths of its numbers.
 const ISSUERS: &[(RangeInclusive<u64>, RangeInclusive<usize>)] = &[
     (100_000..=199_999, 15..=15), // UATP
     (220_000..=220_499, 16..=19), // Mir
@@ -44,30 +45,24 @@ const ISSUERS: &[(RangeInclusive<u64>, RangeInclusive<usize>)] = &[
 
 pub(super) fn find(view: &View<'_>, groups: &[Range<usize>], found: &mut Found) {
     let before = found.0.len();
-    let mut rest = groups;
-    while !rest.is_empty() {
-        let range = if view.has().digits < *DIGITS.start() {
-            None
-        } else {
-            number(view, rest)
-        };
-        let next = match range {
-            Some(range) => {
-                let next = rest.partition_point(|group| group.start < range.end);
-                found.add(Kind::Card, range);
-                next
-            }
-            None => 1,
-        };
-        rest = rest.get(next..).unwrap_or_default();
+    if view.has().digits >= *DIGITS.start() {
+        found.search(Kind::Card, groups, |rest| number(view, rest));
     }
     details(view, groups, found.0.len() > before, found);
 }
 
-/// The card number that begins with the first of some groups.
+/// The card number at the start of some groups.
 fn number(view: &View<'_>, groups: &[Range<usize>]) -> Option<Range<usize>> {
     let bytes = view.bytes();
-    let chain = chain(bytes, groups);
+    // All with the same separator.
+    let mut separator = None;
+    let chain = chain(bytes, groups, GROUPS_MAX, |gap, _| {
+        let known = matches!(
+            gap,
+            b" " | b"-" | b"." | b"_" | b":" | b"  " | b" - " | b"/" | b"+"
+        );
+        known && *separator.get_or_insert(gap) == gap
+    });
     let start = chain.first()?.start;
     if chain.iter().map(Range::len).sum::<usize>() < *DIGITS.start() || !opens(bytes, start) {
         return None;
@@ -95,16 +90,16 @@ fn is_card(view: &View<'_>, groups: &[Range<usize>], digits: &[u8]) -> bool {
     let (Some(first), Some(last)) = (groups.first(), groups.last()) else {
         return false;
     };
-    // A wrong check digit beside the word "card" is a typing error, not another kind of number.
+    // A wrong check digit next to the word "card" is a typing error, not another kind of number.
     view.labelled(&(first.start..last.end), Topics::CARD) && !(is_epoch(digits) && !(issued && checks))
 }
 
 /// How a number is divided into groups.
 #[derive(PartialEq)]
 enum Print {
-    /// In fours, at least sixteen digits.
+    /// In fours, with at least sixteen digits.
     Fours,
-    /// In another way in which issuers print numbers.
+    /// Any other grouping that issuers print.
     Other,
 }
 
@@ -118,7 +113,7 @@ fn is_printed(groups: &[Range<usize>]) -> Option<Print> {
     }
 }
 
-/// Whether an issuer has numbers that begin so and are as long.
+/// Whether an issuer has numbers with this start and length.
 fn is_issued(digits: &[u8]) -> bool {
     let Some(head) = digits.get(..6).map(value) else {
         return false;
@@ -128,39 +123,20 @@ fn is_issued(digits: &[u8]) -> bool {
         .any(|(heads, lengths)| heads.contains(&head) && lengths.contains(&digits.len()))
 }
 
-/// The groups from the first on that may be one number: all with the same between them.
-fn chain<'g>(bytes: &[u8], groups: &'g [Range<usize>]) -> &'g [Range<usize>] {
-    let mut separator: Option<&[u8]> = None;
-    let joined = groups
-        .windows(2)
-        .take(GROUPS_MAX - 1)
-        .take_while(|pair| {
-            let [before, after] = pair else { return false };
-            let gap = gap(bytes, before, after);
-            let known = matches!(
-                gap,
-                b" " | b"-" | b"." | b"_" | b":" | b"  " | b" - " | b"/" | b"+"
-            );
-            known && *separator.get_or_insert(gap) == gap
-        })
-        .count();
-    groups.get(..=joined).unwrap_or_default()
-}
-
-/// Whether a card number may begin here. It may follow a word ("card4111..."), but no hexadecimal digits.
+/// Whether a card number may start here. It may follow a word ("card4111..."), but not a hexadecimal digit.
 fn opens(bytes: &[u8], at: usize) -> bool {
     let before = bytes.get(..at).unwrap_or_default();
     match before {
         [.., digit, b'.' | b'-'] if digit.is_ascii_digit() => false,
         [.., letter] if letter.is_ascii_alphabetic() => {
-            let word = before.iter().rev().take_while(|b| b.is_ascii_alphabetic());
-            word.clone().count() > 1 && word.clone().any(|b| !b.is_ascii_hexdigit())
+            let word = run_back(usize::MAX, bytes, at, u8::is_ascii_alphabetic);
+            word > 1 && run_back(word, bytes, at, u8::is_ascii_hexdigit) < word
         }
         _ => true,
     }
 }
 
-/// Whether a card number may end here: before anything but more of the same number.
+/// Whether a card number may end here: it must not continue.
 fn ends(bytes: &[u8], at: usize) -> bool {
     match bytes.get(at..).unwrap_or_default() {
         [b'.' | b'-', digit, ..] if digit.is_ascii_digit() => false,
@@ -172,14 +148,10 @@ fn ends(bytes: &[u8], at: usize) -> bool {
     }
 }
 
-/// Security codes behind their label, and expiry dates beside a card number.
+/// Security codes after their label, and expiry dates next to a card number.
 fn details(view: &View<'_>, groups: &[Range<usize>], has_card: bool, found: &mut Found) {
     let bytes = view.bytes();
-    for label in view
-        .labels()
-        .iter()
-        .filter(|label| label.topics.any(Topics::CARD))
-    {
+    for label in view.labels_of(Topics::CARD) {
         let head = bytes
             .get(label.range.start..label.range.start + 2)
             .unwrap_or_default();
@@ -188,7 +160,7 @@ fn details(view: &View<'_>, groups: &[Range<usize>], has_card: bool, found: &mut
         }
         let behind = groups.partition_point(|group| group.start < label.range.end);
         let mut behind = groups.get(behind..).unwrap_or_default().iter();
-        // "cvv2" is a label with a digit of its own.
+        // "cvv2" is a label that ends with a digit.
         let own = |group: &&Range<usize>| group.start == label.range.end && group.len() == 1;
         let code = behind
             .next()
@@ -220,8 +192,8 @@ fn details(view: &View<'_>, groups: &[Range<usize>], has_card: bool, found: &mut
 
 #[cfg(test)]
 mod tests {
-    use super::super::digits::groups;
     use super::*;
+    use crate::digits::groups;
 
     #[test]
     fn card_numbers_are_found_and_their_likes_are_not() {
@@ -232,7 +204,7 @@ mod tests {
             let got: Vec<_> = found.0.iter().map(|f| &view.text()[f.range.clone()]).collect();
             assert_eq!(got, want, "{text}");
         };
-        // Issuer and check digit, of every length.
+        // Valid issuer and check digit, in every length.
         check("Visa 4000056655665556", &["4000056655665556"]);
         check("4222222222222 pays", &["4222222222222"]);
         check(
@@ -247,7 +219,7 @@ mod tests {
             &["3566:0020:2036:0505", "6011_1111_1111_1117"],
         );
         check("card4000056655665556and", &["4000056655665556"]);
-        // A wrong digit, no issuer, another length, part of something else.
+        // A wrong digit, no issuer, another length, part of a longer text.
         check("4000056655665557", &[]);
         check("7000056655665555, 7992739871300000", &[]);
         check("150428427078522, 1712345678901, 400005665566555", &[]);
@@ -255,7 +227,7 @@ mod tests {
         check("deadbeef4000056655665556", &[]);
         check("c4000-1234-4000056655665556", &[]);
         check("0000000000000000, 5555555555555555", &[]);
-        // In fours a typing error is still a card, in other groups nothing.
+        // In fours a typing error is still a card; in other groupings it is not.
         check("4000 0566 5566 5557", &["4000 0566 5566 5557"]);
         check("7000 0566 5566 5557", &[]);
         check("40000 56655 66555 6", &[]);
@@ -265,7 +237,7 @@ mod tests {
         check("Kreditkarte 1234-567890-12345", &["1234-567890-12345"]);
         check("cards since 1712345678901", &[]);
         check("1234 5678 8765 4320 was typed", &[]);
-        // What stands beside a number.
+        // Security codes and expiry dates.
         check(
             "CVV: 123, cvc2 4567, security code is 987",
             &["123", "4567", "987"],

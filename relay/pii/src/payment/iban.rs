@@ -1,127 +1,34 @@
 //! International bank account numbers.
 
-use crate::detect::label::Topics;
-use crate::detect::view::View;
-use crate::detect::{Found, Kind};
+use crate::label::Topics;
+use crate::scan::run_up_to;
+use crate::view::View;
+use crate::{Found, Kind};
 use std::ops::Range;
 
-/// Countries and the characters of their account numbers: the registry (ISO 13616, release 99), and the
-/// states that use the form without being in it.
+/// Countries and the lengths of their account numbers: the registry (ISO 13616, release 99), and the states that use
+/// the form without being listed.
+#[rustfmt::skip]
 const COUNTRIES: &[([u8; 2], usize)] = &[
-    (*b"AD", 24),
-    (*b"AE", 23),
-    (*b"AL", 28),
-    (*b"AO", 25),
-    (*b"AT", 20),
-    (*b"AZ", 28),
-    (*b"BA", 20),
-    (*b"BE", 16),
-    (*b"BF", 28),
-    (*b"BG", 22),
-    (*b"BH", 22),
-    (*b"BI", 27),
-    (*b"BJ", 28),
-    (*b"BR", 29),
-    (*b"BY", 28),
-    (*b"CF", 27),
-    (*b"CG", 27),
-    (*b"CH", 21),
-    (*b"CI", 28),
-    (*b"CM", 27),
-    (*b"CR", 22),
-    (*b"CV", 25),
-    (*b"CY", 28),
-    (*b"CZ", 24),
-    (*b"DE", 22),
-    (*b"DJ", 27),
-    (*b"DK", 18),
-    (*b"DO", 28),
-    (*b"DZ", 26),
-    (*b"EE", 20),
-    (*b"EG", 29),
-    (*b"ES", 24),
-    (*b"FI", 18),
-    (*b"FK", 18),
-    (*b"FO", 18),
-    (*b"FR", 27),
-    (*b"GA", 27),
-    (*b"GB", 22),
-    (*b"GE", 22),
-    (*b"GI", 23),
-    (*b"GL", 18),
-    (*b"GQ", 27),
-    (*b"GR", 27),
-    (*b"GT", 28),
-    (*b"GW", 25),
-    (*b"HN", 28),
-    (*b"HR", 21),
-    (*b"HU", 28),
-    (*b"IE", 22),
-    (*b"IL", 23),
-    (*b"IQ", 23),
-    (*b"IR", 26),
-    (*b"IS", 26),
-    (*b"IT", 27),
-    (*b"JO", 30),
-    (*b"KM", 27),
-    (*b"KW", 30),
-    (*b"KZ", 20),
-    (*b"LB", 28),
-    (*b"LC", 32),
-    (*b"LI", 21),
-    (*b"LT", 20),
-    (*b"LU", 20),
-    (*b"LV", 21),
-    (*b"LY", 25),
-    (*b"MA", 28),
-    (*b"MC", 27),
-    (*b"MD", 24),
-    (*b"ME", 22),
-    (*b"MG", 27),
-    (*b"MK", 19),
-    (*b"ML", 28),
-    (*b"MN", 20),
-    (*b"MR", 27),
-    (*b"MT", 31),
-    (*b"MU", 30),
-    (*b"MZ", 25),
-    (*b"NE", 28),
-    (*b"NI", 28),
-    (*b"NL", 18),
-    (*b"NO", 15),
-    (*b"OM", 23),
-    (*b"PK", 24),
-    (*b"PL", 28),
-    (*b"PS", 29),
-    (*b"PT", 25),
-    (*b"QA", 29),
-    (*b"RO", 24),
-    (*b"RS", 22),
-    (*b"RU", 33),
-    (*b"SA", 24),
-    (*b"SC", 31),
-    (*b"SD", 18),
-    (*b"SE", 24),
-    (*b"SI", 19),
-    (*b"SK", 24),
-    (*b"SM", 27),
-    (*b"SN", 28),
-    (*b"SO", 23),
-    (*b"ST", 25),
-    (*b"SV", 28),
-    (*b"TD", 27),
-    (*b"TG", 28),
-    (*b"TL", 23),
-    (*b"TN", 24),
-    (*b"TR", 26),
-    (*b"UA", 29),
-    (*b"VA", 22),
-    (*b"VG", 24),
-    (*b"XK", 20),
-    (*b"YE", 30),
+    (*b"AD", 24), (*b"AE", 23), (*b"AL", 28), (*b"AO", 25), (*b"AT", 20), (*b"AZ", 28), (*b"BA", 20),
+    (*b"BE", 16), (*b"BF", 28), (*b"BG", 22), (*b"BH", 22), (*b"BI", 27), (*b"BJ", 28), (*b"BR", 29),
+    (*b"BY", 28), (*b"CF", 27), (*b"CG", 27), (*b"CH", 21), (*b"CI", 28), (*b"CM", 27), (*b"CR", 22),
+    (*b"CV", 25), (*b"CY", 28), (*b"CZ", 24), (*b"DE", 22), (*b"DJ", 27), (*b"DK", 18), (*b"DO", 28),
+    (*b"DZ", 26), (*b"EE", 20), (*b"EG", 29), (*b"ES", 24), (*b"FI", 18), (*b"FK", 18), (*b"FO", 18),
+    (*b"FR", 27), (*b"GA", 27), (*b"GB", 22), (*b"GE", 22), (*b"GI", 23), (*b"GL", 18), (*b"GQ", 27),
+    (*b"GR", 27), (*b"GT", 28), (*b"GW", 25), (*b"HN", 28), (*b"HR", 21), (*b"HU", 28), (*b"IE", 22),
+    (*b"IL", 23), (*b"IQ", 23), (*b"IR", 26), (*b"IS", 26), (*b"IT", 27), (*b"JO", 30), (*b"KM", 27),
+    (*b"KW", 30), (*b"KZ", 20), (*b"LB", 28), (*b"LC", 32), (*b"LI", 21), (*b"LT", 20), (*b"LU", 20),
+    (*b"LV", 21), (*b"LY", 25), (*b"MA", 28), (*b"MC", 27), (*b"MD", 24), (*b"ME", 22), (*b"MG", 27),
+    (*b"MK", 19), (*b"ML", 28), (*b"MN", 20), (*b"MR", 27), (*b"MT", 31), (*b"MU", 30), (*b"MZ", 25),
+    (*b"NE", 28), (*b"NI", 28), (*b"NL", 18), (*b"NO", 15), (*b"OM", 23), (*b"PK", 24), (*b"PL", 28),
+    (*b"PS", 29), (*b"PT", 25), (*b"QA", 29), (*b"RO", 24), (*b"RS", 22), (*b"RU", 33), (*b"SA", 24),
+    (*b"SC", 31), (*b"SD", 18), (*b"SE", 24), (*b"SI", 19), (*b"SK", 24), (*b"SM", 27), (*b"SN", 28),
+    (*b"SO", 23), (*b"ST", 25), (*b"SV", 28), (*b"TD", 27), (*b"TG", 28), (*b"TL", 23), (*b"TN", 24),
+    (*b"TR", 26), (*b"UA", 29), (*b"VA", 22), (*b"VG", 24), (*b"XK", 20), (*b"YE", 30),
 ];
 
-/// Shortest and longest of all account numbers, in characters.
+/// Length of the shortest and the longest account number, in characters.
 const LENGTH_MIN: usize = 15;
 const LENGTH_MAX: usize = 34;
 
@@ -142,7 +49,7 @@ pub(super) fn find(view: &View<'_>, found: &mut Found) {
     }
 }
 
-/// The account number whose country is the end of one word and whose check digits begin the next.
+/// The account number whose country ends one word and whose check digits start the next.
 fn number(view: &View<'_>, letters: &Range<usize>, digits: &Range<usize>) -> Option<Range<usize>> {
     let bytes = view.bytes();
     let [rest @ .., first, second] = bytes.get(letters.clone())? else {
@@ -170,20 +77,19 @@ fn number(view: &View<'_>, letters: &Range<usize>, digits: &Range<usize>) -> Opt
             return Some(start..candidate.end);
         }
     }
-    // Said to be one: then neither the country nor the length has to be known.
-    let tail = bytes.get(start..)?.iter().take(LENGTH_MAX);
-    let compact = tail.take_while(|b| b.is_ascii_alphanumeric()).count();
+    // The label is explicit, so the country and the length need not be known.
+    let compact = run_up_to(LENGTH_MAX, bytes, start, u8::is_ascii_alphanumeric);
     let whole = !bytes.get(start + compact).is_some_and(u8::is_ascii_alphanumeric);
     (labelled && compact >= LENGTH_MIN && whole).then_some(start..start + compact)
 }
 
-/// As many letters and digits as a country's numbers have.
+/// Letters and digits, as many as a country's numbers have.
 struct Candidate {
     characters: [u8; LENGTH_MAX],
     length: usize,
-    /// Where it ends in the text.
+    /// Its end in the text.
     end: usize,
-    /// Whether anything stands between the characters, and whether every four of them.
+    /// Whether separators occur between the characters, and whether after every fourth.
     spaced: bool,
     in_fours: bool,
 }
@@ -225,7 +131,7 @@ impl Candidate {
         self.characters.get(..self.length).unwrap_or_default()
     }
 
-    /// The check of ISO/IEC 7064, modulo 97, over the number with its first four characters at the end.
+    /// The check of ISO/IEC 7064, modulo 97, over the number with its first four characters moved to the end.
     fn checks(&self) -> bool {
         let Some((head, tail)) = self.characters().split_at_checked(4) else {
             return false;
@@ -237,7 +143,7 @@ impl Candidate {
         rest == 1
     }
 
-    /// Whether it looks like an account number although its check digits are wrong: a typing error.
+    /// Whether it looks like an account number although its check digits are wrong, as after a typing error.
     fn has_form(&self, labelled: bool) -> bool {
         let digits = self.characters().iter().filter(|b| b.is_ascii_digit()).count();
         let uniform = !self.spaced || self.in_fours;
@@ -248,7 +154,7 @@ impl Candidate {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::detect::tests::check_scanner;
+    use crate::tests::check_scanner;
 
     #[test]
     fn countries_are_sorted() {
@@ -275,7 +181,7 @@ mod tests {
             "FR76 3000 6000 0112 3456 7890 189",
             &["FR76 3000 6000 0112 3456 7890 189"],
         );
-        // One digit is wrong: only in the form of a number, or with a label.
+        // One digit is wrong: found only in the grouping of an IBAN, or with a label.
         check("DE75512108001245126198", &["DE75512108001245126198"]);
         check("DE7 5512108001245126198", &[]);
         check("DE75 51210 80012 45126 198", &[]);

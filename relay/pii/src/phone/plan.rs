@@ -1,14 +1,14 @@
-//! Numbering plans: which codes and lengths there are.
+//! Numbering plans: valid codes and lengths.
 
-use crate::detect::payment::digits::value;
+use crate::digits::value;
 use std::ops::RangeInclusive;
 
-/// Digits of any number with its country (ITU-T E.164, 6.1), and the fewest that anybody dials.
+/// Digits of any number with its country code: at most as in ITU-T E.164, 6.1, and at least as many as can be dialled.
 pub(super) const DIGITS: RangeInclusive<usize> = 6..=15;
-/// Digits behind a country code; islands, whose codes are long, have the fewest.
+/// Digits after a country code. The fewest are those of islands, whose codes are long.
 pub(super) const NATIONAL_DIGITS: RangeInclusive<usize> = 6..=14;
 const NATIONAL_DIGITS_MIN_LONG_CODE: usize = 5;
-/// Digits behind a country code that only `00` announces, ungrouped: counters are filled up with zeros too.
+/// Digits after a country code that only `00` announces, ungrouped: counters may be padded with zeros too.
 pub(super) const NATIONAL_DIGITS_AFTER_ZEROS: RangeInclusive<usize> = 8..=13;
 /// Country calling codes of one and two digits (ITU-T E.164, list of 2016).
 const CODES_SHORT: &[u64] = &[
@@ -63,7 +63,7 @@ pub(super) fn is_international(digits: &[u8], national: RangeInclusive<usize>) -
     }
 }
 
-/// The length of the country calling code that digits begin with. No code begins with another.
+/// The length of the country calling code at the start of the digits. No code is a prefix of another.
 pub(super) fn code_length(digits: &[u8]) -> Option<usize> {
     (1..=3).find(|length| {
         let code = digits.get(..*length).map(value);
@@ -80,8 +80,8 @@ pub(super) fn is_north_american(digits: &[u8]) -> bool {
     digits.len() == 10 && of(0) && of(3)
 }
 
-/// Ten digits without a zero in front are a phone number where the operator's part says so: the mobile
-/// codes of Türkiye, which people write this way.
+/// Whether ten digits without a leading zero are a mobile number of Türkiye, by the operator's code. Such numbers are
+/// usually written this way.
 pub(super) fn is_turkish_mobile(digits: &[u8]) -> bool {
     digits.len() == 10
         && matches!(

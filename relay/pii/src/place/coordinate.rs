@@ -1,15 +1,17 @@
-//! Coordinates: pairs of decimals, degrees with minutes and seconds, labelled latitudes, plus codes.
+//! Coordinates: pairs of decimals, degrees with minutes and seconds, labelled latitudes and longitudes, plus codes.
 
-use crate::detect::label::Topics;
-use crate::detect::view::View;
-use crate::detect::{Found, Kind};
+use crate::digits::value;
+use crate::label::{Label, Topics};
+use crate::scan::{after, before, run, run_back, run_up_to};
+use crate::view::View;
+use crate::{Found, Kind};
 use std::ops::Range;
 
-/// Decimals of a coordinate, from which on it says where somebody is: three are a hundred metres.
+/// Fewest decimals with which a coordinate locates a person: three are about a hundred metres.
 const DECIMALS_MIN: usize = 3;
 /// Most characters between the numbers of a pair.
 const GAP_MAX: usize = 8;
-/// How far behind its label a coordinate stands, in bytes.
+/// How far after its label a coordinate may start, in bytes.
 const LABEL_BYTES: usize = 12;
 /// The alphabet of plus codes.
 const PLUS_CODE: &[u8] = b"23456789CFGHJMPQRVWX";
@@ -17,7 +19,7 @@ const PLUS_CODE: &[u8] = b"23456789CFGHJMPQRVWX";
 pub(super) fn find(view: &View<'_>, found: &mut Found) {
     let bytes = view.bytes();
     let has_plus = bytes.contains(&b'+');
-    // The sign is two bytes, and there is a word for it.
+    // The degree sign is two bytes; "deg" may replace it.
     let has_degrees = !bytes.is_ascii() || view.text().contains("deg");
     let mut last: Option<Decimal> = None;
     let mut at = 0;
@@ -25,18 +27,9 @@ pub(super) fn find(view: &View<'_>, found: &mut Found) {
         if word.start < at || !bytes.get(word.start).is_some_and(u8::is_ascii_digit) {
             continue;
         }
-        let angle = if has_degrees {
-            degrees(view.text(), word.start)
-        } else {
-            None
-        };
-        if let Some(range) = angle.or_else(|| {
-            if has_plus {
-                plus_code(bytes, word.start)
-            } else {
-                None
-            }
-        }) {
+        let angle = has_degrees.then(|| degrees(view.text(), word.start)).flatten();
+        let plus_code = || has_plus.then(|| plus_code(bytes, word.start)).flatten();
+        if let Some(range) = angle.or_else(plus_code) {
             at = range.end;
             found.add(Kind::Place, range);
             last = None;
@@ -46,11 +39,9 @@ pub(super) fn find(view: &View<'_>, found: &mut Found) {
             continue;
         };
         at = decimal.range.end;
-        let labelled = view.labels().iter().any(|label| {
-            let gap = decimal.range.start.checked_sub(label.range.end);
-            label.topics.any(Topics::GEO) && gap.is_some_and(|gap| gap <= LABEL_BYTES)
-        });
-        if labelled {
+        let gap = |label: &Label| decimal.range.start.checked_sub(label.range.end);
+        let near = |label| gap(label).is_some_and(|gap| gap <= LABEL_BYTES);
+        if view.labels_of(Topics::GEO).any(near) {
             found.add(Kind::Place, decimal.range.clone());
         }
         match last.take() {
@@ -68,30 +59,21 @@ struct Decimal {
     decimals: usize,
 }
 
-/// A number with a fraction, its sign included.
+/// A decimal number with its sign.
 fn decimal(bytes: &[u8], word: &Range<usize>) -> Option<Decimal> {
     let whole = bytes.get(word.clone())?;
-    let fraction = match bytes.get(word.end..)? {
-        [b'.', fraction @ ..] => fraction,
-        _ => return None,
-    };
-    let decimals = fraction
-        .iter()
-        .take(20)
-        .take_while(|b| b.is_ascii_digit())
-        .count();
+    let decimals = run_up_to(20, bytes, word.end + 1, u8::is_ascii_digit);
     let end = word.end + 1 + decimals;
-    let before = bytes.get(..word.start)?;
-    let part_of_more = matches!(before, [.., b'.'])
-        || before.last().is_some_and(u8::is_ascii_alphabetic)
-        || matches!(bytes.get(end..)?, [b'.', digit, ..] if digit.is_ascii_digit());
-    if whole.len() > 3 || decimals == 0 || part_of_more {
+    let before = before(bytes, word.start);
+    let part_of_more = before.is_some_and(|b| b == b'.' || b.is_ascii_alphabetic())
+        || matches!(after(bytes, end), [b'.', b'0'..=b'9', ..]);
+    if bytes.get(word.end) != Some(&b'.') || whole.len() > 3 || decimals == 0 || part_of_more {
         return None;
     }
-    let sign = usize::from(matches!(before.last(), Some(b'-' | b'+')));
+    let sign = usize::from(matches!(before, Some(b'-' | b'+')));
     Some(Decimal {
         range: word.start - sign..end,
-        whole: super::super::payment::digits::value(whole),
+        whole: value(whole),
         decimals,
     })
 }
@@ -99,12 +81,7 @@ fn decimal(bytes: &[u8], word: &Range<usize>) -> Option<Decimal> {
 /// Whether two numbers are a latitude and a longitude, in either order.
 fn is_pair(bytes: &[u8], first: &Decimal, second: &Decimal) -> bool {
     let gap = bytes.get(first.range.end..second.range.start).unwrap_or_default();
-    let plain = |b: &u8| {
-        matches!(
-            b,
-            b' ' | b',' | b';' | b'/' | b'|' | b'+' | b'\t' | b'[' | b']' | b'"'
-        )
-    };
+    let plain = |b: &u8| b" ,;/|+\t[]\"".contains(b);
     let compass = |b: &u8| matches!(b, b'N' | b'S' | b'E' | b'W' | 0xc2 | 0xb0);
     let separated = gap.iter().any(plain);
     first.decimals >= DECIMALS_MIN
@@ -112,14 +89,14 @@ fn is_pair(bytes: &[u8], first: &Decimal, second: &Decimal) -> bool {
         && first.whole <= 180
         && second.whole <= 180
         && first.whole.min(second.whole) <= 90
-        // Shares and rates; nobody is at zero, zero.
+        // Both below one: shares and rates. As coordinates they would be near (0, 0), in the open sea.
         && first.whole.max(second.whole) > 0
         && separated
         && gap.len() <= GAP_MAX
         && gap.iter().all(|b| plain(b) || compass(b))
 }
 
-/// Degrees, minutes and perhaps seconds with a letter of the compass: 52°31'12"N 13°24'18"E.
+/// Degrees, minutes and optional seconds with a compass letter: 52°31'12"N 13°24'18"E.
 fn degrees(text: &str, at: usize) -> Option<Range<usize>> {
     let mut end = at;
     let mut rest = text.get(at..)?;
@@ -131,15 +108,10 @@ fn degrees(text: &str, at: usize) -> Option<Range<usize>> {
     ] {
         let blank = rest.len() - rest.trim_start_matches(' ').len();
         let number = rest.get(blank..)?;
-        let digits = number
-            .bytes()
-            .take(12)
-            .take_while(|b| b.is_ascii_digit() || matches!(b, b'.' | b','))
-            .count();
-        let Some(unit) = number
-            .get(digits..)
-            .and_then(|r| unit.iter().find(|unit| r.starts_with(**unit)))
-        else {
+        let is_part = |b: &u8| b.is_ascii_digit() || matches!(b, b'.' | b',');
+        let digits = run_up_to(12, number.as_bytes(), 0, is_part);
+        let behind = number.get(digits..)?;
+        let Some(unit) = unit.iter().find(|unit| behind.starts_with(**unit)) else {
             break;
         };
         if digits == 0 || blank > 1 {
@@ -159,20 +131,13 @@ fn degrees(text: &str, at: usize) -> Option<Range<usize>> {
 
 /// Four to eight characters, a plus, and two or more: 9F4MGC22+22.
 fn plus_code(bytes: &[u8], at: usize) -> Option<Range<usize>> {
-    let known = |b: &&u8| PLUS_CODE.contains(b);
-    let head_back = bytes.get(..at)?.iter().rev().take(8).take_while(known).count();
-    let start = at - head_back;
-    if start
-        .checked_sub(1)
-        .and_then(|before| bytes.get(before))
-        .is_some_and(u8::is_ascii_alphanumeric)
-    {
-        return None;
-    }
-    let head = bytes.get(start..)?.iter().take_while(known).count();
-    let tail = bytes.get(start + head + 1..)?.iter().take_while(known).count();
+    let known = |b: &u8| PLUS_CODE.contains(b);
+    let start = at - run_back(8, bytes, at, known);
+    let head = run(bytes, start, known);
+    let tail = run(bytes, start + head + 1, known);
     let end = start + head + 1 + tail;
-    let whole = !bytes.get(end).is_some_and(u8::is_ascii_alphanumeric);
+    let whole = !before(bytes, start).is_some_and(|b| b.is_ascii_alphanumeric())
+        && !bytes.get(end).is_some_and(u8::is_ascii_alphanumeric);
     let letters = bytes.get(start..end)?.iter().any(u8::is_ascii_uppercase);
     (head == 8 && (2..=7).contains(&tail) && bytes.get(start + head) == Some(&b'+') && letters && whole)
         .then_some(start..end)
@@ -181,7 +146,7 @@ fn plus_code(bytes: &[u8], at: usize) -> Option<Range<usize>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::detect::tests::check_scanner;
+    use crate::tests::check_scanner;
 
     #[test]
     fn coordinates_are_found_and_other_decimals_are_not() {

@@ -1,8 +1,9 @@
-//! Licence plates behind a label. On their own they look like any code.
+//! Licence plates next to a label. On their own they look like any code.
 
-use crate::detect::label::Topics;
-use crate::detect::view::View;
-use crate::detect::{Found, Kind};
+use crate::label::Topics;
+use crate::scan::before;
+use crate::view::View;
+use crate::{Found, Kind};
 use std::ops::{Range, RangeInclusive};
 
 /// Letters and digits of a plate.
@@ -18,41 +19,26 @@ enum Run {
 }
 
 pub(super) fn find(view: &View<'_>, found: &mut Found) {
-    let topics = Topics::PLATE;
-    if !view.labels().iter().any(|label| label.topics.any(topics)) {
-        return;
-    }
-    let mut rest = view.words();
-    while let [first, ..] = rest {
-        let next = match plate(view, rest) {
-            Some((range, words)) if is_labelled(view, &range) => {
-                found.add(Kind::Plate, range);
-                words
-            }
-            _ => 1,
-        };
-        debug_assert!(first.start < first.end, "a word has letters");
-        rest = rest.get(next..).unwrap_or_default();
+    if view.labels_of(Topics::PLATE).next().is_some() {
+        let labelled = |words: &[_]| plate(view, words).filter(|range| is_labelled(view, range));
+        found.search(Kind::Plate, view.words(), labelled);
     }
 }
 
-/// Whether a label stands before a plate, or behind it: "AB 123 is my number plate".
+/// Whether a label precedes a plate, or follows it: "AB 123 is my number plate".
 fn is_labelled(view: &View<'_>, range: &Range<usize>) -> bool {
-    let behind = view.text().get(range.end..).unwrap_or_default();
+    let behind = view.rest(range.end);
     view.labelled_before(range.start, Topics::PLATE)
         || ([" is ", " ist "].iter().any(|verb| behind.starts_with(verb))
             && view.labelled(range, Topics::PLATE))
 }
 
-/// The plate that words begin with, and of how many it is.
-fn plate(view: &View<'_>, words: &[Range<usize>]) -> Option<(Range<usize>, usize)> {
+/// The plate at the start of the words.
+fn plate(view: &View<'_>, words: &[Range<usize>]) -> Option<Range<usize>> {
     let bytes = view.bytes();
     let start = words.first()?.start;
-    if start
-        .checked_sub(1)
-        .and_then(|at| bytes.get(at))
-        .is_some_and(|b| b.is_ascii_alphanumeric() || *b >= 0x80)
-    {
+    let in_word = |b: Option<u8>| b.is_some_and(|b| b.is_ascii_alphanumeric() || !b.is_ascii());
+    if in_word(before(bytes, start)) {
         return None;
     }
     let mut runs = [Run::Digits(0); WORDS_MAX];
@@ -63,7 +49,7 @@ fn plate(view: &View<'_>, words: &[Range<usize>]) -> Option<(Range<usize>, usize
         let text = bytes.get(word.clone())?;
         let run = match text {
             _ if text.iter().all(u8::is_ascii_digit) => Run::Digits(text.len()),
-            // "MIL-E 1234", "WÜ-AB 123": letters with marks are two bytes.
+            // "MIL-E 1234", "WÜ-AB 123": a letter with a diacritic is two bytes.
             _ if text
                 .iter()
                 .all(|b| b.is_ascii_uppercase() || matches!(b, 0xc3 | 0x84 | 0x96 | 0x9c)) =>
@@ -77,17 +63,14 @@ fn plate(view: &View<'_>, words: &[Range<usize>]) -> Option<(Range<usize>, usize
         }
         *runs.get_mut(count)? = run;
         end = word.end;
-        let whole = !bytes
-            .get(end)
-            .is_some_and(|b| b.is_ascii_alphanumeric() || *b >= 0x80);
-        if whole && runs.get(..=count).is_some_and(is_plate) {
-            best = Some((start..end, count + 1));
+        if !in_word(bytes.get(end).copied()) && runs.get(..=count).is_some_and(is_plate) {
+            best = Some(start..end);
         }
     }
     best
 }
 
-/// The forms of the European states, Türkiye, India, Nigeria and the United States.
+/// Whether runs have a form of the European states, Türkiye, India, Nigeria or the United States.
 fn is_plate(runs: &[Run]) -> bool {
     use Run::{Digits as D, Letters as L};
     let length: usize = runs
@@ -118,7 +101,7 @@ fn is_plate(runs: &[Run]) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::detect::tests::check_scanner;
+    use crate::tests::check_scanner;
 
     #[test]
     fn plates_are_found_behind_a_label_only() {

@@ -1,17 +1,18 @@
-//! Postcodes: behind a label, and those whose form is unmistakable.
+//! Postcodes: after a label, and those with an unmistakable form.
 
-use crate::detect::label::Topics;
-use crate::detect::view::View;
-use crate::detect::{Found, Kind};
+use crate::label::Topics;
+use crate::scan::{after, before, run, run_up_to};
+use crate::view::View;
+use crate::{Found, Kind};
 use std::ops::Range;
 
-/// How far behind its label a postcode stands, in bytes.
+/// How far after its label a postcode may start, in bytes.
 const LABEL_BYTES: usize = 16;
 
-/// Words between a label and its postcode.
+/// Words allowed between a label and its postcode.
 const FILLERS: &[&[u8]] = &[b"code", b"in", b"is", b"ist", b"no", b"number", b"of", b"und"];
 
-/// The postal areas of the United Kingdom, its islands included (Royal Mail, PAF).
+/// The postal areas of the United Kingdom, including its islands (Royal Mail, PAF).
 const AREAS: &[&[u8]] = &[
     b"AB", b"AL", b"B", b"BA", b"BB", b"BD", b"BH", b"BL", b"BN", b"BR", b"BS", b"BT", b"BX", b"CA", b"CB",
     b"CF", b"CH", b"CM", b"CO", b"CR", b"CT", b"CV", b"CW", b"DA", b"DD", b"DE", b"DG", b"DH", b"DL", b"DN",
@@ -32,11 +33,7 @@ pub(super) fn find(view: &View<'_>, found: &mut Found) {
             found.add(Kind::Place, range);
         }
     }
-    for label in view
-        .labels()
-        .iter()
-        .filter(|label| label.topics.any(Topics::POSTCODE))
-    {
+    for label in view.labels_of(Topics::POSTCODE) {
         if let Some(range) = labelled(bytes, label.range.end) {
             found.add(Kind::Place, range);
         }
@@ -47,22 +44,16 @@ pub(super) fn find(view: &View<'_>, found: &mut Found) {
 fn british(view: &View<'_>, word: &Range<usize>) -> Option<Range<usize>> {
     let bytes = view.bytes();
     let start = word.start;
-    let alone = |at: Option<usize>| {
-        !at.and_then(|at| bytes.get(at))
-            .is_some_and(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
-    };
-    if !bytes.get(start)?.is_ascii_alphabetic() || !alone(start.checked_sub(1)) {
+    let joins = |b: Option<u8>| b.is_some_and(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
+    if !bytes.get(start)?.is_ascii_alphabetic() || joins(before(bytes, start)) {
         return None;
     }
     let rest = bytes.get(start..)?;
-    // The district stands behind one or two letters, but for Girobank's.
+    // The district follows one or two letters, except in Girobank's postcode.
     if !rest.iter().take(3).any(u8::is_ascii_digit) && !rest.starts_with(b"GIR") {
         return None;
     }
-    let run = |from: usize| {
-        rest.get(from..)
-            .map_or(0, |r| r.iter().take_while(|b| b.is_ascii_alphanumeric()).count())
-    };
+    let run = |from: usize| run(rest, from, u8::is_ascii_alphanumeric);
     let first = run(0);
     let spaced = matches!(rest.get(first), Some(b' ' | b'+')) && run(first + 1) == 3;
     let (outward, inward, end) = if spaced {
@@ -74,11 +65,11 @@ fn british(view: &View<'_>, word: &Range<usize>) -> Option<Range<usize>> {
     let range = start..start + end;
     let upper = outward.iter().all(|b| !b.is_ascii_lowercase());
     let unit = inward.get(1..)?;
-    // "S3 1GB" is a bucket's size.
-    let is_size = unit.eq_ignore_ascii_case(b"GB")
-        || unit.eq_ignore_ascii_case(b"TB")
-        || unit.eq_ignore_ascii_case(b"PB");
-    if !(is_outward(outward) && is_inward(inward) && alone(Some(range.end))) {
+    // "S3 1GB" is the size of a bucket.
+    let is_size = [b"GB", b"TB", b"PB"]
+        .iter()
+        .any(|size| unit.eq_ignore_ascii_case(*size));
+    if !(is_outward(outward) && is_inward(inward)) || joins(bytes.get(range.end).copied()) {
         return None;
     }
     let certain = spaced && upper && !is_size;
@@ -86,20 +77,21 @@ fn british(view: &View<'_>, word: &Range<usize>) -> Option<Range<usize>> {
 }
 
 fn is_outward(outward: &[u8]) -> bool {
-    let letters = outward.iter().take_while(|b| b.is_ascii_alphabetic()).count();
-    let Some((area, district)) = outward.split_at_checked(letters) else {
-        return false;
+    let letters = run(outward, 0, u8::is_ascii_alphabetic);
+    let (area, district) = outward.split_at_checked(letters).unwrap_or_default();
+    let suffixes: &[u8] = match letters {
+        1 => b"0123456789ABCDEFGHJKPSTUW",
+        _ => b"0123456789ABEHMNPRVWXY",
     };
-    let area_known = AREAS.iter().any(|known| known.eq_ignore_ascii_case(area));
-    let letter = |b: &u8, allowed: &[u8]| allowed.contains(&b.to_ascii_uppercase());
     match district {
-        [_] => area_known && district.iter().all(u8::is_ascii_digit),
-        [a, b] if b.is_ascii_digit() => area_known && a.is_ascii_digit(),
-        [a, b] if letters == 1 => area_known && a.is_ascii_digit() && letter(b, b"ABCDEFGHJKPSTUW"),
-        [a, b] => area_known && a.is_ascii_digit() && letter(b, b"ABEHMNPRVWXY"),
-        // Girobank's, which has no district.
+        // Girobank's postcode, which has no district.
         [] => area.eq_ignore_ascii_case(b"GIR"),
-        _ => false,
+        [digit, suffix @ ..] => {
+            digit.is_ascii_digit()
+                && suffix.len() <= 1
+                && suffix.iter().all(|b| suffixes.contains(&b.to_ascii_uppercase()))
+                && AREAS.iter().any(|known| known.eq_ignore_ascii_case(area))
+        }
     }
 }
 
@@ -108,15 +100,11 @@ fn is_inward(inward: &[u8]) -> bool {
     matches!(inward, [digit, a, b] if digit.is_ascii_digit() && unit(a) && unit(b))
 }
 
-/// The postcode of any country right behind a label: 80331, 00-950, 1234 AB, K1A 0B6, 01310-100.
+/// The postcode of any country directly after a label: 80331, 00-950, 1234 AB, K1A 0B6, 01310-100.
 fn labelled(bytes: &[u8], from: usize) -> Option<Range<usize>> {
-    let behind = bytes.get(from..)?;
-    let length = behind
-        .iter()
-        .take(LABEL_BYTES)
-        .take_while(|b| !b.is_ascii_digit() && !b.is_ascii_uppercase())
-        .count();
-    let between = behind.get(..length)?;
+    let is_code = |b: &u8| b.is_ascii_digit() || b.is_ascii_uppercase();
+    let start = from + run_up_to(LABEL_BYTES, bytes, from, |b| !is_code(b));
+    let between = bytes.get(from..start)?;
     let mut words = between
         .split(|b| !b.is_ascii_alphabetic())
         .filter(|word| !word.is_empty());
@@ -126,35 +114,20 @@ fn labelled(bytes: &[u8], from: usize) -> Option<Range<usize>> {
     if !between.iter().all(plain) || !words.all(|word| FILLERS.contains(&word)) {
         return None;
     }
-    let skip = length;
-    let start = from + skip;
-    if start
-        .checked_sub(1)
-        .and_then(|at| bytes.get(at))
-        .is_some_and(u8::is_ascii_alphanumeric)
-    {
+    if before(bytes, start).is_some_and(|b| b.is_ascii_alphanumeric()) {
         return None;
     }
-    // "D-80331", "SE-123 45": the country may stand before it.
-    let rest = bytes.get(start..)?;
-    let run = |from: usize| {
-        rest.get(from..).map_or(0, |r| {
-            r.iter()
-                .take_while(|b| b.is_ascii_digit() || b.is_ascii_uppercase())
-                .count()
-        })
-    };
-    let digits = |from: usize, to: usize| {
-        rest.get(from..to)
-            .is_some_and(|r| r.iter().any(u8::is_ascii_digit))
-    };
-    let mut end = run(0);
-    let mut whole = (3..=7).contains(&end) && digits(0, end);
+    // "D-80331", "SE-123 45": the country may precede it.
+    let rest = after(bytes, start);
+    let has_digit = |to: usize| rest.iter().take(to).any(u8::is_ascii_digit);
+    let mut end = run(rest, 0, is_code);
+    let mut whole = (3..=7).contains(&end) && has_digit(end);
     if matches!(rest.get(end), Some(b' ' | b'-')) {
-        let next = run(end + 1);
-        let alone = !rest.get(end + 1 + next).is_some_and(u8::is_ascii_alphanumeric);
-        if (2..=5).contains(&next) && alone && (1..=5).contains(&end) && digits(0, end + 1 + next) {
-            end += 1 + next;
+        let next = run(rest, end + 1, is_code);
+        let to = end + 1 + next;
+        let alone = !rest.get(to).is_some_and(u8::is_ascii_alphanumeric);
+        if (2..=5).contains(&next) && alone && (1..=5).contains(&end) && has_digit(to) {
+            end = to;
             whole = true;
         }
     }
@@ -165,7 +138,7 @@ fn labelled(bytes: &[u8], from: usize) -> Option<Range<usize>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::detect::tests::check_scanner;
+    use crate::tests::check_scanner;
 
     #[test]
     fn postcodes_are_found_and_other_codes_are_not() {

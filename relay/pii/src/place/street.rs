@@ -1,20 +1,20 @@
 //! Streets with a house number, and the town that follows.
 
-use crate::detect::label::Topics;
-use crate::detect::view::View;
-use crate::detect::{Found, Kind};
+use crate::label::Topics;
+use crate::view::View;
+use crate::{Found, Kind};
 use std::ops::Range;
 
-/// Ends of German, Dutch and Scandinavian street names that mean nothing else.
+/// Endings of German, Dutch and Scandinavian street names that have no other meaning.
 const ENDS: &[&str] = &[
     "straße", "strasse", "straat", "gasse", "allee", "gatan", "gata", "vägen", "veien", "vej", "gade",
     "katu", "str", "chaussee", "utca",
 ];
-/// Ends of street names that are also ends of other words: only beside a label of an address.
+/// Endings of street names that other words have as well: only next to a label of an address.
 const ENDS_LABELLED: &[&str] = &[
     "weg", "platz", "ring", "damm", "ufer", "plein", "laan", "kade", "gracht", "hof", "steig", "markt",
 ];
-/// English words behind a street name.
+/// English words after a street name.
 const BEHIND: &[&str] = &["street", "avenue", "boulevard", "blvd", "road"];
 const BEHIND_LABELLED: &[&str] = &[
     "st", "ave", "rd", "lane", "ln", "drive", "dr", "way", "court", "ct", "place", "pl", "square", "sq",
@@ -22,45 +22,26 @@ const BEHIND_LABELLED: &[&str] = &[
     "park",
 ];
 /// Romance, Slavic and Turkish words before a street name.
+#[rustfmt::skip]
 const BEFORE: &[&str] = &[
-    "rue",
-    "calle",
-    "avenida",
-    "rua",
-    "ulica",
-    "ul",
-    "viale",
-    "piazza",
-    "corso",
-    "carrer",
-    "ulitsa",
-    "улица",
+    "rue", "calle", "avenida", "rua", "ulica", "ul", "viale", "piazza", "corso", "carrer", "ulitsa", "улица",
     "ул",
 ];
+#[rustfmt::skip]
 const BEFORE_LABELLED: &[&str] = &[
-    "via",
-    "plaza",
-    "praça",
-    "place",
-    "quai",
-    "chemin",
-    "paseo",
-    "largo",
-    "strada",
-    "cadde",
-    "sokak",
+    "via", "plaza", "praça", "place", "quai", "chemin", "paseo", "largo", "strada", "cadde", "sokak",
     "mahallesi",
 ];
 
-/// What may stand between the words of a street's name.
+/// Particles between the words of a street's name.
 const PARTICLES: &[&str] = &[
     "d", "da", "de", "del", "della", "des", "di", "do", "dos", "du", "el", "l", "la", "las", "le", "les",
     "los",
 ];
 
-/// Words of a street's name at most.
+/// Most words of a street's name.
 const NAME_WORDS_MAX: usize = 4;
-/// Digits of a house number.
+/// Most digits of a house number.
 const HOUSE_DIGITS_MAX: usize = 5;
 
 pub(super) fn find(view: &View<'_>, found: &mut Found) {
@@ -106,7 +87,7 @@ fn number_behind(view: &View<'_>, at: usize) -> Option<(Range<usize>, bool)> {
         }
         names += usize::from(!particle);
         from = word.start;
-        // "Anschrift: Am Waldrand 7": then any name will do.
+        // "Anschrift: Am Waldrand 7": after a label, any name counts.
         if said_to_be_an_address(view, from) {
             return Some((from..end, true));
         }
@@ -114,7 +95,7 @@ fn number_behind(view: &View<'_>, at: usize) -> Option<(Range<usize>, bool)> {
     None
 }
 
-/// A street's name that ends in the word for a street, in one word or in two: where it begins.
+/// The start of a street's name that ends with the word for a street, in one word or in two.
 fn compound(view: &View<'_>, at: usize) -> Option<(usize, bool)> {
     let words = view.words();
     let word = words.get(at)?;
@@ -131,7 +112,7 @@ fn compound(view: &View<'_>, at: usize) -> Option<(usize, bool)> {
             let joined = matches!(view.text().get(before.end..word.start), Some(" " | "-"));
             joined && is_name(view, before)
         });
-    // "straße" alone is a word: a name belongs to it.
+    // "straße" alone is a plain word, so a name must precede it.
     match before {
         Some(before) if head == 0 => Some((before.start, certain)),
         _ if head >= 3 && is_name(view, word) => Some((word.start, certain)),
@@ -139,7 +120,7 @@ fn compound(view: &View<'_>, at: usize) -> Option<(usize, bool)> {
     }
 }
 
-/// The street behind a house number: "221b Baker Street", "12 rue de la Paix".
+/// The street after a house number: "221b Baker Street", "12 rue de la Paix".
 fn number_before(view: &View<'_>, at: usize) -> Option<(Range<usize>, bool)> {
     let words = view.words();
     let start = words.get(at)?.start;
@@ -173,13 +154,13 @@ fn number_before(view: &View<'_>, at: usize) -> Option<(Range<usize>, bool)> {
     }
     let certain = match romance {
         Some(certain) => certain,
-        // "address: 639 Gregory Coves": then any name will do.
+        // "address: 639 Gregory Coves": after a label, any name counts.
         None => said_to_be_an_address(view, start).then_some(true)?,
     };
     (names > 0).then_some((start..end, certain))
 }
 
-/// Whether a label of an address and a separator stand right before an offset.
+/// Whether a label of an address and a separator directly precede an offset.
 fn said_to_be_an_address(view: &View<'_>, at: usize) -> bool {
     view.labels().iter().any(|label| {
         let gap = view.text().get(label.range.end..at).unwrap_or_default();
@@ -187,7 +168,7 @@ fn said_to_be_an_address(view: &View<'_>, at: usize) -> bool {
     })
 }
 
-/// Whether a word is in one of two tables, and if so whether in the first.
+/// Whether a word is in the first of two tables. `None` if it is in neither.
 fn among(word: &str, certain: &[&str], labelled: &[&str]) -> Option<bool> {
     let is = |known: &&str| known.eq_ignore_ascii_case(word);
     match () {
@@ -197,7 +178,7 @@ fn among(word: &str, certain: &[&str], labelled: &[&str]) -> Option<bool> {
     }
 }
 
-/// Where a house number ends that begins with a word, a dot or a comma after an offset.
+/// The end of a house number that starts with a word, after an offset and an optional dot or comma.
 fn house_number(view: &View<'_>, at: usize, from: usize) -> Option<usize> {
     let word = view.words().get(at)?;
     let gap = view.text().get(from..word.start)?;
@@ -206,7 +187,7 @@ fn house_number(view: &View<'_>, at: usize, from: usize) -> Option<usize> {
     if !joined || number.len() > HOUSE_DIGITS_MAX - 1 || !number.iter().all(u8::is_ascii_digit) {
         return None;
     }
-    // "12a", "12-14": but not "12.5" or "12:30", which are no houses.
+    // "12a", "12-14". But "12.5" and "12:30" are not house numbers.
     let rest = view.bytes().get(word.end..)?;
     match rest {
         [b'.' | b',' | b':', digit, ..] if digit.is_ascii_digit() => None,
@@ -216,7 +197,7 @@ fn house_number(view: &View<'_>, at: usize, from: usize) -> Option<usize> {
     }
 }
 
-/// Where a postcode and a town end that follow a street: ", 10115 Berlin", ", London".
+/// The end of the postcode and town that follow a street: ", 10115 Berlin", ", London".
 fn town(view: &View<'_>, from: usize) -> Option<usize> {
     let text = view.text();
     let at = view.words().partition_point(|word| word.start < from);
@@ -242,7 +223,7 @@ fn town(view: &View<'_>, from: usize) -> Option<usize> {
     found
 }
 
-/// A word that begins with a capital.
+/// A word that starts with a capital.
 fn is_name(view: &View<'_>, word: &Range<usize>) -> bool {
     let mut letters = view.text().get(word.clone()).unwrap_or_default().chars();
     letters.next().is_some_and(char::is_uppercase) && letters.next().is_some_and(char::is_lowercase)
@@ -251,7 +232,7 @@ fn is_name(view: &View<'_>, word: &Range<usize>) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::detect::tests::check_scanner;
+    use crate::tests::check_scanner;
 
     #[test]
     fn streets_with_a_number_are_found_and_other_words_are_not() {

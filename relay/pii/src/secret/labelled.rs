@@ -1,30 +1,24 @@
-//! Secrets said to be such by a word before them, without a separator: "Passwort lautet ...", "Bearer ...".
+//! Secrets after a word that announces them, without a separator: "Passwort lautet ...", "Bearer ...".
 
-use crate::detect::label::{Label, Topics};
-use crate::detect::view::View;
-use crate::detect::{Found, Kind};
+use crate::label::{Label, Topics};
+use crate::scan::{run, run_back};
+use crate::view::View;
+use crate::{Found, Kind};
 
-/// Labels of secrets that are plain numbers.
+/// Labels of secrets that consist of digits.
+#[rustfmt::skip]
 const CODES: &[&str] = &[
-    "login code",
-    "otp",
-    "passcode",
-    "pin",
-    "pin code",
-    "pincode",
-    "tan",
-    "verification code",
-    "zugangscode",
+    "login code", "otp", "passcode", "pin", "pin code", "pincode", "tan", "verification code", "zugangscode",
 ];
 /// Words between a label and its value: "my password is ...".
 const COPULAS: &[&str] = &[
     "are", "equals", "für", "ist", "is", "lautet", "now", "set", "to", "was", "war", "wird",
 ];
-/// Most of them.
+/// Most copulas in a row.
 const COPULAS_MAX: usize = 3;
-/// Longest value that is looked at, in bytes. A longer one is removed if any part of it is a token.
+/// Longest value that is read, in bytes. A longer one is removed if any part of it is a token.
 const VALUE_MAX: usize = 512;
-/// Bits per character that a value has which nobody says aloud. Words have less than three in twelve letters.
+/// Fewest bits of entropy per character of a random value. Words of twelve letters have less than three.
 const BITS_MIN: f32 = 3.0;
 
 pub(super) fn find(view: &View<'_>, found: &mut Found) {
@@ -39,17 +33,12 @@ pub(super) fn find(view: &View<'_>, found: &mut Found) {
     headers(view, found);
 }
 
-/// Looks at the word behind a label.
+/// Looks at the word after a label.
 fn value(view: &View<'_>, label: &Label, kind: Kind, found: &mut Found) {
-    let Some(mut rest) = view.text().get(label.range.end..) else {
-        return;
-    };
+    let mut rest = view.rest(label.range.end);
+    let name = view.piece(&label.range);
     // The full stop of "customer no." is part of the label.
-    if view
-        .text()
-        .get(label.range.clone())
-        .is_some_and(|label| label.ends_with(['o', 'r']))
-    {
+    if name.ends_with(['o', 'r']) {
         rest = rest.strip_prefix('.').unwrap_or(rest);
     }
     let mut said = false;
@@ -66,26 +55,23 @@ fn value(view: &View<'_>, label: &Label, kind: Kind, found: &mut Found) {
             rest = rest.get(word.len()..).unwrap_or_default();
         }
     }
-    // In a query the next pair begins there.
+    // In a query an `&` starts the next pair.
     let in_query = view.bytes().get(label.range.end) == Some(&b'=');
     let ends =
         |c: char| c.is_whitespace() || matches!(c, ',' | ';' | '"' | '\'' | '`') || (c == '&' && in_query);
     let len = rest.find(ends).unwrap_or(rest.len()).min(VALUE_MAX);
     let Some(value) = rest.get(..len) else { return };
     let value = value.trim_end_matches(['.', ')', ':', '?']);
-    let code = || {
-        view.text()
-            .get(label.range.clone())
-            .is_some_and(|label| CODES.iter().any(|code| label.eq_ignore_ascii_case(code)))
+    let is_code = || {
+        (4..=8).contains(&value.len())
+            && value.bytes().all(|b| b.is_ascii_digit())
+            && CODES.iter().any(|code| name.eq_ignore_ascii_case(code))
     };
     let takes = match kind {
-        Kind::Secret
-            if (4..=8).contains(&value.len()) && value.bytes().all(|b| b.is_ascii_digit()) && code() =>
-        {
-            true
+        // "GitHub token CRC32": apart from passwords, a value is longer.
+        Kind::Secret => {
+            is_code() || is_secret(value, said) && (said || value.len() >= 8 || is_password(name))
         }
-        // "GitHub token CRC32": what is no password is longer.
-        Kind::Secret => is_secret(value, said) && (said || value.len() >= 8 || is_password(view, label)),
         _ => is_number(value),
     };
     if takes {
@@ -94,16 +80,12 @@ fn value(view: &View<'_>, label: &Label, kind: Kind, found: &mut Found) {
     }
 }
 
-/// Whether a label speaks of passwords, which may be short.
-fn is_password(view: &View<'_>, label: &Label) -> bool {
-    let word = view
-        .text()
-        .get(label.range.clone())
-        .unwrap_or_default()
-        .to_ascii_lowercase();
+/// Whether a label denotes passwords, which may be short.
+fn is_password(label: &str) -> bool {
+    let label = label.to_ascii_lowercase();
     ["pass", "pwd", "kennwort"]
         .iter()
-        .any(|stem| word.starts_with(stem))
+        .any(|stem| label.starts_with(stem))
 }
 
 /// Looks at the word before a label: "hunter2 is my password".
@@ -119,12 +101,9 @@ fn value_before(view: &View<'_>, label: &Label, found: &mut Found) {
     else {
         return;
     };
-    let len = rest
-        .bytes()
-        .rev()
-        .take(VALUE_MAX)
-        .take_while(|b| !b.is_ascii_whitespace())
-        .count();
+    let len = run_back(VALUE_MAX, rest.as_bytes(), rest.len(), |b| {
+        !b.is_ascii_whitespace()
+    });
     let Some(value) = rest.get(rest.len() - len..) else {
         return;
     };
@@ -133,7 +112,7 @@ fn value_before(view: &View<'_>, label: &Label, found: &mut Found) {
     }
 }
 
-/// Whether a word behind "password" is one. Behind "is" less is asked of it.
+/// Whether a word after "password" is one. After "is" the criteria are weaker.
 fn is_secret(value: &str, said: bool) -> bool {
     let has = |test: fn(char) -> bool| value.contains(test);
     let digit = has(|c| c.is_ascii_digit());
@@ -152,7 +131,7 @@ fn is_secret(value: &str, said: bool) -> bool {
     }
 }
 
-/// Whether a word behind "customer id" is one.
+/// Whether a word after "customer id" is one.
 fn is_number(value: &str) -> bool {
     let digits = value.bytes().filter(u8::is_ascii_digit).count();
     let ordinary = |c: char| c.is_alphanumeric() || matches!(c, '-' | '_' | '.' | '/');
@@ -177,35 +156,26 @@ fn bits(text: &str) -> f32 {
         .sum()
 }
 
-/// "Bearer ..." and "Basic ..." wherever they stand.
+/// "Bearer ..." and "Basic ..." at any position.
 fn headers(view: &View<'_>, found: &mut Found) {
     for label in view.labels() {
-        let word = &label.range;
-        let Some(scheme) = view.text().get(word.clone()) else {
-            continue;
-        };
+        let scheme = view.piece(&label.range);
         let bearer = scheme.eq_ignore_ascii_case("bearer") || scheme.eq_ignore_ascii_case("apikey");
         if !bearer && !scheme.eq_ignore_ascii_case("basic") {
             continue;
         }
-        let Some(value) = view
-            .text()
-            .get(word.end..)
-            .and_then(|rest| rest.strip_prefix(' '))
-        else {
+        let Some(rest) = view.rest(label.range.end).strip_prefix(' ') else {
             continue;
         };
-        let len = value
-            .bytes()
-            .take_while(|b| {
-                b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'~' | b'+' | b'/' | b'=')
-            })
-            .count();
-        let Some(value) = value.get(..len) else { continue };
+        let len = run(rest.as_bytes(), 0, |b| {
+            b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.' | b'~' | b'+' | b'/' | b'=')
+        });
+        let Some(value) = rest.get(..len) else { continue };
         let digit = value.bytes().any(|b| b.is_ascii_digit());
         let cased = value.bytes().skip(1).any(|b| b.is_ascii_uppercase());
         if len >= 8 && (digit || cased || value.ends_with('=') || len >= 24) {
-            found.add(Kind::Secret, word.end + 1..word.end + 1 + len);
+            let start = label.range.end + 1;
+            found.add(Kind::Secret, start..start + len);
         }
     }
 }

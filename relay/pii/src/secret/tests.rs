@@ -1,6 +1,6 @@
 use super::*;
 
-/// Checks what is left of a text when only what this module finds is removed.
+/// Checks a text after only this module's findings are removed.
 fn check(text: &str, want: &str) {
     let mut found = Found::default();
     find(&View::new(text), &mut found);
@@ -24,7 +24,7 @@ fn takes(secret: &str) {
 
 #[test]
 fn keys_go_by_their_beginning() {
-    // Written in two halves, so that no scanner takes this file for a leak.
+    // Split in two, so that no scanner reports this file as a leak.
     for (head, tail) in [
         ("gh", "p_0123456789abcdefABCDEF0123456789abcd"),
         ("gh", "s-x-gho_0123456789abcdefABCDEF0123456789abcd"),

@@ -1,11 +1,11 @@
-//! The forms by which a token is told from a word.
+//! The forms that distinguish a token from a word.
 
 /// Shortest hexadecimal token. Shorter ones are colours, counters and abbreviated commits.
 const HEX_MIN: usize = 16;
 /// Shortest token of mixed letters and digits.
 const MIXED_MIN: usize = 16;
 
-/// A UUID: 36 characters, dashes in their places.
+/// A UUID: 36 characters with dashes in fixed positions.
 pub(super) fn is_uuid(text: &str) -> bool {
     text.len() == 36
         && text.bytes().enumerate().all(|(at, b)| match at {
@@ -14,8 +14,7 @@ pub(super) fn is_uuid(text: &str) -> bool {
         })
 }
 
-/// Hexadecimal digits, too many for a word or a colour. Letters must be among them: long numbers are others'
-/// business.
+/// Hexadecimal digits, too many for a word or a colour. Letters must be among them: other scanners cover long numbers.
 pub(super) fn is_hex(text: &str) -> bool {
     let (mut digits, mut letters) = (0_usize, 0_usize);
     for b in text.bytes() {
@@ -39,16 +38,16 @@ pub(super) fn is_ulid(text: &str) -> bool {
         && text.bytes().any(|b| b.is_ascii_alphabetic())
 }
 
-/// How the characters of a token change from one sort to another.
+/// How the characters of a token change from one class to another.
 #[derive(Default)]
 struct Changes {
     letters: usize,
     digits: usize,
     /// Groups of digits.
     numbers: usize,
-    /// From small letters to capitals.
+    /// Changes from lower case to capitals.
     humps: usize,
-    /// Whether both small letters and capitals are there.
+    /// Whether it has both lower case and capitals.
     cases: bool,
 }
 
@@ -78,16 +77,16 @@ fn changes(text: &str) -> Changes {
     seen
 }
 
-/// Whether letters and digits are mixed as no word mixes them. For what a prefix or a label announces.
+/// Whether letters and digits mix unlike in any word. Used after a prefix or a label.
 pub(super) fn is_mixed(text: &str) -> bool {
     let seen = changes(text);
     let small = seen.letters > 0 && seen.digits > 0 && (seen.numbers >= 2 || seen.cases);
     small && text.bytes().all(|b| b.is_ascii_alphanumeric())
 }
 
-/// Whether a long run of letters and digits was made by a machine: digits in three places, or in two where
-/// small and capital letters mix; or capitals where no word has them.
-pub(in crate::detect) fn is_random(text: &str) -> bool {
+/// Whether a long run of letters and digits is machine-generated: it has digits in three places, or in fewer if its
+/// case changes often, or capitals in positions that no word has.
+pub(crate) fn is_random(text: &str) -> bool {
     if text.len() < MIXED_MIN || !text.bytes().all(|b| b.is_ascii_alphanumeric()) {
         return false;
     }
@@ -96,13 +95,13 @@ pub(in crate::detect) fn is_random(text: &str) -> bool {
         && seen.letters >= 2
         && (seen.numbers >= 3 || (seen.numbers == 2 && seen.cases && seen.humps >= 2));
     let once = seen.numbers == 1 && seen.letters >= 4 && seen.digits >= 2 && seen.humps * 4 >= seen.letters;
-    // "getUserNameById" has a capital every fourth letter, a random token every other.
+    // "getUserNameById" has a capital every fourth letter, a random token every second.
     let jumping = text.len() >= 20 && seen.digits == 0 && seen.humps * 5 >= text.len();
     scattered || once || jumping
 }
 
-/// Whether a run of pieces was made by a machine: `A1B2C-D3E4F-G5H6I`, or base64 for URLs, whose dashes and
-/// lines fall anywhere. Pieces such as `v2`, `20260812` and `k8s` are words.
+/// Whether a run of pieces is machine-generated: `A1B2C-D3E4F-G5H6I`, or base64 for URLs, in which dashes and
+/// underscores occur anywhere. Pieces such as `v2`, `20260812` and `k8s` are words.
 pub(super) fn is_pieced(text: &str) -> bool {
     if text.len() < MIXED_MIN {
         return false;
@@ -123,7 +122,7 @@ pub(super) fn is_pieced(text: &str) -> bool {
     mixed >= 3 || (mixed >= 1 && bytes >= 12) || (mixed == 2 && bytes * 2 > text.len())
 }
 
-/// Whether a digit comes first.
+/// Whether a piece starts with a digit.
 fn leads(piece: &str) -> bool {
     piece.starts_with(|c: char| c.is_ascii_digit())
 }

@@ -1,16 +1,19 @@
-//! Handles of networks: "@jane_doe", "on skype (jane.doe)".
+//! Handles of social networks and messengers: "@jane_doe", "on skype (jane.doe)".
 
-use crate::detect::label::Topics;
-use crate::detect::view::View;
-use crate::detect::{Found, Kind};
+use crate::label::Topics;
+use crate::scan::{before, run_up_to};
+use crate::view::View;
+use crate::{Found, Kind};
 use std::ops::Range;
 
 /// Shortest and longest handle, in bytes.
 const HANDLE: std::ops::RangeInclusive<usize> = 3..=32;
-/// How far around the name of a messenger a handle may stand, in bytes.
+/// Longest run that is read for a handle, in bytes. A longer one is too long for a handle anyway.
+const RUN_MAX: usize = 64;
+/// How far around the name of a messenger a handle may be, in bytes.
 const BEFORE_MAX: usize = 24;
 const AFTER_MAX: usize = 40;
-/// Messengers whose users write their names without a sign. Compared by beginning, in lower case.
+/// Messengers whose handles have no sign. Compared by prefix, in lower case.
 const MESSENGERS: &[&str] = &[
     "discord", "icq", "insta", "skype", "snapchat", "telegram", "tiktok", "whatsapp",
 ];
@@ -27,41 +30,26 @@ pub(super) fn find(view: &View<'_>, found: &mut Found) {
         }
     }
     sessions(view, found);
-    for label in view.labels() {
-        let messenger = view.text().get(label.range.clone()).is_some_and(|word| {
-            let word = word.to_ascii_lowercase();
-            MESSENGERS.iter().any(|name| word.starts_with(name))
-        });
-        if label.topics.any(Topics::USER) && messenger {
+    for label in view.labels_of(Topics::USER) {
+        let word = view.piece(&label.range).to_ascii_lowercase();
+        if MESSENGERS.iter().any(|name| word.starts_with(name)) {
             unsigned(view, &label.range, found);
         }
     }
 }
 
-fn is_handle(b: u8) -> bool {
+fn is_handle(b: &u8) -> bool {
     b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.')
 }
 
-/// A word behind a sign that nothing stands before.
+/// The word after an `@` that starts the text or follows a space or punctuation.
 fn signed(view: &View<'_>, at: usize, found: &mut Found) {
     let bytes = view.bytes();
-    let before = at.checked_sub(1).and_then(|i| bytes.get(i));
-    if !matches!(
-        before,
-        None | Some(b' ' | b'\n' | b'\t' | b'(' | b'[' | b',' | b':' | b'"' | b'\'' | b'>' | b'/')
-    ) {
+    if before(bytes, at).is_some_and(|b| !b" \n\t([,:\"'>/".contains(&b)) {
         return;
     }
-    let len = bytes
-        .iter()
-        .skip(at + 1)
-        .take(64)
-        .take_while(|b| is_handle(**b))
-        .count();
-    let Some(word) = view.text().get(at + 1..at + 1 + len) else {
-        return;
-    };
-    let word = word.trim_end_matches('.');
+    let len = run_up_to(RUN_MAX, bytes, at + 1, is_handle);
+    let word = view.piece(&(at + 1..at + 1 + len)).trim_end_matches('.');
     let end = at + 1 + word.len();
     // "@angular/core", "@font-face", "@media (": a package, a rule.
     if !HANDLE.contains(&word.len()) || matches!(bytes.get(end), Some(b'/' | b'-' | b'(')) {
@@ -80,75 +68,44 @@ fn signed(view: &View<'_>, at: usize, found: &mut Found) {
     }
 }
 
-/// Words before "as" that say that somebody came in under a name.
+/// Words before "as" that announce a user name: "logged in as".
+#[rustfmt::skip]
 const ENTRIES: &[&str] = &[
-    "logged in",
-    "login",
-    "signed in",
-    "angemeldet",
-    "eingeloggt",
-    "authenticated",
+    "logged in", "login", "signed in", "angemeldet", "eingeloggt", "authenticated",
 ];
-/// Words behind a customer's noun that stand for no identifier.
+/// Nouns before the name of a user or the identifier of a customer's resource.
+#[rustfmt::skip]
 const NOUNS: &[&str] = &[
-    "user",
-    "users",
-    "benutzer",
-    "nutzer",
-    "username",
-    "login",
-    "tenant",
-    "workspace",
-    "project",
-    "projekt",
-    "customer",
-    "kunde",
-    "mandant",
-    "account",
-    "konto",
-    "subscription",
-    "meshcustomer",
-    "meshproject",
+    "user", "users", "benutzer", "nutzer", "username", "login", "tenant", "workspace", "project", "projekt",
+    "customer", "kunde", "mandant", "account", "konto", "subscription", "meshcustomer", "meshproject",
     "meshworkspace",
 ];
 
-/// Those of them behind which only a user's name is looked for.
+/// The nouns after which only a user's name is searched.
 const USERS: &[&str] = &["user", "users", "benutzer", "nutzer", "username", "login"];
 
-/// Names behind words that say whose they are: "signed in as jane", "user jane.doe", "tenant 'acme-prod'".
+/// Names after words that identify their owner: "signed in as jane", "user jane.doe", "tenant 'acme-prod'".
 fn sessions(view: &View<'_>, found: &mut Found) {
     let text = view.text();
     for label in view.labels() {
-        let Some(raw) = text.get(label.range.clone()) else {
-            continue;
-        };
+        let raw = view.piece(&label.range);
         let among = |list: &[&str]| list.iter().any(|word| raw.eq_ignore_ascii_case(word));
         let noun = among(NOUNS);
         if !noun && !among(ENTRIES) {
             continue;
         }
-        let Some(rest) = text
-            .get(label.range.end..)
-            .and_then(|rest| rest.strip_prefix(' '))
-        else {
+        let Some(rest) = view.rest(label.range.end).strip_prefix(' ') else {
             continue;
         };
         let entered = rest.strip_prefix("as ").or_else(|| rest.strip_prefix("als "));
         let Some(rest) = entered.or(noun.then_some(rest)) else {
             continue;
         };
-        let quote = rest
-            .as_bytes()
-            .first()
-            .filter(|b| matches!(b, b'"' | b'\'' | b'`'));
-        let inner = rest.get(usize::from(quote.is_some())..).unwrap_or_default();
-        let len = inner
-            .bytes()
-            .take(64)
-            .take_while(|b| is_handle(*b) || *b == b'-')
-            .count();
-        let value = inner.get(..len).unwrap_or_default().trim_end_matches('.');
-        let closed = quote.is_some() && inner.as_bytes().get(len) == quote;
+        let inner = rest.strip_prefix(['"', '\'', '`']).unwrap_or(rest);
+        let len = run_up_to(RUN_MAX, inner.as_bytes(), 0, |b| is_handle(b) || *b == b'-');
+        let (value, behind) = inner.split_at_checked(len).unwrap_or_default();
+        let value = value.trim_end_matches('.');
+        let closed = inner.len() < rest.len() && behind.bytes().next() == rest.bytes().next();
         let takes = match entered {
             Some(_) => value.len() > 2 && (closed || !ROLES.contains(&value)),
             None if closed => is_identifier(value),
@@ -164,28 +121,20 @@ fn sessions(view: &View<'_>, found: &mut Found) {
     }
 }
 
-/// What one is signed in as besides a name.
+/// Roles to be signed in as, which are not names.
+#[rustfmt::skip]
 const ROLES: &[&str] = &[
-    "admin",
-    "administrator",
-    "another",
-    "guest",
-    "owner",
-    "partner",
-    "root",
-    "the",
-    "user",
-    "your",
+    "admin", "administrator", "another", "guest", "owner", "partner", "root", "the", "user", "your",
 ];
 
-/// Whether a word in quotes is an identifier: small letters, in pieces or with digits.
+/// Whether a quoted word is an identifier: lower-case letters, in pieces or with digits.
 fn is_identifier(word: &str) -> bool {
     word.len() > 2
         && word.contains(|c: char| c == '-' || c == '_' || c == '.' || c.is_ascii_digit())
         && word.contains(|c: char| c.is_ascii_lowercase())
 }
 
-/// Whether a word without quotes is an identifier all the same: "m25-platform", not "step-2" or "v2-preview".
+/// Whether an unquoted word is an identifier: "m25-platform", but not "step-2" or "v2-preview".
 fn is_slug(word: &str) -> bool {
     let pieces = || word.split('-');
     let digits = |piece: &str| piece.bytes().all(|b| b.is_ascii_digit());
@@ -207,29 +156,18 @@ fn unsigned(view: &View<'_>, label: &Range<usize>, found: &mut Found) {
     let to = (label.end + AFTER_MAX).min(bytes.len());
     let mut at = from;
     while at < to {
-        let len = bytes
-            .iter()
-            .skip(at)
-            .take(64)
-            .take_while(|b| is_handle(**b))
-            .count();
+        let len = run_up_to(RUN_MAX, bytes, at, is_handle);
+        let word = view.piece(&(at..at + len)).trim_end_matches('.');
         let outside = at + len <= label.start || at >= label.end;
-        let cut = at
-            .checked_sub(1)
-            .and_then(|i| bytes.get(i))
-            .is_some_and(|b| is_handle(*b));
-        if let Some(word) = view.text().get(at..at + len)
-            && outside
-            && !cut
-            && is_user(word.trim_end_matches('.'))
-        {
-            found.add(Kind::User, at..at + word.trim_end_matches('.').len());
+        let cut = before(bytes, at).is_some_and(|b| is_handle(&b));
+        if outside && !cut && is_user(word) {
+            found.add(Kind::User, at..at + word.len());
         }
         at += len.max(1);
     }
 }
 
-/// Whether a word is a user's name rather than a word: it has a dot, a line or a digit inside.
+/// Whether a word is a user's name rather than an ordinary word: it has a dot, an underscore or a digit inside.
 fn is_user(word: &str) -> bool {
     let letters = word.bytes().filter(u8::is_ascii_alphabetic).count();
     let marked = word.contains(['.', '_']) || word.contains(|c: char| c.is_ascii_digit());

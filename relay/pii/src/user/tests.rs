@@ -1,6 +1,6 @@
 use super::*;
 
-/// Checks what is left of a text when only what this module finds is removed.
+/// Checks a text after only this module's findings are removed.
 fn check(text: &str, want: &str) {
     let mut found = Found::default();
     find(&View::new(text), &mut found);
@@ -53,6 +53,8 @@ fn paths_without_users_stay() {
         "/Users/Shared/x",
         r"C:\Users\Public\x",
         "/users/me",
+        "/users/active",
+        "/teams/active",
         "/users/new",
         "/settings/users/search",
         "/projects/tenants",

@@ -1,7 +1,7 @@
-// The little of a C library that the generated bindings use, so that the policy imports nothing.
+// The small part of a C library that the generated bindings use, so that the policy imports nothing.
 //
-// The heap only grows during a call, and the next call starts again at its beginning. So a policy in C
-// frees nothing, leaks nothing, and finds nothing of an earlier event by way of the heap.
+// The heap only grows during a call, and the next call starts again at its beginning. So a policy in C frees nothing
+// and leaks nothing, and the heap carries nothing from one event to the next.
 
 #include <stddef.h>
 #include <stdint.h>
@@ -11,7 +11,7 @@
 #define PAGE_BYTES 65536
 #define ALIGN 16
 
-// The linker puts it after the last global.
+// The linker places it after the last global.
 extern unsigned char __heap_base;
 
 static uintptr_t start; // where each call starts; 0 before the first allocation
@@ -20,7 +20,7 @@ static bool call_has_ended;
 
 void heap_keep(void) { start = next; }
 
-// The host still reads the answer, so the heap is only forgotten when the next event needs it.
+// The host still reads the answer, so the heap is reset only when the next event allocates.
 void heap_end_call(void) { call_has_ended = true; }
 
 void *malloc(size_t bytes) {
@@ -39,7 +39,7 @@ void *malloc(size_t bytes) {
     }
     if (end > have) {
         size_t pages = (end - have + PAGE_BYTES - 1) / PAGE_BYTES;
-        // In the relay a growth beyond the limit traps by itself; other hosts answer -1.
+        // In the relay, growth beyond the limit traps; other hosts return -1.
         if (__builtin_wasm_memory_grow(0, pages) == (size_t)-1) {
             abort();
         }
@@ -48,7 +48,8 @@ void *malloc(size_t bytes) {
     return (void *)block;
 }
 
-// The bindings ask for it with nothing or to grow, so what is copied is at most as long as the new block.
+// The bindings call it only with NULL or to grow. It copies `bytes` bytes, which may read past the old block but not
+// past the heap.
 void *realloc(void *old, size_t bytes) {
     void *block = malloc(bytes);
     return old == NULL ? block : memcpy(block, old, bytes);

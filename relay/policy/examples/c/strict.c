@@ -1,9 +1,9 @@
-// A strict policy: no page and no referrer ever leaves, and of the properties only those that the plan
-// names, with a number, true or false, or a text that stands in the plan word for word.
+// A strict policy: it never lets a page or a referrer leave. Of the properties it keeps only those that the plan names,
+// with a number, true or false, or a text that appears in the plan word for word.
 //
-// It has no JSON parser. It looks for the quoted word in the plan's text, which lets through a little more
-// than the plan allows, such as one property's word in another. That is harmless: the relay's guard
-// holds every answer against the plan exactly, and an event it does not agree with ends there.
+// It has no JSON parser. It searches the plan's text for the quoted word, which allows a little more than the plan,
+// such as one property's word in another. That is harmless: the relay's guard checks every answer against the plan
+// exactly, and an event that it rejects ends there.
 
 #include "policy.h"
 #include <stdlib.h>
@@ -21,7 +21,7 @@ bool exports_feedback_policy_scrubbing_configure(policy_string_t *given, policy_
     return true;
 }
 
-// Whether two texts of that length are the same.
+// Whether two texts of that length are equal.
 static bool same(const uint8_t *here, const void *there, size_t len) {
     const uint8_t *t = there;
     for (size_t i = 0; i < len; i++) {
@@ -32,10 +32,10 @@ static bool same(const uint8_t *here, const void *there, size_t len) {
     return true;
 }
 
-// Whether the plan holds the word between the other two, in one piece.
+// Whether the plan contains the word directly between the other two.
 static bool plan_has(const char *before, const policy_string_t *word, const char *after) {
     for (size_t i = 0; i < word->len; i++) {
-        // Would end the quoted word, or start an escape: no plan writes such a word as it is.
+        // It would end the quoted word, or start an escape: no plan contains such a word unescaped.
         if (word->ptr[i] == '"' || word->ptr[i] == '\\') {
             return false;
         }
@@ -47,7 +47,7 @@ static bool plan_has(const char *before, const policy_string_t *word, const char
     }
     const uint8_t first = (uint8_t)before[0], *last = plan.ptr + plan.len - want;
     for (const uint8_t *here = plan.ptr; here <= last; here++) {
-        // Most places are ruled out by their first letter, and each step costs fuel.
+        // The first letter rules out most places, and each step costs fuel.
         if (*here == first && same(here, before, before_len) &&
             same(here + before_len, word->ptr, word->len) &&
             same(here + before_len + word->len, after, after_len)) {
@@ -72,12 +72,12 @@ static bool may_stay(const exports_feedback_policy_scrubbing_prop_t *prop) {
     }
 }
 
-// What arrives is ours to change, so the answer is made in its place.
+// The policy owns its input, so it builds the answer in place.
 void exports_feedback_policy_scrubbing_scrub(exports_feedback_policy_scrubbing_event_t *event,
                                              exports_feedback_policy_scrubbing_verdict_t *verdict) {
     exports_feedback_policy_scrubbing_list_prop_t *props = &event->props;
     size_t kept = 0;
-    // The order stays: the guard refuses a changed one, because an order could carry a message.
+    // Keeps the order: the guard rejects a changed one, because an order could carry a message.
     for (size_t i = 0; i < props->len; i++) {
         if (may_stay(&props->ptr[i])) {
             props->ptr[kept++] = props->ptr[i];

@@ -1,10 +1,10 @@
-//! A strict policy to start from: no page and no referrer ever leaves, and of the properties only those
-//! that the plan names, with a number, true or false, or a text that stands in the plan word for word.
+//! A strict policy to start from: it never lets a page or a referrer leave. Of the properties it keeps only those that
+//! the plan names, with a number, true or false, or a text that appears in the plan word for word.
 //!
-//! A policy can only take away. What it gives back is proved against the event and the plan by the
-//! relay's guard, so a policy may be simpler than the plan: this one looks for the quoted word in the
-//! plan's text instead of reading its JSON, and lets through a little more than the plan allows, such as
-//! one property's word in another. An event the guard does not agree with ends there.
+//! A policy can only remove. The relay's guard checks its output against the event and the plan, so a policy may be
+//! simpler than the plan: this one searches the plan's text for the quoted word instead of parsing the JSON, and
+//! therefore allows a little more than the plan, such as one property's word in another. If the guard rejects the
+//! output, the event ends there.
 
 use exports::feedback::policy::scrubbing::{Event, Guest, Prop, Value, Verdict};
 use std::cell::OnceCell;
@@ -14,7 +14,7 @@ wit_bindgen::generate!({ path: "wit", world: "policy" });
 struct MyPolicy;
 
 thread_local! {
-    /// The plan's text, set once by `configure`. The only thing a policy may keep between two events.
+    /// The plan's text, set once by `configure`. A policy must keep no other state between two events.
     static PLAN: OnceCell<String> = const { OnceCell::new() };
 }
 
@@ -28,9 +28,9 @@ impl Guest for MyPolicy {
             .map_err(|_| "configured twice".to_owned())
     }
 
-    /// Called once per event. Has to depend on the event and the plan alone.
+    /// Called once per event. The result must depend on the event and the plan alone.
     fn scrub(event: Event) -> Verdict {
-        // The order stays: the guard refuses a changed one, because an order could carry a message.
+        // Keeps the order: the guard rejects a changed one, because an order could carry a message.
         let props = PLAN.with(|plan| {
             let plan = plan.get().map_or("", String::as_str);
             event
@@ -65,9 +65,9 @@ fn may_stay(prop: &Prop, plan: &str) -> bool {
     }
 }
 
-/// Whether the plan holds the word between the other two, in one piece.
+/// Whether the plan contains the word directly between the other two.
 fn has(plan: &str, before: &str, word: &str, after: &str) -> bool {
-    // A quote would end the word, a backslash start an escape: no plan writes such a word as it is.
+    // A quote would end the word and a backslash would start an escape: no plan contains such a word unescaped.
     !word.contains(['"', '\\']) && plan.contains(&format!("{before}{word}{after}"))
 }
 

@@ -2,17 +2,17 @@ use super::*;
 use proptest::prelude::*;
 use std::net::Ipv4Addr;
 
-const START: Moment = Moment(1_800_000_000_000);
+const START: Timestamp = Timestamp(1_800_000_000_000);
 const HOUR: i64 = 3_600_000;
-/// The most strangers may guess at one account in an hour.
+/// Most guesses of strangers at one account in an hour.
 const GUESSES_PER_HOUR: usize = 80;
 
 fn throttle() -> Throttle {
     Throttle::new([7; 16])
 }
 
-fn at(seconds: i64) -> Moment {
-    Moment(START.0 + seconds * 1000)
+fn at(seconds: i64) -> Timestamp {
+    Timestamp(START.0 + seconds * 1000)
 }
 
 fn from(address: u32) -> Who<'static> {
@@ -22,8 +22,8 @@ fn from(address: u32) -> Who<'static> {
     })
 }
 
-/// Guesses until one is refused: how many passed, and how long the next has to wait.
-fn guess(throttle: &mut Throttle, name: &str, who: Who<'_>, now: Moment) -> (usize, u64) {
+/// Guesses until one is refused. Returns how many passed, and the wait in seconds before the next.
+fn guess(throttle: &mut Throttle, name: &str, who: Who<'_>, now: Timestamp) -> (usize, u64) {
     for passed in 0..1000 {
         if let Err(wait) = throttle.take(name, who, now) {
             return (passed, wait.as_secs());
@@ -61,7 +61,7 @@ fn a_delay_is_forgotten_in_time_and_after_the_right_password() {
 
 #[test]
 fn each_limit_holds_for_its_own_key() {
-    // One guess after another has used up what it may: does this one pass?
+    // Uses up one budget with `spend`, then checks whether the next guess passes.
     let check = |what: &str, spend: &dyn Fn(&mut Throttle), name: &str, who: Who<'_>, passes: bool| {
         let mut throttle = throttle();
         spend(&mut throttle);
@@ -152,7 +152,7 @@ fn the_machine_itself_does_not_wait_for_strangers() {
         };
         let checked = throttle.check("alice", Who::Stranger(source), at(0));
         assert_eq!(checked.is_ok(), passes, "{local} {is_forwarded}");
-        // It has no more guesses than strangers have.
+        // The machine's own budget at the account is no larger than a stranger's.
         if passes {
             assert_eq!(
                 guess(&mut throttle, "alice", Who::Stranger(source), at(0)),
@@ -187,8 +187,8 @@ fn made_up_names_do_not_bring_a_delay_to_an_end() {
     assert!(throttle.check("alice", from(1), at(1)).is_err());
 }
 
-/// Strangers at so many addresses guess at alice's password every two seconds, for six hours. Gives back how long her
-/// own login takes, from an unknown device at another address and with one try every half minute, after each hour.
+/// Strangers at `addresses` addresses guess alice's password every two seconds for six hours. Returns, after each
+/// hour, how long her own login takes from an unknown device at another address with one attempt every half minute.
 fn waits_of_the_owner(addresses: u32) -> Vec<i64> {
     let mut throttle = throttle();
     let (mut waits, mut began) = (Vec::new(), None);
@@ -213,7 +213,7 @@ fn waits_of_the_owner(addresses: u32) -> Vec<i64> {
 
 #[test]
 fn the_owner_gets_in_from_an_unknown_device_while_others_guess() {
-    // Each address has had its first guess within the first hour, and leaves some to a new one from then on.
+    // Each address has made its first guess within the first hour, and leaves some to new addresses from then on.
     let check = |addresses: u32, seconds_max: i64| {
         let waits = waits_of_the_owner(addresses);
         assert_eq!(waits.len(), 5, "{addresses} addresses: {waits:?}");
@@ -237,7 +237,7 @@ proptest! {
         let mut throttle = throttle();
         let (mut now, mut guessed) = (START, [Vec::new(), Vec::new()]);
         for (wait, address, name, is_owner) in tries {
-            now = Moment(now.0 + wait);
+            now = Timestamp(now.0 + wait);
             let account = ["alice", "bob"][name];
             if is_owner {
                 let device = Who::Device(account.as_bytes());

@@ -1,18 +1,18 @@
-//! Whether Plausible accepts a site's events, as the relay recorded it, and as the test event shows it now.
+//! Whether Plausible accepts a site's events, by the relay's records and by the test event.
 
+use crate::finding::{Finding, Grade};
 use crate::forward::acceptance::Record;
-use crate::forward::self_test::{Finding, Grade};
-use crate::forward::sites::words::Words;
+use crate::forward::sites::status::SiteStatus;
 
-/// `tested` is what came of the test event, if one was sent.
+/// `tested` is the result of the test event, if one was sent.
 pub(super) fn finding(site: &str, record: &Record, tested: Option<&Finding>) -> Finding {
     let what = format!("{site}: events accepted");
-    let Words { says, advice, .. } = Words::recorded(site, record);
-    let grade = record.standing().grade();
+    let SiteStatus { says, advice, .. } = SiteStatus::recorded(site, record);
+    let grade = record.state().grade();
     let is_accepted_now = tested.is_some_and(|tested| tested.grade == Grade::Ok);
     if is_accepted_now && grade != Grade::Ok {
-        return Finding::new(what, Grade::Note, says).advise(
-            "the test event was accepted just now; a running relay delivers what waits within two minutes",
+        return Finding::note(what, says).advise(
+            "the test event was accepted just now; a running relay delivers waiting events within two minutes",
         );
     }
     let finding = Finding::new(what, grade, says);
@@ -25,15 +25,15 @@ pub(super) fn finding(site: &str, record: &Record, tested: Option<&Finding>) -> 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::Moment;
+    use crate::clock::Timestamp;
     use crate::forward::acceptance::DROPS_MAX;
 
     #[test]
     fn the_record_is_judged_and_a_test_event_that_was_accepted_just_now_is_newer() {
         let check = |first: Option<i64>, drops: u32, tested: Option<Grade>, want: Grade| {
             let record = Record {
-                first_accepted: first.map(Moment),
-                last_accepted: first.map(Moment),
+                first_accepted: first.map(Timestamp),
+                last_accepted: first.map(Timestamp),
                 drops,
             };
             let tested = tested.map(|grade| Finding::new("test event", grade, ""));

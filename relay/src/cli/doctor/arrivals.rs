@@ -1,43 +1,41 @@
-//! The front door: whom the configuration trusts, and how requests arrive at the running relay, which alone knows.
+//! How requests arrive: the proxies that the configuration trusts, and the requests that the running relay has seen.
 
 use crate::cli::manage::ask_running;
 use crate::config::{Config, Public};
 use crate::exposure;
-use crate::forward::self_test::{Finding, Grade};
+use crate::finding::{Finding, Grade};
 use axum::http::Method;
 use serde_json::json;
 
-/// What the relay on this data folder has seen.
+/// The findings of the relay that runs on this data folder.
 pub(super) async fn seen(config: &Config) -> Vec<Finding> {
-    let asked = ask_running(config, Method::GET, "/arrivals", &json!({})).await;
-    let seen = asked.and_then(|seen| Ok(serde_json::from_value(seen)?));
+    let seen = ask_running(config, Method::GET, "/arrivals", &json!({})).await;
     seen.unwrap_or_else(|_| {
-        let says = "not checked: no relay answers on this data folder, and only a running one knows how requests arrive";
-        vec![Finding::new("front door", Grade::Note, says)]
+        let says = "not checked: no relay answers on this data folder, and only a running relay can report how \
+            requests arrive";
+        vec![Finding::note("front door", says)]
     })
 }
 
-/// Whom the configuration trusts to name clients.
+/// The proxies that the configuration trusts to name clients.
 pub(super) fn trusted(public: &Public) -> Finding {
     const WHAT: &str = "public.trusted_proxies";
     if let Some(finding) = exposure::all_trusted("public", &public.trusted_proxies, Grade::Wrong) {
         finding
     } else if public.trusted_proxies.is_empty() && public.listen.ip().is_loopback() {
-        Finding::new(
+        Finding::warning(
             WHAT,
-            Grade::Warning,
             "the relay listens on loopback and trusts no proxy, so all visitors count as one",
         )
         .advise("list the proxy in front of the relay, such as \"127.0.0.1\"")
     } else if public.trusted_proxies.is_empty() {
-        Finding::new(
+        Finding::note(
             WHAT,
-            Grade::Note,
-            "no proxy is trusted: right when browsers connect to the relay itself",
+            "no proxy is trusted: correct if browsers connect to the relay directly",
         )
-        .advise("behind a proxy all visitors count as one until it is listed")
+        .advise("behind a proxy that is not listed, all visitors count as one")
     } else {
-        Finding::new(WHAT, Grade::Ok, "only what is listed is trusted")
+        Finding::ok(WHAT, "only the listed proxies are trusted")
     }
 }
 

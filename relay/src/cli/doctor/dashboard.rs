@@ -1,9 +1,10 @@
-//! `doctor` and the dashboard: whether it shows the delivered events, and how test events count there.
+//! The dashboard: whether it shows the delivered events, and how it counts test events.
 
 use crate::clock::{Clock, random_number};
 use crate::config::{Config, Upstream};
+use crate::finding::{Finding, Grade};
 use crate::forward::dashboard::check_yesterday;
-use crate::forward::self_test::{self, Finding, Grade};
+use crate::forward::self_test;
 use crate::forward::transport::Connection;
 use crate::forward::two_visitors;
 use crate::store;
@@ -16,7 +17,7 @@ pub(super) async fn compare(
     findings: &mut Vec<Finding>,
 ) {
     let site = config.sites.iter().find(|known| known.domain == site);
-    // The database has a finding of its own.
+    // Another finding reports database errors.
     let (Ok(db), Some(site)) = (store::open_to_look(&config.data_dir), site) else {
         return;
     };
@@ -25,7 +26,7 @@ pub(super) async fn compare(
     findings.push(check_yesterday(connection, &config.upstream, &db, site, now).await);
 }
 
-/// Sends events that count: two from two visitors if the server's counts can be read, else one. Returns whether
+/// Sends events that count: two from two visitors if the server's counts can be read, otherwise one. Returns whether
 /// the site accepted them, if they were sent. `is_quiet`: no page sends to the site.
 pub(super) async fn send(
     connection: &mut impl Connection,
@@ -41,7 +42,7 @@ pub(super) async fn send(
         sent = Some(self_test::count_an_event(connection, upstream, site).await);
     }
     findings.extend(sent.clone());
-    // It replaces what the self-test could not check.
+    // Replaces the self-test's note about the check it could not make.
     findings.retain(|earlier| earlier.what != found.what || earlier.grade != Grade::Note);
     findings.push(found);
     sent

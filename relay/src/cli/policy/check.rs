@@ -1,68 +1,70 @@
-//! `policy check`: judges a policy before it is put to use, and shows what it found.
+//! `policy check`: judges a policy before it goes into service, and prints the findings.
 
-use super::{Case, PolicyArgs};
-use crate::cli::{Outcome, say};
+use super::PolicyArgs;
+use crate::cli::CommandResult;
+use crate::cli::rules::Rules;
 use crate::clock::Clock;
-use crate::policy_check::patience::{Impatient, Patience};
-use crate::policy_check::tally::{Tally, percent};
-use crate::policy_check::{self, CheckError, Corpus, Report};
-use crate::sandbox::{COMPONENT_BYTES_MAX, STACK_BYTES_MAX, sha256, trial};
+use crate::digest::sha256;
+use crate::policy::check::patience::{Impatient, Patience};
+use crate::policy::check::tally::{Tally, percent};
+use crate::policy::check::{self, CheckError, Corpus, Report};
+use crate::policy::sandbox::{COMPONENT_BYTES_MAX, Fault, STACK_BYTES_MAX, trial};
 use std::fmt::Write as _;
 use std::io::{IsTerminal, Write as _};
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 use wasmtime::component::Component;
 
-/// How often progress is shown on a terminal.
+/// How often progress is printed on a terminal.
 const PROGRESS_EVERY: Duration = Duration::from_millis(100);
 
-/// `policy check` has said what is wrong as its verdict, where scripts look for it.
+/// `policy check` has already printed the objections as its verdict, for scripts.
 #[derive(Debug, thiserror::Error)]
 #[error("the policy is not usable")]
 pub(in crate::cli) struct NotUsable;
 
 /// `policy check`.
-pub(super) fn run(args: &PolicyArgs) -> Outcome {
-    let case = Case::of(args)?;
-    let sha256 = sha256(&case.wasm);
-    say(&format!("policy     {}", case.name));
-    say(&format!(
+pub(super) fn run(args: &PolicyArgs) -> CommandResult {
+    let rules = args.load()?;
+    let sha256 = sha256(&rules.wasm);
+    let verdicts = rules.verdicts();
+    say!("policy     {}", rules.policy);
+    say!(
         "size       {} bytes of at most {COMPONENT_BYTES_MAX}",
-        case.wasm.len()
-    ));
-    say(&format!("sha256     {sha256}"));
-    let known = case.verdicts.as_ref().and_then(|known| known.recall(&sha256));
+        rules.wasm.len()
+    );
+    say!("sha256     {sha256}");
+    let known = verdicts.as_ref().and_then(|known| known.recall(&sha256));
     if let Some(failure) = known.and_then(|known| known.failure) {
-        say(&format!(
-            "remembered {failure}; `serve` does not try it again before it passes this check"
-        ));
+        say!("remembered {failure}; `serve` does not retry it until it passes this check");
     }
     let mut verdict = Judged::default();
-    match case.compile() {
+    match rules.compile() {
         Ok(component) => {
             let anatomy = trial::anatomy(&component);
-            say(&format!("imports    {}", list(&anatomy.imports)));
-            say(&format!("exports    {}", list(&anatomy.exports)));
-            say(&format!(
+            say!("imports    {}", list(&anatomy.imports));
+            say!("exports    {}", list(&anatomy.exports));
+            say!(
                 "limits     {} fuel per event, {} bytes of memory, {STACK_BYTES_MAX} bytes of stack",
-                case.limits.fuel, case.limits.memory_bytes_max
-            ));
-            judge(&case, &component, &sha256, &mut verdict)?;
+                rules.limits.fuel,
+                rules.limits.memory_bytes_max
+            );
+            judge(&rules, &component, &sha256, &mut verdict)?;
         }
-        Err(error) if error.is_the_policys_fault() => verdict.objections.push(error.to_string()),
+        Err(error) if error.fault() == Fault::Policy => verdict.objections.push(error.to_string()),
         Err(error) => return Err(error.into()),
     }
-    // One mistake shows under every plan.
+    // The same mistake can show under every plan.
     verdict.objections.dedup();
     let (objections, now) = (verdict.objections.join("; "), Clock::system().now());
-    if let Some(verdicts) = &case.verdicts {
+    if let Some(verdicts) = &verdicts {
         match objections.as_str() {
             "" => verdicts.passed(&sha256),
             why => verdicts.failed_check(&sha256, why, now),
         }
     }
     if !objections.is_empty() {
-        say(&format!("not usable: {objections}"));
+        say!("not usable: {objections}");
         return Err(NotUsable.into());
     }
     let refuses = match verdict.refused {
@@ -73,14 +75,15 @@ pub(super) fn run(args: &PolicyArgs) -> Outcome {
             percent(refused, verdict.ordinary)
         ),
     };
-    say(&format!(
-        "ok: it imports nothing and takes the plan; in {} calls it failed on no event and answered the same in any order{refuses}",
+    say!(
+        "ok: it imports nothing and accepts the plan; in {} calls it never failed, and its answers did not depend on \
+         the order{refuses}",
         verdict.calls
-    ));
+    );
     Ok(())
 }
 
-/// The findings under all plans together.
+/// The combined findings of all plans.
 #[derive(Default)]
 struct Judged {
     calls: usize,
@@ -90,28 +93,25 @@ struct Judged {
 }
 
 /// Judges a policy under each plan.
-fn judge(case: &Case, component: &Component, sha256: &str, all: &mut Judged) -> anyhow::Result<()> {
+fn judge(rules: &Rules, component: &Component, sha256: &str, all: &mut Judged) -> anyhow::Result<()> {
     let patience = Patience::begin(CancellationToken::new());
-    let seed = policy_check::seed_of(sha256);
-    for (nth, plan) in case.plans.iter().enumerate() {
-        let sandbox = match case.load(component, plan) {
+    let seed = check::seed_of(sha256);
+    let plans = rules.plans();
+    for (nth, plan) in plans.iter().enumerate() {
+        let sandbox = match rules.sandbox(component, &plan.clone().into()) {
             Ok(sandbox) => sandbox,
             Err(error) => {
                 all.objections.push(error.to_string());
                 continue;
             }
         };
-        say(&format!(
-            "\nplan       {}, version {}: taken",
-            plan.name(),
-            plan.version
-        ));
+        say!("\nplan       {}, version {}: accepted", plan.name(), plan.version);
         let mut progress = Progress::new();
         let mut showing = |corpus: Corpus, done, of| progress.show(corpus, done, of);
-        let judged = policy_check::judge(
+        let judged = check::judge(
             &sandbox,
             plan,
-            (nth, case.plans.len()),
+            (nth, plans.iter().count()),
             seed,
             &patience,
             &mut showing,
@@ -136,30 +136,31 @@ fn judge(case: &Case, component: &Component, sha256: &str, all: &mut Judged) -> 
     Ok(())
 }
 
-/// Shows what a policy did under one plan.
+/// Prints a policy's results under one plan.
 fn show(report: &Report) {
     for (corpus, tally) in &report.tallies {
-        say(&describe(corpus.name(), tally));
+        say!("{}", describe(corpus.name(), tally));
     }
     if let Some((refused, of, names)) = report.refused() {
-        say(&format!(
-            "note: it refuses {refused} of {of} ordinary events ({}), which the plan lets through: {names}",
+        say!(
+            "note: it refuses {refused} of {of} ordinary events ({}) that the plan allows: {names}",
             percent(refused, of)
-        ));
+        );
     }
     let stopped = report
         .tally(Corpus::Hostile)
         .map_or(0, |hostile| hostile.ended_as("policy_rejected", ""));
     if stopped > 0 {
-        say(&format!(
-            "note: on {stopped} hostile event(s) the policy let through what the guard then stopped; nothing leaves, but the event is lost"
-        ));
+        say!(
+            "note: the policy let {stopped} hostile event(s) through, and the guard stopped them; nothing leaves, \
+             but these events are lost"
+        );
     }
 }
 
 fn describe(name: &str, tally: &Tally) -> String {
     let mut text = format!(
-        "{name:<10} {} events, twice each: {} as much as the rules allow, {} less",
+        "{name:<10} {} events, twice each: {} kept all that the rules allow, {} kept less",
         tally.events, tally.whole, tally.reduced
     );
     for ((label, reason), count) in &tally.ended {
@@ -168,7 +169,7 @@ fn describe(name: &str, tally: &Tally) -> String {
     let micros = |time: Duration| time.as_secs_f64() * 1e6;
     let _ = write!(
         text,
-        "\n           per event: {:.1} µs median, {:.1} µs longest, {} fuel at most; {} bytes of memory",
+        "\n           per event: {:.1} µs median, {:.1} µs longest, at most {} fuel; {} bytes of memory",
         micros(tally.median),
         micros(tally.longest),
         tally.fuel,
@@ -190,7 +191,7 @@ fn list(names: &[String]) -> String {
     }
 }
 
-/// A line that is written over while something takes long, on a terminal only.
+/// A line that is overwritten during a long task, on a terminal only.
 struct Progress {
     shown: Option<Instant>,
     started: Instant,
@@ -210,7 +211,7 @@ impl Progress {
             return;
         }
         self.shown = Some(Instant::now());
-        // A terminal that is gone needs no progress.
+        // If the terminal is gone, progress is not needed.
         let _ = write!(
             std::io::stderr(),
             "\r\x1b[K{} events: {done} of {all} calls",

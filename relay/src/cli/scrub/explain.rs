@@ -1,8 +1,7 @@
-//! What became of each field of an event, in a line each. Says kinds and rules, never content.
+//! The result for each field of an event, one line each. Contains kinds and rules, never content.
 
 use crate::guard::Scrubbed;
 use relay_event::Event;
-use relay_event::detect;
 use relay_event::event::{Prop, Value};
 use relay_event::plan::{Plan, Unmatched};
 
@@ -14,13 +13,14 @@ pub(super) fn fates(input: &Event, left: &Scrubbed, plan: &Plan) -> Vec<String> 
     ];
     if input.referrer.is_some() {
         fates.push(match left.referrer() {
-            None => "referrer: dropped, it is an own page or no web page with a host name".to_owned(),
+            None => "referrer: dropped, it is a page of the site itself or not a web page with a host name"
+                .to_owned(),
             Some(_) => "referrer: cut to its origin".to_owned(),
         });
     }
     for (position, prop) in input.props.iter().enumerate() {
         let kept = left.props().iter().find(|(key, _)| *key == prop.key);
-        let name = if kept.is_some() || detect::is_clean(&prop.key) {
+        let name = if kept.is_some() || relay_pii::is_clean(&prop.key) {
             format!("props.{}", prop.key)
         } else {
             format!("property {}", position + 1)
@@ -47,7 +47,7 @@ fn changed(input: &str, output: &str) -> String {
     }
     let kinds = kinds(input);
     if kinds.is_empty() {
-        "coarsened, as the plan or the shape rules say".to_owned()
+        "coarsened by the plan or the shape rules".to_owned()
     } else {
         format!("kept without {kinds}")
     }
@@ -56,16 +56,16 @@ fn changed(input: &str, output: &str) -> String {
 fn why_dropped(input: &Event, prop: &Prop, plan: &Plan) -> String {
     let rules = plan.event(&input.name);
     if rules.is_some_and(|rules| rules.prop(&prop.key).is_some()) {
-        return "dropped, the value is not one the plan allows".to_owned();
+        return "dropped, the plan does not allow the value".to_owned();
     }
     if plan.unmatched == Unmatched::Other {
         return "dropped, the plan does not list it".to_owned();
     }
-    if let Some(kind) = detect::key::judge(&prop.key) {
-        return format!("dropped, by its key it is: {}", kind.label());
+    if let Some(kind) = relay_pii::kind_of_key(&prop.key) {
+        return format!("dropped, its key names: {}", kind.as_str());
     }
-    if !detect::is_clean(&prop.key) {
-        return format!("dropped, its key holds: {}", kinds(&prop.key));
+    if !relay_pii::is_clean(&prop.key) {
+        return format!("dropped, its key contains: {}", kinds(&prop.key));
     }
     let held = match &prop.value {
         Value::Text(text) => kinds(text),
@@ -76,13 +76,16 @@ fn why_dropped(input: &Event, prop: &Prop, plan: &Plan) -> String {
     if held.is_empty() {
         "dropped by the policy".to_owned()
     } else {
-        format!("dropped, it is: {held}")
+        format!("dropped, it contains: {held}")
     }
 }
 
-/// What the detectors find, each kind once.
+/// The kinds of data that the detectors find, without duplicates.
 fn kinds(text: &str) -> String {
-    let mut kinds: Vec<&str> = detect::findings(text).iter().map(|f| f.kind.label()).collect();
+    let mut kinds: Vec<&str> = relay_pii::findings(text)
+        .iter()
+        .map(|f| f.kind.as_str())
+        .collect();
     kinds.sort_unstable();
     kinds.dedup();
     kinds.join(", ")

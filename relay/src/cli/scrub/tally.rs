@@ -1,13 +1,13 @@
-//! What `scrub` counts and measures.
+//! The counts and times of `scrub`.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-/// Time spent in the two rooms that decide, over all events.
+/// Time spent in policy and guard, over all events.
 #[derive(Default)]
 pub(super) struct Timings {
-    /// Events that entered.
+    /// Events that passed the gate.
     pub(super) events: Cell<u32>,
     /// In the policy's sandbox.
     pub(super) policy: Cell<Duration>,
@@ -28,16 +28,16 @@ impl std::fmt::Display for Timings {
 }
 
 impl Timings {
-    /// Adds what a room took.
+    /// Adds the time since `since`.
     pub(super) fn add(room: &Cell<Duration>, since: Instant) {
         room.set(room.get() + since.elapsed());
     }
 }
 
-/// How many lines ended how.
+/// Number of lines per result.
 #[derive(Default)]
 pub(super) struct Tally {
-    /// Those of which something would leave.
+    /// Lines of which some data would leave.
     pub(super) leave: usize,
     /// The others, by reason.
     pub(super) ended: BTreeMap<String, usize>,

@@ -1,9 +1,9 @@
-//! The commands that only look: through a connection of their own, beside a relay that may be running.
+//! The read-only commands: with their own database connection, whether or not a relay is running.
 
 use super::{ExportArgs, LsArgs, ago, load};
 use crate::cli::scrub::Request;
-use crate::cli::{DAMAGED, Outcome, complain, say};
-use crate::clock::{Clock, Moment};
+use crate::cli::{CommandResult, DAMAGED};
+use crate::clock::{Clock, Timestamp};
 use crate::config::Config;
 use crate::spool::inspect::{self, Entry};
 use crate::store;
@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use std::io::{BufWriter, Write};
 use std::path::Path;
 
-/// What may be shown of an event: its name, where its site's plan lists it.
+/// An event's name, if it may be shown: its site's plan must list it.
 fn name<'e>(config: &Config, entry: &'e Entry) -> &'e str {
     let Ok(event) = &entry.event else {
         return "(cannot be read)";
@@ -25,90 +25,77 @@ fn name<'e>(config: &Config, entry: &'e Entry) -> &'e str {
     }
 }
 
-/// A site's name, where it is one of ours: damage may have made anything of it.
+/// A site's name, if it is configured: after damage it could be any bytes.
 fn known<'c>(config: &'c Config, site: &[u8]) -> &'c str {
     let site = config.sites.iter().find(|known| known.domain.as_bytes() == site);
     site.map_or("(not configured)", |site| &site.domain)
 }
 
-pub(super) fn ls(args: &LsArgs) -> Outcome {
+pub(super) fn ls(args: &LsArgs) -> CommandResult {
     let config = load(&args.config.config, args.site.as_deref())?;
     let db = store::open_to_look(&config.data_dir)?;
     let now = Clock::system().now();
-    let mut totals = inspect::totals(&db)?;
-    totals.retain(|total| {
-        args.site
-            .as_ref()
-            .is_none_or(|site| site.as_bytes() == total.site)
+    let totals = inspect::totals(&db)?.into_iter().filter(|total| {
+        let site = args.site.as_ref();
+        site.is_none_or(|site| site.as_bytes() == total.site)
     });
-    let mut quarantined = inspect::quarantined(&db)?;
+    let totals: Vec<Value> = totals
+        .map(|t| json!({ "site": known(&config, &t.site), "events": t.events, "bytes": t.bytes }))
+        .collect();
+    let quarantined = inspect::quarantined(&db)?;
     let in_quarantine = quarantined.len();
-    quarantined.truncate(args.limit);
-    let mut listed = Vec::new();
+    let quarantined = quarantined.into_iter().take(args.limit);
+    let quarantined: Vec<Value> = quarantined
+        .map(|q| json!({ "at": q.at.rfc3339(), "reason": q.reason, "bytes": q.bytes }))
+        .collect();
+    let mut events = Vec::new();
     inspect::visit(&db, args.site.as_deref(), |entry| {
-        if listed.len() < args.limit {
-            listed.push(show(&config, now, &entry));
+        if events.len() < args.limit {
+            events.push(show(&config, now, &entry));
         }
-        listed.len() < args.limit
+        events.len() < args.limit
     })?;
     if args.json {
-        let totals: Vec<Value> = totals
-            .iter()
-            .map(|t| json!({ "site": known(&config, &t.site), "events": t.events, "bytes": t.bytes }))
-            .collect();
-        let quarantined: Vec<Value> = quarantined
-            .iter()
-            .map(|q| json!({ "at": q.at.rfc3339(), "reason": q.reason, "bytes": q.bytes }))
-            .collect();
         let all = json!({
-            "events": listed, "totals": totals, "quarantined": in_quarantine, "quarantine": quarantined,
+            "events": events, "totals": totals, "quarantined": in_quarantine, "quarantine": quarantined,
         });
-        say(&all.to_string());
-        return Ok(());
-    }
-    for event in &listed {
-        let text = |key: &str| event[key].as_str().unwrap_or_default().to_owned();
-        let parked = match event["parked_until"].as_str() {
-            Some(until) => format!("\tparked until {until}"),
-            None => String::new(),
-        };
-        say(&format!(
-            "{}\t{}\t{}\t{} s\t{} bytes{parked}",
-            event["number"],
-            text("site"),
-            text("event"),
-            event["age_seconds"],
-            event["bytes"],
-        ));
-    }
-    for total in &totals {
-        say(&format!(
-            "{}: {} event(s) wait, {} bytes",
-            known(&config, &total.site),
-            total.events,
-            total.bytes
-        ));
-    }
-    if totals.is_empty() {
-        say("nothing waits");
-    }
-    for record in &quarantined {
-        say(&format!(
-            "quarantine\t{}\t{}\t{} bytes",
-            record.at.rfc3339(),
-            record.reason,
-            record.bytes
-        ));
-    }
-    if in_quarantine > 0 {
-        say(&format!(
-            "{in_quarantine} record(s) in quarantine; `spool replay` tries them again, `spool purge --quarantine` deletes them"
-        ));
+        say!("{all}");
+    } else {
+        list(&events, &totals, &quarantined, in_quarantine);
     }
     Ok(())
 }
 
-fn show(config: &Config, now: Moment, entry: &Entry) -> Value {
+/// Prints the listing for people.
+fn list(events: &[Value], totals: &[Value], quarantined: &[Value], in_quarantine: usize) {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    for event in events {
+        let (number, age, bytes) = (&event["number"], &event["age_seconds"], &event["bytes"]);
+        let (site, name) = (text(&event["site"]), text(&event["event"]));
+        let parked = event["parked_until"].as_str();
+        let parked = parked.map_or_else(String::new, |until| format!("\tparked until {until}"));
+        say!("{number}\t{site}\t{name}\t{age} s\t{bytes} bytes{parked}");
+    }
+    for total in totals {
+        let (site, events, bytes) = (text(&total["site"]), &total["events"], &total["bytes"]);
+        say!("{site}: {events} event(s) waiting, {bytes} bytes");
+    }
+    if totals.is_empty() {
+        say!("no events are waiting");
+    }
+    for record in quarantined {
+        let (at, reason, bytes) = (text(&record["at"]), text(&record["reason"]), &record["bytes"]);
+        say!("quarantine\t{at}\t{reason}\t{bytes} bytes");
+    }
+    if in_quarantine > 0 {
+        say!(
+            "{in_quarantine} record(s) in quarantine; `spool replay` retries them, `spool purge --quarantine` \
+             deletes them"
+        );
+    }
+}
+
+fn show(config: &Config, now: Timestamp, entry: &Entry) -> Value {
     let site = entry.event.as_ref().map(|event| event.site().as_bytes());
     json!({
         "number": entry.seq,
@@ -117,42 +104,42 @@ fn show(config: &Config, now: Moment, entry: &Entry) -> Value {
         "stored_at": entry.stored_at.rfc3339(),
         "age_seconds": now.since(entry.stored_at).as_secs(),
         "bytes": entry.bytes,
-        "parked_until": entry.parked_until.filter(|until| *until > now).map(Moment::rfc3339),
+        "parked_until": entry.parked_until.filter(|until| *until > now).map(Timestamp::rfc3339),
     })
 }
 
-pub(super) fn verify(path: &Path) -> Outcome {
+pub(super) fn verify(path: &Path) -> CommandResult {
     let config = load(path, None)?;
     let db = store::open_to_look(&config.data_dir)?;
     let verdict = inspect::verify(&db)?;
     for finding in &verdict.findings {
-        say(&format!("database: {finding}"));
+        say!("database: {finding}");
     }
     for (seq, why) in &verdict.unreadable {
-        say(&format!("record {seq}: {}", why.reason()));
+        say!("record {seq}: {}", why.reason());
     }
-    say(&format!("{} record(s) are sound", verdict.sound));
+    say!("{} record(s) are intact", verdict.sound);
     let quarantined = inspect::quarantined(&db).map(|all| all.len()).unwrap_or_default();
     if quarantined > 0 {
-        say(&format!("{quarantined} record(s) are in quarantine"));
+        say!("{quarantined} record(s) are in quarantine");
     }
     match (verdict.findings.len(), verdict.unreadable.len()) {
         (0, 0) => Ok(()),
         (0, records) => bail!(
-            "{records} record(s) cannot be read; the relay puts them into quarantine when it meets them"
+            "{records} record(s) cannot be read; the relay moves them into quarantine when it reads them"
         ),
         _ => bail!(DAMAGED),
     }
 }
 
-/// One line of an export, in the shape of `scrub`'s.
+/// One line of an export, in the format of `scrub`.
 #[derive(Serialize)]
 struct Line {
     id: i64,
     output: Request,
 }
 
-pub(super) fn export(args: &ExportArgs) -> Outcome {
+pub(super) fn export(args: &ExportArgs) -> CommandResult {
     let config = load(&args.config.config, args.site.as_deref())?;
     let db = store::open_to_look(&config.data_dir)?;
     let since = args.since.map(|time| ago(Clock::system().now(), time));
@@ -190,16 +177,14 @@ pub(super) fn export(args: &ExportArgs) -> Outcome {
     written
         .and_then(|()| out.flush())
         .context("the export cannot be written")?;
-    complain(&format!("{exported} event(s) were exported; they still wait"));
+    complain!("{exported} event(s) were exported; they are still waiting");
     if left_out > 0 {
-        complain(&format!(
+        complain!(
             "{left_out} left out: their site or plan no longer lists them, or `upstream.profile` does not send them"
-        ));
+        );
     }
     if unreadable > 0 {
-        complain(&format!(
-            "{unreadable} left out: they cannot be read; see `spool verify`"
-        ));
+        complain!("{unreadable} left out: they cannot be read; see `spool verify`");
     }
     Ok(())
 }

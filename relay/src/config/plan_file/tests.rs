@@ -1,4 +1,4 @@
-//! The plan as people write it: what it says, and what is explained to whom got it wrong.
+//! The plan as people write it: its content, and the explanation of each mistake.
 
 use super::*;
 use crate::config::DEFAULT_PLAN;
@@ -16,7 +16,7 @@ fn mistakes(text: &str) -> Vec<String> {
         .unwrap_or_default()
 }
 
-/// Checks that these are all the mistakes, each by its beginning.
+/// Checks that exactly these mistakes are reported; each entry is the beginning of one.
 #[track_caller]
 fn check(text: &str, wants: &[&str]) {
     let found = mistakes(text);
@@ -35,12 +35,12 @@ fn a_plan_explains_every_mistake_by_line() {
     check(
         &format!("version = 1\n{EVENT}"),
         &[
-            "plan.toml:4: `event.category` must be one of the plan's categories, and there is none: add one, as in [category.usage]",
+            "plan.toml:4: `event.category` must be one of the plan's categories, but the plan has none: add one, as in [category.usage]",
         ],
     );
     check(
         &event(&format!("{EVENT}{EVENT}")),
-        &["plan.toml:10: `event.name` is the name of another event as well"],
+        &["plan.toml:10: `event.name` is already the name of another event"],
     );
     check(
         &event("[[event]]\ncategory = \"usage\"\ndescription = \"d\""),
@@ -60,7 +60,7 @@ fn a_plan_explains_every_mistake_by_line() {
     check(HEAD, &["plan.toml:1: `event` is missing: list what may be sent"]);
     check(
         &format!("{EVENT}[category.usage]\ndescription = \"d\""),
-        &["plan.toml:1: `version` is missing: a whole number"],
+        &["plan.toml:1: `version` is missing: write a whole number"],
     );
     check(
         &format!(
@@ -89,10 +89,7 @@ fn a_plan_explains_every_mistake_by_line() {
     let many: String = (0..201)
         .map(|n| EVENT.replace("\"A\"", &format!("\"{n}\"")))
         .collect();
-    check(
-        &event(&many),
-        &["plan.toml:5: `event` is there more than 200 times"],
-    );
+    check(&event(&many), &["plan.toml:5: `event` has more than 200 entries"]);
 }
 
 #[test]
@@ -109,7 +106,7 @@ fn a_route_explains_its_mistakes_on_its_own_line() {
         &plan("\"/\",\n\"w/:x\",\n\"/t/:id{uid}\",\n7,\n\"/\""),
         &[
             "plan.toml:4: `routes` must be a list of routes such as \"/w/:workspace/tenants\": a route starts with a slash",
-            "plan.toml:5: `routes` must be a list of routes such as \"/w/:workspace/tenants\": \"uid\" is no form; write int, uuid or slug",
+            "plan.toml:5: `routes` must be a list of routes such as \"/w/:workspace/tenants\": \"uid\" is not a form; write int, uuid or slug",
             "plan.toml:6: `routes` must be a list of routes such as \"/w/:workspace/tenants\": is not text",
             "plan.toml:7: `routes` must be a list of routes such as \"/w/:workspace/tenants\": / is listed twice",
         ],
@@ -184,7 +181,7 @@ fn a_property_explains_its_mistakes_by_line() {
     prop("type = \"duration\"\nbuckets = [\"1s\", \"5s\"]", &[]);
     prop(
         "type = \"duration\"",
-        &["9: `event.prop.n.buckets` is missing: list where one bucket ends"],
+        &["9: `event.prop.n.buckets` is missing: list the bounds between the buckets"],
     );
     prop(
         "type = \"duration\"\nbuckets = []",
@@ -201,7 +198,7 @@ fn a_property_explains_its_mistakes_by_line() {
     prop(
         "type = \"duration\"\nbuckets = [\"1 day\"]",
         &[
-            "12: `event.prop.n.buckets` must be durations as in [\"1s\", \"5s\", \"30s\", \"2m\"]: \"1 day\" is no duration",
+            "12: `event.prop.n.buckets` must be durations as in [\"1s\", \"5s\", \"30s\", \"2m\"]: \"1 day\" is not a duration",
         ],
     );
 

@@ -1,10 +1,10 @@
-//! What a reader of a file is told of its mistakes.
+//! The messages about mistakes in a file.
 
 use super::*;
 
 fn mistakes(text: &str) -> Vec<String> {
     let result = read("test.toml", text, |root| {
-        root.integer("port", 1..=65535);
+        root.integer("port", 1..=u16::MAX);
         root.section("public", |public| {
             public.text("listen");
             public.boolean("quiet");
@@ -64,7 +64,7 @@ fn a_mistake_is_one_short_line_whatever_the_key() {
         "{escaped:?}"
     );
     let long = read("test.toml", "port = 1", |root| {
-        root.integer("port", 1..=1);
+        root.integer("port", 1..=1_u16);
         root.mistake("port", "x".repeat(5000));
     });
     let long = long.err().unwrap().to_string();

@@ -1,12 +1,12 @@
 //! The files of `[upstream]`: certificates to trust, headers to send, and a client certificate.
 //!
-//! They are read at the start and again whenever they change. Headers and key are secrets: no error, log line or
-//! `Debug` shows a value.
+//! They are read at startup and again after each change. Headers and key are secrets: no error, log line or `Debug`
+//! output shows a value.
 
-use crate::config::listen::seconds;
-use crate::document::Section;
+use crate::config::toml::Table;
+use crate::digest::sha256;
+use crate::hidden::hidden_debug;
 use crate::reload::{Stamps, read_bounded};
-use crate::sandbox::sha256;
 use axum::http::{HeaderName, HeaderValue};
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject;
@@ -17,16 +17,16 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-/// Most certificates that `ca_file` may hold; a whole system's bundle has a few hundred. More is a mistake.
+/// Maximum number of certificates in `ca_file`; a system's bundle has a few hundred. More is a mistake.
 const CERTIFICATES_MAX: usize = 1000;
-/// Longest file that is read, in bytes: such a bundle. A longer one is a mistake.
+/// Maximum size of a file, in bytes: enough for such a bundle. A longer one is a mistake.
 const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
-/// Most headers that `headers_file` may hold. More is a mistake.
+/// Maximum number of headers in `headers_file`. More is a mistake.
 const HEADERS_MAX: usize = 32;
-/// Longest line of it, in bytes; servers take heads of 8 KiB. A longer one is a mistake.
+/// Longest line of `headers_file`, in bytes; servers accept header sections of 8 KiB. A longer one is a mistake.
 const HEADER_BYTES_MAX: usize = 4096;
 
-/// Headers that are the relay's own or HTTP's to set.
+/// Headers that only the relay or HTTP itself may set.
 const OWN: [&str; 17] = [
     "host",
     "connection",
@@ -46,12 +46,12 @@ const OWN: [&str; 17] = [
     "x-debug-request",
     "proxy-authorization",
 ];
-/// Whether a header may carry the visitor's address: not one that HTTP or the relay itself uses.
+/// Whether a header may carry the visitor's address: excludes those that HTTP or the relay itself uses.
 pub(super) fn may_carry_an_address(name: &HeaderName) -> bool {
     !OWN.contains(&name.as_str()) && !["authorization", "cookie"].contains(&name.as_str())
 }
 
-/// Headers in which Plausible or Vince look for the visitor's address (contract b.1, b.7).
+/// Headers in which Plausible or Vince looks for the visitor's address (contract b.1, b.7).
 const ADDRESS: [&str; 12] = [
     "x-plausible-ip",
     "x-plausible-ip-type",
@@ -67,25 +67,25 @@ const ADDRESS: [&str; 12] = [
     "forwarded",
 ];
 
-/// Where the files are, if they are set.
+/// The paths of the files, if set.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct UpstreamFiles {
-    /// The certificates that sign the server's. `None`: those that the system trusts.
+    /// The CA certificates for the server. `None`: those that the system trusts.
     pub ca: Option<PathBuf>,
-    /// Headers of each request, one a line.
+    /// Headers for each request, one per line.
     pub headers: Option<PathBuf>,
     /// The client certificate and its key.
     pub client: Option<(PathBuf, PathBuf)>,
-    /// How often they are looked at.
-    pub look_every: Duration,
+    /// How often the relay checks them for a change.
+    pub reload_interval: Duration,
 }
 
 /// The content of the files.
 #[derive(Clone, Default)]
 pub struct Loaded {
-    /// The certificates to trust. Empty: those that the system trusts.
+    /// The CA certificates. Empty: those that the system trusts.
     pub ca: Vec<CertificateDer<'static>>,
-    /// Headers of each request.
+    /// Headers for each request.
     pub headers: Vec<(HeaderName, HeaderValue)>,
     /// The client certificate.
     pub client: Option<Arc<CertifiedKey>>,
@@ -93,11 +93,7 @@ pub struct Loaded {
     pub digests: BTreeMap<&'static str, String>,
 }
 
-impl std::fmt::Debug for Loaded {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Loaded(hidden)")
-    }
-}
+hidden_debug!(Loaded);
 
 /// Why a file cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -105,12 +101,12 @@ impl std::fmt::Debug for Loaded {
 pub struct FileError {
     /// The setting that names it.
     pub setting: &'static str,
-    /// What is wrong with it.
+    /// The problem.
     pub why: String,
 }
 
 impl UpstreamFiles {
-    pub(super) fn read(section: &Section<'_>, folder: &Path) -> Self {
+    pub(super) fn read(section: &Table<'_>, folder: &Path) -> Self {
         let file = |key: &str| section.text(key).map(|file| folder.join(file));
         let client = match (file("client_cert_file"), file("client_key_file")) {
             (Some(cert), Some(key)) => Some((cert, key)),
@@ -128,7 +124,7 @@ impl UpstreamFiles {
             ca: file("ca_file"),
             headers: file("headers_file"),
             client,
-            look_every: seconds(section, "look_every_s", 1..=86_400, 5),
+            reload_interval: section.seconds("reload_interval_s", 1..=86_400, 5),
         };
         if let Err(error) = files.load() {
             section.mistake(error.setting, error.why);
@@ -136,10 +132,10 @@ impl UpstreamFiles {
         files
     }
 
-    /// Reads them all.
+    /// Reads all of them.
     ///
     /// # Errors
-    /// The first that cannot be used.
+    /// The first file that cannot be used.
     pub fn load(&self) -> Result<Loaded, FileError> {
         let mut loaded = Loaded::default();
         if let Some(path) = &self.ca {
@@ -164,7 +160,7 @@ impl UpstreamFiles {
         Ok(loaded)
     }
 
-    /// The files as they are now.
+    /// The current stamps of the files.
     pub fn stamps(&self) -> Stamps {
         let client = self.client.iter().flat_map(|(cert, key)| [cert, key]);
         Stamps::of(
@@ -195,7 +191,7 @@ fn certificates(pem: &[u8], path: &Path) -> Result<Vec<CertificateDer<'static>>,
     match found {
         Ok(found) if (1..=CERTIFICATES_MAX).contains(&found.len()) => Ok(found),
         Ok(found) => Err(format!(
-            "{} holds {} certificates; it has to hold 1 to {CERTIFICATES_MAX} in PEM",
+            "{} holds {} certificates; it must hold 1 to {CERTIFICATES_MAX} in PEM",
             path.display(),
             found.len()
         )),
@@ -204,15 +200,14 @@ fn certificates(pem: &[u8], path: &Path) -> Result<Vec<CertificateDer<'static>>,
 }
 
 fn certified(chain: Vec<CertificateDer<'static>>, key: &[u8]) -> Result<Arc<CertifiedKey>, String> {
-    let key = PrivateKeyDer::from_pem_slice(key).map_err(
-        |_| "holds no private key: it has to be PEM, unencrypted, with -----BEGIN PRIVATE KEY-----",
-    )?;
+    let key = PrivateKeyDer::from_pem_slice(key)
+        .map_err(|_| "holds no private key: it must be PEM, unencrypted, with -----BEGIN PRIVATE KEY-----")?;
     CertifiedKey::from_der(chain, key, &aws_lc_rs::default_provider())
         .map(Arc::new)
         .map_err(|error| format!("is not usable with `client_cert_file`: {error}"))
 }
 
-/// `Name: value` lines; empty lines and those that begin with `#` are left out. No error quotes a line.
+/// Parses `Name: value` lines; skips empty lines and those that begin with `#`. No error quotes a line.
 fn headers(text: &[u8]) -> Result<Vec<(HeaderName, HeaderValue)>, String> {
     let text = std::str::from_utf8(text).map_err(|_| "is not UTF-8 text".to_owned())?;
     let mut headers: Vec<(HeaderName, HeaderValue)> = Vec::new();
@@ -221,7 +216,7 @@ fn headers(text: &[u8]) -> Result<Vec<(HeaderName, HeaderValue)>, String> {
         let at = |why: &str| format!("line {}: {why}", number + 1);
         let (name, value) = header(line).map_err(|why| at(&why))?;
         if headers.iter().any(|(known, _)| *known == name) {
-            return Err(at(&format!("{name} is there twice")));
+            return Err(at(&format!("{name} is listed twice")));
         }
         headers.push((name, value));
         if headers.len() > HEADERS_MAX {
@@ -229,7 +224,7 @@ fn headers(text: &[u8]) -> Result<Vec<(HeaderName, HeaderValue)>, String> {
         }
     }
     match headers.is_empty() {
-        true => Err("holds no header: write one `Name: value` a line".to_owned()),
+        true => Err("holds no header: write one `Name: value` per line".to_owned()),
         false => Ok(headers),
     }
 }
@@ -241,7 +236,7 @@ fn header(line: &str) -> Result<(HeaderName, HeaderValue), String> {
     let (name, value) = line.split_once(':').ok_or("has no colon: write `Name: value`")?;
     let name: HeaderName = name
         .parse()
-        .map_err(|_| "is not a header's name before the colon")?;
+        .map_err(|_| "has no valid header name before the colon")?;
     if OWN.contains(&name.as_str()) {
         return Err(format!("{name} is set by the relay itself"));
     }
@@ -297,12 +292,12 @@ mod tests {
         check("", Err("holds no header"));
         check("# only a comment\n", Err("holds no header"));
         check("s3cret", Err("line 1: has no colon"));
-        check("\nX Token: s3cret", Err("line 2: is not a header's name"));
+        check("\nX Token: s3cret", Err("line 2: has no valid header name"));
         check("X-Token:  ", Err("x-token has no value"));
         check("X-Token: s3cret\u{1}", Err("characters that HTTP forbids"));
         check(
             "X-Token: a\nx-token: s3cret",
-            Err("line 2: x-token is there twice"),
+            Err("line 2: x-token is listed twice"),
         );
         for name in OWN {
             check(&format!("{name}: s3cret"), Err("is set by the relay itself"));

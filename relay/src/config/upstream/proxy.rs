@@ -1,10 +1,10 @@
-//! The proxy on the way to Plausible: from `upstream.proxy`, else from the environment.
+//! The proxy for Plausible: from `upstream.proxy`, otherwise from the environment.
 //!
-//! hyper-util's matcher of these variables ignores a value it cannot use and knows no ports in NO_PROXY; here, a
-//! mistyped proxy must not mean "straight to the internet", so it is a mistake of the configuration.
+//! hyper-util's matcher for these variables ignores an invalid value and does not support ports in `NO_PROXY`. Here a
+//! mistyped proxy must not mean "direct to the internet", so it is a configuration mistake.
 
 use crate::config::Env;
-use crate::document::Section;
+use crate::config::toml::Table;
 use axum::http::{HeaderValue, Uri};
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
@@ -15,13 +15,13 @@ use std::net::IpAddr;
 const KEY: &str = "proxy";
 const WANTED: &str = "the address of an http or https proxy, such as \"http://proxy.example.com:3128\"";
 
-/// How the relay gets to Plausible.
+/// The route to Plausible.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Way {
-    /// Straight.
+    /// Without a proxy.
     Direct(Direct),
     /// Through a proxy.
-    Proxy(Proxy, Source),
+    Proxy(Proxy, ProxySource),
 }
 
 /// Why there is no proxy.
@@ -31,15 +31,15 @@ pub enum Direct {
     NoneNamed,
     /// `upstream.proxy` is empty.
     Setting,
-    /// This entry of NO_PROXY exempts the host.
+    /// This entry of `NO_PROXY` exempts the host.
     NoProxy(String),
-    /// The host is this machine, and the environment's proxies are for others.
+    /// The host is this machine, and the environment's proxies apply only to others.
     Loopback,
 }
 
-/// Which setting or variable names the proxy.
+/// The setting or variable that names the proxy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Source {
+pub enum ProxySource {
     /// `upstream.proxy`.
     Setting,
     /// An environment variable.
@@ -49,13 +49,13 @@ pub enum Source {
 /// A proxy.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Proxy {
-    /// Whether the way to the proxy itself is encrypted.
+    /// Whether the connection to the proxy itself uses TLS.
     pub is_tls: bool,
     /// Its host.
     pub host: String,
     /// Its port.
     pub port: u16,
-    /// The credentials, as `Proxy-Authorization` carries them.
+    /// The credentials, as the value of `Proxy-Authorization`.
     pub authorization: Option<HeaderValue>,
 }
 
@@ -79,42 +79,43 @@ impl fmt::Display for Proxy {
 impl fmt::Display for Way {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Proxy(proxy, Source::Setting) => write!(f, "the proxy {proxy}, from `upstream.proxy`"),
-            Self::Proxy(proxy, Source::Variable(name)) => write!(f, "the proxy {proxy}, from {name}"),
-            Self::Direct(Direct::NoneNamed) => f.write_str(
-                "no proxy: `upstream.proxy` is not set, and neither is a variable such as HTTPS_PROXY",
-            ),
+            Self::Proxy(proxy, ProxySource::Setting) => write!(f, "the proxy {proxy}, from `upstream.proxy`"),
+            Self::Proxy(proxy, ProxySource::Variable(name)) => write!(f, "the proxy {proxy}, from {name}"),
+            Self::Direct(Direct::NoneNamed) => {
+                f.write_str("no proxy: neither `upstream.proxy` nor a variable such as HTTPS_PROXY is set")
+            }
             Self::Direct(Direct::Setting) => f.write_str("no proxy: `upstream.proxy` is empty"),
             Self::Direct(Direct::NoProxy(entry)) => {
-                write!(f, "no proxy: NO_PROXY exempts the host by \"{entry}\"")
+                write!(f, "no proxy: the entry \"{entry}\" of NO_PROXY exempts the host")
             }
             Self::Direct(Direct::Loopback) => f.write_str(
-                "no proxy: the host is this machine, for which those of the environment are not used",
+                "no proxy: the host is this machine, for which the environment's proxies are not used",
             ),
         }
     }
 }
 
 impl Way {
-    /// From the section and the environment, for an upstream at this address.
-    pub(super) fn read(section: &Section<'_>, env: Env<'_>, url: &str) -> Self {
+    /// Reads the section and the environment, for an upstream at this address.
+    pub(super) fn read(section: &Table<'_>, env: Env<'_>, url: &str) -> Self {
         if section.has(KEY) {
             let setting = section.parsed(KEY, &format!("{WANTED}, or empty for none"), |text| match text {
                 "" => Some(Self::Direct(Direct::Setting)),
-                text => Some(Self::Proxy(parse(text)?, Source::Setting)),
+                text => Some(Self::Proxy(parse(text)?, ProxySource::Setting)),
             });
             return setting.unwrap_or(Self::Direct(Direct::Setting));
         }
         Self::of_environment(env, url).unwrap_or_else(|name| {
             let why = format!(
-                "is taken from the environment variable {name}, which must be {WANTED}; `proxy = \"\"` is for none"
+                "is taken from the environment variable {name}, which must be {WANTED}; \
+                 write `proxy = \"\"` for no proxy"
             );
             section.mistake(KEY, why);
             Self::Direct(Direct::NoneNamed)
         })
     }
 
-    /// What the environment names; or the variable that cannot be used.
+    /// The route that the environment selects, or the name of an invalid variable.
     fn of_environment(env: Env<'_>, url: &str) -> Result<Self, &'static str> {
         let variables = match url.starts_with("https:") {
             true => ["https_proxy", "HTTPS_PROXY"],
@@ -127,7 +128,7 @@ impl Way {
         let Some((name, text)) = first(variables) else {
             return Ok(Self::Direct(Direct::NoneNamed));
         };
-        // The configuration has checked the address.
+        // The configuration has already checked the address.
         let Some((host, port)) = host_and_port(url) else {
             return Ok(Self::Direct(Direct::NoneNamed));
         };
@@ -141,7 +142,7 @@ impl Way {
             }
         }
         let proxy = parse(text.trim()).ok_or(name)?;
-        Ok(Self::Proxy(proxy, Source::Variable(name)))
+        Ok(Self::Proxy(proxy, ProxySource::Variable(name)))
     }
 }
 
@@ -162,7 +163,7 @@ fn is_this_machine(host: &str) -> bool {
         || host.parse::<IpAddr>().is_ok_and(|address| address.is_loopback())
 }
 
-/// A proxy's address; without a scheme it is http, as everywhere.
+/// Parses a proxy's address; without a scheme it is http, as in other programs.
 fn parse(text: &str) -> Option<Proxy> {
     let text = match text.contains("://") {
         true => text.to_owned(),
@@ -174,7 +175,7 @@ fn parse(text: &str) -> Option<Proxy> {
         "https" => true,
         _ => return None,
     };
-    // The last one: a password may hold an unescaped @.
+    // The last `@`: a password may contain an unescaped one.
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (authority, path) = rest.split_at(end);
     let (user, host) = match authority.rsplit_once('@') {
@@ -196,7 +197,7 @@ fn parse(text: &str) -> Option<Proxy> {
     })
 }
 
-/// Whether the port of an address is one, if it has one: `Uri` takes 70000 for no port at all.
+/// Whether the port of an address is valid, if there is one: `Uri` treats 70000 as no port at all.
 pub(super) fn has_good_port(uri: &Uri) -> bool {
     uri.port_u16().is_some() || uri.authority().map(|authority| authority.as_str()) == uri.host()
 }
@@ -212,7 +213,7 @@ fn basic(user: &str) -> Option<HeaderValue> {
     Some(value)
 }
 
-/// Percent-decoded. `None` for an escape that is none.
+/// Decodes percent escapes. `None` for an invalid escape.
 fn unescaped(text: &str) -> Option<Vec<u8>> {
     let mut bytes = text.bytes();
     let mut plain = Vec::with_capacity(text.len());
@@ -226,8 +227,8 @@ fn unescaped(text: &str) -> Option<Vec<u8>> {
     Some(plain)
 }
 
-/// Whether an entry of NO_PROXY exempts a host: `*`, an address or a block of addresses, a domain with all below it,
-/// each with a port or without.
+/// Whether an entry of `NO_PROXY` exempts a host: `*`, an address or a block of addresses, or a domain with all its
+/// subdomains, each with or without a port.
 fn exempts(entry: &str, host: &str, port: u16) -> bool {
     let (name, of_port) = split_port(entry);
     if of_port.is_some_and(|of_port| of_port != port) {

@@ -10,24 +10,24 @@ enum Do {
     /// Asks, and expects this answer: `e`vent, `l`ater, or `-` for not yet.
     Ask(char),
     /// Asks, expects the health probe, and reports this of it. Nothing for a breaker without one.
-    Probe(Sign),
+    Probe(Signal),
     /// Asks, expects the self-test, and reports this of it.
-    SelfTest(Sign),
+    SelfTest(Signal),
     Foreign,
     Unclear,
-    Well,
-    Ill,
-    IllFor(u64),
+    Success,
+    Failure,
+    FailureFor(u64),
     GiveBack,
     Wait(u64),
-    /// The same step again and again.
+    /// The same steps repeatedly.
     Times(u32, &'static [Do]),
 }
 
 struct Run {
     breaker: Breaker,
     now: Duration,
-    passes: Vec<Pass>,
+    tokens: Vec<Token>,
 }
 
 impl Run {
@@ -35,91 +35,97 @@ impl Run {
         match step {
             Do::Ask(want) => {
                 let got = match self.breaker.ask(self.now) {
-                    Leave::Event(pass) => {
-                        self.passes.push(pass);
+                    Decision::Event(token) => {
+                        self.tokens.push(token);
                         'e'
                     }
-                    Leave::Probe(pass) => {
-                        self.passes.push(pass);
+                    Decision::Probe(token) => {
+                        self.tokens.push(token);
                         'p'
                     }
-                    Leave::SelfTest(pass) => {
-                        self.passes.push(pass);
+                    Decision::SelfTest(token) => {
+                        self.tokens.push(token);
                         's'
                     }
-                    Leave::At(at) => {
+                    Decision::NotBefore(at) => {
                         assert!(at > self.now);
                         '-'
                     }
-                    Leave::Later => 'l',
+                    Decision::Wait => 'l',
                 };
                 assert_eq!(got, want, "{:?}", self.breaker);
             }
             Do::Probe(_) if !self.breaker.has_health_probe => {}
-            Do::Probe(sign) => self.ask_alone('p', sign),
-            Do::SelfTest(sign) => self.ask_alone('s', sign),
-            Do::Foreign => self.report(Sign::Foreign(None)),
-            Do::Unclear => self.report(Sign::Unclear),
-            Do::Well => self.report(Sign::Well),
-            Do::Ill => self.report(Sign::Ill(None)),
-            Do::IllFor(seconds) => self.report(Sign::Ill(Some(Duration::from_secs(seconds)))),
+            Do::Probe(signal) => self.ask_alone('p', signal),
+            Do::SelfTest(signal) => self.ask_alone('s', signal),
+            Do::Foreign => self.report(Signal::Foreign(None)),
+            Do::Unclear => self.report(Signal::Unclear),
+            Do::Success => self.report(Signal::Success),
+            Do::Failure => self.report(Signal::Failure(None)),
+            Do::FailureFor(seconds) => self.report(Signal::Failure(Some(Duration::from_secs(seconds)))),
             Do::GiveBack => {
-                let pass = self.passes.remove(0);
-                self.breaker.give_back(pass);
+                let token = self.tokens.remove(0);
+                self.breaker.give_back(token);
             }
             Do::Wait(seconds) => self.now += Duration::from_secs(seconds),
             Do::Times(times, steps) => (0..times).for_each(|_| steps.iter().for_each(|s| self.step(*s))),
         }
     }
 
-    fn ask_alone(&mut self, what: char, sign: Sign) {
+    fn ask_alone(&mut self, what: char, signal: Signal) {
         self.step(Do::Ask(what));
         // One at a time.
         self.step(Do::Ask('l'));
-        let pass = self.passes.pop().unwrap();
-        self.breaker.report(pass, sign, self.now, LONG);
+        let token = self.tokens.pop().unwrap();
+        self.breaker.report(token, signal, self.now, LONG);
     }
 
-    /// The oldest pass first.
-    fn report(&mut self, sign: Sign) {
-        let pass = self.passes.remove(0);
-        self.breaker.report(pass, sign, self.now, LONG);
+    /// The oldest token first.
+    fn report(&mut self, signal: Signal) {
+        let token = self.tokens.remove(0);
+        self.breaker.report(token, signal, self.now, LONG);
     }
 }
 
 #[test]
 fn it_opens_when_plausible_is_away_and_closes_one_careful_step_after_the_other() {
-    use Do::{Ask, GiveBack, Ill, IllFor, Times, Wait, Well};
-    const FAIL: Do = Times(FAILURES_MAX, &[Ask('e'), Ill]);
-    const FAIL_ALMOST: Do = Times(FAILURES_MAX - 1, &[Ask('e'), Ill]);
+    use Do::{Ask, Failure, FailureFor, GiveBack, Success, Times, Wait};
+    const FAIL: Do = Times(FAILURES_MAX, &[Ask('e'), Failure]);
+    const FAIL_ALMOST: Do = Times(FAILURES_MAX - 1, &[Ask('e'), Failure]);
     let check = |steps: &[Do], want: State| {
         for has_health_probe in [true, false] {
             let mut run = Run {
                 breaker: Breaker::new(has_health_probe),
                 now: Duration::ZERO,
-                passes: Vec::new(),
+                tokens: Vec::new(),
             };
             steps.iter().for_each(|step| run.step(*step));
             assert_eq!(run.breaker.state(), want, "{steps:?} {has_health_probe}");
         }
     };
-    const PROBED: Do = Do::Probe(Sign::Well);
+    const PROBED: Do = Do::Probe(Signal::Success);
     check(&[], State::Closed);
     check(&[FAIL_ALMOST], State::Closed);
     check(&[FAIL], State::Open);
-    check(&[FAIL_ALMOST, Ask('e'), Well, FAIL_ALMOST], State::Closed);
+    check(&[FAIL_ALMOST, Ask('e'), Success, FAIL_ALMOST], State::Closed);
     // Every second one fails: half of the last, none in a row.
-    check(&[Times(15, &[Ask('e'), Well, Ask('e'), Ill])], State::Closed);
-    check(&[Times(16, &[Ask('e'), Well, Ask('e'), Ill])], State::Open);
     check(
-        &[Times(90, &[Ask('e'), Well, Ask('e'), Well, Ask('e'), Ill])],
+        &[Times(15, &[Ask('e'), Success, Ask('e'), Failure])],
         State::Closed,
     );
-    // Asked to leave it alone.
-    check(&[Ask('e'), IllFor(7)], State::Open);
-    check(&[Ask('e'), IllFor(7), Wait(7), Ask('-')], State::Open);
+    check(&[Times(16, &[Ask('e'), Success, Ask('e'), Failure])], State::Open);
     check(
-        &[Ask('e'), IllFor(7), Wait(8), PROBED, Ask('e'), Well],
+        &[Times(
+            90,
+            &[Ask('e'), Success, Ask('e'), Success, Ask('e'), Failure],
+        )],
+        State::Closed,
+    );
+    // With a Retry-After.
+    check(&[Ask('e'), FailureFor(7)], State::Open);
+    check(&[Ask('e'), FailureFor(7), Wait(7), Ask('-')], State::Open);
+    check(
+        &[Ask('e'), FailureFor(7), Wait(8), PROBED, Ask('e'), Success],
         State::Closed,
     );
     // Open, nothing goes; after the wait one thing at a time.
@@ -129,19 +135,28 @@ fn it_opens_when_plausible_is_away_and_closes_one_careful_step_after_the_other()
         &[FAIL, Wait(1), PROBED, Ask('e'), GiveBack, Ask('e')],
         State::HalfOpen,
     );
-    check(&[FAIL, Wait(1), PROBED, Ask('e'), Ill, Ask('-')], State::Open);
+    check(&[FAIL, Wait(1), PROBED, Ask('e'), Failure, Ask('-')], State::Open);
     check(
-        &[FAIL, Wait(1), PROBED, Ask('e'), Well, Ask('e'), Ask('e')],
+        &[FAIL, Wait(1), PROBED, Ask('e'), Success, Ask('e'), Ask('e')],
         State::Closed,
     );
-    check(&[FAIL, Wait(1), Do::Probe(Sign::Ill(None))], State::Open);
+    check(&[FAIL, Wait(1), Do::Probe(Signal::Failure(None))], State::Open);
     // The second wait is longer than the first, and a close forgets how often it opened.
     check(
-        &[FAIL, Wait(1), PROBED, Ask('e'), Ill, Wait(1), Ask('-')],
+        &[FAIL, Wait(1), PROBED, Ask('e'), Failure, Wait(1), Ask('-')],
         State::Open,
     );
     check(
-        &[FAIL, Wait(1), PROBED, Ask('e'), Ill, Wait(2), PROBED, Ask('e')],
+        &[
+            FAIL,
+            Wait(1),
+            PROBED,
+            Ask('e'),
+            Failure,
+            Wait(2),
+            PROBED,
+            Ask('e'),
+        ],
         State::HalfOpen,
     );
     check(
@@ -150,7 +165,7 @@ fn it_opens_when_plausible_is_away_and_closes_one_careful_step_after_the_other()
             Wait(1),
             PROBED,
             Ask('e'),
-            Well,
+            Success,
             FAIL,
             Wait(1),
             PROBED,
@@ -158,24 +173,31 @@ fn it_opens_when_plausible_is_away_and_closes_one_careful_step_after_the_other()
         ],
         State::HalfOpen,
     );
-    // What was under way when it opened says nothing about now, but a wish is kept.
+    // A request that was in flight when it opened says nothing about now, but its Retry-After counts.
     check(
-        &[Ask('e'), Ask('e'), Ask('e'), IllFor(1), Well, Ask('-')],
-        State::Open,
-    );
-    check(
-        &[Ask('e'), Ask('e'), IllFor(1), IllFor(9), Wait(8), Ask('-')],
+        &[Ask('e'), Ask('e'), Ask('e'), FailureFor(1), Success, Ask('-')],
         State::Open,
     );
     check(
         &[
             Ask('e'),
             Ask('e'),
-            IllFor(1),
+            FailureFor(1),
+            FailureFor(9),
+            Wait(8),
+            Ask('-'),
+        ],
+        State::Open,
+    );
+    check(
+        &[
+            Ask('e'),
+            Ask('e'),
+            FailureFor(1),
             Wait(2),
             PROBED,
             Ask('e'),
-            Ill,
+            Failure,
             Ask('l'),
         ],
         State::HalfOpen,
@@ -184,13 +206,13 @@ fn it_opens_when_plausible_is_away_and_closes_one_careful_step_after_the_other()
 
 #[test]
 fn a_relay_with_a_backlog_asks_before_it_sends_and_one_without_does_not() {
-    use Do::{Ask, Probe, SelfTest, Wait, Well};
+    use Do::{Ask, Probe, SelfTest, Success, Wait};
     let check = |breaker: fn(bool) -> Breaker, steps: &[Do], want: State| {
         for has_health_probe in [true, false] {
             let mut run = Run {
                 breaker: breaker(has_health_probe),
                 now: Duration::ZERO,
-                passes: Vec::new(),
+                tokens: Vec::new(),
             };
             steps.iter().for_each(|step| run.step(*step));
             assert_eq!(run.breaker.state(), want, "{steps:?} {has_health_probe}");
@@ -200,23 +222,28 @@ fn a_relay_with_a_backlog_asks_before_it_sends_and_one_without_does_not() {
     check(Breaker::new, &[Ask('e'), Ask('e')], State::Closed);
     check(
         careful,
-        &[Probe(Sign::Well), SelfTest(Sign::Well)],
+        &[Probe(Signal::Success), SelfTest(Signal::Success)],
         State::HalfOpen,
     );
-    let asked = [Probe(Sign::Well), SelfTest(Sign::Well), Ask('e'), Ask('l')];
+    let asked = [
+        Probe(Signal::Success),
+        SelfTest(Signal::Success),
+        Ask('e'),
+        Ask('l'),
+    ];
     check(careful, &asked, State::HalfOpen);
-    check(careful, &[&asked[..], &[Well]].concat(), State::Closed);
-    // It is away, and who it is will be asked once it is back.
-    let away = [Probe(Sign::Well), SelfTest(Sign::Ill(None)), Wait(1)];
+    check(careful, &[&asked[..], &[Success]].concat(), State::Closed);
+    // Plausible is away; its identity is checked once it is back.
+    let away = [Probe(Signal::Success), SelfTest(Signal::Failure(None)), Wait(1)];
     check(careful, &[&away[..], &asked[..]].concat(), State::HalfOpen);
-    // Something else answers: no event goes to it.
+    // Another server answers: no event goes to it.
     let foreign = [
-        Probe(Sign::Well),
-        SelfTest(Sign::Foreign(None)),
+        Probe(Signal::Success),
+        SelfTest(Signal::Foreign(None)),
         Wait(1),
-        SelfTest(Sign::Foreign(None)),
+        SelfTest(Signal::Foreign(None)),
         Wait(2),
-        SelfTest(Sign::Well),
+        SelfTest(Signal::Success),
         Ask('e'),
         Ask('l'),
     ];
@@ -225,21 +252,21 @@ fn a_relay_with_a_backlog_asks_before_it_sends_and_one_without_does_not() {
 
 #[test]
 fn what_is_not_plausible_gets_the_self_test_alone_until_it_answers_as_plausible() {
-    use Do::{Ask, Foreign, Ill, Probe, SelfTest, Times, Unclear, Wait, Well};
+    use Do::{Ask, Failure, Foreign, Probe, SelfTest, Success, Times, Unclear, Wait};
     let check = |what: &str, steps: &[&[Do]], want: State| {
         for has_health_probe in [true, false] {
             let mut run = Run {
                 breaker: Breaker::new(has_health_probe),
                 now: Duration::ZERO,
-                passes: Vec::new(),
+                tokens: Vec::new(),
             };
             steps.iter().copied().flatten().for_each(|step| run.step(*step));
             assert_eq!(run.breaker.state(), want, "{what} {has_health_probe}");
         }
     };
     let unclear = [Ask('e'), Unclear, Ask('-'), Wait(1)];
-    let asked = [SelfTest(Sign::Well), Ask('e'), Ask('l')];
-    let explained = [SelfTest(Sign::Foreign(None)), Wait(2)];
+    let asked = [SelfTest(Signal::Success), Ask('e'), Ask('l')];
+    let explained = [SelfTest(Signal::Foreign(None)), Wait(2)];
     check("one that may have cost an event", &[&unclear[..2]], State::Open);
     check("nothing goes", &[&unclear[..3]], State::Open);
     check(
@@ -249,13 +276,13 @@ fn what_is_not_plausible_gets_the_self_test_alone_until_it_answers_as_plausible(
     );
     check(
         "which is taken",
-        &[&unclear, &explained, &asked, &[Well]],
+        &[&unclear, &explained, &asked, &[Success]],
         State::Closed,
     );
     let still = [
-        SelfTest(Sign::Ill(None)),
+        SelfTest(Signal::Failure(None)),
         Wait(4),
-        SelfTest(Sign::Foreign(None)),
+        SelfTest(Signal::Foreign(None)),
         Wait(8),
     ];
     check(
@@ -263,14 +290,14 @@ fn what_is_not_plausible_gets_the_self_test_alone_until_it_answers_as_plausible(
         &[&unclear, &explained, &still, &asked],
         State::HalfOpen,
     );
-    let under_way = [Ask('e'), Ask('e'), Unclear, Unclear, Ask('-'), Wait(1)];
+    let in_flight = [Ask('e'), Ask('e'), Unclear, Unclear, Ask('-'), Wait(1)];
     check(
-        "what was under way when it opened changes nothing",
-        &[&under_way, &explained, &asked],
+        "what was in flight when it opened changes nothing",
+        &[&in_flight, &explained, &asked],
         State::HalfOpen,
     );
-    // The self-test is answered as Plausible does at once, so it does not explain what became of the event.
-    let unexplained = [SelfTest(Sign::Well), Ask('-'), Wait(4), Ask('-'), Wait(1)];
+    // Plausible answers the self-test at once, so it does not explain the fate of the event.
+    let unexplained = [SelfTest(Signal::Success), Ask('-'), Wait(4), Ask('-'), Wait(1)];
     check("a long wait", &[&unclear, &unexplained[..4]], State::Open);
     check(
         "and one event",
@@ -283,7 +310,7 @@ fn what_is_not_plausible_gets_the_self_test_alone_until_it_answers_as_plausible(
             &unclear,
             &unexplained,
             &asked,
-            &[Well],
+            &[Success],
             &unclear,
             &unexplained,
             &asked,
@@ -293,7 +320,7 @@ fn what_is_not_plausible_gets_the_self_test_alone_until_it_answers_as_plausible(
     let again = [
         Unclear,
         Wait(2),
-        SelfTest(Sign::Well),
+        SelfTest(Signal::Success),
         Wait(19),
         Ask('-'),
         Wait(1),
@@ -306,12 +333,12 @@ fn what_is_not_plausible_gets_the_self_test_alone_until_it_answers_as_plausible(
     let at_last = [
         Unclear,
         Wait(60),
-        SelfTest(Sign::Well),
+        SelfTest(Signal::Success),
         Wait(3599),
         Ask('-'),
         Wait(1),
     ];
-    let before = [Unclear, Wait(60), SelfTest(Sign::Well), Wait(3600)];
+    let before = [Unclear, Wait(60), SelfTest(Signal::Success), Wait(3600)];
     let many: Vec<Do> = (0..9).flat_map(|_| [&before[..], &asked[..]].concat()).collect();
     check(
         "an hour at most",
@@ -324,8 +351,8 @@ fn what_is_not_plausible_gets_the_self_test_alone_until_it_answers_as_plausible(
         &[&[Times(FAILURES_MAX - 1, &[Ask('e'), Foreign])]],
         State::Closed,
     );
-    check("again and again", &[&wrong, &asked, &[Well]], State::Closed);
-    let ill = [Ill, Wait(2), Probe(Sign::Well), Ask('e'), Well];
+    check("again and again", &[&wrong, &asked, &[Success]], State::Closed);
+    let ill = [Failure, Wait(2), Probe(Signal::Success), Ask('e'), Success];
     check(
         "and away once it was recognised",
         &[&wrong, &asked, &ill],
@@ -334,8 +361,8 @@ fn what_is_not_plausible_gets_the_self_test_alone_until_it_answers_as_plausible(
 }
 
 proptest! {
-    /// Whatever happens: nothing may go while it is open, half open one thing at most is out, it is never
-    /// stuck, and it closes only by an event that was taken.
+    /// Invariants: nothing goes while it is open, at most one request is out while it is half open, it is never stuck,
+    /// and it closes only by an accepted event.
     #[test]
     fn it_never_sends_while_open_and_is_never_stuck(
         has_health_probe: bool,
@@ -344,65 +371,65 @@ proptest! {
     ) {
         let mut breaker = if is_careful { Breaker::careful(has_health_probe) } else { Breaker::new(has_health_probe) };
         let mut now = Duration::ZERO;
-        let mut out: Vec<Pass> = Vec::new();
+        let mut out: Vec<Token> = Vec::new();
         for (what, number, random) in steps {
             let before = breaker.state();
             let (until, is_foreign) = (breaker.until(), breaker.trust == Trust::Foreign);
             match what {
                 0 | 1 => match breaker.ask(now) {
-                    Leave::Event(pass) => {
+                    Decision::Event(token) => {
                         prop_assert!(!is_foreign);
                         prop_assert!(until.is_none_or(|until| until <= now));
-                        out.push(pass);
+                        out.push(token);
                     }
-                    Leave::Probe(pass) => {
+                    Decision::Probe(token) => {
                         prop_assert!(has_health_probe && before != State::Closed && !is_foreign);
-                        out.push(pass);
+                        out.push(token);
                     }
-                    Leave::SelfTest(pass) => {
+                    Decision::SelfTest(token) => {
                         prop_assert!(before != State::Closed);
-                        out.push(pass);
+                        out.push(token);
                     }
-                    Leave::At(at) => prop_assert!(now < at && before == State::Open),
-                    Leave::Later => prop_assert!(out.iter().any(|pass| pass.era == breaker.era)),
+                    Decision::NotBefore(at) => prop_assert!(now < at && before == State::Open),
+                    Decision::Wait => prop_assert!(out.iter().any(|token| token.era == breaker.era)),
                 },
                 2 => now += Duration::from_secs(number.into()),
                 _ if out.is_empty() => {}
                 3 => breaker.give_back(out.swap_remove(usize::from(number) % out.len())),
-                sign => {
-                    let pass = out.swap_remove(usize::from(number) % out.len());
+                signal => {
+                    let token = out.swap_remove(usize::from(number) % out.len());
                     let asked = (number % 5 == 0).then(|| Duration::from_secs(number.into()));
-                    let sign = match sign {
-                        4 => Sign::Well,
-                        5 => Sign::Ill(asked),
-                        6 => Sign::Foreign(asked),
-                        _ => Sign::Unclear,
+                    let signal = match signal {
+                        4 => Signal::Success,
+                        5 => Signal::Failure(asked),
+                        6 => Signal::Foreign(asked),
+                        _ => Signal::Unclear,
                     };
-                    let is_current = pass.era == breaker.era;
-                    breaker.report(pass, sign, now, random);
+                    let is_current = token.era == breaker.era;
+                    breaker.report(token, signal, now, random);
                     if before != State::Closed && breaker.state() == State::Closed {
-                        prop_assert!(is_current && sign == Sign::Well && before == State::HalfOpen);
+                        prop_assert!(is_current && signal == Signal::Success && before == State::HalfOpen);
                     }
                 }
             }
             let half_open = breaker.state() == State::HalfOpen;
-            let current = out.iter().filter(|pass| pass.era == breaker.era).count();
+            let current = out.iter().filter(|token| token.era == breaker.era).count();
             prop_assert!(!half_open || current <= 1, "{current} out at once");
             prop_assert!(breaker.state() != State::Open || current == 0);
         }
-        // Everything that is out comes back well; then it closes within a bound.
+        // Every request in flight succeeds; then it closes within a bound.
         let mut rounds = 0;
         while breaker.state() != State::Closed {
             rounds += 1;
             prop_assert!(rounds < 12, "stuck: {:?}", breaker);
-            out.drain(..).for_each(|pass| breaker.report(pass, Sign::Well, now, 0));
+            out.drain(..).for_each(|token| breaker.report(token, Signal::Success, now, 0));
             match breaker.ask(now) {
-                Leave::Event(pass) | Leave::Probe(pass) | Leave::SelfTest(pass) => out.push(pass),
-                Leave::At(at) => {
+                Decision::Event(token) | Decision::Probe(token) | Decision::SelfTest(token) => out.push(token),
+                Decision::NotBefore(at) => {
                     prop_assert!(at - now <= backoff::RETRY_AFTER_MAX + Duration::from_secs(61));
                     now = at;
                 }
-                Leave::Later => {}
+                Decision::Wait => {}
             }
         }
     }

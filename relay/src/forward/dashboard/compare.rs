@@ -1,13 +1,25 @@
-//! Compares what was delivered with what the server counted. No IO.
+//! Compares delivered counts with the server's counts. No IO.
 //!
-//! The number of deliveries by a moment is known as a range: the server stamps an event by its own clock,
-//! some milliseconds or seconds apart. A count within the range is no difference.
+//! The number of deliveries by a moment is known as a range, because the server timestamps an event by its own clock,
+//! some milliseconds or seconds apart. A count within the range is not a difference.
 
 use crate::forward::delivered::{Count, OTHER};
+use crate::metrics;
 use std::collections::BTreeMap;
 
 /// Counts by event.
 pub(super) type Counts = BTreeMap<String, Count>;
+
+metrics::label! {
+    /// A UTC day that is compared.
+    #[derive(PartialOrd, Ord)]
+    pub(super) enum Day {
+        /// Today, up to some minutes ago.
+        Today = "today",
+        /// Yesterday as a whole.
+        Yesterday = "yesterday",
+    }
+}
 
 /// How many events the server should have counted: at least, and at most.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -16,8 +28,8 @@ pub(super) struct Range {
     pub(super) high: u64,
 }
 
-/// The ranges of a day, by event, where the day is known from its beginning to a moment (`low` is what was surely
-/// delivered before, `high` what was perhaps) or to its end.
+/// The ranges of a day, by event, from its beginning to a moment (`low` was certainly delivered before it, `high`
+/// possibly) or to its end.
 pub(super) fn ranges(
     before: &Counts,
     low: &Counts,
@@ -50,7 +62,7 @@ pub(super) struct Compared {
     pub(super) event: String,
     /// How many were delivered, at least.
     pub(super) delivered: u64,
-    /// Delivered and not shown, beyond what the edges explain; negative if the server shows more.
+    /// Delivered and not shown, beyond the uncertainty at the edges; negative if the server shows more.
     pub(super) difference: i64,
 }
 
@@ -67,13 +79,13 @@ pub(super) fn compare(
         .iter()
         .map(|name| one(name, range(name), count(name)))
         .collect();
-    // Names that the plan does not list any more were counted by name before.
+    // Names that the plan no longer lists were counted by name before.
     let others = ranges.iter().filter(|(name, _)| !names.contains(&name.as_str()));
     let others = others.fold(Range::default(), |sum, (_, range)| Range {
         low: sum.low + range.low,
         high: sum.high + range.high,
     });
-    // The server's numbers, which may be anything.
+    // The server's numbers, which can have any value.
     let listed = names
         .iter()
         .fold(0, |sum: u64, name| sum.saturating_add(count(name)));

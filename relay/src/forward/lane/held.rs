@@ -1,7 +1,7 @@
-//! The part of held sites that a lane keeps in memory: the first event of each of a few visitors, to probe with, and how much
-//! it passed over. All else is on disk, and read from there when the hold ends.
+//! A lane's in-memory state of held sites: the first event of each of a few visitors, to probe with, and the number of
+//! events it passed over. All other events are on disk, and the lane reads them when the hold ends.
 
-use super::deliver::Pending;
+use super::pending::Pending;
 use crate::forward::acceptance::PENALTIES_MAX;
 use std::collections::BTreeMap;
 
@@ -24,12 +24,12 @@ struct HeldSite {
     events: i64,
 }
 
-/// Where an event stands among those of its site.
+/// The position of an event among those of its site.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Place {
-    /// Nothing of the site is held here.
+pub(super) enum Position {
+    /// No event of the site is held here.
     Free,
-    /// Something is, but of other visitors: the event may probe.
+    /// Only events of other visitors are held: this event may probe.
     First,
     /// An earlier event of its visitor is held, or may be.
     Behind,
@@ -44,30 +44,33 @@ impl Held {
         self.0.keys().cloned().collect()
     }
 
-    /// Where an event stands that is not among the held ones.
-    pub(super) fn place(&self, pending: &Pending) -> Place {
-        let Some(site) = self.0.get(pending.scrubbed.site()) else {
-            return Place::Free;
+    /// The position of an event that is not held itself.
+    pub(super) fn position(&self, pending: &Pending) -> Position {
+        let Some(site) = self.0.get(pending.event.scrubbed.site()) else {
+            return Position::Free;
         };
-        let visitor = pending.scrubbed.visitor();
-        let mut visitors = site.first.iter().map(|first| first.scrubbed.visitor());
+        let visitor = pending.event.scrubbed.visitor();
+        let mut visitors = site.first.iter().map(|first| first.event.scrubbed.visitor());
         let kept: usize = self.0.values().map(|site| site.first.len()).sum();
-        let has_room = site.first.is_empty() || (site.first.len() < VISITORS_MAX && kept < EVENTS_MAX);
-        match has_room && visitors.all(|held| held != visitor) {
-            true => Place::First,
-            false => Place::Behind,
+        let has_space = site.first.is_empty() || (site.first.len() < VISITORS_MAX && kept < EVENTS_MAX);
+        match has_space && visitors.all(|held| held != visitor) {
+            true => Position::First,
+            false => Position::Behind,
         }
     }
 
     /// Holds an event. Returns whether it was not counted before.
     pub(super) fn keep(&mut self, mut pending: Pending) -> bool {
-        let place = self.place(&pending);
-        let site = self.0.entry(pending.scrubbed.site().to_owned()).or_default();
+        let position = self.position(&pending);
+        let site = self
+            .0
+            .entry(pending.event.scrubbed.site().to_owned())
+            .or_default();
         let is_new = !std::mem::replace(&mut pending.is_counted, true);
         site.events += i64::from(is_new);
-        if place != Place::Behind {
-            if pending.scrubbed.engagement().is_some() {
-                // Plausible drops it when its session has ended, which says nothing about the site: a last resort.
+        if position != Position::Behind {
+            if pending.event.scrubbed.engagement().is_some() {
+                // Plausible drops it if its session has ended, which says nothing about the site: a last resort.
                 pending.probes = pending.probes.max(PENALTIES_MAX);
             }
             site.first.push(pending);
@@ -75,20 +78,20 @@ impl Held {
         is_new
     }
 
-    /// In how many probes the event was dropped that is to probe next; `None` when there is none.
+    /// The number of probes in which the next event to probe was dropped; `None` without one.
     pub(super) fn fewest_probes(&self, site: &str) -> Option<u32> {
         let first = self.0.get(site)?.first.iter();
         first.map(|pending| pending.probes).min()
     }
 
-    /// Takes the event that is to probe next. It is to be held again, or the lane begins again.
+    /// Takes the event that is to probe next. The caller holds it again, or rewinds the lane.
     pub(super) fn take_least_tried(&mut self, site: &str) -> Option<Pending> {
         let first = &mut self.0.get_mut(site)?.first;
         let least = (0..first.len()).min_by_key(|at| first[*at].probes)?;
         Some(first.remove(least))
     }
 
-    /// Forgets all, and returns how many events of which site that were.
+    /// Removes all, and returns the number of events of each site.
     pub(super) fn clear(&mut self) -> impl Iterator<Item = (String, i64)> {
         let all = std::mem::take(&mut self.0).into_iter();
         all.map(|(site, held)| (site, held.events))
@@ -98,35 +101,39 @@ impl Held {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::Moment;
+    use crate::clock::Timestamp;
     use crate::spool::Waiting;
     use crate::spool::tests::{OTHER_SITE, SITE, event_of};
 
     fn pending(site: &str, seq: i64, visitor: u8) -> Pending {
         let waiting = Waiting {
             seq,
-            stored_at: Moment(0),
+            stored_at: Timestamp(0),
             was_parked: false,
-            scrubbed: Some(event_of(site, "e", visitor)),
+            scrubbed: event_of(site, "e", visitor),
             purges: 0,
         };
-        Pending::of(waiting).unwrap()
+        Pending::of(waiting)
     }
 
     #[test]
     fn each_visitors_first_event_probes_in_turn_and_none_overtakes_another_of_its_visitor() {
         let mut held = Held::default();
-        assert_eq!(held.place(&pending(SITE, 1, 1)), Place::Free);
+        assert_eq!(held.position(&pending(SITE, 1, 1)), Position::Free);
         assert!(held.keep(pending(SITE, 1, 1)));
         assert_eq!(
-            held.place(&pending(SITE, 2, 1)),
-            Place::Behind,
+            held.position(&pending(SITE, 2, 1)),
+            Position::Behind,
             "the same visitor"
         );
-        assert_eq!(held.place(&pending(SITE, 3, 2)), Place::First, "another visitor");
         assert_eq!(
-            held.place(&pending(OTHER_SITE, 4, 1)),
-            Place::Free,
+            held.position(&pending(SITE, 3, 2)),
+            Position::First,
+            "another visitor"
+        );
+        assert_eq!(
+            held.position(&pending(OTHER_SITE, 4, 1)),
+            Position::Free,
             "another site"
         );
         assert!(held.keep(pending(SITE, 2, 1)), "it is counted, and not kept");
@@ -134,7 +141,7 @@ mod tests {
         let mut tried = Vec::new();
         for _ in 0..4 {
             let mut probe = held.take_least_tried(SITE).unwrap();
-            tried.push(probe.seq);
+            tried.push(probe.event.seq);
             probe.probes += 1;
             assert!(!held.keep(probe), "it was counted before");
         }
@@ -142,7 +149,7 @@ mod tests {
         assert_eq!(held.fewest_probes(SITE), Some(2));
         assert!(held.keep(pending(SITE, 5, 3)));
         assert_eq!(
-            held.take_least_tried(SITE).unwrap().seq,
+            held.take_least_tried(SITE).unwrap().event.seq,
             5,
             "one never tried goes first"
         );
@@ -175,12 +182,12 @@ mod tests {
         for visitor in 0..visitors {
             held.keep(pending(SITE, visitor.into(), visitor));
         }
-        assert_eq!(held.place(&pending(SITE, 100, visitors)), Place::Behind);
+        assert_eq!(held.position(&pending(SITE, 100, visitors)), Position::Behind);
         held.keep(pending(SITE, 100, visitors));
         let probe = held.take_least_tried(SITE).unwrap();
         assert_eq!(
-            held.place(&probe),
-            Place::First,
+            held.position(&probe),
+            Position::First,
             "the probe comes back to its place"
         );
         held.keep(probe);

@@ -1,18 +1,17 @@
-//! One request of a lane and what its answer means: an event, the health probe, or the self-test.
+//! One request of a lane and the interpretation of its answer: an event, the health probe, or the self-test.
 
 use super::Lane;
-use crate::config::Profile;
-use crate::config::WhenUnknown;
+use crate::config::{Delivery, Profile};
 use crate::forward::Forwarder;
-use crate::forward::breaker::Sign;
+use crate::forward::breaker::Signal;
+use crate::forward::dispatch::{Kind, SendSlot};
 use crate::forward::identify::{Answer, identify};
-use crate::forward::plausible::{self, Reply, Verdict};
+use crate::forward::plausible::{self, Reachability, Reply, Verdict};
 use crate::forward::self_test::recognise;
-use crate::forward::traffic::{Errand, Reach, Turn};
 use crate::forward::transport::{Cause, Connection, Transport};
 use crate::guard::Scrubbed;
-use crate::metrics::ResultLabel;
-use crate::switch::{Permit, Site};
+use crate::permit::Permit;
+use crate::switch::Site;
 use axum::http::Response;
 use bytes::Bytes;
 use relay_event::Outcome;
@@ -21,7 +20,7 @@ use tokio::time::Instant;
 
 impl<T: Transport> Lane<T> {
     /// Sends one request and reads what its answer means.
-    pub(super) async fn send(&mut self, scrubbed: &Scrubbed, mut turn: Turn<'_>) -> (Verdict, Reply) {
+    pub(super) async fn request(&mut self, scrubbed: &Scrubbed, send_slot: SendSlot<'_>) -> (Verdict, Reply) {
         let forwarder = &self.forwarder;
         let started = Instant::now();
         let request = forwarder.requests.event(scrubbed, &mut self.buffer);
@@ -32,44 +31,43 @@ impl<T: Transport> Lane<T> {
                 let now = forwarder.clock.now();
                 let even = forwarder.spool.ages().now();
                 forwarder
-                    .metrics
+                    .dispatcher
                     .their_clock
                     .look(answer.headers(), now, took, even);
                 forwarder.judge_answer(answer)
             }
             Err(cause) => forwarder.judge_failure(cause),
         };
-        if reply.reach() != Reach::Up {
-            turn.blame(Cause::of(&forwarder.upstream.url, answer));
-        }
-        forwarder.metrics.upstream_duration.observe(took.as_secs_f64());
-        forwarder.metrics.upstream_replies[reply as usize].inc();
-        turn.came_back(sign(verdict, reply), Some(reply), took);
+        let cause = match reply.reachability() {
+            Reachability::Up => None,
+            _ => Cause::of(&forwarder.upstream.url, answer),
+        };
+        let metrics = &forwarder.metrics;
+        metrics.upstream_duration_seconds.observe(took.as_secs_f64());
+        metrics.upstream_requests.with([reply.name()]).inc();
+        send_slot.report(signal(verdict, reply), Some(reply), cause, took);
         (verdict, reply)
     }
 
-    /// Asks whether Plausible is well, or whether it is Plausible. If the server has no health endpoint, an event is
-    /// tried next.
-    pub(super) async fn probe(&mut self, mut turn: Turn<'_>, permit: &Permit, site: &Site) {
+    /// Sends the health probe or the self-test. If the server has no health endpoint, an event is tried next.
+    pub(super) async fn probe(&mut self, send_slot: SendSlot<'_>, permit: &Permit, site: &Site) {
         let asked = tokio::select! {
-            asked = self.ask(turn.errand, site) => asked,
+            asked = self.ask(send_slot.kind, site) => asked,
             () = permit.cut() => return,
         };
-        let Some((sign, result, cause)) = asked else {
-            return turn.came_back(Sign::Well, None, Duration::ZERO);
+        let Some((signal, result, cause)) = asked else {
+            return send_slot.report(Signal::Success, None, None, Duration::ZERO);
         };
-        turn.blame(cause);
-        let label = ResultLabel { result };
-        self.forwarder.metrics.upstream_probes.get_or_create(&label).inc();
-        turn.came_back(sign, None, Duration::ZERO);
+        self.forwarder.metrics.upstream_probes.with([result]).inc();
+        send_slot.report(signal, None, cause, Duration::ZERO);
     }
 
-    /// The sign for the breaker, its metric label, and why it failed; `None` when there is nothing to ask.
-    async fn ask(&mut self, errand: Errand, site: &Site) -> Option<(Sign, &'static str, Option<Cause>)> {
+    /// The signal for the breaker, its metric label, and why it failed; `None` if there is no request to send.
+    async fn ask(&mut self, kind: Kind, site: &Site) -> Option<(Signal, &'static str, Option<Cause>)> {
         let forwarder = &self.forwarder;
-        if errand == Errand::SelfTest {
+        if kind == Kind::SelfTest {
             let (requests, upstream) = (&forwarder.requests, &forwarder.upstream);
-            let (sign, cause) = recognise(
+            let (signal, cause) = recognise(
                 &mut self.connection,
                 requests,
                 upstream,
@@ -77,38 +75,39 @@ impl<T: Transport> Lane<T> {
                 &forwarder.clock,
             )
             .await;
-            return Some((sign, sign.name(), cause));
+            return Some((signal, signal.name(), cause));
         }
         let url = &forwarder.upstream.url;
         Some(match self.connection.send(forwarder.requests.health()?).await {
-            Err(cause) => (Sign::Ill(None), "failed", Some(cause)),
+            Err(cause) => (Signal::Failure(None), "failed", Some(cause)),
             Ok(answer) => {
                 let now = forwarder.clock.now();
-                let (sign, result) = plausible::judge_health(answer.status(), answer.headers(), now);
-                let cause = match sign {
-                    Sign::Ill(_) => Cause::of_answer(url, &answer),
+                let (signal, result) = plausible::judge_health(answer.status(), answer.headers(), now);
+                let cause = match signal {
+                    Signal::Failure(_) => Cause::of_answer(url, &answer),
                     _ => None,
                 };
-                (sign, result, cause)
+                (signal, result, cause)
             }
         })
     }
 }
 
-/// The sign that an answer gives of the other end.
-fn sign(verdict: Verdict, reply: Reply) -> Sign {
+/// The signal about the server that an answer implies.
+fn signal(verdict: Verdict, reply: Reply) -> Signal {
     match (reply, verdict) {
-        (Reply::Unclear, _) => Sign::Unclear,
-        (Reply::Misconfigured, Verdict::Retry(asked)) => Sign::Foreign(asked),
-        (_, Verdict::Retry(asked)) => Sign::Ill(asked),
-        (_, Verdict::Settled(Outcome::Unanswered)) => Sign::Ill(None),
-        (_, Verdict::Settled(_)) => Sign::Well,
+        (Reply::Unclear, _) => Signal::Unclear,
+        (Reply::Misconfigured, Verdict::Retry(asked)) => Signal::Foreign(asked),
+        (_, Verdict::Retry(asked)) => Signal::Failure(asked),
+        (_, Verdict::Settled(Outcome::Unanswered)) => Signal::Failure(None),
+        (_, Verdict::Settled(_)) => Signal::Success,
     }
 }
 
 impl<T: Transport> Forwarder<T> {
-    /// What an answer means. A 400 that is not of the profile's server, such as of a TLS port that was sent plain HTTP, or of
-    /// a gateway, says nothing about the event: it waits. Nor is a page with a 202 Plausible's word that it took the event.
+    /// Judges an answer. A 400 that does not come from the profile's server, for example from a TLS port that received
+    /// plain HTTP or from a gateway, says nothing about the event: it waits. Likewise, a page with a 202 is not
+    /// Plausible's acceptance.
     fn judge_answer(&self, answer: &Response<Bytes>) -> (Verdict, Reply) {
         let judged = plausible::judge(answer.status(), answer.headers(), self.clock.now());
         match judged.1 {
@@ -132,9 +131,9 @@ impl<T: Transport> Forwarder<T> {
             return (Verdict::Retry(None), Reply::Unreachable);
         }
         self.metrics.upstream_unknown.inc();
-        let verdict = match self.upstream.when_unknown {
-            WhenUnknown::Retry => Verdict::Retry(None),
-            WhenUnknown::Drop => Verdict::Settled(Outcome::Unanswered),
+        let verdict = match self.upstream.delivery {
+            Delivery::AtLeastOnce => Verdict::Retry(None),
+            Delivery::AtMostOnce => Verdict::Settled(Outcome::Unanswered),
         };
         (verdict, Reply::Unknown)
     }

@@ -1,52 +1,52 @@
-//! Whether what answers is Plausible, asked with the self-test's event, which counts nowhere: for a breaker that
-//! found something else there.
+//! Checks whether the server is Plausible, with the self-test's event, which is never counted: for a breaker that got
+//! another server's answers.
 
 use super::question;
 use crate::clock::Clock;
 use crate::config::Upstream;
-use crate::forward::breaker::Sign;
+use crate::forward::breaker::Signal;
 use crate::forward::identify::{Answer, identify};
 use crate::forward::plausible::{self, Requests};
 use crate::forward::transport::{Cause, Connection};
 
-/// Asks, and reads the answer as a sign for the breaker, with the cause of a bad one.
+/// Asks, and reads the answer as a signal for the breaker, with the cause of a bad one.
 pub(in crate::forward) async fn recognise(
     connection: &mut impl Connection,
     requests: &Requests,
     upstream: &Upstream,
     site: &str,
     clock: &Clock,
-) -> (Sign, Option<Cause>) {
-    let mut answer = connection.send(question(requests, upstream, site, true)).await;
+) -> (Signal, Option<Cause>) {
+    let mut answer = connection.send(question(requests, site, true)).await;
     if answer
         .as_ref()
         .is_ok_and(|answer| matches!(identify(answer), Answer::SeesAddress { .. }))
     {
-        // Plausible Cloud answers so, and so does what only echoes a request.
-        answer = connection.send(question(requests, upstream, site, false)).await;
+        // Plausible Cloud answers like this, and so does a server that echoes requests.
+        answer = connection.send(question(requests, site, false)).await;
     }
     let answer = match answer {
-        Err(cause) => return (Sign::Ill(None), Some(cause)),
+        Err(cause) => return (Signal::Failure(None), Some(cause)),
         Ok(answer) => answer,
     };
     let asked = plausible::retry_after(answer.headers(), clock.now());
-    let sign = match identify(&answer) {
+    let signal = match identify(&answer) {
         // A stand-in that accepts anything with a 202 accepts events as well.
-        Answer::Refused(_) | Answer::TakesAnything => Sign::Well,
-        Answer::Unwell(_) => Sign::Ill(asked),
-        Answer::SeesAddress { .. } | Answer::OtherJson(_) | Answer::Other(_) => Sign::Foreign(asked),
+        Answer::Refused(_) | Answer::TakesAnything => Signal::Success,
+        Answer::Unwell(_) => Signal::Failure(asked),
+        Answer::SeesAddress { .. } | Answer::OtherJson(_) | Answer::Other(_) => Signal::Foreign(asked),
     };
-    let cause = match sign {
-        Sign::Well => None,
+    let cause = match signal {
+        Signal::Success => None,
         _ => Cause::of_answer(&upstream.url, &answer),
     };
-    (sign, cause)
+    (signal, cause)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::clock::Moment;
+    use crate::clock::Timestamp;
     use crate::config::Config;
     use axum::http::{Request, Response};
     use bytes::Bytes;
@@ -73,9 +73,9 @@ mod tests {
         let config = Config::parse("relay.toml", text, std::path::Path::new(""), &|_| None).unwrap();
         let (requests, clock) = (
             Requests::new(&config.upstream).unwrap(),
-            Clock::standing_at(Moment(0)),
+            Clock::standing_at(Timestamp(0)),
         );
-        let check = async |what: &str, answers: &[(u16, &'static str)], want: Sign| {
+        let check = async |what: &str, answers: &[(u16, &'static str)], want: Signal| {
             let answer = |(status, body): &(u16, &'static str)| {
                 let answer = Response::builder().status(*status);
                 Ok(answer
@@ -84,17 +84,22 @@ mod tests {
                     .unwrap())
             };
             let mut script = Script(answers.iter().map(answer).collect(), 0);
-            let (sign, _) = recognise(&mut script, &requests, &config.upstream, "a.example", &clock).await;
-            assert_eq!((sign, script.1), (want, answers.len()), "{what}");
+            let (signal, _) = recognise(&mut script, &requests, &config.upstream, "a.example", &clock).await;
+            assert_eq!((signal, script.1), (want, answers.len()), "{what}");
         };
         let asked = Some(Duration::from_secs(7));
-        let (ill, foreign) = (Sign::Ill(asked), Sign::Foreign(asked));
+        let (ill, foreign) = (Signal::Failure(asked), Signal::Foreign(asked));
         let errors = r#"{"errors":{"event_name":["should be at most 120 character(s)"]}}"#;
         let address = r#"{"ip":"2001:db8::5e1f:7e57"}"#;
-        check("Plausible", &[(400, errors)], Sign::Well).await;
-        check("Vince", &[(400, r#"{"error":"invalid"}"#)], Sign::Well).await;
-        check("Plausible Cloud", &[(200, address), (400, errors)], Sign::Well).await;
-        check("a stand-in", &[(202, "ok")], Sign::Well).await;
+        check("Plausible", &[(400, errors)], Signal::Success).await;
+        check("Vince", &[(400, r#"{"error":"invalid"}"#)], Signal::Success).await;
+        check(
+            "Plausible Cloud",
+            &[(200, address), (400, errors)],
+            Signal::Success,
+        )
+        .await;
+        check("a stand-in", &[(202, "ok")], Signal::Success).await;
         check("an echo", &[(200, address), (200, address)], foreign).await;
         check("a worker", &[(200, "")], foreign).await;
         check("a JSON API", &[(200, r#"{"ok":true}"#)], foreign).await;
@@ -114,7 +119,7 @@ mod tests {
         check("one that is not well", &[(503, "")], ill).await;
         check("one that is busy", &[(429, "")], ill).await;
         let mut refused = Script(VecDeque::from([Err(Cause::Refused)]), 0);
-        let (sign, _) = recognise(&mut refused, &requests, &config.upstream, "a.example", &clock).await;
-        assert_eq!(sign, Sign::Ill(None));
+        let (signal, _) = recognise(&mut refused, &requests, &config.upstream, "a.example", &clock).await;
+        assert_eq!(signal, Signal::Failure(None));
     }
 }

@@ -1,5 +1,6 @@
 use super::*;
 use crate::config::Config;
+use crate::finding::Grade;
 use std::path::Path;
 
 fn upstream(lines: &str) -> Upstream {
@@ -32,22 +33,22 @@ fn a_server_that_is_not_the_profiles_is_reported_with_the_line_to_write() {
                  visitors: Option<Grade>,
                  advice: &str,
                  mismatch: bool| {
-        let mut asked = Asked::default();
-        judge(&mut asked, &upstream(settings), &answer(status, body));
-        let row = format!("{settings} {status} {body}: {asked:?}");
-        let grade = |what: &str| asked.findings.iter().find(|f| f.what == what).map(|f| f.grade);
+        let mut report = Report::default();
+        judge(&mut report, &upstream(settings), &answer(status, body));
+        let row = format!("{settings} {status} {body}: {report:?}");
+        let grade = |what: &str| report.findings.iter().find(|f| f.what == what).map(|f| f.grade);
         assert_eq!(
             (grade(EVENTS_API), grade(ADDRESS)),
             (Some(api), visitors),
             "{row}"
         );
-        let worst = asked.findings.iter().max_by_key(|f| f.grade).unwrap();
+        let worst = report.findings.iter().max_by_key(|f| f.grade).unwrap();
         assert!(
             worst.advice.as_deref().unwrap_or_default().contains(advice),
             "{row}"
         );
-        assert_eq!(asked.mismatch.is_some(), mismatch, "{row}");
-        let claims = asked
+        assert_eq!(report.mismatch.is_some(), mismatch, "{row}");
+        let claims = report
             .findings
             .iter()
             .filter(|f| f.grade == Fine && f.what == ADDRESS);

@@ -1,9 +1,9 @@
-//! A Plausible that answers as it is told.
+//! A scripted Plausible.
 
 use super::watch::{Event, SITES, Sent, Watch, is_self_test};
-use crate::clock::{Clock, Moment};
+use crate::clock::{Clock, Timestamp};
+use crate::forward::dispatch::Dispatcher;
 use crate::forward::sites::Sites;
-use crate::forward::traffic::Traffic;
 use crate::forward::transport::{Cause, Connection, Transport};
 use crate::store::Store;
 use axum::http::{Request, Response, StatusCode};
@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
-/// Most requests at once, as configured.
+/// The configured limit of concurrent requests.
 pub(super) const CONCURRENCY: usize = 4;
 /// Longest wait for an answer.
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -22,7 +22,7 @@ thread_local! {
     static SEED: Cell<u32> = const { Cell::new(1) };
 }
 
-/// Sets where the random numbers of this thread begin.
+/// Seeds this thread's random numbers.
 pub(super) fn seed(seed: u32) {
     SEED.set(seed | 1);
 }
@@ -41,16 +41,16 @@ pub(super) fn random() -> u32 {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mood {
     Well,
-    /// Well, after so many milliseconds.
+    /// Well, after this many milliseconds.
     Slow(u16),
     Dropped,
     Invalid,
-    /// Nobody listens.
+    /// Refuses connections.
     Refuses,
     Fails,
-    /// 429 with a Retry-After, after so many milliseconds.
+    /// 429 with a Retry-After, after this many milliseconds.
     Busy(RetryAfter, u16),
-    /// It takes the event and breaks the connection.
+    /// Accepts the event and breaks the connection.
     Breaks,
     Hangs,
     /// Fails at every third request.
@@ -65,18 +65,18 @@ pub(super) enum Mood {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum RetryAfter {
     Seconds(u32),
-    /// A date, so many seconds ahead or behind.
+    /// A date, this many seconds ahead or behind.
     Date(i32),
 }
 
 impl RetryAfter {
     /// The header at a time, and how long a rest it asks for.
-    fn header(self, now: Moment) -> (String, Duration) {
+    fn header(self, now: Timestamp) -> (String, Duration) {
         match self {
             Self::Seconds(seconds) => (seconds.to_string(), Duration::from_secs(seconds.into())),
             Self::Date(ahead) => {
                 // Whole seconds are all that can be written.
-                let at = Moment((now.0.div_euclid(1000) + i64::from(ahead)) * 1000);
+                let at = Timestamp((now.0.div_euclid(1000) + i64::from(ahead)) * 1000);
                 let date = jiff::Timestamp::from_millisecond(at.0).unwrap();
                 let date = date.strftime("%a, %d %b %Y %H:%M:%S GMT").to_string();
                 (date, at.since(now))
@@ -86,7 +86,7 @@ impl RetryAfter {
 }
 
 impl Mood {
-    /// Whether it is an outage: nothing is taken for as long as it lasts.
+    /// Whether it is an outage, during which nothing is accepted.
     pub(super) fn is_outage(self) -> bool {
         !matches!(
             self,
@@ -95,13 +95,13 @@ impl Mood {
     }
 }
 
-/// How Plausible is asked whether it is well.
+/// Plausible's health endpoint.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Health {
     Answers,
-    /// There is nothing at that path.
+    /// The path does not exist.
     IsMissing,
-    /// The configuration says not to ask.
+    /// The configuration disables it.
     IsNotAsked,
 }
 
@@ -109,7 +109,7 @@ pub(super) enum Health {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Setup {
     pub(super) health: Health,
-    /// What was sent and not answered is given up.
+    /// An event that was sent and not answered is given up.
     pub(super) drops_unknown: bool,
     /// Whether Plausible knows each site at first.
     pub(super) knows: [bool; SITES.len()],
@@ -139,7 +139,7 @@ struct State {
     knows: [bool; SITES.len()],
     /// A visitor whose events are all dropped.
     shielded: Option<u8>,
-    /// Events that were taken, the same one again included.
+    /// Accepted events, including repetitions.
     deliveries: u64,
     watch: Watch,
 }
@@ -165,15 +165,15 @@ impl Script {
         self.state.lock().unwrap()
     }
 
-    /// Does something with what is watched.
+    /// Calls `with` on the watch.
     pub(super) fn watch<T>(&self, with: impl FnOnce(&mut Watch) -> T) -> T {
         with(&mut self.state().watch)
     }
 
-    /// Another relay begins.
-    pub(super) fn begin(&self, traffic: &Arc<Traffic>, sites: &Arc<Sites>) {
+    /// A new relay starts.
+    pub(super) fn begin(&self, dispatcher: &Arc<Dispatcher>, sites: &Arc<Sites>) {
         self.watch(|watch| {
-            watch.traffic = Arc::downgrade(traffic);
+            watch.dispatcher = Arc::downgrade(dispatcher);
             watch.sites = Arc::downgrade(sites);
             watch.into_the_unclear = 0;
             watch.forget_wishes();
@@ -225,7 +225,7 @@ impl Script {
         self.state().deliveries
     }
 
-    /// What must never have happened, if it has.
+    /// The broken invariant, if one is.
     pub(super) fn broken(&self) -> Option<String> {
         self.watch(|watch| watch.broken.clone())
     }
@@ -243,14 +243,14 @@ impl Script {
         false
     }
 
-    async fn arrive(&self, sent: Option<Sent>, is_self_test: bool) -> (Mood, UnderWay) {
+    async fn arrive(&self, sent: Option<Sent>, is_self_test: bool) -> (Mood, InFlight) {
         let waits = self.is_waited_for(sent).await;
         let mut state = self.state();
         state.watch.arrive(sent, is_self_test, waits);
         if state.mood == Mood::Gateway && sent.is_some() {
             state.watch.into_the_unclear += 1;
             if state.watch.into_the_unclear > CONCURRENCY {
-                let wrong = "more events were sent to what answers 200 than can be under way";
+                let wrong = "more events were sent to what answers 200 than can be in flight";
                 state.watch.broken.get_or_insert(wrong.into());
             }
         }
@@ -259,7 +259,7 @@ impl Script {
             Mood::Stumbles => Mood::Well,
             mood => mood,
         };
-        (mood, UnderWay(self.clone()))
+        (mood, InFlight(self.clone()))
     }
 
     /// Plausible counts the event.
@@ -270,7 +270,7 @@ impl Script {
         self.note(sent, |event| event.is_taken = true);
     }
 
-    /// The answer says that the event need not come again.
+    /// The answer settles the event.
     fn settle(&self, sent: Option<Sent>) {
         self.note(sent, |event| event.is_over = true);
     }
@@ -293,12 +293,12 @@ impl Script {
     }
 }
 
-/// Counts a request out when it has come back or was cut.
-struct UnderWay(Script);
+/// Decrements the requests in flight once one has come back or was cut.
+struct InFlight(Script);
 
-impl Drop for UnderWay {
+impl Drop for InFlight {
     fn drop(&mut self) {
-        self.0.watch(|watch| watch.under_way -= 1);
+        self.0.watch(|watch| watch.in_flight -= 1);
     }
 }
 
@@ -320,7 +320,7 @@ impl Connection for Script {
     async fn send(&mut self, request: Request<Bytes>) -> Result<Response<Bytes>, Cause> {
         let sent = Sent::read(&request);
         let is_self_test = is_self_test(&request);
-        let (mood, _under_way) = self.arrive(sent, is_self_test).await;
+        let (mood, _in_flight) = self.arrive(sent, is_self_test).await;
         if mood == Mood::Refuses {
             return Err(Cause::Refused);
         }

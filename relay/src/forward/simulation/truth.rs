@@ -1,4 +1,4 @@
-//! Answers that mislead: a 202 for an event that Plausible drops, and a 200 of a server that is not Plausible.
+//! Misleading answers: a 202 for an event that Plausible drops, and a 200 from a server that is not Plausible.
 
 use super::script::{Mood, Setup};
 use super::world::World;
@@ -19,7 +19,7 @@ fn a_site_unknown_to_plausible_loses_nothing_and_holds_up_no_other_site() {
     for lane_is_shared in [true, false] {
         simulate(11, async {
             let mut world = World::start(UNKNOWN).await;
-            // Visitors from 8 on are the second site's; 9 has the lane of 1.
+            // Visitors from 8 on belong to the second site; 9 shares the lane of 1.
             for visitor in 1..=4 {
                 world.apply(events(visitor, 5)).await;
             }
@@ -107,7 +107,7 @@ fn what_is_held_too_long_expires_and_the_rest_goes_once_it_may() {
     });
 }
 
-/// A shield for one page, say: Plausible drops all events of one visitor.
+/// For example a shield for one page: Plausible drops all events of one visitor.
 #[test]
 fn one_visitor_whose_events_are_all_dropped_does_not_hold_the_others() {
     simulate(15, async {

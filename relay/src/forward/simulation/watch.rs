@@ -1,10 +1,10 @@
-//! What Plausible must never see: kept apart from how it answers.
+//! Requests that Plausible must never see, checked independently of its answers.
 
 use super::script::CONCURRENCY;
-use crate::clock::{Clock, Moment};
-use crate::forward::acceptance::{DROPS_MAX, Standing};
+use crate::clock::{Clock, Timestamp};
+use crate::forward::acceptance::{AcceptanceState, DROPS_MAX};
+use crate::forward::dispatch::Dispatcher;
 use crate::forward::sites::Sites;
-use crate::forward::traffic::Traffic;
 use crate::forward::{backoff, breaker};
 use axum::http::{Method, Request};
 use bytes::Bytes;
@@ -15,9 +15,9 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 pub(super) const SITES: [&str; 2] = ["panel.example.com", "shop.example.com"];
-/// As the configuration says when it says nothing.
+/// The configuration's default.
 pub(super) const AGE_MAX: Duration = Duration::from_secs(86_400);
-/// How long it takes at most until an answer is booked.
+/// Upper bound of the time until an answer is booked.
 const UNSURE_FOR: Duration = Duration::from_secs(1);
 const LATE_AFTER: Duration = Duration::from_secs(300);
 /// How old an engagement may be.
@@ -28,15 +28,15 @@ const ENGAGEMENT_MAX: Duration = Duration::from_secs(25 * 60);
 pub(super) struct Event {
     pub(super) site: usize,
     pub(super) visitor: u8,
-    pub(super) stored_at: Moment,
+    pub(super) stored_at: Timestamp,
     pub(super) is_engagement: bool,
     /// Its number in the spool, once that is known.
     pub(super) seq: Option<i64>,
-    /// It is purged, or is to be as soon as the disk takes that.
+    /// It is purged, or will be as soon as the disk accepts it.
     pub(super) is_purged: bool,
-    /// Plausible took it at least once.
+    /// Plausible accepted it at least once.
     pub(super) is_taken: bool,
-    /// It needs no sending any more. It may come again where that could not be noted.
+    /// It need not be sent any more. It may be sent again if that could not be booked.
     pub(super) is_over: bool,
     pub(super) may_come_again: bool,
     /// When it was dropped, if the relay may give it up or hold it, as the other answers of that moment have it.
@@ -46,7 +46,7 @@ pub(super) struct Event {
 }
 
 impl Event {
-    pub(super) fn new(site: usize, visitor: u8, stored_at: Moment, is_engagement: bool) -> Self {
+    pub(super) fn new(site: usize, visitor: u8, stored_at: Timestamp, is_engagement: bool) -> Self {
         Self {
             site,
             visitor,
@@ -68,13 +68,13 @@ impl Event {
         self.seq.is_some_and(|seq| numbers.contains(&seq))
     }
 
-    fn is_too_old(&self, now: Moment) -> bool {
+    fn is_too_old(&self, now: Timestamp) -> bool {
         let age = now.since(self.stored_at);
         age > AGE_MAX || (self.is_engagement && age > ENGAGEMENT_MAX)
     }
 }
 
-/// A request with an event, as far as it matters.
+/// The relevant parts of a request with an event.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Sent {
     pub(super) number: u64,
@@ -103,18 +103,18 @@ pub(super) fn is_self_test(request: &Request<Bytes>) -> bool {
     body["name"].as_str().is_some_and(|name| name.len() > 120)
 }
 
-/// What is known of the relay, and what it did wrong.
+/// The observed state of the relay, and its first violation.
 #[derive(Debug)]
 pub(super) struct Watch {
     pub(super) clock: Clock,
-    pub(super) traffic: Weak<Traffic>,
+    pub(super) dispatcher: Weak<Dispatcher>,
     pub(super) sites: Weak<Sites>,
     pub(super) events: BTreeMap<u64, Event>,
     pub(super) is_off: [bool; SITES.len()],
     pub(super) has_health_probe: bool,
     pub(super) requests: u64,
-    pub(super) under_way: usize,
-    /// Plausible asked for a rest until then.
+    pub(super) in_flight: usize,
+    /// The end of Plausible's last Retry-After.
     leave_alone_until: Option<Instant>,
     pub(super) broken: Option<String>,
     /// Events sent since the other end answers 200, or since the relay last started.
@@ -127,7 +127,7 @@ impl Watch {
     pub(super) fn new(clock: Clock, has_health_probe: bool) -> Self {
         Self {
             clock,
-            traffic: Weak::new(),
+            dispatcher: Weak::new(),
             sites: Weak::new(),
             into_the_unclear: 0,
             may_be_dropped: 0,
@@ -135,30 +135,30 @@ impl Watch {
             is_off: [false; SITES.len()],
             has_health_probe,
             requests: 0,
-            under_way: 0,
+            in_flight: 0,
             leave_alone_until: None,
             broken: None,
         }
     }
 
-    /// Plausible says when it wants to be asked again; more than is believed is not believed here either.
+    /// Plausible sends a Retry-After; like the relay, this caps it.
     pub(super) fn leave_alone_for(&mut self, asked: Duration) {
         let until = Instant::now() + asked.min(backoff::RETRY_AFTER_MAX);
         self.leave_alone_until = self.leave_alone_until.max(Some(until));
     }
 
-    /// A relay that begins knows nothing of what Plausible asked for.
+    /// A restarted relay does not know an earlier Retry-After.
     pub(super) fn forget_wishes(&mut self) {
         self.leave_alone_until = None;
     }
 
-    /// What is over could not be noted, or is forgotten.
+    /// Endings could not be booked, or are forgotten.
     pub(super) fn allow_again(&mut self) {
         let over = self.events.values_mut().filter(|event| event.is_over);
         over.for_each(|event| event.may_come_again = true);
     }
 
-    /// What is too old by now need not be sent, whatever the clock says later.
+    /// Events that are too old by now need not be sent, whatever the clock says later.
     pub(super) fn let_expire(&mut self) {
         let now = self.clock.now();
         for event in self.events.values_mut() {
@@ -172,7 +172,7 @@ impl Watch {
         let (visitor, now) = (self.events[&number].visitor, self.clock.now());
         let earlier = self.events.range(..number).map(|(_, event)| event);
         let open = earlier.filter(|event| event.visitor == visitor && !event.is_over && !event.is_purged);
-        // One that is just too old is settled, and perhaps not noted yet.
+        // One that has just expired is settled, and perhaps not recorded yet.
         let open = open.filter(|event| !event.is_too_old(now));
         let is_unsure = |event: &&Event| event.left_open.is_some_and(|at| at.elapsed() < UNSURE_FOR);
         let open = open.filter(|event| !is_unsure(event));
@@ -191,7 +191,7 @@ impl Watch {
             .upgrade()
             .and_then(|sites| sites.shown(SITES[event.site]));
         let record = shown.map(|shown| shown.record).unwrap_or_default();
-        if record.standing() != Standing::Accepting {
+        if record.state() != AcceptanceState::Accepting {
             return;
         }
         event.left_open = Some(Instant::now());
@@ -204,7 +204,7 @@ impl Watch {
     /// A request arrives. `waits` says whether an earlier event of the same visitor waits and is not parked.
     pub(super) fn arrive(&mut self, sent: Option<Sent>, is_self_test: bool, waits: bool) {
         self.requests += 1;
-        self.under_way += 1;
+        self.in_flight += 1;
         let wrong = match sent {
             None => self.wrong_with_probe(is_self_test),
             Some(sent) => self.wrong_with_event(sent, waits),
@@ -214,10 +214,13 @@ impl Watch {
     }
 
     fn wrong_with_request(&self) -> Option<String> {
-        let breaker = self.traffic.upgrade().map(|traffic| traffic.standing().breaker);
+        let breaker = self
+            .dispatcher
+            .upgrade()
+            .map(|dispatcher| dispatcher.status().breaker);
         let rest = self.leave_alone_until.map(|until| until - Instant::now());
         match rest {
-            _ if self.under_way > CONCURRENCY => Some(format!("{} requests at once", self.under_way)),
+            _ if self.in_flight > CONCURRENCY => Some(format!("{} requests at once", self.in_flight)),
             _ if breaker == Some(breaker::State::Open) => Some("a request while the breaker is open".into()),
             Some(rest) if !rest.is_zero() => Some(format!("a request {rest:?} before Retry-After is over")),
             _ => None,
@@ -258,13 +261,13 @@ impl Watch {
     }
 }
 
-/// A watch that sees nothing would let everything pass.
+/// A watch that checks nothing would pass every run.
 #[test]
-fn what_plausible_must_never_see_is_told() {
+fn what_plausible_must_never_see_is_reported() {
     let check = |what: &str, change: &dyn Fn(&mut Watch, &mut Sent), want: Option<&str>| {
-        let mut watch = Watch::new(Clock::standing_at(Moment(0)), true);
+        let mut watch = Watch::new(Clock::standing_at(Timestamp(0)), true);
         for number in 0..2 {
-            let event = Event::new(0, 1, Moment(0), false);
+            let event = Event::new(0, 1, Timestamp(0), false);
             watch.events.insert(number, event);
         }
         let mut sent = Sent {
@@ -274,14 +277,14 @@ fn what_plausible_must_never_see_is_told() {
         };
         change(&mut watch, &mut sent);
         watch.arrive(Some(sent), false, false);
-        let told = watch.broken.as_deref();
-        let is_as_wanted = match (told, want) {
-            (Some(told), Some(want)) => told.contains(want),
-            (told, want) => told == want,
+        let broken = watch.broken.as_deref();
+        let is_as_wanted = match (broken, want) {
+            (Some(broken), Some(want)) => broken.contains(want),
+            (broken, want) => broken == want,
         };
-        assert!(is_as_wanted, "{what}: {told:?}");
+        assert!(is_as_wanted, "{what}: {broken:?}");
     };
-    let at = |watch: &Watch, age: Duration| watch.clock.set(Moment(0).plus(age));
+    let at = |watch: &Watch, age: Duration| watch.clock.set(Timestamp(0).plus(age));
     let more = Duration::from_millis(1);
     let engage = |watch: &mut Watch| {
         watch
@@ -352,7 +355,7 @@ fn what_plausible_must_never_see_is_told() {
     check("after a later one", &overtaken, Some("after a later one"));
     check(
         "too many",
-        &|watch, _| watch.under_way = CONCURRENCY,
+        &|watch, _| watch.in_flight = CONCURRENCY,
         Some("at once"),
     );
     let rest = Duration::from_secs(60);
@@ -363,7 +366,7 @@ fn what_plausible_must_never_see_is_told() {
     );
 
     let probe = |is_off, has_health_probe, is_self_test: bool, want: bool| {
-        let mut watch = Watch::new(Clock::standing_at(Moment(0)), has_health_probe);
+        let mut watch = Watch::new(Clock::standing_at(Timestamp(0)), has_health_probe);
         watch.is_off = is_off;
         watch.arrive(None, is_self_test, false);
         assert_eq!(watch.broken.is_none(), want, "{is_off:?} {has_health_probe}");

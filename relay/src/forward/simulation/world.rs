@@ -1,21 +1,23 @@
-//! A relay's delivery, its disk and its clock, and the books of what was taken.
+//! A relay's delivery, its disk and its clock, and the reconciliation of accepted events.
+
+mod end;
 
 use super::Op;
-use super::script::{CONCURRENCY, Health, Mood, Script, Setup, random};
+use super::script::{CONCURRENCY, Health, Script, Setup, random};
 use super::watch::{Event, SITES, Watch};
-use crate::clock::{Clock, Moment};
+use crate::clock::{Clock, Timestamp};
 use crate::config::Config;
+use crate::forward::Metrics;
 use crate::forward::sites::Sites;
-use crate::forward::{Forwarder, Rooms, breaker};
+use crate::forward::{Dependencies, Forwarder};
 use crate::guard::Scrubbed;
-use crate::metrics::Metrics;
+use crate::metrics::Registry;
 use crate::spool::{Incoming, Purge, Spool};
 use crate::store::{self, Store};
 use crate::switch::Switches;
-use proptest::prelude::*;
 use relay_event::Outcome;
 use serde_json::json;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,21 +26,14 @@ use tokio_util::sync::CancellationToken;
 
 /// Fewer than there are buckets, so that visitors share lanes.
 const LANES: usize = 8;
-/// How long Plausible may be left alone after all is well: the longest Retry-After that is believed, the
-/// longest wait of the breaker, and some breath.
-const REST_MAX: Duration = Duration::from_secs(3600 + 60 + 60);
-/// How long what waits may take then, but for what is set aside.
-const SEND_MAX: Duration = Duration::from_secs(120);
-/// How long that may take: the longest an event is set aside, twice, and some breath.
-const DRAIN_MAX: Duration = Duration::from_secs(2 * 3600 + 600);
 
-/// Time goes by in such steps, and a disk that refused for a whole one takes again after it: the relay tries
-/// it every second, which costs the simulation most of its time and shows nothing new.
+/// Time passes in such steps, and a disk that refused for a complete one accepts changes after it: the relay retries
+/// every second, which costs the simulation most of its time and tests nothing new.
 pub(super) const STEP: Duration = Duration::from_secs(600);
-/// How often switches and their records are compared: less often than the relay does, for the same reason.
+/// How often switches and their records are reconciled: less often than in the relay, for the same reason.
 const KEEP_EVERY: Duration = Duration::from_secs(60);
-/// From here on the disk refuses every change of the spool, as a full one does. All else goes on: what is
-/// there can be read, and switches are turned.
+/// From here on the disk refuses every change of the spool, like a full one. Everything else continues: the spool can
+/// be read, and switches are turned.
 const REFUSE: &str = "
     CREATE TEMP TRIGGER no_insert BEFORE INSERT ON main.spool BEGIN SELECT RAISE(ABORT, 'full'); END;
     CREATE TEMP TRIGGER no_update BEFORE UPDATE ON main.spool BEGIN SELECT RAISE(ABORT, 'full'); END;
@@ -52,7 +47,7 @@ pub(super) struct World {
     store: Store,
     relay: Option<Running>,
     next: u64,
-    /// Events that are on the books, as far as they were stored.
+    /// Events that were stored.
     stored: u64,
     /// Events that the disk refused.
     refused: u64,
@@ -62,7 +57,7 @@ pub(super) struct World {
 }
 
 struct Running {
-    metrics: Arc<Metrics>,
+    metrics: Registry,
     spool: Spool,
     switches: Switches,
     stop: CancellationToken,
@@ -72,7 +67,10 @@ struct Running {
 
 impl World {
     pub(super) async fn start(setup: Setup) -> Self {
-        let when_unknown = if setup.drops_unknown { "drop" } else { "retry" };
+        let delivery = match setup.drops_unknown {
+            true => "at_most_once",
+            false => "at_least_once",
+        };
         let health_path = match setup.health {
             Health::IsNotAsked => "",
             Health::Answers | Health::IsMissing => "/api/health",
@@ -84,7 +82,7 @@ impl World {
             [upstream]
             url = "http://127.0.0.1:9"
             concurrency = {CONCURRENCY}
-            when_unknown = "{when_unknown}"
+            delivery = "{delivery}"
             health_path = "{health_path}"
             [[site]]
             domain = "{first}"
@@ -93,7 +91,7 @@ impl World {
             "#
         );
         let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests");
-        let clock = Clock::going_from(Moment(1_800_000_000_000));
+        let clock = Clock::going_from(Timestamp(1_800_000_000_000));
         let store = Store::inline(store::open_in_memory().unwrap());
         let mut world = Self {
             script: Script::new(setup, clock.clone(), store.clone()),
@@ -119,12 +117,13 @@ impl World {
     }
 
     async fn start_relay(&mut self) {
-        let metrics = Arc::new(Metrics::new(&self.config));
+        let mut metrics = Registry::default();
+        let delivery = Arc::new(Metrics::register(&mut metrics));
         let (config, clock) = (&self.config, self.clock.clone());
         let limits = config.spool.clone();
         let spool = Spool::open(
             self.store.clone(),
-            Arc::clone(&metrics),
+            &mut metrics,
             clock.clone(),
             limits,
             &config.sites,
@@ -137,37 +136,37 @@ impl World {
             self.store.clone(),
             spool.clone(),
             clock.clone(),
-            Arc::clone(&metrics),
+            &mut metrics,
         )
         .await
         .unwrap();
-        // Off that could not be recorded lasts as long as its relay.
+        // An "off" that could not be recorded lasts until its relay ends.
         let is_off = SITES.map(|site| !switches.site(site).unwrap().is_on());
         self.script.watch(|watch| watch.is_off = is_off);
-        let sites = Sites::open(config, &self.store, &metrics, random).await.unwrap();
+        let sites = Sites::open(config, &self.store, &delivery, random).await.unwrap();
         let sites = Arc::new(sites);
-        let rooms = Rooms {
+        let dependencies = Dependencies {
             spool: spool.clone(),
             switches: switches.clone(),
             sites: Arc::clone(&sites),
-            metrics: Arc::clone(&metrics),
+            metrics: delivery,
             clock,
         };
-        let forwarder = Forwarder::new(config, self.script.clone(), rooms, random);
+        let forwarder = Forwarder::new(config, self.script.clone(), dependencies, random);
         let forwarder = Arc::new(forwarder.unwrap());
-        self.script.begin(&forwarder.traffic(), &sites);
+        self.script.begin(&forwarder.dispatcher(), &sites);
         let stop = CancellationToken::new();
         self.relay = Some(Running {
             metrics,
             spool,
-            keeping: tokio::spawn(switches.clone().keep(KEEP_EVERY, stop.clone())),
+            keeping: tokio::spawn(switches.clone().reconcile(KEEP_EVERY, stop.clone())),
             switches,
             forwarding: tokio::spawn(forwarder.run(stop.clone())),
             stop,
         });
     }
 
-    /// Stops the relay, in order or by pulling the plug.
+    /// Stops the relay, orderly or by aborting it.
     async fn stop_relay(&mut self, in_order: bool) {
         let relay = self.relay.take().unwrap();
         if in_order {
@@ -177,13 +176,13 @@ impl World {
             relay.keeping.abort();
         }
         let _ = tokio::join!(relay.forwarding, relay.keeping);
-        // What was aborted is dropped when it is next looked at.
+        // An aborted task is dropped when it is polled next.
         tokio::time::sleep(Duration::from_millis(1)).await;
         if !in_order || self.disk_refuses {
-            // What was answered and not noted comes again.
+            // Events that were answered and not booked are sent again.
             self.script.watch(Watch::allow_again);
         }
-        // And what was to be purged, where the disk took that until now no more.
+        // So are events whose purge the disk has refused until now.
         let there = self.numbers("SELECT seq FROM spool").await;
         self.script.watch(|watch| {
             let there = watch.events.values_mut().filter(|event| event.is_among(&there));
@@ -215,7 +214,7 @@ impl World {
             Op::Turn(site, on) => self.turn(site, on).await,
             Op::Disk { takes } => self.set_disk(takes).await,
             Op::Purge { site, older } => {
-                let before = older.map(|older| Moment(self.clock.now().0 - i64::from(older) * 1000));
+                let before = older.map(|older| Timestamp(self.clock.now().0 - i64::from(older) * 1000));
                 let purge = Purge {
                     site: site.map(|site| SITES[site].to_owned()),
                     before,
@@ -237,17 +236,17 @@ impl World {
             Op::Sweep => self.sweep().await,
             Op::Restart { in_order } => {
                 self.stop_relay(in_order).await;
-                // A relay does not start on a disk that takes nothing.
+                // A relay does not start on a disk that refuses changes.
                 self.set_disk(true).await;
                 self.start_relay().await;
             }
             Op::Jump(seconds) => {
                 let now = self.clock.now();
-                self.clock.set(Moment(now.0 + i64::from(seconds) * 1000));
+                self.clock.set(Timestamp(now.0 + i64::from(seconds) * 1000));
                 self.script.watch(Watch::let_expire);
             }
         }
-        // So that what was made possible begins.
+        // So that tasks that became ready run.
         tokio::time::sleep(Duration::from_millis(1)).await;
     }
 
@@ -255,9 +254,10 @@ impl World {
         if on {
             self.script.watch(|watch| watch.is_off[site] = false);
         }
-        let turned = self.relay().switches.turn(SITES[site], on, "test").await;
+        let turned = self.relay().switches.set(SITES[site], on, "test").await;
         assert!(turned.is_ok() || self.disk_refuses, "{turned:?}");
-        // A disk that refuses keeps it off, whatever was asked, and what waits is purged as soon as it takes that.
+        // A disk that refuses keeps it off, whatever was requested, and waiting events are purged once the disk
+        // recovers.
         let is_off = !on || turned.is_err();
         self.script.watch(|watch| watch.is_off[site] = is_off);
         if is_off {
@@ -265,7 +265,7 @@ impl World {
         }
     }
 
-    /// Those that fit must not be sent any more.
+    /// Matching events must not be sent any more.
     fn note_purge(&self, fits: impl Fn(&Event) -> bool) {
         self.script.watch(|watch| {
             let purged = watch.events.values_mut().filter(|event| fits(event));
@@ -281,7 +281,7 @@ impl World {
         }
     }
 
-    /// Lets time go by, and sweeps now and then, as the relay does.
+    /// Lets time pass, and sweeps periodically, like the relay.
     async fn wait(&mut self, time: Duration) {
         let end = tokio::time::Instant::now() + time;
         while tokio::time::Instant::now() < end {
@@ -290,7 +290,7 @@ impl World {
             let fresh = self.next;
             tokio::time::sleep(step).await;
             let requests = self.script.requests() - before;
-            // An outage: some to notice it, then a probe and an event at a time, half a minute apart.
+            // An outage: some to notice it, then one probe and one event at a time, half a minute apart.
             let most = 60 + step.as_secs() / 5;
             assert!(
                 !mood.is_outage() || requests <= most,
@@ -311,15 +311,15 @@ impl World {
     async fn append(&mut self, visitor: u8, is_engagement: bool) {
         let relay = self.relay();
         let (number, site) = (self.next, site_of(visitor));
-        let Some(permit) = relay.switches.site(SITES[site]).unwrap().permit().await else {
+        let Some(permit) = relay.switches.site(SITES[site]).unwrap().permit() else {
             return;
         };
         let mut record = json!({
-            "v": 1, "site": SITES[site], "name": "Load", "page": "/home", "props": [["n", number]],
+            "site": SITES[site], "name": "Load", "page": "/home", "props": [["n", number]],
             "interactive": true, "visitor": format!("2001:db8::{visitor:x}"),
         });
         if is_engagement {
-            // Its time on the page is its number, since it has no properties.
+            // Its engagement time encodes its number, since it has no properties.
             record["name"] = "engagement".into();
             record["props"] = json!([]);
             record["engagement"] = json!({ "ms": number, "scroll_depth": 50 });
@@ -334,7 +334,7 @@ impl World {
         let event = Event::new(site, visitor, self.clock.now(), is_engagement);
         // Before it is stored: it may be sent before that is known here.
         self.script.watch(|watch| watch.events.insert(number, event));
-        if relay.spool.append(vec![incoming], || {}).await == [None] {
+        if relay.spool.append(vec![incoming], ()).await == [Ok(())] {
             let newest = |db: &rusqlite::Connection| {
                 let sequence = "SELECT seq FROM sqlite_sequence WHERE name = 'spool'";
                 db.query_row(sequence, [], |row| row.get(0))
@@ -355,19 +355,19 @@ impl World {
         self.next += 1;
     }
 
-    /// How many events were given up because Plausible dropped them.
+    /// The number of events that were given up because Plausible dropped them.
     pub(super) fn dropped(&self) -> u64 {
         let before = self.ended.get(&("rejected", "plausible_dropped"));
         let now = self.relay().metrics.ledger.counts();
         before.copied().unwrap_or(0) + now.ended(Outcome::DroppedByPlausible)
     }
 
-    /// How many events wait.
+    /// The number of waiting events.
     pub(super) fn waiting(&self) -> u64 {
         self.relay().metrics.ledger.counts().spooled
     }
 
-    /// What must never have happened, if it has.
+    /// The broken invariant, if one is.
     pub(super) fn broken(&self) -> Option<String> {
         let difference = self.relay().metrics.ledger.counts().difference();
         match difference {
@@ -375,87 +375,9 @@ impl World {
             n => Some(format!("the books are {n} off")),
         }
     }
-
-    /// Lets everything come to rest and checks the books.
-    pub(super) async fn end(mut self) -> Result<(), TestCaseError> {
-        self.script.set(Mood::Well);
-        self.script.heal();
-        (0..SITES.len()).for_each(|site| self.script.know(site, true));
-        self.set_disk(true).await;
-        let rested = tokio::time::Instant::now() + REST_MAX;
-        // What is under way comes back first, and may bring a Retry-After.
-        self.wait(Duration::from_secs(20)).await;
-        while tokio::time::Instant::now() < rested && !self.may_send() {
-            self.wait(Duration::from_secs(20)).await;
-        }
-        self.wait(SEND_MAX).await;
-        prop_assert_eq!(self.unsent().await, 0, "of {} that wait", self.waiting());
-        self.wait(DRAIN_MAX).await;
-        prop_assert_eq!(self.waiting(), 0, "{:?} after all was well", DRAIN_MAX);
-        prop_assert_eq!(self.broken(), None);
-        self.stop_relay(true).await;
-        let ended = |label: &str| -> u64 {
-            let group = self.ended.iter().filter(|((outcome, _), _)| *outcome == label);
-            group.map(|(_, count)| count).sum()
-        };
-        prop_assert_eq!(ended("lost"), 0);
-        // Delivered or purged; other endings are counted one by one.
-        let missing = self.script.watch(|watch| {
-            let missing = watch
-                .events
-                .values()
-                .filter(|event| !event.is_taken && !event.is_purged);
-            missing.count() as u64
-        });
-        let dropped = self.ended[&("rejected", "plausible_dropped")];
-        let may_be_dropped = self.script.watch(|watch| watch.may_be_dropped);
-        prop_assert!(
-            dropped <= may_be_dropped,
-            "{} of {} dropped",
-            dropped,
-            may_be_dropped
-        );
-        let counted = ended("expired") + ended("rejected");
-        prop_assert!(missing <= counted, "{} missing, {} counted", missing, counted);
-        // Each event on the books ended exactly once.
-        let all: u64 = self.ended.values().sum();
-        prop_assert_eq!(all, self.stored + self.refused, "{:?}", self.ended);
-        Ok(())
-    }
-
-    /// How many events wait to be sent for the first time, or again, and are not set aside. One that was settled
-    /// and could not be noted has time until its lane looks again by itself.
-    async fn unsent(&self) -> usize {
-        let waiting = self
-            .numbers("SELECT seq FROM spool WHERE not_before IS NULL")
-            .await;
-        self.script.watch(|watch| {
-            let open = watch.events.values().filter(|event| !event.is_over);
-            open.filter(|event| event.is_among(&waiting)).count()
-        })
-    }
-
-    /// The numbers in the spool that a query gives.
-    async fn numbers(&self, query: &'static str) -> BTreeSet<i64> {
-        let numbers = move |db: &rusqlite::Connection| {
-            let mut numbers = db.prepare(query)?;
-            let rows = numbers.query_map([], |row| row.get(0))?;
-            rows.collect::<rusqlite::Result<BTreeSet<i64>>>()
-        };
-        self.store.run(numbers).await.unwrap()
-    }
-
-    /// Plausible is known to be well, or there is nothing to ask it for.
-    fn may_send(&self) -> bool {
-        let is_closed = self.script.watch(|watch| {
-            let traffic = watch.traffic.upgrade();
-            traffic.is_some_and(|traffic| traffic.standing().breaker == breaker::State::Closed)
-        });
-        is_closed || self.waiting() == 0
-    }
 }
 
-/// The later visitors are the second site's. Some of them share a lane with the first one's.
+/// Later visitors belong to the second site. Some of them share a lane with the first site's.
 fn site_of(visitor: u8) -> usize {
     usize::from(usize::from(visitor) >= LANES)
 }

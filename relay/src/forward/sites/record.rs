@@ -1,21 +1,12 @@
 //! The row that the database keeps of each site: whether and when this upstream accepted its events.
 
-use crate::clock::Moment;
+use crate::clock::Timestamp;
 use crate::forward::acceptance::{DROPS_MAX, Record};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 use std::collections::BTreeMap;
 
-/// One row.
-#[derive(Clone, Debug)]
-pub(in crate::forward) struct SiteRecord {
-    pub(in crate::forward) site: String,
-    /// The `upstream.url` that it is true of.
-    pub(in crate::forward) upstream: String,
-    pub(in crate::forward) record: Record,
-}
-
-/// The records about one upstream, by site. A row that cannot be understood counts as missing: then the next
-/// event of the site is sent alone, and its answer is recorded.
+/// The records about one upstream, by site. An unreadable row counts as missing: then the next event of the site is
+/// sent alone, and its answer is recorded.
 pub(super) fn read_all(db: &Connection, upstream: &str) -> rusqlite::Result<BTreeMap<String, Record>> {
     let mut all = db.prepare("SELECT first_at, last_at, drops, site FROM acceptance WHERE upstream = ?1")?;
     let rows = all.query_map([upstream], |row| {
@@ -26,7 +17,7 @@ pub(super) fn read_all(db: &Connection, upstream: &str) -> rusqlite::Result<BTre
     Ok(known.into_iter().flatten().collect())
 }
 
-/// The record of one site, for commands that look at a data folder.
+/// The record of one site, for commands that read a data folder.
 ///
 /// # Errors
 /// SQLite's.
@@ -43,32 +34,25 @@ pub fn look(db: &Connection, upstream: &str, site: &str) -> rusqlite::Result<Rec
 
 fn understand(row: &Row<'_>) -> rusqlite::Result<Record> {
     Ok(Record {
-        first_accepted: row.get::<_, Option<i64>>(0)?.map(Moment),
-        last_accepted: row.get::<_, Option<i64>>(1)?.map(Moment),
+        first_accepted: row.get::<_, Option<i64>>(0)?.map(Timestamp),
+        last_accepted: row.get::<_, Option<i64>>(1)?.map(Timestamp),
         drops: row.get::<_, u32>(2)?.min(DROPS_MAX),
     })
 }
 
-/// Writes rows. One row for each site that was ever configured and sent an event.
-pub(in crate::forward) fn write(db: &Connection, records: &[SiteRecord]) -> rusqlite::Result<()> {
+/// Writes the records of sites with one upstream. One row for each site that was ever configured and sent an event.
+pub(in crate::forward) fn write(
+    db: &Connection,
+    upstream: &str,
+    records: &[(String, Record)],
+) -> rusqlite::Result<()> {
     let mut write = db.prepare_cached(
         "INSERT INTO acceptance (site, upstream, first_at, last_at, drops) VALUES (?1, ?2, ?3, ?4, ?5)
          ON CONFLICT (site) DO UPDATE SET upstream = ?2, first_at = ?3, last_at = ?4, drops = ?5",
     )?;
-    for SiteRecord {
-        site,
-        upstream,
-        record,
-    } in records
-    {
-        let (first, last) = (record.first_accepted, record.last_accepted);
-        write.execute(params![
-            site,
-            upstream,
-            first.map(|at| at.0),
-            last.map(|at| at.0),
-            record.drops
-        ])?;
+    for (site, record) in records {
+        let [first, last] = [record.first_accepted, record.last_accepted].map(|at| Some(at?.0));
+        write.execute(params![site, upstream, first, last, record.drops])?;
     }
     Ok(())
 }
@@ -82,21 +66,14 @@ mod tests {
     fn what_one_upstream_accepts_says_nothing_about_another_and_damage_counts_as_nothing() {
         let db = store::open_in_memory().unwrap();
         let record = Record {
-            first_accepted: Some(Moment(1)),
-            last_accepted: Some(Moment(2)),
+            first_accepted: Some(Timestamp(1)),
+            last_accepted: Some(Timestamp(2)),
             drops: 3,
         };
-        let of = |site: &str, record| SiteRecord {
-            site: site.to_owned(),
-            upstream: "http://here".to_owned(),
-            record,
-        };
-        write(
-            &db,
-            &[of("a.example", Record::default()), of("b.example", record)],
-        )
-        .unwrap();
-        write(&db, &[of("a.example", record)]).unwrap();
+        let write = |site: &str, record| write(&db, "http://here", &[(site.to_owned(), record)]).unwrap();
+        write("a.example", Record::default());
+        write("b.example", record);
+        write("a.example", record);
         assert_eq!(look(&db, "http://here", "a.example").unwrap(), record);
         let known = read_all(&db, "http://here").unwrap();
         assert_eq!(known.get("b.example"), Some(&record));

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::path::Path;
 use std::time::Duration;
 
-/// Answers one request after the other, and keeps what was asked.
+/// Answers one request after the other, and records the requests.
 struct Script {
     answers: VecDeque<(u16, String)>,
     asked: Vec<Request<Bytes>>,
@@ -44,8 +44,8 @@ fn api(profile: &str) -> StatsApi {
 }
 
 const SPAN: Span = Span {
-    from: Moment(1_792_540_800_000),
-    to: Moment(1_792_627_199_000),
+    from: Timestamp(1_792_540_800_000),
+    to: Timestamp(1_792_627_199_000),
 };
 
 #[tokio::test]

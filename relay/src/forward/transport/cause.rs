@@ -1,9 +1,8 @@
 //! Causes: why the way to Plausible does not work, and what to do about it.
 //!
-//! One type from the socket to the log, health and `doctor`, so that nothing on the way has to guess. A cause
-//! names hosts, addresses and statuses of the upstream, never anything of an event.
+//! One type from the socket to the log, health and `doctor`, so that no layer has to guess. A cause names hosts,
+//! addresses and statuses of the upstream, and no event data.
 
-mod advice;
 mod answer;
 mod tls;
 
@@ -11,136 +10,243 @@ pub use tls::Certificate;
 
 use axum::http::Response;
 use bytes::Bytes;
-use std::fmt;
+use std::borrow::Cow;
 use std::io::{Error, ErrorKind};
 use std::net::IpAddr;
 
 /// Longest text of another party in a cause, in characters, such as a redirect's target. A longer one is cut.
 const TEXT_CHARS_MAX: usize = 200;
 
-/// Why a request was not taken.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Cause {
-    /// DNS knows no such name, or no address for it.
-    NameUnknown(String),
-    /// DNS could not be asked, or did not answer in time.
-    NameServer(String),
-    /// No process listens on the port.
-    Refused,
-    /// There is no route to the address.
-    NoRoute,
-    /// A firewall on this machine forbids it.
-    Blocked,
-    /// No answer to the attempt to connect.
-    ConnectTimedOut,
-    /// The operating system refused, with its error code if there is one.
-    System(Option<i32>),
-    /// Several addresses were tried, and they failed for different reasons.
-    Addresses(Vec<(IpAddr, Cause)>),
-    /// The proxy on the way cannot be reached, or does not let the relay through.
-    Proxy {
-        /// Its address.
-        proxy: String,
-        /// Why.
-        cause: Box<Cause>,
-    },
-    /// The proxy requires credentials (407), or does not accept those it was sent.
-    ProxyLogin,
-    /// The proxy answers CONNECT with this status.
-    ProxyRefused(u16),
-    /// The certificate is not accepted.
-    Certificate(Certificate),
-    /// The port does not speak TLS.
-    NoTls,
-    /// The port expects TLS and was sent plain HTTP.
-    TlsPort,
-    /// The connection closed during the TLS handshake.
-    TlsClosed,
-    /// The TLS handshake took too long.
-    TlsTimedOut,
-    /// No TLS version or cipher is spoken by both sides.
-    TlsVersion,
-    /// The server requires a client certificate, or does not accept the one it was shown.
-    ClientCertificate,
-    /// Another failure of TLS, as rustls words it.
-    Tls(String),
-    /// The connection broke before any of the request was written.
-    BrokenBefore,
-    /// At least a part was sent, and the connection broke before there was an answer.
-    BrokenAfter,
-    /// It was sent, and no answer came in time.
-    AnswerTimedOut,
-    /// It was sent, and the bytes that came back are not HTTP.
-    NotHttp,
-    /// Answered with a redirect, to this address without its query if it names one.
-    Redirect(Option<String>),
-    /// Answered with a web page.
-    Page(u16),
-    /// Answered with a page on which to log in.
-    LoginPage(u16),
-    /// Answered 401: credentials are missing or wrong.
-    LoginNeeded,
-    /// Answered 403.
-    Forbidden,
-    /// Answered that nothing is there.
-    NothingThere(u16),
-    /// Answered in JSON, but not as Plausible does.
-    OtherApi(u16),
-    /// The network wants a login first (511).
-    NetworkLogin,
-    /// A gateway in front of Plausible does not reach it (502, 504).
-    Gateway(u16),
-    /// Answered that it cannot now (408, 429, 5xx).
-    Busy(u16),
-    /// Answered with another status than Plausible's.
-    Status(u16),
+/// Declares an enum of causes, each with three expressions: its name, a clause that completes "Plausible is away: …", and
+/// its remedy.
+macro_rules! causes {
+    (
+        $(#[$about:meta])+
+        pub enum $Name:ident {$(
+            $(#[$help:meta])+
+            $variant:ident $(($($field:ident: $type:ty),+))? = $name:expr, $says:expr, $advice:expr;
+        )+}
+    ) => {
+        $(#[$about])+
+        #[derive(Clone, Debug, PartialEq, Eq)]
+        pub enum $Name {$(
+            $(#[$help])+
+            $variant $(($($type),+))?,
+        )+}
+
+        impl $Name {
+            /// A short name from a closed list, for log fields and health.
+            pub fn name(&self) -> &'static str {
+                match self {
+                    $(Self::$variant $(($($field),+))? => { $($(let _ = $field;)+)? $name })+
+                }
+            }
+
+            /// The remedy.
+            pub fn advice(&self) -> Cow<'static, str> {
+                match self {
+                    $(Self::$variant $(($($field),+))? => { $($(let _ = $field;)+)? $advice.into() })+
+                }
+            }
+        }
+
+        impl std::fmt::Display for $Name {
+            fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                let says: Cow<'_, str> = match self {
+                    $(Self::$variant $(($($field),+))? => { $($(let _ = $field;)+)? $says.into() })+
+                };
+                f.write_str(&says)
+            }
+        }
+    };
+}
+
+use causes;
+
+causes! {
+    /// Why a request was not taken.
+    pub enum Cause {
+        /// DNS knows no such name, or no address for it.
+        NameUnknown(host: String) = "name_unknown",
+            format!("DNS has no address for {host}"),
+            "check the host in `upstream.url`, and that DNS on this machine, or in this container, resolves it";
+        /// DNS could not be asked, or did not answer in time.
+        NameServer(host: String) = "name_server",
+            format!("DNS did not answer for {host}"),
+            "check this machine's DNS servers, in /etc/resolv.conf";
+        /// No process listens on the port.
+        Refused = "refused",
+            "the connection was refused: no process listens on that port",
+            "start Plausible, or correct the port in `upstream.url`";
+        /// There is no route to the address.
+        NoRoute = "no_route",
+            "there is no route to the address",
+            "check this machine's network and routes to the host in `upstream.url`";
+        /// A firewall on this machine forbids it.
+        Blocked = "blocked",
+            "a firewall on this machine blocks the connection",
+            "allow the relay's outgoing connections in this machine's firewall";
+        /// No answer to the attempt to connect.
+        ConnectTimedOut = "connect_timed_out",
+            "the connection attempt timed out",
+            "a firewall in between may drop the packets, or the host is down; if this network needs a proxy, set \
+             `upstream.proxy`";
+        /// The operating system refused, with its error code if there is one.
+        System(code: Option<i32>) = "system",
+            match code {
+                None => "the operating system refused the connection".to_owned(),
+                Some(code) => format!("cannot connect: {}", Error::from_raw_os_error(*code)),
+            },
+            "check the limits of this machine, such as open files and local ports";
+        /// Several addresses were tried, and they failed for different reasons.
+        Addresses(tried: Vec<(IpAddr, Cause)>) = first(tried).name(),
+            tried.iter().map(|(address, cause)| format!("{address}: {cause}")).collect::<Vec<_>>().join("; "),
+            first(tried).advice();
+        /// The proxy on the way, with its address, cannot be reached, or does not let the relay through.
+        Proxy(proxy: String, cause: Box<Cause>) = match **cause {
+                Cause::ProxyLogin | Cause::ProxyRefused(_) => cause.name(),
+                _ => "proxy",
+            },
+            format!("the proxy {proxy}: {cause}"),
+            match **cause {
+                Cause::ProxyLogin | Cause::ProxyRefused(_) => cause.advice(),
+                Cause::Certificate(_) => "check the proxy's certificate; a CA that the system does not know goes \
+                    into `upstream.ca_file`".into(),
+                _ => "check the proxy's address: `doctor` says whether `upstream.proxy` or the environment names \
+                    it".into(),
+            };
+        /// The proxy requires credentials (407), or does not accept those it was sent.
+        ProxyLogin = "proxy_login",
+            "it requires authentication (407)",
+            "write the credentials into the proxy's address, as in \"http://user:password@proxy:3128\"";
+        /// The proxy answers CONNECT with this status.
+        ProxyRefused(status: u16) = "proxy_refused",
+            match status {
+                502..=504 => format!("it cannot reach Plausible ({status})"),
+                _ => format!("it refuses to connect to Plausible ({status})"),
+            },
+            match status {
+                502..=504 => "check the host in `upstream.url` as the proxy's network knows it; a host that needs no \
+                    proxy goes into NO_PROXY",
+                _ => "configure the proxy to allow CONNECT to the host and port in `upstream.url`",
+            };
+        /// The certificate is not accepted.
+        Certificate(certificate: Certificate) = certificate.name(), certificate.to_string(), certificate.advice();
+        /// The port does not speak TLS.
+        NoTls = "no_tls",
+            "the port does not speak TLS",
+            "write the port that speaks TLS in `upstream.url`, or http:// if the server has none; behind a proxy, check \
+             that the proxy really connects there";
+        /// The port expects TLS and was sent plain HTTP.
+        TlsPort = "tls_port",
+            "the port expects TLS, and `upstream.url` says http",
+            "write https:// in `upstream.url`";
+        /// The connection closed during the TLS handshake.
+        TlsClosed = "tls_closed",
+            "the server closed the connection during the TLS handshake",
+            "check that the port in `upstream.url` speaks TLS, and the server's own log";
+        /// The TLS handshake took too long.
+        TlsTimedOut = "tls_timed_out",
+            "the TLS handshake timed out",
+            "check that the port in `upstream.url` speaks TLS, and that the server is not overloaded";
+        /// No TLS version or cipher is spoken by both sides.
+        TlsVersion = "tls_version",
+            "the server supports no TLS version or cipher that the relay accepts",
+            "enable TLS 1.2 or 1.3 on the server";
+        /// The server requires a client certificate, or does not accept the one it was shown.
+        ClientCertificate = "client_certificate",
+            "the server requires a client certificate, or does not accept the relay's",
+            "set `upstream.client_cert_file` and `upstream.client_key_file` to a pair that the server accepts";
+        /// Another failure of TLS, as rustls words it.
+        Tls(error: String) = "tls",
+            format!("the TLS handshake failed: {error}"),
+            "check the server's TLS settings and its own log";
+        /// The connection broke before any of the request was written.
+        BrokenBefore = "broken_before", "the connection broke before the request was sent", BROKEN;
+        /// At least a part was sent, and the connection broke before an answer arrived.
+        BrokenAfter = "broken_after", "the connection broke before an answer arrived", BROKEN;
+        /// It was sent, and no answer came in time.
+        AnswerTimedOut = "answer_timed_out",
+            "no answer came in time",
+            "check that Plausible and its databases are not overloaded; `upstream.timeout_s` is how long the relay waits";
+        /// It was sent, and the bytes that came back are not HTTP.
+        NotHttp = "not_http",
+            "the server does not speak HTTP/1.1",
+            "check the port in `upstream.url`: another service listens there";
+        /// Answered with a redirect, to this address without its query if it names one.
+        Redirect(to: Option<String>) = "redirect",
+            match to {
+                Some(to) => format!("the server redirects to {to}"),
+                None => "the server redirects without a usable target".to_owned(),
+            },
+            match to {
+                Some(to) => move_to(to),
+                None => "set `upstream.url` to Plausible's own address".to_owned(),
+            };
+        /// Answered with a web page.
+        Page(status: u16) = "page",
+            format!("the server answers with a web page ({status})"),
+            "check `upstream.url`: it must be Plausible's own address, with its path if it has one";
+        /// Answered with a page on which to log in.
+        LoginPage(status: u16) = "login_page", format!("the server answers with a login page ({status})"), LOGIN;
+        /// Answered 401: credentials are missing or wrong.
+        LoginNeeded = "login_needed", "the server requires authentication (401)", LOGIN;
+        /// Answered 403.
+        Forbidden = "forbidden",
+            "the server forbids the request (403)",
+            "check the firewall or access rules in front of Plausible; `upstream.headers_file` can carry a service token";
+        /// Answered that nothing is there.
+        NothingThere(status: u16) = "nothing_there",
+            format!("the server has no events API at this path ({status})"),
+            OTHER_SERVER;
+        /// Answered in JSON, but not as Plausible does.
+        OtherApi(status: u16) = "other_api",
+            format!("a JSON API answers, but not Plausible's ({status})"),
+            OTHER_SERVER;
+        /// The network wants a login first (511).
+        NetworkLogin = "network_login",
+            "the network requires a login before it lets requests out (511)",
+            "log this machine in to its network, or have the network exempt it";
+        /// A gateway in front of Plausible does not reach it (502, 504).
+        Gateway(status: u16) = "gateway",
+            format!("the gateway in front of Plausible cannot reach it ({status})"),
+            "check that Plausible runs, and the gateway's own log";
+        /// Answered that it cannot now (408, 429, 5xx).
+        Busy(status: u16) = "busy",
+            format!("the server reports that it cannot take requests now ({status})"),
+            "check Plausible's own log: its databases must be running";
+        /// Answered with another status than Plausible's.
+        Status(status: u16) = "status",
+            format!("the server answers {status}, a status that Plausible never sends"),
+            OTHER_SERVER;
+    }
+}
+
+const BROKEN: &str = "check the log of the server and of any gateway in between; a server that expects TLS closes plain \
+                      HTTP like this";
+const LOGIN: &str = "exempt /api/event from the login in front of Plausible, or put the credentials into \
+                     `upstream.headers_file`";
+const OTHER_SERVER: &str = "check `upstream.url`, its path included, and which server answers there";
+
+/// The most informative of the causes at several addresses.
+fn first(tried: &[(IpAddr, Cause)]) -> &Cause {
+    tried.first().map_or(&Cause::NoRoute, |(_, cause)| cause)
+}
+
+/// A redirect of the events API names the address to configure; any other leads to a login or a page.
+fn move_to(to: &str) -> String {
+    match to.strip_suffix("/api/event") {
+        Some(base) => format!(
+            "set `upstream.url` to \"{base}\": the relay does not follow redirects, because \
+            they can lose the event"
+        ),
+        None => "set `upstream.url` to Plausible's own address; if the redirect leads to a login, exempt \
+            /api/event from it"
+            .to_owned(),
+    }
 }
 
 impl Cause {
-    /// A short name from a closed list, for log fields and health.
-    pub fn name(&self) -> &'static str {
-        match self {
-            Self::NameUnknown(_) => "name_unknown",
-            Self::NameServer(_) => "name_server",
-            Self::Refused => "refused",
-            Self::NoRoute => "no_route",
-            Self::Blocked => "blocked",
-            Self::ConnectTimedOut => "connect_timed_out",
-            Self::System(_) => "system",
-            Self::Addresses(tried) => tried.first().map_or("no_route", |(_, cause)| cause.name()),
-            Self::Proxy { cause, .. } => match **cause {
-                Self::ProxyLogin => "proxy_login",
-                Self::ProxyRefused(_) => "proxy_refused",
-                _ => "proxy",
-            },
-            Self::ProxyLogin => "proxy_login",
-            Self::ProxyRefused(_) => "proxy_refused",
-            Self::Certificate(certificate) => certificate.name(),
-            Self::NoTls => "no_tls",
-            Self::TlsPort => "tls_port",
-            Self::TlsClosed => "tls_closed",
-            Self::TlsTimedOut => "tls_timed_out",
-            Self::TlsVersion => "tls_version",
-            Self::ClientCertificate => "client_certificate",
-            Self::Tls(_) => "tls",
-            Self::BrokenBefore => "broken_before",
-            Self::BrokenAfter => "broken_after",
-            Self::AnswerTimedOut => "answer_timed_out",
-            Self::NotHttp => "not_http",
-            Self::Redirect(_) => "redirect",
-            Self::Page(_) => "page",
-            Self::LoginPage(_) => "login_page",
-            Self::LoginNeeded => "login_needed",
-            Self::Forbidden => "forbidden",
-            Self::NothingThere(_) => "nothing_there",
-            Self::OtherApi(_) => "other_api",
-            Self::NetworkLogin => "network_login",
-            Self::Gateway(_) => "gateway",
-            Self::Busy(_) => "busy",
-            Self::Status(_) => "status",
-        }
-    }
-
     /// Of a request that failed: it has no answer, or not Plausible's.
     pub fn of(url: &str, answer: Result<Response<Bytes>, Self>) -> Option<Self> {
         match answer {
@@ -184,8 +290,8 @@ impl Cause {
         }
     }
 
-    /// Of the attempts at all addresses of a host: the one cause they share, or all of them, the most telling
-    /// first.
+    /// The cause of the failed attempts at all addresses of a host: the one they share, or all of them, the most
+    /// informative first.
     pub(super) fn of_addresses(mut tried: Vec<(IpAddr, Self)>) -> Self {
         // Stable, so that equal causes stay in the order in which their addresses were tried.
         tried.sort_by_key(|(_, cause)| match cause {
@@ -199,72 +305,6 @@ impl Cause {
             Some(_) => Self::Addresses(tried),
             None => Self::NoRoute,
         }
-    }
-}
-
-/// As a clause that completes "Plausible is away: …".
-impl fmt::Display for Cause {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::NameUnknown(host) => return write!(f, "DNS knows no address for {host}"),
-            Self::NameServer(host) => return write!(f, "DNS did not answer for {host}"),
-            Self::Refused => "the connection was refused: no process listens on that port",
-            Self::NoRoute => "there is no route to the address",
-            Self::Blocked => "a firewall on this machine forbids the connection",
-            Self::ConnectTimedOut => "the connection attempt was not answered in time",
-            Self::System(None) => "the operating system refused the connection",
-            Self::System(Some(code)) => {
-                return write!(f, "cannot connect: {}", Error::from_raw_os_error(*code));
-            }
-            Self::Addresses(tried) => {
-                for (i, (address, cause)) in tried.iter().enumerate() {
-                    let comma = if i > 0 { "; " } else { "" };
-                    write!(f, "{comma}{address}: {cause}")?;
-                }
-                return Ok(());
-            }
-            Self::Proxy { proxy, cause } => return write!(f, "the proxy {proxy}: {cause}"),
-            Self::ProxyLogin => "it requires authentication (407)",
-            Self::ProxyRefused(status @ 502..=504) => {
-                return write!(f, "it does not reach Plausible ({status})");
-            }
-            Self::ProxyRefused(status) => return write!(f, "it refuses to connect to Plausible ({status})"),
-            Self::Certificate(certificate) => return certificate.fmt(f),
-            Self::NoTls => "the port does not speak TLS",
-            Self::TlsPort => "the port expects TLS, and `upstream.url` says http",
-            Self::TlsClosed => "the server closed the connection during the TLS handshake",
-            Self::TlsTimedOut => "the TLS handshake was not finished in time",
-            Self::TlsVersion => "the server speaks no TLS version or cipher that the relay accepts",
-            Self::ClientCertificate => {
-                "the server requires a client certificate, or does not accept the relay's"
-            }
-            Self::Tls(error) => return write!(f, "the TLS handshake failed: {error}"),
-            Self::BrokenBefore => "the connection broke before the request was sent",
-            Self::BrokenAfter => "the connection broke before there was an answer",
-            Self::AnswerTimedOut => "no answer came in time",
-            Self::NotHttp => "the server does not speak HTTP/1.1",
-            Self::Redirect(Some(to)) => return write!(f, "the server redirects to {to}"),
-            Self::Redirect(None) => "the server redirects, and does not say where to",
-            Self::Page(status) => return write!(f, "the server answers with a web page ({status})"),
-            Self::LoginPage(status) => return write!(f, "the server answers with a login page ({status})"),
-            Self::LoginNeeded => "the server requires authentication (401)",
-            Self::Forbidden => "the server forbids the request (403)",
-            Self::NothingThere(status) => {
-                return write!(f, "the server has no events API at this path ({status})");
-            }
-            Self::OtherApi(status) => return write!(f, "a JSON API answers, but not Plausible's ({status})"),
-            Self::NetworkLogin => "the network requires a login before it lets requests out (511)",
-            Self::Gateway(status) => {
-                return write!(
-                    f,
-                    "the gateway in front of Plausible does not reach it ({status})"
-                );
-            }
-            Self::Busy(status) => {
-                return write!(f, "the server says that it cannot take requests now ({status})");
-            }
-            Self::Status(status) => return write!(f, "the server answers {status}, as Plausible never does"),
-        })
     }
 }
 

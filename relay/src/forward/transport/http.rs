@@ -1,7 +1,7 @@
 //! The real transport: HTTP/1.1 over TCP or TLS, one connection per lane.
 //!
-//! A lane has one request under way, so it needs no pool and no locks: it drives its own connection, in
-//! its own task. No redirect, no compression, no cookie: an answer is handed on as it is.
+//! A lane has one request in flight, so it needs no pool and no locks: it drives its own connection in its own task. No
+//! redirects, compression or cookies: an answer is returned unchanged.
 
 mod dial;
 mod exchange;
@@ -13,7 +13,7 @@ mod tunnel;
 pub use in_use::InUse;
 
 use super::{Cause, Connection, Transport};
-use crate::clock::Moment;
+use crate::clock::Timestamp;
 use crate::config::{FileError, Loaded, Upstream};
 use axum::http::{Request, Response};
 use bytes::Bytes;
@@ -27,22 +27,22 @@ use target::Target;
 use tokio::sync::watch;
 use tokio::time::Instant;
 
-/// How long a connection may be idle. Shorter than servers usually allow, so that it is hardly ever the
-/// server that closes it.
+/// How long a connection may be idle. Shorter than the usual limit of servers, so that the server rarely closes it
+/// first.
 const IDLE_MAX: Duration = Duration::from_secs(30);
-/// How long a connection is used, however busy it is. Then the name is resolved anew, so a Plausible that moved is
-/// found within this time while traffic flows. Each connection gets up to a fifth less, at random, so that the lanes do not
-/// reconnect together.
+/// How long a connection is used, however busy it is. Then the name is resolved again, so a Plausible that moved is
+/// found within this time while traffic flows. Each connection gets up to a fifth less, at random, so that the lanes do
+/// not reconnect together.
 const AGE_MAX: Duration = Duration::from_secs(5 * 60);
 
 /// Why there can be no transport.
 #[derive(Debug, thiserror::Error)]
 pub enum TransportError {
-    /// The address has no host or no known scheme; the configuration does not let such a one through.
-    #[error("`upstream.url` is no http or https address")]
+    /// The address has no host or no known scheme; the configuration rejects such addresses.
+    #[error("`upstream.url` is not an http or https address")]
     Address,
     /// The system's certificates cannot be used.
-    #[error("the certificates that `upstream.url` is checked against cannot be used: {0}")]
+    #[error("the CA certificates for `upstream.url` cannot be used: {0}")]
     Certificates(#[from] rustls::Error),
     /// A file cannot be used.
     #[error(transparent)]
@@ -89,18 +89,18 @@ impl Transport for Http {
     }
 }
 
-/// One lane's connection; made at the first request, and again whenever it is gone.
+/// One lane's connection; opened at the first request, and again whenever it is gone.
 #[derive(Debug)]
 pub struct HttpConnection {
     targets: watch::Receiver<Arc<Target>>,
     target: Arc<Target>,
     open: Option<Open>,
-    certificate_until: Option<Moment>,
+    certificate_until: Option<Timestamp>,
 }
 
 impl HttpConnection {
-    /// When the certificate expires that the upstream showed last; nothing without TLS.
-    pub fn certificate_until(&self) -> Option<Moment> {
+    /// When the upstream's last certificate expires; nothing without TLS.
+    pub fn certificate_until(&self) -> Option<Timestamp> {
         self.certificate_until
     }
 }
@@ -115,7 +115,7 @@ impl Connection for HttpConnection {
         let target = Arc::clone(&self.target);
         target.complete(&mut request);
         self.tidy();
-        // Taken out, so that a connection whose answer was not read to its end is never used again.
+        // Taken out, so that a connection whose answer was not read completely is never reused.
         let mut kept = self.open.take();
         let mut request = request.map(Full::new);
         loop {
@@ -123,9 +123,9 @@ impl Connection for HttpConnection {
             let mut open = match kept.take() {
                 Some(open) => open,
                 None => {
-                    let dialed = dial::dial(&target, age_max((target.random)())).await?;
-                    self.certificate_until = dialed.certificate_until;
-                    dialed.open
+                    let (open, until) = dial::dial(&target, age_max((target.random)())).await?;
+                    self.certificate_until = until;
+                    open
                 }
             };
             let deadline = Instant::now() + target.answer_timeout;
@@ -137,7 +137,7 @@ impl Connection for HttpConnection {
                     }
                     return Ok(answer);
                 }
-                // The server closed an idle connection: no failure, since nothing was sent.
+                // The server closed an idle connection: not a failure, since nothing was sent.
                 Err(Broken::Unsent(unsent)) if !is_fresh => request = *unsent,
                 Err(Broken::Unsent(_)) => return Err(Cause::BrokenBefore),
                 Err(Broken::Sent(cause)) => return Err(cause),
@@ -155,7 +155,7 @@ impl Connection for HttpConnection {
     }
 }
 
-/// How long a connection is used that is made now.
+/// How long a new connection is used.
 fn age_max(random: u32) -> Duration {
     let most = u64::from(u32::MAX);
     let less = (AGE_MAX / 5).as_secs() * u64::from(random) / most;

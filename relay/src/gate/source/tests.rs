@@ -1,7 +1,7 @@
 use super::*;
 use Outcome::{FetchMetadata, NoOrigin, WrongOrigin};
 
-/// A site whose pages are on two origins, one of them with a port of its own.
+/// A site whose pages are on two origins, one of them with its own port.
 fn origins() -> Vec<String> {
     ["https://panel.example.com", "http://127.0.0.1:8600"]
         .map(str::to_owned)
@@ -11,7 +11,7 @@ fn origins() -> Vec<String> {
 const PANEL: &str = "https://panel.example.com";
 const LOCAL: &str = "http://127.0.0.1:8600";
 
-/// A header as a row writes it: "" is missing, "!" is sent twice.
+/// A header as a row spells it: "" is missing, "!" is sent twice.
 fn once(text: &str) -> Once {
     match text {
         "" => Once::Absent,
@@ -59,12 +59,12 @@ fn the_truth_table_of_origins() {
         Ok(PANEL),
     );
     check(LOCAL, "same-origin", "cors", "127.0.0.1:8600", Ok(LOCAL));
-    // The relay on an origin of its own.
+    // The relay on its own origin.
     check(PANEL, "same-site", "cors", "stats.example.com", Ok(PANEL));
     check(PANEL, "cross-site", "cors", "relay.example.net", Ok(PANEL));
     check(LOCAL, "same-site", "cors", "127.0.0.1:8080", Ok(LOCAL));
     check(PANEL, "cross-site", "no-cors", "", Ok(PANEL));
-    // Another origin, whatever the rest says.
+    // Another origin, whatever the other headers are.
     for site in ["", "same-origin", "same-site", "cross-site"] {
         check("https://evil.example", site, "cors", ours, Err(WrongOrigin));
         check(
@@ -102,7 +102,7 @@ fn the_truth_table_of_origins() {
         check("!", site, "cors", ours, Err(WrongOrigin));
         check("NULL", site, "cors", ours, Err(WrongOrigin));
     }
-    // No origin: programs that are no browsers.
+    // No origin: programs that are not browsers.
     check("", "", "", ours, Err(NoOrigin));
     check("", "", "", "", Err(NoOrigin));
     check("", "", "cors", ours, Err(NoOrigin));
@@ -135,7 +135,7 @@ fn the_truth_table_of_origins() {
     check("null", "cross-site", "cors", ours, Err(WrongOrigin));
     check("null", "same-site", "cors", ours, Err(WrongOrigin));
     check("null", "", "", ours, Err(WrongOrigin));
-    // Forms, frames and what people type.
+    // Forms, frames and typed addresses.
     for sent in [PANEL, "", "null", "https://evil.example"] {
         check(sent, "cross-site", "navigate", ours, Err(FetchMetadata));
         check(sent, "same-origin", "navigate", ours, Err(FetchMetadata));

@@ -1,27 +1,28 @@
-//! `POST /admin/api/login`: from a request to an attempt, and from its end to an answer.
+//! `POST /admin/api/login`: turns a request into an attempt, and its result into a response.
 
 use super::session;
 use crate::accounts::{Attempt, DEVICE_AGE_MAX, LoginError, NewSession, Source};
-use crate::app::App;
 use crate::http::client_address::{self, Through, X_FORWARDED_FOR};
-use crate::http::places::{Bodies, Unread, busy};
-use crate::http::problem::{Problem, sentence};
-use crate::http::serve::Peer;
+use crate::http::door::Door;
+use crate::http::places::{Unread, busy};
+use crate::http::problem::{Kind, Problem, sentence};
+use crate::http::server::Peer;
+use crate::network::client_of;
 use axum::body::Body;
 use axum::extract::{FromRequest, Request, State};
 use axum::http::header::{FORWARDED, SET_COOKIE, VIA};
-use axum::http::{HeaderMap, HeaderName, StatusCode};
-use axum::response::{AppendHeaders, IntoResponse, Response};
+use axum::http::{HeaderMap, HeaderName};
+use axum::response::{AppendHeaders, NoContent};
 use axum::{Extension, Json};
 use ipnet::IpNet;
-use relay_event::Outcome;
 use serde::Deserialize;
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Largest body, in bytes: a name and a password. Above it: 413.
 const BODY_BYTES_MAX: usize = 8 * 1024;
-/// The cookie by which a device is known that has logged in before, over TLS and without; see [`session`].
+/// The cookie that identifies a known device, over TLS and over plain HTTP; see [`session`].
 const SECURE_DEVICE_COOKIE: &str = "__Host-feedback_device";
 const PLAIN_DEVICE_COOKIE: &str = "feedback_device";
 
@@ -31,42 +32,42 @@ struct Login {
     password: String,
 }
 
-/// Logs in. Sets the session's cookie, and the one by which the device is known from now on.
+/// Logs in. Sets the session's cookie, and the cookie that identifies the device from now on.
 pub(in crate::http) async fn login(
-    State(app): State<Arc<App>>,
+    State(door): State<Arc<Door>>,
     Extension(peer): Extension<Peer>,
-    Extension(bodies): Extension<Arc<Bodies>>,
     request: Request,
-) -> Response {
+) -> Result<(AppendHeaders<[(HeaderName, String); 2]>, NoContent), Problem> {
+    let app = &door.app;
     let (parts, body) = request.into_parts();
     let headers = &parts.headers;
-    let has_tls = session::has_tls(&app, headers);
+    let has_tls = session::has_tls(&door, headers);
     let device = session::value_of(headers, device_cookie(has_tls));
     let device = device.and_then(|cookie| app.accounts.device(cookie));
-    let source = source(peer.0.ip(), headers, &app.config.admin.trusted_proxies);
-    let body = match bodies.read(body, BODY_BYTES_MAX, device.is_some()).await {
-        Ok(body) => body,
-        Err(why) => {
-            if why != Unread::TooLarge {
-                app.accounts.body_did_not_arrive();
-            }
-            return unread(why).into_response();
+    let source = source(peer.address.ip(), headers, &app.config.admin.trusted_proxies);
+    let body = door.logins.read(body, BODY_BYTES_MAX, device.is_some()).await;
+    let body = body.map_err(|why| {
+        if why != Unread::TooLarge {
+            app.accounts.body_did_not_arrive();
         }
-    };
+        unread(why)
+    })?;
     let request = Request::from_parts(parts, Body::from(body));
-    let Ok(Json(Login { user, password })) = Json::from_request(request, &()).await else {
-        return Problem::invalid("Send {\"user\": …, \"password\": …} as application/json.").into_response();
-    };
+    let Json(Login { user, password }) = Json::from_request(request, &())
+        .await
+        .map_err(|_| Problem::invalid("Send {\"user\": …, \"password\": …} as application/json."))?;
     let attempt = Attempt {
         name: user,
         password,
         source,
         device,
     };
-    match app.accounts.login(attempt).await {
-        Ok(new) => (StatusCode::NO_CONTENT, cookies(&new, has_tls)).into_response(),
-        Err(error) => refused(&error).into_response(),
-    }
+    let new = app
+        .accounts
+        .login(attempt)
+        .await
+        .map_err(|error| refused(&error))?;
+    Ok((cookies(&new, has_tls), NoContent))
 }
 
 fn device_cookie(has_tls: bool) -> &'static str {
@@ -89,36 +90,28 @@ fn cookies(new: &NewSession, has_tls: bool) -> AppendHeaders<[(HeaderName, Strin
 fn unread(why: Unread) -> Problem {
     match why {
         Unread::TooLarge => Problem::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
-            "too_large",
-            "Too large",
-            "A name and a password have at most 8 KiB.",
+            Kind::BODY_TOO_LARGE,
+            "The body is larger than 8 KiB. Send a shorter name or password.",
         ),
         Unread::Incomplete => Problem::new(
-            StatusCode::REQUEST_TIMEOUT,
-            "timeout",
-            "Too slow",
-            "The body did not arrive whole within 5 seconds.",
+            Kind::TOO_SLOW,
+            "The body did not arrive within 5 seconds. Send it again.",
         ),
         Unread::Displaced => busy(),
     }
 }
 
 fn refused(error: &LoginError) -> Problem {
-    let problem = |status, kind, title| Problem::new(status, kind, title, sentence(error));
+    let problem = |kind| Problem::new(kind, sentence(error));
     match error {
-        LoginError::Wrong => problem(StatusCode::UNAUTHORIZED, "login", "Login failed"),
-        LoginError::Throttled(wait) => {
-            problem(StatusCode::TOO_MANY_REQUESTS, "login", "Too many tries").retry_in(*wait)
-        }
-        LoginError::Overloaded => {
-            problem(StatusCode::SERVICE_UNAVAILABLE, "overloaded", "Too many logins").retry_after(2)
-        }
-        LoginError::Store(_) => Problem::of(Outcome::SpoolUnavailable),
+        LoginError::Wrong => problem(Kind::LOGIN_FAILED),
+        LoginError::Throttled(wait) => problem(Kind::LOGIN_THROTTLED).retry_in(*wait),
+        LoginError::Overloaded => problem(Kind::OVERLOADED).retry_in(Duration::from_secs(2)),
+        LoginError::Store(_) => Problem::no_database(),
     }
 }
 
-/// Headers that a proxy adds. Those of [`client_address`] alone say for whom.
+/// Headers that proxies add. Only those that [`client_address`] reads name the client.
 const OF_PROXIES: [HeaderName; 6] = [
     X_FORWARDED_FOR,
     FORWARDED,
@@ -128,13 +121,13 @@ const OF_PROXIES: [HeaderName; 6] = [
     VIA,
 ];
 
-/// Where a login comes from. A client cannot take a header away that a proxy adds, so one that has none comes past that
+/// The source of a login. A client cannot remove a header that a proxy adds, so a request without one bypassed that
 /// proxy.
 fn source(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> Source {
     let client = client_address::client(peer, headers, trusted);
     let has_header = OF_PROXIES.iter().any(|name| headers.contains_key(name));
     Source {
-        network: client_address::network_of(client.address),
+        network: client_of(client.address),
         is_forwarded: has_header && client.through == Through::Nothing,
     }
 }

@@ -1,63 +1,63 @@
 //! The session of a request, and the cookie that carries it.
 
-use super::door::{OWN_PAGE, is_forwarded_https};
+use super::same_origin::{OWN_PAGE, is_forwarded_https};
 use crate::accounts::LoggedIn;
-use crate::app::App;
-use crate::http::problem::Problem;
+use crate::http::door::Door;
+use crate::http::problem::{Kind, Problem};
 use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, StatusCode, header};
+use axum::http::{HeaderMap, header};
 use std::sync::Arc;
 
-/// Over TLS. Browsers take a cookie of this prefix only from this very host, over TLS and for all paths, so that no
-/// other host of the domain can plant one.
+/// The cookie over TLS. Browsers accept a cookie with this prefix only from this exact host, over TLS and for all
+/// paths, so that no other host of the domain can plant one.
 const SECURE_COOKIE: &str = "__Host-feedback_admin";
-/// Over plain HTTP, where browsers refuse the prefix.
+/// The cookie over plain HTTP, where browsers reject the prefix.
 const PLAIN_COOKIE: &str = "feedback_admin";
 
-/// Who is logged in. A handler that takes one cannot be reached without a session.
+/// The admin who is logged in. A handler that takes one is unreachable without a session.
 pub(in crate::http) struct Admin(pub(super) LoggedIn);
 
-impl FromRequestParts<Arc<App>> for Admin {
+impl FromRequestParts<Arc<Door>> for Admin {
     type Rejection = Problem;
 
-    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, Problem> {
-        let admin = of(app, &parts.headers).await.ok_or_else(login_needed)?;
-        // The page's own timer sends no such header: polling keeps no session alive.
+    async fn from_request_parts(parts: &mut Parts, door: &Arc<Door>) -> Result<Self, Problem> {
+        let admin = of(door, &parts.headers).await.ok_or_else(login_needed)?;
+        // The page's own timer does not send this header: polling does not keep a session alive.
         if parts.headers.contains_key(OWN_PAGE) {
-            app.accounts.used(&admin);
+            door.app.accounts.used(&admin);
         }
         Ok(Self(admin))
     }
 }
 
-/// Who sends a request.
-pub(in crate::http) async fn of(app: &App, headers: &HeaderMap) -> Option<LoggedIn> {
-    let token = token(headers, has_tls(app, headers))?;
-    app.accounts.session(token).await
+/// The admin who sends a request.
+pub(in crate::http) async fn of(door: &Door, headers: &HeaderMap) -> Option<LoggedIn> {
+    let token = token(headers, has_tls(door, headers))?;
+    door.app.accounts.session(token).await
 }
 
-/// Without a session, or with one that has ended.
+/// The refusal without a session, or with one that has ended.
 pub(in crate::http) fn login_needed() -> Problem {
-    Problem::new(StatusCode::UNAUTHORIZED, "login", "Login needed", "Log in first.")
+    Problem::new(Kind::LOGIN_NEEDED, "Log in first.")
 }
 
-/// The value of a `Set-Cookie` header that carries a session. It has no age: the relay decides when the session
-/// ends, and the browser forgets the cookie when it is closed.
+/// The value of a `Set-Cookie` header that carries a session. It sets no age: the relay decides when the session
+/// ends, and the browser deletes the cookie when it closes.
 pub(super) fn cookie(token: &str, has_tls: bool) -> String {
     set_cookie(has_tls, token)
 }
 
-/// The value of a `Set-Cookie` header that takes the cookie away.
-pub(super) fn no_cookie(app: &App, headers: &HeaderMap) -> String {
-    format!("{}; Max-Age=0", set_cookie(has_tls(app, headers), ""))
+/// The value of a `Set-Cookie` header that deletes the cookie.
+pub(super) fn no_cookie(door: &Door, headers: &HeaderMap) -> String {
+    format!("{}; Max-Age=0", set_cookie(has_tls(door, headers), ""))
 }
 
 fn set_cookie(has_tls: bool, token: &str) -> String {
     named_cookie(cookie_name(has_tls), token, has_tls)
 }
 
-/// Only this server's own pages send it, scripts cannot read it, and with TLS it never leaves in the clear.
+/// Only this server's own pages send the cookie, scripts cannot read it, and with TLS it is never sent in the clear.
 pub(super) fn named_cookie(name: &str, value: &str, has_tls: bool) -> String {
     let secure = if has_tls { "; Secure" } else { "" };
     format!("{name}={value}; HttpOnly; SameSite=Strict; Path=/{secure}")
@@ -67,9 +67,9 @@ fn cookie_name(has_tls: bool) -> &'static str {
     if has_tls { SECURE_COOKIE } else { PLAIN_COOKIE }
 }
 
-/// Whether the browser speaks TLS: to this listener, or to a proxy that says so.
-pub(super) fn has_tls(app: &App, headers: &HeaderMap) -> bool {
-    app.tls.admin.is_some() || is_forwarded_https(headers)
+/// Whether the browser speaks TLS, to this listener or to a proxy that reports it.
+pub(super) fn has_tls(door: &Door, headers: &HeaderMap) -> bool {
+    door.tls.admin.is_some() || is_forwarded_https(headers)
 }
 
 /// The token in a request's cookies. Over TLS only the cookie with the prefix counts.
@@ -77,7 +77,7 @@ fn token(headers: &HeaderMap, has_tls: bool) -> Option<&str> {
     value_of(headers, cookie_name(has_tls))
 }
 
-/// The value of the first cookie of a name.
+/// The value of the first cookie with this name.
 pub(super) fn value_of<'a>(headers: &'a HeaderMap, wanted: &str) -> Option<&'a str> {
     let cookies = headers
         .get_all(header::COOKIE)

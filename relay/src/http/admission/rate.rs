@@ -1,17 +1,16 @@
-//! How many requests one client may bring, by their heads alone. What its events may be is up to [`crate::budget`].
+//! Limits the rate of each client's requests, by their heads alone. [`crate::budget`] limits their events.
 
-pub(super) use crate::budget::place_of;
-
-use crate::budget::{Limit, client_of};
+use crate::budget::Limit;
 use crate::clock;
 use crate::config::Rate;
+use crate::network::client_of;
 use governor::clock::MonotonicClock;
 use std::net::IpAddr;
 use std::time::Duration;
 
-/// Buckets for clients: half a megabyte. With 1 000 clients at their limit at once, one in 65 others would
-/// share one's bucket.
-const CLIENT_BUCKETS: usize = 64 * 1024;
+/// Buckets for clients: half a megabyte. If 1 000 clients are at their limit at once, one in 65 other clients shares
+/// a cell with one of them.
+const CLIENT_CELLS: usize = 64 * 1024;
 
 /// The rate of each client's requests.
 pub struct Rates(Limit<MonotonicClock>);
@@ -23,16 +22,16 @@ impl std::fmt::Debug for Rates {
 }
 
 impl Rates {
-    /// As configured.
+    /// Creates the limit as configured.
     pub fn new(per_client: Rate) -> Self {
-        let limit = Limit::new(per_client, CLIENT_BUCKETS, MonotonicClock, clock::random());
+        let limit = Limit::new(per_client, CLIENT_CELLS, MonotonicClock, clock::random());
         Self(limit)
     }
 
-    /// Takes one request of a client into account.
+    /// Charges one request to a client.
     ///
     /// # Errors
-    /// How long to wait, when there were too many.
+    /// The time to wait, if there were too many.
     pub(crate) fn take_request(&self, client: IpAddr) -> Result<(), Duration> {
         self.0.take(&client_of(client), 1).map(drop)
     }

@@ -1,17 +1,17 @@
-//! What the counters mean, and what to write in relay.toml.
+//! Interprets the counters, and recommends changes to relay.toml.
 
 use super::origins::OPAQUE;
-use super::{Arrivals, FORWARDING, Oddity, Public};
-use crate::forward::self_test::{Finding, Grade};
-use crate::metrics::door::Closed;
+use super::{Arrivals, FORWARDING, Oddity, Public, REQUESTS_MIN};
+use crate::finding::{Finding, Grade};
+use crate::http::server::Closed;
 use ipnet::IpNet;
 use std::sync::PoisonError;
 use std::sync::atomic::Ordering::Relaxed;
 
-/// Who reads the findings.
+/// The reader of the findings.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Shown {
-    /// The operator, over the control socket: with the private addresses of proxies, and with foreign origins.
+    /// The operator, over the control socket: with the private addresses of proxies and with foreign origins.
     Operator,
     /// Admins and their monitoring: without either.
     Admin,
@@ -20,7 +20,7 @@ pub enum Shown {
 const WHAT: &str = "front door";
 
 impl Arrivals {
-    /// What to know about how requests arrive; the worst first.
+    /// Findings about how requests arrive, the worst first.
     pub fn findings(&self, config: &Public, shown: Shown) -> Vec<Finding> {
         let requests = self.requests.load(Relaxed);
         let mut findings: Vec<Finding> = Oddity::ALL
@@ -31,12 +31,17 @@ impl Arrivals {
         findings.extend(self.crowded());
         findings.sort_by_key(|finding| std::cmp::Reverse(finding.grade));
         if requests == 0 {
-            let says =
-                "not checked: no request with events has arrived yet, so how clients are seen is not known";
+            let says = "not checked: no request with events has arrived yet, so it is unknown how the relay \
+                sees its clients";
             findings.push(Finding::new(WHAT, Grade::Note, says));
         } else if findings.is_empty() {
-            let says =
-                format!("each of the last {requests} requests named its client, and not all named one");
+            // With fewer requests, [`Oddity::OneAddress`] is not judged.
+            let several = if requests < REQUESTS_MIN {
+                ""
+            } else {
+                ", and not all the same one"
+            };
+            let says = format!("each of the last {requests} requests carried a client address{several}");
             findings.push(Finding::new(WHAT, Grade::Ok, says));
         }
         findings
@@ -72,11 +77,11 @@ impl Arrivals {
         Some(Finding::new(WHAT, grade, says).advise(self.advice(oddity, config, shown)))
     }
 
-    /// Heads that were too large. They are counted since the start, and not as arrived.
+    /// Heads that were too large. They count since the start, and do not count as arrived.
     fn heads(&self) -> Option<Finding> {
         let count = self.connections.heads_too_large.get();
         let says = format!(
-            "{count} requests were answered 431, because their headers were too large: events are lost"
+            "{count} requests were answered 431 because their headers were too large: their events are lost"
         );
         (count > 0).then(|| {
             Finding::new(WHAT, Grade::Warning, says).advise(
@@ -85,14 +90,17 @@ impl Arrivals {
         })
     }
 
-    /// An address that had as many connections as it may, since the start. No event is lost by it, and a stranger may be
-    /// the reason.
+    /// Addresses that reached their connection limit since the start. No event is lost by it, and a stranger may be
+    /// the cause.
     fn crowded(&self) -> Option<Finding> {
-        let count = self.connections.count(Closed::Client);
-        let says = format!("{count} connections were closed, because their address had as many as it may");
+        let count = self.connections.closed(Closed::Client).get();
+        let says =
+            format!("{count} connections were closed because their address reached its connection limit");
         (count > 0).then(|| {
             Finding::new(WHAT, Grade::Note, says).advise(
-                "an office that needs more: raise `public.connections_per_client_max`, and `public.connections_max` to four times as many; a proxy: list it in `public.trusted_proxies`",
+                "if it is an office that needs more, raise `public.connections_per_client_max`, and \
+                 `public.connections_max` to four times as many; if it is your proxy, list it in \
+                 `public.trusted_proxies`",
             )
         })
     }
@@ -109,12 +117,12 @@ impl Arrivals {
         }
     }
 
-    /// The line that trusts the proxies that were seen.
+    /// The setting that trusts the observed proxies.
     fn whom_to_trust(&self, config: &Public, shown: Shown) -> String {
         let advice = Oddity::UntrustedProxy.advice();
         let proxies = self.proxies.lock().unwrap_or_else(PoisonError::into_inner);
         if proxies.is_empty() {
-            return format!("{advice}. They have public addresses, which the relay does not keep");
+            return format!("{advice}. They have public addresses, which the relay does not store");
         }
         if shown == Shown::Admin {
             return format!("{advice}; `feedback-relay doctor` names them");
@@ -130,7 +138,7 @@ impl Arrivals {
         format!("{advice}: trusted_proxies = [{}]", all.join(", "))
     }
 
-    /// The origins to add, and what to do about pages that send none or are not named.
+    /// The origins to add, and advice about pages that send none or are not named.
     fn whom_to_let_in(&self, oddity: Oddity) -> String {
         let origins = self.origins_of(oddity == Oddity::OwnOriginRefused);
         let all = origins.known().into_iter().map(|refused| refused.origin);
@@ -146,13 +154,15 @@ impl Arrivals {
         }
         if !hidden.is_empty() {
             advice.push(
-                "null is a page that hides its origin: a file, a sandboxed frame, or one with `Referrer-Policy: no-referrer`, for which `same-origin` does"
+                "null is a page that hides its origin: a file, a sandboxed frame, or one with \
+                 `Referrer-Policy: no-referrer`; use `same-origin` instead"
                     .to_owned(),
             );
         }
         if advice.is_empty() || origins.others() > 0 {
             advice.push(
-                "others are only counted: they are too many, or not written as browsers write them. If events of a page of yours are missing, compare its address with `origins` in [[site]]"
+                "other origins are only counted: there are too many, or browsers do not send such origins. If \
+                 events of your page are missing, compare its address with `origins` in [[site]]"
                     .to_owned(),
             );
         }
@@ -164,7 +174,7 @@ impl Arrivals {
         if !matches!(oddity, Oddity::UntrustedProxy | Oddity::SilentProxy) {
             return String::new();
         }
-        let names = FORWARDING.iter().chain([&"another that holds an address"]);
+        let names = FORWARDING.iter().chain([&"another header with an address"]);
         let seen: Vec<&str> = names
             .zip(&self.headers)
             .filter(|(_, count)| count.load(Relaxed) > 0)
@@ -196,7 +206,7 @@ impl Arrivals {
     }
 }
 
-/// A network as it stands in relay.toml.
+/// A network as written in relay.toml.
 fn written(net: IpNet) -> String {
     match net.prefix_len() == net.max_prefix_len() {
         true => format!("\"{}\"", net.addr()),

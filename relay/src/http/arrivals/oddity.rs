@@ -1,15 +1,15 @@
-//! What can be odd about how a request arrives: a closed list, with what it means and what to do.
+//! The closed list of oddities in how a request arrives, with their meaning and the recommended action.
 
-/// An oddity. A relay works on with each of them, but counts visitors wrongly or keeps pages out.
+/// An oddity. The relay works regardless, but counts visitors wrongly or refuses pages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Oddity {
-    /// A peer that is not trusted forwards for others.
+pub(super) enum Oddity {
+    /// An untrusted peer forwards for others.
     UntrustedProxy,
-    /// A trusted proxy sends no forwarding header the relay reads.
+    /// A trusted proxy sends no forwarding header that the relay reads.
     SilentProxy,
     /// The header of a trusted proxy names no address.
     UnreadableHeader,
-    /// The two headers name two clients.
+    /// The two headers name two different clients.
     HeadersDiffer,
     /// The header has more entries than trusted proxies account for.
     LongerChain,
@@ -24,8 +24,8 @@ pub enum Oddity {
 }
 
 impl Oddity {
-    /// All of them, in the order of their numbers.
-    pub const ALL: [Self; 9] = [
+    /// All oddities, in the order of their numbers.
+    pub(super) const ALL: [Self; 9] = [
         Self::UntrustedProxy,
         Self::SilentProxy,
         Self::UnreadableHeader,
@@ -38,22 +38,22 @@ impl Oddity {
     ];
 
     /// Its name in metrics and logs.
-    pub fn name(self) -> &'static str {
+    pub(super) fn name(self) -> &'static str {
         self.text().0
     }
 
-    /// What was seen.
-    pub fn says(self) -> &'static str {
+    /// The observation.
+    pub(super) fn says(self) -> &'static str {
         self.text().1
     }
 
-    /// What to do about it.
-    pub fn advice(self) -> &'static str {
+    /// The recommended action.
+    pub(super) fn advice(self) -> &'static str {
         self.text().2
     }
 
-    /// Whether so many requests of so many are no exception: single clients can make each of these up.
-    pub fn is_general(self, count: u32, requests: u32) -> bool {
+    /// Whether `count` of `requests` is more than an exception: single clients can forge each of these.
+    pub(super) fn is_general(self, count: u32, requests: u32) -> bool {
         count.saturating_mul(2) >= requests
     }
 
@@ -61,33 +61,39 @@ impl Oddity {
         match self {
             Self::UntrustedProxy => (
                 "untrusted_proxy",
-                "a peer that is not in `public.trusted_proxies` forwards them for other clients, and its header is not used: all visitors behind it count as one",
+                "a peer that is not in `public.trusted_proxies` forwards them for other clients, but its header \
+                 is ignored: all visitors behind it count as one",
                 "if it is your own proxy, trust it",
             ),
             Self::SilentProxy => (
                 "silent_proxy",
                 "a trusted proxy sends neither X-Forwarded-For nor Forwarded: all visitors behind it count as one",
-                "let the proxy send the client's address; for nginx: proxy_set_header X-Forwarded-For $remote_addr;",
+                "configure the proxy to send the client's address; for nginx: \
+                 proxy_set_header X-Forwarded-For $remote_addr;",
             ),
             Self::UnreadableHeader => (
                 "unreadable_header",
                 "the forwarding header of a trusted proxy names no address: all visitors behind it count as one",
-                "let the proxy send the client's address as X-Forwarded-For; for nginx: proxy_set_header X-Forwarded-For $remote_addr;",
+                "configure the proxy to send the client's address as X-Forwarded-For; for nginx: \
+                 proxy_set_header X-Forwarded-For $remote_addr;",
             ),
             Self::HeadersDiffer => (
                 "headers_differ",
                 "X-Forwarded-For and Forwarded name different clients, and X-Forwarded-For is used",
-                "let the proxy remove the one it does not write itself; for nginx: proxy_set_header Forwarded \"\";",
+                "configure the proxy to remove the one it does not write itself; for nginx: \
+                 proxy_set_header Forwarded \"\";",
             ),
             Self::LongerChain => (
                 "longer_chain",
-                "the proxy's header names further addresses before the one that is taken for the client's",
-                "if a CDN or another proxy of yours stands in front, its address is taken for the visitors': add its networks to `public.trusted_proxies`",
+                "the proxy's header lists more addresses before the one that the relay takes for the client's",
+                "if a CDN or another proxy of yours stands in front, the relay takes its address for the \
+                 visitors': add its networks to `public.trusted_proxies`",
             ),
             Self::OneAddress => (
                 "one_address",
                 "nearly all requests come from one address",
-                "right if all visitors share one, as in one office; else a proxy hides them: let it send X-Forwarded-For, and list it in `public.trusted_proxies`",
+                "correct if all visitors share one, as in one office; otherwise a proxy hides them: configure \
+                 it to send X-Forwarded-For, and list it in `public.trusted_proxies`",
             ),
             Self::OwnOriginRefused => (
                 "own_origin_refused",
@@ -101,7 +107,7 @@ impl Oddity {
             ),
             Self::UnknownSite => (
                 "unknown_site",
-                "their events name a site that no [[site]] has, and are dropped",
+                "their events name a site that no [[site]] configures, and are dropped",
                 "compare `data-site`, or `data-domain` of Plausible's tracker, in the pages with `domain` in [[site]]",
             ),
         }

@@ -1,22 +1,22 @@
-//! Which origins were refused: attackers choose them, so only well-formed ones are kept, and a few.
+//! Refused origins. Attackers choose them, so only a few are kept, and only well-formed ones.
 
 use crate::config::name::ORIGIN_BYTES_MAX;
 use url::Url;
 
-/// Origins that are kept of either kind. A further one takes the place of the least frequent, which is only counted.
+/// Most origins of either kind. A further one replaces the least frequent, which is then only counted.
 const ORIGINS_MAX: usize = 16;
-/// The origin of a file, of a sandboxed frame, or of a page whose referrer policy hides it.
+/// Sent for a file, a sandboxed frame, or a page whose referrer policy hides its origin.
 pub(super) const OPAQUE: &str = "null";
 
-/// An origin that was refused.
+/// A refused origin.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Refused {
     pub(super) origin: String,
     pub(super) count: u32,
 }
 
-/// Origins that were refused, the latest last. Those that requests call the relay's own are apart from all others, so
-/// that neither kind takes the other's places.
+/// Refused origins, the latest last. Those that requests claim to be the relay's own are stored apart from all
+/// others, so that neither kind displaces the other.
 #[derive(Debug, Default)]
 pub(super) struct Origins {
     kept: Vec<Refused>,
@@ -24,7 +24,7 @@ pub(super) struct Origins {
 }
 
 impl Origins {
-    /// Counts one.
+    /// Counts one refusal.
     pub(super) fn add(&mut self, origin: &[u8]) {
         let mut kept = self.kept.iter_mut();
         if let Some(known) = kept.find(|known| known.origin.as_bytes() == origin) {
@@ -44,7 +44,7 @@ impl Origins {
         });
     }
 
-    /// Makes room: of the least frequent ones the oldest goes.
+    /// Makes room: removes the oldest of the least frequent ones.
     fn forget_one(&mut self) {
         let kept = self.kept.iter().enumerate();
         if let Some((place, _)) = kept.min_by_key(|(_, known)| known.count) {
@@ -53,7 +53,7 @@ impl Origins {
         }
     }
 
-    /// Halves all counts, and forgets what is too long ago.
+    /// Halves all counts, and removes those that reach zero.
     pub(super) fn halve(&mut self) {
         for known in &mut self.kept {
             known.count /= 2;
@@ -62,20 +62,20 @@ impl Origins {
         self.others /= 2;
     }
 
-    /// The origins kept, the most frequent first.
+    /// The stored origins, the most frequent first.
     pub(super) fn known(&self) -> Vec<Refused> {
         let mut known = self.kept.clone();
         known.sort_by(|a, b| b.count.cmp(&a.count).then_with(|| a.origin.cmp(&b.origin)));
         known
     }
 
-    /// How often it was another one.
+    /// Refusals of origins that are not stored.
     pub(super) fn others(&self) -> u32 {
         self.others
     }
 }
 
-/// An origin exactly as a browser writes it.
+/// The origin, if it is exactly as a browser writes it.
 fn well_formed(origin: &[u8]) -> Option<&str> {
     let text = std::str::from_utf8(origin).ok()?;
     if text == OPAQUE {

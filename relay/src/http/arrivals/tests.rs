@@ -1,12 +1,11 @@
-//! Which oddities are noticed, what findings say about them, and to which reader.
+//! Which oddities are detected, and which findings each reader gets.
 
 use super::super::client_address::client;
 use super::*;
 use crate::config::Config;
-use crate::forward::self_test::{Finding, Grade};
-use crate::metrics::door::Closed;
+use crate::finding::{Finding, Grade};
+use crate::http::server::{self, Closed};
 use axum::http::{HeaderName, HeaderValue};
-use prometheus_client::registry::Registry;
 use std::path::Path;
 
 fn public(trusted: &str) -> Public {
@@ -19,10 +18,13 @@ fn public(trusted: &str) -> Public {
 }
 
 fn arrivals() -> Arrivals {
-    Arrivals::new(&DoorMetrics::new(&mut Registry::default()))
+    let registry = &mut Registry::default();
+    let connections = server::Metrics::register(registry).of("public");
+    Arrivals::new(connections, registry)
 }
 
-/// Requests of so many clients, each `(peer, header, value)`; `{n}` is the client's number.
+/// Sends one request from each of `clients` clients, with these `(header, value)` pairs; `{n}` is the client's
+/// number.
 fn see(arrivals: &Arrivals, config: &Public, clients: usize, peer: &str, headers: &[(&str, &str)]) {
     for n in 0..clients {
         let numbered = |text: &str| text.replace("{n}", &(n % 250 + 1).to_string());
@@ -63,7 +65,7 @@ fn each_oddity_is_named_with_the_line_to_write() {
         none,
         "198.51.100.{n}",
         &[],
-        &["Ok each of the last 10 requests named its client"],
+        &["Ok each of the last 10 requests carried a client address | "],
     );
     check(
         local,
@@ -101,7 +103,7 @@ fn each_oddity_is_named_with_the_line_to_write() {
             &[untrusted, line, &unused],
         );
     }
-    let another = "(unused headers: another that holds an address)";
+    let another = "(unused headers: another header with an address)";
     for (name, value) in [
         ("x-visitor", "198.51.100.{n}"),
         ("x-edge-peer", "[2001:db8::{n}]:4711"),
@@ -137,7 +139,7 @@ fn each_oddity_is_named_with_the_line_to_write() {
         none,
         "203.0.113.5",
         &[("x-forwarded-for", "198.51.100.{n}")],
-        &[untrusted, "public addresses, which the relay does not keep"],
+        &[untrusted, "public addresses, which the relay does not store"],
     );
     let silent =
         "Warning 10 of the last 10 requests: a trusted proxy sends neither X-Forwarded-For nor Forwarded";
@@ -172,7 +174,7 @@ fn each_oddity_is_named_with_the_line_to_write() {
         "127.0.0.1",
         &[("x-forwarded-for", "198.51.100.{n}, 203.0.113.{n}")],
         &[
-            "names further addresses before",
+            "lists more addresses before",
             "add its networks to `public.trusted_proxies`",
         ],
     );
@@ -233,10 +235,10 @@ fn nearly_all_requests_from_one_address_are_seen_without_the_address() {
 }
 
 #[test]
-fn an_address_with_as_many_connections_as_it_may_have_is_told_and_others_are_not() {
+fn an_address_at_its_connection_limit_is_reported_and_others_are_not() {
     let check = |why: Closed, want: bool| {
         let (arrivals, config) = (arrivals(), public("[]"));
-        arrivals.connections.closed(why);
+        arrivals.connections.closed(why).inc();
         let said = said(&arrivals.findings(&config, Shown::Admin));
         assert_eq!(
             said.contains("1 connections were closed"),
@@ -245,7 +247,7 @@ fn an_address_with_as_many_connections_as_it_may_have_is_told_and_others_are_not
         );
     };
     check(Closed::Client, true);
-    check(Closed::Room, false);
+    check(Closed::Evicted, false);
     check(Closed::Silent, false);
 }
 
@@ -353,7 +355,7 @@ fn what_is_only_counted_has_advice_too_and_is_forgotten_after_a_while() {
     }
     let operator = said(&arrivals.findings(&config, Shown::Operator));
     assert!(
-        operator.contains("others (1) | others are only counted"),
+        operator.contains("others (1) | other origins are only counted"),
         "{operator}"
     );
     see(&arrivals, &config, 10_000, "198.51.100.{n}", &[]);

@@ -1,15 +1,15 @@
 //! `Forwarded`, as RFC 7239 defines it: `for=192.0.2.1;proto=https, for="[2001:db8::7]:4711"`.
 //!
-//! It is read from the right: what a client wrote stands on the left, and a quote that it left open there must not
-//! swallow what a proxy added.
+//! Parsed from the right: the client's part stands on the left, and a quote left open there must not hide the part
+//! that a proxy added.
 
 use super::address;
 use axum::http::HeaderMap;
 use axum::http::header::FORWARDED;
 use std::net::IpAddr;
 
-/// The addresses of its elements, the last one first. `None` for one that names none: `unknown`, a name that hides
-/// it, or no `for` at all.
+/// The addresses of its elements, the last one first. `None` for an element without one: `unknown`, an obfuscated
+/// identifier, or no `for` at all.
 pub(super) fn hops(headers: &HeaderMap) -> impl Iterator<Item = Option<IpAddr>> {
     headers
         .get_all(FORWARDED)
@@ -19,7 +19,7 @@ pub(super) fn hops(headers: &HeaderMap) -> impl Iterator<Item = Option<IpAddr>> 
         .map(element)
 }
 
-/// Pieces between separators that stand outside of quotes, the last one first.
+/// Pieces between separators outside of quotes, the last one first.
 struct Parts<'h> {
     rest: Option<&'h [u8]>,
     separator: u8,
@@ -52,12 +52,12 @@ impl<'h> Iterator for Parts<'h> {
     }
 }
 
-/// Whether what follows these bytes is escaped: they end in an odd number of backslashes.
+/// Whether the byte after these is escaped: they end in an odd number of backslashes.
 fn is_escaped(before: &[u8]) -> bool {
     before.iter().rev().take_while(|byte| **byte == b'\\').count() % 2 == 1
 }
 
-/// The address an element's `for` names. Two of them name none: proxies and clients would read different ones.
+/// The address in an element's `for`. Two `for`s count as none: proxies and clients would read different ones.
 fn element(text: &[u8]) -> Option<IpAddr> {
     let mut found = None;
     for pair in Parts::of(text, b';') {
@@ -75,7 +75,7 @@ fn element(text: &[u8]) -> Option<IpAddr> {
     found?
 }
 
-/// A node: an address, an IPv6 one in brackets, each perhaps with a port; in quotes or not.
+/// A node: an address, in brackets if IPv6, optionally with a port, quoted or not.
 fn node(value: &[u8]) -> Option<IpAddr> {
     let Some(quoted) = value.strip_prefix(b"\"") else {
         return address_without_port(value);
@@ -93,7 +93,7 @@ fn node(value: &[u8]) -> Option<IpAddr> {
 }
 
 fn address_without_port(node: &[u8]) -> Option<IpAddr> {
-    // A port may be hidden, as in `192.0.2.1:_http`.
+    // The port may be obfuscated, as in `192.0.2.1:_http`.
     let hidden = node.windows(2).position(|pair| pair == b":_");
     address(&node[..hidden.unwrap_or(node.len())])
 }

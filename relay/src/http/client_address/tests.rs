@@ -1,4 +1,4 @@
-//! Clients behind proxies: what proxies write in either header, and what clients make up.
+//! Clients behind proxies: entries of proxies in either header, and forged ones.
 
 use super::*;
 use axum::http::HeaderValue;
@@ -63,7 +63,7 @@ fn only_what_trusted_proxies_added_is_believed() {
     check("127.0.0.1", &["198.51.100.1, unknown"], "127.0.0.1", Unreadable);
     check("127.0.0.1", &["198.51.100.1,"], "127.0.0.1", Unreadable);
     check("127.0.0.1", &[""], "127.0.0.1", Unreadable);
-    // What a client wrote before it does not make a proxy's own entry unreadable.
+    // A client's part does not make the proxy's own entry unreadable.
     check(
         "127.0.0.1",
         &["\u{ff}\u{fe}, 198.51.100.1"],
@@ -179,7 +179,7 @@ fn of_two_headers_the_list_counts_and_a_difference_is_seen() {
     check("198.51.100.1", "for=unknown", "198.51.100.1", true);
 }
 
-/// A header's value as one proxy after another writes it, after what the client made up.
+/// The value of a header as each proxy in turn extends it, after a forged part.
 fn chain(made_up: &str, clients: &[IpAddr], write: impl Fn(&IpAddr) -> String) -> String {
     let added = clients.iter().map(write);
     let made_up = Some(made_up.to_owned()).filter(|text| !text.is_empty());
@@ -222,7 +222,7 @@ proptest! {
             element_of(address, style.borrow_mut().next().copied().unwrap_or_default())
         });
         for (name, value) in [(X_FORWARDED_FOR, listed), (FORWARDED, forwarded)] {
-            // A proxy adds to the client's line, or a line of its own.
+            // A proxy extends the client's line, or adds its own.
             let own = lines && !made_up.is_empty();
             let values: Vec<&str> = if own {
                 vec![&made_up, &value[made_up.len() + 2..]]

@@ -1,29 +1,30 @@
-//! How often the password of `/metrics` may be tried: a state machine without a clock or a lock.
+//! Limits attempts at the password of `/metrics`: a state machine without a clock or a lock.
 //!
-//! A limit that holds for right passwords too would let anyone stop the scrapes; one that does not hold for them
-//! would limit nothing, because a guess that is right would pass. So sources decide. A connection that has brought
-//! the right password may go on. A network from which it has come is held to its own wrong ones alone. All others
-//! share one more budget, so that many addresses together guess rarely.
+//! A limit that also applies to right passwords would let anyone stop the scrapes; one that does not would limit
+//! nothing, because a right guess would pass. So the limit depends on the source. A connection that has sent the
+//! right password is not limited. A network that has sent it is limited only by its own wrong ones. All others also
+//! share one budget, so that many addresses together can guess only rarely.
 
-use crate::clock::Moment;
+use crate::clock::Timestamp;
 use std::collections::VecDeque;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-/// Wrong passwords of one network: 20 at once, then one in 5 seconds. Then its passwords are not looked at.
+/// Wrong passwords of one network: 20 at once, then one in 5 seconds. Above it, its passwords are not checked.
 const NETWORK: Limit = Limit {
     burst: 20,
     every: Duration::from_secs(5),
 };
-/// Wrong passwords of all networks that have never brought the right one: 100 at once, then one a second.
+/// Wrong passwords of all networks that have never sent the right one: 100 at once, then one a second.
 const STRANGERS: Limit = Limit {
     burst: 100,
     every: Duration::from_secs(1),
 };
 /// Cells for networks, by a keyed hash: 32 KiB. Two networks may share one.
 const CELLS: usize = 4096;
-/// Connections and networks that brought the right password last. Above it the oldest is forgotten.
+/// Most connections, and most networks, that are remembered for having sent the right password. Above it the oldest
+/// is removed.
 const KNOWN_MAX: usize = 64;
 
 struct Limit {
@@ -32,39 +33,39 @@ struct Limit {
 }
 
 impl Limit {
-    /// How long the next guess has to wait, if the whole burst is there again at `full_at`.
-    fn wait(&self, full_at: Moment, now: Moment) -> Duration {
+    /// The wait before the next guess, if the whole burst is available again at `full_at`.
+    fn wait(&self, full_at: Timestamp, now: Timestamp) -> Duration {
         full_at.since(now).saturating_sub(self.every * (self.burst - 1))
     }
 
-    fn take(&self, full_at: &mut Moment, now: Moment) {
+    fn take(&self, full_at: &mut Timestamp, now: Timestamp) {
         *full_at = (*full_at).max(now).plus(self.every);
     }
 }
 
-/// Where a request comes from.
+/// The source of a request.
 #[derive(Clone, Copy)]
 pub(super) struct Source {
-    /// The other end of the connection; `None` if a proxy brings several clients on it.
+    /// The peer of the connection; `None` if a proxy forwards several clients on it.
     pub(super) peer: Option<SocketAddr>,
     /// The client's address, or the /64 it is in.
     pub(super) network: IpAddr,
 }
 
-/// What became of a password.
+/// The result of a password check.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Guess {
     Right,
     Wrong,
-    /// It was not looked at. The next one may be after this.
+    /// The password was not checked. The next may be sent after this time.
     Unseen(Duration),
 }
 
-/// What was tried lately.
+/// Recent guesses and known sources.
 pub(super) struct Guesses {
     seed: [u8; 16],
-    networks: Box<[Moment]>,
-    strangers: Moment,
+    networks: Box<[Timestamp]>,
+    strangers: Timestamp,
     known: VecDeque<SocketAddr>,
     known_networks: VecDeque<IpAddr>,
 }
@@ -76,19 +77,19 @@ impl std::fmt::Debug for Guesses {
 }
 
 impl Guesses {
-    /// Nothing was tried yet. The seed is random and known to nothing else.
+    /// Starts without guesses. The seed must be random and secret.
     pub(super) fn new(seed: [u8; 16]) -> Self {
         Self {
             seed,
-            networks: vec![Moment(0); CELLS].into(),
-            strangers: Moment(0),
+            networks: vec![Timestamp(0); CELLS].into(),
+            strangers: Timestamp(0),
             known: VecDeque::new(),
             known_networks: VecDeque::new(),
         }
     }
 
-    /// Looks at a password, if this source may try one.
-    pub(super) fn look(&mut self, source: Source, now: Moment, is_right: impl FnOnce() -> bool) -> Guess {
+    /// Checks a password, if this source may try one.
+    pub(super) fn look(&mut self, source: Source, now: Timestamp, is_right: impl FnOnce() -> bool) -> Guess {
         let is_known = source.peer.is_some_and(|peer| self.known.contains(&peer));
         let is_stranger = !self.known_networks.contains(&source.network);
         let cell = self.cell(source.network);
@@ -123,7 +124,7 @@ impl Guesses {
     }
 }
 
-/// Puts one that was right last at the end.
+/// Moves the most recent one to the end.
 fn remember<T: PartialEq>(known: &mut VecDeque<T>, one: T) {
     known.retain(|other| *other != one);
     if known.len() >= KNOWN_MAX {
@@ -137,13 +138,13 @@ mod tests {
     use super::*;
     use std::net::Ipv4Addr;
 
-    const START: Moment = Moment(1_800_000_000_000);
+    const START: Timestamp = Timestamp(1_800_000_000_000);
 
     fn guesses() -> Guesses {
         Guesses::new([7; 16])
     }
 
-    fn at(seconds: u64) -> Moment {
+    fn at(seconds: u64) -> Timestamp {
         START.plus(Duration::from_secs(seconds))
     }
 
@@ -155,8 +156,8 @@ mod tests {
         }
     }
 
-    /// How many of `count` wrong guesses are looked at.
-    fn seen(guesses: &mut Guesses, count: u32, now: Moment, source: impl Fn(u32) -> Source) -> usize {
+    /// How many of `count` wrong guesses are checked.
+    fn seen(guesses: &mut Guesses, count: u32, now: Timestamp, source: impl Fn(u32) -> Source) -> usize {
         let looked = (0..count).filter(|n| guesses.look(source(*n), now, || false) == Guess::Wrong);
         looked.count()
     }
@@ -180,14 +181,14 @@ mod tests {
         let right = |guesses: &mut Guesses, source, now| guesses.look(source, now, || true);
         assert_eq!(right(&mut guesses, from(1, 1), at(0)), Guess::Right);
         seen(&mut guesses, 10_000, at(0), |n| from(100 + n, 1));
-        // On its connection, and on a new one.
+        // On the known connection, and on a new one.
         assert_eq!(right(&mut guesses, from(1, 1), at(0)), Guess::Right);
         assert_eq!(right(&mut guesses, from(1, 2), at(0)), Guess::Right);
-        // A right password from elsewhere is a guess like any other.
+        // A right password from elsewhere is limited like any guess.
         let unseen = right(&mut guesses, from(2, 1), at(0));
         assert_eq!(unseen, Guess::Unseen(Duration::from_secs(1)));
         assert_eq!(right(&mut guesses, from(2, 1), at(1)), Guess::Right);
-        // Guesses from its own network keep out new connections of that network, not the one that is known.
+        // Guesses from its own network block new connections of that network, but not the known one.
         assert_eq!(seen(&mut guesses, 10_000, at(1), |_| from(1, 9)), 20);
         assert_eq!(right(&mut guesses, from(1, 1), at(1)), Guess::Right);
         assert_eq!(

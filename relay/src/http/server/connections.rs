@@ -1,15 +1,17 @@
-//! The open connections of one listener: how many there are, whose, which was silent longest, and which do not read.
+//! The open connections of one listener: their number, their clients, the longest-idle one, and those that do not
+//! read.
 //!
-//! A connection is busy while a request is answered on it and silent otherwise, also while the peer reads the
-//! answer. Only silent ones make room for others, so an honest request is answered however many connections are held
-//! open. Of the silent ones a few keep their buffers; the others rest.
+//! A connection is busy while a request is answered on it, and otherwise idle (`silent` in this code), even while the
+//! peer reads the response. Only idle ones make room for others, so an honest request is answered regardless of how
+//! many connections are held open. Some idle ones keep their buffers; the others rest.
 
 mod table;
 
 use super::ConnectionLimits;
-use super::sending::{Sending, Unsent};
-use crate::http::client_address::network_of;
-use crate::metrics::door::{Closed, ConnectionMetrics};
+use super::line::Line;
+use super::metrics::{Closed, ConnectionMetrics};
+use super::sending::Sending;
+use crate::network::client_of;
 use axum::body::Body;
 use std::cmp::Reverse;
 use std::net::IpAddr;
@@ -18,18 +20,17 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 use table::{Entry, Table};
 use tokio::sync::Notify;
-use tokio_util::sync::CancellationToken;
 
-/// Most answers of all connections that are not sent, a few kilobytes each. Above it the connections with the most of
-/// them are closed, until a quarter less is left.
+/// Most unsent responses of all connections, a few kilobytes each. Above it the connections with the most of them are
+/// closed, until a quarter less is left.
 const UNSENT_MAX: usize = 16 * 1024;
 
-/// Why a connection is not admitted.
+/// Why a connection is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Refused {
-    /// Its client has as many as it may, and a request is under way on each.
+    /// Its client is at its limit, and all its connections have a request in flight.
     TooManyOfClient,
-    /// There is no room: a silent one was told to go, or a request is under way on each.
+    /// The table is full: an idle connection was asked to close, or all have a request in flight.
     Full,
 }
 
@@ -39,22 +40,13 @@ pub(super) struct Connections {
     limits: ConnectionLimits,
     metrics: ConnectionMetrics,
     table: Mutex<Table>,
-    /// Rung when a connection is gone.
+    /// Notified when a connection has gone.
     left: Notify,
-    /// Numbers the periods in which answers are made.
+    /// The number of the current period, in which responses are counted.
     period: AtomicUsize,
 }
 
-/// How the table and a connection reach each other.
-#[derive(Debug, Default)]
-pub(super) struct Line {
-    go: CancellationToken,
-    rest: Notify,
-    requests: AtomicUsize,
-    pub(super) unsent: Unsent,
-}
-
-/// An open connection's place in the table; it is given back when dropped.
+/// An open connection's place in the table. Dropping it frees the place.
 #[derive(Debug)]
 pub(super) struct Connection {
     id: u64,
@@ -62,7 +54,7 @@ pub(super) struct Connection {
     line: Arc<Line>,
 }
 
-/// A request under way on a connection.
+/// A request in flight on a connection.
 #[derive(Debug)]
 pub(super) struct Busy(Arc<Connection>);
 
@@ -77,11 +69,11 @@ impl Connections {
         }
     }
 
-    /// Takes a connection in, or tells the longest silent one to go.
+    /// Admits a connection, or asks the longest-idle one to close.
     pub(super) fn admit(self: &Arc<Self>, peer: IpAddr, now: Instant) -> Result<Connection, Refused> {
         let peer = peer.to_canonical();
         let exempt = self.limits.per_client_max == 0 || self.limits.exempt.iter().any(|n| n.contains(&peer));
-        let client = (!exempt).then(|| network_of(peer));
+        let client = (!exempt).then(|| client_of(peer));
         let mut table = self.lock();
         let of_client = client
             .and_then(|c| table.per_client.get(&c))
@@ -100,12 +92,12 @@ impl Connections {
             return Err(refused);
         }
         if table.open.len() >= self.limits.open_max {
-            // One at a time: it is only the accepting loop that asks.
+            // One at a time: only the accepting loop asks.
             if table.closing == 0
                 && let Some(id) = table.silent_longest()
             {
-                table.tell_to_go(id);
-                self.metrics.closed(Closed::Room);
+                table.ask_to_close(id);
+                self.metrics.closed(Closed::Evicted).inc();
             }
             return Err(Refused::Full);
         }
@@ -134,38 +126,38 @@ impl Connections {
         })
     }
 
-    /// A client has as many connections as it may: one of its own goes for the new one, or the new one goes.
+    /// Makes room for a client at its limit: one of its idle connections is closed, or the new one is refused.
     fn refuse_of(&self, client: IpAddr, table: &mut Table) -> Refused {
         // One at a time, as above.
         if table.closing > 0 {
             return Refused::Full;
         }
-        self.metrics.closed(Closed::Client);
+        self.metrics.closed(Closed::Client).inc();
         match table.silent_of(client) {
             Some(id) => {
-                table.tell_to_go(id);
+                table.ask_to_close(id);
                 Refused::Full
             }
             None => Refused::TooManyOfClient,
         }
     }
 
-    /// Returns when a connection has gone since the last time.
+    /// Returns when a connection has gone since the last call.
     pub(super) async fn one_left(&self) {
         self.left.notified().await;
     }
 
-    /// Tells connections to go that were silent for too long.
+    /// Asks connections to close that were idle for too long.
     pub(super) fn close_silent(&self, now: Instant) {
         let mut table = self.lock();
         for id in table.silent_too_long(now) {
-            table.tell_to_go(id);
-            self.metrics.closed(Closed::Silent);
+            table.ask_to_close(id);
+            self.metrics.closed(Closed::Silent).inc();
         }
     }
 
-    /// Tells connections to go whose peers do not read: those with an answer older than two periods, and if there are
-    /// too many answers, those with the most.
+    /// Asks connections to close whose peers do not read: those with a response older than two periods, and if there
+    /// are too many unsent responses, those with the most.
     pub(super) fn close_unread(&self, now: Instant) {
         let mut table = self.lock();
         let began = *table.period_began.get_or_insert(now);
@@ -183,8 +175,8 @@ impl Connections {
             let is_overdue = |entry: &Entry| entry.line.unsent.is_overdue(next);
             if all > enough || (is_over && table.open.get(&id).is_some_and(is_overdue)) {
                 all -= count;
-                table.tell_to_go(id);
-                self.metrics.closed(Closed::Unread);
+                table.ask_to_close(id);
+                self.metrics.closed(Closed::Unread).inc();
             }
         }
         if is_over {
@@ -193,14 +185,14 @@ impl Connections {
         }
     }
 
-    /// A panic while holding the lock leaves a table that is still right.
+    /// The table is still valid after a panic under the lock.
     fn lock(&self) -> MutexGuard<'_, Table> {
         self.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl Connection {
-    /// A request begins. While any is under way the connection is not closed for its silence.
+    /// Begins a request. While any is in flight the connection is not closed as idle.
     pub(super) fn begin(self: &Arc<Self>) -> Busy {
         let mut table = self.all.lock();
         if let Some(entry) = table.open.get_mut(&self.id) {
@@ -213,12 +205,12 @@ impl Connection {
         Busy(Arc::clone(self))
     }
 
-    /// How many requests it brought.
+    /// The number of requests received.
     pub(super) fn requests(&self) -> usize {
         self.line.requests.load(Ordering::Relaxed)
     }
 
-    /// Whether no request is being answered.
+    /// Whether no request is in flight.
     pub(super) fn is_silent(&self) -> bool {
         self.all
             .lock()
@@ -227,12 +219,12 @@ impl Connection {
             .is_some_and(|entry| entry.busy == 0)
     }
 
-    /// An answer's body on its way out.
+    /// The body of a response, counted until it is sent.
     pub(super) fn sending(&self, body: Body) -> Sending {
         Sending::new(body, &self.line, self.all.period.load(Ordering::Relaxed))
     }
 
-    /// It needs buffers: something arrived on it.
+    /// Records that data has arrived, so that the connection needs buffers.
     pub(super) fn wake(&self) {
         let mut table = self.all.lock();
         let order = table.open.get(&self.id).map(|entry| entry.order);
@@ -243,28 +235,29 @@ impl Connection {
         }
     }
 
-    /// Returns when the connection has to go.
-    pub(super) async fn told_to_go(&self) {
+    /// Returns when the connection has to close.
+    pub(super) async fn close_requested(&self) {
         self.line.go.cancelled().await;
     }
 
-    /// Returns when the connection should give its buffers back, if it is silent.
-    pub(super) async fn told_to_rest(&self) {
+    /// Returns when the connection should release its buffers, if it is idle.
+    pub(super) async fn rest_requested(&self) {
         self.line.rest.notified().await;
     }
 
-    /// Counts a request whose head was too large. The first one is logged: no other counter has the events it brought.
+    /// Counts a request whose head was too large. The first one is logged: no other counter includes its events.
     pub(super) fn count_large_head(&self) {
         if self.all.metrics.heads_too_large.inc() == 0 {
             tracing::warn!(
-                "a request was answered 431, because its headers were too large; events it brought are lost. Large cookies are the usual cause, and the proxy may remove them"
+                "a request was answered 431 because its headers were too large; its events are lost. Large \
+                 cookies are the usual cause, and the proxy may remove them"
             );
         }
     }
 
-    /// Counts a TLS handshake that came to nothing.
+    /// Counts a failed TLS handshake.
     pub(super) fn count_failed_handshake(&self) {
-        self.all.metrics.closed(Closed::Handshake);
+        self.all.metrics.closed(Closed::Handshake).inc();
     }
 
     fn end(&self, now: Instant) {

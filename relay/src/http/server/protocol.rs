@@ -1,59 +1,58 @@
-//! What HTTP/1.1 and HTTP/2 may cost: a builder for each with every limit, made once per listener.
+//! Limits for HTTP/1.1 and HTTP/2: a builder for each with every limit, made once per listener.
 
 use axum::http::{HeaderName, HeaderValue, Request};
 use hyper::server::conn::{http1, http2};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use std::time::Duration;
 
-/// What a connection of HTTP/2 begins with, whether that was agreed in the TLS handshake or known before.
+/// The first bytes of an HTTP/2 connection, whether the version was negotiated in TLS or known beforehand.
 pub(super) const H2_PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 
-/// Longest wait for the first request head, from the connection's first moment on, TLS handshake
-/// included. Then the connection is closed.
+/// Longest wait for the first request head, from the start of the connection, including the TLS handshake. After that
+/// the connection is closed.
 pub(super) const HEAD_TIMEOUT: Duration = Duration::from_secs(10);
-/// Longest silence between two requests, until the next head has arrived whole. Then the connection is
-/// closed. Longer than what web servers keep a connection to us for (nginx: 60 s), so that it is they who
-/// close, and no request meets a connection that is just being closed.
+/// Longest idle time between two requests, until the next head has arrived completely. After that the connection is
+/// closed. Longer than web servers keep a connection to the relay (nginx: 60 s), so that they close first and no
+/// request meets a closing connection.
 pub(super) const KEEP_ALIVE: Duration = Duration::from_secs(75);
 
-/// Most headers of an HTTP/1 request. Above it: 431. HTTP/2 has its bound in bytes alone.
+/// Most headers of an HTTP/1 request. Above it: 431. In HTTP/2 only the size is limited.
 const HEADERS_MAX: usize = 128;
-/// Largest request head, in bytes, with 32 bytes more per header. Above it: 431, which is counted. Most of
-/// a large head is cookies of the page's host, which the relay does not read: logins before whole hosts set 16 KiB and
-/// more, and that must not cost an event. In HTTP/1 it bounds what is read ahead of pipelined requests, too, give or take one read.
+/// Largest request head, in bytes, plus 32 bytes per header. Above it: 431, which is counted. Most of a large head is
+/// cookies of the page's host, which the relay does not read: logins in front of whole hosts set 16 KiB and more, and
+/// that must not cost an event. In HTTP/1 it also bounds the read-ahead of pipelined requests, to within one read.
 const HEAD_BYTES_MAX: usize = 80 * 1024;
-/// Above this the HTTP/2 library itself answers 431 and reports nothing. Up to it the relay answers, and counts.
+/// Above this the HTTP/2 library itself answers 431 and reports nothing. Up to it the relay answers and counts.
 const H2_HEAD_BYTES_MAX: u32 = 256 * 1024;
-/// What is added for each header when a head is measured, as in HTTP/2 (RFC 9113, section 6.5.2).
+/// Added for each header when the size of a head is computed, as in HTTP/2 (RFC 9113, section 6.5.2).
 const HEADER_EXTRA: usize = 32;
 
-/// Most requests at once on one HTTP/2 connection. Further ones are refused by the protocol
-/// (REFUSED_STREAM), and a browser sends them again. Clients begin with 100 before they have heard the limit.
+/// Most concurrent requests on one HTTP/2 connection. Further ones are refused by the protocol (REFUSED_STREAM), and
+/// a browser sends them again. Clients assume 100 until they receive the limit.
 const H2_STREAMS_MAX: u32 = 100;
-/// Most bytes of one body, and of all bodies of a connection, that may be on their way unread. Then the
-/// sender has to wait.
+/// Flow-control windows: most unread bytes of one body, and of all bodies of a connection. Above them the sender has
+/// to wait.
 const H2_STREAM_WINDOW: u32 = 64 * 1024;
 const H2_CONNECTION_WINDOW: u32 = 256 * 1024;
-/// Largest frame, in bytes: the smallest maximum that the protocol allows. A larger one ends the connection.
+/// Largest frame, in bytes: the smallest maximum that the protocol allows. A larger frame ends the connection.
 const H2_FRAME_BYTES_MAX: u32 = 16 * 1024;
-/// Most bytes of answers buffered for one stream.
+/// Most buffered response bytes of one stream.
 const H2_SEND_BYTES_MAX: usize = 64 * 1024;
-/// Most streams that were reset before they were accepted, and that we reset for errors. Above it the
-/// connection is closed (GOAWAY): it is a flood of resets.
+/// Most streams that the client reset before they were accepted, and that the relay reset for errors. Above it the
+/// connection is closed (GOAWAY), as in a reset flood.
 const H2_PENDING_RESETS_MAX: usize = 20;
 const H2_ERROR_RESETS_MAX: usize = 256;
-/// How often a quiet HTTP/2 connection is asked whether it is still there, and how long its answer may
-/// take. Then it is closed.
+/// Interval of pings on a quiet HTTP/2 connection, and longest wait for the answer. After that it is closed.
 const H2_PING_EVERY: Duration = Duration::from_secs(20);
 const H2_PING_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Serves either version.
+/// Builders for both versions.
 pub(super) struct Http {
     pub(super) http1: http1::Builder,
     pub(super) http2: http2::Builder<TokioExecutor>,
 }
 
-/// Whether the head of a request is larger than may be. The libraries refuse only what is larger still.
+/// Whether the head of a request exceeds the limit. The libraries refuse only heads that are larger still.
 pub(super) fn is_head_too_large<B>(request: &Request<B>) -> bool {
     let header =
         |(name, value): (&HeaderName, &HeaderValue)| name.as_str().len() + value.len() + HEADER_EXTRA;

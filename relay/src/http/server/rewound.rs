@@ -1,4 +1,4 @@
-//! A connection of which some bytes were read already: they are read again first.
+//! A connection whose first bytes were already read, and are read again.
 
 use axum::body::Bytes;
 use std::io;
@@ -26,7 +26,7 @@ impl Socket for Box<TlsStream<TcpStream>> {
     }
 }
 
-/// A stream and what is read before it.
+/// A stream and the bytes to read before it.
 #[derive(Debug)]
 pub(super) struct Rewound<S> {
     first: Bytes,
@@ -34,7 +34,8 @@ pub(super) struct Rewound<S> {
 }
 
 impl<S: Socket> Rewound<S> {
-    /// A stream, rewound by the bytes that are read of it until they differ from `expected`, or are as many.
+    /// Reads from a stream until the bytes differ from `expected` or match it completely, and rewinds by them.
+    /// Returns whether they match.
     pub(super) async fn comparing(mut stream: S, expected: &[u8]) -> io::Result<(Self, bool)> {
         let mut first = Vec::new();
         while first.len() < expected.len() && expected.starts_with(&first) {
@@ -48,17 +49,17 @@ impl<S: Socket> Rewound<S> {
         Ok((Self { first, stream }, is_expected))
     }
 
-    /// Rewound by bytes that were read of it. They are copied, because they are a part of a larger buffer.
+    /// Rewinds by bytes that were read. They are copied, because they are part of a larger buffer.
     pub(super) fn rewind(&mut self, read: &[u8]) {
         self.first = [read, &self.first].concat().into();
     }
 
-    /// Whether these bytes are in what is read first.
+    /// Whether the rewound bytes contain these.
     pub(super) fn has(&self, bytes: &[u8]) -> bool {
         self.first.windows(bytes.len()).any(|window| window == bytes)
     }
 
-    /// Returns when there is something to read from the network, or the other end closed.
+    /// Returns when the network has data to read, or the peer closed.
     pub(super) async fn readable(&self) -> io::Result<()> {
         self.stream.tcp().readable().await
     }
@@ -76,7 +77,7 @@ impl<S: Socket> AsyncRead for Rewound<S> {
         let count = self.first.len().min(to.remaining());
         to.put_slice(&self.first.split_to(count));
         if self.first.is_empty() {
-            // An empty slice keeps its buffer.
+            // An empty slice would keep its buffer alive.
             self.first = Bytes::new();
         }
         Poll::Ready(Ok(()))

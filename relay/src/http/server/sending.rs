@@ -1,37 +1,17 @@
-//! Answers that are being sent: which connections hold answers that the peer does not read.
+//! Responses that are being sent: tracks which connections hold responses that the peer does not read.
 //!
-//! An answer counts as unsent from the moment it is made until its last byte is in the kernel's buffer. HTTP/2 holds
-//! it back while the peer gives no window, both versions while the peer does not read from the socket.
+//! A response counts as unsent from its creation until its last byte is in the kernel's buffer. HTTP/2 delays it
+//! while the peer grants no window, both versions while the peer does not read from the socket.
 
-use super::connections::Line;
+use super::line::Line;
 use axum::body::{Body, Bytes};
 use bytes::Buf;
 use hyper::body::{Frame, SizeHint};
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll, ready};
 
-/// Answers are counted by the period in which they were made: this one, the last, and the one before.
-const PERIODS: usize = 3;
-
-/// How many answers a connection has not sent, by the period in which they were made.
-#[derive(Debug, Default)]
-pub(super) struct Unsent([AtomicUsize; PERIODS]);
-
-impl Unsent {
-    /// All of them.
-    pub(super) fn count(&self) -> usize {
-        self.0.iter().map(|period| period.load(Ordering::Relaxed)).sum()
-    }
-
-    /// Whether any is older than two whole periods, asked when `next` is about to begin.
-    pub(super) fn is_overdue(&self, next: usize) -> bool {
-        self.0[next % PERIODS].load(Ordering::Relaxed) > 0
-    }
-}
-
-/// An answer, or a piece of one, that is not sent until this is dropped.
+/// Keeps a response, or a piece of one, counted as unsent until this is dropped.
 #[derive(Debug)]
 struct Hold {
     line: Arc<Line>,
@@ -40,7 +20,7 @@ struct Hold {
 
 impl Hold {
     fn new(line: &Arc<Line>, period: usize) -> Self {
-        line.unsent.0[period % PERIODS].fetch_add(1, Ordering::Relaxed);
+        line.unsent.add(period);
         Self {
             line: Arc::clone(line),
             period,
@@ -50,20 +30,20 @@ impl Hold {
 
 impl Drop for Hold {
     fn drop(&mut self) {
-        self.line.unsent.0[self.period % PERIODS].fetch_sub(1, Ordering::Relaxed);
+        self.line.unsent.remove(self.period);
     }
 }
 
-/// The body of an answer that is being sent.
+/// The body of a response that is being sent.
 #[derive(Debug)]
 pub(super) struct Sending {
     body: Body,
-    /// `None` once the last piece has it, and for an answer without a body.
+    /// `None` once the last piece has taken it, and for a response without a body.
     hold: Option<Hold>,
 }
 
 impl Sending {
-    /// A body that was made in this period.
+    /// A body that was created in this period.
     pub(super) fn new(body: Body, line: &Arc<Line>, period: usize) -> Self {
         let has_body = !hyper::body::Body::is_end_stream(&body);
         Self {
@@ -102,7 +82,7 @@ impl hyper::body::Body for Sending {
     }
 }
 
-/// A piece of an answer. The HTTP libraries drop it when they have written it.
+/// A piece of a response. The HTTP libraries drop it once they have written it.
 #[derive(Debug)]
 pub(super) struct Piece {
     bytes: Bytes,

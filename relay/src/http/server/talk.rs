@@ -1,17 +1,17 @@
-//! The life of one connection: TLS, the version of HTTP, requests, and rest between them.
+//! The life of one connection: TLS, the HTTP version, requests, and rest between them.
 //!
-//! HTTP's buffers are many times what a connection needs that says nothing. A connection has them from its first byte
-//! on, and gives them back when it is told to rest; then it is a socket and a place in the table.
+//! HTTP's buffers are many times larger than the rest of an idle connection. A connection has them from its first
+//! byte on, and releases them when it is asked to rest; then only a socket and a place in the table remain.
 
+use super::Peer;
 use super::connections::{Busy, Connection};
 use super::protocol::{self, Http};
 use super::rewound::{Rewound, Socket};
 use super::sending::Sending;
-use super::{Answering, Answers, Peer};
 use crate::host::Host;
 use crate::http::body;
-use crate::http::problem::Problem;
-use crate::http::tls::Tls;
+use crate::http::problem::{Problem, SPEAK_TLS};
+use crate::http::server::tls::Tls;
 use axum::body::Body;
 use axum::extract::Request;
 use axum::http::{HeaderValue, header};
@@ -28,35 +28,35 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
+use tower::Service as _;
 
-/// How long a connection may take to send its last answers, if the relay stops or it is told to rest. Then it is closed.
+/// Longest time to send the last responses when the relay stops or the connection is asked to close or to rest. After
+/// that it is closed.
 const END_WITHIN: Duration = Duration::from_secs(5);
-/// Most bytes that TLS takes ahead of the socket: one record. Above it writing waits, and the answer counts as unsent.
+/// Most bytes that TLS buffers ahead of the socket: one record. Above it writing waits, and the response counts as
+/// unsent.
 const TLS_BUFFER_BYTES: usize = 16 * 1024;
-/// The first byte of a TLS connection: a record of the handshake.
+/// The first byte of a TLS connection: a handshake record.
 const TLS_HANDSHAKE: u8 = 0x16;
-/// What a client reads that speaks plain HTTP to a listener with TLS.
-const SPEAK_TLS: &[u8] = b"HTTP/1.1 400 Bad Request\r\ncontent-type: text/plain\r\ncontent-length: 39\r\n\
-    connection: close\r\n\r\nThis listener speaks TLS: use https://\n";
 
-/// One connection and what it needs to be served.
-pub(super) struct Talk<A> {
+/// One connection and the data needed to serve it.
+pub(super) struct Talk {
     pub(super) http: Arc<Http>,
-    pub(super) answers: A,
+    pub(super) service: super::Service,
     pub(super) peer: Peer,
     pub(super) connection: Arc<Connection>,
     pub(super) stop: CancellationToken,
-    /// What each answer says of TLS, on a listener that has it.
+    /// The value of `Strict-Transport-Security` in each response, on a listener with TLS.
     pub(super) hsts: Option<HeaderValue>,
 }
 
-impl<A: Answers> Talk<A> {
-    /// Serves a connection until either end closes it, or it is told to go. Errors end it without a word: events are
-    /// counted elsewhere.
+impl Talk {
+    /// Serves a connection until either end closes it, or it is asked to close. Errors end it without a log line:
+    /// events are counted elsewhere.
     pub(super) async fn over(self, stream: TcpStream, tls: Option<Arc<Tls>>) {
         tokio::select! {
             () = self.serve(stream, tls) => {}
-            () = self.connection.told_to_go() => {}
+            () = self.connection.close_requested() => {}
         }
     }
 
@@ -78,7 +78,7 @@ impl<A: Answers> Talk<A> {
         }
     }
 
-    /// Finds out the version of HTTP and speaks it.
+    /// Detects the version of HTTP and serves it.
     async fn speak(&self, stream: impl Socket) {
         let rewound = tokio::select! {
             rewound = Rewound::comparing(stream, protocol::H2_PREFACE) => rewound,
@@ -91,7 +91,7 @@ impl<A: Answers> Talk<A> {
             return Box::pin(self.http2(stream)).await;
         }
         while let Some(mut resting) = Box::pin(self.http1(stream)).await {
-            // A whole head may lie in what was read; half of one waits for the rest.
+            // The bytes already read may contain a whole head; half a head waits for the rest.
             if !resting.has(b"\r\n\r\n") {
                 tokio::select! {
                     _ = resting.readable() => {}
@@ -106,7 +106,7 @@ impl<A: Answers> Talk<A> {
         }
     }
 
-    /// Speaks HTTP/1 until the connection is told to rest, and then gives it back; `None` when it ended.
+    /// Serves HTTP/1 until the connection is asked to rest, and then returns it; `None` when it ended.
     async fn http1<S: Socket>(&self, stream: Rewound<S>) -> Option<Rewound<S>> {
         let requests_before = self.connection.requests();
         let mut http = self
@@ -122,11 +122,12 @@ impl<A: Answers> Talk<A> {
                     ending = true;
                     Pin::new(&mut http).graceful_shutdown();
                 }
-                () = self.connection.told_to_rest(), if !ending => {
+                () = self.connection.rest_requested(), if !ending => {
                     if !self.connection.is_silent() {
                         continue;
                     }
-                    // Without a request there is no answer to be sent, and the library waits for the first one.
+                    // Without a request there is no response to send, and the library still waits for the first
+                    // request.
                     if self.connection.requests() == requests_before {
                         return Some(rewound(http.into_parts()));
                     }
@@ -152,8 +153,8 @@ impl<A: Answers> Talk<A> {
         None
     }
 
-    /// Speaks HTTP/2 until the connection ends. It cannot rest, because both ends know of its headers: it is asked
-    /// to end instead, which clients do without losing a request.
+    /// Serves HTTP/2 until the connection ends. It cannot rest, because both ends keep header compression state: it
+    /// shuts down gracefully instead, which costs clients no request.
     async fn http2(&self, stream: Rewound<impl Socket>) {
         let mut http = pin!(
             self.http
@@ -169,7 +170,7 @@ impl<A: Answers> Talk<A> {
                     ending = true;
                     http.as_mut().graceful_shutdown();
                 }
-                () = self.connection.told_to_rest(), if !ending => {
+                () = self.connection.rest_requested(), if !ending => {
                     if self.connection.is_silent() {
                         ending = true;
                         http.as_mut().graceful_shutdown();
@@ -184,9 +185,9 @@ impl<A: Answers> Talk<A> {
         }
     }
 
-    fn service(&self) -> Service<A> {
+    fn service(&self) -> Service {
         Service {
-            answers: self.answers.clone(),
+            service: self.service.clone(),
             peer: self.peer,
             connection: Arc::clone(&self.connection),
             hsts: self.hsts.clone(),
@@ -201,14 +202,14 @@ fn rewound<S: Socket, A>(parts: hyper::server::conn::http1::Parts<TokioIo<Rewoun
 }
 
 /// Answers the requests of one connection.
-struct Service<A> {
-    answers: A,
+struct Service {
+    service: super::Service,
     peer: Peer,
     connection: Arc<Connection>,
     hsts: Option<HeaderValue>,
 }
 
-impl<A: Answers> hyper::service::Service<Request<Incoming>> for Service<A> {
+impl hyper::service::Service<Request<Incoming>> for Service {
     type Response = Response<Sending>;
     type Error = Infallible;
     type Future = Answer;
@@ -224,9 +225,13 @@ impl<A: Answers> hyper::service::Service<Request<Incoming>> for Service<A> {
         let answering = match problem {
             Some(problem) => {
                 body::throw_away(Body::new(request.into_body()));
-                Box::pin(ready(problem.into_response()))
+                Box::pin(ready(Ok(problem.into_response())))
             }
-            None => self.answers.answer(self.peer, request.map(Body::new)),
+            None => {
+                let mut request = request.map(Body::new);
+                request.extensions_mut().insert(self.peer);
+                self.service.clone().call(request)
+            }
         };
         Answer {
             answering,
@@ -237,9 +242,9 @@ impl<A: Answers> hyper::service::Service<Request<Incoming>> for Service<A> {
     }
 }
 
-/// A request that is being answered. It is busy until the answer is made; reading it is up to the peer.
+/// A request that is being answered. It is busy until the response is made; the peer decides when to read it.
 struct Answer {
-    answering: Answering,
+    answering: <super::Service as tower::Service<Request>>::Future,
     busy: Option<Busy>,
     connection: Arc<Connection>,
     hsts: Option<HeaderValue>,
@@ -249,7 +254,7 @@ impl Future for Answer {
     type Output = Result<Response<Sending>, Infallible>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut answer = ready!(self.answering.as_mut().poll(cx));
+        let mut answer = ready!(self.answering.as_mut().poll(cx))?;
         self.busy = None;
         if let Some(hsts) = self.hsts.take() {
             answer
@@ -260,14 +265,14 @@ impl Future for Answer {
     }
 }
 
-/// The handshake. It has no time limit of its own: a connection without a request is closed as silent.
+/// The TLS handshake. It has no timeout of its own: a connection without a request is closed as idle.
 async fn shake_hands(mut stream: TcpStream, tls: &Tls) -> Option<TlsStream<TcpStream>> {
     let mut first = [0];
     if stream.peek(&mut first).await.ok()? == 0 {
         return None;
     }
     if first[0] != TLS_HANDSHAKE {
-        // The request is taken first, or closing would reset the connection and take the answer with it.
+        // The request is read first: otherwise closing would reset the connection and discard the response.
         let _ = stream.try_read(&mut [0; 1024]);
         let _ = stream.write_all(SPEAK_TLS).await;
         let _ = stream.shutdown().await;

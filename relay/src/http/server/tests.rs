@@ -1,7 +1,8 @@
-//! Connections over real sockets: those that do not read are closed, and those that rest lose nothing.
+//! Connections over real sockets: those that do not read are closed, and resting ones lose nothing.
 
 use super::*;
-use crate::metrics::door::Closed;
+use crate::metrics::Registry;
+use axum::Router;
 use axum::routing::{get, post};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpSocket;
@@ -9,16 +10,16 @@ use tokio::task::JoinSet;
 
 const PREFACE: &[u8] = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n";
 const EMPTY_SETTINGS: &[u8] = b"\0\0\0\x04\0\0\0\0\0";
-/// An initial window of 0.
+/// A SETTINGS frame with an initial window of 0.
 const NO_WINDOW: &[u8] = b"\0\0\x06\x04\0\0\0\0\0\0\x04\0\0\0\0";
 /// `GET /` of the host `x` on stream 1.
 const GET: &[u8] = b"\0\0\x06\x01\x05\0\0\0\x01\x82\x86\x84\x01\x01x";
-/// A window of one more byte for stream 1.
+/// A `WINDOW_UPDATE` frame with one more byte for stream 1.
 const ONE_BYTE: &[u8] = b"\0\0\x04\x08\0\0\0\0\x01\0\0\0\x01";
 const PATIENCE: Duration = Duration::from_secs(30);
 
 async fn serve(limits: ConnectionLimits) -> (SocketAddr, ConnectionMetrics, CancellationToken) {
-    // Larger than what the kernel takes at once.
+    // Larger than the kernel's buffer.
     let large = axum::body::Bytes::from(vec![b'x'; 8 << 20]);
     let router = Router::new()
         .route("/", get(|| async { large }))
@@ -26,8 +27,13 @@ async fn serve(limits: ConnectionLimits) -> (SocketAddr, ConnectionMetrics, Canc
         .route("/echo", post(|body: String| async { body }));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
-    let mut front = Front::plain(listener, router, 100);
-    front.limits = limits;
+    let front = Front {
+        listener,
+        service: Service::new(router),
+        limits,
+        tls: None,
+        metrics: Metrics::register(&mut Registry::default()).of("public"),
+    };
     let (metrics, stop) = (front.metrics.clone(), CancellationToken::new());
     tokio::spawn(front.run(stop.clone()));
     (address, metrics, stop)
@@ -67,7 +73,7 @@ async fn a_peer_that_does_not_read_is_closed_and_one_that_reads_is_not() {
             let mut stream = socket.connect(address).await.unwrap();
             stream.write_all(&first).await.unwrap();
             let closed = async {
-                while metrics.count(Closed::Unread) == 0 || metrics.open.get() > 0 {
+                while metrics.closed(Closed::Unread).get() == 0 || metrics.open.get() > 0 {
                     tokio::time::sleep(Duration::from_millis(100)).await;
                     let _ = stream.write_all(again).await;
                 }
@@ -85,7 +91,7 @@ async fn a_peer_that_does_not_read_is_closed_and_one_that_reads_is_not() {
     peers.join_all().await;
 }
 
-/// Sends this and reads so many answers with this body.
+/// Sends `request` and reads `answers` responses with this body.
 async fn ask(stream: &mut TcpStream, request: &[u8], answers: usize, body: &str) {
     stream.write_all(request).await.unwrap();
     let (end, mut read) = (format!("\r\n\r\n{body}"), Vec::new());
@@ -102,7 +108,7 @@ async fn ask(stream: &mut TcpStream, request: &[u8], answers: usize, body: &str)
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_connection_that_rests_goes_on_where_it_was() {
-    // One may be awake, so each of these puts the others to rest.
+    // One may be awake, so each of these makes the others rest.
     let (address, _, stop) = serve(limits(1, Duration::from_secs(30))).await;
     let request: &[u8] = b"POST /echo HTTP/1.1\r\nhost: x\r\ncontent-length: 5\r\n\r\nhello";
     let mut open = Vec::new();
@@ -114,7 +120,7 @@ async fn a_connection_that_rests_goes_on_where_it_was() {
             ask(stream, request, 1, "hello").await;
         }
     }
-    // A head may arrive in pieces, between which the connection is put to rest.
+    // A head may arrive in pieces, and the connection may be asked to rest between them.
     for end in [10, 30, request.len() - 7, request.len() - 2] {
         for stream in &mut open {
             stream.write_all(&request[..end]).await.unwrap();
@@ -128,7 +134,7 @@ async fn a_connection_that_rests_goes_on_where_it_was() {
     for stream in &mut open {
         ask(stream, &request.repeat(40), 40, "hello").await;
     }
-    // HTTP/2 cannot rest: it is asked to end.
+    // HTTP/2 cannot rest: it is asked to shut down.
     let mut http2 = TcpStream::connect(address).await.unwrap();
     http2
         .write_all(&[PREFACE, EMPTY_SETTINGS].concat())

@@ -1,16 +1,15 @@
-//! TLS of a listener: its certificate, and the replacement of it while connections go on.
+//! TLS of a listener: its certificate, and how it is replaced while connections stay open.
 //!
-//! A changed pair of files is read and checked as a whole; only then do new connections get it. Whatever
-//! is wrong with it, the pair before goes on serving. Open connections keep what they began with.
+//! A changed pair of files is read and checked as a whole; only then do new connections get it. If it is invalid, the
+//! previous pair stays in use. Open connections keep the certificate they began with.
 
 mod pair;
 
 pub use pair::{Pair, PairError};
 
-use crate::clock::{Clock, Moment};
+use super::metrics::Metrics;
+use crate::clock::{Clock, Timestamp};
 use crate::config::TlsFiles;
-use crate::metrics::ResultLabel;
-use crate::metrics::door::{DoorMetrics, ListenerLabel};
 use crate::reload::{Reload, Stamps};
 use axum::http::HeaderValue;
 use pair::Look;
@@ -23,27 +22,25 @@ pub struct Tls {
     listener: &'static str,
     files: TlsFiles,
     clock: Clock,
-    /// The files as they were before they were last read.
+    /// The stamps of the files before they were last read.
     seen: Mutex<Stamps>,
     current: RwLock<Arc<Pair>>,
     /// Why the last reload failed, if it did.
-    trouble: Mutex<Option<String>>,
-    expiry: prometheus_client::metrics::gauge::Gauge,
-    reloads:
-        prometheus_client::metrics::family::Family<ResultLabel, prometheus_client::metrics::counter::Counter>,
+    last_error: Mutex<Option<String>>,
+    metrics: Metrics,
 }
 
-/// The certificates of both listeners, where they have one.
+/// The certificates of the listeners that have one.
 #[derive(Clone, Debug, Default)]
 pub struct Listeners {
-    /// Of the listener browsers reach.
+    /// The certificate of the public listener.
     pub public: Option<Arc<Tls>>,
-    /// Of the listener of admins and monitoring.
+    /// The certificate of the admin listener.
     pub admin: Option<Arc<Tls>>,
 }
 
 impl Listeners {
-    /// Those that have a certificate.
+    /// The listeners' certificates, if configured.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Tls>> {
         self.public.iter().chain(&self.admin)
     }
@@ -56,42 +53,37 @@ impl std::fmt::Debug for Tls {
 }
 
 impl Tls {
-    /// Reads the certificate a listener starts with.
+    /// Reads the certificate that a listener starts with.
     ///
     /// # Errors
-    /// When it is not usable. The relay does not start then.
+    /// If it is not usable. The relay does not start then.
     pub fn open(
         listener: &'static str,
         files: &TlsFiles,
-        metrics: &DoorMetrics,
+        metrics: &Metrics,
         clock: &Clock,
     ) -> Result<Self, PairError> {
         let seen = stamps(files);
         let pair = Look::at(files)?.pair(files)?;
         warn_when_expired(listener, &pair, clock);
-        let expiry = metrics
-            .certificate_expiry
-            .get_or_create(&ListenerLabel { listener })
-            .clone();
-        expiry.set(pair.expires_s);
+        metrics.note_expiry(listener, pair.expires_s);
         Ok(Self {
             listener,
             files: files.clone(),
             clock: clock.clone(),
             seen: Mutex::new(seen),
             current: RwLock::new(Arc::new(pair)),
-            trouble: Mutex::default(),
-            expiry,
-            reloads: metrics.certificate_reloads.clone(),
+            last_error: Mutex::default(),
+            metrics: metrics.clone(),
         })
     }
 
-    /// What makes a TLS connection of an accepted one.
+    /// The acceptor that upgrades a connection to TLS.
     pub fn acceptor(&self) -> TlsAcceptor {
         TlsAcceptor::from(Arc::clone(&self.current().config))
     }
 
-    /// The pair that new connections get.
+    /// The pair for new connections.
     pub fn current(&self) -> Arc<Pair> {
         Arc::clone(&self.current.read().unwrap_or_else(PoisonError::into_inner))
     }
@@ -101,31 +93,26 @@ impl Tls {
         self.listener
     }
 
-    /// Why the last reload failed; `None` when it did not.
-    pub fn trouble(&self) -> Option<String> {
-        self.trouble
+    /// Why the last reload failed; `None` if it succeeded.
+    pub fn last_error(&self) -> Option<String> {
+        self.last_error
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
     }
 
-    /// Reads the files again and puts a changed pair to use when it is fit. Says whether it was changed.
+    /// Reads the files again and applies a changed pair if it is valid. Returns whether the pair changed.
     ///
     /// # Errors
-    /// Why it was not put to use; the pair before goes on serving.
+    /// Why it was not applied; the previous pair stays in use.
     pub fn reload(&self, clock: &Clock) -> Result<bool, PairError> {
         self.take(clock)
     }
 
-    /// What `Strict-Transport-Security` says in each answer; `None` for nothing.
+    /// The value of `Strict-Transport-Security` in each response; `None` if the header is not sent.
     pub fn hsts(&self) -> Option<HeaderValue> {
         let seconds = self.files.hsts.as_secs();
         (seconds > 0).then(|| HeaderValue::try_from(format!("max-age={seconds}")).ok())?
-    }
-
-    /// How often the files are looked at.
-    pub fn look_every(&self) -> Duration {
-        self.files.look_every
     }
 
     fn take(&self, clock: &Clock) -> Result<bool, PairError> {
@@ -137,30 +124,30 @@ impl Tls {
             }
             let pair = look.pair(&self.files)?;
             warn_when_expired(listener, &pair, clock);
-            let expires = Moment(pair.expires_s.saturating_mul(1000)).rfc3339();
-            self.expiry.set(pair.expires_s);
+            let expires = Timestamp(pair.expires_s.saturating_mul(1000)).rfc3339();
+            self.metrics.note_expiry(listener, pair.expires_s);
             *self.current.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(pair);
-            tracing::info!(listener, expires, "another certificate is in use");
+            tracing::info!(listener, expires, "the certificate was replaced");
             Ok(true)
         });
-        let trouble = replaced.as_ref().err().map(ToString::to_string);
+        let last_error = replaced.as_ref().err().map(ToString::to_string);
         let result = match &replaced {
             Ok(false) => None,
             Ok(true) => Some("ok"),
             Err(error) => {
-                tracing::error!(listener, %error, "the certificate was not replaced; the one before goes on serving");
+                tracing::error!(listener, %error, "the certificate was not replaced; the previous one stays in use");
                 Some("failed")
             }
         };
         if let Some(result) = result {
-            self.reloads.get_or_create(&ResultLabel { result }).inc();
+            self.metrics.tls_reloads.with([result]).inc();
         }
-        *self.trouble.lock().unwrap_or_else(PoisonError::into_inner) = trouble;
+        *self.last_error.lock().unwrap_or_else(PoisonError::into_inner) = last_error;
         replaced
     }
 }
 
-/// An expired certificate is shown all the same: whoever connects will say no to it, and say why.
+/// An expired certificate is served anyway: clients reject it, and report why.
 fn warn_when_expired(listener: &str, pair: &Pair, clock: &Clock) {
     if pair.is_expired(clock.now()) {
         tracing::warn!(listener, "the certificate has expired");
@@ -168,6 +155,10 @@ fn warn_when_expired(listener: &str, pair: &Pair, clock: &Clock) {
 }
 
 impl Reload for Tls {
+    fn interval(&self) -> Duration {
+        self.files.reload_interval
+    }
+
     fn seen(&self) -> Stamps {
         self.seen.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -177,7 +168,7 @@ impl Reload for Tls {
     }
 
     async fn reload(&self) {
-        // The result is logged, counted and shown in the health.
+        // The result is logged, counted and shown in health.
         let _ = self.take(&self.clock);
     }
 }

@@ -1,8 +1,8 @@
-//! The events a policy is tried on: ordinary ones that fit a plan, and ones that carry what must not
-//! leave in every place an event has.
+//! The events a policy is tried on: ordinary ones that fit a plan, and hostile ones that carry personal data in every
+//! field.
 //!
-//! The two files hold bodies in Plausible's format, one a line. The name `*` stands for each event of
-//! the plan, the property `*` for each property the plan gives that event, and `<<x*9>>` for nine `x`.
+//! Both files hold bodies in Plausible's format, one per line. The name `*` stands for each event of the plan, the
+//! property `*` for each property that the plan lists for that event, and `<<x*9>>` for nine `x`.
 
 use super::probe;
 use relay_event::event::Prop;
@@ -12,10 +12,10 @@ use relay_event::{Event, wire};
 const FRIENDLY: &str = include_str!("friendly.jsonl");
 const HOSTILE: &str = include_str!("hostile.jsonl");
 
-/// Stands for every event, or every property of one.
+/// Placeholder for every event, or for every property of an event.
 const EACH: &str = "*";
 
-/// Ordinary events: those of the file that the plan lists, and one of each kind made from the plan.
+/// Ordinary events: those of the file that the plan lists, and one of each kind derived from the plan.
 pub fn friendly(plan: &Plan) -> Vec<Event> {
     let mut events: Vec<Event> = lines(FRIENDLY)
         .filter(|event| plan.event(&event.name).is_some() || plan.unmatched == Unmatched::Scrub)
@@ -36,7 +36,7 @@ pub fn friendly(plan: &Plan) -> Vec<Event> {
     events
 }
 
-/// Events that try to get something past the policy. Each is one the gate would let in.
+/// Events that try to get data past the policy. The gate accepts each of them.
 pub fn hostile(plan: &Plan) -> Vec<Event> {
     let rules = probe::events(plan);
     lines(HOSTILE)
@@ -47,7 +47,7 @@ pub fn hostile(plan: &Plan) -> Vec<Event> {
         .collect()
 }
 
-/// Makes a line of the file an event of the plan.
+/// Turns a line of the file into an event of the plan.
 fn fit(event: &Event, rules: &EventPlan, plan: &Plan) -> Event {
     let mut event = event.clone();
     event.name.clone_from(&rules.name);
@@ -61,13 +61,14 @@ fn fit(event: &Event, rules: &EventPlan, plan: &Plan) -> Event {
             key: listed.key.clone(),
             value: prop.value.clone(),
         }));
-        // A property that no plan lists has to go, whatever is in it.
+        // A property that the plan does not list must be dropped, whatever its value.
         props.push(Prop {
             key: "unlisted".to_owned(),
             value: prop.value,
         });
     }
-    // With what the plan requires, so that the event is not refused before the rest is looked at.
+    // Adds the properties that the plan requires, so that the event is not refused before its other fields are
+    // checked.
     for good in probe::good_props(rules, plan, 0) {
         if !props.iter().any(|prop| prop.key == good.key) {
             props.push(good);
@@ -77,13 +78,13 @@ fn fit(event: &Event, rules: &EventPlan, plan: &Plan) -> Event {
     event
 }
 
-/// The events of a file. A line that is no event is left out, which a test rules out.
+/// The events of a file. Skips a line that is not an event; a test ensures that there is none.
 fn lines(file: &str) -> impl Iterator<Item = Event> {
     file.lines()
         .filter_map(|line| wire::parse_plausible(unfold(line).as_bytes()).ok())
 }
 
-/// Writes out what `<<x*9>>` stands for.
+/// Expands `<<x*9>>` to nine `x`.
 fn unfold(line: &str) -> String {
     let mut out = String::new();
     let mut rest = line;
@@ -133,7 +134,7 @@ mod tests {
 
     #[test]
     fn the_corpora_fit_the_plan_and_reach_its_every_property() {
-        let plan = config::default_plan().unwrap();
+        let plan = config::SitePlan::built_in().unwrap();
         for events in [friendly(&plan), hostile(&plan)] {
             for rules in &plan.events {
                 for listed in &rules.props {

@@ -1,9 +1,9 @@
-//! The effective rule of each field, shown by running the policy on made-up values.
+//! The effective rule of each field, shown by running the policy on sample values.
 
 use super::{ending, probe};
 use crate::config::SitePlan;
-use crate::sandbox::trial::Trial;
-use crate::sandbox::{LoadError, Sandbox};
+use crate::policy::sandbox::trial::Trial;
+use crate::policy::sandbox::{LoadError, Sandbox};
 use relay_event::event::{Prop, Value};
 use relay_event::plan::{EventPlan, Plan, Unmatched};
 use relay_event::scrub::Visible;
@@ -11,31 +11,31 @@ use relay_event::user_agent::{self, UserAgent};
 use relay_event::{Event, Outcome};
 use serde::Serialize;
 
-/// A User-Agent to show the coarsening of.
+/// A User-Agent that shows how the relay coarsens it.
 const AGENT: &str =
     "Mozilla/5.0 (X11; Linux x86_64; rv:140.0.3) Gecko/20100101 Firefox/140.0.3 AcmeBrowser/7.1 (jane)";
 
 /// One line of the explanation.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Row {
-    /// The event it is about; empty where it is about every event.
+    /// The event this line describes; empty if it applies to every event.
     pub event: String,
     /// The field: `url`, `referrer`, `props.rating`, …
     pub field: String,
-    /// What the plan and the built-in rules allow, in words.
+    /// The plan's and the built-in rules, in words.
     pub rule: String,
-    /// A made-up value.
+    /// A sample value.
     #[serde(rename = "in")]
     pub input: String,
-    /// What this policy and the guard left of it.
+    /// The value after this policy and the guard.
     #[serde(rename = "out")]
     pub output: String,
 }
 
-/// Runs made-up values through the policy and the guard, field by field.
+/// Runs sample values through the policy and the guard, field by field.
 ///
 /// # Errors
-/// When the policy does not take the plan.
+/// If the policy rejects the plan.
 pub fn explain(sandbox: &Sandbox, plan: &SitePlan) -> Result<Vec<Row>, LoadError> {
     let mut trial = sandbox.trial(plan)?;
     let mut rows = Vec::new();
@@ -51,7 +51,7 @@ pub fn explain(sandbox: &Sandbox, plan: &SitePlan) -> Result<Vec<Row>, LoadError
             field: "name".to_owned(),
             rule: match plan.event(&rules.name) {
                 Some(_) => format!("listed in category {}", rules.category),
-                None => "not listed: what the detectors leave".to_owned(),
+                None => "not listed: personal data replaced".to_owned(),
             },
             input: rules.name.clone(),
             output: show(&attempt(&mut trial, &event, plan), |out| Some(out.name.clone())),
@@ -79,7 +79,7 @@ pub fn explain(sandbox: &Sandbox, plan: &SitePlan) -> Result<Vec<Row>, LoadError
     Ok(rows)
 }
 
-/// What becomes of the page and of the referrer.
+/// Adds the rows for the page and for the referrer.
 fn addresses(trial: &mut Trial<'_>, rules: &EventPlan, plan: &Plan, rows: &mut Vec<Row>) {
     let with_parameter = plan.routes.iter().find(|route| route.as_str().contains(':'));
     let listed = with_parameter.or(plan.routes.iter().next());
@@ -94,8 +94,8 @@ fn addresses(trial: &mut Trial<'_>, rules: &EventPlan, plan: &Plan, rows: &mut V
             event: String::new(),
             field: "url".to_owned(),
             rule: match plan.unmatched {
-                Unmatched::Other => "replaced by the route that fits, or /other".to_owned(),
-                Unmatched::Scrub => "replaced by the route that fits, or by the shape rules".to_owned(),
+                Unmatched::Other => "replaced by the matching route, or /other".to_owned(),
+                Unmatched::Scrub => "replaced by the matching route, or by the shape rules".to_owned(),
             },
             output: show(&attempt(trial, &event, plan), |out| Some(out.url.clone())),
             input: url,
@@ -110,14 +110,14 @@ fn addresses(trial: &mut Trial<'_>, rules: &EventPlan, plan: &Plan, rows: &mut V
         rows.push(Row {
             event: String::new(),
             field: "referrer".to_owned(),
-            rule: "a foreign page's scheme and host; nothing of an own page".to_owned(),
+            rule: "external pages: scheme and host; own pages: nothing".to_owned(),
             input: referrer.to_owned(),
             output: show(&attempt(trial, &event, plan), |out| out.referrer.clone()),
         });
     }
 }
 
-/// What the relay itself does; no policy sees it.
+/// Adds the rows for the fields that the relay itself handles; no policy sees them.
 fn sender(rows: &mut Vec<Row>) {
     let agent = match user_agent::coarsen(AGENT) {
         UserAgent::Browser(text) => text,
@@ -139,7 +139,7 @@ fn sender(rows: &mut Vec<Row>) {
     });
 }
 
-/// What becomes of a property that the plan does not give an event.
+/// The row for a property that the plan does not list for an event.
 fn unlisted(trial: &mut Trial<'_>, rules: &EventPlan, plan: &Plan) -> Row {
     let value = Value::Text("jane@example.com".to_owned());
     let mut event = ordinary(rules, plan);
@@ -152,14 +152,14 @@ fn unlisted(trial: &mut Trial<'_>, rules: &EventPlan, plan: &Plan) -> Row {
         field: "props.*".to_owned(),
         rule: match plan.unmatched {
             Unmatched::Other => "a property that is not listed".to_owned(),
-            Unmatched::Scrub => "not listed: key rules, then what the detectors leave".to_owned(),
+            Unmatched::Scrub => "not listed: key rules, then personal data replaced".to_owned(),
         },
         input: text(&value),
         output: show(&attempt(trial, &event, plan), |out| value_of(out, "unlisted")),
     }
 }
 
-/// An event of the plan with nothing wrong in it.
+/// A valid event of the plan.
 fn ordinary(rules: &EventPlan, plan: &Plan) -> Event {
     Event {
         id: None,
@@ -178,7 +178,7 @@ fn attempt(trial: &mut Trial<'_>, event: &Event, plan: &Plan) -> Result<Visible,
     ending(event, trial.scrub(&Visible::of(event, plan)).result, plan)
 }
 
-/// What is left, or what became of the event as a whole.
+/// The remaining value, or the outcome of the whole event.
 fn show(result: &Result<Visible, Outcome>, field: impl FnOnce(&Visible) -> Option<String>) -> String {
     match result {
         Ok(out) => field(out).unwrap_or_else(|| "dropped".to_owned()),

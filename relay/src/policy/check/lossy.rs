@@ -1,13 +1,13 @@
-//! Policies that lose events now and then: each kind is found by the check, or shown by it as a figure.
+//! Policies that lose events occasionally: the check rejects each kind, or reports its loss as a figure.
 
 use super::tests::report_within;
 use super::*;
 use crate::config::{PolicyConfig, SitePlan};
-use crate::sandbox::compiler::compiled;
+use crate::policy::sandbox::compiler::compiled;
 use std::time::Duration;
 
-const SKELETON: &str = include_str!("../../../tests/hostile/skeleton.wat");
-/// One property, which the policy below forwards as it comes.
+const SKELETON: &str = include_str!("../../../../tests/hostile/skeleton.wat");
+/// One property, which the policy below forwards unchanged.
 const PLAN: &str = r#"
 version = 1
 routes = ["/", "/w/:workspace", "/w/:workspace/p/:project"]
@@ -33,8 +33,8 @@ required = true
 description = "Its number."
 "#;
 
-/// A policy that forwards the name and the property with a key of one byte, unless `deed` says otherwise. In the deed `$calls` is the number of
-/// the call on this instance, and `$hash` a hash of the page's address.
+/// A policy that forwards the name and the property with a one-byte key, unless `deed` overrides it. In `deed`,
+/// `$calls` is the number of the call on this instance, and `$hash` a hash of the page's address.
 fn policy(deed: &str) -> Vec<u8> {
     let module = format!(
         r#"(core module $m
@@ -91,12 +91,12 @@ fn policy(deed: &str) -> Vec<u8> {
     wat::parse_str(text).unwrap_or_else(|error| panic!("{error}"))
 }
 
-/// A deed on every event whose hash ends so: one in 300.
+/// Runs a deed on one event in 300, selected by hash.
 fn rarely(deed: &str) -> String {
     format!("(if (i32.eq (i32.rem_u (local.get $hash) (i32.const 300)) (i32.const 7)) (then {deed}))")
 }
 
-/// A deed once an instance has seen `calls` events.
+/// Runs a deed once an instance has seen `calls` events.
 fn after(calls: u32, deed: &str) -> String {
     format!("(if (i32.gt_u (global.get $calls) (i32.const {calls})) (then {deed}))")
 }

@@ -1,17 +1,17 @@
-//! Bounds a check as a whole: a policy that takes milliseconds per event passes no check, and takes no minutes.
+//! Bounds a whole check: a policy that takes milliseconds per event fails the check instead of running for minutes.
 
 use crate::clock::thread_cpu_time;
 use std::cell::Cell;
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
-/// Processor time of a check, all plans together. The policy built in takes 0.9 s for one plan in a debug build.
-/// At the limit the policy is not usable: [`Impatient::Slow`].
+/// Processor time of a check, all plans together. The built-in policy takes 0.9 s for one plan in a debug build. At
+/// the limit the policy is not usable: [`Impatient::Slow`].
 pub const CPU_MAX: Duration = Duration::from_secs(20);
-/// Time of a check, however busy the machine is. At the limit there is no verdict: [`Impatient::Busy`].
+/// Wall-clock time of a check, however busy the machine is. At the limit there is no verdict: [`Impatient::Busy`].
 pub const WALL_MAX: Duration = Duration::from_secs(120);
 
-/// Why a check ended before its end.
+/// Why a check was cut short.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Impatient {
     /// The policy is slow.
@@ -20,7 +20,7 @@ pub enum Impatient {
         limit = CPU_MAX.as_secs()
     )]
     Slow(usize, String),
-    /// The machine is busy. Says nothing about the policy.
+    /// The machine is busy. Not the policy's fault.
     #[error("the policy could not be checked to the end, because the machine is too busy")]
     Busy,
     /// The relay is stopping.
@@ -28,7 +28,7 @@ pub enum Impatient {
     Stopped,
 }
 
-/// How long a check may go on. For the thread that made it.
+/// The time limits of a check. Must stay on the thread that created it.
 #[derive(Debug)]
 pub struct Patience {
     cpu_max: Duration,
@@ -39,7 +39,7 @@ pub struct Patience {
 }
 
 impl Patience {
-    /// Begins now, and ends at the latest when the relay stops.
+    /// Starts the limits now; they also end when the relay stops.
     pub fn begin(stop: CancellationToken) -> Self {
         Self::of(CPU_MAX, stop)
     }
@@ -54,10 +54,10 @@ impl Patience {
         }
     }
 
-    /// Whether to go on after one more call.
+    /// Whether to continue after one more call.
     ///
     /// # Errors
-    /// Why not.
+    /// Why the check must stop.
     pub fn call(&self) -> Result<(), Impatient> {
         let calls = self.calls.get() + 1;
         self.calls.set(calls);

@@ -1,13 +1,13 @@
-//! Values made from a plan: what each kind of property takes, and what it must not let through.
+//! Values derived from a plan: those that each kind of property accepts, and those it must not let through.
 
 use relay_event::event::{Prop, Value};
 use relay_event::plan::{EventPlan, Plan, PropKind, Unmatched};
 use relay_event::route::{Form, Segment, Template};
 
-/// Most events made of one event of the plan, however many values an enum lists.
+/// Maximum number of events derived from one event of the plan, however many values an enum lists.
 const VARIANTS_MAX: usize = 50;
 
-/// The events of a plan, and where it need not list them, one that it does not.
+/// The events of a plan, plus an unlisted one if the plan allows any event.
 pub(super) fn events(plan: &Plan) -> Vec<EventPlan> {
     let mut events = plan.events.clone();
     if plan.unmatched == Unmatched::Scrub {
@@ -22,7 +22,7 @@ pub(super) fn events(plan: &Plan) -> Vec<EventPlan> {
     events
 }
 
-/// How many events it takes to see each listed value of an event's properties once.
+/// The number of events needed to use each listed value of an event's properties once.
 pub(super) fn variants(rules: &EventPlan) -> usize {
     let values = rules.props.iter().map(|prop| match &prop.kind {
         PropKind::Enum { values } => values.len(),
@@ -31,7 +31,7 @@ pub(super) fn variants(rules: &EventPlan) -> usize {
     values.max().unwrap_or(1).min(VARIANTS_MAX)
 }
 
-/// A page of the site: one that a route of the plan fits, with something in its parameters.
+/// A page of the site that matches a route of the plan, with its parameters filled in.
 pub(super) fn page(plan: &Plan, nth: usize) -> String {
     let routes: Vec<_> = plan.routes.iter().collect();
     let path = match routes.get(nth % routes.len().max(1)) {
@@ -56,7 +56,7 @@ pub(super) fn fill(template: &Template) -> String {
     }
 }
 
-/// All of an event's properties, each with a value the plan takes.
+/// All properties of an event, each with a value that the plan accepts.
 pub(super) fn good_props(rules: &EventPlan, plan: &Plan, nth: usize) -> Vec<Prop> {
     rules
         .props
@@ -68,7 +68,7 @@ pub(super) fn good_props(rules: &EventPlan, plan: &Plan, nth: usize) -> Vec<Prop
         .collect()
 }
 
-/// The nth value that a kind takes.
+/// The nth value that a kind accepts.
 pub(super) fn good(kind: &PropKind, plan: &Plan, nth: usize) -> Value {
     let text = |text: &str| Value::Text(text.to_owned());
     match kind {
@@ -87,7 +87,7 @@ pub(super) fn good(kind: &PropKind, plan: &Plan, nth: usize) -> Value {
     }
 }
 
-/// A value that a kind must not let through as it is.
+/// A value that a kind must not let through unchanged.
 pub(super) fn bad(kind: &PropKind) -> Value {
     let text = |text: &str| Value::Text(text.to_owned());
     match kind {
@@ -103,7 +103,7 @@ pub(super) fn bad(kind: &PropKind) -> Value {
     }
 }
 
-/// What a kind lets through, in words.
+/// The values that a kind lets through, in words.
 pub(super) fn rule(kind: &PropKind) -> String {
     match kind {
         PropKind::Enum { values } => format!("one of {} listed texts, unchanged", values.len()),
@@ -112,7 +112,7 @@ pub(super) fn rule(kind: &PropKind) -> String {
         PropKind::Version => "a version of two to four numbers, unchanged".to_owned(),
         PropKind::Duration { buckets } => format!("replaced by one of {} buckets", buckets.labels().len()),
         PropKind::Text { max } => format!("text of at most {max} characters, personal data replaced"),
-        PropKind::Route => "replaced by the route that fits, or /other".to_owned(),
+        PropKind::Route => "replaced by the matching route, or /other".to_owned(),
         PropKind::Link => "cut to scheme and host".to_owned(),
         PropKind::File => "cut to the file's extension".to_owned(),
     }

@@ -1,4 +1,4 @@
-//! What became of the events of a check, and what speaks against the policy.
+//! The results of a check's events, and the objections to the policy.
 
 use super::{Corpus, REFUSED_MAX_PERCENT, Report};
 use std::collections::BTreeMap;
@@ -9,30 +9,30 @@ use std::time::Duration;
 pub struct Tally {
     /// Events tried.
     pub events: usize,
-    /// Calls of the policy: two for each event, on two instances.
+    /// Calls of the policy: two per event, on two instances.
     pub calls: usize,
-    /// Events of which as much was left as the built-in rules leave.
+    /// Events that the policy left as complete as the built-in rules do.
     pub whole: usize,
-    /// Events of which less was left.
+    /// Events that the policy reduced further.
     pub reduced: usize,
-    /// Events that did not get through, by the outcome each would be counted as.
+    /// Events that were not forwarded, by the outcome that service would count.
     pub ended: BTreeMap<(&'static str, &'static str), usize>,
-    /// Events that the policy refused although the rules let them through, by their names.
+    /// Events that the policy refused although the rules allow them, by name.
     pub refused: BTreeMap<String, usize>,
-    /// Events to which two instances, in two orders, gave different answers.
+    /// Events that two instances answered differently, each in its own order.
     pub unstable: usize,
-    /// The middle one of the events' times.
+    /// Median time per event.
     pub median: Duration,
-    /// The longest of the events' times.
+    /// Longest time per event.
     pub longest: Duration,
-    /// The most fuel of a call.
+    /// The largest fuel use of a call.
     pub fuel: u64,
     /// The largest memory of an instance, in bytes.
     pub memory_bytes: usize,
 }
 
 impl Tally {
-    /// How many events ended so.
+    /// The number of events that ended with this outcome.
     pub fn ended_as(&self, label: &str, reason: &str) -> usize {
         self.ended
             .iter()
@@ -41,12 +41,12 @@ impl Tally {
             .sum()
     }
 
-    /// Events that were left with something to forward.
+    /// Events that left something to forward.
     pub fn forwarded(&self) -> usize {
         self.whole + self.reduced
     }
 
-    /// Events that the policy refused although the rules let them through.
+    /// Events that the policy refused although the rules allow them.
     pub fn refused(&self) -> usize {
         self.refused.values().sum()
     }
@@ -61,12 +61,12 @@ impl Report {
             .map(|(_, tally)| tally)
     }
 
-    /// Calls of the policy in all.
+    /// Total calls of the policy.
     pub fn calls(&self) -> usize {
         self.tallies.iter().map(|(_, tally)| tally.calls).sum()
     }
 
-    /// Why the policy should not be used; empty when it may.
+    /// The reasons not to use the policy; empty if there is none.
     pub fn objections(&self) -> Vec<String> {
         let mut all = Vec::new();
         for (corpus, tally) in &self.tallies {
@@ -80,13 +80,14 @@ impl Report {
             .is_some_and(|(refused, of, _)| refused * 100 > of * REFUSED_MAX_PERCENT)
         {
             all.push(format!(
-                "it refuses more than {REFUSED_MAX_PERCENT} % of ordinary events: take those events out of the tracking plan instead, which users read and agree to"
+                "it refuses more than {REFUSED_MAX_PERCENT} % of ordinary events: remove those events from the \
+                 tracking plan instead, which users read and agree to"
             ));
         }
         all
     }
 
-    /// How many ordinary events the policy refuses of how many, and which; none if it refuses none.
+    /// Ordinary events that the policy refuses: their number, the total, and their names. `None` if it refuses none.
     pub fn refused(&self) -> Option<(usize, usize, String)> {
         let refused = self.ordinary().map(Tally::refused).sum();
         let of = self.ordinary().map(|tally| tally.events).sum();
@@ -153,7 +154,7 @@ fn objections(corpus: Corpus, tally: &Tally) -> Vec<String> {
     .collect()
 }
 
-/// A share for people: two digits are enough, and what is there is never 0 %.
+/// A share for people: two digits, and a non-zero share never shows as 0 %.
 pub fn percent(count: usize, of: usize) -> String {
     // The counts are far below 2^53.
     let share = count as f64 * 100.0 / of.max(1) as f64;

@@ -1,8 +1,8 @@
-//! The verdicts on the policies of this repository: the one shipped, the two to start from, the hostile one.
+//! The verdicts on this repository's policies: the shipped one, the two starter policies, the hostile one.
 
 use super::*;
-use crate::config::{self, PolicyConfig};
-use crate::sandbox::compiler::compiled;
+use crate::config::PolicyConfig;
+use crate::policy::sandbox::compiler::compiled;
 use relay_event::plan::{Category, Plan};
 use tokio_util::sync::CancellationToken;
 
@@ -27,7 +27,7 @@ fn load_with(path: &str, plan: Plan, limits: &PolicyConfig) -> (Sandbox, SitePla
 }
 
 fn shipped_plan() -> Plan {
-    config::default_plan().unwrap()
+    (*SitePlan::built_in().unwrap()).clone()
 }
 
 pub(super) fn report_within(
@@ -85,7 +85,7 @@ fn the_policies_in_c_and_in_rust_are_usable_and_twins() {
     let [c, rust] = twins.each_ref().map(|(sandbox, plan)| report(sandbox, plan));
     for (language, report) in [("C", &c), ("Rust", &rust)] {
         assert_eq!(report.objections(), Vec::<String>::new(), "{language}");
-        // Without page and referrer only `/other` is as much as the rules allow.
+        // Without page and referrer, only `/other` is as complete as the rules allow.
         let ordinary = tally(report, Corpus::Ordinary);
         assert_eq!(ordinary.forwarded(), ordinary.events, "{language}: {ordinary:?}");
         assert!(ordinary.reduced > 70, "{language}: {ordinary:?}");
@@ -119,14 +119,14 @@ fn what_the_policy_in_c_leaves_is_proved_by_the_guard() {
 }
 
 #[test]
-fn a_policy_that_misbehaves_is_not_usable_and_the_reason_is_told() {
+fn a_policy_that_misbehaves_is_refused_with_the_reason() {
     let check = |deed: &str, want: &str| {
         let mut plan = shipped_plan();
         plan.categories.push(Category {
             name: "hostile".into(),
             description: deed.into(),
         });
-        // The hostile policy knows this event only.
+        // The hostile policy recognises only this event.
         plan.events.retain(|event| event.name == "Activity Rated");
         // Little fuel, so that loops end soon.
         let limits = PolicyConfig {

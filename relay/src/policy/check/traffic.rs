@@ -1,7 +1,7 @@
-//! Made-up ordinary traffic: as many different events as wanted, all of which fit the plan.
+//! Generated ordinary traffic: any number of different events, all of which fit the plan.
 //!
-//! A fixed corpus shows what a policy does to one event of each kind. A policy that fails on one event in some
-//! hundreds, by its content or by how many it has seen, shows only in long and varied traffic.
+//! A fixed corpus shows how a policy treats one event of each kind. A policy that fails on one event in several
+//! hundred, by its content or by how many it has seen, shows only in long and varied traffic.
 
 use super::probe;
 use relay_event::Event;
@@ -9,19 +9,19 @@ use relay_event::event::{Engagement, Prop, Value};
 use relay_event::plan::{EventPlan, Plan, PropKind};
 use relay_event::route::{Form, Segment, Template};
 
-/// Names of the kind that users give to workspaces and projects.
+/// Names as users give them to workspaces and projects.
 const SLUGS: &[&str] = &[
     "acme", "billing", "prod", "test", "team", "data", "platform", "web", "infra", "demo", "eu", "north",
     "sandbox", "core",
 ];
-/// Words of the kind that users write about a product.
+/// Words as users write them about a product.
 #[rustfmt::skip]
 const WORDS: &[&str] = &[
     "it", "works", "very", "well", "but", "the", "list", "of", "projects", "is", "slow", "today", "I", "would", "like", "a",
     "filter", "for", "costs", "and", "export", "please", "läuft", "schön", "größer", "wäre", "besser", "тест", "検索", "👍", "ok",
     "great", "confusing", "where", "do", "find", "settings", "thanks", "nicht", "übersichtlich",
 ];
-/// Origins of sites. The first is the usual one.
+/// Origins of sites. The first is the most common.
 const HOSTS: &[&str] = &[
     "https://panel.example.com",
     "https://app.example.org:8443",
@@ -45,7 +45,7 @@ const CAMPAIGNS: &[&str] = &[
 ];
 const EXTENSIONS: &[&str] = &["pdf", "csv", "xlsx", "tar.gz", "zip"];
 
-/// The same events for the same seed and plan.
+/// A generator that yields the same events for the same seed and plan.
 #[derive(Debug)]
 pub(super) struct Traffic<'p> {
     rules: Vec<EventPlan>,
@@ -76,7 +76,7 @@ impl<'p> Traffic<'p> {
         }
         let mut query = if dice.one_in(8) { dice.pick(CAMPAIGNS) } else { "" }.to_owned();
         if query.is_empty() && dice.one_in(20) {
-            // Filters of a table, as panels keep them in the address.
+            // Table filters, as panels keep them in the address.
             query = format!("?filter={}", vec![slug(dice); dice.below(100)].join(","));
         }
         let host = if dice.one_in(4) {
@@ -134,7 +134,7 @@ impl<'p> Traffic<'p> {
                 });
             }
         }
-        // A property that the plan does not list is dropped, and the event goes on.
+        // The relay drops a property that the plan does not list, and the event continues.
         let unlisted = match self.dice.below(60) {
             0 => 30,
             1..7 => 1,
@@ -215,7 +215,7 @@ fn slug(dice: &mut Dice) -> String {
     }
 }
 
-/// Some words, at most `chars_max` characters.
+/// Several words, at most `chars_max` characters.
 fn sentence(dice: &mut Dice, chars_max: usize) -> String {
     let mut text = String::new();
     let words = if dice.one_in(20) {
@@ -232,7 +232,7 @@ fn sentence(dice: &mut Dice, chars_max: usize) -> String {
     text.chars().take(chars_max).collect::<String>().trim().to_owned()
 }
 
-/// SplitMix64: not for secrets, and the same on every machine.
+/// SplitMix64: not cryptographic, and the same on every machine.
 #[derive(Debug)]
 struct Dice(u64);
 
@@ -245,7 +245,7 @@ impl Dice {
         z ^ (z >> 31)
     }
 
-    /// Less than this number, or 0.
+    /// A number below `n`, or 0.
     fn below(&mut self, n: usize) -> usize {
         let n = u64::try_from(n).unwrap_or(u64::MAX).max(1);
         usize::try_from(self.next() % n).unwrap_or(0)
@@ -285,7 +285,7 @@ mod tests {
 
     #[test]
     fn the_traffic_fits_its_plan_and_hardly_repeats() {
-        for plan in [config::default_plan().unwrap(), Plan::unplanned()] {
+        for plan in [config::SitePlan::built_in().unwrap(), Plan::unplanned().into()] {
             let mut seen = HashSet::new();
             for event in Traffic::new(&plan, 1).take(2000) {
                 let visible = Visible::of(&event, &plan);

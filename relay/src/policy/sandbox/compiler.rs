@@ -1,13 +1,14 @@
-//! Makes native code of a policy, in a process of its own.
+//! Compiles a policy to native code, in a separate process.
 //!
-//! Compiling takes as much time and memory as a component makes it take, and cannot be interrupted from
-//! within. So the relay never compiles: it runs itself once more as a compiler with limits ([`child`]),
-//! keeps the result in the data folder (`folder`), and loads what carries its own seal ([`policy_artifact`]).
+//! A component determines how much time and memory its compilation takes, and a compilation cannot be interrupted
+//! from within the process. So the relay never compiles itself: it starts its own binary as a compiler with limits
+//! ([`child`]), keeps the result in the data folder (`folder`), and loads only artifacts that carry its own seal
+//! ([`policy_artifact`]).
 
 pub mod child;
 mod folder;
 
-use super::{LoadError, engine, first_line};
+use super::{Fault, LoadError, engine, first_line};
 use folder::Folder;
 pub use folder::NAME as FOLDER;
 use policy_artifact::Key;
@@ -18,48 +19,47 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio_util::sync::CancellationToken;
 use wasmtime::component::Component;
 
-/// Largest component, in bytes. A larger one is refused before it is compiled.
+/// Largest component, in bytes. A larger one is refused before compilation.
 pub const COMPONENT_BYTES_MAX: usize = 16 * 1024 * 1024;
 
-/// How all WebAssembly begins.
+/// The magic bytes of all WebAssembly.
 const WASM: &[u8] = b"\0asm";
-/// How a core module begins, as compilers give it before it is made a component.
+/// The first bytes of a core module, as compilers emit it before it becomes a component.
 const CORE_MODULE: &[u8] = b"\0asm\x01\0\0\0";
 
 /// Why a valid policy was not compiled.
 #[derive(Debug, thiserror::Error)]
 pub enum CompileError {
-    /// It uses up the processor.
+    /// It exceeds the processor time.
     #[error("compiling the policy took more than {} s of processor time", child::CPU_MAX.as_secs())]
     Time,
-    /// It uses up memory.
+    /// It exceeds the memory limit.
     #[error("compiling the policy took more than {} MiB of memory", child::MEMORY_BYTES_MAX >> 20)]
     Memory,
-    /// It becomes too much native code.
+    /// Its native code is too large.
     #[error("the compiled policy is larger than {} MiB", child::ARTIFACT_BYTES_MAX >> 20)]
     Size,
-    /// The compiler crashed: a defect of the compiler's that this policy triggers.
+    /// The compiler crashed: a compiler bug that this policy triggers.
     #[error("compiling the policy crashed the compiler: {0}")]
     Crash(String),
-    /// The machine is too busy. Says nothing about the policy.
+    /// The machine is too busy. Not the policy's fault.
     #[error(
         "the policy was not compiled within {} s, because the machine is too busy",
         child::WALL_MAX.as_secs()
     )]
     Busy,
-    /// The compiler was killed, by the kernel for lack of memory or by an operator. Says nothing about the policy.
+    /// The kernel (out of memory) or an operator killed the compiler. Not the policy's fault.
     #[error(
-        "the policy's compiler was killed ({0}): the machine or the container is out of memory, or an operator did it"
+        "the policy's compiler was killed ({0}): the machine or the container is out of memory, or an operator killed it"
     )]
     Killed(ExitStatus),
-    /// It failed under limits that the relay inherited and that are stricter than the compiler's own. Says nothing
-    /// about the policy.
+    /// It failed under inherited limits that are stricter than the compiler's own. Not the policy's fault.
     #[error(
         "the policy was not compiled ({0}): the relay runs under a stricter limit of address space (`ulimit -Hv`) or \
          processor time (`ulimit -Ht`) than compiling needs"
     )]
     Inherited(ExitStatus),
-    /// No compiler could be run. Says nothing about the policy.
+    /// The compiler could not be run. Not the policy's fault.
     #[error("the policy's compiler cannot be run: {0}")]
     Unavailable(std::io::Error),
     /// The relay is stopping.
@@ -67,16 +67,26 @@ pub enum CompileError {
     Stopped,
 }
 
-/// Whether others wait for the result or for the processor.
+impl CompileError {
+    pub(super) fn fault(&self) -> Fault {
+        match self {
+            Self::Time | Self::Memory | Self::Size | Self::Crash(_) => Fault::Policy,
+            Self::Busy | Self::Killed(_) | Self::Unavailable(_) => Fault::Machine,
+            Self::Inherited(_) | Self::Stopped => Fault::Other,
+        }
+    }
+}
+
+/// The priority of a compilation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Priority {
-    /// A start or a command waits for the result.
+    /// Startup or a command waits for the result.
     Normal,
-    /// The relay serves meanwhile, and goes first.
+    /// The relay is serving, and serving has priority.
     Low,
 }
 
-/// Turns components into native code.
+/// Compiles components to native code.
 #[derive(Clone, Debug)]
 pub struct Compiler {
     way: Way,
@@ -85,25 +95,25 @@ pub struct Compiler {
 
 #[derive(Clone, Debug)]
 enum Way {
-    /// In a child, and kept in a folder if there is one.
+    /// In a child process; artifacts kept in a folder if there is one.
     Child(Option<Arc<Folder>>),
-    /// Here, and kept in memory.
+    /// In this process; artifacts kept in memory.
     InProcess(Key, Arc<Mutex<HashMap<String, Vec<u8>>>>),
 }
 
-/// Most artifacts that [`Compiler::in_process`] keeps in memory. For one more it forgets all.
+/// Maximum number of artifacts that [`Compiler::in_process`] keeps in memory. At the limit it drops all of them.
 const IN_MEMORY_MAX: usize = 32;
 
 impl Compiler {
-    /// Compiles in a child process with limits. Cancelling `stop` ends the child. Only for the relay's own
-    /// binary, because the child is this program once more.
+    /// Compiles in a child process with limits. Cancelling `stop` ends the child. Only for the relay's own binary,
+    /// because the child runs the current executable.
     pub fn child(stop: CancellationToken) -> Self {
         let way = Way::Child(None);
         Self { way, stop }
     }
 
-    /// Compiles in this process, without any limit, and keeps the results in memory. For tests, whose program is
-    /// not the relay.
+    /// Compiles in this process, without limits, and keeps the results in memory. For tests, whose executable is not
+    /// the relay.
     pub fn in_process() -> Self {
         let key = Key::new(crate::clock::random());
         Self {
@@ -112,8 +122,8 @@ impl Compiler {
         }
     }
 
-    /// Keeps compiled policies in this data folder, and takes them from there. If the folder cannot be used or
-    /// trusted, logs why and compiles each time.
+    /// Keeps compiled policies in this data folder and reuses them. If the folder is not usable or not trusted, logs
+    /// why and compiles each time.
     #[must_use]
     pub fn cached_in(mut self, data_dir: &Path) -> Self {
         if let Way::Child(folder) = &mut self.way {
@@ -128,15 +138,15 @@ impl Compiler {
         self
     }
 
-    /// Cancelled when the relay stops. Long work checks it and gives up.
+    /// Cancelled when the relay stops. Long work must check it and give up.
     pub fn stop(&self) -> &CancellationToken {
         &self.stop
     }
 
-    /// Returns a component's native code: the kept one if there is one, otherwise compiled now. Blocks the thread.
+    /// Returns a component's native code: from the folder, otherwise compiled now. Blocks the thread.
     ///
     /// # Errors
-    /// When it is no component, or compiling it exceeds a limit.
+    /// If it is not a component, or compiling it exceeds a limit.
     pub fn compile(&self, wasm: &[u8], priority: Priority) -> Result<Component, LoadError> {
         looks_like_a_component(wasm)?;
         let engine = engine().map_err(|error| LoadError::NotAComponent(first_line(&error)))?;
@@ -148,7 +158,7 @@ impl Compiler {
                 (key, artifact)
             }
             Way::Child(Some(folder)) => {
-                let sha256 = super::sha256(wasm);
+                let sha256 = crate::digest::sha256(wasm);
                 match folder.find(&sha256).map(|kept| open(folder.key(), &kept)) {
                     Some(Ok(component)) => return Ok(component),
                     Some(Err(error)) => tracing::warn!(
@@ -166,7 +176,7 @@ impl Compiler {
                 (folder.key().clone(), artifact)
             }
             Way::InProcess(key, memory) => {
-                let artifact = in_memory(memory, super::sha256(wasm), || {
+                let artifact = in_memory(memory, crate::digest::sha256(wasm), || {
                     policy_artifact::compile(&engine, wasm, key)
                         .map_err(|error| LoadError::NotAComponent(first_line(&error)))
                 })?;
@@ -177,7 +187,7 @@ impl Compiler {
     }
 }
 
-/// An artifact from memory, or made now. Two threads that miss at the same time both compile.
+/// An artifact from memory, otherwise compiled now. Two threads that miss at the same time both compile.
 fn in_memory(
     memory: &Mutex<HashMap<String, Vec<u8>>>,
     sha256: String,
@@ -197,21 +207,21 @@ fn in_memory(
     Ok(made)
 }
 
-/// Checks what the first bytes and the size show, which costs nothing.
+/// Checks the first bytes and the size, which is cheap.
 ///
 /// # Errors
-/// When it is too large or no component.
+/// If it is too large or not a component.
 pub fn looks_like_a_component(wasm: &[u8]) -> Result<(), LoadError> {
     if wasm.len() > COMPONENT_BYTES_MAX {
         return Err(LoadError::TooLarge);
     }
     if wasm.starts_with(CORE_MODULE) {
         return Err(LoadError::NotAComponent(
-            "it is a core module, and docs/POLICY.md says how to make a component of it".to_owned(),
+            "it is a core module; docs/POLICY.md explains how to turn it into a component".to_owned(),
         ));
     }
     if !wasm.starts_with(WASM) {
-        return Err(LoadError::NotAComponent("it is no WebAssembly at all".to_owned()));
+        return Err(LoadError::NotAComponent("it is not WebAssembly".to_owned()));
     }
     Ok(())
 }
@@ -219,7 +229,7 @@ pub fn looks_like_a_component(wasm: &[u8]) -> Result<(), LoadError> {
 /// Compiles for the tests of this crate, each component once.
 ///
 /// # Errors
-/// Those of [`Compiler::compile`].
+/// See [`Compiler::compile`].
 #[cfg(test)]
 pub(crate) fn compiled(wasm: &[u8]) -> Result<Component, LoadError> {
     static SHARED: std::sync::LazyLock<Compiler> = std::sync::LazyLock::new(Compiler::in_process);

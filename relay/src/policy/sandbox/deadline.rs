@@ -1,8 +1,8 @@
 //! Deadlines: how long a guest may run, whatever instructions it chooses.
 //!
-//! Fuel counts instructions, and some cost little fuel and much time: `resource.new`, `memory.grow 0`,
-//! `table.fill`. So a guest also has a budget of processor time. A [`Ticker`] advances the engine's epoch
-//! while a guest runs, and at each tick the guest's thread looks at its deadline.
+//! Fuel counts instructions, and some cost little fuel and much time: `resource.new`, `memory.grow 0`, `table.fill`.
+//! So a guest also has a budget of processor time. A [`Ticker`] advances the engine's epoch while a guest runs, and
+//! at each tick the guest's thread checks its deadline.
 
 use crate::clock::thread_cpu_time;
 use std::io;
@@ -12,30 +12,30 @@ use std::thread::{self, Thread};
 use std::time::{Duration, Instant};
 use wasmtime::Engine;
 
-/// How often a running guest looks at its deadline. A tick costs the relay about 10 µs, so at most 0.5 % of a
-/// processor, and a guest runs this much longer than its deadline at most.
+/// How often a running guest checks its deadline. A tick costs the relay about 10 µs, so at most 0.5 % of a
+/// processor, and a guest exceeds its deadline by at most this much.
 const TICK: Duration = Duration::from_millis(2);
 
-/// Wall-clock time of a budget, as a multiple of its processor time. A guest that gets less than a
-/// twentieth of a processor is cut off here, and that is not the policy's fault.
+/// Wall-clock time of a budget, as a multiple of its processor time. A guest that gets less than a twentieth of a
+/// processor is cut off here, and that is not the policy's fault.
 const WALL_FACTOR: u32 = 20;
 
 /// The processor time that guests may use for one request, or for one start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Budget(pub(super) Duration);
 
-/// Which limit of a budget was passed.
+/// The exceeded limit of a budget.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Overdue {
     /// The guest used too much processor time.
-    #[error("the guest used more processor time than it may")]
+    #[error("the guest exceeded its limit of processor time")]
     Cpu,
     /// The machine gave the guest too little of a processor.
     #[error("the guest did not end in time, because the machine is busy")]
     Wall,
 }
 
-/// The moment at which a guest has to stop. Belongs to the thread it was made on.
+/// The time at which a guest must stop. Valid only on the thread that created it.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Deadline {
     began: Instant,
@@ -55,10 +55,10 @@ impl Deadline {
     /// Whether the time is up.
     ///
     /// # Errors
-    /// Which limit was passed.
+    /// The exceeded limit.
     pub(super) fn check(&self) -> Result<(), Overdue> {
         let Budget(cpu) = self.budget;
-        // A thread uses no more processor time than passes on the wall, and looking there costs no system call.
+        // A thread uses no more processor time than wall-clock time, and reading the latter costs no system call.
         let wall = self.began.elapsed();
         if wall < cpu {
             return Ok(());
@@ -81,9 +81,9 @@ pub(super) struct Ticker {
 
 #[derive(Default)]
 struct Shared {
-    /// Guests that run now.
+    /// Guests that are running now.
     running: AtomicUsize,
-    /// Guests that ever began to run.
+    /// Guests started so far.
     begun: AtomicU64,
     is_parked: AtomicBool,
     is_dropped: AtomicBool,
@@ -93,7 +93,7 @@ impl Ticker {
     /// Starts the thread that ticks. It ends when the ticker is dropped.
     ///
     /// # Errors
-    /// The operating system's, if there can be no further thread.
+    /// The operating system's error, if it cannot start another thread.
     pub(super) fn start(engine: Engine) -> io::Result<Self> {
         let shared = Arc::<Shared>::default();
         let ticking = Arc::clone(&shared);
@@ -136,8 +136,8 @@ impl Shared {
             let before = std::mem::replace(&mut begun, self.begun.load(SeqCst));
             if before == begun && self.running.load(SeqCst) == 0 {
                 self.is_parked.store(true, SeqCst);
-                // A run that began meanwhile may have found the ticker awake. Looking again after the store
-                // catches it; one that begins later finds the store and unparks.
+                // A run that began meanwhile may have seen the ticker awake. Checking again after the store catches
+                // it; a run that begins later sees the store and unparks.
                 if self.running.load(SeqCst) == 0 && !self.is_dropped.load(SeqCst) {
                     thread::park();
                 }

@@ -1,4 +1,4 @@
-//! Fuel of the built-in policy: whatever a sender writes, it suffices.
+//! Fuel of the built-in policy: it suffices for any input.
 
 use super::compiler::compiled;
 use super::tests::wasm;
@@ -8,7 +8,7 @@ use relay_event::plan::Plan;
 
 /// Largest body of a request by default.
 const BODY_BYTES: usize = 64 * 1024;
-/// Pieces that a detector looks at closely, to be repeated.
+/// Strings that a detector examines closely, to be repeated.
 const REPEATED: &[&str] = &[
     "1 2 ",
     "12 34 ",
@@ -63,7 +63,7 @@ const RANDOM: &[&str] = &[
     "&#;x0123456789",
 ];
 
-/// A text of at most so many bytes, of the nth kind.
+/// A text of at most `bytes` bytes, of the nth kind.
 fn text(nth: usize, bytes: usize) -> String {
     let mut text = match REPEATED.get(nth) {
         Some(piece) => piece.repeat(bytes / piece.len() + 1),
@@ -75,7 +75,7 @@ fn text(nth: usize, bytes: usize) -> String {
     text
 }
 
-/// The same letters each time, so that the fuel is the same.
+/// The same letters in each run, so that the fuel is the same.
 fn random(alphabet: &str, bytes: usize) -> String {
     let alphabet: Vec<char> = alphabet.chars().collect();
     let mut state = 7_u32;
@@ -86,7 +86,7 @@ fn random(alphabet: &str, bytes: usize) -> String {
     (0..bytes).map(letter).collect()
 }
 
-/// The largest events that can be made of a text: it stands in every place, as often as a body has room for it.
+/// The largest events made of one text: it fills every field, repeated as far as the body limit allows.
 fn events(text: impl Fn(usize) -> String) -> Vec<(&'static str, Visible)> {
     let note = |n: usize, bytes: usize| Prop {
         key: format!("note{n}"),
@@ -147,7 +147,7 @@ fn events(text: impl Fn(usize) -> String) -> Vec<(&'static str, Visible)> {
 
 #[test]
 fn no_text_uses_up_half_of_the_fuel() {
-    // The plan by which every text is searched.
+    // A plan by which the policy searches every text.
     let plan = SitePlan::from(Plan {
         campaigns: true,
         ..Plan::unplanned()
@@ -174,6 +174,6 @@ fn no_text_uses_up_half_of_the_fuel() {
             most = most.max((attempt.fuel, what));
         }
     }
-    // A bound that no text comes near would not show anything.
+    // A bound far above every text would show nothing.
     assert!(most.0 > fuel / 40, "{most:?}");
 }

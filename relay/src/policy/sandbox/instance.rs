@@ -6,32 +6,29 @@ use relay_event::Outcome;
 use relay_event::event::{Prop, Value};
 use relay_event::scrub::Visible;
 use std::sync::Arc;
-use wasmtime::{
-    ResourceLimiter, Store, StoreContextMut, StoreLimits, StoreLimitsBuilder, Trap, UpdateDeadline,
-};
+use wasmtime::{ResourceLimiter, Store, StoreContextMut, Trap, UpdateDeadline};
 
 wasmtime::component::bindgen!({
     path: "policy/wit",
     world: "policy",
-    // An event is lent to the guest, not copied first.
+    // The guest borrows an event; it is not copied first.
     ownership: Borrowing { duplicate_if_necessary: true },
 });
 
 use exports::feedback::policy::scrubbing as types;
 
-/// Most bytes of one output that are read, about. More than any event that was taken in can need; a
-/// longer output counts as a trap.
+/// Approximate maximum bytes read from one output. No accepted event needs more; a longer output counts as a trap.
 const OUTPUT_BYTES_MAX: usize = 512 * 1024;
 
-/// Most elements of all tables together. A compiled policy's table has as many as it has functions called by
-/// pointer, some hundreds. One `table.copy` over all of them takes some 10 µs, so that a deadline is seen.
+/// Maximum elements of all tables together. A compiled policy's table has one element per function called by pointer,
+/// a few hundred. One `table.copy` over all of them takes about 10 µs, so that a deadline is noticed in time.
 const TABLE_ELEMENTS_MAX: usize = 20_000;
 
-/// Most handles to resources that are live at once. The contract has no resources, and the host keeps 24 bytes
-/// for each, which no memory limit covers. Above it the guest traps.
+/// Maximum number of live resource handles. The contract has no resources, and the host keeps 24 bytes for each
+/// handle, which no memory limit covers. Above it the guest traps.
 const HANDLES_MAX: usize = 1000;
 
-/// What it takes to make an instance.
+/// Everything needed to create an instance.
 pub(super) struct Guest {
     pub(super) pre: PolicyPre<Limits>,
     pub(super) plan: Arc<str>,
@@ -40,66 +37,57 @@ pub(super) struct Guest {
     pub(super) memory_bytes_max: usize,
 }
 
-/// What an instance may use, and how much memory it has taken.
+/// The limits of an instance, and what it has used of them.
 pub(super) struct Limits {
-    bounds: StoreLimits,
+    memory_bytes_max: usize,
     memory_bytes: usize,
     table_elements: usize,
     deadline: Deadline,
 }
 
-/// Asks the bounds, and notes what they grant.
+/// A guest traps if it grows beyond a limit or the operating system has no memory for it.
 impl ResourceLimiter for Limits {
-    fn memory_growing(
-        &mut self,
-        current: usize,
-        desired: usize,
-        maximum: Option<usize>,
-    ) -> wasmtime::Result<bool> {
-        let granted = self.bounds.memory_growing(current, desired, maximum)?;
-        if granted {
-            self.memory_bytes = self.memory_bytes.max(desired);
+    fn memory_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        if desired > self.memory_bytes_max {
+            let max = self.memory_bytes_max;
+            return Err(wasmtime::Error::msg(format!(
+                "growing memory to {desired} bytes, {max} are allowed"
+            )));
         }
-        Ok(granted)
+        self.memory_bytes = self.memory_bytes.max(desired);
+        Ok(true)
     }
 
     fn memory_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
-        self.bounds.memory_grow_failed(error)
+        Err(error)
     }
 
-    fn table_growing(
-        &mut self,
-        current: usize,
-        desired: usize,
-        maximum: Option<usize>,
-    ) -> wasmtime::Result<bool> {
+    fn table_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
         let all = self.table_elements + desired.saturating_sub(current);
         if all > TABLE_ELEMENTS_MAX {
+            let max = TABLE_ELEMENTS_MAX;
             return Err(wasmtime::Error::msg(format!(
-                "growing table to {all} elements, {TABLE_ELEMENTS_MAX} are allowed"
+                "growing table to {all} elements, {max} are allowed"
             )));
         }
-        let granted = self.bounds.table_growing(current, desired, maximum)?;
-        if granted {
-            self.table_elements = all;
-        }
-        Ok(granted)
+        self.table_elements = all;
+        Ok(true)
     }
 
     fn table_grow_failed(&mut self, error: wasmtime::Error) -> wasmtime::Result<()> {
-        self.bounds.table_grow_failed(error)
+        Err(error)
     }
 
     fn instances(&self) -> usize {
-        self.bounds.instances()
+        16
     }
 
     fn tables(&self) -> usize {
-        self.bounds.tables()
+        16
     }
 
     fn memories(&self) -> usize {
-        self.bounds.memories()
+        1
     }
 }
 
@@ -111,18 +99,10 @@ pub(super) struct Instance {
 }
 
 impl Instance {
-    /// Instantiates the guest and hands it the plan.
+    /// Instantiates the guest and gives it the plan.
     pub(super) fn new(guest: &Guest, run: &Run<'_>) -> Result<Self, LoadError> {
-        let bounds = StoreLimitsBuilder::new()
-            .memory_size(guest.memory_bytes_max)
-            .table_elements(TABLE_ELEMENTS_MAX)
-            .instances(16)
-            .tables(16)
-            .memories(1)
-            .trap_on_grow_failure(true)
-            .build();
         let limits = Limits {
-            bounds,
+            memory_bytes_max: guest.memory_bytes_max,
             memory_bytes: 0,
             table_elements: 0,
             deadline: run.deadline,
@@ -133,7 +113,7 @@ impl Instance {
         store.set_max_component_handles(HANDLES_MAX);
         store.epoch_deadline_callback(at_tick);
         store.set_epoch_deadline(1);
-        // Fuel has to be there before instantiation, which may run a start function.
+        // Add fuel before instantiation, which may run a start function.
         let made = store
             .set_fuel(guest.configure_fuel)
             .and_then(|()| guest.pre.instantiate(&mut store));
@@ -153,17 +133,17 @@ impl Instance {
         }
     }
 
-    /// How many events the instance has seen.
+    /// The number of events this instance has seen.
     pub(super) fn calls(&self) -> u32 {
         self.calls
     }
 
-    /// How much of the last call's fuel is gone.
+    /// Fuel used by the last call.
     pub(super) fn fuel_used(&self, given: u64) -> u64 {
         given.saturating_sub(self.store.get_fuel().unwrap_or(0))
     }
 
-    /// How large the memory is, or the largest of several instances' memories.
+    /// The memory size in bytes, or the largest of several instances' memories.
     pub(super) fn memory_bytes(&self) -> usize {
         self.store.data().memory_bytes
     }
@@ -202,7 +182,7 @@ fn at_tick(guest: StoreContextMut<'_, Limits>) -> wasmtime::Result<UpdateDeadlin
     Ok(UpdateDeadline::Continue(1))
 }
 
-/// Why no instance was made: the machine's fault if it is known to be, else the policy's.
+/// Why no instance was created: the machine's fault if known, otherwise the policy's.
 fn not_made(error: &wasmtime::Error, policys: fn(String) -> LoadError) -> LoadError {
     match error.downcast_ref() {
         Some(Overdue::Wall) => LoadError::Busy,
@@ -211,7 +191,7 @@ fn not_made(error: &wasmtime::Error, policys: fn(String) -> LoadError) -> LoadEr
     }
 }
 
-/// How an event ends whose call failed.
+/// The outcome of an event whose call failed.
 fn ending(error: &wasmtime::Error) -> Outcome {
     match (error.downcast_ref(), error.downcast_ref()) {
         (Some(overdue), _) => super::ending(*overdue),
@@ -221,7 +201,7 @@ fn ending(error: &wasmtime::Error) -> Outcome {
     }
 }
 
-/// A policy's own words, for logs and terminals: short, in one line, and without what steers a terminal.
+/// The policy's own message, for logs and terminals: short, on one line, and without terminal control characters.
 fn in_plain_text(words: &str) -> String {
     words
         .chars()

@@ -1,10 +1,11 @@
-//! The sandbox and the guard together, against the policy shipped and against a hostile one.
+//! The sandbox and the guard together, against the shipped policy and against a hostile one.
 //!
 //! `cargo xtask test` builds both before it runs these.
 
+mod hostile_guests;
+
 use super::compiler::compiled;
 use super::*;
-use crate::config;
 use crate::guard::{self, Sender};
 use relay_event::Event;
 use relay_event::Outcome::{self, PolicyTimeout, PolicyTrap, Unsafe, Widened};
@@ -26,14 +27,14 @@ pub(super) fn load(wasm: &[u8], plan: &SitePlan) -> Result<Sandbox, LoadError> {
     Sandbox::load(&compiled(wasm)?, &plan.clone().into(), &limits())
 }
 
-/// The shipped plan, with the deed the hostile policy is to do.
+/// The shipped plan, with the deed that the hostile policy performs.
 pub(super) fn plan(deed: &str) -> SitePlan {
-    let mut plan = config::default_plan().unwrap();
+    let mut plan = (*SitePlan::built_in().unwrap()).clone();
     plan.categories.push(Category {
         name: "hostile".into(),
         description: deed.into(),
     });
-    // A text of the user's own, where a policy has the most room to write something else.
+    // A free text, which gives a policy the most room to write something else.
     let rated = plan
         .events
         .iter_mut()
@@ -101,7 +102,7 @@ pub(super) fn run(sandbox: &Sandbox, event: &Event, plan: &SitePlan) -> Result<S
 
 #[test]
 fn the_policy_shipped_scrubs_as_the_native_rules_do() {
-    let plan = SitePlan::from(config::default_plan().unwrap());
+    let plan = SitePlan::built_in().unwrap();
     let sandbox = load(&wasm("bundle/policy.wasm"), &plan).unwrap();
     let record = run(&sandbox, &event("acme-prod"), &plan).unwrap();
     for kept in [
@@ -120,7 +121,7 @@ fn the_policy_shipped_scrubs_as_the_native_rules_do() {
     assert_eq!(run(&sandbox, &unrated, &plan), Err(Outcome::MissingProp));
 }
 
-/// What the hostile policy does, and how the event ends.
+/// The hostile policy's deeds, and the outcome of the event.
 const DEEDS: &[(&str, Option<Outcome>)] = &[
     ("is honest", None),
     ("loops", Some(PolicyTimeout)),
@@ -163,7 +164,7 @@ const DEEDS: &[(&str, Option<Outcome>)] = &[
 
 #[test]
 fn a_hostile_policy_can_only_make_events_end() {
-    // One component, and a plan for each deed: compiling it is what takes long.
+    // One component with one plan per deed, because compiling takes the longest.
     let plans: Vec<_> = DEEDS.iter().map(|(deed, _)| plan(deed)).collect();
     let honest = &plans[0];
     let sandbox = Sandbox::load(
@@ -176,7 +177,7 @@ fn a_hostile_policy_can_only_make_events_end() {
         for time in ["first", "second"] {
             let got = run(&sandbox, &event("acme-prod"), plan);
             assert_eq!(got.err(), *want, "a policy that {deed}, the {time} time");
-            // Whatever happened, the next event finds a sound instance.
+            // In every case the next event finds a sound instance.
             let next = run(&sandbox, &event("acme-prod"), honest);
             assert_eq!(next.err(), None, "after a policy that {deed}");
         }
@@ -193,10 +194,7 @@ fn nothing_of_an_earlier_event_enters_a_later_one() {
 
 #[test]
 fn each_plan_has_instances_of_its_own() {
-    let (small, shipped) = (
-        SitePlan::from(Plan::unplanned()),
-        SitePlan::from(config::default_plan().unwrap()),
-    );
+    let (small, shipped) = (SitePlan::from(Plan::unplanned()), SitePlan::built_in().unwrap());
     let plans = Plans::in_use([&small, &shipped, &small].into_iter());
     assert_eq!(plans.iter().count(), 2, "the same plan twice is one");
     let sandbox = Sandbox::load(&compiled(&wasm("bundle/policy.wasm")).unwrap(), &plans, &limits()).unwrap();
@@ -204,7 +202,7 @@ fn each_plan_has_instances_of_its_own() {
         |plan: &SitePlan| run(&sandbox, &event("acme-prod"), plan).map(|r| r.contains("/w/:workspace"));
     assert_eq!(page(&shipped), Ok(true));
     assert_ne!(page(&small), Ok(true));
-    let stranger = SitePlan::from(config::default_plan().unwrap());
+    let stranger = SitePlan::built_in().unwrap();
     assert_eq!(
         page(&stranger),
         Err(Outcome::PolicyUnavailable),

@@ -1,8 +1,9 @@
 //! Threads on which guests run, so that the async workers never wait for one.
 //!
-//! A request's events go over as one job, and its answers come back together. Health, metrics and the switch
-//! need no guest, so they answer at once however long the queue is.
+//! A request's events are sent as one job, and its answers return together. Health, metrics and the switch need no
+//! guest, so they answer at once however long the queue is.
 
+use crate::hidden::hidden_debug;
 use std::collections::VecDeque;
 use std::io;
 use std::num::NonZeroUsize;
@@ -12,21 +13,21 @@ use std::thread;
 use std::time::{Duration, Instant};
 use tokio::sync::oneshot;
 
-/// Fewest threads: one slow guest must not hold up all others.
+/// Minimum number of threads: one slow guest must not block all others.
 const THREADS_MIN: usize = 2;
-/// Longest time that a job may wait for a thread. Later its sender has given up or is about to: the job ends
+/// Longest time that a job may wait for a thread. After that its sender has given up or is about to: the job ends
 /// without running.
 const WAIT_MAX: Duration = Duration::from_secs(10);
-/// The same while the relay stops: then jobs end without running, and stopping waits for no guest.
+/// The same while the relay is stopping: jobs end without running, and shutdown waits for no guest.
 const WAIT_MAX_STOPPING: Duration = Duration::from_millis(500);
 
 /// Why a job did not run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NotRun {
-    /// Too many jobs wait, or this one waited too long.
+    /// Too many jobs are queued, or this one waited too long.
     #[error("too many requests wait for the policy")]
     Busy,
-    /// The job ended in a panic: a defect of ours.
+    /// The job panicked: a bug in the relay.
     #[error("the relay failed while the policy ran")]
     Lost,
 }
@@ -53,17 +54,13 @@ struct State {
     is_dropped: bool,
 }
 
-impl std::fmt::Debug for Threads {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Threads")
-    }
-}
+hidden_debug!(Threads);
 
 impl Threads {
-    /// Starts a thread for each processor. Above `queue_max` waiting jobs a further one is refused.
+    /// Starts one thread per processor. With `queue_max` jobs waiting, a further one is refused.
     ///
     /// # Errors
-    /// The operating system's.
+    /// The operating system's error.
     pub fn start(queue_max: usize) -> io::Result<Self> {
         let threads = Self {
             shared: Arc::new(Shared {
@@ -82,10 +79,10 @@ impl Threads {
         Ok(threads)
     }
 
-    /// Runs a job on one of the threads and gives back its answer. If the caller goes away, the job still runs.
+    /// Runs a job on one of the threads and returns its answer. If the caller goes away, the job still runs.
     ///
     /// # Errors
-    /// Why the job did not run, or not to its end.
+    /// Why the job did not run or did not finish.
     pub async fn run<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
@@ -118,13 +115,13 @@ impl Threads {
         Ok(())
     }
 
-    /// Lets jobs that have to wait end without running, because the relay stops.
+    /// Ends waiting jobs without running them, because the relay is stopping.
     pub fn stop(&self) {
         self.shared.lock().stopping_since.get_or_insert_with(Instant::now);
     }
 }
 
-/// The threads end once they have emptied the queue. They are not waited for.
+/// The threads end once they have emptied the queue; dropping does not wait for them.
 impl Drop for Threads {
     fn drop(&mut self) {
         let mut state = self.shared.lock();
@@ -235,7 +232,7 @@ mod tests {
         assert_eq!(
             threads.run(|| 2).await,
             Ok(2),
-            "there is time for what is under way"
+            "there is time for what is in flight"
         );
         threads.shared.lock().stopping_since = Instant::now().checked_sub(WAIT_MAX_STOPPING * 2);
         assert_eq!(threads.run(|| 3).await, Err(NotRun::Busy));

@@ -1,24 +1,25 @@
-//! Looking at a policy instead of relying on it: what a component is made of, and single calls with
-//! what they cost. For `policy check`, `policy explain` and the smoke run before a reload.
+//! Inspects a policy: the parts of a component, and single calls with their cost. For `policy check`, `policy
+//! explain` and the smoke run before a reload.
 
 use super::instance::Instance;
 use super::{Budget, LOAD_CPU_MAX, LoadError, Pool, Sandbox};
 use crate::config::SitePlan;
+use crate::hidden::hidden_debug;
 use relay_event::Outcome;
 use relay_event::scrub::Visible;
 use std::time::{Duration, Instant};
 use wasmtime::component::Component;
 
-/// What a component asks for and offers.
+/// The imports and exports of a component.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Anatomy {
-    /// What it imports. The relay refuses a policy that has any.
+    /// Its imports. The relay refuses a policy that has any.
     pub imports: Vec<String>,
-    /// What it exports.
+    /// Its exports.
     pub exports: Vec<String>,
 }
 
-/// Reads what a component imports and exports, whether or not it can be a policy.
+/// Reads a component's imports and exports, whether or not it is a policy.
 pub fn anatomy(component: &Component) -> Anatomy {
     let (ty, engine) = (component.component_type(), component.engine());
     Anatomy {
@@ -34,15 +35,11 @@ pub struct Trial<'s> {
     instance: Instance,
 }
 
-impl std::fmt::Debug for Trial<'_> {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Trial")
-    }
-}
+hidden_debug!(Trial<'_>);
 
 /// One call and what it cost.
 pub struct Attempt {
-    /// The answer, as [`Sandbox::scrub`] would give it.
+    /// The answer, as [`Sandbox::scrub`] returns it.
     pub result: Result<Visible, Outcome>,
     /// The fuel it used.
     pub fuel: u64,
@@ -52,21 +49,17 @@ pub struct Attempt {
     pub memory_bytes: usize,
 }
 
-impl std::fmt::Debug for Attempt {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Attempt(hidden)")
-    }
-}
+hidden_debug!(Attempt);
 
 impl Sandbox {
-    /// A fresh instance to try events on, apart from those that serve.
+    /// A fresh instance to try events on, separate from those that serve.
     ///
     /// # Errors
-    /// When the policy does not take the plan, or was not loaded for it.
+    /// If the policy rejects the plan, or was not loaded for it.
     pub fn trial(&self, plan: &SitePlan) -> Result<Trial<'_>, LoadError> {
         let pool = self
             .pool(plan)
-            .ok_or_else(|| LoadError::Configure("it was loaded for others".to_owned()))?;
+            .ok_or_else(|| LoadError::Configure("it was loaded for other plans".to_owned()))?;
         let instance = Instance::new(&pool.guest, &self.ticker.run(Budget(LOAD_CPU_MAX)))?;
         Ok(Trial {
             sandbox: self,

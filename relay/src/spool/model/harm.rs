@@ -1,16 +1,17 @@
-//! What is done to it: a death while it writes, flipped bits and their mending, a full disk.
+//! The faults: a crash during a write, flipped bits and their repair, a full disk.
 
 use super::Act;
 use super::reference::{Expected, SITES};
 use super::world::{World, temporary, waiting};
-use crate::spool::{ROW_OVERHEAD, record};
+use crate::spool::record;
+use crate::spool::rows::ROW_OVERHEAD;
 use crate::store;
 use std::collections::BTreeMap;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 impl World {
-    /// Dies while something is written: the files as they are, with so much of it, in 256ths, in the log.
+    /// Crashes during a write: the files as they are, with `kept` 256ths of the write in the log.
     pub(super) async fn crash(&mut self, during: &Act, kept: u64, garbage: bool) {
         self.busy = None;
         let log = |folder: &Path| std::fs::read(folder.join("relay.db-wal")).unwrap_or_default();
@@ -51,7 +52,7 @@ impl World {
         assert_eq!(counts.recovered, waited as u64, "what waited is recovered");
     }
 
-    /// Changes a bit of the closed file. Afterwards only less may be there.
+    /// Flips a bit of the closed file. Afterwards it may contain less, never more.
     pub(super) async fn flip_file(&mut self, at: u64, bit: u8) {
         self.close().await;
         let path = store::path(self.folder.path());
@@ -67,7 +68,7 @@ impl World {
         drop(file);
         let was = self.reference.clone();
         self.open().await;
-        // What it did shows at the latest when everything is looked at.
+        // Its effect shows at the latest when the whole spool is read.
         for lane in 0..self.readers.len() {
             let _ = self.desk().spool.take(lane, 0, 1000).await.unwrap();
             self.readers[lane].hand.clear();
@@ -92,7 +93,7 @@ impl World {
             })
             .collect();
         db.close().unwrap();
-        // The ids may be damaged too, and are remembered in memory.
+        // The ids may be damaged too, and the relay remembers them in memory.
         let forget = |db: &rusqlite::Connection| db.execute("DELETE FROM seen_ids", []);
         self.store.as_ref().unwrap().run(forget).await.unwrap();
         self.reference.seen.clear();
@@ -119,18 +120,18 @@ impl World {
             db.execute("UPDATE spool SET record = ?2 WHERE seq = ?1", (seq, record))
         };
         self.store.as_ref().unwrap().run(flip).await.unwrap();
-        // One that a lane has in memory already would be delivered from there.
+        // A lane that has it in memory would deliver it from there.
         let lanes = &self.desk().spool.lanes;
-        lanes.iter().for_each(|lane| lane.fresh.forget());
+        lanes.iter().for_each(|lane| lane.tail.forget());
     }
 
-    /// What is in quarantine can be read again, as after an upgrade.
+    /// Quarantined records become readable again, as after an upgrade.
     pub(super) async fn mend(&mut self) {
         if self.is_hindered() {
             return;
         }
         let mended = self.reference.quarantined.iter_mut().map(|(_, event)| {
-            // Of one that was damaged in the file nothing is known.
+            // A record that was damaged in the file is unknown.
             if event.name.is_empty() {
                 return None;
             }
@@ -157,7 +158,7 @@ impl World {
         self.store.as_ref().unwrap().run(mend).await.unwrap();
     }
 
-    /// The disk is full, or has room again.
+    /// The disk becomes full, or has space again.
     pub(super) async fn fill(&mut self, full: bool) {
         if self.busy.is_none() {
             let sql = format!("PRAGMA max_page_count = {}", if full { 1 } else { 1_000_000 });
@@ -169,7 +170,7 @@ impl World {
     }
 }
 
-/// What is in a table by its numbers: each of it known, or damaged. `when` is kept as the time it is parked.
+/// The rows of a table by number: each is known or damaged. `when` stores the time until which it is parked.
 fn found(
     db: &rusqlite::Connection,
     table: &str,
@@ -187,7 +188,7 @@ fn found(
             .map(|event| event.name().to_owned())
             .unwrap_or_default();
         let is_known = known.values().any(|event| event.name == name);
-        // One that is parked, or in no bucket that is looked into, was not looked at.
+        // No lane has read a record that is parked or in a bucket out of range.
         assert!(is_known || event.is_err(), "{name} was never stored");
         let site = row.get::<_, String>(2).unwrap_or_default();
         let expected = Expected {
@@ -199,7 +200,7 @@ fn found(
             bucket: row.get(1).unwrap_or(u8::MAX),
             stored_at: row.get(3).unwrap_or(0),
             not_before: row.get(5).ok().flatten(),
-            is_told: false,
+            is_read: false,
             is_damaged: event.is_err(),
             bytes: row.get_ref(4).unwrap().as_blob().map_or(0, <[u8]>::len) as u64 + ROW_OVERHEAD,
         };

@@ -1,8 +1,8 @@
-//! What a reader of a lane does: takes, settles at once or late or twice, sets aside, asks.
+//! The reader of a lane: takes events, settles them at once or late or twice, parks them, asks.
 
 use super::reference::SITES;
 use super::world::{Gone, InHand, World, waiting};
-use crate::clock::Moment;
+use crate::clock::Timestamp;
 use crate::spool::{Waiting, millis};
 use crate::store::{self, StoreError};
 use relay_event::Outcome;
@@ -10,7 +10,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 impl World {
-    /// Takes what comes behind what was given last, or everything again.
+    /// Takes the events after the last one returned, or all again.
     pub(super) async fn take(&mut self, lane: usize, again: bool, count: usize) {
         if again {
             self.readers[lane].done = 0;
@@ -21,7 +21,7 @@ impl World {
         self.judge(lane, after, count, taken, i64::MAX);
     }
 
-    /// What was taken is what should have been. What came behind a number came meanwhile, and may be missing.
+    /// Checks the taken events. Events after a certain number arrived meanwhile, and may be missing.
     pub(super) fn judge(
         &mut self,
         lane: usize,
@@ -47,13 +47,13 @@ impl World {
         let (mut given, mut damaged) = self.expect(lane, after, count);
         self.reference.waiting.append(&mut new);
         if !seqs.is_empty() && seqs.len() < given.len() {
-            // What a lane has in memory is given before the rest is read.
+            // A lane gets its events from memory before it reads the rest.
             self.reference = before;
             (given, damaged) = self.expect(lane, after, seqs.len());
         }
         assert_eq!(seqs, given, "what is due comes, in order, and nothing else");
         for event in taken {
-            let (expected, got) = (&self.reference.waiting[&event.seq], event.scrubbed.unwrap());
+            let (expected, got) = (&self.reference.waiting[&event.seq], event.scrubbed);
             assert!(got == expected.event(), "it is what was stored");
             assert_eq!(event.stored_at.0, expected.stored_at);
             assert_eq!(event.was_parked, expected.not_before.is_some());
@@ -77,8 +77,8 @@ impl World {
         }
     }
 
-    /// What a lane should be given, and what cannot be read on the way: that is passed over, until there is
-    /// something to give.
+    /// The events that a lane should get, and the unreadable ones on the way: the lane skips those until there is an event
+    /// to return.
     fn expect(&mut self, lane: usize, mut after: i64, count: usize) -> (Vec<i64>, Vec<i64>) {
         let mut damaged = Vec::new();
         loop {
@@ -91,7 +91,7 @@ impl World {
         }
     }
 
-    /// Settles those in hand whose bits are set; keeps them in hand, to be settled again.
+    /// Settles the events in hand whose bits are set; if `keep`, they stay in hand to be settled again.
     pub(super) async fn settle(&mut self, lane: usize, which: u64, outcome: Outcome, keep: bool) {
         let hand = &mut self.readers[lane].hand;
         let mut bits = (0..).map(|n| which >> (n % 64) & 1 == 1);
@@ -101,15 +101,12 @@ impl World {
             .map(|event| event.seq)
             .collect();
         let spool = &self.desk.as_ref().unwrap().spool;
-        let settled = match *chosen {
-            [one] => spool.end(one, outcome).await,
-            _ => {
-                let endings = chosen.iter().map(|seq| (*seq, outcome));
-                // Twice in one transaction is once.
-                let twice = endings.clone().take(usize::from(keep));
-                spool.settle(endings.clone().chain(twice).collect()).await
-            }
-        };
+        let endings = chosen.iter().map(|seq| (*seq, outcome));
+        // Twice in one transaction counts once.
+        let twice = endings.clone().take(usize::from(keep));
+        let settled = spool
+            .settle(endings.clone().chain(twice).collect(), |_| Ok(()))
+            .await;
         if let Err(error) = settled {
             assert!(self.is_hindered(), "nothing is in the way: {error}");
             return;
@@ -121,7 +118,7 @@ impl World {
         }
     }
 
-    /// Sets one of those in hand aside.
+    /// Parks one of the events in hand.
     pub(super) async fn park(&mut self, lane: usize, n: usize, wait: i64) {
         let hand = &mut self.readers[lane].hand;
         if hand.is_empty() {
@@ -132,21 +129,21 @@ impl World {
         let parked = self
             .desk()
             .spool
-            .park(seq, Moment(now.saturating_add(wait)))
+            .park(seq, Timestamp(now.saturating_add(wait)))
             .await;
         if let Err(error) = parked {
             assert!(self.is_hindered(), "nothing is in the way: {error}");
             return;
         }
-        // A moment at least, an hour at most.
+        // At least a millisecond, at most an hour.
         let until = now + wait.clamp(1, millis(Duration::from_secs(3600)));
         if let Some(event) = self.reference.waiting.get_mut(&seq) {
-            (event.not_before, event.is_told) = (Some(until), false);
-            self.reference.tell_anew_what_is_not_due(lane);
+            (event.not_before, event.is_read) = (Some(until), false);
+            self.reference.return_again_what_is_not_due(lane);
         }
     }
 
-    /// Asks all that a lane asks beside taking.
+    /// Asks everything that a lane asks besides taking events.
     pub(super) async fn ask(&mut self, lane: usize) {
         let desk = self.desk.as_ref().unwrap();
         match desk.spool.next_parked(lane).await {
@@ -176,7 +173,7 @@ impl World {
                 Err(error) => assert!(self.busy.is_some(), "nothing is in the way: {error}"),
             }
             let site = desk.switches.site(SITES[event.site]).unwrap();
-            if let Some(permit) = site.permit().await {
+            if let Some(permit) = site.permit() {
                 let purged = site.has_purged(event.seq, &permit);
                 assert!(!purged || known.is_none(), "{event:?} still waits");
                 assert!(purged || event.gone != Some(Gone::Switch), "{event:?} is purged");

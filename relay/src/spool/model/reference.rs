@@ -1,18 +1,19 @@
-//! What should be in a spool: everything in one map, without a disk, a memory of lanes or an index.
+//! The expected content of a spool: everything in one map, without a disk, a lane's memory or an index.
 
 use crate::guard::Scrubbed;
+use crate::spool::rows::ROW_OVERHEAD;
 use crate::spool::tests::{AGE_MAX, OTHER_SITE, SITE, event_of};
-use crate::spool::{Purge, ROW_OVERHEAD, record};
+use crate::spool::{Purge, record};
 use relay_event::Outcome;
 use std::collections::{BTreeMap, BTreeSet};
 
 pub(super) const SITES: [&str; 2] = [SITE, OTHER_SITE];
-/// Fewer than there are buckets in use, so that they share lanes.
+/// Fewer than the buckets in use, so that buckets share lanes.
 pub(super) const LANES: usize = 2;
 pub(super) const HOUR: i64 = 3_600_000;
 pub(super) const QUARANTINE_AGE_MAX: i64 = 30 * 24 * HOUR;
 
-/// An event that somebody wants to store: the number of its site, its bucket, the sender's id.
+/// An event to store: the number of its site, its bucket, the sender's id.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct New {
     pub(super) site: usize,
@@ -28,10 +29,10 @@ pub(super) struct Expected {
     pub(super) bucket: u8,
     pub(super) stored_at: i64,
     pub(super) not_before: Option<i64>,
-    /// Whether its lane was given it since it came due.
-    pub(super) is_told: bool,
+    /// Whether its lane returned it since it came due.
+    pub(super) is_read: bool,
     pub(super) is_damaged: bool,
-    /// What it counts against the room.
+    /// Its bytes of the spool's space.
     pub(super) bytes: u64,
 }
 
@@ -43,7 +44,7 @@ impl Expected {
             bucket: new.bucket,
             stored_at,
             not_before: None,
-            is_told: false,
+            is_read: false,
             is_damaged: false,
             bytes: 0,
         };
@@ -59,7 +60,7 @@ impl Expected {
         usize::from(self.bucket) % LANES
     }
 
-    /// Not parked, or its time has come, or a clock that ran ahead wrote that time.
+    /// Not parked, or due, or parked by a clock that ran ahead.
     fn is_due(&self, now: i64) -> bool {
         self.not_before.is_none_or(|at| at <= now || at > now + HOUR)
     }
@@ -68,7 +69,7 @@ impl Expected {
 /// Bytes by the number of their site.
 pub(super) type Bytes = [u64; SITES.len() + 1];
 
-/// What one look into a lane finds: what it gives, what it cannot read, and how far it came.
+/// The result of reading a lane: readable events, unreadable ones, and how far the read came.
 pub(super) struct Look {
     pub(super) given: Vec<i64>,
     pub(super) damaged: Vec<i64>,
@@ -79,22 +80,22 @@ pub(super) struct Look {
 pub(super) struct Reference {
     pub(super) now: i64,
     pub(super) bytes_max: usize,
-    /// What waits, by number.
+    /// Waiting events, by number.
     pub(super) waiting: BTreeMap<i64, Expected>,
-    /// What is in quarantine, since when.
+    /// Quarantined records, and since when.
     pub(super) quarantined: Vec<(i64, Expected)>,
     /// Ids of sites, and when they were stored.
     pub(super) seen: BTreeMap<(usize, u8), i64>,
     /// Whether Plausible drops a site's events.
     pub(super) is_held: [bool; SITES.len()],
-    /// The switches as they are, and as they are recorded.
+    /// The switches in memory, and as recorded.
     pub(super) is_on: [bool; SITES.len()],
     pub(super) recorded: [bool; SITES.len()],
-    /// Whether a lane was rung for and has not heard it.
+    /// Whether a lane's bell was rung and not yet heard.
     pub(super) bells: [bool; LANES],
     /// How events ended since the start, by the outcome's number.
     pub(super) ended: BTreeMap<usize, u64>,
-    /// The highest number there ever was.
+    /// The highest number ever used.
     pub(super) highest: i64,
 }
 
@@ -115,7 +116,7 @@ impl Reference {
         }
     }
 
-    /// Bytes by site. The last is what damage says that it is of no site.
+    /// Bytes by site. The last entry is for records whose site is damaged.
     pub(super) fn bytes(&self) -> Bytes {
         let mut bytes = Bytes::default();
         for event in self.waiting.values() {
@@ -124,14 +125,14 @@ impl Reference {
         bytes
     }
 
-    /// Whether an event has no room beside so many bytes. A quarter is each site's, half is shared.
-    fn lacks(&self, beside: Bytes, site: usize, bytes: u64, is_held: bool) -> Option<Outcome> {
+    /// Whether an event has space beside these bytes. A quarter is reserved for each site, half is shared.
+    fn check(&self, beside: Bytes, site: usize, bytes: u64, is_held: bool) -> Result<(), Outcome> {
         let most = self.bytes_max as u64;
         let reserve = |site: usize| if site < SITES.len() { most / 4 } else { 0 };
         let over = |site: usize, bytes: u64| bytes.saturating_sub(reserve(site));
         let total: u64 = beside.iter().sum();
         if total + bytes > most {
-            return Some(Outcome::SpoolFull);
+            return Err(Outcome::SpoolFull);
         }
         let shared: u64 = (0..=SITES.len()).map(|site| over(site, beside[site])).sum();
         let more = over(site, beside[site] + bytes) - over(site, beside[site]);
@@ -139,32 +140,32 @@ impl Reference {
         if is_held {
             left = left.min((most / 2).saturating_sub(total));
         }
-        (more > left).then_some(Outcome::SpoolFullSite)
+        match more > left {
+            true => Err(Outcome::SpoolFullSite),
+            false => Ok(()),
+        }
     }
 
     pub(super) fn count(&mut self, outcome: Outcome, events: usize) {
         *self.ended.entry(outcome as usize).or_default() += events as u64;
     }
 
-    /// What an append is answered where nothing is in its way.
-    pub(super) fn foretell(&self, batch: &[New], events: &[Expected]) -> Vec<Option<Outcome>> {
+    /// The expected results of an append that the disk accepts.
+    pub(super) fn foretell(&self, batch: &[New], events: &[Expected]) -> Vec<Result<(), Outcome>> {
         let mut there = self.bytes();
         let mut seen: BTreeSet<(usize, u8)> = self.seen.keys().copied().collect();
         let mut answer = |(new, event): (&New, &Expected)| {
-            let full = self.lacks(there, new.site, event.bytes, self.is_held[new.site]);
-            if full.is_some() {
-                return full;
-            }
+            self.check(there, new.site, event.bytes, self.is_held[new.site])?;
             if new.id.is_some_and(|id| !seen.insert((new.site, id))) {
-                return Some(Outcome::Duplicate);
+                return Err(Outcome::Duplicate);
             }
             there[new.site] += event.bytes;
-            None
+            Ok(())
         };
         batch.iter().zip(events).map(&mut answer).collect()
     }
 
-    /// One is stored under a number, which is higher than all before it.
+    /// Stores an event under a number, which must be higher than all before it.
     pub(super) fn store(&mut self, seq: i64, new: New, event: Expected) {
         assert!(seq > self.highest, "{seq} comes behind {}", self.highest);
         self.highest = seq;
@@ -175,22 +176,21 @@ impl Reference {
         self.waiting.insert(seq, event);
     }
 
-    /// What is parked in a lane and not due now is told anew when it comes due.
-    pub(super) fn tell_anew_what_is_not_due(&mut self, lane: usize) {
+    /// A parked event of a lane that is not due now will be read again when it comes due.
+    pub(super) fn return_again_what_is_not_due(&mut self, lane: usize) {
         let now = self.now;
         for event in self.waiting.values_mut().filter(|event| event.lane() == lane) {
-            event.is_told &= event.not_before.is_none_or(|at| at <= now);
+            event.is_read &= event.not_before.is_none_or(|at| at <= now);
         }
     }
 
-    /// A look into a lane after a number: first what was parked and came due, however low its number, then
-    /// what is due and comes behind that number.
+    /// Reads a lane after a number: first due parked events, however low their number, then due events after that number.
     pub(super) fn look(&mut self, lane: usize, after: i64, count: usize) -> Look {
-        self.tell_anew_what_is_not_due(lane);
+        self.return_again_what_is_not_due(lane);
         let now = self.now;
         let in_lane = self.waiting.iter().filter(|(_, event)| event.lane() == lane);
         let news = |(seq, event): &(&i64, &Expected)| {
-            let came_due = event.not_before.is_some_and(|at| at <= now) && !event.is_told;
+            let came_due = event.not_before.is_some_and(|at| at <= now) && !event.is_read;
             **seq <= after && came_due
         };
         let mut came_due: Vec<(Option<i64>, i64)> = in_lane
@@ -205,8 +205,8 @@ impl Reference {
         found.truncate(count);
         found.sort_unstable();
         for seq in &found {
-            // One that a clock set back has made due comes again in its own time.
-            let tell = |event: &mut Expected| event.is_told = event.not_before.is_none_or(|at| at <= now);
+            // If only a clock that was set back made it due, it comes again in its own time.
+            let tell = |event: &mut Expected| event.is_read = event.not_before.is_none_or(|at| at <= now);
             self.waiting.entry(*seq).and_modify(tell);
         }
         let up_to = found.last().map(|last| after.max(*last));
@@ -218,13 +218,13 @@ impl Reference {
         }
     }
 
-    /// When the first parked event of a lane comes due.
+    /// The time when the first parked event of a lane comes due.
     pub(super) fn next_parked(&self, lane: usize) -> Option<i64> {
         let in_lane = self.waiting.values().filter(|event| event.lane() == lane);
         in_lane.filter_map(|event| event.not_before).min()
     }
 
-    /// A damaged event is moved out of its lane.
+    /// Moves a damaged event out of its lane.
     pub(super) fn quarantine(&mut self, seq: i64) {
         let event = self.waiting.remove(&seq).unwrap();
         self.quarantined.push((self.now, event));
@@ -237,7 +237,7 @@ impl Reference {
         self.quarantined.retain(|(at, _)| *at >= now - QUARANTINE_AGE_MAX);
     }
 
-    /// Takes out what a condition fits, and gives back its numbers.
+    /// Removes the events that match a condition, and returns their numbers.
     pub(super) fn remove(
         &mut self,
         outcome: Outcome,
@@ -252,7 +252,7 @@ impl Reference {
         gone
     }
 
-    /// What a sweep takes: from the oldest up to the first that is young enough.
+    /// The events that a sweep deletes: from the oldest up to the first that is young enough.
     pub(super) fn sweep(&mut self) {
         let now = self.now;
         self.forget_ids();
@@ -284,14 +284,14 @@ impl Reference {
         self.remove(Outcome::Purged, |_, event| fits(event))
     }
 
-    /// A site's switch is turned off, or it is off at the start.
+    /// A site is switched off, or is off at the start.
     pub(super) fn purge_site(&mut self, site: usize) -> Vec<i64> {
         self.quarantined.retain(|(_, event)| event.site != site);
         self.remove(Outcome::Purged, |_, event| event.site == site)
     }
 
-    /// What is parked is due, and told again; what can be read again comes back under numbers that are looked
-    /// up by name. Says what came of those in quarantine: back, too old, without room, damaged.
+    /// Parked events become due and are read again; records that are readable again come back under numbers that are looked
+    /// up by name. Returns the counts of quarantined records: back, too old, without space, damaged.
     pub(super) fn replay(&mut self, number: impl Fn(&str) -> Option<i64>) -> [u64; 4] {
         let now = self.now;
         for event in self
@@ -299,7 +299,7 @@ impl Reference {
             .values_mut()
             .filter(|event| event.not_before.is_some())
         {
-            (event.not_before, event.is_told) = (Some(now), false);
+            (event.not_before, event.is_read) = (Some(now), false);
         }
         let (mut counts, mut there) = ([0; 4], self.bytes());
         let mut stay = Vec::new();
@@ -307,7 +307,7 @@ impl Reference {
             let what = match () {
                 () if event.is_damaged => 3,
                 () if event.stored_at < now - AGE_MAX => 1,
-                () if self.lacks(there, event.site, event.bytes, false).is_some() => 2,
+                () if self.check(there, event.site, event.bytes, false).is_err() => 2,
                 () => 0,
             };
             counts[what] += 1;
@@ -321,7 +321,7 @@ impl Reference {
             self.highest = seq;
             let event = Expected {
                 not_before: None,
-                is_told: false,
+                is_read: false,
                 ..event
             };
             self.waiting.insert(seq, event);
@@ -331,19 +331,19 @@ impl Reference {
         counts
     }
 
-    /// What a start does before anything is asked of it.
+    /// The work at a start before the first job.
     pub(super) fn start(&mut self) {
         self.ended.clear();
         self.bells = [false; LANES];
         self.is_on = self.recorded;
         self.sweep();
-        // What damage says that it is of no site is of none that is on.
+        // A record whose site is damaged belongs to no site that is on.
         for site in 0..=SITES.len() {
             if self.is_on.get(site) != Some(&true) {
                 self.purge_site(site);
             }
         }
         let parked = self.waiting.values_mut();
-        parked.for_each(|event| event.is_told = false);
+        parked.for_each(|event| event.is_read = false);
     }
 }

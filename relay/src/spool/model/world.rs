@@ -1,8 +1,8 @@
-//! A spool on a disk, somebody who reads it lane by lane, and what should be in it.
+//! A spool on a disk, a reader for each lane, and the reference of its content.
 
 use super::reference::{Expected, HOUR, LANES, New, Reference, SITES};
 use super::{Act, Jump};
-use crate::clock::{Clock, Moment};
+use crate::clock::{Clock, Timestamp};
 use crate::spool::tests::{AGE_MAX, Desk, START};
 use crate::spool::{Incoming, Purge, record, rows};
 use crate::store::{self, Store, Writer};
@@ -25,7 +25,7 @@ pub(super) struct World {
     pub(super) next: usize,
 }
 
-/// Who reads a lane, as a forwarder's lane does.
+/// A reader of a lane, in place of the forwarder's.
 #[derive(Debug, Default)]
 pub(super) struct Reader {
     /// The highest number it was given.
@@ -33,21 +33,21 @@ pub(super) struct Reader {
     pub(super) hand: Vec<InHand>,
 }
 
-/// A batch that is about to be stored, and what it should be answered.
+/// A batch to be stored, and its expected results.
 struct Batch {
     new: Vec<(New, Expected)>,
     incoming: Vec<Incoming>,
-    foretold: Vec<Option<Outcome>>,
+    foretold: Vec<Result<(), Outcome>>,
 }
 
-/// What it was given and has not settled, or means to settle again.
+/// An event that a reader took and has not settled, or will settle again.
 #[derive(Debug)]
 pub(super) struct InHand {
     pub(super) seq: i64,
     pub(super) site: usize,
-    /// What was read with it; `None` after a restart, when nothing may be asked with it any more.
+    /// The number of purges when it was read; `None` after a restart, which makes the number useless.
     pub(super) purges: Option<u64>,
-    /// Who deleted it since then.
+    /// The cause of its deletion, if it was deleted since then.
     pub(super) gone: Option<Gone>,
 }
 
@@ -58,7 +58,7 @@ pub(super) enum Gone {
 }
 
 pub(super) fn temporary() -> TempDir {
-    // Where there is a disk in memory, an fsync costs nothing.
+    // On a disk in memory, if there is one, an fsync costs nothing.
     let memory = Path::new("/dev/shm");
     let builder = tempfile::Builder::new();
     builder.tempdir_in(memory).or_else(|_| builder.tempdir()).unwrap()
@@ -72,7 +72,7 @@ impl World {
             store: None,
             writer: None,
             threaded,
-            clock: Clock::standing_at(Moment(START)),
+            clock: Clock::standing_at(Timestamp(START)),
             reference: Reference::empty(START),
             readers: Default::default(),
             busy: None,
@@ -90,12 +90,12 @@ impl World {
         self.desk.as_ref().unwrap()
     }
 
-    /// Whether something is in the way of a change.
+    /// Whether a fault prevents changes.
     pub(super) fn is_hindered(&self) -> bool {
         self.full || self.busy.is_some()
     }
 
-    /// Starts on the folder as `serve` does.
+    /// Starts on the folder like `serve`.
     pub(super) async fn open(&mut self) {
         let (db, _) = store::open_or_rebuild(self.folder.path(), self.clock.now())
             .unwrap_or_else(|error| panic!("it does not start: {error}"));
@@ -123,7 +123,7 @@ impl World {
         }
     }
 
-    /// An act that changes the disk went as it should, or something was in its way.
+    /// An act that changes the disk succeeded, or a fault prevented it.
     fn is_done<T: std::fmt::Debug, E: std::fmt::Debug>(&self, result: Result<T, E>) -> Option<T> {
         assert!(
             result.is_ok() || self.is_hindered(),
@@ -132,7 +132,7 @@ impl World {
         result.ok()
     }
 
-    /// A batch, without what is for sites that are off: nobody has leave to store that.
+    /// A batch without events of sites that are off: there is no permit to store those.
     async fn prepare(&mut self, batch: &[New]) -> Batch {
         let is_on = self.reference.is_on;
         let batch: Vec<New> = batch.iter().copied().filter(|new| is_on[new.site]).collect();
@@ -141,7 +141,7 @@ impl World {
             let event = Expected::new(format!("E{}", self.next), *new, self.clock.now().0);
             self.next += 1;
             let desk = self.desk();
-            let permit = desk.switches.site(SITES[new.site]).unwrap().permit().await;
+            let permit = desk.switches.site(SITES[new.site]).unwrap().permit();
             incoming.push(Incoming {
                 scrubbed: event.event(),
                 id: new.id.map(|id| EventId([id; 16])),
@@ -162,25 +162,25 @@ impl World {
     async fn append(&mut self, batch: &[New]) {
         let mut batch = self.prepare(batch).await;
         let incoming = std::mem::take(&mut batch.incoming);
-        let outcomes = self.desk().spool.append(incoming, || {}).await;
+        let outcomes = self.desk().spool.append(incoming, ()).await;
         self.note(batch, &outcomes);
     }
 
-    /// A batch is stored while a lane takes.
+    /// Stores a batch while a lane takes.
     async fn append_meanwhile(&mut self, batch: &[New], lane: usize, count: usize) {
         let mut batch = self.prepare(batch).await;
         let incoming = std::mem::take(&mut batch.incoming);
         let (spool, after) = (&self.desk().spool, self.readers[lane].done);
-        let (outcomes, taken) = tokio::join!(spool.append(incoming, || {}), spool.take(lane, after, count));
+        let (outcomes, taken) = tokio::join!(spool.append(incoming, ()), spool.take(lane, after, count));
         let before = self.reference.highest;
         self.note(batch, &outcomes);
         self.judge(lane, after, count, taken, before);
     }
 
-    /// What was answered is as foretold, and what was stored is there.
-    fn note(&mut self, batch: Batch, outcomes: &[Option<Outcome>]) {
+    /// Checks that the results are as expected, and the stored events are there.
+    fn note(&mut self, batch: Batch, outcomes: &[Result<(), Outcome>]) {
         let Batch { new, foretold, .. } = batch;
-        let refused = vec![Some(Outcome::SpoolUnavailable); new.len()];
+        let refused = vec![Err(Outcome::SpoolUnavailable); new.len()];
         assert!(
             outcomes == foretold || (self.is_hindered() && outcomes == refused),
             "{outcomes:?}, not {foretold:?}"
@@ -188,8 +188,8 @@ impl World {
         let numbers = numbers(self.folder.path());
         for ((new, event), outcome) in new.into_iter().zip(outcomes) {
             match outcome {
-                Some(outcome) => self.reference.count(*outcome, 1),
-                None => {
+                Err(outcome) => self.reference.count(*outcome, 1),
+                Ok(()) => {
                     let seq = number_of(&numbers, &event.name);
                     let seq =
                         seq.unwrap_or_else(|| panic!("{} was acknowledged and is not there", event.name));
@@ -204,7 +204,7 @@ impl World {
         if self.is_done(swept).is_some() {
             self.reference.sweep();
         } else if self.busy.is_none() {
-            // On a full disk the one may be taken and the other not.
+            // On a full disk one of the two transactions may succeed and the other fail.
             let old = self.clock.now().0 - HOUR;
             let db = store::open_to_look(self.folder.path()).unwrap();
             let sql = "SELECT EXISTS (SELECT 1 FROM seen_ids WHERE at < ?1)";
@@ -222,7 +222,7 @@ impl World {
             let got = [
                 replayed.replayed,
                 replayed.too_old,
-                replayed.no_room,
+                replayed.no_space,
                 replayed.unreadable,
             ];
             assert_eq!(got, want, "what came of those in quarantine");
@@ -240,7 +240,7 @@ impl World {
 
     pub(super) async fn turn(&mut self, site: usize, on: bool) {
         let was_on = self.reference.is_on[site];
-        let turned = self.desk().switches.turn(SITES[site], on, "test").await;
+        let turned = self.desk().switches.set(SITES[site], on, "test").await;
         self.reference.is_on[site] = on && (was_on || turned.is_ok());
         if self.is_done(turned).is_some() && (!on || !was_on) {
             self.reference.recorded[site] = on;
@@ -259,7 +259,7 @@ impl World {
         }
     }
 
-    /// Sets the clock by so much, or to where something changes.
+    /// Sets the clock by an offset, or next to a time when something changes.
     fn set_clock(&mut self, jump: Jump) {
         let now = self.clock.now().0;
         let waiting = &self.reference.waiting;
@@ -276,7 +276,7 @@ impl World {
             }
         };
         self.reference.now = to.unwrap_or(now);
-        self.clock.set(Moment(self.reference.now));
+        self.clock.set(Timestamp(self.reference.now));
     }
 
     pub(super) async fn act(&mut self, act: &Act) {
@@ -295,7 +295,7 @@ impl World {
             Act::Sweep => self.sweep().await,
             Act::Replay => self.replay().await,
             Act::Purge(purge, older) => {
-                let before = older.map(|older| Moment(self.clock.now().0 - older));
+                let before = older.map(|older| Timestamp(self.clock.now().0 - older));
                 self.purge(Purge {
                     before,
                     ..purge.clone()
@@ -319,7 +319,7 @@ impl World {
             Act::Mend => self.mend().await,
             Act::FlipFile(at, bit) => self.flip_file(*at, *bit).await,
             Act::Full(full) => self.fill(*full).await,
-            // A writer of its own would wait for its second each time.
+            // A writer on its own thread would wait for its busy timeout, one second, each time.
             Act::Busy(true) if !self.threaded && self.busy.is_none() => {
                 let other = rusqlite::Connection::open(store::path(self.folder.path())).unwrap();
                 other.execute_batch("BEGIN IMMEDIATE").unwrap();
@@ -330,7 +330,7 @@ impl World {
         }
     }
 
-    /// What holds after each step.
+    /// The invariants after each act.
     pub(super) fn check(&self) {
         let counts = self.desk().metrics.ledger.counts();
         assert_eq!(
@@ -366,7 +366,7 @@ impl World {
         let held: usize = db
             .query_row("SELECT count(*) FROM quarantine", [], |row| row.get(0))
             .unwrap();
-        let told = usize::try_from(self.desk().metrics.quarantined.get()).unwrap();
+        let told = usize::try_from(self.desk().spool.metrics.spool_quarantined.get()).unwrap();
         assert_eq!((held, told), (reference.quarantined.len(), held), "in quarantine");
         for (site, is_on) in SITES.iter().zip(reference.is_on) {
             let site = self.desk().switches.site(site).unwrap();
@@ -374,7 +374,7 @@ impl World {
         }
     }
 
-    /// Delivers all that is left, with everything in order again.
+    /// Removes all faults and delivers every event that is left.
     pub(super) async fn drain(&mut self) {
         self.act(&Act::Busy(false)).await;
         self.act(&Act::Full(false)).await;
@@ -386,7 +386,7 @@ impl World {
             }
         }
         self.check();
-        // Its bucket was damaged without its page: it waits for its age to end it.
+        // If an event's bucket was damaged without detection, only its age ends it.
         self.set_clock(Jump::By(10 * HOUR));
         self.act(&Act::Sweep).await;
         let left = &self.reference.waiting;
@@ -396,7 +396,7 @@ impl World {
     }
 }
 
-/// The numbers of what waits, and until when it is parked.
+/// The numbers of waiting events, and the times until which they are parked.
 pub(super) fn waiting(db: &rusqlite::Connection) -> Vec<(i64, Option<i64>)> {
     let mut select = db
         .prepare("SELECT seq, not_before FROM spool ORDER BY seq")
@@ -405,7 +405,7 @@ pub(super) fn waiting(db: &rusqlite::Connection) -> Vec<(i64, Option<i64>)> {
     rows.unwrap().collect::<Result<_, _>>().unwrap()
 }
 
-/// The numbers of what waits, with the names of what can be read.
+/// The numbers of waiting events, with the names of readable ones.
 fn numbers(folder: &Path) -> Vec<(i64, Option<String>)> {
     let db = rusqlite::Connection::open(store::path(folder)).unwrap();
     let mut select = db

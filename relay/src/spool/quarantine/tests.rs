@@ -1,12 +1,12 @@
-//! Unreadable records: booked, kept within bounds, replayed.
+//! Unreadable records: booked, limited, replayed.
 
 use super::*;
 use crate::spool::tests::{AGE_MAX, Desk, SITE, START};
 
-/// Puts records into the spool as they are, bucket 5.
+/// Inserts raw records into the spool, bucket 5.
 async fn plant(desk: &Desk, records: &[&[u8]]) {
     for record in records {
-        assert_eq!(desk.append("Planted", 5).await, None);
+        assert_eq!(desk.append("Planted", 5).await, Ok(()));
         let record = record.to_vec();
         let sql = "UPDATE spool SET record = ?1 WHERE seq = (SELECT max(seq) FROM spool)";
         let planted = desk.spool.store.run(move |db| db.execute(sql, [&record])).await;
@@ -14,7 +14,7 @@ async fn plant(desk: &Desk, records: &[&[u8]]) {
     }
 }
 
-/// A record of a relay to come.
+/// A record of a future version.
 fn newer() -> Vec<u8> {
     let row = record::Row {
         bucket: 5,
@@ -27,9 +27,9 @@ fn newer() -> Vec<u8> {
 #[tokio::test]
 async fn what_cannot_be_read_is_booked_and_kept_and_its_lane_goes_on() {
     let desk = Desk::in_memory(1).await;
-    desk.append("First", 5).await;
+    desk.append("First", 5).await.unwrap();
     plant(&desk, &[b"", b"{\"torn", &[0xff; 300], &newer()]).await;
-    desk.append("Last", 5).await;
+    desk.append("Last", 5).await.unwrap();
     let taken = desk.spool.take(0, 0, 2).await.unwrap();
     assert_eq!(taken.len(), 1, "one of the two was damaged");
     let seqs: Vec<i64> = desk
@@ -47,15 +47,15 @@ async fn what_cannot_be_read_is_booked_and_kept_and_its_lane_goes_on() {
         (3, 1)
     );
     assert_eq!((counts.spooled, counts.difference()), (2, 0));
-    assert_eq!(desk.metrics.quarantined.get(), 4);
+    assert_eq!(desk.spool.metrics.spool_quarantined.get(), 4);
 
-    // They stay over a restart, and are no events any more.
+    // They stay after a restart, and no longer count as events.
     let again = Desk::open(desk.spool.store.clone(), &desk.clock, 1 << 20, 1).await;
     assert_eq!(again.metrics.ledger.counts().recovered, 2);
-    assert_eq!(again.metrics.quarantined.get(), 4);
-    // Off means that nothing is kept of the site.
-    again.switches.turn(SITE, false, "test").await.unwrap();
-    assert_eq!(again.metrics.quarantined.get(), 0);
+    assert_eq!(again.spool.metrics.spool_quarantined.get(), 4);
+    // "Off" deletes everything of the site.
+    again.switches.set(SITE, false, "test").await.unwrap();
+    assert_eq!(again.spool.metrics.spool_quarantined.get(), 0);
     assert_eq!(again.metrics.ledger.counts().ended(Outcome::Purged), 2);
 }
 
@@ -64,10 +64,10 @@ async fn a_replay_brings_back_what_can_be_read_now() {
     let desk = Desk::in_memory(1).await;
     plant(&desk, &[b"damaged", &newer()]).await;
     for name in ["Old", "Young"] {
-        desk.append(name, 5).await;
+        desk.append(name, 5).await.unwrap();
     }
     let spool = &desk.spool;
-    // As if they had been met by a relay that could not read them yet.
+    // As if a relay that could not read them yet had quarantined them.
     spool
         .quarantine(vec![(3, Outcome::Newer), (4, Outcome::Newer)])
         .await
@@ -75,7 +75,7 @@ async fn a_replay_brings_back_what_can_be_read_now() {
     let make_old = "UPDATE quarantine SET stored_at = stored_at - 1 WHERE id = 1";
     spool.store.run(move |db| db.execute(make_old, [])).await.unwrap();
     spool.take(0, 0, 9).await.unwrap();
-    assert_eq!(desk.metrics.quarantined.get(), 4);
+    assert_eq!(desk.spool.metrics.spool_quarantined.get(), 4);
     let want = Replayed {
         replayed: 1,
         unreadable: 3,
@@ -87,7 +87,7 @@ async fn a_replay_brings_back_what_can_be_read_now() {
         "one was changed and is damaged now"
     );
     let taken = spool.take(0, 0, 9).await.unwrap();
-    let event = taken[0].scrubbed.as_ref().unwrap();
+    let event = &taken[0].scrubbed;
     assert_eq!(
         (taken.len(), event.name(), taken[0].stored_at.0),
         (1, "Young", START)
@@ -95,21 +95,21 @@ async fn a_replay_brings_back_what_can_be_read_now() {
     let counts = desk.metrics.ledger.counts();
     assert_eq!((counts.recovered, counts.spooled, counts.difference()), (1, 1, 0));
     assert!(counts.spool_bytes > 0);
-    assert_eq!(desk.metrics.quarantined.get(), 3);
+    assert_eq!(desk.spool.metrics.spool_quarantined.get(), 3);
 
-    // What is too old, or has no room, stays.
+    // A record that is too old, or has no space, stays.
     spool
         .quarantine(vec![(taken[0].seq, Outcome::Newer)])
         .await
         .unwrap();
     let small = Desk::open(spool.store.clone(), &desk.clock, 100, 1).await;
     let want = Replayed {
-        no_room: 1,
+        no_space: 1,
         unreadable: 3,
         ..Replayed::default()
     };
     assert_eq!(small.spool.replay().await, Ok(want));
-    desk.clock.set(Moment(START + AGE_MAX + 1));
+    desk.clock.set(Timestamp(START + AGE_MAX + 1));
     let want = Replayed {
         too_old: 1,
         unreadable: 3,
@@ -130,7 +130,7 @@ async fn the_quarantine_is_bounded_in_records_bytes_and_age() {
                  SELECT 1, 's', n, zeroblob(?2), ?3, 'corrupt' FROM n",
                 [count, bytes, START],
             )?;
-            let dropped = trim(db, Moment(START))?;
+            let dropped = trim(db, Timestamp(START))?;
             Ok((
                 dropped,
                 held(db)?,
@@ -151,17 +151,17 @@ async fn the_quarantine_is_bounded_in_records_bytes_and_age() {
     check(4, 1_048_576 - 63, (1, 3, Some(2))).await;
     check(1, 5_000_000, (1, 0, None)).await;
     check(3, 1, (0, 3, Some(1))).await;
-    desk.metrics.quarantined.set(3);
+    desk.spool.metrics.spool_quarantined.set(3);
     let days_30 = 30 * 86_400_000;
-    desk.clock.set(Moment(START + days_30));
+    desk.clock.set(Timestamp(START + days_30));
     desk.spool.sweep().await.unwrap();
-    assert_eq!(desk.metrics.quarantined.get(), 3);
-    desk.clock.set(Moment(START + days_30 + 1));
+    assert_eq!(desk.spool.metrics.spool_quarantined.get(), 3);
+    desk.clock.set(Timestamp(START + days_30 + 1));
     desk.spool.sweep().await.unwrap();
     assert_eq!(
         (
-            desk.metrics.quarantined.get(),
-            desk.metrics.quarantine_dropped.get()
+            desk.spool.metrics.spool_quarantined.get(),
+            desk.spool.metrics.spool_quarantine_dropped.get()
         ),
         (0, 3)
     );

@@ -1,10 +1,10 @@
-//! Memory and a database that says something else: rebuilt, or changed by other means.
+//! Memory and a database that disagree: the database was rebuilt, or changed by other means.
 
 use super::*;
 
 #[tokio::test(start_paused = true)]
 async fn after_a_rebuild_memory_follows_the_disk_towards_off_and_never_towards_on() {
-    // How it was turned, what then befalls the database, and how it stands after the rebuild.
+    // The state before, the harm to the database, and the state after the rebuild.
     let check = async |what: &str, on: bool, harm: &str, is_on: bool, history: &[&str]| {
         let folder = Folder::new();
         let desk = folder.open_on().await;
@@ -55,23 +55,23 @@ async fn after_a_rebuild_memory_follows_the_disk_towards_off_and_never_towards_o
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_rebuild_that_lost_the_switch_cuts_what_is_under_way() {
+async fn a_rebuild_that_lost_the_switch_cuts_what_is_in_flight() {
     let folder = Folder::new();
     let desk = folder.open_on().await;
-    let permit = desk.site().permit().await.unwrap();
+    let permit = desk.site().permit().unwrap();
     folder.database().execute_batch("DELETE FROM switch").unwrap();
     desk.rebuild().await;
     assert!(!desk.is_open().await, "nobody gets leave any more");
     assert!(!desk.site().is_on());
-    assert!(!permit.is_cut(), "what is under way may end by itself");
+    assert!(!permit.is_cut(), "what is in flight may end by itself");
     let started = tokio::time::Instant::now();
     permit.cut().await;
     assert!(started.elapsed() <= GRACE + Duration::from_secs(1));
-    assert_eq!(desk.purged(), 0, "what is under way is waited for");
+    assert_eq!(desk.purged(), 0, "what is in flight is waited for");
     drop(permit);
     until("it is purged", || desk.purged() == 2).await;
     assert_eq!(desk.by().as_deref(), Some("relay"));
-    // Whoever is in charge may turn it on again.
+    // An administrator can turn it on again.
     desk.turn(true, "alice").await.unwrap();
     assert!(desk.is_open().await);
 }
@@ -103,7 +103,7 @@ async fn a_database_changed_by_other_means_turns_it_off_and_never_on() {
         .await;
         assert!(!desk.is_open().await, "{what}");
         let is_on = || {
-            look(&folder.database(), &folder.path(), SITE, Moment(START))
+            look(&folder.database(), &folder.path(), SITE, Timestamp(START))
                 .unwrap()
                 .0
         };

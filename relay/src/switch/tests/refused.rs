@@ -1,4 +1,4 @@
-//! Turns that the disk refuses, and what is left of them after a restart.
+//! Changes that the disk refuses, and their effect after a restart.
 
 use super::*;
 
@@ -9,15 +9,15 @@ async fn off_that_the_disk_refused_is_recorded_and_purged_once_it_takes_it() {
         let desk = folder.open_on().await;
         let troubled = trouble.begin(&folder);
         let refused = desk.turn(false, "bob").await.unwrap_err();
-        let told = refused.to_string();
-        assert!(told.starts_with("collection is off, but"), "{trouble:?}: {told}");
-        assert_eq!(desk.site().kept(), kept, "{trouble:?}");
-        assert_eq!(desk.unrecorded(), [kept.name()], "{trouble:?}");
+        let says = refused.to_string();
+        assert!(says.starts_with("collection is off, but"), "{trouble:?}: {says}");
+        assert_eq!(desk.site().recorded(), kept, "{trouble:?}");
+        assert_eq!(desk.unrecorded(), [kept.as_str()], "{trouble:?}");
         assert!(!desk.is_open().await, "{trouble:?}");
-        // It is tried in vain for a while.
+        // The relay retries in vain for a while.
         tokio::time::sleep(Duration::from_secs(60)).await;
         assert_eq!(
-            (desk.site().kept(), desk.purged()),
+            (desk.site().recorded(), desk.purged()),
             (kept, 0),
             "{trouble:?}: there is no way yet"
         );
@@ -26,7 +26,7 @@ async fn off_that_the_disk_refused_is_recorded_and_purged_once_it_takes_it() {
         assert_eq!(desk.purged(), 2, "{trouble:?}");
         assert_eq!(desk.by().as_deref(), Some("bob"), "{trouble:?}");
         assert_eq!(folder.history(), ["alice on", "bob off 2"], "{trouble:?}");
-        assert_eq!(folder.markers(), 0, "{trouble:?}");
+        assert_eq!(folder.tombstones(), 0, "{trouble:?}");
         assert!(desk.unrecorded().is_empty(), "{trouble:?}");
         desk.kill().await;
         assert!(!folder.open().await.is_open().await, "{trouble:?}");
@@ -34,7 +34,7 @@ async fn off_that_the_disk_refused_is_recorded_and_purged_once_it_takes_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_marker_keeps_a_site_off_after_a_restart() {
+async fn a_tombstone_keeps_a_site_off_after_a_restart() {
     for (trouble, kept) in TROUBLES {
         let folder = Folder::new();
         let desk = folder.open_on().await;
@@ -42,9 +42,9 @@ async fn a_marker_keeps_a_site_off_after_a_restart() {
         desk.turn(false, "bob").await.unwrap_err();
         desk.kill().await;
         troubled.end();
-        let looked = look(&folder.database(), &folder.path(), SITE, Moment(START)).unwrap();
+        let looked = look(&folder.database(), &folder.path(), SITE, Timestamp(START)).unwrap();
         let desk = folder.open().await;
-        let is_open = kept == Kept::Nowhere;
+        let is_open = kept == Recorded::Nowhere;
         assert_eq!(
             (looked.0, desk.is_open().await),
             (is_open, is_open),
@@ -53,23 +53,27 @@ async fn a_marker_keeps_a_site_off_after_a_restart() {
         if !is_open {
             assert_eq!(desk.purged(), 2, "{trouble:?}");
             assert_eq!(folder.history(), ["alice on", "bob off 2"], "{trouble:?}");
-            assert_eq!((folder.markers(), desk.unrecorded().len()), (0, 0), "{trouble:?}");
+            assert_eq!(
+                (folder.tombstones(), desk.unrecorded().len()),
+                (0, 0),
+                "{trouble:?}"
+            );
         }
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_marker_that_cannot_be_read_means_off_and_one_that_cannot_be_removed_stays_so() {
+async fn a_tombstone_that_cannot_be_read_means_off_and_one_that_cannot_be_removed_stays_so() {
     let check = async |what: &str, make: fn(&Path), removable: bool| {
         let folder = Folder::new();
         folder.open_on().await.kill().await;
-        let marker = folder.path().join(Marker::of(&folder.path(), SITE).name());
-        make(&marker);
+        let tombstone = folder.path().join(Tombstone::of(&folder.path(), SITE).name());
+        make(&tombstone);
         for _ in 0..2 {
             let desk = folder.open().await;
             assert!(!desk.is_open().await, "{what}");
             assert_eq!(desk.by().as_deref(), Some("relay"), "{what}");
-            assert_eq!(marker.exists(), !removable, "{what}");
+            assert_eq!(tombstone.exists(), !removable, "{what}");
             let on = desk.turn(true, "alice").await;
             assert_eq!(on.is_ok(), removable, "{what}: {on:?}");
             assert_eq!(desk.is_open().await, removable, "{what}");
@@ -102,13 +106,17 @@ async fn on_after_an_off_that_was_refused_purges_what_waited_before() {
             ["alice on", "bob off 2", "carol on"],
             "{trouble:?}"
         );
-        assert_eq!((folder.markers(), desk.unrecorded().len()), (0, 0), "{trouble:?}");
+        assert_eq!(
+            (folder.tombstones(), desk.unrecorded().len()),
+            (0, 0),
+            "{trouble:?}"
+        );
         desk.kill().await;
         assert!(folder.open().await.is_open().await, "{trouble:?}");
     }
 }
 
-/// Whether the disk has taken it nobody knows; "off" is what was told.
+/// It is unknown whether the disk recorded "on"; the caller got "off".
 #[tokio::test(start_paused = true)]
 async fn on_that_the_disk_refused_is_off_after_a_restart_whatever_was_written() {
     for (trouble, kept) in TROUBLES {
@@ -116,7 +124,7 @@ async fn on_that_the_disk_refused_is_off_after_a_restart_whatever_was_written() 
         let desk = folder.open().await;
         let troubled = trouble.begin(&folder);
         desk.turn(true, "alice").await.unwrap_err();
-        assert_eq!(desk.site().kept(), kept, "{trouble:?}");
+        assert_eq!(desk.site().recorded(), kept, "{trouble:?}");
         assert!(!desk.is_open().await, "{trouble:?}");
         troubled.end();
         desk.recorded().await;
@@ -149,7 +157,7 @@ async fn a_switch_that_cannot_be_understood_is_off_and_keeps_no_relay_from_start
 }
 
 #[tokio::test]
-async fn a_disk_that_hangs_keeps_nobody_from_turning_it_off() {
+async fn a_disk_that_hangs_does_not_prevent_switching_off() {
     let folder = Folder::new();
     store::make_folder(&folder.path()).unwrap();
     let db = store::open(&folder.path()).unwrap();
@@ -162,12 +170,12 @@ async fn a_disk_that_hangs_keeps_nobody_from_turning_it_off() {
         let hang = move |_: &Connection| Ok(hangs.take().map(|hangs| hangs.recv()));
         store.run(hang).await
     });
-    // Memory and disk are just being compared.
+    // Memory and disk are being reconciled.
     desk.spool.switches.wake.notify_one();
     let switches = desk.spool.switches.clone();
-    // Nor does the question hold it up whether bob still may.
-    let bob = Turner::checked("bob", |_| Ok(true));
-    let off = tokio::spawn(async move { switches.turn(SITE, false, bob).await });
+    // Nor does the check of bob's right delay it.
+    let bob = Actor::checked("bob", |_| Ok(true));
+    let off = tokio::spawn(async move { switches.set(SITE, false, bob).await });
     let closed = async {
         while desk.is_open().await {
             tokio::task::yield_now().await;

@@ -1,12 +1,12 @@
-//! Turns of an account that is changed meanwhile.
+//! Changes by an account that is changed at the same time.
 
 use super::*;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 /// An account that the database finds unchanged this many times, then changed.
-fn may(times: usize) -> Turner {
+fn may(times: usize) -> Actor {
     let asked = AtomicUsize::new(0);
-    Turner::checked("bob", move |_| Ok(asked.fetch_add(1, Ordering::SeqCst) < times))
+    Actor::checked("bob", move |_| Ok(asked.fetch_add(1, Ordering::SeqCst) < times))
 }
 
 #[tokio::test(start_paused = true)]
@@ -18,10 +18,10 @@ async fn an_account_that_was_changed_turns_nothing() {
             desk.turn(false, "alice").await.unwrap();
         }
         let history = folder.history();
-        let turned = desk.spool.switches.turn(SITE, turn, may(times)).await;
+        let turned = desk.spool.switches.set(SITE, turn, may(times)).await;
         match want {
             true => assert!(turned.is_ok(), "{what}: {turned:?}"),
-            false => assert!(matches!(turned, Err(TurnError::Revoked)), "{what}: {turned:?}"),
+            false => assert!(matches!(turned, Err(SetError::Revoked)), "{what}: {turned:?}"),
         }
         let now_on = if want { turn } else { is_on };
         assert_eq!(desk.is_open().await, now_on, "{what}");
@@ -51,14 +51,14 @@ async fn off_needs_no_database_that_says_who_may() {
         let folder = Folder::new();
         let desk = folder.open_on().await;
         let troubled = trouble.begin(&folder);
-        let off = desk.spool.switches.turn(SITE, false, may(1)).await;
+        let off = desk.spool.switches.set(SITE, false, may(1)).await;
         assert!(
-            matches!(off, Err(TurnError::Unrecorded { .. })),
+            matches!(off, Err(SetError::Unrecorded { .. })),
             "{trouble:?}: {off:?}"
         );
         assert!(!desk.is_open().await, "{trouble:?}");
-        assert_eq!(desk.site().kept(), kept, "{trouble:?}");
-        let on = desk.spool.switches.turn(SITE, true, may(2)).await;
+        assert_eq!(desk.site().recorded(), kept, "{trouble:?}");
+        let on = desk.spool.switches.set(SITE, true, may(2)).await;
         assert!(on.is_err() && !desk.is_open().await, "{trouble:?}: {on:?}");
         troubled.end();
         desk.recorded().await;

@@ -1,13 +1,13 @@
-//! When requests are due: at random moments of a fixed rate, as many independent browsers send them.
+//! The schedule: random moments at a fixed rate, like requests of many independent browsers.
 
-use crate::random::Random;
+use fastrand::Rng;
 use std::time::Duration;
 
-/// The moments of a Poisson process, counted from its start. They do not wait for anything: a request that could
-/// not be sent when it was due is late, and its latency begins when it was due.
+/// The moments of a Poisson process, from its start. The schedule never waits: a request that could not be sent when it
+/// was due is late, and its latency counts from its due time.
 #[derive(Debug)]
-pub(crate) struct Schedule {
-    random: Random,
+pub(super) struct Schedule {
+    random: Rng,
     seconds_between: f64,
     at: f64,
     lasts: f64,
@@ -15,9 +15,9 @@ pub(crate) struct Schedule {
 
 impl Schedule {
     /// `rate` is requests per second, above 0.
-    pub(crate) fn new(rate: f64, lasts: Duration, seed: u64) -> Self {
+    pub(super) fn new(rate: f64, lasts: Duration, seed: u64) -> Self {
         Self {
-            random: Random::new(seed),
+            random: Rng::with_seed(seed),
             seconds_between: 1.0 / rate,
             at: 0.0,
             lasts: lasts.as_secs_f64(),
@@ -30,7 +30,7 @@ impl Iterator for Schedule {
 
     fn next(&mut self) -> Option<Duration> {
         // 1 - u is never 0, so the logarithm is finite.
-        self.at -= (1.0 - self.random.unit()).ln() * self.seconds_between;
+        self.at -= (1.0 - self.random.f64()).ln() * self.seconds_between;
         (self.at < self.lasts).then(|| Duration::from_secs_f64(self.at))
     }
 }

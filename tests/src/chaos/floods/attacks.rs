@@ -1,4 +1,4 @@
-//! The attacks, each a client that does one thing as hard as it can, within bounds.
+//! The attacks, each a client that does one thing as fast as it can, within bounds.
 
 use super::{http2, owner};
 use crate::post::{BROWSER, ORIGIN, Post, SITE, load};
@@ -10,24 +10,24 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-/// Most events that one address may get through in a few seconds: what a client may bring after a rest (3000), and
-/// thirty of each of the hundred visitors it may show.
+/// Upper bound of the events that one address can get through in a few seconds: a client's burst (3000), and thirty
+/// from each of the hundred visitors it may present.
 const FAKES_MAX: usize = 7000;
-/// A second site, for the attack on the room of others.
+/// A second site, for the attack on other sites' share.
 const OTHER_SITE: &str = "other.example.com";
 
-/// One way to keep others out.
+/// One way to starve others.
 pub(super) struct Attack {
     pub(super) name: &'static str,
     pub(super) setup: fn(Setup) -> Setup,
     pub(super) begin: fn(&Target, &CancellationToken) -> JoinSet<()>,
-    /// Whose events the honest visitors send.
+    /// The site whose events the honest visitors send.
     pub(super) honest_site: &'static str,
-    /// How many in a hundred of their requests have to be taken at the first try.
+    /// The percentage of their requests that must be accepted at the first attempt.
     pub(super) honest_percent: usize,
-    /// Most events of the attackers that may arrive at Plausible.
+    /// The limit of the attackers' events that may arrive at Plausible.
     pub(super) arrive_max: usize,
-    /// Whether Plausible is away meanwhile, so that events stay in the spool.
+    /// Whether Plausible is unavailable meanwhile, so that events stay in the spool.
     pub(super) without_plausible: bool,
 }
 
@@ -92,7 +92,7 @@ pub(super) const ATTACKS: &[Attack] = &[
     },
 ];
 
-/// Where a relay listens.
+/// The addresses of a relay's listeners.
 #[derive(Clone, Debug)]
 pub(super) struct Target {
     public: String,
@@ -112,7 +112,7 @@ impl Target {
     }
 }
 
-/// Does something again and again, this many times at once, until it is stopped.
+/// Runs `act` repeatedly in this many parallel tasks, until it is stopped.
 fn crowd<F>(size: usize, stop: &CancellationToken, act: impl Fn(usize) -> F) -> JoinSet<()>
 where
     F: Future<Output = ()> + Send + 'static,
@@ -130,12 +130,12 @@ where
     crowd
 }
 
-/// One of four strangers.
+/// One of four hostile addresses.
 fn stranger(n: usize) -> String {
     format!("203.0.113.{}", n % 4)
 }
 
-/// Keeps a connection busy: writes, then reads until it ends, and begins again.
+/// Keeps a connection busy: writes, reads until it ends, and reconnects.
 async fn hold(address: &str, bytes: &[u8]) {
     loop {
         if let Ok(mut stream) = TcpStream::connect(address).await
@@ -159,8 +159,8 @@ fn http2_bodies(target: &Target, stop: &CancellationToken) -> JoinSet<()> {
                 ("x-forwarded-for", stranger.as_str()),
             ];
             let mut bytes = http2::preface(65_535);
-            // As many as fit: three connections of one address have a little more than its share of places, and a connection
-            // with many refused streams would be closed.
+            // The maximum: three connections of one address exceed its share of slots slightly, and a connection with
+            // many refused streams would be closed.
             for stream in (1..=171).step_by(2) {
                 bytes.extend(http2::head(stream, "POST", "/api/notes", &headers, false));
             }
@@ -182,7 +182,7 @@ fn http1_bodies(target: &Target, stop: &CancellationToken) -> JoinSet<()> {
     })
 }
 
-/// Asks for the browser module again and again over connections whose windows are shut.
+/// Requests the browser module repeatedly over connections whose windows are closed.
 fn slow_readers(target: &Target, stop: &CancellationToken) -> JoinSet<()> {
     let address = Target::address(&target.public);
     crowd(250, stop, move |n| {
@@ -205,14 +205,14 @@ fn wrong_logins(target: &Target, stop: &CancellationToken) -> JoinSet<()> {
         async move {
             let client = http_client();
             for tries in 0.. {
-                // Names that are made up, and one that is known.
+                // Invented names, and one that exists.
                 let user = match tries % 2 {
                     0 => format!("user-{n}-{tries}"),
                     _ => owner::NAME.to_owned(),
                 };
                 let login = json!({ "user": user, "password": "a wrong password" });
                 let request = client.post(&url).header("x-feedback-admin", "1").json(&login);
-                // Whatever it is answered.
+                // Any answer is acceptable.
                 let _ = request.send().await;
             }
         }
@@ -256,7 +256,7 @@ fn slow_events(target: &Target, stop: &CancellationToken) -> JoinSet<()> {
     })
 }
 
-/// With the limits that a relay has by itself.
+/// With the default limits of a relay.
 fn with_limits(setup: Setup) -> Setup {
     setup
         .without("public", "rate_per_client")
@@ -265,7 +265,7 @@ fn with_limits(setup: Setup) -> Setup {
         .without("budget", "new_visitors")
 }
 
-/// As fast as one address can, each event by a new visitor, and as no browser does it.
+/// The fastest that one address can send, each event from a new visitor, unlike any browser.
 fn fakes(target: &Target, stop: &CancellationToken) -> JoinSet<()> {
     let base = target.public.clone();
     crowd(16, stop, move |n| {

@@ -1,6 +1,6 @@
-//! Frames of HTTP/2 as an attacker writes them: as few as hurt, and none that a library would add.
+//! HTTP/2 frames for attacks: the minimum, without those that a library would add.
 
-/// What a client sends first, with a setting: how much of each answer it is ready to take.
+/// The preface and a SETTINGS frame with the initial window: how much of each answer the client accepts.
 pub(super) fn preface(window: u32) -> Vec<u8> {
     const INITIAL_WINDOW_SIZE: u16 = 4;
     let setting = [&INITIAL_WINDOW_SIZE.to_be_bytes()[..], &window.to_be_bytes()].concat();
@@ -8,11 +8,11 @@ pub(super) fn preface(window: u32) -> Vec<u8> {
     [&b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"[..], &settings].concat()
 }
 
-/// The head of a request; with `ends`, all of it.
+/// The head of a request; with `ends`, the complete request.
 pub(super) fn head(stream: u32, method: &str, path: &str, headers: &[(&str, &str)], ends: bool) -> Vec<u8> {
     const END_STREAM: u8 = 1;
     const END_HEADERS: u8 = 4;
-    // `:scheme: http`, by its number in the static table.
+    // `:scheme: http`, as an index of the static table.
     let mut block = vec![0x86];
     for (name, value) in [(":method", method), (":path", path), (":authority", "localhost")]
         .iter()

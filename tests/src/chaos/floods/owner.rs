@@ -1,4 +1,4 @@
-//! An administrator with a browser that the relay knows, who has to be able to log in beside an attack.
+//! An administrator with a browser that the relay knows, who must be able to log in during an attack.
 
 use super::super::scene::Scene;
 use crate::{ChildRelay, http_client};
@@ -11,12 +11,12 @@ const PASSWORD: &str = "an owner's long password";
 #[derive(Debug)]
 pub(super) struct Owner {
     url: String,
-    /// What the first login left in the browser.
+    /// The cookies of the first login.
     cookies: String,
 }
 
 impl Owner {
-    /// Makes the account and logs in for the first time.
+    /// Creates the account and logs in for the first time.
     pub(super) async fn arrive(scene: &Scene, relay: &ChildRelay) -> Self {
         let input = format!("{PASSWORD}\n");
         let done = scene
@@ -35,7 +35,7 @@ impl Owner {
         owner
     }
 
-    /// Logs in anew, over a connection of its own.
+    /// Logs in again, over a new connection.
     pub(super) async fn log_in(&self) -> reqwest::Response {
         let login = json!({ "user": NAME, "password": PASSWORD });
         let request = http_client()

@@ -1,4 +1,4 @@
-//! Which changes of the address are a page.
+//! The address changes that count as a page.
 
 use super::*;
 
@@ -53,7 +53,7 @@ fn pageviews_follow_the_route() {
     );
 }
 
-/// [`KEYS`] behind a query longer than an address may be.
+/// [`KEYS`] after a query longer than a URL may be.
 fn long_query() -> &'static str {
     let long = KEYS.replace('#', &format!("?SAMLResponse={}#", "x".repeat(5000)));
     Box::leak(long.into_boxed_str())

@@ -1,4 +1,4 @@
-//! How a batch is split: as a parser would do it if the batch is valid, and event by event if one of them is not.
+//! Tests how a batch is split: like a parser if the batch is valid, and event by event if one of them is not.
 
 use super::*;
 use crate::wire::parse_batch;
@@ -173,7 +173,7 @@ fn a_batch_whose_frame_is_unreadable_is_refused_whole() {
 
 #[test]
 fn a_body_of_brackets_alone_costs_one_look_at_each() {
-    // Each closing bracket looks for one of its kind; were that a search, this would take minutes.
+    // Each closing bracket needs its opening one; with a linear search this would take minutes.
     for (open, close) in [("{", "]"), ("[", "}")] {
         let odd = format!("{}{}", open.repeat(500_000), close.repeat(500_000));
         assert_eq!(readable(&around(odd.as_bytes())), None);
@@ -254,7 +254,7 @@ proptest! {
         prop_assert_eq!(frame.consent.map(parsed), Some(consent));
     }
 
-    /// Anything may be put anywhere into one event, as long as it leaves no string and no object open.
+    /// One event may contain any bytes, as long as it leaves no string and no object open.
     #[test]
     fn a_mutated_event_never_changes_the_others(
         places in vec((any::<prop::sample::Index>(), any::<prop::sample::Index>()), 1..6),
@@ -266,11 +266,11 @@ proptest! {
         ];
         let mut odd = GOOD.as_bytes().to_vec();
         for (place, piece) in places {
-            // Between the outer brackets.
+            // Inside the outer brackets.
             let at = 1 + place.index(odd.len() - 1);
             odd.splice(at..at, piece.get(&pieces).iter().copied());
         }
-        // An escape that a piece has cut in two is a backslash before a quote: the string stays open.
+        // Cutting an escape in two leaves a backslash before a quote: the string stays open.
         let is_whole = Frame::split(&around(&odd)).is_ok_and(|frame| frame.events.len() == 3);
         prop_assume!(is_whole);
         let seen = readable(&around(&odd)).unwrap();

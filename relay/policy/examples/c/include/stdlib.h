@@ -1,4 +1,4 @@
-// What the generated bindings and the policy use of <stdlib.h>; heap.c has it.
+// The part of <stdlib.h> that the generated bindings and the policy use; heap.c implements it.
 #pragma once
 #include <stdbool.h>
 #include <stddef.h>
@@ -8,7 +8,7 @@ void *realloc(void *old, size_t bytes);
 void free(void *block);
 _Noreturn void abort(void);
 
-// Everything allocated so far stays for ever.
+// Keeps everything allocated so far for the lifetime of the instance.
 void heap_keep(void);
-// The event in hand is done: the next allocation forgets what this call allocated.
+// Ends the call: the next allocation reuses the memory that this call allocated.
 void heap_end_call(void);

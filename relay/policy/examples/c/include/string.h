@@ -1,4 +1,4 @@
-// What the generated bindings use of <string.h>; heap.c has it.
+// The part of <string.h> that the generated bindings use; heap.c implements it.
 #pragma once
 #include <stddef.h>
 

@@ -131,14 +131,14 @@ fn the_environment_is_asked_as_other_programs_ask_it() {
             Err(want) => assert_eq!(got, Err(want), "{variables:?}"),
         }
     };
-    check(HOST, &[], Ok("neither is a variable"));
+    check(HOST, &[], Ok("neither `upstream.proxy` nor a variable"));
     check(
         HOST,
         &[("HTTPS_PROXY", "http://u:secret@p:1")],
         Ok("the proxy http://p:1, from HTTPS_PROXY"),
     );
     check(HOST, &[("https_proxy", "http://p:1")], Ok("from https_proxy"));
-    // Of two, the one in lower case, as curl has it.
+    // Of two spellings, the lower-case one wins, as in curl.
     check(
         HOST,
         &[("HTTPS_PROXY", "http://a:1"), ("https_proxy", "http://b:1")],
@@ -149,8 +149,12 @@ fn the_environment_is_asked_as_other_programs_ask_it() {
         &[("https_proxy", ""), ("HTTPS_PROXY", "http://a:1")],
         Ok("http://a:1"),
     );
-    // Each scheme has its own.
-    check(HOST, &[("HTTP_PROXY", "http://p:1")], Ok("neither is a variable"));
+    // Each scheme has its own variable.
+    check(
+        HOST,
+        &[("HTTP_PROXY", "http://p:1")],
+        Ok("neither `upstream.proxy` nor a variable"),
+    );
     check(
         "http://plausible.example.com",
         &[("HTTP_PROXY", "http://p:1")],
@@ -165,13 +169,17 @@ fn the_environment_is_asked_as_other_programs_ask_it() {
     check(
         HOST,
         &[proxy, ("NO_PROXY", "a.example,example.com")],
-        Ok("exempts the host by \"example.com\""),
+        Ok("the entry \"example.com\" of NO_PROXY exempts the host"),
     );
-    check(HOST, &[proxy, ("no_proxy", "*")], Ok("by \"*\""));
+    check(
+        HOST,
+        &[proxy, ("no_proxy", "*")],
+        Ok("the entry \"*\" of NO_PROXY"),
+    );
     check(
         HOST,
         &[proxy, ("NO_PROXY", "localhost, .example.com:443")],
-        Ok("by \".example.com:443\""),
+        Ok("the entry \".example.com:443\" of NO_PROXY"),
     );
     check(HOST, &[proxy, ("NO_PROXY", "other.example")], Ok("the proxy"));
     check(
@@ -182,9 +190,9 @@ fn the_environment_is_asked_as_other_programs_ask_it() {
     check(
         "https://10.1.2.3",
         &[proxy, ("NO_PROXY", "10.0.0.0/8")],
-        Ok("by \"10.0.0.0/8\""),
+        Ok("the entry \"10.0.0.0/8\" of NO_PROXY"),
     );
-    // This machine is never reached through the environment's proxy.
+    // The environment's proxy never applies to this machine.
     for url in [
         "https://localhost",
         "https://127.0.0.1:1",
@@ -193,7 +201,7 @@ fn the_environment_is_asked_as_other_programs_ask_it() {
     ] {
         check(url, &[proxy], Ok("the host is this machine"));
     }
-    // One that cannot be used must not mean "no proxy".
+    // An invalid proxy must not mean "no proxy".
     check(HOST, &[("HTTPS_PROXY", "socks5://p:1")], Err("HTTPS_PROXY"));
     check(HOST, &[("https_proxy", "http://p:99999")], Err("https_proxy"));
     check(

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use serde_json::Value;
 use url::Url;
 
-/// How much of a body is looked at for what kind of page it is, in bytes. A page that says it later counts as any.
+/// The part of a body that is searched for the kind of page, in bytes. Later indications are ignored.
 const LOOK_BYTES: usize = 8 * 1024;
 
 impl Cause {
@@ -80,8 +80,7 @@ fn lower(body: &[u8]) -> String {
     String::from_utf8_lossy(&body[..body.len().min(LOOK_BYTES)]).to_ascii_lowercase()
 }
 
-/// Where a redirect of an event leads: scheme, host and path. Query, fragment, user info and path parameters may hold
-/// secrets.
+/// The target of a redirect: scheme, host and path. Query, fragment, user info and path parameters may hold secrets.
 fn target(url: &str, answer: &Response<Bytes>) -> Option<String> {
     let location = answer.headers().get(LOCATION)?.to_str().ok()?.trim();
     let asked = Url::parse(&format!("{}{PATH}", url.trim_end_matches('/'))).ok()?;

@@ -1,49 +1,55 @@
 //! Causes in TLS, read from what rustls says.
 
-use super::{Cause, short};
+use super::{Cause, causes, short};
 use rustls::{AlertDescription, CertificateError, Error};
+use std::borrow::Cow;
 use std::error::Error as StdError;
-use std::fmt;
 use std::io::{self, ErrorKind};
 
 /// Most names of a certificate that are shown. The others are left out.
 const NAMES_MAX: usize = 5;
 
-/// Why a certificate is not accepted.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Certificate {
-    /// It is no longer valid, or one it depends on is not.
-    Expired,
-    /// It is not valid yet.
-    NotYetValid,
-    /// It is for other names: these.
-    WrongName(Vec<String>),
-    /// No trusted CA signed it.
-    UnknownIssuer,
-    /// It is a CA's own certificate, shown as a server's.
-    IsCa,
-    /// It may not be used for a server.
-    WrongPurpose,
-    /// It was revoked.
-    Revoked,
-    /// Another reason, as rustls words it.
-    Other(String),
+causes! {
+    /// Why a certificate is not accepted.
+    pub enum Certificate {
+        /// It is no longer valid, or one it depends on is not.
+        Expired = "certificate_expired",
+            "its certificate has expired",
+            "renew the certificate of the server in `upstream.url`; if it is valid, set this machine's clock";
+        /// It is not valid yet.
+        NotYetValid = "certificate_not_yet_valid",
+            "its certificate is not valid yet",
+            "set this machine's clock, or wait until the certificate is valid";
+        /// It is for other names: these.
+        WrongName(names: Vec<String>) = "certificate_wrong_name",
+            match names.is_empty() {
+                true => "its certificate names no host".to_owned(),
+                false => format!("its certificate is for another name: {}", names.join(", ")),
+            },
+            "write a host in `upstream.url` that the certificate names, or get a certificate for that host";
+        /// No trusted CA signed it.
+        UnknownIssuer = "certificate_unknown_issuer",
+            "its certificate is not signed by a trusted CA",
+            "set `upstream.ca_file` to the CA that signed it, and configure the server to send its intermediate \
+             certificates; while `ca_file` is set, the system's CAs are not trusted";
+        /// It is a CA's own certificate, shown as a server's.
+        IsCa = "certificate_is_ca",
+            "it presents a CA's certificate as its own",
+            "give the server a certificate of its own, signed by that CA, and put the CA into `upstream.ca_file`";
+        /// It must not be used for a server.
+        WrongPurpose = "certificate_wrong_purpose",
+            "its certificate is not valid for server authentication",
+            "get a certificate for server authentication (extended key usage serverAuth)";
+        /// It was revoked.
+        Revoked = "certificate_revoked", "its certificate was revoked", NEW_CERTIFICATE;
+        /// Another reason, as rustls words it.
+        Other(why: String) = "certificate", format!("its certificate is not accepted: {why}"), NEW_CERTIFICATE;
+    }
 }
 
-impl Certificate {
-    pub(super) fn name(&self) -> &'static str {
-        match self {
-            Self::Expired => "certificate_expired",
-            Self::NotYetValid => "certificate_not_yet_valid",
-            Self::WrongName(_) => "certificate_wrong_name",
-            Self::UnknownIssuer => "certificate_unknown_issuer",
-            Self::IsCa => "certificate_is_ca",
-            Self::WrongPurpose => "certificate_wrong_purpose",
-            Self::Revoked => "certificate_revoked",
-            Self::Other(_) => "certificate",
-        }
-    }
+const NEW_CERTIFICATE: &str = "get the server a new certificate";
 
+impl Certificate {
     fn of(error: &CertificateError) -> Self {
         use CertificateError as E;
         match error {
@@ -53,14 +59,14 @@ impl Certificate {
             E::NotValidForNameContext { presented, .. } => {
                 Self::WrongName(presented.iter().take(NAMES_MAX).map(|name| plain(name)).collect())
             }
-            // A CA that was made anew under its old name has another key.
+            // A CA that was recreated under its old name has another key.
             E::UnknownIssuer | E::BadSignature => Self::UnknownIssuer,
             E::InvalidPurpose | E::InvalidPurposeContext { .. } => Self::WrongPurpose,
             E::Revoked => Self::Revoked,
             E::Other(other) if other.0.downcast_ref() == Some(&webpki::Error::CaUsedAsEndEntity) => {
                 Self::IsCa
             }
-            // The system's verifier keeps its own type for this to itself.
+            // The system's verifier uses a private type for this.
             E::Other(other) if other.0.to_string() == "certificate had invalid extensions" => {
                 Self::WrongPurpose
             }
@@ -73,24 +79,6 @@ impl Certificate {
 fn plain(name: &str) -> String {
     let quoted = name.split_once('"').and_then(|(_, rest)| rest.rsplit_once('"'));
     short(quoted.map_or(name, |(name, _)| name))
-}
-
-impl fmt::Display for Certificate {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Expired => "its certificate has expired",
-            Self::NotYetValid => "its certificate is not valid yet",
-            Self::WrongName(names) if names.is_empty() => "its certificate is for no name at all",
-            Self::WrongName(names) => {
-                return write!(f, "its certificate is for another name: {}", names.join(", "));
-            }
-            Self::UnknownIssuer => "its certificate is not signed by a trusted CA",
-            Self::IsCa => "it shows a CA's certificate as its own",
-            Self::WrongPurpose => "its certificate is not made for a server",
-            Self::Revoked => "its certificate was revoked",
-            Self::Other(why) => return write!(f, "its certificate is not accepted: {why}"),
-        })
-    }
 }
 
 impl Cause {

@@ -7,18 +7,17 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use std::io;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll, ready};
 use std::time::Duration;
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, timeout_at};
+use tokio_util::io::InspectReader;
 
-/// Most bytes of an answer's head, as hyper buffers it; a longer one is no answer.
+/// Limit of an answer's head in hyper's buffer, in bytes; a longer one is an error.
 const HEAD_BYTES_MAX: usize = 32 * 1024;
-/// How a TLS alert begins (RFC 8446 section 5.1): the answer of a TLS server to plain HTTP.
+/// The first byte of a TLS alert (RFC 8446 section 5.1): a TLS server's answer to plain HTTP.
 const ALERT: u8 = 21;
 
 /// A stream to the upstream, TLS or not.
@@ -27,13 +26,13 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
 type Driver = http1::Connection<TokioIo<Box<dyn Stream>>, Full<Bytes>>;
 
-/// A connection that was made, and the driver that moves its bytes.
+/// An open connection, and the driver that moves its bytes.
 pub(super) struct Open {
     sender: http1::SendRequest<Full<Bytes>>,
-    /// `None` when it has ended.
+    /// `None` once it has ended.
     driver: Option<Pin<Box<Driver>>>,
-    /// Set when a plain connection is answered in TLS.
-    alerted: Option<Arc<AtomicBool>>,
+    /// Set if a plain connection is answered in TLS.
+    alerted: Arc<AtomicBool>,
     pub(super) idle_since: Instant,
     /// When it is replaced, however busy it is.
     until: Instant,
@@ -47,33 +46,24 @@ impl std::fmt::Debug for Open {
 
 /// How an exchange failed.
 pub(super) enum Broken {
-    /// None of the request was written; here it is again.
+    /// None of the request was written; it is returned here.
     Unsent(Box<Request<Full<Bytes>>>),
     /// Some of it may have been.
     Sent(Cause),
 }
 
 impl Open {
-    /// HTTP/1.1 over a stream, for at most this long.
-    pub(super) async fn over_tls(stream: Box<dyn Stream>, age_max: Duration) -> Result<Self, Cause> {
-        Self::over(stream, None, age_max).await
-    }
-
-    /// HTTP/1.1 over a stream that is not encrypted.
-    pub(super) async fn over_plain(stream: Box<dyn Stream>, age_max: Duration) -> Result<Self, Cause> {
-        let alerted = Arc::new(AtomicBool::new(false));
-        let stream = Box::new(Tap {
-            stream,
-            alerted: Some(Arc::clone(&alerted)),
-        });
-        Self::over(stream, Some(alerted), age_max).await
-    }
-
-    async fn over(
+    /// HTTP/1.1 over a stream, for at most this long. A plain one is not encrypted.
+    pub(super) async fn over(
         stream: Box<dyn Stream>,
-        alerted: Option<Arc<AtomicBool>>,
+        is_plain: bool,
         age_max: Duration,
     ) -> Result<Self, Cause> {
+        let alerted = Arc::new(AtomicBool::new(false));
+        let stream = match is_plain {
+            true => watch_for_alert(stream, Arc::clone(&alerted)),
+            false => stream,
+        };
         let (sender, driver) = http1::Builder::new()
             .max_buf_size(HEAD_BYTES_MAX)
             .handshake(TokioIo::new(stream))
@@ -90,15 +80,15 @@ impl Open {
         })
     }
 
-    /// How long it may still be kept when it is not used.
+    /// How long it may still be kept idle.
     pub(super) fn left(&self, idle_max: Duration) -> Duration {
         let idle = idle_max.saturating_sub(self.idle_since.elapsed());
         idle.min(self.until.saturating_duration_since(Instant::now()))
     }
 
-    /// One request and its answer, and whether the connection can take another. The deadline is for both head
-    /// and body. Once there is a head, the status is answered: a body that stalls, breaks off or is too long
-    /// changes nothing but that the connection is not used again.
+    /// Sends one request and reads its answer; also returns whether the connection can be reused. The deadline covers
+    /// head and body. Once there is a head, the status is returned: a body that stalls, breaks off or is too long only
+    /// prevents reuse of the connection.
     pub(super) async fn exchange(
         &mut self,
         request: Request<Full<Bytes>>,
@@ -118,7 +108,7 @@ impl Open {
     /// Sends a request and waits for the head of its answer.
     async fn head(&mut self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, Broken> {
         let Self { sender, driver, .. } = self;
-        // Sees that the server closed it meanwhile, before anything is written.
+        // Detects that the server closed it meanwhile, before anything is written.
         if driven(driver, std::future::poll_fn(|cx| sender.poll_ready(cx)))
             .await
             .is_err()
@@ -126,17 +116,16 @@ impl Open {
             return Err(Broken::Unsent(Box::new(request)));
         }
         let sent = driven(driver, sender.try_send_request(request)).await;
-        // hyper hands a request back only when it never began to write it.
+        // hyper returns a request only if it never began to write it.
         sent.map_err(|mut error| match error.take_message() {
             Some(request) => Broken::Unsent(Box::new(request)),
             None => Broken::Sent(self.cause(error.error())),
         })
     }
 
-    /// Why there is no answer to a request that was written, at least in part.
+    /// Why a request that was written, at least in part, has no answer.
     fn cause(&self, error: &hyper::Error) -> Cause {
-        let alerted = self.alerted.as_ref();
-        if alerted.is_some_and(|alerted| alerted.load(Ordering::Relaxed)) {
+        if self.alerted.load(Ordering::Relaxed) {
             return Cause::TlsPort;
         }
         match error.is_parse() {
@@ -146,7 +135,19 @@ impl Open {
     }
 }
 
-/// Reads a body up to the limit. Returns whether that was all of it.
+/// Notes whether the first byte that arrives begins a TLS alert.
+fn watch_for_alert(stream: Box<dyn Stream>, alerted: Arc<AtomicBool>) -> Box<dyn Stream> {
+    let mut is_first = true;
+    Box::new(InspectReader::new(stream, move |read: &[u8]| {
+        if let Some(byte) = read.first()
+            && std::mem::take(&mut is_first)
+        {
+            alerted.store(*byte == ALERT, Ordering::Relaxed);
+        }
+    }))
+}
+
+/// Reads a body up to the limit. Returns whether it is complete.
 async fn read(body: &mut Incoming, into: &mut BytesMut) -> bool {
     while let Some(frame) = body.frame().await {
         let Ok(frame) = frame else { return false };
@@ -160,67 +161,17 @@ async fn read(body: &mut Incoming, into: &mut BytesMut) -> bool {
     true
 }
 
-/// Waits for something that needs the connection to move.
+/// Waits for a future that needs the connection to be driven.
 pub(super) async fn driven<D: Future, F: Future>(driver: &mut Option<Pin<Box<D>>>, wanted: F) -> F::Output {
     let mut wanted = pin!(wanted);
     std::future::poll_fn(|cx| {
         if let Some(running) = driver
             && running.as_mut().poll(cx).is_ready()
         {
-            // Ended, well or badly: hyper reports it to `wanted`.
+            // Ended, with or without an error: hyper reports it to `wanted`.
             *driver = None;
         }
         wanted.as_mut().poll(cx)
     })
     .await
-}
-
-/// Looks at the first byte that arrives.
-struct Tap {
-    stream: Box<dyn Stream>,
-    /// `None` when it has arrived.
-    alerted: Option<Arc<AtomicBool>>,
-}
-
-impl AsyncRead for Tap {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
-        if let Some(first) = buf.filled().get(before)
-            && let Some(alerted) = self.alerted.take()
-        {
-            alerted.store(*first == ALERT, Ordering::Relaxed);
-        }
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl AsyncWrite for Tap {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[io::IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
-    }
 }

@@ -1,31 +1,31 @@
 //! The upstream's files in use, and their replacement while events flow.
 //!
-//! Changed files are read and checked as a whole; only then is the target replaced, and each lane connects anew at its
-//! next request. Whatever is wrong with them, the content before stays in use.
+//! Changed files are read and checked as a whole; only then is the target replaced, and each lane reconnects at its
+//! next request. If any of them is invalid, the previous content stays in use.
 
 use super::race::System;
 use super::target::Target;
 use super::{Http, TransportError};
 use crate::config::{Loaded, Upstream};
-use crate::metrics::{Metrics, ResultLabel};
+use crate::forward::Metrics;
+use crate::metrics::{Counter, Family};
 use crate::reload::{Reload, Stamps};
-use prometheus_client::metrics::counter::Counter;
-use prometheus_client::metrics::family::Family;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
-/// The way to Plausible as the relay uses it, with the files it was made of.
+/// The connection settings in use, with the files they were read from.
 #[derive(Debug)]
 pub struct InUse {
     http: Http,
     upstream: Upstream,
     state: Mutex<State>,
-    reloads: Family<ResultLabel, Counter>,
+    reloads: Family<Counter, 1>,
 }
 
 #[derive(Debug)]
 struct State {
-    /// The files as they were before they were last read.
+    /// The stamps of the files before they were last read.
     seen: Stamps,
     digests: BTreeMap<&'static str, String>,
     /// Why the last reload failed, if it did.
@@ -63,14 +63,14 @@ impl InUse {
     }
 
     /// Why the last reload failed; `None` if it did not.
-    pub fn trouble(&self) -> Option<String> {
+    pub fn last_error(&self) -> Option<String> {
         self.lock().trouble.clone()
     }
 
-    /// Reads the files again, and puts them to use if they are fit. Returns whether they had changed.
+    /// Reads the files again, and uses them if they are valid. Returns whether they had changed.
     ///
     /// # Errors
-    /// Why they were not put to use; the content before stays.
+    /// Why they are not used; the previous content stays.
     pub fn take(&self) -> Result<bool, TransportError> {
         self.lock().seen = self.upstream.files.stamps();
         let taken = self
@@ -82,16 +82,16 @@ impl InUse {
         let result = match &taken {
             Ok(false) => None,
             Ok(true) => {
-                tracing::info!("the changed files of [upstream] are in use");
+                tracing::info!("the changed files of [upstream] are now in use");
                 Some("ok")
             }
             Err(error) => {
-                tracing::error!(%error, "the files of [upstream] were not replaced; the content before stays in use");
+                tracing::error!(%error, "the changed files of [upstream] cannot be used; the previous ones stay in use");
                 Some("failed")
             }
         };
         if let Some(result) = result {
-            self.reloads.get_or_create(&ResultLabel { result }).inc();
+            self.reloads.with([result]).inc();
         }
         self.lock().trouble = taken.as_ref().err().map(ToString::to_string);
         taken
@@ -120,6 +120,10 @@ impl InUse {
 }
 
 impl Reload for InUse {
+    fn interval(&self) -> Duration {
+        self.upstream.files.reload_interval
+    }
+
     fn seen(&self) -> Stamps {
         self.lock().seen.clone()
     }

@@ -1,7 +1,7 @@
-//! Happy Eyeballs (RFC 8305): all addresses of a host, of both families, race to be connected.
+//! Happy Eyeballs (RFC 8305): connection attempts to all addresses of a host, of both families, race.
 //!
-//! A dead address costs a quarter of a second, not the connection: the next one is tried beside it. The first
-//! that connects wins, and the others are dropped.
+//! A dead address costs a quarter of a second, not the connection: the next one is tried concurrently. The first to
+//! connect wins, and the others are dropped.
 
 use crate::forward::transport::Cause;
 use std::fmt;
@@ -14,22 +14,22 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
-/// Most addresses of one host that are tried. Further ones are left out.
+/// Limit of addresses tried per host. Further ones are ignored.
 pub(super) const ADDRESSES_MAX: usize = 8;
-/// How long an attempt has before the next one starts beside it (RFC 8305 section 5).
+/// The delay before the next attempt starts concurrently (RFC 8305 section 5).
 pub(super) const STAGGER: Duration = Duration::from_millis(250);
 
 /// The addresses of a name, as they come.
 pub(super) type Resolving<'h> = Pin<Box<dyn Future<Output = io::Result<Vec<SocketAddr>>> + Send + 'h>>;
 
-/// Resolves names: the system, or in tests a table.
+/// Resolves names: the system's resolver, or a table in tests.
 pub(super) trait Resolve: fmt::Debug + Send + Sync {
     /// All addresses of a host, the preferred ones first.
     fn resolve<'h>(&'h self, host: &'h str, port: u16) -> Resolving<'h>;
 }
 
-/// The system's resolver: hosts file, then DNS, sorted by RFC 6724. It keeps nothing, so a changed record is seen by
-/// the next connection.
+/// The system's resolver: hosts file, then DNS, sorted by RFC 6724. It caches nothing, so the next connection sees a
+/// changed record.
 #[derive(Debug)]
 pub(super) struct System;
 
@@ -39,37 +39,29 @@ impl Resolve for System {
     }
 }
 
-/// The order in which addresses are tried: the families take turns, beginning with that of the first.
+/// The order in which addresses are tried: the families alternate, beginning with that of the first.
 pub(super) fn order(found: &[SocketAddr]) -> Vec<SocketAddr> {
-    let Some(first) = found.first() else {
-        return Vec::new();
-    };
-    let (mut ours, mut others) = (Vec::new(), Vec::new());
+    let mut ranked: Vec<(usize, bool, SocketAddr)> = Vec::new();
     for address in found {
-        let family = if address.is_ipv4() == first.is_ipv4() {
-            &mut ours
-        } else {
-            &mut others
-        };
-        if !family.contains(address) {
-            family.push(*address);
+        let is_other_family = address.is_ipv4() != found[0].is_ipv4();
+        if ranked.iter().all(|(.., known)| known != address) {
+            let rank = ranked
+                .iter()
+                .filter(|(_, is_other, _)| *is_other == is_other_family);
+            ranked.push((rank.count(), is_other_family, *address));
         }
     }
-    let pairs = ours.len().max(others.len());
-    (0..pairs)
-        .flat_map(|i| [ours.get(i), others.get(i)])
-        .flatten()
-        .copied()
-        .take(ADDRESSES_MAX)
-        .collect()
+    ranked.sort_by_key(|(rank, is_other_family, _)| (*rank, *is_other_family));
+    let addresses = ranked.into_iter().map(|(.., address)| address);
+    addresses.take(ADDRESSES_MAX).collect()
 }
 
 /// Connects to one of the addresses.
 ///
 /// # Errors
-/// Why none of them could be connected until the deadline.
+/// Why none of them connected before the deadline.
 pub(super) async fn connect(addresses: Vec<SocketAddr>, deadline: Instant) -> Result<TcpStream, Cause> {
-    // Dropped at the end, and with it every attempt that still runs.
+    // Dropped at the end, together with every attempt that still runs.
     let mut racing = JoinSet::new();
     let mut left = addresses.into_iter();
     let (mut waiting, mut failed) = (Vec::<SocketAddr>::new(), Vec::new());

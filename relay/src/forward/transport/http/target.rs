@@ -1,4 +1,4 @@
-//! The target of connections: the upstream's address, the way there, and the content of its files.
+//! The target of connections: the upstream's address, the proxy in between, and the content of its files.
 
 use super::TransportError;
 use super::race::Resolve;
@@ -20,7 +20,7 @@ use tokio_rustls::TlsConnector;
 /// TLS with a server of this name.
 pub(super) type Tls = (TlsConnector, ServerName<'static>);
 
-/// One upstream as connections are made to it. Another one takes its place when a file changes.
+/// The parameters of connections to one upstream. Replaced when a file changes.
 pub(super) struct Target {
     pub(super) host: String,
     pub(super) port: u16,
@@ -34,7 +34,7 @@ pub(super) struct Target {
     pub(super) peer: Arc<Mutex<Option<SocketAddr>>>,
     host_header: HeaderValue,
     headers: Vec<(HeaderName, HeaderValue)>,
-    /// Requests over plain HTTP name the whole address to a proxy (RFC 9112 section 3.2.2).
+    /// Plain HTTP requests to a proxy carry the absolute URI (RFC 9112 section 3.2.2).
     absolute: Option<Authority>,
 }
 
@@ -65,10 +65,7 @@ impl Target {
         let authority = uri.authority().ok_or(TransportError::Address)?;
         let is_tls = uri.scheme() == Some(&Scheme::HTTPS);
         let host = authority.host().trim_matches(['[', ']']).to_owned();
-        let tls = match is_tls {
-            true => Some(tls(tls_config(loaded)?, &host)?),
-            false => None,
-        };
+        let tls = is_tls.then(|| tls(tls_config(loaded)?, &host)).transpose()?;
         let proxy = match &upstream.way {
             Way::Direct(_) => None,
             Way::Proxy(proxy, _) => Some(Hop::new(proxy, &loaded.ca)?),
@@ -88,7 +85,7 @@ impl Target {
         })
     }
 
-    /// Completes a request with what the way and the files ask for. A header that the request has stays.
+    /// Adds the headers and the URI form that the proxy and the files require. A header of the request is kept.
     pub(super) fn complete(&self, request: &mut Request<Bytes>) {
         let headers = request.headers_mut();
         headers.insert(HOST, self.host_header.clone());
@@ -117,13 +114,10 @@ impl Target {
 
 impl Hop {
     fn new(proxy: &Proxy, ca: &[CertificateDer<'static>]) -> Result<Self, TransportError> {
-        let tls = match proxy.is_tls {
-            true => Some(tls(proxy_tls_config(ca)?, &proxy.host)?),
-            false => None,
-        };
+        let tls = || tls(proxy_tls_config(ca)?, &proxy.host);
         Ok(Self {
+            tls: proxy.is_tls.then(tls).transpose()?,
             proxy: proxy.clone(),
-            tls,
         })
     }
 }
@@ -133,7 +127,7 @@ fn tls(config: ClientConfig, host: &str) -> Result<Tls, TransportError> {
     Ok((TlsConnector::from(Arc::new(config)), name))
 }
 
-/// Trusts the CA of `upstream.ca_file` and no other if there is one, else those that the system trusts.
+/// Trusts only the CA of `upstream.ca_file` if it is set, otherwise the system's CAs.
 fn tls_config(loaded: &Loaded) -> Result<ClientConfig, rustls::Error> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let builder = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
@@ -155,8 +149,8 @@ fn tls_config(loaded: &Loaded) -> Result<ClientConfig, rustls::Error> {
     })
 }
 
-/// For a proxy: its certificate may be signed by one of the system's CAs or of `ca_file`, which may be for Plausible
-/// alone. It never sees the client certificate.
+/// For a proxy: its certificate may be signed by one of the system's CAs or by `ca_file`, which may be for Plausible
+/// alone. It never receives the client certificate.
 fn proxy_tls_config(ca: &[CertificateDer<'static>]) -> Result<ClientConfig, rustls::Error> {
     let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
     let verifier = Verifier::new_with_extra_roots(ca.iter().cloned(), Arc::clone(&provider))?;

@@ -1,6 +1,6 @@
 use super::exchange::Stream;
 use super::*;
-use crate::config::{Direct, Profile, UpstreamFiles, Way, WhenUnknown};
+use crate::config::{Delivery, Direct, Profile, UpstreamFiles, Way};
 use crate::forward::transport::ANSWER_BYTES_MAX;
 use crate::forward::transport::cause::Certificate;
 use axum::http::{HeaderName, Method};
@@ -12,7 +12,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
-/// What a server does with one connection: one entry per request, then it closes.
+/// A server's behaviour on one connection: one entry per request, then it closes.
 #[derive(Clone, Debug)]
 enum Serve {
     /// Writes this when a request came.
@@ -42,7 +42,7 @@ async fn server(script: Vec<Vec<Serve>>) -> (std::net::SocketAddr, Arc<[AtomicUs
             counting[0].fetch_add(1, Ordering::SeqCst);
             tokio::spawn(converse(stream, connection, Arc::clone(&counting)));
         }
-        // Nobody answers any more, but the port stays taken.
+        // No further answers, but the port stays taken.
         std::future::pending::<()>().await;
     });
     (address, counts)
@@ -80,7 +80,7 @@ fn upstream(url: String) -> Upstream {
         files: UpstreamFiles::default(),
         way: Way::Direct(Direct::NoneNamed),
         health_path: None,
-        when_unknown: WhenUnknown::Retry,
+        delivery: Delivery::AtLeastOnce,
         late_after: Duration::from_secs(300),
         stats: None,
         test_site: None,
@@ -102,7 +102,7 @@ fn request() -> Request<Bytes> {
     request
 }
 
-/// What a request ended with: a status, or a failure.
+/// The end of a request: a status, or a failure.
 async fn send(connection: &mut HttpConnection) -> Result<u16, Cause> {
     let answer = connection.send(request()).await?;
     assert!(answer.body().len() <= ANSWER_BYTES_MAX);
@@ -127,7 +127,7 @@ async fn each_request_ends_with_an_answer_or_says_whether_it_may_have_arrived() 
     };
     // One connection takes many requests.
     check(vec![vec![Answer(OK); 3]], &[const { Ok(202) }; 3], 1, 3).await;
-    // What the server closed between requests is made anew, and that is no failure.
+    // A connection that the server closed between requests is replaced, and that is no failure.
     check(vec![vec![AnswerThenClose(OK)]; 3], &[const { Ok(202) }; 3], 3, 3).await;
     const GOODBYE: &str = "HTTP/1.1 202 Accepted\r\nconnection: close\r\ncontent-length: 2\r\n\r\nok";
     check(
@@ -200,7 +200,7 @@ async fn a_long_answer_is_cut_and_costs_the_connection() {
 
 #[tokio::test]
 async fn a_port_without_a_listener_refuses_and_nothing_was_sent() {
-    // Bound once to learn a free port, and let go again.
+    // Bound once to learn a free port, and closed again.
     let address = std::net::TcpListener::bind("127.0.0.1:0")
         .unwrap()
         .local_addr()

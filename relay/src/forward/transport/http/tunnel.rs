@@ -11,7 +11,7 @@ use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 
-/// Most bytes of the answer's head. A longer one is no answer.
+/// Limit of the answer's head, in bytes. A longer one is an error.
 const HEAD_BYTES_MAX: usize = 16 * 1024;
 
 /// Opens a tunnel to a host over a connection to the proxy.

@@ -1,17 +1,16 @@
-//! Who is dropped when too many bodies wait, and that nothing is left behind.
+//! Which bodies are dropped when too many wait, and that their state is cleaned up.
 
 use super::*;
 
-/// Room for 1024 empty bodies, and for a client for 256.
+/// Room for 1024 empty bodies, of which 256 of one client.
 const MOST: usize = 1024 * EMPTY_WEIGHT;
 
 fn bodies() -> Arc<SlowBodies> {
     Arc::new(SlowBodies {
         table: Mutex::default(),
         most: MOST,
-        most_of_client: MOST / CLIENT_ONE_IN,
         seed: [7; 16],
-        waiting: Gauge::default(),
+        metrics: Metrics::register(&mut Registry::default()),
     })
 }
 
@@ -31,7 +30,7 @@ fn left(bodies: &[SlowBody]) -> usize {
 
 #[test]
 fn an_honest_body_stays_however_many_others_wait() {
-    // Clients, bodies of each, and bytes of each; then many more of them come than there is room for.
+    // Each of `clients` clients sends `each` bodies of `bytes` bytes: far more than there is room for.
     let check = |clients: usize, each: usize, bytes: usize| {
         let (all, start) = (bodies(), Instant::now());
         let mut now = start;
@@ -47,7 +46,7 @@ fn an_honest_body_stays_however_many_others_wait() {
                 let table = all.lock();
                 assert!(table.weight <= MOST, "{}", table.weight);
                 let most = table.of_client.values().max().unwrap();
-                assert!(*most <= all.most_of_client, "{most}");
+                assert!(*most <= MOST / CLIENT_ONE_IN, "{most}");
             }
         }
         assert!(!is_dropped(&phone), "{clients} {each} {bytes}");
@@ -68,7 +67,7 @@ fn an_honest_body_stays_however_many_others_wait() {
 #[test]
 fn the_slowest_goes_first_and_the_newest_last() {
     let (all, start) = (bodies(), Instant::now());
-    // Each a client of its own, so that speed alone decides.
+    // Each body has its own client, so that only speed decides.
     let mut old: Vec<_> = (0..1000)
         .map(|client| all.enter(address(client), 0, start))
         .collect();
@@ -85,7 +84,7 @@ fn the_slowest_goes_first_and_the_newest_last() {
 #[tokio::test]
 async fn a_body_that_is_dropped_hears_of_it() {
     let (all, now) = (bodies(), Instant::now());
-    let first = all.enter(address(1), 0, now);
+    let mut first = all.enter(address(1), 0, now);
     let others: Vec<_> = (0..256)
         .map(|_| all.enter(address(1), 0, now + Duration::from_secs(1)))
         .collect();
@@ -97,7 +96,7 @@ async fn a_body_that_is_dropped_hears_of_it() {
 
 #[test]
 fn progress_extends_the_wait_up_to_the_grace() {
-    // Bytes that arrive each second, and after how many seconds the wait is over.
+    // Bytes that arrive each second, and after how many seconds the wait ends.
     let check = |bytes: usize, want: Option<u64>| {
         let (all, start) = (bodies(), Instant::now());
         let mut body = all.enter(address(1), 0, start);

@@ -1,43 +1,43 @@
 //! The table of a listener's connections.
 
-use super::Line;
-use crate::http::serve::protocol::{HEAD_TIMEOUT, KEEP_ALIVE};
+use crate::http::server::line::Line;
+use crate::http::server::protocol::{HEAD_TIMEOUT, KEEP_ALIVE};
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// How often the log says at most that an address has as many connections as it may.
+/// Shortest interval between two log lines about an address at its connection limit.
 const TELL_EVERY: Duration = Duration::from_secs(60);
 
 #[derive(Debug, Default)]
 pub(super) struct Table {
-    /// Numbers connections, and the order in which they fell silent.
+    /// The next number, for connections and for the order in which they became idle.
     pub(super) next: u64,
     pub(super) open: HashMap<u64, Entry>,
-    /// Silent connections that have HTTP's buffers, by when they fell silent.
+    /// Idle connections that have HTTP's buffers, in the order in which they became idle.
     pub(super) awake: BTreeMap<u64, u64>,
-    /// The other silent ones.
+    /// The other idle connections.
     pub(super) resting: BTreeMap<u64, u64>,
     pub(super) per_client: HashMap<IpAddr, usize>,
-    /// How many were told to go for a new one and are not gone yet.
+    /// Connections that were asked to close for a new one and are still open.
     pub(super) closing: usize,
-    /// When the present period began.
+    /// Start of the current period.
     pub(super) period_began: Option<Instant>,
-    /// When the log last said that an address has as many connections as it may.
+    /// Time of the last log line about an address at its connection limit.
     told: Option<Instant>,
 }
 
 pub(super) struct Entry {
     pub(super) client: Option<IpAddr>,
-    /// Requests under way.
+    /// Requests in flight.
     pub(super) busy: u32,
-    /// Its place among the silent ones, while it is one.
+    /// Its place among the idle ones, while it is idle.
     pub(super) order: u64,
     pub(super) since: Instant,
-    /// Whether it ever brought a request.
+    /// Whether it has ever sent a request.
     pub(super) asked: bool,
-    /// Whether it was told to go.
+    /// Whether it was asked to close.
     pub(super) closing: bool,
     pub(super) line: Arc<Line>,
 }
@@ -54,7 +54,7 @@ impl Table {
         self.next
     }
 
-    /// The connection of a client that was silent longest.
+    /// The longest-idle connection of a client.
     pub(super) fn silent_of(&self, client: IpAddr) -> Option<u64> {
         let is_own = |id: &u64| {
             self.open
@@ -66,7 +66,7 @@ impl Table {
         longest(awake, resting)
     }
 
-    /// Whether the log should say that an address has as many as it may: it did not within the last minute.
+    /// Whether to log that an address is at its limit: at most once a minute.
     pub(super) fn is_news(&mut self, now: Instant) -> bool {
         let is_news = (self.told).is_none_or(|told| now.saturating_duration_since(told) >= TELL_EVERY);
         if is_news {
@@ -75,7 +75,7 @@ impl Table {
         is_news
     }
 
-    pub(super) fn tell_to_go(&mut self, id: u64) {
+    pub(super) fn ask_to_close(&mut self, id: u64) {
         if let Some(entry) = self.open.get_mut(&id) {
             let order = entry.order;
             if !entry.closing {
@@ -93,12 +93,12 @@ impl Table {
         }
     }
 
-    /// The connection that was silent longest.
+    /// The longest-idle connection.
     pub(super) fn silent_longest(&self) -> Option<u64> {
         longest(self.awake.first_key_value(), self.resting.first_key_value())
     }
 
-    /// Those that were silent for too long.
+    /// The connections that were idle for too long.
     pub(super) fn silent_too_long(&self, now: Instant) -> Vec<u64> {
         let mut overdue = Vec::new();
         for silent in [&self.awake, &self.resting] {
@@ -106,7 +106,7 @@ impl Table {
                 let Some(entry) = self.open.get(id) else { continue };
                 let age = now.saturating_duration_since(entry.since);
                 if age < HEAD_TIMEOUT {
-                    // Those that follow fell silent later.
+                    // All later ones became idle after this one.
                     break;
                 }
                 if age >= if entry.asked { KEEP_ALIVE } else { HEAD_TIMEOUT } {
@@ -117,7 +117,7 @@ impl Table {
         overdue
     }
 
-    /// Notes a silent connection as one that has buffers, and tells those to rest that are too many.
+    /// Adds an idle connection that has buffers, and asks those above the limit to rest.
     pub(super) fn wake(&mut self, order: u64, id: u64, awake_max: usize) {
         self.awake.insert(order, id);
         while self.awake.len() > awake_max
@@ -131,7 +131,7 @@ impl Table {
     }
 }
 
-/// Of two silent connections the one that was silent longer.
+/// The one of two idle connections that was idle longer.
 fn longest(one: Option<(&u64, &u64)>, other: Option<(&u64, &u64)>) -> Option<u64> {
     one.into_iter().chain(other).min().map(|(_, id)| *id)
 }

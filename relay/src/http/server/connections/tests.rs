@@ -1,7 +1,9 @@
-//! The table of connections: who is taken in, who has to go, and that nothing is left behind.
+//! The table of connections: which are admitted, which have to close, and that their state is cleaned up.
 
 use super::*;
-use crate::http::serve::protocol::{HEAD_TIMEOUT, KEEP_ALIVE};
+use crate::http::server;
+use crate::http::server::protocol::{HEAD_TIMEOUT, KEEP_ALIVE};
+use crate::metrics::Registry;
 use std::time::Duration;
 
 const READ_WITHIN: Duration = Duration::from_secs(30);
@@ -14,7 +16,8 @@ fn connections(open_max: usize, per_client_max: usize) -> Arc<Connections> {
         awake_max: 10,
         read_within: READ_WITHIN,
     };
-    Arc::new(Connections::new(limits, ConnectionMetrics::default()))
+    let metrics = server::Metrics::register(&mut Registry::default()).of("public");
+    Arc::new(Connections::new(limits, metrics))
 }
 
 fn admit(all: &Arc<Connections>, peer: &str, now: Instant) -> Result<Arc<Connection>, Refused> {
@@ -29,13 +32,13 @@ fn has_to_go(connection: &Connection) -> bool {
 fn the_connection_silent_longest_makes_room() {
     let (all, now) = (connections(3, 0), Instant::now());
     let open = [1, 2, 3].map(|n| admit(&all, &format!("192.0.2.{n}"), now).unwrap());
-    // The first has a request under way, the third had one.
+    // The first has a request in flight, the third had one.
     let busy = open[0].begin();
     drop(open[2].begin());
     drop(open[1].begin());
     assert_eq!(admit(&all, "192.0.2.4", now).unwrap_err(), Refused::Full);
     assert_eq!(open.each_ref().map(|c| has_to_go(c)), [false, false, true]);
-    // One is enough, however often the new one asks.
+    // Only one is closed, even if the new one retries.
     assert_eq!(admit(&all, "192.0.2.4", now).unwrap_err(), Refused::Full);
     assert_eq!(open.each_ref().map(|c| has_to_go(c)), [false, false, true]);
     let [first, second, third] = open;
@@ -45,9 +48,9 @@ fn the_connection_silent_longest_makes_room() {
     assert!(has_to_go(&second) && !has_to_go(&fourth));
     drop(second);
     let fifth = admit(&all, "192.0.2.5", now).unwrap();
-    let under_way = [fourth.begin(), fifth.begin()];
+    let in_flight = [fourth.begin(), fifth.begin()];
     assert_eq!(admit(&all, "192.0.2.6", now).unwrap_err(), Refused::Full);
-    drop((busy, under_way, first, fourth, fifth));
+    drop((busy, in_flight, first, fourth, fifth));
     let table = all.lock();
     assert!(table.awake.is_empty() && table.resting.is_empty());
     assert!(table.open.is_empty() && table.closing == 0);
@@ -55,8 +58,7 @@ fn the_connection_silent_longest_makes_room() {
 
 #[test]
 fn silence_ends_a_connection_later_when_it_had_requests() {
-    // Whether a connection of this age has to go that brought nothing, that had one request, and
-    // that has one under way.
+    // Whether a connection of this age has to close: without a request, with one earlier request, with one in flight.
     let check = |age: Duration, want: [bool; 3]| {
         let (all, now) = (connections(9, 0), Instant::now());
         let open = [1, 2, 3].map(|n| admit(&all, &format!("192.0.2.{n}"), now).unwrap());
@@ -79,7 +81,7 @@ fn silence_ends_a_connection_later_when_it_had_requests() {
 fn a_client_has_as_many_as_it_may_and_a_proxy_more() {
     let check = |peers: &[(&str, bool)]| {
         let (all, now) = (connections(99, 2), Instant::now());
-        // With a request under way on each, so that none makes room.
+        // Each has a request in flight, so that none makes room.
         let open: Vec<_> = peers
             .iter()
             .map(|(peer, taken)| {
@@ -125,7 +127,7 @@ fn a_client_loses_its_own_longest_silent_connection_for_a_new_one_and_never_a_bu
     assert_eq!(
         refused,
         Refused::TooManyOfClient,
-        "while requests are under way on each"
+        "while requests are in flight on each"
     );
     assert!(
         admit(&all, "192.0.2.2", now).is_ok(),
@@ -151,7 +153,7 @@ fn an_address_has_a_quarter_of_the_places_at_most() {
 }
 
 #[test]
-fn a_full_share_is_told_once_a_minute() {
+fn a_full_share_is_logged_once_a_minute() {
     let (all, now) = (connections(9, 2), Instant::now());
     let told = |after: u64| all.lock().is_news(now + Duration::from_secs(after));
     assert_eq!(
@@ -166,7 +168,7 @@ fn few_silent_connections_keep_their_buffers() {
     let is_told = |c: &Connection| c.all.lock().resting.values().any(|id| *id == c.id);
     let open: Vec<_> = (0..12).map(|_| admit(&all, "192.0.2.1", now).unwrap()).collect();
     assert!(open.iter().all(|c| is_told(c)), "nothing arrived on them");
-    // What arrives may be half a head, or a request.
+    // The data may be half a head, or a request.
     open[0].wake();
     assert!(!is_told(&open[0]));
     for connection in &open[1..] {
@@ -191,14 +193,14 @@ fn few_silent_connections_keep_their_buffers() {
 
 #[test]
 fn a_connection_goes_that_does_not_read_its_answer() {
-    // Whether a connection has to go so long after it got an answer that it does not read, and how late the check is.
+    // Whether a connection has to close at this age of a response that it does not read.
     let check = |age: Duration, want: bool| {
         let (all, start) = (connections(9, 0), Instant::now());
         let [unread, read] = [1, 2].map(|n| admit(&all, &format!("192.0.2.{n}"), start).unwrap());
         all.close_unread(start);
         let answer = unread.sending(Body::from("x"));
         for second in 1..=age.as_secs() {
-            // The other connection reads each of its answers, and the first reads later ones.
+            // The other connection reads each of its responses, and the first reads later ones.
             drop((read.sending(Body::from("x")), unread.sending(Body::from("x"))));
             all.close_unread(start + Duration::from_secs(second));
         }

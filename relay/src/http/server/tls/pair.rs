@@ -1,9 +1,9 @@
 //! A certificate and its key, read and checked as a whole.
 
-use crate::clock::Moment;
+use crate::clock::Timestamp;
 use crate::config::TlsFiles;
+use crate::digest::sha256;
 use crate::reload::read_bounded;
-use crate::sandbox::sha256;
 use rustls::crypto::aws_lc_rs;
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
@@ -13,13 +13,13 @@ use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-/// Largest file that is read, in bytes. A longer one is no certificate.
+/// Largest file that is read, in bytes. A larger one is not a certificate.
 const FILE_BYTES_MAX: u64 = 256 * 1024;
-/// Most sessions kept for resumption. The oldest is forgotten; its owner does a whole handshake again.
+/// Most sessions kept for resumption. Above it the oldest is removed; its client does a full handshake again.
 const SESSIONS_MAX: usize = 4096;
-/// Tickets given out in one TLS 1.3 handshake.
+/// Session tickets issued in one TLS 1.3 handshake.
 const TICKETS: usize = 1;
-/// What is agreed on in the handshake, the better first.
+/// ALPN protocols, in order of preference.
 const PROTOCOLS: [&[u8]; 2] = [b"h2", b"http/1.1"];
 
 /// Why a certificate cannot be used.
@@ -28,44 +28,44 @@ pub enum PairError {
     /// A file cannot be read.
     #[error("{} cannot be read: {why}", .file.display())]
     Read {
-        /// Which.
+        /// The file.
         file: PathBuf,
-        /// What the operating system says.
+        /// The error of the operating system.
         why: std::io::Error,
     },
-    /// A file is too long.
-    #[error("{} is longer than {FILE_BYTES_MAX} bytes, so it is no certificate or key", .0.display())]
+    /// A file is too large.
+    #[error("{} is longer than {FILE_BYTES_MAX} bytes, so it is not a certificate or key", .0.display())]
     Long(PathBuf),
-    /// The certificate's file holds none.
-    #[error("{} holds no certificate: it has to be PEM, with -----BEGIN CERTIFICATE-----", .0.display())]
+    /// The certificate file contains no certificate.
+    #[error("{} holds no certificate: it must be PEM, with -----BEGIN CERTIFICATE-----", .0.display())]
     NoCertificate(PathBuf),
-    /// The key's file holds none.
-    #[error("{} holds no private key: it has to be PEM, unencrypted, with -----BEGIN PRIVATE KEY-----", .0.display())]
+    /// The key file contains no key.
+    #[error("{} holds no private key: it must be PEM, unencrypted, with -----BEGIN PRIVATE KEY-----", .0.display())]
     NoKey(PathBuf),
-    /// The two do not belong together.
+    /// The certificate and the key do not match.
     #[error("the key in {} is not that of the first certificate in {}: put the listener's own certificate first, its chain after it", .key.display(), .cert.display())]
     Mismatch {
-        /// The certificate's file.
+        /// The certificate file.
         cert: PathBuf,
-        /// The key's.
+        /// The key file.
         key: PathBuf,
     },
-    /// The certificate cannot be understood.
+    /// The certificate cannot be parsed or used.
     #[error("the certificate in {} cannot be used: {why}", .cert.display())]
     Unusable {
-        /// Its file.
+        /// The certificate file.
         cert: PathBuf,
-        /// What is wrong with it.
+        /// The error.
         why: String,
     },
 }
 
 /// A certificate and its key, ready for connections.
 pub struct Pair {
-    /// What new connections are made with.
-    pub(super) config: Arc<ServerConfig>,
-    /// By what the files are recognised.
-    pub(super) fingerprint: String,
+    /// The TLS configuration of new connections.
+    pub(in crate::http) config: Arc<ServerConfig>,
+    /// Identifies the content of the files.
+    pub(in crate::http) fingerprint: String,
     /// When the certificate expires, in seconds since 1970.
     pub expires_s: i64,
 }
@@ -85,33 +85,33 @@ impl Pair {
         Look::at(files)?.pair(files)
     }
 
-    /// By what the files are recognised.
+    /// Identifies the content of the files.
     pub fn fingerprint(&self) -> &str {
         &self.fingerprint
     }
 
-    /// Whether the certificate is no longer valid.
-    pub fn is_expired(&self, now: Moment) -> bool {
+    /// Whether the certificate has expired.
+    pub fn is_expired(&self, now: Timestamp) -> bool {
         self.days_left(now) < 0
     }
 
-    /// How many whole days the certificate is still valid; negative when it has expired.
-    pub fn days_left(&self, now: Moment) -> i64 {
+    /// Whole days until the certificate expires; negative if it has expired.
+    pub fn days_left(&self, now: Timestamp) -> i64 {
         (self.expires_s - now.0.div_euclid(1000)).div_euclid(24 * 60 * 60)
     }
 }
 
-/// What the files hold at one moment.
-pub(super) struct Look {
+/// The content of the files at one time.
+pub(in crate::http) struct Look {
     cert: Vec<u8>,
     key: Vec<u8>,
-    pub(super) fingerprint: String,
+    pub(in crate::http) fingerprint: String,
 }
 
 impl Look {
-    pub(super) fn at(files: &TlsFiles) -> Result<Self, PairError> {
+    pub(in crate::http) fn at(files: &TlsFiles) -> Result<Self, PairError> {
         let (cert, key) = (read(&files.cert_file)?, read(&files.key_file)?);
-        // Of the hashes, so that nothing can move from one file to the other unseen, and no key is kept.
+        // A hash of both hashes, so that moving bytes from one file to the other changes it, and no key is stored.
         let fingerprint = sha256((sha256(&cert) + &sha256(&key)).as_bytes());
         Ok(Self {
             cert,
@@ -120,11 +120,11 @@ impl Look {
         })
     }
 
-    pub(super) fn is_of(&self, pair: &Pair) -> bool {
+    pub(in crate::http) fn is_of(&self, pair: &Pair) -> bool {
         self.fingerprint == pair.fingerprint
     }
 
-    pub(super) fn pair(self, files: &TlsFiles) -> Result<Pair, PairError> {
+    pub(in crate::http) fn pair(self, files: &TlsFiles) -> Result<Pair, PairError> {
         let cert_file = || files.cert_file.clone();
         let unusable = |why| PairError::Unusable {
             cert: cert_file(),
@@ -137,7 +137,7 @@ impl Look {
             .first()
             .ok_or_else(|| PairError::NoCertificate(cert_file()))?;
         let expires_s = x509_parser::parse_x509_certificate(own)
-            .map_err(|_| unusable("it is no X.509 certificate".into()))?
+            .map_err(|_| unusable("it is not an X.509 certificate".into()))?
             .1
             .validity()
             .not_after
@@ -170,7 +170,7 @@ fn server_config(
     config.alpn_protocols = PROTOCOLS.map(<[u8]>::to_vec).into();
     config.session_storage = ServerSessionMemoryCache::new(SESSIONS_MAX);
     config.send_tls13_tickets = TICKETS;
-    // What is sent before the handshake is done could be sent again by somebody else.
+    // Early data can be replayed, because it is sent before the handshake is complete.
     config.max_early_data_size = 0;
     Ok(config)
 }

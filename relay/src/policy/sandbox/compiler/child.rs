@@ -1,11 +1,11 @@
 //! The compiler's process: the relay's own binary, run as `feedback-relay compile-policy`.
 //!
-//! Standard input is a key and a component, standard output the sealed native code, standard error the reason if
-//! there is none. The child limits itself before it reads, and gives the parent nothing else: no environment, no
+//! Standard input carries a key and a component, standard output the sealed native code, standard error the reason if
+//! there is none. The child limits itself before it reads. The parent gives it nothing else: no environment, no
 //! files, no network. It dies with its parent.
 
 use super::{CompileError, Priority};
-use crate::sandbox::{LoadError, engine, first_line, is_out_of_memory};
+use crate::policy::sandbox::{LoadError, engine, first_line, is_out_of_memory};
 use policy_artifact::{KEY_BYTES, Key};
 use rustix::process::{
     Resource, Rlimit, Signal, getrlimit, nice, set_parent_process_death_signal, setrlimit,
@@ -17,32 +17,32 @@ use std::thread;
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
 
-/// The subcommand. It is hidden: people have no use for it.
+/// The subcommand. Hidden: not for users.
 pub const COMMAND: &str = "compile-policy";
 
-/// Processor time of a compilation. At the limit the kernel ends the child: [`CompileError::Time`]. The policy
-/// built in, 0.7 MB, takes 1.6 s in a debug build and a fraction of it in a release build; the policies in C and Rust
+/// Processor time of a compilation. At the limit the kernel ends the child: [`CompileError::Time`]. The built-in
+/// policy, 0.7 MB, takes 1.6 s in a debug build and a fraction of that in a release build; the policies in C and Rust
 /// that docs/POLICY.md describes take 0.1 s.
 pub const CPU_MAX: Duration = Duration::from_secs(15);
-/// Address space of the child in bytes, the program itself included. At the limit an allocation fails and the child
-/// aborts: [`CompileError::Memory`]. The policy built in needs less than 200 MiB, of which 75 MiB are memory.
+/// Address space of the child in bytes, including the program itself. At the limit an allocation fails and the child
+/// aborts: [`CompileError::Memory`]. The built-in policy needs less than 200 MiB, of which 75 MiB are memory.
 pub const MEMORY_BYTES_MAX: u64 = 512 << 20;
-/// Time from start to end of the child, however busy the machine is. At the limit the parent ends it:
+/// Wall-clock time of the child, however busy the machine is. At the limit the parent kills it:
 /// [`CompileError::Busy`].
 pub const WALL_MAX: Duration = Duration::from_secs(90);
-/// Largest sealed native code in bytes. More is not read: [`CompileError::Size`]. The policy built in becomes
-/// 2 MB.
+/// Largest sealed native code in bytes. The parent stops reading there: [`CompileError::Size`]. The built-in policy
+/// compiles to 2 MB.
 pub const ARTIFACT_BYTES_MAX: usize = 64 << 20;
-/// Most bytes of a reason. The rest is not read.
+/// Maximum bytes of a reason. The rest is not read.
 const REASON_BYTES_MAX: u64 = 4096;
-/// How often the parent looks whether the child has ended, or the relay stops.
+/// How often the parent checks whether the child has ended or the relay stops.
 const POLL: Duration = Duration::from_millis(5);
 /// Niceness of the child while the relay serves.
 const LOW_PRIORITY: i32 = 10;
 
 /// The component is not valid (`EX_DATAERR` of sysexits(3)).
 const EXIT_INVALID: u8 = 65;
-/// The child cannot limit itself (`EX_SOFTWARE`).
+/// The child cannot set its limits (`EX_SOFTWARE`).
 const EXIT_UNCONFINED: u8 = 70;
 /// There is no memory left (`EX_OSERR`).
 const EXIT_MEMORY: u8 = 71;
@@ -74,7 +74,7 @@ pub(super) fn compile(
     Err(why(status, reason, is_limited()))
 }
 
-/// Why a child that ended so has compiled nothing. `is_limited`: it inherited stricter limits than its own.
+/// Why a child with this exit status compiled nothing. `is_limited`: it inherited stricter limits than its own.
 fn why(status: ExitStatus, reason: &str, is_limited: bool) -> LoadError {
     let code = status.code().and_then(|code| u8::try_from(code).ok());
     let error = match (code, status.signal().and_then(Signal::from_named_raw)) {
@@ -82,24 +82,24 @@ fn why(status: ExitStatus, reason: &str, is_limited: bool) -> LoadError {
         (Some(EXIT_UNCONFINED | EXIT_PIPE), _) => {
             CompileError::Unavailable(io::Error::other(reason.to_owned()))
         }
-        // The kernel's, for lack of memory, or an operator's: `run` kills only if it returns an error.
+        // Sent by the kernel, for lack of memory, or by an operator: `run` kills only if it returns an error.
         (_, Some(Signal::KILL)) => CompileError::Killed(status),
-        // An operator's or a service manager's.
+        // Sent by an operator or a service manager.
         (_, Some(Signal::TERM | Signal::INT | Signal::HUP | Signal::QUIT)) => {
             CompileError::Unavailable(io::Error::other(status.to_string()))
         }
-        // Also a crash: too little address space shows in many ways.
+        // Covers crashes too: too little address space has many symptoms.
         _ if is_limited => CompileError::Inherited(status),
         (Some(EXIT_MEMORY), _) => CompileError::Memory,
         (_, Some(Signal::XCPU)) => CompileError::Time,
-        // The standard library's words before it aborts.
+        // Printed by the standard library before it aborts.
         (_, Some(Signal::ABORT)) if reason.starts_with("memory allocation of") => CompileError::Memory,
         _ => CompileError::Crash(format!("{status}: {reason}")),
     };
     error.into()
 }
 
-/// Whether a child inherits stricter limits than those it would set itself.
+/// Whether a child inherits stricter limits than it would set itself.
 fn is_limited() -> bool {
     let is_less = |resource, wanted| {
         getrlimit(resource)
@@ -115,7 +115,7 @@ struct Done {
     err: Vec<u8>,
 }
 
-/// A child that does not outlive this value.
+/// A child process that does not outlive this value.
 struct Mortal(Child);
 
 impl Drop for Mortal {
@@ -132,9 +132,9 @@ fn run(wasm: &[u8], key: &Key, priority: Priority, stop: &CancellationToken) -> 
     let (input, output, error) = (child.0.stdin.take(), child.0.stdout.take(), child.0.stderr.take());
     thread::scope(|scope| {
         let named = || thread::Builder::new().name("policy-compiler".to_owned());
-        // Each thread ends with the child, whose ends of the pipes no one else has.
+        // Each thread ends with the child, because only the child holds the other ends of the pipes.
         let write = move || {
-            // A child that ends early, at a limit, does not read all.
+            // A child that ends early, at a limit, does not read all of it.
             input.map(|mut pipe| pipe.write_all(key.bytes()).and_then(|()| pipe.write_all(wasm)))
         };
         named()
@@ -166,25 +166,25 @@ fn wait(child: &mut Mortal, started: Instant, stop: &CancellationToken) -> Resul
         }
         thread::sleep(POLL);
     };
-    // Before the threads are joined, which wait for the child's end.
+    // Kill before joining the threads, which wait for the child's end.
     let _ = child.0.kill();
     Err(ended)
 }
 
-/// This program, also after its file was replaced by an upgrade.
+/// This executable, even after an upgrade replaced its file.
 fn command(priority: Priority) -> Command {
     let program = match cfg!(target_os = "linux") {
         true => Ok("/proc/self/exe".into()),
         false => std::env::current_exe(),
     };
-    // Without a name of its own it cannot be found, and says so when it is spawned.
+    // If the path is unknown, spawning fails and reports it.
     let mut command = Command::new(program.unwrap_or_default());
     command
         .arg0("feedback-relay")
         .arg(COMMAND)
         .env_clear()
         .current_dir("/")
-        // A terminal's Ctrl-C is for the relay, which then ends the child.
+        // A terminal's Ctrl-C must reach only the relay, which then ends the child.
         .process_group(0)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
@@ -195,8 +195,8 @@ fn command(priority: Priority) -> Command {
     command
 }
 
-/// Reads at most `bytes_max` bytes; bytes read before an error count. Closes the pipe, so that a child that
-/// writes more ends.
+/// Reads at most `bytes_max` bytes; bytes read before an error count. Closes the pipe, so that a child that writes
+/// more ends.
 fn read(pipe: Option<impl Read>, bytes_max: u64) -> Vec<u8> {
     let mut bytes = Vec::new();
     if let Some(pipe) = pipe {
@@ -225,12 +225,12 @@ pub fn serve(low_priority: bool) -> ExitCode {
     }
 }
 
-/// Gives up everything that compiling does not need.
+/// Drops everything that compiling does not need.
 fn confine(low_priority: bool) -> io::Result<()> {
     #[cfg(target_os = "linux")]
     {
         set_parent_process_death_signal(Some(Signal::KILL))?;
-        // If the machine or the container runs out of memory, this process goes first. Best effort.
+        // If the machine or the container runs out of memory, the kernel should kill this process first. Best effort.
         let _ = std::fs::write("/proc/self/oom_score_adj", "1000");
     }
     if low_priority {
@@ -244,12 +244,12 @@ fn confine(low_priority: bool) -> io::Result<()> {
     limit(Resource::Nproc, 0, 0)
 }
 
-/// Sets a limit, or keeps a stricter one that was inherited.
+/// Sets a limit, or keeps a stricter inherited one.
 fn limit(resource: Resource, soft: u64, hard: u64) -> io::Result<()> {
     let inherited = getrlimit(resource).maximum;
     let least = inherited.map_or(hard, |inherited| inherited.min(hard));
     let new = Rlimit {
-        // As far below as without a stricter one, so that the soft limit's signal still comes first.
+        // Keeps the same distance as without an inherited limit, so that the soft limit's signal still comes first.
         current: Some(least.saturating_sub(hard - soft)),
         maximum: Some(least),
     };
@@ -280,21 +280,16 @@ fn translate() -> Result<(), Failed> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::policy::sandbox::Fault;
 
     #[test]
     fn only_what_the_compiler_does_by_itself_is_held_against_the_policy() {
         let by = |signal: Signal| ExitStatus::from_raw(signal.as_raw());
         let with = |code: u8| ExitStatus::from_raw(i32::from(code) << 8);
-        let check =
-            |status: ExitStatus, reason: &str, is_limited: bool, is_policys: bool, is_machines: bool| {
-                let error = why(status, reason, is_limited);
-                let found = (error.is_the_policys_fault(), error.is_the_machines_fault());
-                assert_eq!(
-                    found,
-                    (is_policys, is_machines),
-                    "{status}, {is_limited}: {error}"
-                );
-            };
+        let check = |status: ExitStatus, reason: &str, is_limited: bool, want: Fault| {
+            let error = why(status, reason, is_limited);
+            assert_eq!(error.fault(), want, "{status}, {is_limited}: {error}");
+        };
         let allocation = "memory allocation of 4096 bytes failed";
         for (status, reason) in [
             (by(Signal::XCPU), ""),
@@ -303,16 +298,16 @@ mod tests {
             (with(EXIT_MEMORY), "no memory left"),
             (with(101), "a panic"),
         ] {
-            check(status, reason, false, true, false);
-            // A limit stays for as long as the relay runs, so trying again would not help.
-            check(status, reason, true, false, false);
+            check(status, reason, false, Fault::Policy);
+            // A limit lasts as long as the relay runs, so a retry would not help.
+            check(status, reason, true, Fault::Other);
         }
         for is_limited in [false, true] {
-            check(with(EXIT_INVALID), "no component", is_limited, true, false);
-            check(by(Signal::KILL), "", is_limited, false, true);
-            check(by(Signal::TERM), "", is_limited, false, true);
-            check(with(EXIT_UNCONFINED), "", is_limited, false, true);
-            check(with(EXIT_PIPE), "", is_limited, false, true);
+            check(with(EXIT_INVALID), "no component", is_limited, Fault::Policy);
+            check(by(Signal::KILL), "", is_limited, Fault::Machine);
+            check(by(Signal::TERM), "", is_limited, Fault::Machine);
+            check(with(EXIT_UNCONFINED), "", is_limited, Fault::Machine);
+            check(with(EXIT_PIPE), "", is_limited, Fault::Machine);
         }
     }
 }

@@ -1,16 +1,16 @@
-//! Compiled policies in the data folder, so that a start takes milliseconds.
+//! Compiled policies in the data folder, so that startup takes milliseconds.
 //!
-//! `policies/key` seals them; `policies/<SHA-256 of the component>.native` is one.
+//! `policies/key` seals them; `policies/<SHA-256 of the component>.native` is one compiled policy.
 
 use super::child::ARTIFACT_BYTES_MAX;
-use crate::private_folder::PrivateFolder;
+use crate::os::private_folder::PrivateFolder;
 use policy_artifact::{KEY_BYTES, Key};
 use std::io;
 use std::path::Path;
 
 /// The folder's name in the data folder.
 pub const NAME: &str = "policies";
-/// Most compiled policies that are kept, of some megabytes each. For one more, the one unused for longest goes.
+/// Maximum number of compiled policies, of a few megabytes each. At the limit the least recently used one is removed.
 const KEPT_MAX: usize = 4;
 const KEY: &str = "key";
 const EXTENSION: &str = "native";
@@ -23,19 +23,19 @@ pub(super) struct Folder {
 }
 
 impl Folder {
-    /// Makes the folder and its key, if they are not there yet.
+    /// Creates the folder and its key if they do not exist.
     pub(super) fn open(data_dir: &Path) -> io::Result<Self> {
         let files = PrivateFolder::open(data_dir.join(NAME))?;
         let key = key(&files)?;
         Ok(Self { files, key })
     }
 
-    /// The key of everything in it.
+    /// The key that seals everything in the folder.
     pub(super) fn key(&self) -> &Key {
         &self.key
     }
 
-    /// A component's artifact. None if there is none, or none that can be trusted.
+    /// A component's artifact. `None` if there is none, or it is not trusted.
     pub(super) fn find(&self, sha256: &str) -> Option<Vec<u8>> {
         let name = format!("{sha256}.{EXTENSION}");
         match self.files.read(&name, ARTIFACT_BYTES_MAX) {
@@ -50,7 +50,7 @@ impl Folder {
         }
     }
 
-    /// Keeps an artifact. If it cannot, logs why: the next start compiles again.
+    /// Keeps an artifact. On failure, logs why: the next startup compiles again.
     pub(super) fn keep(&self, sha256: &str, artifact: &[u8]) {
         let written = self.files.write(&format!("{sha256}.{EXTENSION}"), artifact);
         if let Err(error) = written.and_then(|()| self.files.keep_newest(EXTENSION, KEPT_MAX)) {
@@ -59,7 +59,8 @@ impl Folder {
     }
 }
 
-/// Reads the key, or makes one. A key that others could read is replaced, and policies sealed with it are compiled again.
+/// Reads or creates the key. A key that other users could read is replaced, and policies sealed with it are compiled
+/// again.
 fn key(files: &PrivateFolder) -> io::Result<Key> {
     let kept = files.read(KEY, KEY_BYTES).ok().flatten();
     if let Some(kept) = kept.and_then(|bytes| <[u8; KEY_BYTES]>::try_from(bytes).ok()) {

@@ -1,127 +1,20 @@
-//! The zoo below the language: components whose core module is written by hand, to do what no compiler
-//! would. Whatever they do, the event ends counted, or the policy is refused when it is loaded.
+//! Hostile guests below the language: components with hand-written core modules that do things no compiler would
+//! emit. In every case the event ends counted, or loading refuses the policy.
 
+mod guest;
 mod slow;
 
-use super::tests::{load, pageview, plan, run};
-use super::*;
+use super::{load, pageview, plan, run};
+use crate::policy::sandbox::*;
+use guest::{Guest, TAME};
 use relay_event::Outcome;
 use std::time::{Duration, Instant};
 
-const SKELETON: &str = include_str!("../../../tests/hostile/skeleton.wat");
-
-/// The parts of a core module that answers each event with its name and the page `/other`.
-struct Beast {
-    /// The memory, and whatever else stands before the functions.
-    memory: &'static str,
-    /// Further definitions.
-    extra: &'static str,
-    /// What `configure` and `realloc` do first.
-    configure: &'static str,
-    realloc: &'static str,
-    /// What `scrub` does before it writes its answer, and after.
-    before: &'static str,
-    after: &'static str,
-    /// What is called once the host has read the answer.
-    post: &'static str,
-    /// What else the component holds.
-    beside: &'static str,
-    /// Whether the module is given `$new` and `$drop` of a resource.
-    has_resource: bool,
-}
-
-const TAME: Beast = Beast {
-    memory: r#"(memory (export "memory") 1)"#,
-    extra: "",
-    configure: "",
-    realloc: "",
-    before: "",
-    after: "",
-    post: "",
-    beside: "",
-    has_resource: false,
-};
-
-impl Beast {
-    fn wat(&self) -> String {
-        let Self {
-            memory,
-            extra,
-            configure,
-            realloc,
-            before,
-            after,
-            post,
-            beside,
-            has_resource,
-        } = self;
-        let [imports, resource, given] = match has_resource {
-            true => [
-                r#"(import "r" "new" (func $new (param i32) (result i32)))
-                   (import "r" "drop" (func $drop (param i32)))"#,
-                "(type $r (resource (rep i32)))
-                 (core func $new (canon resource.new $r))
-                 (core func $drop (canon resource.drop $r))",
-                r#"(instantiate $m (with "r" (instance (export "new" (func $new)) (export "drop" (func $drop)))))"#,
-            ],
-            false => ["", "", "(instantiate $m)"],
-        };
-        // The answer lies at 64: tag, name, url, referrer, properties. The heap starts at 4096, and the
-        // plan stays at its beginning.
-        let module = format!(
-            r#"{resource}
-(core module $m
-  {imports}
-  {memory}
-  (data (i32.const 16) "/other")
-  (data (i32.const 32) "\ff\fe\ed\a0\80\c0\af")
-  (global $next (mut i32) (i32.const 4096))
-  (global $kept (mut i32) (i32.const 4096))
-  {extra}
-  (func (export "realloc") (param i32 i32 i32 i32) (result i32)
-    (local $at i32)
-    {realloc}
-    (local.set $at (i32.and (i32.add (global.get $next) (i32.const 7)) (i32.const -8)))
-    (global.set $next (i32.add (local.get $at) (local.get 3)))
-    (local.get $at))
-  (func (export "configure") (param i32 i32) (result i32)
-    {configure}
-    (global.set $kept (global.get $next))
-    (i32.store (i32.const 64) (i32.const 0))
-    (i32.const 64))
-  (func (export "scrub")
-    (param $name i32) (param $name_len i32) (param $url i32) (param $url_len i32)
-    (param i32 i32 i32) (param $props i32) (param $props_len i32) (result i32)
-    {before}
-    (global.set $next (global.get $kept))
-    (i32.store (i32.const 64) (i32.const 0))
-    (i32.store (i32.const 68) (local.get $name))
-    (i32.store (i32.const 72) (local.get $name_len))
-    (i32.store (i32.const 76) (i32.const 16))
-    (i32.store (i32.const 80) (i32.const 6))
-    (i32.store (i32.const 84) (i32.const 0))
-    (i32.store (i32.const 96) (i32.const 0))
-    (i32.store (i32.const 100) (i32.const 0))
-    {after}
-    (i32.const 64))
-  (func (export "post") (param i32) {post}))"#
-        );
-        let text = SKELETON.replace("(instantiate $m)", given);
-        text.replace("{module}", &module).replace("{beside}", beside)
-    }
-
-    fn load(&self) -> Result<(Sandbox, SitePlan), LoadError> {
-        let plan = plan("is honest");
-        let wasm = wat::parse_str(self.wat()).unwrap_or_else(|error| panic!("{error}"));
-        load(&wasm, &plan).map(|sandbox| (sandbox, plan))
-    }
-}
-
-/// Longest time one event may take, whatever the policy does, on a machine busy with other tests.
+/// Longest time for one event of any policy, on a machine busy with other tests.
 const EVENT_MAX: Duration = Duration::from_secs(5);
 
 #[track_caller]
-fn ends(deed: &str, want: Option<Outcome>, beast: &Beast) {
+fn ends(deed: &str, want: Option<Outcome>, beast: &Guest) {
     let (sandbox, plan) = beast.load().unwrap_or_else(|error| panic!("{deed}: {error}"));
     for time in ["first", "second"] {
         let started = Instant::now();
@@ -133,7 +26,7 @@ fn ends(deed: &str, want: Option<Outcome>, beast: &Beast) {
 }
 
 #[track_caller]
-fn refused(deed: &str, want: &str, beast: &Beast) {
+fn refused(deed: &str, want: &str, beast: &Guest) {
     let error = beast.load().err().map(|error| error.to_string());
     let error = error.unwrap_or_else(|| panic!("a policy that {deed} was loaded"));
     assert!(error.contains(want), "a policy that {deed}: {error}");
@@ -142,15 +35,15 @@ fn refused(deed: &str, want: &str, beast: &Beast) {
 #[test]
 fn a_module_written_by_hand_can_only_make_events_end() {
     use Outcome::{PolicyTimeout, PolicyTrap, Unsafe, Widened};
-    let before = |before| Beast { before, ..TAME };
-    let after = |after| Beast { after, ..TAME };
+    let before = |before| Guest { before, ..TAME };
+    let after = |after| Guest { after, ..TAME };
     ends("is tame", None, &TAME);
     ends(
         "refuses",
         Some(Unsafe),
         &after("(i32.store (i32.const 64) (i32.const 1)) (i32.store (i32.const 68) (i32.const 1))"),
     );
-    // Texts that are none.
+    // Invalid texts.
     ends(
         "answers with bytes that are no UTF-8",
         Some(PolicyTrap),
@@ -171,7 +64,7 @@ fn a_module_written_by_hand_can_only_make_events_end() {
         Some(Widened),
         &after("(i32.store (i32.const 80) (i32.const 0))"),
     );
-    // Pointers to where nothing is.
+    // Pointers out of bounds.
     ends(
         "points its answer beyond its memory",
         Some(PolicyTrap),
@@ -218,12 +111,12 @@ fn a_module_written_by_hand_can_only_make_events_end() {
              (i32.store (i32.const 76) (i32.const 4096)) (i32.store (i32.const 80) (i32.const 10000000))",
         ),
     );
-    // Work without end.
+    // Endless work.
     ends("loops", Some(PolicyTimeout), &before("(loop (br 0))"));
     ends(
         "recurses for ever",
         Some(PolicyTrap),
-        &Beast {
+        &Guest {
             extra: "(func $deep (param i64) (result i64) (i64.add (call $deep (local.get 0)) (i64.const 1)))",
             before: "(drop (call $deep (i64.const 1)))",
             ..TAME
@@ -253,18 +146,18 @@ fn a_module_written_by_hand_can_only_make_events_end() {
     ends(
         "grows and fills a table over and over",
         Some(PolicyTrap),
-        &Beast {
+        &Guest {
             extra: "(table $t 1 funcref)",
             before: "(loop (drop (table.grow $t (ref.null func) (i32.const 1000))) (br 0))",
             ..TAME
         },
     );
     ends("traps", Some(PolicyTrap), &before("unreachable"));
-    // Where the host calls back.
+    // Deeds in the functions that the host calls back.
     ends(
         "loops where the host makes room",
         Some(PolicyTimeout),
-        &Beast {
+        &Guest {
             realloc: "(if (i32.ne (global.get $kept) (i32.const 4096)) (then (loop (br 0))))",
             ..TAME
         },
@@ -272,7 +165,7 @@ fn a_module_written_by_hand_can_only_make_events_end() {
     ends(
         "makes room beyond its memory",
         Some(PolicyTrap),
-        &Beast {
+        &Guest {
             realloc: "(if (i32.ne (global.get $kept) (i32.const 4096)) (then (return (i32.const -8))))",
             ..TAME
         },
@@ -280,7 +173,7 @@ fn a_module_written_by_hand_can_only_make_events_end() {
     ends(
         "loops once its answer is read",
         Some(PolicyTimeout),
-        &Beast {
+        &Guest {
             post: "(loop (br 0))",
             ..TAME
         },
@@ -288,16 +181,16 @@ fn a_module_written_by_hand_can_only_make_events_end() {
     ends(
         "traps once its answer is read",
         Some(PolicyTrap),
-        &Beast {
+        &Guest {
             post: "unreachable",
             ..TAME
         },
     );
-    // Odd, and harmless.
+    // Odd, but harmless.
     ends(
         "brings a component and instances of its own",
         None,
-        &Beast {
+        &Guest {
             beside:
                 "(component $inner (core module $x (func (export \"f\"))) (core instance (instantiate $x)))
                      (instance (instantiate $inner)) (instance (instantiate $inner))",
@@ -308,9 +201,9 @@ fn a_module_written_by_hand_can_only_make_events_end() {
 
 #[test]
 fn a_component_that_takes_too_much_at_the_start_is_refused_when_it_is_loaded() {
-    let extra = |extra| Beast { extra, ..TAME };
-    let memory = |memory| Beast { memory, ..TAME };
-    let beside = |beside| Beast { beside, ..TAME };
+    let extra = |extra| Guest { extra, ..TAME };
+    let memory = |memory| Guest { memory, ..TAME };
+    let beside = |beside| Guest { beside, ..TAME };
     refused(
         "loops in its start function",
         "fuel",
@@ -377,7 +270,7 @@ fn a_component_that_takes_too_much_at_the_start_is_refused_when_it_is_loaded() {
     refused(
         "loops while it is configured",
         "fuel",
-        &Beast {
+        &Guest {
             configure: "(loop (br 0))",
             ..TAME
         },
@@ -399,14 +292,14 @@ fn what_imports_anything_is_refused_and_named() {
         "wasi:clocks/wall-clock@0.2.0",
     );
     check(r#"(import "f" (func))"#, "f");
-    // Even what could do nothing: a component without imports needs no judgement.
+    // Even an import that could do nothing is refused, so that there is nothing to judge.
     check(r#"(import "t" (type (sub resource)))"#, "t");
     check(
         r#"(import "a:b/c" (instance (type $l (enum "x")) (export "l" (type (eq $l)))))"#,
         "a:b/c",
     );
     check(r#"(import "m" (core module))"#, "m");
-    // wasmtime has no use for a component as an import, and says so first.
+    // wasmtime does not support a component as an import, and rejects it first.
     let error = load_text(r#"(component (import "c" (component)))"#);
     assert!(error.contains("component imports are not supported"), "{error}");
 }
@@ -453,14 +346,14 @@ fn what_does_not_export_the_world_is_refused() {
         .err()
         .unwrap()
         .to_string();
-    assert!(error.contains("it is no WebAssembly at all"), "{error}");
+    assert!(error.contains("it is not WebAssembly"), "{error}");
     let error = load(&vec![0; COMPONENT_BYTES_MAX + 1], &plan("is honest"))
         .err()
         .unwrap();
     assert!(matches!(error, LoadError::TooLarge), "{error}");
 }
 
-/// Why a component is refused.
+/// Returns why a component is refused.
 fn load_text(text: &str) -> String {
     let wasm = wat::parse_str(text).unwrap_or_else(|error| panic!("{error}"));
     let error = load(&wasm, &plan("is honest")).err();

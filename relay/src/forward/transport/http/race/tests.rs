@@ -35,7 +35,7 @@ async fn listening() -> (TcpListener, SocketAddr) {
     (listener, address)
 }
 
-/// An address that refuses: a port that was bound and let go, of either family.
+/// An address that refuses: a port that was bound and closed again, of either family.
 fn refusing(host: &str) -> SocketAddr {
     std::net::TcpListener::bind((host, 0))
         .unwrap()
@@ -43,7 +43,7 @@ fn refusing(host: &str) -> SocketAddr {
         .unwrap()
 }
 
-/// An address that never answers: Linux drops what comes when a listener's queue is full.
+/// An address that never answers: Linux drops connection requests if a listener's queue is full.
 async fn silent() -> (TcpListener, Vec<TcpStream>, SocketAddr) {
     let socket = TcpSocket::new_v4().unwrap();
     socket.bind("127.0.0.1:0".parse().unwrap()).unwrap();
@@ -96,7 +96,7 @@ async fn the_cause_is_that_of_all_addresses() {
     let refused = (refusing[1].ip(), Cause::Refused);
     check(&refusing[..1], Cause::Refused, "refused").await;
     check(&refusing, Cause::Refused, "refused").await;
-    check(&[silent], Cause::ConnectTimedOut, "in time").await;
+    check(&[silent], Cause::ConnectTimedOut, "timed out").await;
     let both = Cause::Addresses(vec![refused.clone(), timed_out.clone()]);
     check(
         &[silent, refusing[1]],

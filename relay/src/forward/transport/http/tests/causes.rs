@@ -94,7 +94,7 @@ async fn a_server_that_wants_a_client_certificate_is_named_in_both_versions_of_t
     }
 }
 
-/// A server that reads until something has come, writes this and closes; gives its address.
+/// A server that reads until data has arrived, writes this and closes; returns its address.
 async fn says(bytes: &'static [u8]) -> std::net::SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -182,7 +182,7 @@ async fn a_name_that_no_resolver_knows_is_named() {
     );
 }
 
-/// Plausible moves: its name leads to another address, and the old one goes on answering.
+/// Plausible moves: its name resolves to another address, while the old one keeps answering.
 #[tokio::test(start_paused = true)]
 async fn a_plausible_that_moved_is_found_while_traffic_flows() {
     let (old, before) = server(vec![vec![Serve::Answer(OK); 100]]).await;

@@ -2,14 +2,15 @@
 
 use super::causes::{Made, made, tls_server};
 use super::*;
-use crate::config::{Config, Proxy, Source};
-use crate::metrics::Metrics;
+use crate::config::{Config, Proxy, ProxySource};
+use crate::forward::Metrics;
+use crate::metrics::Registry;
 use axum::http::HeaderValue;
 use rustls::sign::CertifiedKey as Certified;
 use std::path::Path;
 use std::sync::Mutex;
 
-/// A proxy that keeps the head of each request it is sent, and answers this to it, or passes CONNECT on.
+/// A proxy that records the head of each request, and sends this answer, or forwards CONNECT.
 async fn proxy(answer: Option<&'static str>, heads: Arc<Mutex<Vec<String>>>) -> u16 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let port = listener.local_addr().unwrap().port();
@@ -57,7 +58,7 @@ fn through(mut upstream: Upstream, port: u16, credentials: Option<&'static str>)
         port,
         authorization,
     };
-    upstream.way = Way::Proxy(proxy, Source::Setting);
+    upstream.way = Way::Proxy(proxy, ProxySource::Setting);
     upstream
 }
 
@@ -138,7 +139,7 @@ async fn a_proxy_that_does_not_let_the_relay_through_is_named() {
     const NO: &str = "HTTP/1.1 403 Forbidden\r\ncontent-length: 0\r\n\r\n";
     check(TLS, NO, "proxy_refused", "refuses to connect").await;
     const AWAY: &str = "HTTP/1.1 502 Bad Gateway\r\ncontent-length: 0\r\n\r\n";
-    check(TLS, AWAY, "proxy_refused", "does not reach Plausible").await;
+    check(TLS, AWAY, "proxy_refused", "cannot reach Plausible").await;
     check(TLS, "SSH-2.0-OpenSSH\r\n", "proxy", "does not speak HTTP").await;
 
     let gone = std::net::TcpListener::bind("127.0.0.1:0")
@@ -152,13 +153,7 @@ async fn a_proxy_that_does_not_let_the_relay_through_is_named() {
             .unwrap_err();
         let refused = Box::new(Cause::Refused);
         let proxy = format!("http://{gone}");
-        assert_eq!(
-            cause,
-            Cause::Proxy {
-                proxy,
-                cause: refused
-            }
-        );
+        assert_eq!(cause, Cause::Proxy(proxy, refused));
     }
     // Plain HTTP: the proxy's answers are those of the way.
     let port = proxy(Some(LOGIN), Arc::default()).await;
@@ -183,7 +178,7 @@ async fn the_way_to_the_proxy_itself_may_be_encrypted() {
         port,
         authorization: None,
     };
-    upstream.way = Way::Proxy(proxy, Source::Setting);
+    upstream.way = Way::Proxy(proxy, ProxySource::Setting);
     let trusting = trusting(&upstream, vec![server.0.clone()]).unwrap();
     assert_eq!(send(&mut trusting.connection()).await, Ok(202));
     let cause = send(&mut Http::new(&upstream).unwrap().connection())
@@ -237,7 +232,7 @@ async fn changed_files_are_in_use_at_the_next_request_and_broken_ones_change_not
     std::fs::write(&ca, pem(&old)).unwrap();
     std::fs::write(&headers, "X-Token: one").unwrap();
     let config = configured(port, folder.path());
-    let metrics = Metrics::new(&config);
+    let metrics = Metrics::register(&mut Registry::default());
     let in_use = InUse::open(&config.upstream, &metrics).unwrap();
     let mut connection = in_use.http().connection();
     assert!(send(&mut connection).await.is_err(), "signed by another CA");
@@ -248,18 +243,18 @@ async fn changed_files_are_in_use_at_the_next_request_and_broken_ones_change_not
     assert!(in_use.take().unwrap(), "it changed");
     assert_eq!(send(&mut connection).await, Ok(202), "the same lane");
     assert_ne!(in_use.digests(), before);
-    assert_eq!(in_use.trouble(), None);
+    assert_eq!(in_use.last_error(), None);
 
     let check = async |file: &Path, content: &str, setting: &str, connection: &mut HttpConnection| {
         let good = std::fs::read(file).unwrap();
         std::fs::write(file, content).unwrap();
         let error = in_use.take().unwrap_err().to_string();
         assert!(error.contains(setting) && !error.contains("s3cret"), "{error}");
-        assert_eq!(in_use.trouble(), Some(error));
-        assert_eq!(send(connection).await, Ok(202), "the content before stays");
+        assert_eq!(in_use.last_error(), Some(error));
+        assert_eq!(send(connection).await, Ok(202), "the previous content stays");
         std::fs::write(file, good).unwrap();
         assert!(!in_use.take().unwrap(), "the same as before");
-        assert_eq!(in_use.trouble(), None, "it is over");
+        assert_eq!(in_use.last_error(), None, "it is over");
     };
     check(&ca, "", "`upstream.ca_file`", &mut connection).await;
     check(
@@ -279,12 +274,7 @@ async fn changed_files_are_in_use_at_the_next_request_and_broken_ones_change_not
     check(&headers, "s3cret", "`upstream.headers_file`", &mut connection).await;
     std::fs::remove_file(&headers).unwrap();
     assert!(in_use.take().is_err(), "a missing file");
-    let count = |result| {
-        metrics
-            .upstream_reloads
-            .get_or_create(&crate::metrics::ResultLabel { result })
-            .get()
-    };
+    let count = |result| metrics.upstream_reloads.with([result]).get();
     assert_eq!((count("ok"), count("failed")), (1, 5));
 }
 

@@ -1,24 +1,24 @@
-//! Instructions that cost little fuel and much time: whatever a guest does with them, its request ends within its
-//! processor time.
+//! Instructions that cost little fuel and much time: however a guest uses them, its request ends within its processor
+//! time.
 
-use super::super::tests::{pageview, plan};
-use super::{Beast, TAME};
+use super::super::{pageview, plan};
+use super::{Guest, TAME};
 use crate::clock::thread_cpu_time;
 use crate::config::{PolicyConfig, SitePlan};
-use crate::sandbox::Sandbox;
-use crate::sandbox::compiler::compiled;
+use crate::policy::sandbox::Sandbox;
+use crate::policy::sandbox::compiler::compiled;
 use relay_event::Outcome::{self, PolicyTimeout, PolicyTrap};
 use relay_event::scrub::Visible;
 use std::time::Duration;
 
-/// Processor time of a request here.
+/// Processor time of a request in these tests.
 const BUDGET: Duration = Duration::from_millis(20);
-/// What it may take at most: a tick more, and a debug build's own work.
+/// Longest allowed time: one tick more, plus a debug build's overhead.
 const BOUND: Duration = Duration::from_millis(400);
 /// Events of a request.
 const EVENTS: usize = 100;
 
-fn load(beast: &Beast) -> (Sandbox, SitePlan) {
+fn load(beast: &Guest) -> (Sandbox, SitePlan) {
     let plan = plan("is honest");
     let wasm = wat::parse_str(beast.wat()).unwrap_or_else(|error| panic!("{error}"));
     let limits = PolicyConfig {
@@ -45,7 +45,7 @@ fn request(deed: &str, want: Option<Outcome>, (sandbox, plan): &(Sandbox, SitePl
 }
 
 #[track_caller]
-fn ends(deed: &str, want: Option<Outcome>, beast: &Beast) {
+fn ends(deed: &str, want: Option<Outcome>, beast: &Guest) {
     let loaded = load(beast);
     request(deed, want, &loaded);
     request(&format!("{deed}, once more"), want, &loaded);
@@ -54,16 +54,16 @@ fn ends(deed: &str, want: Option<Outcome>, beast: &Beast) {
 #[test]
 fn an_instruction_that_costs_little_fuel_and_much_time_ends_with_the_time_of_its_request() {
     const TABLE: &str = "(table $t 10000 20000 funcref) (table $u 9000 funcref) (elem $e func $f) (func $f)";
-    let before = |before| Beast {
+    let before = |before| Guest {
         extra: TABLE,
         before,
         ..TAME
     };
-    let slow = |deed: &str, beast: &Beast| ends(deed, Some(PolicyTimeout), beast);
+    let slow = |deed: &str, beast: &Guest| ends(deed, Some(PolicyTimeout), beast);
     ends("is tame", None, &TAME);
     slow(
         "makes and drops resources over and over",
-        &Beast {
+        &Guest {
             has_resource: true,
             ..before("(loop (call $drop (call $new (i32.const 1))) (br 0))")
         },
@@ -71,7 +71,7 @@ fn an_instruction_that_costs_little_fuel_and_much_time_ends_with_the_time_of_its
     ends(
         "makes resources and keeps them",
         Some(PolicyTrap),
-        &Beast {
+        &Guest {
             has_resource: true,
             ..before("(loop (drop (call $new (i32.const 1))) (br 0))")
         },
@@ -110,7 +110,7 @@ fn an_instruction_that_costs_little_fuel_and_much_time_ends_with_the_time_of_its
     );
     slow(
         "computes with fractions",
-        &Beast {
+        &Guest {
             extra: "(global $x (mut f64) (f64.const 1.5))",
             before: "(loop (global.set $x (f64.sqrt (f64.div (f64.const 1e308) (global.get $x)))) (br 0))",
             ..TAME
@@ -118,7 +118,7 @@ fn an_instruction_that_costs_little_fuel_and_much_time_ends_with_the_time_of_its
     );
     slow(
         "divides numbers",
-        &Beast {
+        &Guest {
             extra: "(global $x (mut i64) (i64.const -7))",
             before: "(loop (global.set $x (i64.or (i64.rem_s (global.get $x) (i64.const -3)) (i64.const -7))) (br 0))",
             ..TAME
@@ -130,8 +130,8 @@ fn an_instruction_that_costs_little_fuel_and_much_time_ends_with_the_time_of_its
     );
 }
 
-impl Beast {
-    /// With a function in the second table.
+impl Guest {
+    /// Puts a function into the second table.
     fn with_functions(self) -> Self {
         Self {
             extra: "(table $u 1 funcref) (func $f) (elem (table $u) (i32.const 0) func $f)",
@@ -145,7 +145,7 @@ fn many_slow_instructions_without_a_loop_end_in_time_too() {
     let fill = "(table.fill $t (i32.const 0) (ref.null func) (i32.const 20000))".repeat(2000);
     let grow = "(drop (memory.grow (i32.const 0)))".repeat(20_000);
     for (deed, before) in [("fills a table", fill), ("grows its memory by nothing", grow)] {
-        let beast = Beast {
+        let beast = Guest {
             extra: "(table $t 20000 funcref)",
             before: "{deed}",
             ..TAME
@@ -167,8 +167,8 @@ fn many_slow_instructions_without_a_loop_end_in_time_too() {
 
 #[test]
 fn an_instance_made_while_events_come_is_under_the_request_s_time() {
-    // Takes longer than a request may and less than a start may.
-    let started = Beast {
+    // Takes longer than a request is allowed and less than a start is allowed.
+    let started = Guest {
         extra: "(func $start (local $n i32)
             (loop (drop (memory.grow (i32.const 0)))
               (br_if 0 (i32.lt_u (local.tee $n (i32.add (local.get $n) (i32.const 1))) (i32.const 2000000)))))

@@ -1,0 +1,5 @@
+//! Admission control of the public listener.
+
+pub mod rate;
+pub mod shed;
+pub mod slow_bodies;

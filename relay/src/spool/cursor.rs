@@ -1,0 +1,291 @@
+//! The lanes read waiting events for delivery, oldest first, each visitor's events in order.
+
+use super::record::{self, Unreadable};
+use super::tail::{PARK_MAX, Tail};
+use super::{BUCKETS, Spool, Waiting, millis};
+use crate::clock::Timestamp;
+use crate::store::StoreError;
+use relay_event::Outcome;
+use rusqlite::{Connection, OptionalExtension, Params, params};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tokio::sync::Notify;
+
+/// The state of a lane.
+#[derive(Debug, Default)]
+pub(super) struct LaneState {
+    /// Notified when an event arrives.
+    pub(super) bell: Notify,
+    /// The position up to which the lane has read due parked events.
+    cursor: Mutex<Cursor>,
+    /// The events that it reads from memory.
+    pub(super) tail: Tail,
+}
+
+/// A position in the order in which parked events come due: by time in milliseconds since 1970, then by number. The lane
+/// has not read the events after it. Only the writer changes it.
+#[derive(Clone, Copy, Debug)]
+struct Cursor(i64, i64);
+
+impl Default for Cursor {
+    /// Before all events.
+    fn default() -> Self {
+        Self(i64::MIN, 0)
+    }
+}
+
+impl Cursor {
+    /// After all events that are due at a moment.
+    fn all_due(now: Timestamp) -> Self {
+        Self(now.0, i64::MAX)
+    }
+}
+
+impl LaneState {
+    /// Rewinds the cursor, so that every parked event that is due is read again, and wakes the lane.
+    pub(super) fn rewind(&self) {
+        *self.cursor() = Cursor::default();
+        self.tail.forget();
+        self.bell.notify_one();
+    }
+
+    /// Whether the clock was set back since the lane was last read.
+    fn is_ahead_of(&self, now: Timestamp) -> bool {
+        self.cursor().0 > now.0
+    }
+
+    /// Moves the cursor back with a clock that was set back: an event that is no longer due is read again when it is due.
+    fn follow(&self, now: Timestamp) {
+        if self.is_ahead_of(now) {
+            *self.cursor() = Cursor::all_due(now);
+            self.tail.forget();
+        }
+    }
+
+    /// A plain value, so a panic elsewhere leaves it usable.
+    fn cursor(&self) -> MutexGuard<'_, Cursor> {
+        self.cursor.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The result of reading a lane.
+struct Look {
+    waiting: Vec<Waiting>,
+    unreadable: Vec<(i64, Outcome)>,
+    /// The highest number read, if there may be more after it.
+    up_to: Option<i64>,
+    /// The position up to which it read due parked events.
+    cursor: Cursor,
+    /// Whether no other event waits.
+    has_all: bool,
+    /// When the next parked event comes due.
+    next_due: Option<Timestamp>,
+}
+
+/// A lane's read from disk.
+struct Query {
+    buckets: Vec<u8>,
+    /// The number after which it reads.
+    after: i64,
+    /// Most events that it returns.
+    count: usize,
+    now: Timestamp,
+    purges: u64,
+}
+
+/// An event found, with its due time and its number.
+type Found = (i64, i64, Result<Waiting, Unreadable>);
+
+/// Events that are parked and due after a cursor.
+const DUE: &str = "SELECT seq, bucket, site, stored_at, record, not_before, 1 FROM spool
+    WHERE bucket = ?1 AND seq <= ?2 AND not_before >= ?3 AND not_before <= ?4 AND (not_before > ?3 OR seq > ?6)
+    ORDER BY not_before, seq LIMIT ?5";
+/// Events after a number that are not parked, or due.
+const NEXT: &str = "SELECT seq, bucket, site, stored_at, record, 0, not_before IS NOT NULL FROM spool
+    WHERE bucket = ?1 AND seq > ?2 AND (not_before IS NULL OR not_before <= ?3 OR not_before > ?4)
+    ORDER BY seq LIMIT ?5";
+
+impl Query {
+    fn run(&self, db: &Connection, Cursor(time, number): Cursor) -> rusqlite::Result<Look> {
+        let (after, now, count) = (self.after, self.now.0, self.count);
+        let mut found = self.each(db, DUE, |bucket| (bucket, after, time, now, count, number))?;
+        found.sort_unstable_by_key(|(due, seq, _)| (*due, *seq));
+        found.truncate(count);
+        // The cursor stops at the last returned one.
+        let cursor = match found.last() {
+            Some((due, seq, _)) if found.len() == count => Cursor(*due, *seq),
+            _ => Cursor::all_due(self.now),
+        };
+        if found.len() < count {
+            let far = now.saturating_add(millis(PARK_MAX));
+            found.extend(self.each(db, NEXT, |bucket| (bucket, after, now, far, count))?);
+        }
+        let (has_all, next_due) = (found.len() < count, next_due(db, &self.buckets, self.now)?);
+        found.sort_unstable_by_key(|(_, seq, _)| *seq);
+        found.truncate(count);
+        let mut look = Look {
+            waiting: Vec::new(),
+            unreadable: Vec::new(),
+            up_to: found.last().map(|(_, seq, _)| after.max(*seq)),
+            cursor,
+            has_all,
+            next_due,
+        };
+        for (_, seq, event) in found {
+            match event {
+                Ok(event) => look.waiting.push(event),
+                Err(why) => look.unreadable.push((seq, why.outcome())),
+            }
+        }
+        Ok(look)
+    }
+
+    /// Reads each bucket by its index: a backlog in one does not slow down the others.
+    fn each<P: Params>(
+        &self,
+        db: &Connection,
+        sql: &str,
+        parameters: impl Fn(u8) -> P,
+    ) -> rusqlite::Result<Vec<Found>> {
+        let mut select = db.prepare_cached(sql)?;
+        let mut found = Vec::new();
+        for bucket in &self.buckets {
+            let mut rows = select.query(parameters(*bucket))?;
+            while let Some(row) = rows.next()? {
+                let seq = row.get(0)?;
+                let event = record::read(row, 1).map(|scrubbed| Waiting {
+                    seq,
+                    // The record was readable, so this is a number.
+                    stored_at: Timestamp(row.get(3).unwrap_or_default()),
+                    was_parked: row.get(6).unwrap_or_default(),
+                    scrubbed,
+                    purges: self.purges,
+                });
+                found.push((row.get(5)?, seq, event));
+            }
+        }
+        Ok(found)
+    }
+}
+
+impl Spool {
+    /// Waits for an arrival in a lane since the last call.
+    pub async fn arrival(&self, lane: usize) {
+        self.lanes[lane].bell.notified().await;
+    }
+
+    /// The number of lanes that share the buckets.
+    pub fn lanes(&self) -> usize {
+        self.lanes.len()
+    }
+
+    /// The oldest events of a lane after a number, in order: at most `count`, possibly fewer than there are, but none only
+    /// if there are none. Lane `i` of `n` has the buckets with `bucket % n == i`.
+    ///
+    /// Due parked events come first, once, regardless of `after`, because they are older; with `after` 0 all due ones come
+    /// again. Other parked events are left out.
+    ///
+    /// # Errors
+    /// If the database cannot be read.
+    pub async fn take(&self, lane: usize, after: i64, count: usize) -> Result<Vec<Waiting>, StoreError> {
+        let (now, from) = (self.ages.now(), &self.lanes[lane]);
+        if !from.is_ahead_of(now)
+            && let Some(tail) = from.tail.take(after, count, now)
+        {
+            return Ok(tail);
+        }
+        let mut after = after;
+        loop {
+            let look = self.look(lane, after, count).await?;
+            if !look.unreadable.is_empty() {
+                // If the disk refuses, they are skipped, and a later read finds them again.
+                let _ = self.quarantine(look.unreadable).await;
+            }
+            match look.up_to {
+                Some(up_to) if look.waiting.is_empty() => after = up_to,
+                _ => return Ok(look.waiting),
+            }
+        }
+    }
+
+    async fn look(&self, lane: usize, after: i64, count: usize) -> Result<Look, StoreError> {
+        let query = Query {
+            buckets: self.buckets(lane).collect(),
+            after,
+            count,
+            now: self.ages.now(),
+            purges: self.purges.load(Ordering::SeqCst),
+        };
+        let lanes = Arc::clone(&self.lanes);
+        let work = move |db: &Connection| {
+            lanes[lane].follow(query.now);
+            let cursor = *lanes[lane].cursor();
+            query.run(db, cursor)
+        };
+        let lanes = Arc::clone(&self.lanes);
+        let after = move |look: Result<&Look, &StoreError>| {
+            if let Ok(look) = look {
+                *lanes[lane].cursor() = look.cursor;
+                let given = look.up_to.unwrap_or(after);
+                lanes[lane].tail.looked(given, look.has_all, look.next_due);
+            }
+        };
+        self.store.write(work, after).await
+    }
+
+    fn buckets(&self, lane: usize) -> impl Iterator<Item = u8> + use<> {
+        let lanes = self.lanes();
+        (0..BUCKETS).filter(move |bucket| usize::from(*bucket) % lanes == lane)
+    }
+
+    /// Parks an event until a moment, at most an hour ahead, so that later events of its lane pass it. A time in the past
+    /// is clamped to now + 1 ms: the cursor is already past it. The event still counts, and expires by age. Does nothing if
+    /// it is gone already.
+    ///
+    /// # Errors
+    /// If the change did not reach the disk; the event is not parked then.
+    pub async fn park(&self, seq: i64, until: Timestamp) -> Result<(), StoreError> {
+        let now = self.ages.now();
+        let until = until
+            .0
+            .clamp(now.0.saturating_add(1), now.0.saturating_add(millis(PARK_MAX)));
+        let lanes = Arc::clone(&self.lanes);
+        let work = move |db: &Connection| {
+            let sql = "UPDATE spool SET not_before = ?2 WHERE seq = ?1 RETURNING bucket";
+            let mut set = db.prepare_cached(sql)?;
+            set.query_row([seq, until], |row| row.get::<_, u8>(0)).optional()
+        };
+        let after = move |bucket: Result<&Option<u8>, &StoreError>| {
+            if let Ok(Some(bucket)) = bucket {
+                let lane = &lanes[usize::from(*bucket) % lanes.len()];
+                lane.follow(now);
+                lane.tail.parked(Timestamp(until));
+            }
+        };
+        self.store.write(work, after).await.map(drop)
+    }
+
+    /// The time when the next parked event of a lane comes due; `None` if none is parked. It may be in the past while a due
+    /// event is not yet settled.
+    ///
+    /// # Errors
+    /// If the database cannot be read.
+    pub async fn next_parked(&self, lane: usize) -> Result<Option<Timestamp>, StoreError> {
+        let buckets: Vec<u8> = self.buckets(lane).collect();
+        self.store
+            .run(move |db| next_due(db, &buckets, Timestamp(i64::MIN)))
+            .await
+    }
+}
+
+/// The earliest due time after a moment among parked events.
+fn next_due(db: &Connection, buckets: &[u8], beyond: Timestamp) -> rusqlite::Result<Option<Timestamp>> {
+    let mut first =
+        db.prepare_cached("SELECT min(not_before) FROM spool WHERE bucket = ?1 AND not_before > ?2")?;
+    let mut next: Option<i64> = None;
+    for bucket in buckets {
+        let first: Option<i64> = first.query_row(params![bucket, beyond.0], |row| row.get(0))?;
+        next = [next, first].into_iter().flatten().min();
+    }
+    Ok(next.map(Timestamp))
+}
