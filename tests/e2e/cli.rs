@@ -154,14 +154,7 @@ async fn accounts_are_made_once_with_a_decent_password() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn health_asks_a_running_relay_and_fails_without_one() {
-    let port = std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap()
-        .port();
-    let setup = setup()
-        .without("public", "listen")
-        .with("public", &format!("listen = \"127.0.0.1:{port}\""));
+    let (setup, _) = setup().at_an_address();
     let nobody = setup.command(EXE, &["health"], "").await;
     assert_eq!(nobody.code, Some(1), "{nobody:?}");
     assert!(nobody.err.contains("no relay answers at"), "{nobody:?}");

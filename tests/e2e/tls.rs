@@ -377,12 +377,7 @@ async fn the_command_line_knows_tls() {
         "{checked:?}"
     );
 
-    let relay = setup.clone().without("public", "listen");
-    let free = std::net::TcpListener::bind("127.0.0.1:0")
-        .unwrap()
-        .local_addr()
-        .unwrap();
-    let relay_setup = relay.with("public", &format!("listen = \"{free}\""));
+    let (relay_setup, _) = setup.clone().at_an_address();
     let relay = relay_setup.spawn(crate::EXE).await;
     assert!(relay.public.starts_with("https://"), "{}", relay.public);
     let health = relay_setup.command(crate::EXE, &["health"], "").await;

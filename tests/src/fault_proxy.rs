@@ -2,7 +2,7 @@
 //!
 //! Its fault can be changed at any time and applies at once, to open connections as well.
 
-use crate::address_of_its_own;
+use crate::address::{address_of_its_own, listen_at};
 use crate::dice::Dice;
 use std::net::SocketAddr;
 use std::num::NonZeroU32;
@@ -145,7 +145,7 @@ async fn serve(mut listener: TcpListener, line: Line, connections: Arc<AtomicUsi
         if faults.wait_for(|fault| *fault != Fault::Refuse).await.is_err() {
             return;
         }
-        listener = TcpListener::bind(address).await.unwrap();
+        listener = listen_at(address).await;
     }
 }
 

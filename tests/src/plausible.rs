@@ -9,7 +9,7 @@ mod wire;
 pub use answer::Answer;
 pub use server::Server;
 
-use crate::address_of_its_own;
+use crate::address::{address_of_its_own, listen_at};
 use serde_json::Value;
 use server::Counts;
 use std::collections::VecDeque;
@@ -156,7 +156,7 @@ impl MiniPlausible {
     /// # Panics
     /// If the port is taken.
     pub async fn come_back(&mut self) {
-        let listener = TcpListener::bind(self.address).await.unwrap();
+        let listener = listen_at(self.address).await;
         let mut serving = JoinSet::new();
         serving.spawn(accept(listener, Arc::clone(&self.state)));
         self.serving = Some(serving);
