@@ -4,7 +4,7 @@ use feedback_relay::policy::status::FAILURES;
 use feedback_tests::{MiniPlausible, Post, Relay, Setup, eventually, fresh_id, load, stays, within};
 use serde_json::{Value, json};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 /// An event for which the slow policy uses all of its time.
 fn slow(n: usize) -> Value {
@@ -41,18 +41,19 @@ async fn four_hundred_slow_events_delay_neither_probes_nor_off() {
         (relay.app().ledger.counts().in_progress > 100).then_some(())
     })
     .await;
-    // Generous for a busy machine: waiting for a guest takes longer.
-    let started = Instant::now();
+    let calls = async || relay.metrics().await.count("policy_duration_seconds_count");
+    let before = calls().await;
     assert_eq!(relay.get("/actuator/health/liveness").await.status, 200);
-    relay.metrics().await;
     relay.turn(false).await;
-    let took = started.elapsed();
+    let meanwhile = calls().await - before;
     let waiting = relay.app().ledger.counts().in_progress;
     assert!(
         waiting > 50,
         "{waiting} events still wait, so that this shows anything"
     );
-    assert!(took < Duration::from_secs(4), "{took:?}");
+    // Not a time: on a busy machine the policy is as slow as the probes. This many take two processors four seconds,
+    // and a probe behind those that wait would take longer.
+    assert!(meanwhile <= 16, "{meanwhile} events were scrubbed meanwhile");
 
     // Switched on again meanwhile: events from before "off" are still not stored.
     relay.turn(true).await;
