@@ -1,6 +1,7 @@
 // The user's last choice counts, with slow tabs, several tabs, and answers in any order.
 
 import assert from "node:assert/strict";
+import { moduleRuns } from "../harness/counting.mjs";
 import { SITE, eventually, feature, scenario } from "../harness.mjs";
 
 const KEY = `feedback-relay:${SITE}`;
@@ -48,6 +49,7 @@ export default () => feature("The last word", () => {
       const release = await hold(page, "**/api/config?*");
       await say(page, words);
       release();
+      if (choice === "in") await moduleRuns(page);
       const now = await state(page);
       assert.deepEqual([now.choice, now.active], [choice, choice === "in"], words.join());
       const kept = await stored(page);

@@ -3,7 +3,7 @@
 
 import assert from "node:assert/strict";
 import { readFile } from "node:fs/promises";
-import { COLLECT, counted, leave, sentAll } from "../harness/counting.mjs";
+import { COLLECT, OPT_IN, counted, leave, sentAll } from "../harness/counting.mjs";
 import { Pages } from "../harness/pages.mjs";
 import { SITE, eventually, feature, scenario } from "../harness.mjs";
 
@@ -75,7 +75,7 @@ async function count(world, { url, steps, init }) {
 /** Runs a router's steps, one after the other, and returns the pageviews of both counters. */
 async function run(page, sent, steps) {
   // All steps up to a pause run in one script, however slow the machine is.
-  let script = "await feedback.optIn();";
+  let script = OPT_IN;
   for (const step of [...steps, SENT]) {
     if (step !== SENT) script += `await ${step};`;
     else {

@@ -1,7 +1,7 @@
 // The scroll depth in common layouts, in a window of 1280 by 800.
 
 import assert from "node:assert/strict";
-import { counted, leave, sentAll } from "../harness/counting.mjs";
+import { OPT_IN, counted, leave, sentAll } from "../harness/counting.mjs";
 import { eventually, feature, scenario } from "../harness.mjs";
 
 const block = (height, style = "") => `<div style="height: ${height}px; ${style}"></div>`;
@@ -61,7 +61,7 @@ export default () => feature("How far a page was read", () => {
       await eventually("the snippet runs", () => page.evaluate(() => typeof window.feedback?.optIn === "function"));
       const locked = steps[0] === LOCKED ? `${LOCKED};` : "";
       await page.evaluate(`document.body.style.margin = 0; document.body.innerHTML = ${JSON.stringify(content)}; ${locked}`);
-      await page.evaluate(() => feedback.optIn());
+      await page.evaluate(`(async () => { ${OPT_IN} })()`);
       for (const step of [...steps, DRAWN, next.replace("next", "last")]) await page.evaluate(step);
       await sentAll(page, sent);
       await leave(user, page);

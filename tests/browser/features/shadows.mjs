@@ -72,6 +72,7 @@ async function use(user, page, name, url) {
   assert.deepEqual(await state(page), ["unset", false, null], `${name}: before a choice`);
   await page.evaluate(() => void feedback.track("Feature Used", { feature: "search" }));
   await page.evaluate(() => feedback.optIn().then(() => undefined));
+  await eventually(`${name}: the module runs`, async () => (await state(page))[1]);
   assert.deepEqual(await state(page), ["in", true, null], `${name}: after a yes`);
   await page.evaluate(() => {
     feedback.track("Feature Used", { feature: "filter" });

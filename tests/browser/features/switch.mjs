@@ -1,6 +1,7 @@
 // While the administrators have collection off, no user's yes takes effect.
 
 import assert from "node:assert/strict";
+import { moduleRuns } from "../harness/counting.mjs";
 import { collecting, goTo, optIn, pretendToLeave, search } from "../harness/demo.mjs";
 import { SITE, eventually, feature, scenario } from "../harness.mjs";
 
@@ -101,6 +102,7 @@ export default () => feature("The switch", () => {
     const page = await user.open(world.pageWithSnippet());
     await eventually("the snippet runs", () => page.evaluate(() => typeof feedback?.optIn === "function"));
     await page.evaluate(() => feedback.optIn());
+    await moduleRuns(page);
     await user.context.clock.fastForward(2000);
     await eventually("the page arrives", async () => (await world.stats()).pageviews === 1);
     await world.turn("off");
@@ -138,6 +140,7 @@ export default () => feature("The switch", () => {
       const page = await user.open(world.pageWithSnippet());
       await eventually("the snippet runs", () => page.evaluate(() => typeof feedback?.optIn === "function"));
       await page.evaluate(() => feedback.optIn());
+      await moduleRuns(page);
       await world.turn("off");
       await user.context.clock.fastForward(2000);
       await eventually(`${name}: the module stops`, () => page.evaluate(async () => (await feedback.state()).active === false));

@@ -2,6 +2,20 @@
 
 import { eventually } from "./eventually.mjs";
 
+/**
+ * A script that says yes and waits until the module runs. On a slow machine a yes is answered earlier: after ten seconds,
+ * with the module still loading.
+ */
+export const OPT_IN = `if (!(await feedback.optIn()).active) {
+  await new Promise((done) => {
+    addEventListener("feedback-state", ({ detail }) => detail.active && done());
+    setTimeout(done, 30_000);
+  });
+}`;
+
+/** Waits until a page whose user said yes has its module, which may still be loading. */
+export const moduleRuns = (page) => eventually("the module runs", () => page.evaluate(async () => (await feedback.state()).active));
+
 /** The path to which Plausible's own tracker posts, on the page's origin. */
 export const COLLECT = "/collect";
 
