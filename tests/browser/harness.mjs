@@ -49,7 +49,7 @@ export function scenario(name, options, body) {
       await body(world);
       await world.conclude();
     } catch (error) {
-      console.error(world.account());
+      console.error(await world.account());
       throw error;
     } finally {
       await world.end();
@@ -262,9 +262,17 @@ url = ${text(this.door?.address ?? this.receiver)}
   }
 
   /** Details for a failed test. */
-  account() {
+  async account() {
     const problems = this.#visitors.flatMap((visitor) => visitor.problems);
-    return `--- the relay said\n${this.#log.join("")}--- the browsers complained\n${problems.join("\n")}\n---`;
+    const shown = await Promise.all(this.#visitors.map((visitor) => visitor.shown()));
+    return [
+      `--- the relay said\n${this.#log.join("")}`,
+      "--- the browsers complained",
+      ...problems,
+      "--- the pages show",
+      ...shown.flat(),
+      "---",
+    ].join("\n");
   }
 
   async end() {

@@ -137,6 +137,16 @@ mod tests {
     }
 
     #[test]
+    fn the_page_waits_longer_for_a_login_than_the_relay_takes() {
+        let page = include_str!("../../../web/src/admin/api.ts");
+        let told = page
+            .lines()
+            .find_map(|line| line.strip_prefix("const LOGIN_WITHIN_MS = ")?.strip_suffix(';'));
+        let waits: u64 = told.unwrap().replace('_', "").parse().unwrap();
+        assert!(Duration::from_millis(waits) > ANSWER_WITHIN);
+    }
+
+    #[test]
     fn the_page_has_words_for_each_way_an_event_can_end() {
         let page = include_str!("../../../web/src/admin/endings.ts");
         let told: BTreeSet<&str> = page

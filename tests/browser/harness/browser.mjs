@@ -112,6 +112,15 @@ export class Visitor {
     return this.requests.filter((request) => request.method() === "POST" && /\/api\/(event|notes)$/.test(new URL(request.url()).pathname));
   }
 
+  /** The visible text of every open tab, its fields included, for a test that failed. */
+  shown() {
+    const text = async (page) => {
+      const seen = await page.locator("body").ariaSnapshot({ timeout: 2000 }).catch((error) => error.message);
+      return `${page.url()}\n${seen}`;
+    };
+    return Promise.all(this.#context.pages().map(text));
+  }
+
   async leave() {
     await this.#context.close();
   }

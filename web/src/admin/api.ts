@@ -51,9 +51,14 @@ export class Refused extends Error {
 /** The relay did not answer. */
 export class Unreachable extends Error {}
 
-async function request(path: string, init: RequestInit = {}): Promise<Response> {
+/** Without an answer after this time the relay counts as away. */
+const ANSWER_WITHIN_MS = 10_000;
+/** Passwords are hashed in turn and at low priority. The relay itself ends a login after 20 seconds, and says why. */
+const LOGIN_WITHIN_MS = 25_000;
+
+async function request(path: string, init: RequestInit = {}, within = ANSWER_WITHIN_MS): Promise<Response> {
   try {
-    return await fetch(`admin/api/${path}`, { ...init, cache: "no-store", signal: AbortSignal.timeout(10_000) });
+    return await fetch(`admin/api/${path}`, { ...init, cache: "no-store", signal: AbortSignal.timeout(within) });
   } catch (error) {
     throw new Unreachable(undefined, { cause: error });
   }
@@ -69,7 +74,8 @@ const json = { "Content-Type": "application/json" };
 const ownPage = { "X-Feedback-Admin": "1" };
 
 export async function logIn(user: string, password: string): Promise<void> {
-  const response = await request("login", { method: "POST", headers: json, body: JSON.stringify({ user, password }) });
+  const init = { method: "POST", headers: json, body: JSON.stringify({ user, password }) };
+  const response = await request("login", init, LOGIN_WITHIN_MS);
   if (response.ok) return;
   if (response.status === 401) throw new Refused(401, "Wrong user name or password.");
   if (response.status === 429) {
