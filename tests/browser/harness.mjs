@@ -73,6 +73,7 @@ class World {
   #log = [];
   #otherLogs = [];
   #visitors = [];
+  #servers = [];
   #canaries = [...CANARIES];
 
   constructor(options) {
@@ -261,6 +262,12 @@ url = ${text(this.door?.address ?? this.receiver)}
     assert.doesNotMatch(this.#log.join(""), this.#options.troubled ? /panicked/ : /\bERROR\b|panicked/, "the relay's log");
   }
 
+  /** Stops a server of the test at the end, after the last page: a page that finds no server complains. */
+  stopLater(server) {
+    this.#servers.push(server);
+    return server;
+  }
+
   /** Details for a failed test. */
   async account() {
     const problems = this.#visitors.flatMap((visitor) => visitor.problems);
@@ -277,7 +284,7 @@ url = ${text(this.door?.address ?? this.receiver)}
 
   async end() {
     await Promise.allSettled(this.#visitors.map((visitor) => visitor.leave()));
-    await Promise.allSettled([...this.#services.values()].map((service) => service.stop()));
+    await Promise.allSettled([...this.#services.values(), ...this.#servers].map((server) => server.stop()));
     await this.door?.stop();
     await this.pages?.stop();
     if (this.#folder) await rm(this.#folder, { recursive: true, force: true });

@@ -76,12 +76,8 @@ export default () => feature("Plausible's own tracker", () => {
     assert.deepEqual(await attempt({}, { consent: "?consent=2" }), { status: 403 });
     // A page's statement is not the user's own choice, so it does not override the browser's signal.
     assert.deepEqual(await attempt({ extraHTTPHeaders: { "Sec-GPC": "1" } }), { status: 403 });
-    const elsewhere = await Pages.start();
-    try {
-      assert.equal((await attempt({ expected: [FOREIGN] }, { pages: elsewhere })).status, undefined);
-    } finally {
-      await elsewhere.stop();
-    }
+    const elsewhere = world.stopLater(await Pages.start());
+    assert.equal((await attempt({ expected: [FOREIGN] }, { pages: elsewhere })).status, undefined);
     // Each also sent its pageview.
     assert.deepEqual((await world.settled()).endings(), {
       "denied/bot": 2,

@@ -213,13 +213,9 @@ export default () => feature("Pages as routers have them", () => {
     };
     const link = `<!doctype html><html lang="en"><title>A link</title><a href="${target}">Go</a></html>`;
     world.pages.put("/link.html", link);
-    const elsewhere = await Pages.start("localhost");
-    try {
-      elsewhere.put("/link.html", link);
-      assert.equal(await from(world.pages.origin), undefined);
-      assert.equal(await from(elsewhere.origin), `${elsewhere.origin}/`);
-    } finally {
-      await elsewhere.stop();
-    }
+    const elsewhere = world.stopLater(await Pages.start("localhost"));
+    elsewhere.put("/link.html", link);
+    assert.equal(await from(world.pages.origin), undefined);
+    assert.equal(await from(elsewhere.origin), `${elsewhere.origin}/`);
   });
 });

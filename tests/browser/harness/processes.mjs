@@ -1,6 +1,7 @@
 // The relay's processes: started and stopped through their own handles, and never left behind.
 
 import { spawn } from "node:child_process";
+import { createSocket } from "node:dgram";
 import { once } from "node:events";
 import { createServer } from "node:net";
 import { createInterface } from "node:readline";
@@ -9,8 +10,8 @@ import { fileURLToPath } from "node:url";
 
 const START_MS = 30_000;
 const STOP_MS = 10_000;
-// Below the ephemeral port range (from 32768 on Linux), so that only another test can take one while a process is away
-// for a moment.
+// Below the ephemeral port range (from 32768 on Linux), so that no connection takes one while a process is away for a
+// moment.
 const PORTS = { first: 20_000, count: 12_000 };
 
 const root = fileURLToPath(new URL("../../..", import.meta.url));
@@ -22,22 +23,28 @@ process.on("exit", () => {
 });
 for (const [signal, code] of [["SIGINT", 130], ["SIGTERM", 143]]) process.once(signal, () => process.exit(code));
 
-const given = new Set();
-
-/** A port that is free now and can be bound again later. */
+/**
+ * A port that is free now and can be bound again later. Files of tests run in several processes: each keeps the UDP port
+ * of the same number, so that no other is given a port that its process is yet to listen on.
+ */
 export async function freePort() {
   for (;;) {
     const port = PORTS.first + Math.floor(Math.random() * PORTS.count);
-    if (given.has(port)) continue;
-    given.add(port);
+    const reservation = createSocket("udp4").unref();
+    if (!(await binds(reservation, () => reservation.bind(port, "127.0.0.1")))) continue;
     const server = createServer();
-    const free = await new Promise((answer) => {
-      server.once("error", () => answer(false));
-      server.listen(port, "127.0.0.1", () => answer(true));
-    });
+    const isFree = await binds(server, () => server.listen(port, "127.0.0.1"));
     server.close();
-    if (free) return port;
+    if (isFree) return port;
   }
+}
+
+/** Whether the address of a server or socket was free. */
+function binds(socket, bind) {
+  return new Promise((answer) => {
+    socket.once("error", () => answer(false)).once("listening", () => answer(true));
+    bind();
+  });
 }
 
 /** A process that runs until it is stopped. */
