@@ -246,6 +246,14 @@ url = ${text(this.door?.address ?? this.receiver)}
     });
   }
 
+  /** Waits until all events of the test have arrived and ended, with these counts. */
+  async endings(expected) {
+    await eventually("all events end as expected", async () => {
+      assert.deepEqual((await this.settled()).endings(), expected);
+      return true;
+    });
+  }
+
   /** The checks at the end of every test. */
   async conclude() {
     (await this.settled()).assertConservation();

@@ -124,7 +124,7 @@ export default () => feature("The last word", () => {
     await page.evaluate(() => feedback.optOut());
     await other.evaluate(([key, yes]) => localStorage.setItem(key, JSON.stringify(yes)), [KEY, yes]);
     await eventually("the no is back", async () => (await stored(page)).choice === "out");
-    for (const tab of [page, other]) assert.deepEqual((await state(tab)).active, false);
+    for (const tab of [page, other]) await eventually("the tab stopped", async () => !(await state(tab)).active);
     // If the user clears the storage, the choice is cleared.
     await other.evaluate(() => localStorage.clear());
     await eventually("forgotten", async () => (await state(page)).choice === "unset");
