@@ -229,7 +229,8 @@ impl Sites {
             .acceptance
             .dropped(is_engagement, probes, now, (self.random)());
         self.note_change(entry, &mut state);
-        if dropped == Dropped::Hold {
+        // A dropped engagement leaves a site untested.
+        if dropped == Dropped::Hold && state.acceptance.state().is_refused() {
             state.log_hold(domain);
         }
         dropped
