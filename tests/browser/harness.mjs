@@ -246,7 +246,7 @@ url = ${text(this.door?.address ?? this.receiver)}
     });
   }
 
-  /** Waits until all events of the test have arrived and ended, with these counts. */
+  /** Waits until all events of the test have ended, with these counts, also those that pages have yet to send. */
   async endings(expected) {
     await eventually("all events end as expected", async () => {
       assert.deepEqual((await this.settled()).endings(), expected);

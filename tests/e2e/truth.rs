@@ -2,7 +2,7 @@
 //! costs more than a few events, and health, metrics, log and commands all report it.
 
 use crate::{EXE, LONG};
-use feedback_tests::{Answer, MiniPlausible, PLAN_VERSION, Post, Relay, SITE, Setup, load, within};
+use feedback_tests::{Answer, MiniPlausible, PLAN_VERSION, Post, Relay, SITE, Setup, fresh_id, load, within};
 use serde_json::json;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -235,4 +235,33 @@ async fn everything_says_whether_plausible_accepts_a_site_and_what_to_do() {
     relay.stop().await;
     let status = cli(&["switch", "status"]).await;
     assert!(status.out.contains(dropped), "known without a relay: {status:?}");
+}
+
+/// Plausible drops each engagement without a session, also on a site that it knows.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_warns_of_a_dropped_event_but_not_of_a_lone_engagement() {
+    let check = async |event: serde_json::Value, accepting: &str, warnings: usize| {
+        let plausible = MiniPlausible::start().await;
+        knows(&plausible, SITE);
+        let setup = Setup::new(&plausible.url()).switched_on(EXE).await;
+        let relay = setup.spawn(EXE).await;
+        assert_eq!(relay.try_send(&Post::batch(&[event])).await.unwrap().status, 202);
+        within(LONG, "it is held", async || {
+            let held = format!("site_held_events{{site=\"{SITE}\"}}");
+            (relay.metrics().await.count(&held) == 1).then_some(())
+        })
+        .await;
+        let health = relay.health().await.json();
+        let site = &health["components"]["plausible"]["details"]["sites"][SITE];
+        assert_eq!(site["accepting"], accepting, "{health}");
+        within(LONG, "the log has that many warnings", async || {
+            let log = relay.log();
+            (log.matches("drops this site's events").count() == warnings).then_some(())
+        })
+        .await;
+        relay.stop().await;
+    };
+    check(load(1), "never", 1).await;
+    let engagement = json!({ "id": fresh_id(), "name": "engagement", "url": "https://panel.example.com/#/home", "engagement_ms": 5000 });
+    check(engagement, "not checked", 0).await;
 }

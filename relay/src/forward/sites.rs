@@ -229,8 +229,7 @@ impl Sites {
             .acceptance
             .dropped(is_engagement, probes, now, (self.random)());
         self.note_change(entry, &mut state);
-        // A dropped engagement leaves a site untested.
-        if dropped == Dropped::Hold && state.acceptance.state().is_refused() {
+        if dropped == Dropped::Hold {
             state.log_hold(domain);
         }
         dropped
@@ -317,8 +316,11 @@ impl State {
         is.first_accepted != was.first_accepted || is.drops != was.drops || lag >= RECORD_EVERY_MS
     }
 
+    /// Warns that Plausible drops the site's events. A dropped engagement may be held, but alone says nothing about the
+    /// site.
     fn log_hold(&mut self, site: &str) {
-        if !self.logged.is_due(true, Instant::now()) {
+        let is_refused = self.acceptance.state().is_refused();
+        if !is_refused || !self.logged.is_due(true, Instant::now()) {
             return;
         }
         let record = self.acceptance.record();

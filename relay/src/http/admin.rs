@@ -139,10 +139,10 @@ mod tests {
     #[test]
     fn the_page_waits_longer_for_a_login_than_the_relay_takes() {
         let page = include_str!("../../../web/src/admin/api.ts");
-        let told = page
+        let limit = page
             .lines()
             .find_map(|line| line.strip_prefix("const LOGIN_WITHIN_MS = ")?.strip_suffix(';'));
-        let waits: u64 = told.unwrap().replace('_', "").parse().unwrap();
+        let waits: u64 = limit.unwrap().replace('_', "").parse().unwrap();
         assert!(Duration::from_millis(waits) > ANSWER_WITHIN);
     }
 

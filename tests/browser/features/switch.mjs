@@ -52,7 +52,7 @@ export default () => feature("The switch", () => {
       });
       assert.deepEqual(statuses, [403, 403]);
       assert.equal(user.fetchedModule(), false);
-      await world.endings({ "denied/switched_off": 2 });
+      assert.deepEqual((await world.settled()).endings(), { "denied/switched_off": 2 });
       assert.deepEqual(await world.arrived(), []);
       assert.equal(world.door.connections, 0, "connections to the receiver");
 
@@ -184,7 +184,7 @@ export default () => feature("The switch", () => {
     await eventually("the events wait on disk", async () => (await world.metrics()).get("spool_events") === 2);
     assert.match(await world.turn("off"), /2 waiting event\(s\) were purged/);
     await world.startReceiver();
-    await world.endings({ purged: 2 });
+    assert.deepEqual((await world.settled()).endings(), { purged: 2 });
     assert.deepEqual(await world.arrived(), []);
   });
 });
