@@ -1,5 +1,6 @@
 //! Limits on a single abusive client: its events are few, fill at most one site's share of the spool, and are reported.
 
+use crate::slow_policy;
 use feedback_relay::policy::status::FAILURES;
 use feedback_tests::{MiniPlausible, Post, Relay, SITE, Setup, fresh_id, load};
 use serde_json::{Value, json};
@@ -120,7 +121,7 @@ async fn what_a_policy_out_of_service_refuses_is_not_of_the_day() {
     for n in 0..FAILURES {
         let url = "https://panel.example.com/#/slow";
         let slow = json!({ "id": fresh_id(), "name": "Load", "url": url, "props": { "n": n } });
-        let sent = relay.send(&Post::batch(&[slow]).from(STRANGER)).await;
+        let sent = slow_policy::send(&relay, &Post::batch(&[slow]).from(STRANGER)).await;
         assert_eq!(sent.json()["dropped"][0]["reason"], "timeout", "{sent:?}");
     }
     refused(&relay, "unavailable").await;
