@@ -1,8 +1,9 @@
-//! The real transport: HTTP/1.1 over TCP or TLS, one connection per lane.
+//! The real transport: HTTP/1.1 over TCP or TLS.
 //!
-//! A lane has one request in flight, so it needs no pool and no locks: it drives its own connection in its own task. No
-//! redirects, compression or cookies: an answer is returned unchanged.
+//! A connection sends several requests before it reads their answers, which a general client does not do: so it writes
+//! them itself and reads answers with `httparse`. No redirects, compression or cookies: an answer is returned unchanged.
 
+mod answers;
 mod dial;
 mod exchange;
 mod in_use;
@@ -17,8 +18,7 @@ use crate::clock::Timestamp;
 use crate::config::{FileError, Loaded, Upstream};
 use axum::http::{Request, Response};
 use bytes::Bytes;
-use exchange::{Broken, Open};
-use http_body_util::Full;
+use exchange::{Ended, Open};
 use race::{Resolve, System};
 use std::net::SocketAddr;
 use std::sync::{Arc, PoisonError};
@@ -89,7 +89,7 @@ impl Transport for Http {
     }
 }
 
-/// One lane's connection; opened at the first request, and again whenever it is gone.
+/// A connection; opened at the first request, and again whenever it is gone.
 #[derive(Debug)]
 pub struct HttpConnection {
     targets: watch::Receiver<Arc<Target>>,
@@ -103,44 +103,64 @@ impl HttpConnection {
     pub fn certificate_until(&self) -> Option<Timestamp> {
         self.certificate_until
     }
+
+    async fn dial(&mut self, target: &Target) -> Result<Open, Cause> {
+        let (open, until) = dial::dial(target, age_max((target.random)())).await?;
+        self.certificate_until = until;
+        Ok(open)
+    }
 }
 
 impl Connection for HttpConnection {
-    async fn send(&mut self, mut request: Request<Bytes>) -> Result<Response<Bytes>, Cause> {
+    async fn send(&mut self, request: Request<Bytes>) -> Result<Response<Bytes>, Cause> {
+        let mut end = Err(Cause::BrokenBefore);
+        self.send_all(vec![request], |answer, _| end = answer).await;
+        end
+    }
+
+    async fn send_all(
+        &mut self,
+        requests: Vec<Request<Bytes>>,
+        mut ended: impl FnMut(Result<Response<Bytes>, Cause>, Duration) + Send,
+    ) {
         // Fails when no target can follow any more.
         if self.targets.has_changed().unwrap_or(false) {
             self.target = Arc::clone(&self.targets.borrow_and_update());
             self.open = None;
         }
-        let target = Arc::clone(&self.target);
-        target.complete(&mut request);
         self.tidy();
-        // Taken out, so that a connection whose answer was not read completely is never reused.
-        let mut kept = self.open.take();
-        let mut request = request.map(Full::new);
-        loop {
+        let target = Arc::clone(&self.target);
+        let (started, mut left) = (Instant::now(), requests.as_slice());
+        while !left.is_empty() {
+            // Taken out, so that a connection whose answers were not read completely is never reused.
+            let kept = self.open.take();
             let is_fresh = kept.is_none();
-            let mut open = match kept.take() {
+            let mut open = match kept {
                 Some(open) => open,
-                None => {
-                    let (open, until) = dial::dial(&target, age_max((target.random)())).await?;
-                    self.certificate_until = until;
-                    open
-                }
+                None => match self.dial(&target).await {
+                    Ok(open) => open,
+                    Err(cause) => return fail(left, &cause, started, &mut ended),
+                },
             };
-            let deadline = Instant::now() + target.answer_timeout;
-            match open.exchange(request, deadline).await {
-                Ok((answer, is_reusable)) => {
-                    if is_reusable {
-                        open.idle_since = Instant::now();
-                        self.open = Some(open);
-                    }
-                    return Ok(answer);
+            let (before, encoded) = (left.len(), target.encode(left));
+            let end = open.exchange(&encoded, target.answer_timeout, |answer, took| {
+                left = &left[1..];
+                ended(Ok(answer), took);
+            });
+            match end.await {
+                Ended::Answered { is_reusable: false } => {}
+                Ended::Answered { is_reusable: true } => {
+                    open.idle_since = Instant::now();
+                    self.open = Some(open);
                 }
-                // The server closed an idle connection: not a failure, since nothing was sent.
-                Err(Broken::Unsent(unsent)) if !is_fresh => request = *unsent,
-                Err(Broken::Unsent(_)) => return Err(Cause::BrokenBefore),
-                Err(Broken::Sent(cause)) => return Err(cause),
+                // The rest goes out on another connection, unless this one did nothing.
+                Ended::Unprocessed if !is_fresh || left.len() < before => {}
+                Ended::Unprocessed => return fail(left, &Cause::BrokenBefore, started, &mut ended),
+                Ended::Broken { cause, sent } => {
+                    let (sent, unsent) = left.split_at(sent);
+                    fail(sent, &cause, started, &mut ended);
+                    return fail(unsent, &Cause::BrokenBefore, started, &mut ended);
+                }
             }
         }
     }
@@ -152,6 +172,18 @@ impl Connection for HttpConnection {
             return None;
         }
         Some(left)
+    }
+}
+
+/// Reports the same cause for each of some requests.
+fn fail(
+    requests: &[Request<Bytes>],
+    cause: &Cause,
+    started: Instant,
+    ended: &mut impl FnMut(Result<Response<Bytes>, Cause>, Duration),
+) {
+    for _ in requests {
+        ended(Err(cause.clone()), started.elapsed());
     }
 }
 

@@ -35,8 +35,10 @@ pub(super) async fn dial(target: &Target, age_max: Duration) -> Result<(Open, Op
         Some(tls) => shake_hands(tls, stream).await?,
         None => (stream, None),
     };
-    let open = Open::over(stream, target.tls.is_none(), age_max).await?;
-    Ok((open, certificate_until))
+    Ok((
+        Open::over(stream, target.tls.is_none(), age_max),
+        certificate_until,
+    ))
 }
 
 /// A stream to the upstream through a proxy: a tunnel if the upstream uses TLS, otherwise the proxy itself, which

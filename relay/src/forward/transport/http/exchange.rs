@@ -1,22 +1,22 @@
-//! One open connection, and one request and its answer over it.
+//! One open connection: requests go out one after the other, and their answers come back in order.
 
-use crate::forward::transport::{ANSWER_BYTES_MAX, Cause};
-use axum::http::{Request, Response};
-use bytes::{Bytes, BytesMut};
-use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
-use std::pin::{Pin, pin};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use super::answers::{After, Answers, NotHttp};
+use super::target::Target;
+use crate::forward::transport::Cause;
+use axum::http::{HeaderName, HeaderValue, Request, Response};
+use bytes::{BufMut, Bytes, BytesMut};
+use std::fmt::Write;
+use std::future::poll_fn;
+use std::io;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::{Instant, timeout_at};
-use tokio_util::io::InspectReader;
+use tokio_util::io::poll_read_buf;
 
-/// Limit of an answer's head in hyper's buffer, in bytes; a longer one is an error.
-const HEAD_BYTES_MAX: usize = 32 * 1024;
+/// Bytes that one read asks for: many answers of Plausible's.
+const READ_BYTES: usize = 8 * 1024;
 /// The first byte of a TLS alert (RFC 8446 section 5.1): a TLS server's answer to plain HTTP.
 const ALERT: u8 = 21;
 
@@ -24,15 +24,16 @@ const ALERT: u8 = 21;
 pub(super) trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
-type Driver = http1::Connection<TokioIo<Box<dyn Stream>>, Full<Bytes>>;
-
-/// An open connection, and the driver that moves its bytes.
+/// An open connection.
 pub(super) struct Open {
-    sender: http1::SendRequest<Full<Bytes>>,
-    /// `None` once it has ended.
-    driver: Option<Pin<Box<Driver>>>,
-    /// Set if a plain connection is answered in TLS.
-    alerted: Arc<AtomicBool>,
+    stream: Box<dyn Stream>,
+    input: BytesMut,
+    answers: Answers,
+    is_plain: bool,
+    /// Nothing has arrived yet.
+    is_unread: bool,
+    /// A plain connection was answered in TLS.
+    is_alerted: bool,
     pub(super) idle_since: Instant,
     /// When it is replaced, however busy it is.
     until: Instant,
@@ -44,40 +45,74 @@ impl std::fmt::Debug for Open {
     }
 }
 
-/// How an exchange failed.
-pub(super) enum Broken {
-    /// None of the request was written; it is returned here.
-    Unsent(Box<Request<Full<Bytes>>>),
-    /// Some of it may have been.
-    Sent(Cause),
+/// Requests as bytes, in order.
+#[derive(Debug, Default)]
+pub(super) struct Encoded {
+    bytes: BytesMut,
+    /// Where each ends.
+    ends: Vec<usize>,
+}
+
+/// The end of an exchange, after the answers that were given.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Ended {
+    /// Every request was answered.
+    Answered { is_reusable: bool },
+    /// The server has not processed the others: it closed the idle connection before them, or announced with its last
+    /// answer that it closes.
+    Unprocessed,
+    /// The others have no answer. The first `sent` of them were sent, in whole or in part.
+    Broken { cause: Cause, sent: usize },
+}
+
+/// A step of an exchange.
+enum Step {
+    /// Bytes have arrived.
+    Read,
+    /// The server has closed the connection.
+    End,
+    Failed(io::Error),
+}
+
+impl Encoded {
+    /// Adds a request. A body is sent with its length.
+    pub(super) fn push(&mut self, request: &Request<Bytes>, target: &Target) {
+        let (out, body) = (&mut self.bytes, request.body());
+        target.write_head(request, out);
+        for (name, value) in request.headers() {
+            write_header(out, name, value);
+        }
+        if !body.is_empty() {
+            // Memory takes everything.
+            let _ = write!(out, "content-length: {}\r\n", body.len());
+        }
+        out.put_slice(b"\r\n");
+        out.put_slice(body);
+        self.ends.push(out.len());
+    }
+}
+
+pub(super) fn write_header(out: &mut BytesMut, name: &HeaderName, value: &HeaderValue) {
+    out.put_slice(name.as_ref());
+    out.put_slice(b": ");
+    out.put_slice(value.as_bytes());
+    out.put_slice(b"\r\n");
 }
 
 impl Open {
     /// HTTP/1.1 over a stream, for at most this long. A plain one is not encrypted.
-    pub(super) async fn over(
-        stream: Box<dyn Stream>,
-        is_plain: bool,
-        age_max: Duration,
-    ) -> Result<Self, Cause> {
-        let alerted = Arc::new(AtomicBool::new(false));
-        let stream = match is_plain {
-            true => watch_for_alert(stream, Arc::clone(&alerted)),
-            false => stream,
-        };
-        let (sender, driver) = http1::Builder::new()
-            .max_buf_size(HEAD_BYTES_MAX)
-            .handshake(TokioIo::new(stream))
-            .await
-            // Nothing is written yet, so there is hardly a way to fail.
-            .map_err(|_| Cause::BrokenBefore)?;
+    pub(super) fn over(stream: Box<dyn Stream>, is_plain: bool, age_max: Duration) -> Self {
         let now = Instant::now();
-        Ok(Self {
-            sender,
-            driver: Some(Box::pin(driver)),
-            alerted,
+        Self {
+            stream,
+            input: BytesMut::new(),
+            answers: Answers::default(),
+            is_plain,
+            is_unread: true,
+            is_alerted: false,
             idle_since: now,
             until: now + age_max,
-        })
+        }
     }
 
     /// How long it may still be kept idle.
@@ -86,92 +121,112 @@ impl Open {
         idle.min(self.until.saturating_duration_since(Instant::now()))
     }
 
-    /// Sends one request and reads its answer; also returns whether the connection can be reused. The deadline covers
-    /// head and body. Once there is a head, the status is returned: a body that stalls, breaks off or is too long only
-    /// prevents reuse of the connection.
+    /// Sends requests without waiting for answers in between, and passes each answer on with the time it took. Each
+    /// answer has `timeout` from the one before it; the deadline covers head and body. Once there is a head, the status
+    /// is an answer: a body that stalls, breaks off or is too long only ends the use of the connection.
     pub(super) async fn exchange(
         &mut self,
-        request: Request<Full<Bytes>>,
-        deadline: Instant,
-    ) -> Result<(Response<Bytes>, bool), Broken> {
-        let head = timeout_at(deadline, self.head(request)).await;
-        let (head, mut body) = head
-            .unwrap_or(Err(Broken::Sent(Cause::AnswerTimedOut)))?
-            .into_parts();
-        let mut whole = BytesMut::new();
-        let reading = driven(&mut self.driver, read(&mut body, &mut whole));
-        let is_whole = timeout_at(deadline, reading).await.unwrap_or(false);
-        let answer = Response::from_parts(head, whole.freeze());
-        Ok((answer, is_whole && self.driver.is_some()))
+        requests: &Encoded,
+        timeout: Duration,
+        mut answered: impl FnMut(Response<Bytes>, Duration),
+    ) -> Ended {
+        let (started, count) = (Instant::now(), requests.ends.len());
+        let (mut deadline, mut written, mut done) = (started + timeout, 0, 0);
+        if self.is_closed().await {
+            return Ended::Unprocessed;
+        }
+        while done < count {
+            let step = timeout_at(
+                deadline,
+                poll_fn(|cx| self.step(cx, &requests.bytes, &mut written)),
+            )
+            .await;
+            let ends = match &step {
+                Ok(Step::Read) => None,
+                Ok(Step::End) => Some(Cause::BrokenAfter),
+                Ok(Step::Failed(error)) => Some(Cause::of_broken(error)),
+                Err(_) => Some(Cause::AnswerTimedOut),
+            };
+            let now = Instant::now();
+            let mut after = After::Open;
+            while done < count && after == After::Open {
+                let next = match self.answers.next(&mut self.input) {
+                    Ok(None) if ends.is_some() => self.answers.end(),
+                    Ok(next) => next,
+                    Err(NotHttp) => return self.broken(requests, done, written, Cause::NotHttp),
+                };
+                let Some((answer, follows)) = next else { break };
+                answered(answer, now - started);
+                (done, after, deadline) = (done + 1, follows, now + timeout);
+            }
+            match after {
+                _ if done == count => {
+                    let is_reusable = after == After::Open && ends.is_none() && self.input.is_empty();
+                    return Ended::Answered { is_reusable };
+                }
+                After::Open => {}
+                After::Closes => return Ended::Unprocessed,
+                After::Lost => return self.broken(requests, done, written, Cause::BrokenAfter),
+            }
+            if let Some(cause) = ends {
+                return self.broken(requests, done, written, cause);
+            }
+        }
+        Ended::Answered { is_reusable: true }
     }
 
-    /// Sends a request and waits for the head of its answer.
-    async fn head(&mut self, request: Request<Full<Bytes>>) -> Result<Response<Incoming>, Broken> {
-        let Self { sender, driver, .. } = self;
-        // Detects that the server closed it meanwhile, before anything is written.
-        if driven(driver, std::future::poll_fn(|cx| sender.poll_ready(cx)))
-            .await
-            .is_err()
-        {
-            return Err(Broken::Unsent(Box::new(request)));
+    /// Whether the server has closed the connection while it was idle, or sent what was not asked for. Costs a system call
+    /// only if something has arrived.
+    async fn is_closed(&mut self) -> bool {
+        let look = poll_fn(|cx| Poll::Ready(self.read(cx)));
+        look.await.is_ready()
+    }
+
+    /// Writes what is left, and reads what has arrived: a server may stop reading until its answers are read.
+    fn step(&mut self, cx: &mut Context<'_>, out: &[u8], written: &mut usize) -> Poll<Step> {
+        let mut failed = None;
+        while *written < out.len() && failed.is_none() {
+            match Pin::new(&mut self.stream).poll_write(cx, &out[*written..]) {
+                Poll::Ready(Ok(0)) => failed = Some(io::ErrorKind::WriteZero.into()),
+                Poll::Ready(Ok(bytes)) => *written += bytes,
+                Poll::Ready(Err(error)) => failed = Some(error),
+                Poll::Pending => break,
+            }
         }
-        let sent = driven(driver, sender.try_send_request(request)).await;
-        // hyper returns a request only if it never began to write it.
-        sent.map_err(|mut error| match error.take_message() {
-            Some(request) => Broken::Unsent(Box::new(request)),
-            None => Broken::Sent(self.cause(error.error())),
+        if failed.is_none()
+            && let Poll::Ready(Err(error)) = Pin::new(&mut self.stream).poll_flush(cx)
+        {
+            failed = Some(error);
+        }
+        // A server that stopped reading may have answered before.
+        match (self.read(cx), failed) {
+            (Poll::Ready(Step::Read), _) => Poll::Ready(Step::Read),
+            (_, Some(error)) => Poll::Ready(Step::Failed(error)),
+            (step, None) => step,
+        }
+    }
+
+    fn read(&mut self, cx: &mut Context<'_>) -> Poll<Step> {
+        self.input.reserve(READ_BYTES);
+        let read = poll_read_buf(Pin::new(&mut self.stream), cx, &mut self.input);
+        Poll::Ready(match ready!(read) {
+            Ok(0) => Step::End,
+            Ok(_) => {
+                let is_first = std::mem::take(&mut self.is_unread) && self.is_plain;
+                self.is_alerted |= is_first && self.input[0] == ALERT;
+                Step::Read
+            }
+            Err(error) => Step::Failed(error),
         })
     }
 
-    /// Why a request that was written, at least in part, has no answer.
-    fn cause(&self, error: &hyper::Error) -> Cause {
-        if self.alerted.load(Ordering::Relaxed) {
-            return Cause::TlsPort;
-        }
-        match error.is_parse() {
-            true => Cause::NotHttp,
-            false => Cause::of_broken(error),
-        }
+    /// The end of an exchange with requests that have no answer.
+    fn broken(&self, requests: &Encoded, done: usize, written: usize, cause: Cause) -> Ended {
+        let begins = |at: usize| at.checked_sub(1).map_or(0, |before| requests.ends[before]);
+        let sent = (done..requests.ends.len())
+            .take_while(|at| begins(*at) < written)
+            .count();
+        let cause = if self.is_alerted { Cause::TlsPort } else { cause };
+        Ended::Broken { cause, sent }
     }
-}
-
-/// Notes whether the first byte that arrives begins a TLS alert.
-fn watch_for_alert(stream: Box<dyn Stream>, alerted: Arc<AtomicBool>) -> Box<dyn Stream> {
-    let mut is_first = true;
-    Box::new(InspectReader::new(stream, move |read: &[u8]| {
-        if let Some(byte) = read.first()
-            && std::mem::take(&mut is_first)
-        {
-            alerted.store(*byte == ALERT, Ordering::Relaxed);
-        }
-    }))
-}
-
-/// Reads a body up to the limit. Returns whether it is complete.
-async fn read(body: &mut Incoming, into: &mut BytesMut) -> bool {
-    while let Some(frame) = body.frame().await {
-        let Ok(frame) = frame else { return false };
-        let Ok(data) = frame.into_data() else { continue };
-        let left = ANSWER_BYTES_MAX - into.len();
-        into.extend_from_slice(&data[..data.len().min(left)]);
-        if data.len() > left {
-            return false;
-        }
-    }
-    true
-}
-
-/// Waits for a future that needs the connection to be driven.
-pub(super) async fn driven<D: Future, F: Future>(driver: &mut Option<Pin<Box<D>>>, wanted: F) -> F::Output {
-    let mut wanted = pin!(wanted);
-    std::future::poll_fn(|cx| {
-        if let Some(running) = driver
-            && running.as_mut().poll(cx).is_ready()
-        {
-            // Ended, with or without an error: hyper reports it to `wanted`.
-            *driver = None;
-        }
-        wanted.as_mut().poll(cx)
-    })
-    .await
 }

@@ -1,17 +1,19 @@
 //! The target of connections: the upstream's address, the proxy in between, and the content of its files.
 
 use super::TransportError;
+use super::exchange::{Encoded, write_header};
 use super::race::Resolve;
 use crate::clock;
 use crate::config::{Loaded, Proxy, Upstream, Way};
 use axum::http::header::{HOST, HeaderName, HeaderValue, PROXY_AUTHORIZATION};
 use axum::http::uri::{Authority, Scheme};
 use axum::http::{Request, Uri};
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::sign::SingleCertAndKey;
 use rustls::{ClientConfig, RootCertStore};
 use rustls_platform_verifier::{BuilderVerifierExt, Verifier};
+use std::fmt::Write;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -85,29 +87,34 @@ impl Target {
         })
     }
 
-    /// Adds the headers and the URI form that the proxy and the files require. A header of the request is kept.
-    pub(super) fn complete(&self, request: &mut Request<Bytes>) {
-        let headers = request.headers_mut();
-        headers.insert(HOST, self.host_header.clone());
+    /// Writes requests, with the headers and the form of the address that the proxy and the files require.
+    pub(super) fn encode(&self, requests: &[Request<Bytes>]) -> Encoded {
+        let mut encoded = Encoded::default();
+        requests.iter().for_each(|request| encoded.push(request, self));
+        encoded
+    }
+
+    /// The lines that come before a request's own headers. A header of the request goes before one of the files.
+    pub(super) fn write_head(&self, request: &Request<Bytes>, out: &mut BytesMut) {
+        let (method, uri) = (request.method(), request.uri());
+        // Memory takes everything.
+        let _ = match &self.absolute {
+            None => write!(out, "{method} {uri} HTTP/1.1\r\n"),
+            Some(authority) => write!(out, "{method} http://{authority}{uri} HTTP/1.1\r\n"),
+        };
+        write_header(out, &HOST, &self.host_header);
         for (name, value) in &self.headers {
-            if !headers.contains_key(name) {
-                headers.insert(name.clone(), value.clone());
+            if !request.headers().contains_key(name) {
+                write_header(out, name, value);
             }
         }
-        let Some(authority) = &self.absolute else { return };
-        if let Some(credentials) = self
-            .proxy
-            .as_ref()
-            .and_then(|hop| hop.proxy.authorization.clone())
+        if self.absolute.is_some()
+            && let Some(credentials) = self
+                .proxy
+                .as_ref()
+                .and_then(|hop| hop.proxy.authorization.as_ref())
         {
-            headers.insert(PROXY_AUTHORIZATION, credentials);
-        }
-        let mut parts = request.uri().clone().into_parts();
-        parts.scheme = Some(Scheme::HTTP);
-        parts.authority = Some(authority.clone());
-        // The parts are those of addresses, so they are one.
-        if let Ok(uri) = Uri::from_parts(parts) {
-            *request.uri_mut() = uri;
+            write_header(out, &PROXY_AUTHORIZATION, credentials);
         }
     }
 }

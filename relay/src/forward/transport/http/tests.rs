@@ -27,6 +27,7 @@ enum Serve {
 
 mod causes;
 mod proxies;
+mod together;
 
 const OK: &str = "HTTP/1.1 202 Accepted\r\ncontent-length: 2\r\n\r\nok";
 
