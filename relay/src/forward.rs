@@ -1,9 +1,9 @@
 //! The forwarder: delivers the spool's events to Plausible, oldest first, each visitor's events in order.
 //!
-//! Each of the spool's buckets is a lane with one request in flight at a time and its own connection. A visitor is
-//! always in the same lane, so order is kept without tracking visitors. The number of lanes that send concurrently
-//! adapts to Plausible's response time ([`limiter`]); while it is away nothing is sent ([`breaker`]). An event leaves
-//! the spool only when Plausible has answered, or when it is too old; an event that Plausible fails repeatedly is
+//! Each of the spool's buckets is a lane with one event on its way at a time. A visitor is always in the same lane, so
+//! order is kept without tracking visitors. One task, the [`courier`], sends for all lanes over a few connections, whose
+//! number adapts to Plausible's response time ([`limiter`]); while it is away nothing is sent ([`breaker`]). An event
+//! leaves the spool only when Plausible has answered, or when it is too old; an event that Plausible fails repeatedly is
 //! parked, so that the others of its lane continue.
 
 pub mod acceptance;
@@ -11,11 +11,11 @@ pub mod acks;
 mod attempts;
 pub mod backoff;
 pub mod breaker;
+mod courier;
 pub mod dashboard;
 pub mod delivered;
 mod dispatch;
 mod identify;
-mod lane;
 pub mod limiter;
 pub mod metrics;
 #[cfg(test)]
@@ -38,7 +38,7 @@ use crate::finding::Grade;
 use crate::spool::Spool;
 use crate::switch::{Site, Switches};
 use breaker::Breaker;
-use lane::Lane;
+use courier::Courier;
 pub use metrics::Metrics;
 pub use plausible::Reachability;
 use plausible::Requests;
@@ -127,23 +127,13 @@ impl<T: Transport> Forwarder<T> {
         Arc::clone(&self.dispatcher)
     }
 
-    /// Runs all lanes until `stop`. Requests in flight are finished, and their outcomes are booked.
+    /// Delivers until `stop`. Requests in flight are finished, and their outcomes are booked.
     pub async fn run(self: Arc<Self>, stop: CancellationToken) {
-        let (acks, acker) = acks::acks(self.spool.clone(), Arc::clone(&self.sites), &self.upstream.url);
-        // Sets, so that all tasks end when this is dropped.
-        let mut booking = JoinSet::new();
-        booking.spawn(acker.run(stop.clone()));
-        let probing = Arc::clone(&self).probe_sites_switched_on(stop.clone());
-        booking.spawn(probing);
-        let mut lanes = JoinSet::new();
-        for lane in 0..self.spool.lanes() {
-            let lane = Lane::new(Arc::clone(&self), lane, acks.lane(), stop.clone());
-            lanes.spawn(lane.run());
-        }
-        // The acker ends once no lane can send to it any more.
-        drop(acks);
-        lanes.join_all().await;
-        booking.join_all().await;
+        // Ends when this is dropped.
+        let mut probing = JoinSet::new();
+        probing.spawn(Arc::clone(&self).probe_sites_switched_on(stop.clone()));
+        Courier::new(self, stop).run().await;
+        probing.join_all().await;
     }
 
     /// Probes a site at once when it is switched on: its operator may just have fixed it.

@@ -32,7 +32,7 @@ use crate::metrics::Registry;
 use crate::metrics::ledger::{Ledger, Ticket};
 use crate::permit::Permit;
 use crate::store::{DbErrorKind, Store, StoreError};
-use cursor::LaneState;
+use cursor::{Bell, LaneState};
 use metrics::Metrics;
 use relay_event::{EventId, Outcome};
 use rows::{Row, Stored, bucket, insert, oldest};
@@ -87,7 +87,7 @@ type Probe = (Timestamp, Option<StoreError>);
 /// A handle to the spool. Clones share it.
 #[derive(Clone, Debug)]
 pub struct Spool {
-    store: Store,
+    pub(crate) store: Store,
     ledger: Arc<Ledger>,
     /// Its own metrics.
     pub metrics: Arc<Metrics>,
@@ -96,6 +96,7 @@ pub struct Spool {
     /// Bytes of waiting events, by site.
     shares: Shares,
     lanes: Arc<[LaneState]>,
+    bell: Arc<Bell>,
     seen: Seen,
     /// The number of purges by an operator.
     purges: Arc<AtomicU64>,
@@ -122,8 +123,9 @@ impl Spool {
             Arc::new(Metrics::register(registry)),
         );
         let shares = Shares::new(limits.bytes_max, sites, &metrics);
+        let bell = Arc::default();
         let lanes: Arc<[LaneState]> = (0..lanes.clamp(1, usize::from(BUCKETS)))
-            .map(|_| LaneState::default())
+            .map(|number| LaneState::new(number, &bell))
             .collect();
         // First, because the first read can meet damage. It captures no clone of the spool: the spool holds the store, and
         // the two would keep each other alive.
@@ -154,6 +156,7 @@ impl Spool {
             limits,
             shares,
             lanes,
+            bell,
             seen,
             purges: Arc::default(),
             probed: Arc::default(),
@@ -222,8 +225,7 @@ impl Spool {
                         scrubbed: incoming.scrubbed,
                         purges,
                     });
-                    // `Notify` keeps one notification until the lane waits for it.
-                    lane.bell.notify_one();
+                    lane.ring();
                 }
                 Err(outcome) => incoming.ticket.end(*outcome),
             }

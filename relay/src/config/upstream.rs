@@ -27,8 +27,8 @@ pub struct Upstream {
     pub profile: Profile,
     /// The header that carries the visitor's pseudonymous address: the profile's, unless overridden.
     pub address_header: HeaderName,
-    /// Maximum number of requests in flight, at most [`CONCURRENCY_MAX`]. The actual number follows Plausible's
-    /// response times. Each visitor has at most one request in flight.
+    /// Maximum number of connections with requests in flight, at most [`CONCURRENCY_MAX`]. The actual number follows
+    /// Plausible's response times. Each visitor has at most one event on its way.
     pub concurrency: usize,
     /// Timeout of one answer.
     pub timeout: Duration,

@@ -1,27 +1,26 @@
-//! Acknowledgements in groups: one task removes the events that Plausible answered from the spool, in one transaction
-//! for all that queued during the last fsync. A lane sends its next event meanwhile.
+//! Acknowledgements in groups: events that Plausible answered are removed from the spool in one transaction for all that
+//! came back during the last fsync. The courier sends meanwhile.
 //!
-//! After a crash, events that were answered but not yet deleted are delivered twice: at most [`UNACKED_MAX`] per lane.
-//! Therefore the task books at once while the load is low, and pauses longer the more there is to book.
+//! After a crash, events that were answered but not yet deleted are delivered twice: at most [`UNACKED_MAX`]. Therefore
+//! the courier books at once while the load is low, and pauses longer the more there is to book.
 
 use super::delivered::{Delivered, Tally};
 use super::sites::{Sites, record};
 use crate::permit::Permit;
-use crate::spool::{BUCKETS, Spool};
+use crate::spool::Spool;
+use futures_util::future::BoxFuture;
 use relay_event::Outcome;
+use std::future::pending;
 use std::sync::Arc;
 use std::time::Duration;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, watch};
-use tokio_util::sync::CancellationToken;
+use tokio::time::Instant;
 
-/// Limit of a lane's events that are settled but still in the spool. At the limit the lane waits.
-pub const UNACKED_MAX: u32 = 16;
-/// Capacity for all slots of all lanes, so that a send never waits.
-const QUEUE_MAX: usize = BUCKETS as usize * UNACKED_MAX as usize;
+/// Limit of the events that are in flight, or settled but still in the spool. At the limit nothing is sent.
+pub const UNACKED_MAX: usize = 1024;
 /// Limit of events per transaction. It bounds the wait of the first.
 const GROUP_MAX: usize = 256;
-/// The pause after a group of [`GROUP_BUSY`] or more, in milliseconds. Each group costs an fsync, and only a lane that
-/// is out of slots and a switch that is being set wait for it.
+/// The pause after a group of [`GROUP_BUSY`] or more, in milliseconds. Each group costs an fsync, and only a courier at
+/// the limit and a switch that is being set wait for it.
 const PAUSE_MAX_MS: usize = 10;
 /// Size of a group from which on the pause is the longest: about 3000 events a second. Below it, fsyncs are cheap
 /// compared with duplicate deliveries after a crash.
@@ -31,163 +30,123 @@ const TRY_AGAIN: Duration = Duration::from_secs(1);
 
 /// An event that is settled.
 #[derive(Debug)]
-struct Ack {
-    seq: i64,
-    outcome: Outcome,
+pub(super) struct Ack {
+    pub(super) seq: i64,
+    pub(super) lane: usize,
+    pub(super) outcome: Outcome,
     /// The count for the dashboard's comparison, if it was delivered.
-    delivered: Option<Delivered>,
+    pub(super) delivered: Option<Delivered>,
     /// Held until the outcome is booked, so that an event that was delivered is not purged in between.
-    permit: Option<Permit>,
-    _slot: AckSlot,
+    pub(super) permit: Option<Arc<Permit>>,
 }
 
-/// A slot for one more settled event of a lane.
-#[derive(Debug)]
-pub(super) struct AckSlot(#[expect(dead_code, reason = "held for its permit")] OwnedSemaphorePermit);
-
-/// The queue of acknowledgements. All lanes share it.
-#[derive(Clone, Debug)]
+/// The settled events that are still in the spool.
 pub(super) struct Acks {
-    queue: mpsc::Sender<Ack>,
-    refused: watch::Receiver<bool>,
-}
-
-/// One lane's side of it.
-#[derive(Debug)]
-pub(super) struct LaneAcks {
-    acks: Acks,
-    slots: Arc<Semaphore>,
-}
-
-/// The task that books them.
-#[derive(Debug)]
-pub(super) struct Acker {
-    queue: mpsc::Receiver<Ack>,
-    refused: watch::Sender<bool>,
+    /// In the order in which they were settled. The first ones are being booked, if any are.
+    settled: Vec<Ack>,
+    /// The transaction that is running, and the number of events in it.
+    booking: Option<(BoxFuture<'static, bool>, usize)>,
+    /// When the next transaction may begin.
+    next_at: Instant,
+    /// The disk refused the last one.
+    is_refused: bool,
     spool: Spool,
     sites: Arc<Sites>,
     /// Where events go.
     upstream: Arc<str>,
 }
 
-/// The queue, and the task that books what is in it.
-pub(super) fn acks(spool: Spool, sites: Arc<Sites>, upstream: &str) -> (Acks, Acker) {
-    let (sender, receiver) = mpsc::channel(QUEUE_MAX);
-    let (refused, is_refused) = watch::channel(false);
-    let acks = Acks {
-        queue: sender,
-        refused: is_refused,
-    };
-    let acker = Acker {
-        queue: receiver,
-        refused,
-        spool,
-        sites,
-        upstream: upstream.into(),
-    };
-    (acks, acker)
-}
-
 impl Acks {
-    /// For one more lane.
-    pub(super) fn lane(&self) -> LaneAcks {
-        LaneAcks {
-            acks: self.clone(),
-            slots: Arc::new(Semaphore::new(UNACKED_MAX as usize)),
+    /// Without events.
+    pub(super) fn new(spool: Spool, sites: Arc<Sites>, upstream: &str) -> Self {
+        Self {
+            settled: Vec::new(),
+            booking: None,
+            next_at: Instant::now(),
+            is_refused: false,
+            spool,
+            sites,
+            upstream: upstream.into(),
         }
     }
-}
 
-impl LaneAcks {
-    /// Waits until one more event may be settled: the lane has a free slot, and the disk takes acknowledgements.
-    /// `None` if the task that books them has ended.
-    pub(super) async fn slot(&mut self) -> Option<AckSlot> {
-        self.acks.refused.wait_for(|refused| !refused).await.ok()?;
-        let slot = Arc::clone(&self.slots).acquire_owned().await.ok()?;
-        Some(AckSlot(slot))
+    /// Whether so many further events may be settled. Not while the disk refuses: a crash would repeat every event that is
+    /// delivered meanwhile.
+    pub(super) fn has_space_for(&self, events: usize) -> bool {
+        !self.is_refused && self.settled.len() + events <= UNACKED_MAX
     }
 
-    /// Whether the disk refuses acknowledgements: an event sent now would be sent again after a crash.
-    pub(super) fn are_refused(&self) -> bool {
-        *self.acks.refused.borrow()
+    /// Takes a settled event.
+    pub(super) fn settle(&mut self, ack: Ack) {
+        self.settled.push(ack);
     }
 
-    /// Hands over a settled event.
-    pub(super) async fn settle(
-        &self,
-        seq: i64,
-        outcome: Outcome,
-        delivered: Option<Delivered>,
-        permit: Option<Permit>,
-        slot: AckSlot,
-    ) {
-        let ack = Ack {
-            seq,
-            outcome,
-            delivered,
-            permit,
-            _slot: slot,
+    /// Books a group, and returns the lanes of the events that are no longer to be booked. Waits until there are any, or
+    /// tries whether the disk still refuses. Cancel safe.
+    pub(super) async fn booked(&mut self) -> Vec<usize> {
+        if self.settled.is_empty() && !self.is_refused {
+            return pending().await;
+        }
+        if self.booking.is_none() {
+            tokio::time::sleep_until(self.next_at).await;
+        }
+        self.book().await
+    }
+
+    /// Books everything that is settled. If the disk refuses there is one more attempt: it may have recovered. Events that
+    /// it still refuses are sent again after the restart.
+    pub(super) async fn finish(&mut self) {
+        let mut attempts = 0..2;
+        while !self.settled.is_empty() {
+            self.book().await;
+            if self.is_refused && attempts.next().is_none() {
+                return;
+            }
+        }
+    }
+
+    async fn book(&mut self) -> Vec<usize> {
+        if self.booking.is_none() {
+            let group = self.settled.len().min(GROUP_MAX);
+            self.booking = Some((self.transaction(&self.settled[..group]), group));
+        }
+        let Some((running, group)) = &mut self.booking else {
+            return Vec::new();
         };
-        // If the relay stops while the disk refuses, the task has ended: the event is sent again after the restart.
-        let _ = self.acks.queue.send(ack).await;
-    }
-
-    /// Waits until everything this lane settled is booked.
-    pub(super) async fn all_booked(&self) {
-        let _ = self.slots.acquire_many(UNACKED_MAX).await;
-    }
-}
-
-impl Acker {
-    /// Books until every lane has ended. While the disk refuses, it retries and no lane sends: otherwise a crash would
-    /// repeat every event delivered meanwhile.
-    pub(super) async fn run(mut self, stop: CancellationToken) {
-        let mut group = Vec::with_capacity(GROUP_MAX);
-        while self.queue.recv_many(&mut group, GROUP_MAX).await > 0 {
-            while !self.book(&group).await {
-                // At a stop there is one more attempt: the disk may have recovered.
-                if stop.is_cancelled() {
-                    return;
-                }
-                self.refused
-                    .send_if_modified(|refused| !std::mem::replace(refused, true));
-                tokio::select! {
-                    () = tokio::time::sleep(TRY_AGAIN) => {}
-                    () = stop.cancelled() => {}
-                }
-                // Those that queued meanwhile too, or their permits would keep the site from being switched off. The
-                // lanes' slots bound how many there are.
-                while let Ok(ack) = self.queue.try_recv() {
-                    group.push(ack);
-                }
-                // The site is being switched off and will purge these.
-                group.retain(|ack| !ack.permit.as_ref().is_some_and(Permit::is_cut));
-            }
-            self.refused
-                .send_if_modified(|refused| std::mem::replace(refused, false));
-            let pause = pause_after(group.len());
-            group.clear();
-            if !pause.is_zero() {
-                tokio::time::sleep(pause).await;
-            }
+        let (is_booked, group) = (running.await, *group);
+        self.booking = None;
+        self.is_refused = !is_booked;
+        if is_booked {
+            self.next_at = Instant::now() + pause_after(group);
+            return self.settled.drain(..group).map(|ack| ack.lane).collect();
         }
+        self.next_at = Instant::now() + TRY_AGAIN;
+        // A site that is being switched off will purge these, and waits for their permits.
+        let is_cut = |ack: &mut Ack| ack.permit.as_ref().is_some_and(|permit| permit.is_cut());
+        self.settled.extract_if(.., is_cut).map(|ack| ack.lane).collect()
     }
 
-    async fn book(&self, group: &[Ack]) -> bool {
+    fn transaction(&self, group: &[Ack]) -> BoxFuture<'static, bool> {
         let settled = group.iter().map(|ack| (ack.seq, ack.outcome)).collect();
         // In the same transaction, so that a crash cannot separate them: a dropped event counts in its site's run, and
         // a delivered one counts for the dashboard.
         let records = self.sites.unwritten();
         let written = records.clone();
         let tally = Tally::of(group.iter().filter_map(|ack| ack.delivered.as_ref()));
-        let upstream = Arc::clone(&self.upstream);
-        let also = move |db: &rusqlite::Connection| {
-            record::write(db, &upstream, &written)?;
-            tally.write(db, &upstream)
-        };
-        let is_booked = self.spool.settle(settled, also).await.is_ok();
-        self.sites.note_written(&records, is_booked);
-        is_booked
+        let (spool, sites, upstream) = (
+            self.spool.clone(),
+            Arc::clone(&self.sites),
+            Arc::clone(&self.upstream),
+        );
+        Box::pin(async move {
+            let also = move |db: &rusqlite::Connection| {
+                record::write(db, &upstream, &written)?;
+                tally.write(db, &upstream)
+            };
+            let is_booked = spool.settle(settled, also).await.is_ok();
+            sites.note_written(&records, is_booked);
+            is_booked
+        })
     }
 }
 
@@ -224,80 +183,116 @@ mod tests {
         check(GROUP_MAX, 0);
     }
 
+    /// The acks of a desk with one lane, and its site's permits.
+    struct Bench {
+        desk: Desk,
+        acks: Acks,
+        folder: tempfile::TempDir,
+    }
+
+    impl Bench {
+        async fn open() -> Self {
+            let folder = tempfile::tempdir().unwrap();
+            let store = Store::inline(store::open(folder.path()).unwrap());
+            let desk = Desk::open(store, &Clock::standing_at(Timestamp(START)), 1 << 20, 1).await;
+            desk.switches.set(SITE, true, "test").await.unwrap();
+            let sites = Arc::new(desk.sites().await);
+            let acks = Acks::new(desk.spool.clone(), sites, UPSTREAM);
+            Self { desk, acks, folder }
+        }
+
+        /// Stores an event, unless the database is gone, and settles one with this number.
+        async fn settle(&mut self, seq: i64, outcome: Outcome) {
+            let _ = self.desk.append("pageview", 1).await;
+            let site = self.desk.switches.site(SITE).unwrap();
+            let delivered = Delivered::of(site, "pageview", Timestamp(START));
+            self.acks.settle(Ack {
+                seq,
+                lane: 7,
+                outcome,
+                delivered: delivered.filter(|_| outcome == Outcome::Delivered),
+                permit: site.permit().map(Arc::new),
+            });
+        }
+
+        /// Moves the database away, so that the disk refuses, or back.
+        fn refuse(&self, refuses: bool) {
+            let (database, aside) = (store::path(self.folder.path()), self.folder.path().join("aside"));
+            let (from, to) = if refuses {
+                (database, aside)
+            } else {
+                (aside, database)
+            };
+            std::fs::rename(from, to).unwrap();
+        }
+    }
+
     #[tokio::test(start_paused = true)]
     async fn the_switch_can_be_turned_off_while_the_disk_refuses_what_was_settled() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = Store::inline(store::open(folder.path()).unwrap());
-        let desk = Desk::open(store, &Clock::standing_at(Timestamp(START)), 1 << 20, 1).await;
-        desk.switches.set(SITE, true, "test").await.unwrap();
-        let site = desk.switches.site(SITE).unwrap();
-        let sites = Arc::new(desk.sites().await);
-        let (acks, acker) = acks(desk.spool.clone(), sites, UPSTREAM);
-        tokio::spawn(acker.run(CancellationToken::new()));
-        let mut lane = acks.lane();
-        let mut settled = Vec::new();
+        let mut bench = Bench::open().await;
         for seq in 1..=2 {
-            desk.append("e", 1).await.unwrap();
-            settled.push((seq, site.permit(), lane.slot().await.unwrap()));
+            bench.settle(seq, Outcome::Delivered).await;
         }
-        let (database, aside) = (store::path(folder.path()), folder.path().join("aside"));
-        std::fs::rename(&database, &aside).unwrap();
-        for (seq, permit, slot) in settled {
-            lane.settle(seq, Outcome::Delivered, None, permit, slot).await;
-            // So that the second queues behind one that cannot be booked.
-            tokio::time::sleep(Duration::from_millis(10)).await;
+        bench.refuse(true);
+        let switches = bench.desk.switches.clone();
+        let off = tokio::spawn(async move { switches.set(SITE, false, "test").await });
+        let mut gone = Vec::new();
+        while gone.len() < 2 {
+            gone.extend(bench.acks.booked().await);
+            assert!(
+                !bench.acks.has_space_for(1),
+                "nothing is sent that could not be booked"
+            );
         }
-        let off = desk.switches.set(SITE, false, "test");
-        let off = tokio::time::timeout(Duration::from_secs(60), off).await;
+        assert_eq!(gone, [7, 7], "they wait no longer");
+        let off = tokio::time::timeout(Duration::from_secs(60), off).await.unwrap();
         assert!(off.expect("it is answered").is_err(), "it could not be recorded");
+        let site = bench.desk.switches.site(SITE).unwrap();
         assert!(site.permit().is_none(), "and yet nothing leaves");
-        std::fs::rename(&aside, &database).unwrap();
-        assert_eq!(desk.switches.set(SITE, false, "test").await.unwrap(), 2);
-        assert_eq!(desk.metrics.ledger.counts().difference(), 0);
+        bench.refuse(false);
+        assert_eq!(bench.desk.switches.set(SITE, false, "test").await.unwrap(), 2);
+        assert_eq!(bench.desk.metrics.ledger.counts().difference(), 0);
     }
 
     #[tokio::test(start_paused = true)]
     async fn what_is_delivered_is_counted_by_the_transaction_that_ends_it() {
-        let folder = tempfile::tempdir().unwrap();
-        let store = Store::inline(store::open(folder.path()).unwrap());
-        let desk = Desk::open(store.clone(), &Clock::standing_at(Timestamp(START)), 1 << 20, 1).await;
-        desk.switches.set(SITE, true, "test").await.unwrap();
-        let site = desk.switches.site(SITE).unwrap();
-        let sites = Arc::new(desk.sites().await);
-        let (acks, acker) = acks(desk.spool.clone(), sites, UPSTREAM);
-        tokio::spawn(acker.run(CancellationToken::new()));
-        let mut lane = acks.lane();
+        let mut bench = Bench::open().await;
+        let store = bench.desk.spool.store.clone();
         let counted = async || {
             let read = |db: &rusqlite::Connection| {
                 super::super::delivered::read(db, UPSTREAM, SITE, Timestamp(START).utc_day())
             };
-            store
-                .run(read)
-                .await
-                .map(|counts| counts.values().map(|c| c.all).sum::<u64>())
+            let counts = store.run(read).await.unwrap();
+            counts.values().map(|c| c.all).sum::<u64>()
         };
-        let settle = async |lane: &mut LaneAcks, seq: i64, outcome: Outcome| {
-            // It fails while the database is gone; the event is settled all the same.
-            let _ = desk.append("pageview", 1).await;
-            let delivered = Delivered::of(site, "pageview", Timestamp(START));
-            let delivered = delivered.filter(|_| outcome == Outcome::Delivered);
-            let slot = lane.slot().await.unwrap();
-            lane.settle(seq, outcome, delivered, site.permit(), slot).await;
+        bench.settle(1, Outcome::Delivered).await;
+        bench.settle(2, Outcome::DroppedByPlausible).await;
+        assert_eq!(bench.acks.booked().await, [7, 7], "in one group");
+        assert_eq!(counted().await, 1, "what Plausible dropped is not in its counts");
+        bench.settle(3, Outcome::Delivered).await;
+        bench.refuse(true);
+        for _ in 0..3 {
+            assert_eq!(bench.acks.booked().await, [0; 0]);
+        }
+        bench.refuse(false);
+        assert_eq!(bench.acks.booked().await, [7]);
+        assert_eq!(counted().await, 2, "tried again, and counted once");
+        assert!(bench.acks.has_space_for(UNACKED_MAX) && !bench.acks.has_space_for(UNACKED_MAX + 1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_stop_books_what_is_settled_and_does_not_wait_for_a_disk_that_refuses() {
+        let check = async |refuses: bool, want: u64| {
+            let mut bench = Bench::open().await;
+            bench.settle(1, Outcome::Delivered).await;
+            if refuses {
+                bench.refuse(true);
+            }
+            bench.acks.finish().await;
+            let counts = bench.desk.metrics.ledger.counts();
+            assert_eq!(counts.ended(Outcome::Delivered), want, "{refuses}");
         };
-        settle(&mut lane, 1, Outcome::Delivered).await;
-        settle(&mut lane, 2, Outcome::DroppedByPlausible).await;
-        lane.all_booked().await;
-        assert_eq!(
-            counted().await.unwrap(),
-            1,
-            "what Plausible dropped is not in its counts"
-        );
-        let (database, aside) = (store::path(folder.path()), folder.path().join("aside"));
-        std::fs::rename(&database, &aside).unwrap();
-        settle(&mut lane, 3, Outcome::Delivered).await;
-        tokio::time::sleep(TRY_AGAIN * 3).await;
-        std::fs::rename(&aside, &database).unwrap();
-        lane.all_booked().await;
-        assert_eq!(counted().await.unwrap(), 2, "tried again, and counted once");
+        check(false, 1).await;
+        check(true, 0).await;
     }
 }

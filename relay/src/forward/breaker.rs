@@ -49,7 +49,8 @@ pub enum Decision {
     Wait,
 }
 
-/// Permission to send once, to be handed back with [`Breaker::report`] or [`Breaker::give_back`].
+/// Permission to send: any number of events while it is closed, otherwise one request. Its results go to
+/// [`Breaker::report`]; if there are none, it goes back with [`Breaker::give_back`].
 #[derive(Debug, PartialEq, Eq)]
 pub struct Token {
     /// Counts openings and closings: an answer from an earlier era is outdated.
@@ -225,8 +226,7 @@ impl Breaker {
     }
 
     /// Takes back a token that was not used.
-    #[expect(clippy::needless_pass_by_value, reason = "a token is used up")]
-    pub fn give_back(&mut self, token: Token) {
+    pub fn give_back(&mut self, token: &Token) {
         if let Phase::HalfOpen { is_taken, .. } = &mut self.phase
             && token.era == self.era
         {
@@ -235,8 +235,7 @@ impl Breaker {
     }
 
     /// Notes the result of a token's request. `random` is for the jitter of the wait, when it opens.
-    #[expect(clippy::needless_pass_by_value, reason = "a token is used up")]
-    pub fn report(&mut self, token: Token, signal: Signal, now: Duration, random: u32) {
+    pub fn report(&mut self, token: &Token, signal: Signal, now: Duration, random: u32) {
         self.failures_in_a_row = match signal {
             Signal::Success => 0,
             _ => self.failures_in_a_row.saturating_add(1),

@@ -1,7 +1,4 @@
-//! Dispatch: the breaker, the limit of requests in flight, and a fair queue in front of them.
-//!
-//! Lanes that want to send wait in one queue in order of arrival, so a lane with a long backlog does not starve the
-//! others.
+//! Dispatch: the breaker, and the limit of connections with requests in flight.
 
 use super::breaker::{Breaker, Decision, Signal, State, Token};
 use super::limiter::Limiter;
@@ -15,7 +12,6 @@ use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
-use tokio::sync::{Notify, Semaphore};
 use tokio::time::Instant;
 
 /// Shortest time between two logged changes, so that a Plausible that comes and goes does not fill the log.
@@ -38,20 +34,16 @@ pub struct DispatchStatus {
     pub retry_in: Option<Duration>,
     /// Failures since the last success.
     pub failures_in_a_row: u32,
-    /// The limiter's present limit of requests in flight.
+    /// The limiter's present limit of connections with requests in flight.
     pub limit: usize,
-    /// Requests in flight.
+    /// Connections with requests in flight.
     pub in_flight: usize,
 }
 
-/// Dispatches requests. All lanes share it.
+/// Dispatches requests.
 #[derive(Debug)]
 pub struct Dispatcher {
     inner: Mutex<Inner>,
-    /// One permit: its holder is the first of the queue.
-    queue: Semaphore,
-    /// Notified when a request came back.
-    freed: Notify,
     started: Instant,
     taken: AtomicU64,
     metrics: Arc<Metrics>,
@@ -85,12 +77,13 @@ pub(super) enum Kind {
     SelfTest,
 }
 
-/// A place among the requests in flight. Dropping it without a report means that it was not used.
+/// One of the connections with requests in flight. Dropping it without a report means that it was not used.
 #[derive(Debug)]
-pub(super) struct SendSlot<'t> {
-    dispatcher: &'t Dispatcher,
+pub(super) struct SendSlot {
+    dispatcher: Arc<Dispatcher>,
     pub(super) kind: Kind,
-    token: Option<Token>,
+    token: Token,
+    is_reported: bool,
 }
 
 impl Dispatcher {
@@ -112,8 +105,6 @@ impl Dispatcher {
                 logged_at: None,
                 self_test: BTreeMap::new(),
             }),
-            queue: Semaphore::new(1),
-            freed: Notify::new(),
             started: Instant::now(),
             taken: AtomicU64::new(0),
             metrics,
@@ -172,24 +163,8 @@ impl Dispatcher {
         self.lock().breaker.state() == State::Closed
     }
 
-    /// Waits until one request may be sent.
-    pub(super) async fn acquire(&self) -> SendSlot<'_> {
-        // The semaphore is never closed, so there is no error.
-        let _first = self.queue.acquire().await;
-        loop {
-            match self.try_acquire() {
-                Ok(send_slot) => return send_slot,
-                Err(Some(at)) => tokio::select! {
-                    () = tokio::time::sleep_until(self.started + at) => {}
-                    () = self.freed.notified() => {}
-                },
-                Err(None) => self.freed.notified().await,
-            }
-        }
-    }
-
     /// A slot, or the time of the next attempt; `None`: once a request has come back.
-    fn try_acquire(&self) -> Result<SendSlot<'_>, Option<Duration>> {
+    pub(super) fn try_acquire(self: &Arc<Self>) -> Result<SendSlot, Option<Instant>> {
         let mut inner = self.lock();
         if inner.in_flight >= inner.limiter.limit() {
             return Err(None);
@@ -199,7 +174,7 @@ impl Dispatcher {
             Decision::Event(token) => (Kind::Event, token),
             Decision::Probe(token) => (Kind::Probe, token),
             Decision::SelfTest(token) => (Kind::SelfTest, token),
-            Decision::NotBefore(at) => return Err(Some(at)),
+            Decision::NotBefore(at) => return Err(Some(self.started + at)),
             Decision::Wait => return Err(None),
         };
         inner.in_flight += 1;
@@ -208,9 +183,10 @@ impl Dispatcher {
             self.show(&inner);
         }
         Ok(SendSlot {
-            dispatcher: self,
+            dispatcher: Arc::clone(self),
             kind,
-            token: Some(token),
+            token,
+            is_reported: false,
         })
     }
 
@@ -272,25 +248,22 @@ impl Dispatcher {
     }
 }
 
-impl SendSlot<'_> {
-    /// Whether it may still be used: the breaker may have opened meanwhile.
+impl SendSlot {
+    /// Whether requests may still be sent: the breaker has not opened meanwhile.
     pub(super) fn is_valid(&self) -> bool {
-        let inner = self.dispatcher.lock();
-        self.token
-            .as_ref()
-            .is_some_and(|token| inner.breaker.is_valid(token))
+        self.dispatcher.lock().breaker.is_valid(&self.token)
     }
 
-    /// Notes the result of the request, with the cause of a failure, and frees the slot.
+    /// Notes the result of a request, with the cause of a failure. `took` is how long the server took, if that is known.
     pub(super) fn report(
-        mut self,
+        &mut self,
         signal: Signal,
         reply: Option<Reply>,
         cause: Option<Cause>,
-        took: Duration,
+        took: Option<Duration>,
     ) {
-        let Some(token) = self.token.take() else { return };
-        let dispatcher = self.dispatcher;
+        self.is_reported = true;
+        let dispatcher = &self.dispatcher;
         let now = dispatcher.started.elapsed();
         // Only a failure needs one, for the wait after it: a draw is a system call.
         let random = match signal {
@@ -299,14 +272,14 @@ impl SendSlot<'_> {
         };
         let mut inner = dispatcher.lock();
         let before = (inner.breaker.state(), inner.limiter.limit());
-        inner.breaker.report(token, signal, now, random);
+        inner.breaker.report(&self.token, signal, now, random);
         let after = inner.breaker.state();
         if self.kind == Kind::Event {
             let in_flight = inner.in_flight;
-            match signal {
-                Signal::Success => {
+            match (signal, took) {
+                (Signal::Success, took) => {
                     dispatcher.taken.fetch_add(1, Ordering::Relaxed);
-                    inner.limiter.answered(took, in_flight, now);
+                    took.inspect(|took| inner.limiter.answered(*took, in_flight, now));
                 }
                 _ => inner.limiter.failed(now),
             }
@@ -327,15 +300,14 @@ impl SendSlot<'_> {
     }
 }
 
-impl Drop for SendSlot<'_> {
+impl Drop for SendSlot {
     fn drop(&mut self) {
         let mut inner = self.dispatcher.lock();
-        if let Some(token) = self.token.take() {
-            inner.breaker.give_back(token);
+        if !self.is_reported {
+            inner.breaker.give_back(&self.token);
         }
         inner.in_flight -= 1;
         drop(inner);
         self.dispatcher.metrics.upstream_requests_in_flight.dec();
-        self.dispatcher.freed.notify_one();
     }
 }

@@ -16,9 +16,9 @@ metrics::declare! {
         pub upstream_unknown: Counter,
         /// State of the circuit breaker: open while Plausible is unavailable, half open while the relay tries it again.
         pub upstream_breaker: Gauge["state"],
-        /// Current limit of concurrent requests to Plausible, adapted to its response time.
+        /// Current limit of connections to Plausible with requests in flight, adapted to its response time.
         pub upstream_concurrency_limit: Gauge,
-        /// Requests to Plausible in flight.
+        /// Connections to Plausible with requests in flight.
         pub upstream_requests_in_flight: Gauge,
         /// Health probes and self-tests while Plausible was unavailable, by result.
         pub upstream_probes: Counter["result"] = [["ok"], ["failed"], ["no_endpoint"], ["foreign"]],

@@ -244,7 +244,7 @@ impl Model {
             _ => Signal::Failure(None),
         };
         let (was, now) = (self.breaker.state(), self.clock());
-        self.breaker.report(token, signal, now, self.random.next());
+        self.breaker.report(&token, signal, now, self.random.next());
         self.in_flight -= 1;
         if let Some(limiter) = &mut self.limiter
             && was != State::Closed

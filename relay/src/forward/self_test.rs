@@ -7,8 +7,10 @@
 //! Only [`count_an_event`] shows it.
 
 mod recognise;
+mod together;
 
 pub(super) use recognise::recognise;
+pub(super) use together::takes_together;
 
 use super::identify::{Answer, VISITOR, identify};
 use super::plausible::{self, Reply, Requests};

@@ -1,4 +1,4 @@
-//! The sites whose events Plausible accepts, shared by all lanes: checked before each event, stored in the database,
+//! The sites whose events Plausible accepts, checked before each event, stored in the database,
 //! logged and measured. The rules are in [`acceptance`](super::acceptance).
 
 pub mod record;
@@ -12,7 +12,7 @@ use crate::metrics::Gauge;
 use crate::store::{Store, StoreError};
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use tokio::sync::watch;
 use tokio::time::Instant;
@@ -60,28 +60,30 @@ struct State {
 pub struct SiteSnapshot {
     /// The recorded facts.
     pub record: Record,
-    /// Events that lanes passed over because the site is held.
+    /// Events that were passed over because the site is held.
     pub held: u64,
 }
 
-/// The site's answer to a lane that wants to send an event.
+/// A site's answer to an event that is to be sent.
 #[derive(Debug)]
-pub(super) enum SiteSlot<'s> {
+pub(super) enum SiteSlot {
     /// The site is accepted.
     Open,
     /// This event is the probe.
-    Probe(#[expect(dead_code, reason = "held until the probe has come back")] ProbeGuard<'s>),
+    Probe(#[expect(dead_code, reason = "held until the probe has come back")] ProbeGuard),
     /// The site is held, and this event with it.
     Held,
 }
 
 /// The one probe of a site, until it has come back.
 #[derive(Debug)]
-pub(super) struct ProbeGuard<'s>(&'s Sites, &'s Entry);
+pub(super) struct ProbeGuard(Arc<Sites>, String);
 
-impl Drop for ProbeGuard<'_> {
+impl Drop for ProbeGuard {
     fn drop(&mut self) {
-        self.1.lock().acceptance.give_back();
+        if let Some(entry) = self.0.by_domain.get(&self.1) {
+            entry.lock().acceptance.give_back();
+        }
         self.0.changed.send_replace(());
     }
 }
@@ -186,7 +188,7 @@ impl Sites {
     }
 
     /// Asks to send an event now. If the site is probed, the event becomes the probe.
-    pub(super) fn acquire(&self, domain: &str, probes: u32) -> SiteSlot<'_> {
+    pub(super) fn acquire(self: &Arc<Self>, domain: &str, probes: u32) -> SiteSlot {
         let Some(entry) = self.by_domain.get(domain) else {
             return SiteSlot::Held;
         };
@@ -197,7 +199,7 @@ impl Sites {
         let eligibility = entry.lock().acceptance.ask(probes, now);
         match eligibility {
             Eligibility::Eligible => SiteSlot::Open,
-            Eligibility::Probe => SiteSlot::Probe(ProbeGuard(self, entry)),
+            Eligibility::Probe => SiteSlot::Probe(ProbeGuard(Arc::clone(self), domain.to_owned())),
             Eligibility::NotBefore(_) | Eligibility::Wait => SiteSlot::Held,
         }
     }
@@ -243,7 +245,7 @@ impl Sites {
         }
     }
 
-    /// Adds to the events of a held site that lanes pass over; `change` may be negative.
+    /// Adds to the events of a held site that are passed over; `change` may be negative.
     pub(super) fn count_held(&self, domain: &str, change: i64) {
         if let Some(entry) = self.by_domain.get(domain) {
             entry.held.inc_by(change);

@@ -7,15 +7,26 @@ use crate::clock::Timestamp;
 use crate::store::StoreError;
 use relay_event::Outcome;
 use rusqlite::{Connection, OptionalExtension, Params, params};
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
-/// The state of a lane.
+/// Tells the courier in which lanes something arrived.
 #[derive(Debug, Default)]
+pub(super) struct Bell {
+    /// Each lane at most once.
+    rung: Mutex<Vec<usize>>,
+    /// `Notify` keeps one notification until the courier waits for it.
+    any: Notify,
+}
+
+/// The state of a lane.
+#[derive(Debug)]
 pub(super) struct LaneState {
-    /// Notified when an event arrives.
-    pub(super) bell: Notify,
+    number: usize,
+    bell: Arc<Bell>,
+    /// Whether it rang the bell since the courier last looked.
+    has_rung: AtomicBool,
     /// The position up to which the lane has read due parked events.
     cursor: Mutex<Cursor>,
     /// The events that it reads from memory.
@@ -42,11 +53,31 @@ impl Cursor {
 }
 
 impl LaneState {
+    pub(super) fn new(number: usize, bell: &Arc<Bell>) -> Self {
+        Self {
+            number,
+            bell: Arc::clone(bell),
+            has_rung: AtomicBool::new(false),
+            cursor: Mutex::default(),
+            tail: Tail::default(),
+        }
+    }
+
+    /// Tells the courier that an event arrived.
+    pub(super) fn ring(&self) {
+        if !self.has_rung.swap(true, Ordering::SeqCst) {
+            let mut rung = self.bell.rung.lock().unwrap_or_else(PoisonError::into_inner);
+            rung.push(self.number);
+            drop(rung);
+            self.bell.any.notify_one();
+        }
+    }
+
     /// Rewinds the cursor, so that every parked event that is due is read again, and wakes the lane.
     pub(super) fn rewind(&self) {
         *self.cursor() = Cursor::default();
         self.tail.forget();
-        self.bell.notify_one();
+        self.ring();
     }
 
     /// Whether the clock was set back since the lane was last read.
@@ -169,9 +200,28 @@ impl Query {
 }
 
 impl Spool {
-    /// Waits for an arrival in a lane since the last call.
-    pub async fn arrival(&self, lane: usize) {
-        self.lanes[lane].bell.notified().await;
+    /// Waits until an event has arrived since the last call, and returns the lanes of those that have. Cancel safe.
+    pub async fn arrivals(&self) -> Vec<usize> {
+        self.bell.any.notified().await;
+        let rung = std::mem::take(&mut *self.bell.rung.lock().unwrap_or_else(PoisonError::into_inner));
+        for lane in &rung {
+            self.lanes[*lane].has_rung.store(false, Ordering::SeqCst);
+        }
+        rung
+    }
+
+    /// The next events of a lane, like [`Spool::take`], if they are in memory; `None` if the disk must be read.
+    pub fn take_from_memory(&self, lane: usize, after: i64, count: usize) -> Option<Vec<Waiting>> {
+        let (now, from) = (self.ages.now(), &self.lanes[lane]);
+        match from.is_ahead_of(now) {
+            true => None,
+            false => from.tail.take(after, count, now),
+        }
+    }
+
+    /// When the next parked event of a lane comes due, as the last reading found; `None` if none is parked.
+    pub fn next_due(&self, lane: usize) -> Option<Timestamp> {
+        self.lanes[lane].tail.next_due()
     }
 
     /// The number of lanes that share the buckets.
@@ -188,10 +238,7 @@ impl Spool {
     /// # Errors
     /// If the database cannot be read.
     pub async fn take(&self, lane: usize, after: i64, count: usize) -> Result<Vec<Waiting>, StoreError> {
-        let (now, from) = (self.ages.now(), &self.lanes[lane]);
-        if !from.is_ahead_of(now)
-            && let Some(tail) = from.tail.take(after, count, now)
-        {
+        if let Some(tail) = self.take_from_memory(lane, after, count) {
             return Ok(tail);
         }
         let mut after = after;
@@ -263,18 +310,6 @@ impl Spool {
             }
         };
         self.store.write(work, after).await.map(drop)
-    }
-
-    /// The time when the next parked event of a lane comes due; `None` if none is parked. It may be in the past while a due
-    /// event is not yet settled.
-    ///
-    /// # Errors
-    /// If the database cannot be read.
-    pub async fn next_parked(&self, lane: usize) -> Result<Option<Timestamp>, StoreError> {
-        let buckets: Vec<u8> = self.buckets(lane).collect();
-        self.store
-            .run(move |db| next_due(db, &buckets, Timestamp(i64::MIN)))
-            .await
     }
 }
 

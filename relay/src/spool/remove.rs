@@ -148,25 +148,12 @@ impl Spool {
         self.remove(Outcome::Purged, work).await
     }
 
-    /// Whether an operator purged an event since it was read. Reads the database only if there was a purge meanwhile;
-    /// `read_at` is the value of [`Waiting::purges`].
-    ///
-    /// # Errors
-    /// If the database cannot be read: then it is unknown.
+    /// The number of purges by an operator so far. One that has grown since an event was read (see [`Waiting::purges`]) means
+    /// that the event may be gone.
     ///
     /// [`Waiting::purges`]: super::Waiting::purges
-    pub async fn has_purged(&self, seq: i64, read_at: &mut u64) -> Result<bool, StoreError> {
-        let purges = self.purges.load(Ordering::SeqCst);
-        if *read_at == purges {
-            return Ok(false);
-        }
-        let waits = move |db: &Connection| {
-            db.prepare_cached("SELECT EXISTS (SELECT 1 FROM spool WHERE seq = ?1)")?
-                .query_row([seq], |row| row.get::<_, bool>(0))
-        };
-        let waits = self.store.run(waits).await?;
-        *read_at = purges;
-        Ok(!waits)
+    pub fn purges(&self) -> u64 {
+        self.purges.load(Ordering::SeqCst)
     }
 
     /// Releases space, on the writer after a commit.

@@ -91,6 +91,11 @@ impl Tail {
         };
     }
 
+    /// When the next parked event comes due; `None` if none is known.
+    pub(super) fn next_due(&self) -> Option<Timestamp> {
+        Some(self.lock().next_due).filter(|due| *due != NEVER && *due != UNKNOWN)
+    }
+
     /// An event was parked.
     pub(super) fn parked(&self, until: Timestamp) {
         let mut state = self.lock();

@@ -65,7 +65,7 @@ impl Run {
             Do::FailureFor(seconds) => self.report(Signal::Failure(Some(Duration::from_secs(seconds)))),
             Do::GiveBack => {
                 let token = self.tokens.remove(0);
-                self.breaker.give_back(token);
+                self.breaker.give_back(&token);
             }
             Do::Wait(seconds) => self.now += Duration::from_secs(seconds),
             Do::Times(times, steps) => (0..times).for_each(|_| steps.iter().for_each(|s| self.step(*s))),
@@ -77,13 +77,13 @@ impl Run {
         // One at a time.
         self.step(Do::Ask('l'));
         let token = self.tokens.pop().unwrap();
-        self.breaker.report(token, signal, self.now, LONG);
+        self.breaker.report(&token, signal, self.now, LONG);
     }
 
     /// The oldest token first.
     fn report(&mut self, signal: Signal) {
         let token = self.tokens.remove(0);
-        self.breaker.report(token, signal, self.now, LONG);
+        self.breaker.report(&token, signal, self.now, LONG);
     }
 }
 
@@ -395,7 +395,7 @@ proptest! {
                 },
                 2 => now += Duration::from_secs(number.into()),
                 _ if out.is_empty() => {}
-                3 => breaker.give_back(out.swap_remove(usize::from(number) % out.len())),
+                3 => breaker.give_back(&out.swap_remove(usize::from(number) % out.len())),
                 signal => {
                     let token = out.swap_remove(usize::from(number) % out.len());
                     let asked = (number % 5 == 0).then(|| Duration::from_secs(number.into()));
@@ -406,7 +406,7 @@ proptest! {
                         _ => Signal::Unclear,
                     };
                     let is_current = token.era == breaker.era;
-                    breaker.report(token, signal, now, random);
+                    breaker.report(&token, signal, now, random);
                     if before != State::Closed && breaker.state() == State::Closed {
                         prop_assert!(is_current && signal == Signal::Success && before == State::HalfOpen);
                     }
@@ -422,7 +422,7 @@ proptest! {
         while breaker.state() != State::Closed {
             rounds += 1;
             prop_assert!(rounds < 12, "stuck: {:?}", breaker);
-            out.drain(..).for_each(|token| breaker.report(token, Signal::Success, now, 0));
+            out.drain(..).for_each(|token| breaker.report(&token, Signal::Success, now, 0));
             match breaker.ask(now) {
                 Decision::Event(token) | Decision::Probe(token) | Decision::SelfTest(token) => out.push(token),
                 Decision::NotBefore(at) => {

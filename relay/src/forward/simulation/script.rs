@@ -2,16 +2,18 @@
 
 use super::watch::{Event, SITES, Sent, Watch, is_self_test};
 use crate::clock::{Clock, Timestamp};
+use crate::forward::courier::DEPTH_MAX;
 use crate::forward::dispatch::Dispatcher;
 use crate::forward::sites::Sites;
 use crate::forward::transport::{Cause, Connection, Transport};
 use crate::store::Store;
-use axum::http::{Request, Response, StatusCode};
+use axum::http::{Method, Request, Response, StatusCode};
 use bytes::Bytes;
 use std::cell::Cell;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
+use tokio::time::Instant;
 
 /// The configured limit of concurrent requests.
 pub(super) const CONCURRENCY: usize = 4;
@@ -139,6 +141,8 @@ struct State {
     knows: [bool; SITES.len()],
     /// A visitor whose events are all dropped.
     shielded: Option<u8>,
+    /// Requests that were answered, or will be.
+    answers: u64,
     /// Accepted events, including repetitions.
     deliveries: u64,
     watch: Watch,
@@ -151,6 +155,7 @@ impl Script {
             poison: BTreeSet::new(),
             knows: setup.knows,
             shielded: None,
+            answers: 0,
             deliveries: 0,
             watch: Watch::new(clock, setup.health != Health::IsNotAsked),
         };
@@ -243,23 +248,38 @@ impl Script {
         false
     }
 
-    async fn arrive(&self, sent: Option<Sent>, is_self_test: bool) -> (Mood, InFlight) {
+    /// A request arrives.
+    async fn arrive(&self, request: &Request<Bytes>) -> (Option<Sent>, Option<Method>) {
+        let sent = Sent::read(request);
+        let self_test = is_self_test(request).then(|| request.method().clone());
         let waits = self.is_waited_for(sent).await;
         let mut state = self.state();
-        state.watch.arrive(sent, is_self_test, waits);
+        state.watch.arrive(sent, self_test.is_some(), waits);
         if state.mood == Mood::Gateway && sent.is_some() {
             state.watch.into_the_unclear += 1;
-            if state.watch.into_the_unclear > CONCURRENCY {
+            if state.watch.into_the_unclear > CONCURRENCY * DEPTH_MAX {
                 let wrong = "more events were sent to what answers 200 than can be in flight";
                 state.watch.broken.get_or_insert(wrong.into());
             }
         }
-        let mood = match state.mood {
-            Mood::Stumbles if state.watch.requests.is_multiple_of(3) => Mood::Fails,
+        (sent, self_test)
+    }
+
+    /// A connection has requests in flight.
+    fn fly(&self) -> InFlight {
+        self.watch(|watch| watch.in_flight += 1);
+        InFlight(self.clone())
+    }
+
+    /// How the next request is answered.
+    fn mood_for_one(&self) -> Mood {
+        let mut state = self.state();
+        state.answers += 1;
+        match state.mood {
+            Mood::Stumbles if state.answers.is_multiple_of(3) => Mood::Fails,
             Mood::Stumbles => Mood::Well,
             mood => mood,
-        };
-        (mood, InFlight(self.clone()))
+        }
     }
 
     /// Plausible counts the event.
@@ -293,7 +313,7 @@ impl Script {
     }
 }
 
-/// Decrements the requests in flight once one has come back or was cut.
+/// Decrements the connections with requests in flight once they have come back or were cut.
 struct InFlight(Script);
 
 impl Drop for InFlight {
@@ -318,9 +338,46 @@ impl Transport for Script {
 
 impl Connection for Script {
     async fn send(&mut self, request: Request<Bytes>) -> Result<Response<Bytes>, Cause> {
-        let sent = Sent::read(&request);
-        let is_self_test = is_self_test(&request);
-        let (mood, _in_flight) = self.arrive(sent, is_self_test).await;
+        let mut end = Err(Cause::BrokenBefore);
+        self.send_all(vec![request], |answer, _| end = answer).await;
+        end
+    }
+
+    /// All requests arrive at once, and are answered one after the other. The first that breaks the connection breaks the
+    /// others too: the server has not read them.
+    async fn send_all(
+        &mut self,
+        requests: Vec<Request<Bytes>>,
+        mut ended: impl FnMut(Result<Response<Bytes>, Cause>, Duration) + Send,
+    ) {
+        let started = Instant::now();
+        let _in_flight = self.fly();
+        let mut arrived = Vec::new();
+        for request in &requests {
+            arrived.push(self.arrive(request).await);
+        }
+        let mut broken = None;
+        for (sent, self_test) in arrived {
+            let answer = match &broken {
+                Some(cause) => {
+                    self.lose(sent);
+                    Err(Cause::clone(cause))
+                }
+                None => self.answer(sent, self_test).await,
+            };
+            broken = answer.as_ref().err().cloned().or(broken);
+            ended(answer, started.elapsed());
+        }
+    }
+
+    fn tidy(&mut self) -> Option<Duration> {
+        None
+    }
+}
+
+impl Script {
+    async fn answer(&self, sent: Option<Sent>, self_test: Option<Method>) -> Result<Response<Bytes>, Cause> {
+        let mood = self.mood_for_one();
         if mood == Mood::Refuses {
             return Err(Cause::Refused);
         }
@@ -351,7 +408,8 @@ impl Connection for Script {
                 self.settle(sent);
                 answer(200, None)
             }
-            _ if is_self_test => Ok(refusal(r#"{"errors":{"event_name":["is too long"]}}"#)),
+            _ if self_test == Some(Method::GET) => answer(404, None),
+            _ if self_test.is_some() => Ok(refusal(r#"{"errors":{"event_name":["is too long"]}}"#)),
             _ if sent.is_none() && self.setup.health == Health::IsMissing => answer(404, None),
             _ if sent.is_none() => answer(200, None),
             _ if is_poison => answer(500, None),
@@ -381,9 +439,5 @@ impl Connection for Script {
                 answer(202, None)
             }
         }
-    }
-
-    fn tidy(&mut self) -> Option<Duration> {
-        None
     }
 }

@@ -5,7 +5,7 @@ use crate::clock::{Clock, Timestamp};
 use crate::forward::acceptance::{AcceptanceState, DROPS_MAX};
 use crate::forward::dispatch::Dispatcher;
 use crate::forward::sites::Sites;
-use crate::forward::{backoff, breaker};
+use crate::forward::{backoff, breaker, plausible};
 use axum::http::{Method, Request};
 use bytes::Bytes;
 use serde_json::Value;
@@ -97,8 +97,12 @@ impl Sent {
     }
 }
 
-/// Whether a request is an event with a name that is too long, which counts nowhere.
+/// Whether a request counts nowhere: an event with a name that is too long, or the page that the events API does not
+/// have.
 pub(super) fn is_self_test(request: &Request<Bytes>) -> bool {
+    if request.method() == Method::GET && request.uri().path() == plausible::PATH {
+        return true;
+    }
     let body: Value = serde_json::from_slice(request.body()).unwrap_or_default();
     body["name"].as_str().is_some_and(|name| name.len() > 120)
 }
@@ -113,6 +117,7 @@ pub(super) struct Watch {
     pub(super) is_off: [bool; SITES.len()],
     pub(super) has_health_probe: bool,
     pub(super) requests: u64,
+    /// Connections with requests in flight.
     pub(super) in_flight: usize,
     /// The end of Plausible's last Retry-After.
     leave_alone_until: Option<Instant>,
@@ -204,7 +209,6 @@ impl Watch {
     /// A request arrives. `waits` says whether an earlier event of the same visitor waits and is not parked.
     pub(super) fn arrive(&mut self, sent: Option<Sent>, is_self_test: bool, waits: bool) {
         self.requests += 1;
-        self.in_flight += 1;
         let wrong = match sent {
             None => self.wrong_with_probe(is_self_test),
             Some(sent) => self.wrong_with_event(sent, waits),
@@ -220,7 +224,7 @@ impl Watch {
             .map(|dispatcher| dispatcher.status().breaker);
         let rest = self.leave_alone_until.map(|until| until - Instant::now());
         match rest {
-            _ if self.in_flight > CONCURRENCY => Some(format!("{} requests at once", self.in_flight)),
+            _ if self.in_flight > CONCURRENCY => Some(format!("{} connections at once", self.in_flight)),
             _ if breaker == Some(breaker::State::Open) => Some("a request while the breaker is open".into()),
             Some(rest) if !rest.is_zero() => Some(format!("a request {rest:?} before Retry-After is over")),
             _ => None,
@@ -355,7 +359,7 @@ fn what_plausible_must_never_see_is_reported() {
     check("after a later one", &overtaken, Some("after a later one"));
     check(
         "too many",
-        &|watch, _| watch.in_flight = CONCURRENCY,
+        &|watch, _| watch.in_flight = CONCURRENCY + 1,
         Some("at once"),
     );
     let rest = Duration::from_secs(60);

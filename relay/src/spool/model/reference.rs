@@ -218,12 +218,6 @@ impl Reference {
         }
     }
 
-    /// The time when the first parked event of a lane comes due.
-    pub(super) fn next_parked(&self, lane: usize) -> Option<i64> {
-        let in_lane = self.waiting.values().filter(|event| event.lane() == lane);
-        in_lane.filter_map(|event| event.not_before).min()
-    }
-
     /// Moves a damaged event out of its lane.
     pub(super) fn quarantine(&mut self, seq: i64) {
         let event = self.waiting.remove(&seq).unwrap();

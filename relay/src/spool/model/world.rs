@@ -7,6 +7,7 @@ use crate::spool::tests::{AGE_MAX, Desk, START};
 use crate::spool::{Incoming, Purge, record, rows};
 use crate::store::{self, Store, Writer};
 use relay_event::{EventId, Outcome};
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::sync::Arc;
 use tempfile::TempDir;
@@ -20,6 +21,8 @@ pub(super) struct World {
     pub(super) clock: Clock,
     pub(super) reference: Reference,
     pub(super) readers: [Reader; LANES],
+    /// Lanes that rang the bell and were not asked since.
+    pub(super) rung: BTreeSet<usize>,
     pub(super) busy: Option<rusqlite::Connection>,
     pub(super) full: bool,
     pub(super) next: usize,
@@ -75,6 +78,7 @@ impl World {
             clock: Clock::standing_at(Timestamp(START)),
             reference: Reference::empty(START),
             readers: Default::default(),
+            rung: BTreeSet::new(),
             busy: None,
             full: false,
             next: 0,
@@ -110,6 +114,7 @@ impl World {
         let desk = Desk::open(store.clone(), &self.clock, bytes_max, LANES).await;
         (self.desk, self.store, self.full) = (Some(desk), Some(store), false);
         self.reference.start();
+        self.rung.clear();
         for reader in &mut self.readers {
             reader.done = 0;
             reader.hand.iter_mut().for_each(|event| event.purges = None);

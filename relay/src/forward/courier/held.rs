@@ -36,10 +36,6 @@ pub(super) enum Position {
 }
 
 impl Held {
-    pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-
     pub(super) fn sites(&self) -> Vec<String> {
         self.0.keys().cloned().collect()
     }
@@ -154,7 +150,7 @@ mod tests {
             "one never tried goes first"
         );
         assert_eq!(held.clear().collect::<Vec<_>>(), [(SITE.to_owned(), 4)]);
-        assert!(held.is_empty());
+        assert!(held.sites().is_empty());
     }
 
     #[test]
