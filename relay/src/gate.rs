@@ -8,7 +8,6 @@ pub mod page_token;
 pub mod source;
 
 use crate::clock::Timestamp;
-use crate::config::SitePlan;
 use crate::guard::Sender;
 use crate::hidden::hidden_debug;
 use crate::permit::{Paused, Permit};
@@ -16,27 +15,29 @@ use crate::suspicion::Suspicion;
 use crate::switch::{Site, Switches};
 use crate::visitor::{Pseudonym, Visitors};
 use relay_event::address::{Address, is_same_host};
+use relay_event::scrub::Visible;
 use relay_event::user_agent::{self, UserAgent};
 use relay_event::{Consent, DayValues, Event, Outcome, Plan};
 use source::{Source, SourceRules};
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 /// The properties of a request besides its body. In memory only.
-pub struct Signals {
+pub struct Signals<'r> {
     /// The client's address.
     pub client: IpAddr,
     /// The `User-Agent` header, empty when missing.
-    pub user_agent: String,
+    pub user_agent: Cow<'r, str>,
     /// The headers that identify its source.
-    pub source: Source,
+    pub source: Source<'r>,
     /// Whether a `Sec-GPC` or `DNT` header says 1.
     pub privacy_signal: bool,
     /// Evidence that the request does not come from a browser.
     pub suspicion: Option<Suspicion>,
 }
 
-hidden_debug!(Signals);
+hidden_debug!(Signals<'_>);
 
 /// A request that may bring events.
 #[derive(Debug)]
@@ -49,13 +50,9 @@ pub struct Visit {
     tool: Option<String>,
 }
 
-/// An event that may go on to the policy.
+/// An event of a [`Visit`] that may go on to the policy.
 #[derive(Debug)]
-pub struct Admitted {
-    event: Event,
-    site: Arc<Site>,
-    sender: Sender,
-}
+pub struct Admitted(Event);
 
 /// The rooms that the gate consults.
 #[derive(Clone, Copy, Debug)]
@@ -72,11 +69,11 @@ pub struct Asked<'a> {
 ///
 /// # Errors
 /// The outcome of all its events.
-pub async fn enter(
+pub fn enter(
     site: &str,
     consent: Option<Consent>,
     values: DayValues,
-    signals: &Signals,
+    signals: &Signals<'_>,
     asked: Asked<'_>,
     now: Timestamp,
 ) -> Result<Visit, Outcome> {
@@ -160,9 +157,14 @@ impl Visit {
         &self.site
     }
 
-    /// The sender of the request.
+    /// The pseudonym of its sender.
     pub fn visitor(&self) -> Pseudonym {
         self.visitor
+    }
+
+    /// The sender, reduced to the fields that may leave.
+    pub fn sender(&self) -> &Sender {
+        &self.sender
     }
 
     /// The name of the tool that sent it, if a tool did.
@@ -183,15 +185,25 @@ impl Visit {
         if let Some(outcome) = self.site.profile.leaves_out(&event.name) {
             return Err(outcome);
         }
-        Ok(Admitted {
-            event,
-            site: Arc::clone(&self.site),
-            sender: self.sender.clone(),
-        })
+        Ok(Admitted(event))
     }
-}
 
-impl Visit {
+    /// The part of an admitted event that the policy sees. A page of the site, by its origins, is no referrer: Plausible
+    /// ignores one only if the page has the same host, and between two hosts of one site it would count as a source of
+    /// visits.
+    pub fn visible(&self, Admitted(event): &Admitted) -> Visible {
+        let mut visible = Visible::of(event, &self.site.plan);
+        visible.referrer = visible.referrer.filter(|from| !self.is_own_page(from));
+        visible
+    }
+
+    fn is_own_page(&self, address: &str) -> bool {
+        let is_of = |page: &Address<'_>, origin: &String| {
+            Address::parse(origin).is_some_and(|own| is_same_host(own.host, page.host))
+        };
+        Address::parse(address).is_some_and(|page| self.site.origins.iter().any(|own| is_of(&page, own)))
+    }
+
     /// A permit to store the scrubbed events of the request.
     ///
     /// # Errors
@@ -205,31 +217,7 @@ impl Visit {
 impl Admitted {
     /// The event, not yet scrubbed.
     pub fn event(&self) -> &Event {
-        &self.event
-    }
-
-    /// The configured site, not the sender's claim.
-    pub fn site(&self) -> &str {
-        &self.site.domain
-    }
-
-    /// Whether an address is a page of the site, by its origins. Plausible ignores such a referrer if the page has the
-    /// same host; between two hosts of one site it would count as a source of visits.
-    pub fn is_own_page(&self, address: &str) -> bool {
-        let is_of = |page: &Address<'_>, origin: &String| {
-            Address::parse(origin).is_some_and(|own| is_same_host(own.host, page.host))
-        };
-        Address::parse(address).is_some_and(|page| self.site.origins.iter().any(|own| is_of(&page, own)))
-    }
-
-    /// The site's plan, under which the event was admitted.
-    pub fn plan(&self) -> &SitePlan {
-        &self.site.plan
-    }
-
-    /// The sender, reduced to the fields that may leave.
-    pub fn sender(&self) -> &Sender {
-        &self.sender
+        &self.0
     }
 }
 

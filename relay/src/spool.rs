@@ -165,71 +165,73 @@ impl Spool {
         Ok(spool)
     }
 
-    /// Stores a batch in one transaction and returns after its fsync: for each event whether it is stored, or its outcome.
-    ///
-    /// The writer drops `held` right after that fsync: on a busy processor the caller may resume much later.
-    pub async fn append(&self, batch: Vec<Incoming>, held: impl Send + 'static) -> Vec<Result<(), Outcome>> {
+    /// Stores a batch in one transaction. `after` gets for each event whether it is stored, or its outcome: on the writer
+    /// thread right after the fsync, or at once if the writer's queue is full.
+    pub fn enqueue(
+        &self,
+        batch: Vec<Incoming>,
+        after: impl FnOnce(Vec<Result<(), Outcome>>) + Send + 'static,
+    ) {
         let started = Instant::now();
         let now = self.ages.now();
         let rows: Vec<Row> = batch.iter().map(|incoming| Row::of(incoming, now)).collect();
-        let count = batch.len();
         let (claim, taking) = (self.seen.claim(), self.shares.taking());
         // Read before the events are stored, so that no purge that may take them goes unnoticed.
         let purges = self.purges.load(Ordering::SeqCst);
-        let after = {
+        let book = {
             let (spool, claim, taking) = (self.clone(), claim.clone(), taking.clone());
-            move |result: Result<&Vec<Stored>, &StoreError>| {
+            move |result: Result<Vec<Stored>, StoreError>| {
                 if result.is_err() {
                     claim.take_back();
                     taking.take_back();
                 }
-                spool.book(batch, now, purges, &taking, result);
-                drop(held);
+                let endings = spool.book(batch, now, purges, &taking, result);
+                let duration = started.elapsed().as_secs_f64();
+                spool.metrics.spool_write_duration_seconds.observe(duration);
+                after(endings);
             }
         };
         let work = move |db: &rusqlite::Connection| insert(db, &rows, now, &taking, &claim);
-        let written = self.store.write(work, after).await;
-        self.metrics
-            .spool_write_duration_seconds
-            .observe(started.elapsed().as_secs_f64());
-        match written {
-            Ok(stored) => stored.into_iter().map(|stored| stored.map(|_seq| ())).collect(),
-            Err(_) => vec![Err(Outcome::SpoolUnavailable); count],
-        }
+        self.store.offer(work, book);
     }
 
-    /// Runs on the writer thread after the commit.
+    /// Books each event of a batch, after the commit.
     fn book(
         &self,
         batch: Vec<Incoming>,
         now: Timestamp,
         purges: u64,
         taking: &Taking,
-        result: Result<&Vec<Stored>, &StoreError>,
-    ) {
-        let Ok(stored) = result else {
-            for incoming in batch {
-                incoming.ticket.end(Outcome::SpoolUnavailable);
-            }
-            return;
-        };
-        for (incoming, stored) in batch.into_iter().zip(stored) {
-            match stored {
-                Ok(seq) => {
-                    incoming.ticket.spooled();
-                    let lane = &self.lanes[usize::from(bucket(&incoming.scrubbed)) % self.lanes.len()];
-                    lane.tail.arrived(Waiting {
-                        seq: *seq,
-                        stored_at: now,
-                        was_parked: false,
-                        scrubbed: incoming.scrubbed,
-                        purges,
-                    });
-                    lane.ring();
+        result: Result<Vec<Stored>, StoreError>,
+    ) -> Vec<Result<(), Outcome>> {
+        let stored = result.unwrap_or_else(|error| {
+            let outcome = match error {
+                StoreError::Full => Outcome::Overloaded,
+                StoreError::Failed(_) | StoreError::Closed => Outcome::SpoolUnavailable,
+            };
+            vec![Err(outcome); batch.len()]
+        });
+        let book = |(incoming, stored): (Incoming, Stored)| {
+            let seq = match stored {
+                Ok(seq) => seq,
+                Err(outcome) => {
+                    incoming.ticket.end(outcome);
+                    return Err(outcome);
                 }
-                Err(outcome) => incoming.ticket.end(*outcome),
-            }
-        }
+            };
+            incoming.ticket.spooled();
+            let lane = &self.lanes[usize::from(bucket(&incoming.scrubbed)) % self.lanes.len()];
+            lane.tail.arrived(Waiting {
+                seq,
+                stored_at: now,
+                was_parked: false,
+                scrubbed: incoming.scrubbed,
+                purges,
+            });
+            lane.ring();
+            Ok(())
+        };
+        let endings = batch.into_iter().zip(stored).map(book).collect();
         if taking.has_taken() {
             let bytes = self.shares.total();
             let oldest = match self.ledger.counts().spool_oldest_ms {
@@ -238,6 +240,7 @@ impl Spool {
             };
             self.ledger.note_spool(bytes, oldest);
         }
+        endings
     }
 
     /// Shows how much waits, on the writer after a commit.

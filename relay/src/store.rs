@@ -26,11 +26,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{mpsc, oneshot};
 use writer::{Database, Job};
 
-/// Jobs that can wait for the writer. When the queue is full, senders wait: this is back-pressure on requests, whose
-/// number is limited at the front door.
+/// Jobs that can wait for the writer. When the queue is full, [`Store::write`] waits and [`Store::offer`] refuses.
 const QUEUE_MAX: usize = 4096;
 /// How long a command (`user add`) waits for a relay that is committing, before it fails.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
@@ -78,6 +78,9 @@ pub enum StoreError {
     /// The relay is stopping.
     #[error("the database is closed")]
     Closed,
+    /// [`QUEUE_MAX`] jobs wait, and the caller does not.
+    #[error("too many jobs wait for the database")]
+    Full,
 }
 
 /// The cause of a database error, from a closed list, so that it is safe to publish.
@@ -118,6 +121,7 @@ impl StoreError {
         match self {
             Self::Failed(kind) => kind.as_str(),
             Self::Closed => "database closed",
+            Self::Full => "database queue full",
         }
     }
 }
@@ -344,11 +348,10 @@ impl Store {
         A: FnOnce(Result<&T, &StoreError>) + Send + 'static,
     {
         let (reply, answer) = oneshot::channel();
-        let job = Box::new(Write {
-            work,
-            value: None,
-            after,
-            reply,
+        let job = Write::boxed(work, move |result: Result<T, StoreError>| {
+            after(result.as_ref());
+            // If the caller was cancelled, the receiver is gone; `after` has already run.
+            let _ = reply.send(result);
         });
         match &self.way {
             Way::Thread(jobs) => {
@@ -356,13 +359,28 @@ impl Store {
                     refused.0.finish(Err(StoreError::Closed));
                 }
             }
-            Way::Inline(db) => {
-                // The panic of another holder rolled back its transaction.
-                let mut db = db.lock().unwrap_or_else(PoisonError::into_inner);
-                db.run_group(&mut vec![job]);
-            }
+            Way::Inline(db) => run_inline(db, job),
         }
         answer.await.unwrap_or(Err(StoreError::Closed))
+    }
+
+    /// [`Store::write`] for a thread that must not wait: `after` gets the result on the writer thread, or at once
+    /// [`StoreError::Full`] if the queue is full.
+    pub fn offer<T, W, A>(&self, work: W, after: A)
+    where
+        T: Send + 'static,
+        W: FnMut(&Connection) -> rusqlite::Result<T> + Send + 'static,
+        A: FnOnce(Result<T, StoreError>) + Send + 'static,
+    {
+        let job = Write::boxed(work, after);
+        match &self.way {
+            Way::Thread(jobs) => match jobs.try_send(job) {
+                Ok(()) => {}
+                Err(TrySendError::Full(job)) => job.finish(Err(StoreError::Full)),
+                Err(TrySendError::Closed(job)) => job.finish(Err(StoreError::Closed)),
+            },
+            Way::Inline(db) => run_inline(db, job),
+        }
     }
 
     /// [`Store::write`] without bookkeeping.
@@ -377,18 +395,35 @@ impl Store {
     }
 }
 
+/// Runs a job at once. The panic of another holder rolled back its transaction.
+fn run_inline(db: &Mutex<Database>, job: Box<dyn Job>) {
+    let mut db = db.lock().unwrap_or_else(PoisonError::into_inner);
+    db.run_group(&mut vec![job]);
+}
+
 struct Write<T, W, A> {
     work: W,
     value: Option<T>,
     after: A,
-    reply: oneshot::Sender<Result<T, StoreError>>,
+}
+
+impl<T, W, A> Write<T, W, A>
+where
+    T: Send + 'static,
+    W: FnMut(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    A: FnOnce(Result<T, StoreError>) + Send + 'static,
+{
+    fn boxed(work: W, after: A) -> Box<dyn Job> {
+        let value = None;
+        Box::new(Self { work, value, after })
+    }
 }
 
 impl<T, W, A> Job for Write<T, W, A>
 where
     T: Send,
     W: FnMut(&Connection) -> rusqlite::Result<T> + Send,
-    A: FnOnce(Result<&T, &StoreError>) + Send,
+    A: FnOnce(Result<T, StoreError>) + Send,
 {
     fn run(&mut self, db: &Connection) -> rusqlite::Result<()> {
         self.value = Some((self.work)(db)?);
@@ -401,8 +436,6 @@ where
             (Ok(()), None) => Err(StoreError::Closed),
             (Err(error), _) => Err(error),
         };
-        (self.after)(result.as_ref());
-        // If the caller was cancelled, the receiver is gone; `after` has already run.
-        let _ = self.reply.send(result);
+        (self.after)(result);
     }
 }

@@ -1,7 +1,7 @@
 //! Metrics of the content of requests.
 
 use crate::config::Config;
-use crate::metrics::{self, Registry};
+use crate::metrics::{self, Counter, Registry};
 use crate::suspicion::Suspicion;
 use relay_event::Plan;
 use relay_event::plan::Unmatched;
@@ -14,7 +14,7 @@ metrics::declare! {
     /// The content of requests, counted on the way through the corridor.
     pub struct Metrics {
         /// Events stored for delivery, by their name in the plan.
-        pub events_accepted: Counter["event"],
+        events_accepted: Counter["event"],
         /// Properties of stored events that were left out.
         pub props_dropped: Counter,
         /// Revenues removed from an event that was kept: the plan does not set revenue = true for it, or the amount and
@@ -54,6 +54,12 @@ impl Metrics {
         metrics
     }
 
+    /// The counter of stored events of this name, at a site with this plan.
+    pub fn accepted(&self, plan: &Plan, name: &str) -> Counter {
+        let label = plan.event(name).map_or(OTHER, |rules| &rules.name);
+        self.events_accepted.with([label])
+    }
+
     /// Counts suspicious events of a configured site.
     pub fn suspicious(&self, site: &str, reason: Suspicion, events: usize) {
         let counter = self.suspicious_events.with([site, reason.name()]);
@@ -66,9 +72,4 @@ impl Metrics {
         let counts = reasons.map(|reason| (reason, self.suspicious_events.with([site, reason]).get()));
         counts.filter(|(_, count)| *count > 0).collect()
     }
-}
-
-/// The label of an event of a site with this plan.
-pub fn event_label(plan: &Plan, name: &str) -> String {
-    plan.event(name).map_or(OTHER, |rules| &rules.name).to_owned()
 }

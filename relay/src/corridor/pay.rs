@@ -4,8 +4,10 @@ use super::Refused;
 use crate::app::App;
 use crate::budget::{ClientLoad, Payer};
 use crate::gate::{Signals, Visit};
+use crate::policy::InUse;
 use crate::suspicion::Suspicion;
 use relay_event::Outcome;
+use std::net::IpAddr;
 
 /// Charges the events to the budgets. A tool with a token has no client budget, because its operator is known, and is not a
 /// browser; its events count for the site. Returns the suspicion about them, if any.
@@ -15,12 +17,13 @@ use relay_event::Outcome;
 /// beforehand, so it costs neither the sender any budget nor the relay any work.
 pub(super) fn pay(
     app: &App,
-    signals: &Signals,
+    signals: &Signals<'_>,
+    policy: &InUse,
     visit: &Visit,
     events: usize,
 ) -> Result<Option<Suspicion>, Refused> {
     let site = visit.site().domain.as_str();
-    let is_scrubbed = match app.policy.current().status.is_failing() {
+    let is_scrubbed = match policy.status.is_failing() {
         true => Err(Outcome::PolicyUnavailable),
         false => Ok(()),
     };
@@ -36,26 +39,26 @@ pub(super) fn pay(
         return Err(Outcome::Suspicious.into());
     }
     is_scrubbed?;
-    let load = app.budgets.take(payer(signals, visit), events)?;
+    let load = app.budgets.take(payer(signals.client, visit), events)?;
     Ok(signals.suspicion.or(of_client(load)))
 }
 
 /// Refunds the day's budget for the events of a request that the sender will retry: for those that were refused
 /// temporarily, and the duplicates among them. Events dropped for their content still count: the policy may have run long
 /// for them.
-pub(super) fn give_back(app: &App, signals: &Signals, visit: &Visit, endings: &[Result<(), Outcome>]) {
+pub(super) fn give_back(app: &App, client: IpAddr, visit: &Visit, endings: &[Result<(), Outcome>]) {
     let count = |is: fn(Outcome) -> bool| endings.iter().filter(|ending| ending.is_err_and(is)).count();
     let for_now = count(Outcome::is_temporary);
     if for_now == 0 || visit.tool().is_some() {
         return;
     }
     let repeated = count(|outcome| outcome == Outcome::Duplicate);
-    app.budgets.give_back(payer(signals, visit), for_now + repeated);
+    app.budgets.give_back(payer(client, visit), for_now + repeated);
 }
 
-fn payer<'v>(signals: &Signals, visit: &'v Visit) -> Payer<'v> {
+fn payer(client: IpAddr, visit: &Visit) -> Payer<'_> {
     Payer {
-        client: signals.client,
+        client,
         site: visit.site().domain.as_str(),
         visitor: visit.visitor().address,
     }

@@ -16,13 +16,13 @@ use std::sync::Arc;
 const SAME_ORIGIN: &str = "same-origin";
 
 /// A header that a browser sends at most once.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub enum Once {
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Once<'r> {
     /// It is missing.
     #[default]
     Absent,
     /// Its only value.
-    Value(String),
+    Value(&'r str),
     /// It was sent twice, or is not text.
     Unclear,
 }
@@ -51,16 +51,16 @@ pub enum Bearer {
 
 /// The headers and fields of a request that describe its source. In memory only.
 #[derive(Clone, Default)]
-pub struct Source {
+pub struct Source<'r> {
     /// `Origin`.
-    pub origin: Once,
+    pub origin: Once<'r>,
     /// `Sec-Fetch-Site`.
-    pub fetch_site: Once,
+    pub fetch_site: Once<'r>,
     /// `Sec-Fetch-Mode`.
-    pub fetch_mode: Once,
+    pub fetch_mode: Once<'r>,
     /// The hosts, each with its port if it is not the default, at which the browser may have reached the relay: `Host`, and
     /// from a trusted proxy `X-Forwarded-Host`.
-    pub hosts: Vec<String>,
+    pub hosts: Vec<&'r str>,
     /// `Authorization: Bearer`.
     pub bearer: Bearer,
     /// The format of its events.
@@ -69,7 +69,7 @@ pub struct Source {
     pub page_token: Option<String>,
 }
 
-hidden_debug!(Source);
+hidden_debug!(Source<'_>);
 
 /// The source of a request, as far as it is known.
 #[derive(Clone, Copy, Debug)]
@@ -107,7 +107,7 @@ impl SourceRules {
     ///
     /// # Errors
     /// The outcome of all its events.
-    pub fn judge<'a>(&self, site: &'a Site, source: &'a Source) -> Result<From<'a>, Outcome> {
+    pub fn judge<'a>(&self, site: &'a Site, source: &'a Source<'_>) -> Result<From<'a>, Outcome> {
         if let Bearer::Tool(tool) = &source.bearer {
             return match tool.may_send_for(&site.domain) {
                 true => Ok(From::Tool(tool)),
@@ -128,7 +128,7 @@ impl SourceRules {
     ///
     /// # Errors
     /// `PageToken`.
-    pub fn check_page_token(&self, site: &Site, source: &Source, from: From<'_>) -> Result<(), Outcome> {
+    pub fn check_page_token(&self, site: &Site, source: &Source<'_>, from: From<'_>) -> Result<(), Outcome> {
         match from {
             From::Page(origin) if self.needs_page_token(source) => match self.age(site, source, origin) {
                 Some(_) => Ok(()),
@@ -139,7 +139,7 @@ impl SourceRules {
     }
 
     /// A page token for the sender of a request, if it is a page of the site that needs one and has no current one.
-    pub fn renew(&self, site: &Site, source: &Source) -> Option<String> {
+    pub fn renew(&self, site: &Site, source: &Source<'_>) -> Option<String> {
         if !self.needs_page_token(source) || matches!(source.bearer, Bearer::Tool(_)) {
             return None;
         }
@@ -150,7 +150,7 @@ impl SourceRules {
 
     /// The page token for a page that requests the configuration. With a `GET` to the page's own origin, browsers send no
     /// `Origin`; they send `Sec-Fetch-Site: same-origin` or, in a page without TLS, only the `Referer`.
-    pub fn first(&self, site: &Site, source: &Source, referer: Option<&str>) -> Option<String> {
+    pub fn first(&self, site: &Site, source: &Source<'_>, referer: Option<&str>) -> Option<String> {
         if !self.require_page_token {
             return None;
         }
@@ -169,13 +169,13 @@ impl SourceRules {
         Some(self.tokens.issue(&site.domain, origin))
     }
 
-    fn needs_page_token(&self, source: &Source) -> bool {
+    fn needs_page_token(&self, source: &Source<'_>) -> bool {
         self.require_page_token && source.format == Format::Batch
     }
 
     /// The age of the request's page token. Without an origin, which is allowed if none is required, a token of any of the
     /// site's origins is valid.
-    fn age(&self, site: &Site, source: &Source, origin: Option<&str>) -> Option<Age> {
+    fn age(&self, site: &Site, source: &Source<'_>, origin: Option<&str>) -> Option<Age> {
         let token = source.page_token.as_deref()?;
         let check = |origin: &str| self.tokens.check(token, &site.domain, origin);
         match origin {
@@ -188,7 +188,7 @@ impl SourceRules {
     }
 }
 
-fn fetch_site(source: &Source) -> Option<&str> {
+fn fetch_site<'r>(source: &Source<'r>) -> Option<&'r str> {
     match &source.fetch_site {
         Once::Value(value) => Some(value),
         _ => None,
@@ -200,17 +200,21 @@ fn fetch_site(source: &Source) -> Option<&str> {
 ///
 /// # Errors
 /// `NoOrigin`, `WrongOrigin`, or `FetchMetadata` if the browser's own headers contradict an event of a page.
-fn origin<'o>(source: &Source, origins: &'o [String], required: bool) -> Result<Option<&'o str>, Outcome> {
+fn origin<'o>(
+    source: &Source<'_>,
+    origins: &'o [String],
+    required: bool,
+) -> Result<Option<&'o str>, Outcome> {
     // Scripts send in these modes. A form of another page sends "navigate".
     match &source.fetch_mode {
         Once::Absent => {}
-        Once::Value(mode) if ["cors", "no-cors", "same-origin"].contains(&mode.as_str()) => {}
+        Once::Value(mode) if ["cors", "no-cors", "same-origin"].contains(mode) => {}
         Once::Value(_) | Once::Unclear => return Err(Outcome::FetchMetadata),
     }
     // "none" is a request by the browser's user, not by a page.
     let is_page = match &source.fetch_site {
         Once::Absent => true,
-        Once::Value(site) => ["same-origin", "same-site", "cross-site"].contains(&site.as_str()),
+        Once::Value(site) => ["same-origin", "same-site", "cross-site"].contains(site),
         Once::Unclear => false,
     };
     if !is_page {
@@ -220,7 +224,7 @@ fn origin<'o>(source: &Source, origins: &'o [String], required: bool) -> Result<
     let is_here = |origin: &str| source.hosts.iter().any(|host| is_at(origin, host));
     let known = |sent: &str| origins.iter().find(|known| known.eq_ignore_ascii_case(sent));
     let missing = match &source.origin {
-        Once::Value(sent) if sent != "null" => {
+        Once::Value(sent) if *sent != "null" => {
             let origin = known(sent).ok_or(Outcome::WrongOrigin)?;
             // A page is never cross-site to its own host. It is same-site if the relay has another port of that host; many
             // proxies pass `Host` on without its port, so the two look alike.

@@ -2,11 +2,9 @@
 
 mod plausible;
 
-use crate::app::App;
-use crate::corridor::{self, Endings, Hint, Refused};
+use crate::corridor::{self, Endings, Hint, Refused, Walked};
 use crate::gate::Signals;
 use crate::gate::source::{Format, Source};
-use crate::http::admission::shed::Place;
 use crate::http::body::{self, Encoding, Sender};
 use crate::http::client_address::client;
 use crate::http::door::Door;
@@ -24,6 +22,7 @@ pub(super) use plausible::plausible;
 use relay_event::wire::{self, Batch};
 use relay_event::{Malformed, Outcome};
 use serde_json::json;
+use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -95,13 +94,10 @@ fn answer(
     Ok(problem::accepted("application/json", answer.to_string()))
 }
 
-/// The result of a batch.
-type Walk = Result<Endings, Refused>;
-
 /// The result of a request that was read.
 struct Taken {
     /// The result of each of its batches; there is one unless an event lists several sites.
-    walks: Vec<Walk>,
+    walks: Vec<Walked>,
     /// A page token for the page, if it needs a new one.
     page_token: Option<String>,
 }
@@ -121,7 +117,7 @@ async fn take(
     let client = client(peer, &parts.headers, &app.config.public.trusted_proxies);
     door.arrivals.saw(peer, client, &parts.headers);
     let body = receive(&door, client.address, &parts.headers, body).await?;
-    let batches = read(&body).map_err(|why| {
+    let mut batches = read(&body).map_err(|why| {
         corridor::refuse(app, 1, Outcome::Malformed);
         Problem::from(why)
     })?;
@@ -132,18 +128,14 @@ async fn take(
         return Err(Outcome::Overloaded.into());
     };
     let mut source = source::read(&parts, peer, &app.config, format);
-    let mut page_token = None;
     // Only trackers send several batches, and they have no page token.
-    for batch in &batches {
-        source.page_token.clone_from(&batch.page_token);
-        let site = app.switches.site(&batch.site);
-        page_token = site.and_then(|site| app.sources.renew(site, &source));
-    }
+    source.page_token = batches.first_mut().and_then(|batch| batch.page_token.take());
+    let site = batches.first().and_then(|batch| app.switches.site(&batch.site));
+    let page_token = site.and_then(|site| app.sources.renew(site, &source));
     let signals = signals(client.address, &parts.headers, source);
-    // In a separate task: events must not stop halfway if the browser disconnects.
-    let walking = Arc::clone(app);
-    let walk = tokio::spawn(async move { walk_each(&walking, &signals, batches, place).await });
-    let walks = walk.await.map_err(|_| Outcome::Lost)?;
+    // Not `async`: events must not stop halfway if the browser disconnects.
+    let walks = corridor::walk(app, &signals, batches, place);
+    let walks = walks.await.map_err(|_| Outcome::Lost)?;
     note_refused(&door, &walks, &parts, peer);
     Ok(Taken { walks, page_token })
 }
@@ -172,22 +164,13 @@ async fn receive(door: &Door, client: IpAddr, headers: &HeaderMap, body: Body) -
     })
 }
 
-/// Sends one batch after the other. The last one has the request's place.
-async fn walk_each(app: &App, signals: &Signals, batches: Vec<Batch>, place: Place) -> Vec<Walk> {
-    let mut place = Some(place);
-    let mut walks = Vec::with_capacity(batches.len());
-    for (n, batch) in (1..=batches.len()).rev().zip(batches) {
-        let place = place.take_if(|_| n == 1);
-        walks.push(corridor::walk(app, signals, batch, place).await);
-    }
-    walks
-}
-
 /// The data that the gate examines besides the body.
-fn signals(client: IpAddr, headers: &HeaderMap, source: Source) -> Signals {
+fn signals<'r>(client: IpAddr, headers: &'r HeaderMap, source: Source<'r>) -> Signals<'r> {
     let header = |name: HeaderName| {
-        let value = headers.get(name)?;
-        Some(String::from_utf8_lossy(value.as_bytes()).into_owned())
+        let value = headers.get(name)?.as_bytes();
+        // `from_utf8_lossy` reads byte by byte.
+        let text = str::from_utf8(value).map(Cow::Borrowed);
+        Some(text.unwrap_or_else(|_| String::from_utf8_lossy(value)))
     };
     let user_agent = header(header::USER_AGENT).unwrap_or_default();
     let origin = header(header::ORIGIN);
@@ -207,7 +190,7 @@ fn signals(client: IpAddr, headers: &HeaderMap, source: Source) -> Signals {
 }
 
 /// Counts the site or the page's origin of a request that was refused for it.
-fn note_refused(door: &Door, walks: &[Walk], parts: &Parts, peer: IpAddr) {
+fn note_refused(door: &Door, walks: &[Walked], parts: &Parts, peer: IpAddr) {
     let refused_as = |outcome| {
         let mut refused = walks.iter().filter_map(|walk| walk.as_ref().err());
         refused.any(|refused| refused.outcome == outcome)

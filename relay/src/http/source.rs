@@ -4,6 +4,7 @@ use crate::config::Config;
 use crate::gate::source::{Bearer, Format, Once, Source};
 use crate::host::Host;
 use axum::http::request::Parts;
+use axum::http::uri::Authority;
 use axum::http::{HeaderMap, HeaderName, Uri, header};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -15,7 +16,7 @@ const X_FORWARDED_HOST: HeaderName = HeaderName::from_static("x-forwarded-host")
 const HOSTS_MAX: usize = 4;
 
 /// The source that a request with events in this format declares, without the page token in its body.
-pub(super) fn read(parts: &Parts, peer: IpAddr, config: &Config, format: Format) -> Source {
+pub(super) fn read<'r>(parts: &'r Parts, peer: IpAddr, config: &Config, format: Format) -> Source<'r> {
     let headers = &parts.headers;
     Source {
         origin: once(headers, &header::ORIGIN),
@@ -67,12 +68,12 @@ pub(super) fn is_private(headers: &HeaderMap) -> bool {
 }
 
 /// A header that must not be repeated.
-fn once(headers: &HeaderMap, name: &HeaderName) -> Once {
+fn once<'r>(headers: &'r HeaderMap, name: &HeaderName) -> Once<'r> {
     let mut values = headers.get_all(name).iter();
     match (values.next(), values.next()) {
         (None, _) => Once::Absent,
         (Some(value), None) => match value.to_str() {
-            Ok(text) => Once::Value(text.trim().to_owned()),
+            Ok(text) => Once::Value(text.trim()),
             Err(_) => Once::Unclear,
         },
         (Some(_), Some(_)) => Once::Unclear,
@@ -80,23 +81,15 @@ fn once(headers: &HeaderMap, name: &HeaderName) -> Once {
 }
 
 /// The hosts under which the browser may have reached the relay.
-fn hosts(uri: &Uri, headers: &HeaderMap, is_proxy: bool) -> Vec<String> {
+fn hosts<'r>(uri: &'r Uri, headers: &'r HeaderMap, is_proxy: bool) -> Vec<&'r str> {
     // HTTP/2 carries the host in `:authority`.
-    let authority = uri.authority().map(|authority| authority.as_str().to_owned());
-    let listed = |name: HeaderName| {
-        let values = headers.get_all(name).iter();
-        let hosts = values.filter_map(|value| value.to_str().ok());
-        let hosts = hosts
-            .flat_map(|value| value.split(','))
-            .map(|host| host.trim().to_owned());
-        hosts.collect::<Vec<_>>()
-    };
-    let forwarded = match is_proxy {
-        true => listed(X_FORWARDED_HOST),
-        false => Vec::new(),
-    };
-    let hosts = authority.into_iter().chain(listed(header::HOST)).chain(forwarded);
-    hosts.take(HOSTS_MAX).collect()
+    let authority = uri.authority().map(Authority::as_str);
+    let own = headers.get_all(header::HOST).iter();
+    let forwarded = is_proxy.then(|| headers.get_all(X_FORWARDED_HOST).iter());
+    let listed = own.chain(forwarded.into_iter().flatten());
+    let listed = listed.filter_map(|value| value.to_str().ok());
+    let listed = listed.flat_map(|value| value.split(',')).map(str::trim);
+    authority.into_iter().chain(listed).take(HOSTS_MAX).collect()
 }
 
 /// The tool that a request's bearer token belongs to. Two `Authorization` headers count as none.
@@ -165,14 +158,15 @@ mod tests {
 
     #[test]
     fn a_header_that_comes_twice_is_unclear() {
-        let check = |headers: &[(&str, &str)], want: Once| {
-            let found = once(&parts("/", headers).headers, &header::ORIGIN);
+        let check = |headers: &[(&str, &str)], want: Once<'_>| {
+            let parts = parts("/", headers);
+            let found = once(&parts.headers, &header::ORIGIN);
             assert_eq!(found, want, "{headers:?}");
         };
         check(&[], Once::Absent);
-        check(&[("origin", "a")], Once::Value("a".to_owned()));
-        check(&[("origin", " a ")], Once::Value("a".to_owned()));
-        check(&[("origin", "")], Once::Value(String::new()));
+        check(&[("origin", "a")], Once::Value("a"));
+        check(&[("origin", " a ")], Once::Value("a"));
+        check(&[("origin", "")], Once::Value(""));
         check(&[("origin", "a"), ("Origin", "a")], Once::Unclear);
         check(&[("origin", "a"), ("origin", "b")], Once::Unclear);
         check(&[("origin", "é")], Once::Unclear);

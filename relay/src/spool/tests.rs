@@ -10,6 +10,7 @@ use serde_json::json;
 use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::task::Poll;
+use tokio::sync::oneshot;
 
 pub(crate) const SITE: &str = "panel.example.com";
 /// Another site, off unless a test turns it on.
@@ -116,6 +117,22 @@ impl Desk {
             .into_iter()
             .map(|event| (event.seq, event.scrubbed.name().to_owned()))
             .collect()
+    }
+}
+
+impl Spool {
+    /// [`Spool::enqueue`] for a caller that waits. The writer drops `held` when it is done with the batch.
+    pub(crate) async fn append(
+        &self,
+        batch: Vec<Incoming>,
+        held: impl Send + 'static,
+    ) -> Vec<Result<(), Outcome>> {
+        let (reply, answer) = oneshot::channel();
+        self.enqueue(batch, move |endings| {
+            drop(held);
+            let _ = reply.send(endings);
+        });
+        answer.await.unwrap()
     }
 }
 

@@ -12,24 +12,20 @@ const PANEL: &str = "https://panel.example.com";
 const LOCAL: &str = "http://127.0.0.1:8600";
 
 /// A header as a row spells it: "" is missing, "!" is sent twice.
-fn once(text: &str) -> Once {
+fn once(text: &str) -> Once<'_> {
     match text {
         "" => Once::Absent,
         "!" => Once::Unclear,
-        text => Once::Value(text.to_owned()),
+        text => Once::Value(text),
     }
 }
 
-fn source(origin: &str, site: &str, mode: &str, host: &str) -> Source {
+fn source<'r>(origin: &'r str, site: &'r str, mode: &'r str, host: &'r str) -> Source<'r> {
     Source {
         origin: once(origin),
         fetch_site: once(site),
         fetch_mode: once(mode),
-        hosts: host
-            .split(' ')
-            .filter(|host| !host.is_empty())
-            .map(str::to_owned)
-            .collect(),
+        hosts: host.split(' ').filter(|host| !host.is_empty()).collect(),
         ..Source::default()
     }
 }

@@ -1,28 +1,22 @@
 //! Plausible's own format: one event, consent in the URL, and Plausible's responses.
 
-use super::{PLAUSIBLE, Walk, take};
-use crate::corridor::Refused;
+use super::{PLAUSIBLE, take};
+use crate::corridor::{Refused, Walked};
 use crate::gate::source::Format;
 use crate::http::door::Door;
 use crate::http::problem::{self, Problem};
 use crate::http::server::Peer;
 use axum::Extension;
-use axum::extract::{Query, Request, State};
+use axum::extract::{Request, State};
 use axum::http::{HeaderName, Uri};
 use axum::response::Response;
 use relay_event::wire::{self, Batch};
 use relay_event::{Consent, DayValues, Event, Outcome};
-use serde::Deserialize;
 use std::sync::Arc;
+use url::form_urlencoded;
 
 /// The number of sites that dropped the event, in Plausible's own header.
 const DROPPED: HeaderName = HeaderName::from_static("x-plausible-dropped");
-
-/// Consent as a page states it in the URL of Plausible's endpoint.
-#[derive(Deserialize)]
-struct ConsentQuery {
-    consent: Option<String>,
-}
 
 /// `POST /api/event`: one event in Plausible's format, so that its trackers work unmodified. Consent is in the query,
 /// or in the path for trackers that cannot add a query.
@@ -47,8 +41,12 @@ fn plan_version(uri: &Uri) -> Option<u32> {
     if let Some(version) = in_path {
         return version.parse().ok();
     }
-    let Query(query) = Query::<ConsentQuery>::try_from_uri(uri).ok()?;
-    query.consent?.parse().ok()
+    let query = form_urlencoded::parse(uri.query()?.as_bytes());
+    let mut stated = query.filter(|(key, _)| key == "consent");
+    match (stated.next(), stated.next()) {
+        (Some((_, version)), None) => version.parse().ok(),
+        _ => None,
+    }
 }
 
 /// One event for each site that it lists. Plausible counts it for each, so each site is checked separately.
@@ -81,7 +79,7 @@ fn addressed(event: Event, consent: Option<Consent>) -> Vec<Batch> {
 ///
 /// # Errors
 /// The first refusal that is specific to the relay, if no site accepted the event.
-fn answer(walks: Vec<Walk>) -> Result<Response, Problem> {
+fn answer(walks: Vec<Walked>) -> Result<Response, Problem> {
     let (mut is_taken, mut dropped, mut first) = (false, 0_u32, None);
     for walk in walks {
         let ended = walk.and_then(|endings| {

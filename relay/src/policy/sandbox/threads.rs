@@ -1,6 +1,6 @@
 //! Threads on which guests run, so that the async workers never wait for one.
 //!
-//! A request's events are sent as one job, and its answers return together. Health, metrics and the switch need no
+//! A request's events are one job, which also hands them to the store's writer. Health, metrics and the switch need no
 //! guest, so they answer at once however long the queue is.
 
 use crate::hidden::hidden_debug;
@@ -11,7 +11,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
-use tokio::sync::oneshot;
+use tokio::runtime::Handle;
 
 /// Minimum number of threads: one slow guest must not block all others.
 const THREADS_MIN: usize = 2;
@@ -21,18 +21,12 @@ const WAIT_MAX: Duration = Duration::from_secs(10);
 /// The same while the relay is stopping: jobs end without running, and shutdown waits for no guest.
 const WAIT_MAX_STOPPING: Duration = Duration::from_millis(500);
 
-/// Why a job did not run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum NotRun {
-    /// Too many jobs are queued, or this one waited too long.
-    #[error("too many requests wait for the policy")]
-    Busy,
-    /// The job panicked: a bug in the relay.
-    #[error("the relay failed while the policy ran")]
-    Lost,
-}
+/// A job was not run in time: too many are queued, or it waited too long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Busy;
 
-type Job = Box<dyn FnOnce() + Send>;
+/// A job, and when it was queued.
+type Queued = (Instant, Box<dyn FnOnce(Result<(), Busy>) + Send>);
 
 /// A fixed number of threads and one queue.
 pub struct Threads {
@@ -47,7 +41,7 @@ struct Shared {
 
 #[derive(Default)]
 struct State {
-    queue: VecDeque<Job>,
+    queue: VecDeque<Queued>,
     /// Threads that wait for a job.
     idle: usize,
     stopping_since: Option<Instant>,
@@ -57,7 +51,7 @@ struct State {
 hidden_debug!(Threads);
 
 impl Threads {
-    /// Starts one thread per processor. With `queue_max` jobs waiting, a further one is refused.
+    /// Starts one thread per processor. With `queue_max` jobs waiting, a further one is refused. Needs a runtime.
     ///
     /// # Errors
     /// The operating system's error.
@@ -71,48 +65,32 @@ impl Threads {
         };
         let processors = thread::available_parallelism().map_or(THREADS_MIN, NonZeroUsize::get);
         for n in 0..processors.max(THREADS_MIN) {
-            let shared = Arc::clone(&threads.shared);
+            let (shared, runtime) = (Arc::clone(&threads.shared), Handle::current());
             thread::Builder::new()
                 .name(format!("policy-{n}"))
-                .spawn(move || shared.work())?;
+                .spawn(move || {
+                    // A job may spawn tasks.
+                    let _runtime = runtime.enter();
+                    shared.work();
+                })?;
         }
         Ok(threads)
     }
 
-    /// Runs a job on one of the threads and returns its answer. If the caller goes away, the job still runs.
-    ///
-    /// # Errors
-    /// Why the job did not run or did not finish.
-    pub async fn run<T: Send + 'static>(
-        &self,
-        work: impl FnOnce() -> T + Send + 'static,
-    ) -> Result<T, NotRun> {
-        let (answer, answered) = oneshot::channel();
-        let (queued, shared) = (Instant::now(), Arc::clone(&self.shared));
-        let job = move || {
-            let result = match shared.is_too_late(queued) {
-                true => Err(NotRun::Busy),
-                false => Ok(work()),
-            };
-            // The request may be gone.
-            let _ = answer.send(result);
-        };
-        self.push(Box::new(job))?;
-        answered.await.unwrap_or(Err(NotRun::Lost))
-    }
-
-    fn push(&self, job: Job) -> Result<(), NotRun> {
+    /// Runs a job on one of the threads, whatever happens to the caller. A job that is not run in time is called with
+    /// [`Busy`], so that it can end what it holds: on a thread, or here if the queue is full. If it panics, it is dropped.
+    pub fn run(&self, job: impl FnOnce(Result<(), Busy>) + Send + 'static) {
         let mut state = self.shared.lock();
         if state.queue.len() >= self.shared.queue_max {
-            return Err(NotRun::Busy);
+            drop(state);
+            return job(Err(Busy));
         }
-        state.queue.push_back(job);
+        state.queue.push_back((Instant::now(), Box::new(job)));
         let is_anyone_idle = state.idle > 0;
         drop(state);
         if is_anyone_idle {
             self.shared.job_or_end.notify_one();
         }
-        Ok(())
     }
 
     /// Ends waiting jobs without running them, because the relay is stopping.
@@ -138,20 +116,18 @@ impl Shared {
     }
 
     fn work(&self) {
-        while let Some(job) = self.next() {
-            // The panic hook has reported it, and the caller finds its answer missing.
-            let _ = catch_unwind(AssertUnwindSafe(job));
-        }
-    }
-
-    fn next(&self) -> Option<Job> {
         let mut state = self.lock();
         loop {
-            if let Some(job) = state.queue.pop_front() {
-                return Some(job);
+            if let Some((queued, job)) = state.queue.pop_front() {
+                let may_run = state.may_run(queued);
+                drop(state);
+                // The panic hook has reported it, and the caller finds its answer missing.
+                let _ = catch_unwind(AssertUnwindSafe(|| job(may_run)));
+                state = self.lock();
+                continue;
             }
             if state.is_dropped {
-                return None;
+                return;
             }
             state.idle += 1;
             state = self
@@ -161,10 +137,15 @@ impl Shared {
             state.idle -= 1;
         }
     }
+}
 
-    fn is_too_late(&self, queued: Instant) -> bool {
-        let stopping_since = self.lock().stopping_since;
-        queued.elapsed() > WAIT_MAX || stopping_since.is_some_and(|since| since.elapsed() > WAIT_MAX_STOPPING)
+impl State {
+    fn may_run(&self, queued: Instant) -> Result<(), Busy> {
+        let is_stopping = (self.stopping_since).is_some_and(|since| since.elapsed() > WAIT_MAX_STOPPING);
+        match is_stopping || queued.elapsed() > WAIT_MAX {
+            true => Err(Busy),
+            false => Ok(()),
+        }
     }
 }
 
@@ -172,6 +153,19 @@ impl Shared {
 mod tests {
     use super::*;
     use std::sync::mpsc;
+    use tokio::sync::oneshot;
+
+    /// Runs a job and waits for its answer; `None` if it panicked.
+    async fn answer<T: Send + 'static>(
+        threads: &Threads,
+        work: impl FnOnce() -> T + Send + 'static,
+    ) -> Option<Result<T, Busy>> {
+        let (answer, answered) = oneshot::channel();
+        threads.run(move |may_run| {
+            let _ = answer.send(may_run.map(|()| work()));
+        });
+        answered.await.ok()
+    }
 
     /// Keeps all threads of a pool busy until the sender is dropped.
     fn occupy(threads: &Arc<Threads>) -> Vec<mpsc::Sender<()>> {
@@ -187,7 +181,7 @@ mod tests {
                     begun.send(()).unwrap();
                     wait.recv().is_err()
                 };
-                assert_eq!(threads.run(blocks).await, Ok(true));
+                assert_eq!(answer(&threads, blocks).await, Some(Ok(true)));
             });
             has_begun.recv().unwrap();
             release
@@ -198,13 +192,15 @@ mod tests {
     #[tokio::test(flavor = "multi_thread")]
     async fn a_job_runs_elsewhere_and_its_answer_comes_back() {
         let threads = Threads::start(1).unwrap();
-        let name = threads.run(|| thread::current().name().map(str::to_owned)).await;
-        assert!(name.unwrap().unwrap().starts_with("policy-"));
-        let lost: Result<(), NotRun> = threads.run(|| panic!("a defect")).await;
-        assert_eq!(lost, Err(NotRun::Lost));
+        let name = answer(&threads, || thread::current().name().map(str::to_owned)).await;
+        assert!(name.unwrap().unwrap().unwrap().starts_with("policy-"));
+        let lost = answer(&threads, || -> () { panic!("a defect") }).await;
+        assert_eq!(lost, None);
         for n in 0..100 {
-            assert_eq!(threads.run(move || n).await, Ok(n), "after a panic");
+            assert_eq!(answer(&threads, move || n).await, Some(Ok(n)), "after a panic");
         }
+        let spawned = answer(&threads, || tokio::spawn(async { 1 })).await;
+        assert_eq!(spawned.unwrap().unwrap().await.unwrap(), 1, "a job spawns tasks");
     }
 
     #[tokio::test(flavor = "multi_thread")]
@@ -213,28 +209,28 @@ mod tests {
         let busy = occupy(&threads);
         let waits = tokio::spawn({
             let threads = Arc::clone(&threads);
-            async move { threads.run(|| 1).await }
+            async move { answer(&threads, || 1).await }
         });
         while threads.shared.lock().queue.is_empty() {
             tokio::task::yield_now().await;
         }
-        assert_eq!(threads.run(|| 2).await, Err(NotRun::Busy));
+        assert_eq!(answer(&threads, || 2).await, Some(Err(Busy)));
         drop(busy);
-        assert_eq!(waits.await.unwrap(), Ok(1));
-        assert_eq!(threads.run(|| 3).await, Ok(3));
+        assert_eq!(waits.await.unwrap(), Some(Ok(1)));
+        assert_eq!(answer(&threads, || 3).await, Some(Ok(3)));
     }
 
     #[tokio::test(flavor = "multi_thread")]
     async fn a_job_that_still_waits_when_the_relay_stops_does_not_run() {
         let threads = Arc::new(Threads::start(1).unwrap());
-        assert_eq!(threads.run(|| 1).await, Ok(1));
+        assert_eq!(answer(&threads, || 1).await, Some(Ok(1)));
         threads.stop();
         assert_eq!(
-            threads.run(|| 2).await,
-            Ok(2),
+            answer(&threads, || 2).await,
+            Some(Ok(2)),
             "there is time for what is in flight"
         );
         threads.shared.lock().stopping_since = Instant::now().checked_sub(WAIT_MAX_STOPPING * 2);
-        assert_eq!(threads.run(|| 3).await, Err(NotRun::Busy));
+        assert_eq!(answer(&threads, || 3).await, Some(Err(Busy)));
     }
 }
