@@ -26,7 +26,7 @@ pub(crate) mod switch;
 
 use crate::version;
 use admin::same_origin::SameOrigin;
-use axum::extract::DefaultBodyLimit;
+use axum::extract::{DefaultBodyLimit, Request};
 use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::middleware::{from_fn, from_fn_with_state};
 use axum::response::Response;
@@ -35,7 +35,7 @@ use axum::{Json, Router};
 use door::Door;
 use places::Places;
 use problem::Problem;
-use server::Service;
+use server::{Peer, Service};
 use std::sync::Arc;
 use tower::ServiceBuilder;
 use tower_http::set_header::SetResponseHeaderLayer;
@@ -46,14 +46,35 @@ const CROSS_ORIGIN_RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-
 /// Largest body on the admin listener, in bytes. Above it: 413.
 const ADMIN_BODY_BYTES_MAX: usize = 8 * 1024;
 
-/// The listener for browsers. A request passes the layers from top to bottom.
+/// The listener for browsers.
 pub fn public(door: &Arc<Door>) -> Service {
-    let service = ServiceBuilder::new()
-        .layer(always(header::X_CONTENT_TYPE_OPTIONS, "nosniff"))
-        .layer(unless_set(header::CACHE_CONTROL, "no-store"))
-        .layer(from_fn_with_state(Arc::clone(door), cors::allow))
-        .service(public_routes(door));
-    Service::new(service)
+    let (door, routes) = (Arc::clone(door), public_routes(door));
+    Service::by(move |peer, request| {
+        let direct = ingest::Direct::of(&door.app.config.public.base_path, &request);
+        let to = direct.ok_or_else(|| routes.clone());
+        answer_public(Arc::clone(&door), to, peer, request)
+    })
+}
+
+/// Answers a request at the public listener, directly or by its routes, and adds the headers of every response.
+async fn answer_public(
+    door: Arc<Door>,
+    to: Result<ingest::Direct, Router>,
+    peer: Peer,
+    request: Request,
+) -> Response {
+    let origin = request.headers().get(header::ORIGIN).cloned();
+    let mut answer = match to {
+        Ok(direct) => direct.answer(Arc::clone(&door), peer, request).await,
+        Err(routes) => server::route(routes, peer, request).await,
+    };
+    let headers = answer.headers_mut();
+    cors::allow(&door.app.switches, origin, headers);
+    let no_store = HeaderValue::from_static("no-store");
+    headers.entry(header::CACHE_CONTROL).or_insert(no_store);
+    let nosniff = HeaderValue::from_static("nosniff");
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, nosniff);
+    answer
 }
 
 /// The routes for browsers. They answer at the root and below the base path, so that it does not matter whether the web

@@ -7,26 +7,21 @@ use crate::http::server::Peer;
 use crate::http::source;
 use crate::switch::Switches;
 use axum::Extension;
-use axum::extract::{Request, State};
+use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, HeaderValue, Uri, header};
-use axum::middleware::Next;
-use axum::response::{NoContent, Response};
+use axum::response::NoContent;
 use std::sync::Arc;
 
-/// A layer that adds the headers to a response to a page of a configured origin.
-pub(super) async fn allow(State(door): State<Arc<Door>>, request: Request, next: Next) -> Response {
-    let origin = request.headers().get(header::ORIGIN).cloned();
-    let mut answer = next.run(request).await;
-    let headers = answer.headers_mut();
+/// Adds the headers to a response to a page of a configured origin.
+pub(super) fn allow(switches: &Switches, origin: Option<HeaderValue>, headers: &mut HeaderMap) {
     headers.append(header::VARY, HeaderValue::from_static("origin"));
-    if let Some(origin) = origin.filter(|origin| is_configured(&door.app.switches, origin)) {
+    if let Some(origin) = origin.filter(|origin| is_configured(switches, origin)) {
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
         headers.insert(
             header::ACCESS_CONTROL_EXPOSE_HEADERS,
             HeaderValue::from_static("retry-after"),
         );
     }
-    answer
 }
 
 /// Answers a preflight. [`allow`] decides which origins may continue.

@@ -16,8 +16,8 @@ use axum::Extension;
 use axum::body::{Body, Bytes};
 use axum::extract::{Request, State};
 use axum::http::request::Parts;
-use axum::http::{HeaderMap, HeaderName, header};
-use axum::response::Response;
+use axum::http::{HeaderMap, HeaderName, Method, header};
+use axum::response::{IntoResponse, Response};
 pub(super) use plausible::plausible;
 use relay_event::wire::{self, Batch};
 use relay_event::{Malformed, Outcome};
@@ -34,6 +34,35 @@ pub(super) const PLAUSIBLE_WITH_PLAN: &str = "/plan/{version}/api/event";
 pub(super) const BATCH: &str = "/api/notes";
 /// The same for senders that are not browsers. Filter lists block beacons to exactly this path.
 pub(super) const BATCH_OF_TOOLS: &str = "/api/events";
+
+/// A route of events at its plain path. Nearly all requests are for one of these, so they skip the router, which costs
+/// 9 000 instructions and ten allocations (ADR 0028).
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Direct {
+    Plausible,
+    Batch,
+}
+
+impl Direct {
+    /// The route that a request is for, with or without the base path; `None` leaves it to the router.
+    pub(super) fn of(base: &str, request: &Request) -> Option<Self> {
+        let path = request.uri().path();
+        match path.strip_prefix(base).unwrap_or(path) {
+            _ if request.method() != Method::POST => None,
+            PLAUSIBLE => Some(Self::Plausible),
+            BATCH | BATCH_OF_TOOLS => Some(Self::Batch),
+            _ => None,
+        }
+    }
+
+    pub(super) async fn answer(self, door: Arc<Door>, peer: Peer, request: Request) -> Response {
+        let answer = match self {
+            Self::Plausible => plausible(State(door), Extension(peer), request).await,
+            Self::Batch => batch(State(door), Extension(peer), request).await,
+        };
+        answer.into_response()
+    }
+}
 
 /// `POST /api/notes`: a batch of the module. Each event has a random id.
 pub(super) async fn batch(

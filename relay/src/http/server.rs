@@ -16,14 +16,16 @@ use connections::{Connection, Connections, Refused};
 use ipnet::IpNet;
 pub use metrics::{Closed, ConnectionMetrics, Metrics};
 use std::convert::Infallible;
+use std::future::Future;
 use std::net::{IpAddr, SocketAddr};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use talk::Talk;
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
-use tower::util::BoxCloneSyncService;
+use tower::ServiceExt as _;
 
 /// Pause after the operating system refuses a connection (no file descriptors left), and longest pause between two
 /// attempts to close a connection while all of them are busy.
@@ -46,8 +48,50 @@ impl std::fmt::Debug for Peer {
     }
 }
 
-/// The routes of a listener below their layers. Always ready.
-pub type Service = BoxCloneSyncService<Request, Response, Infallible>;
+/// A response that is being made.
+type Answering = Pin<Box<dyn Future<Output = Response> + Send>>;
+
+/// The part of a listener that answers requests. Clones share it.
+#[derive(Clone)]
+pub struct Service(Arc<dyn Fn(Peer, Request) -> Answering + Send + Sync>);
+
+impl Service {
+    /// Answers by a function.
+    pub fn by<F: Future<Output = Response> + Send + 'static>(
+        answer: impl Fn(Peer, Request) -> F + Send + Sync + 'static,
+    ) -> Self {
+        Self(Arc::new(move |peer, request| Box::pin(answer(peer, request))))
+    }
+
+    /// Answers by routes below their layers, which find the peer in the request's extensions.
+    pub fn new<S>(routes: S) -> Self
+    where
+        S: tower::Service<Request, Response = Response, Error = Infallible> + Clone + Send + Sync + 'static,
+        S::Future: Send,
+    {
+        Self::by(move |peer, request| route(routes.clone(), peer, request))
+    }
+
+    fn answer(&self, peer: Peer, request: Request) -> Answering {
+        (self.0)(peer, request)
+    }
+}
+
+impl std::fmt::Debug for Service {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Service")
+    }
+}
+
+/// Answers a request by routes.
+pub(super) async fn route<S>(routes: S, peer: Peer, mut request: Request) -> Response
+where
+    S: tower::Service<Request, Response = Response, Error = Infallible>,
+{
+    request.extensions_mut().insert(peer);
+    let Ok(answer) = routes.oneshot(request).await;
+    answer
+}
 
 /// The limits of one listener.
 #[derive(Clone, Debug)]

@@ -65,8 +65,8 @@ pub(super) fn is_head_too_large<B>(request: &Request<B>) -> bool {
 pub(super) fn http() -> Http {
     let mut http1 = http1::Builder::new();
     http1
-        .timer(TokioTimer::new())
-        .header_read_timeout(KEEP_ALIVE)
+        // The table of connections has the same limit, and no timer for each request.
+        .header_read_timeout(None)
         .max_headers(HEADERS_MAX)
         .max_buf_size(HEAD_BYTES_MAX);
     let mut http2 = http2::Builder::new(TokioExecutor::new());

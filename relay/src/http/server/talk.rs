@@ -28,7 +28,6 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio_rustls::server::TlsStream;
 use tokio_util::sync::CancellationToken;
-use tower::Service as _;
 
 /// Longest time to send the last responses when the relay stops or the connection is asked to close or to rest. After
 /// that it is closed.
@@ -222,16 +221,13 @@ impl hyper::service::Service<Request<Incoming>> for Service {
         } else {
             Host::of(&request).err().map(Problem::bad_host)
         };
+        let request = request.map(Body::new);
         let answering = match problem {
             Some(problem) => {
-                body::throw_away(Body::new(request.into_body()));
-                Box::pin(ready(Ok(problem.into_response())))
+                body::throw_away(request.into_body());
+                Box::pin(ready(problem.into_response()))
             }
-            None => {
-                let mut request = request.map(Body::new);
-                request.extensions_mut().insert(self.peer);
-                self.service.clone().call(request)
-            }
+            None => self.service.answer(self.peer, request),
         };
         Answer {
             answering,
@@ -244,7 +240,7 @@ impl hyper::service::Service<Request<Incoming>> for Service {
 
 /// A request that is being answered. It is busy until the response is made; the peer decides when to read it.
 struct Answer {
-    answering: <super::Service as tower::Service<Request>>::Future,
+    answering: super::Answering,
     busy: Option<Busy>,
     connection: Arc<Connection>,
     hsts: Option<HeaderValue>,
@@ -254,7 +250,7 @@ impl Future for Answer {
     type Output = Result<Response<Sending>, Infallible>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut answer = ready!(self.answering.as_mut().poll(cx))?;
+        let mut answer = ready!(self.answering.as_mut().poll(cx));
         self.busy = None;
         if let Some(hsts) = self.hsts.take() {
             answer
