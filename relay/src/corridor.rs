@@ -306,11 +306,6 @@ fn refuse_all(tickets: impl IntoIterator<Item = Ticket>, refused: Refused) -> Re
     refused
 }
 
-/// Counts events that are refused together before the gate.
-pub fn refuse(app: &App, events: usize, outcome: Outcome) {
-    refuse_all(app.ledger.receive(events), outcome.into());
-}
-
 /// The policy's input for an event, and its proposal.
 type Proposed = Result<(Visible, Visible), Outcome>;
 

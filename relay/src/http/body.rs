@@ -13,7 +13,7 @@ use std::io::Read;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::task::{Context, Poll, ready};
+use std::task::{Context, Poll, Waker, ready};
 use std::time::{Duration, Instant};
 
 /// Most bytes of a refused body that are read and discarded.
@@ -219,7 +219,12 @@ pub(super) fn throw_away(body: Body) {
     if body.is_end_stream() {
         return;
     }
-    tokio::spawn(tokio::time::timeout(DRAIN_TIMEOUT, drain(body)));
+    let mut draining = Box::pin(drain(body));
+    // Most bodies have arrived with their heads.
+    let mut now = Context::from_waker(Waker::noop());
+    if draining.as_mut().poll(&mut now).is_pending() {
+        tokio::spawn(tokio::time::timeout(DRAIN_TIMEOUT, draining));
+    }
 }
 
 async fn drain(mut body: Body) {

@@ -21,7 +21,7 @@ use axum::response::{IntoResponse, Response};
 pub(super) use plausible::plausible;
 use relay_event::wire::{self, Batch};
 use relay_event::{Malformed, Outcome};
-use serde_json::json;
+use serde::Serialize;
 use std::borrow::Cow;
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -108,19 +108,41 @@ fn answer(
             Ok(()) | Err(Outcome::Duplicate) => {}
             Err(outcome) if outcome.is_temporary() => return Err(Problem::from(*outcome)),
             Err(outcome) => {
-                let mut entry = json!({ "i": place, "reason": outcome.name() });
-                if let Some((_, why)) = malformed.iter().find(|(at, _)| *at == place) {
-                    entry["detail"] = why.to_string().into();
-                }
-                dropped.push(entry);
+                let why = malformed.iter().find(|(at, _)| *at == place);
+                dropped.push(Dropped {
+                    detail: why.map(|(_, why)| why.to_string()),
+                    i: place,
+                    reason: outcome.name(),
+                });
             }
         }
     }
-    let mut answer = json!({ "accepted": endings.len() - dropped.len(), "dropped": dropped });
-    if let Some(token) = page_token {
-        answer["token"] = token.into();
-    }
-    Ok(problem::accepted("application/json", answer.to_string()))
+    let answer = Accepted {
+        accepted: endings.len() - dropped.len(),
+        dropped,
+        token: page_token,
+    };
+    // A struct of texts and numbers always serialises.
+    let body = serde_json::to_string(&answer).unwrap_or_default();
+    Ok(problem::accepted("application/json", body))
+}
+
+/// The body of the answer to a batch.
+#[derive(Serialize)]
+struct Accepted {
+    accepted: usize,
+    dropped: Vec<Dropped>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token: Option<String>,
+}
+
+/// An event that was dropped, by its place in the batch.
+#[derive(Serialize)]
+struct Dropped {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    detail: Option<String>,
+    i: usize,
+    reason: &'static str,
 }
 
 /// The result of a request that was read.
@@ -147,12 +169,12 @@ async fn take(
     door.arrivals.saw(peer, client, &parts.headers);
     let body = receive(&door, client.address, &parts.headers, body).await?;
     let mut batches = read(&body).map_err(|why| {
-        corridor::refuse(app, 1, Outcome::Malformed);
+        app.ledger.refuse(1, Outcome::Malformed);
         Problem::from(why)
     })?;
     let Some(place) = door.admission.begin() else {
         for batch in &batches {
-            corridor::refuse(app, batch.events.len(), Outcome::Overloaded);
+            app.ledger.refuse(batch.events.len(), Outcome::Overloaded);
         }
         return Err(Outcome::Overloaded.into());
     };
@@ -177,7 +199,7 @@ async fn receive(door: &Door, client: IpAddr, headers: &HeaderMap, body: Body) -
         Ok(encoding) => encoding,
         Err(refused) => {
             body::throw_away(body);
-            corridor::refuse(app, 1, refused.outcome);
+            app.ledger.refuse(1, refused.outcome);
             return Err(refused.into());
         }
     };
@@ -188,7 +210,7 @@ async fn receive(door: &Door, client: IpAddr, headers: &HeaderMap, body: Body) -
     };
     let body = body::read(body, encoding, &app.config.public, &sender).await;
     body.map_err(|outcome| {
-        corridor::refuse(app, 1, outcome);
+        app.ledger.refuse(1, outcome);
         outcome.into()
     })
 }

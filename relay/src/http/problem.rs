@@ -12,7 +12,8 @@ use axum::http::header::{CONTENT_TYPE, ETAG, IF_NONE_MATCH, RETRY_AFTER, WWW_AUT
 use axum::http::{HeaderMap, HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use relay_event::{Malformed, Outcome};
-use serde_json::{Value, json};
+use serde::Serialize;
+use serde_json::Value;
 use std::borrow::Cow;
 use std::time::Duration;
 
@@ -266,22 +267,34 @@ impl From<Refused> for Problem {
     }
 }
 
+/// The body of a refusal (RFC 9457).
+#[derive(Serialize)]
+struct Document<'a> {
+    detail: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    plan: Option<u32>,
+    status: u16,
+    title: &'static str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    token: Option<&'a str>,
+    #[serde(rename = "type")]
+    kind: String,
+}
+
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         let Kind(status, name, title) = self.kind;
-        let mut body = json!({
-            "type": format!("urn:feedback-relay:problem:{name}"),
-            "title": title,
-            "status": status.as_u16(),
-            "detail": self.detail,
-        });
-        if let Some(version) = self.plan {
-            body["plan"] = version.into();
-        }
-        if let Some(token) = self.page_token {
-            body["token"] = token.into();
-        }
-        let mut response = (status, body.to_string()).into_response();
+        let document = Document {
+            detail: &self.detail,
+            plan: self.plan,
+            status: status.as_u16(),
+            title,
+            token: self.page_token.as_deref(),
+            kind: format!("urn:feedback-relay:problem:{name}"),
+        };
+        // A struct of texts and numbers always serialises.
+        let body = serde_json::to_string(&document).unwrap_or_default();
+        let mut response = (status, body).into_response();
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         if let Some(seconds) = self.retry_after_s {

@@ -88,6 +88,13 @@ impl Ledger {
             .collect()
     }
 
+    /// Books in events that end at once.
+    pub fn refuse(&self, events: usize, outcome: Outcome) {
+        let mut counts = self.lock();
+        counts.received += events as u64;
+        counts.ended[outcome as usize] += events as u64;
+    }
+
     /// Books in the events in the spool at the start, or restored to it.
     pub fn recover(&self, events: u64) {
         let mut counts = self.lock();
@@ -230,10 +237,12 @@ mod tests {
         drop(tickets);
         ledger.end_spooled(Outcome::Delivered, 1);
         ledger.recover(7);
+        ledger.refuse(2, Outcome::Overloaded);
         let counts = ledger.counts();
         assert_eq!((counts.in_progress, counts.spooled), (0, 8));
         assert_eq!(counts.ended(Outcome::Bot), 1);
         assert_eq!(counts.ended(Outcome::Lost), 1);
+        assert_eq!((counts.received, counts.ended(Outcome::Overloaded)), (6, 2));
         assert_eq!(counts.difference(), 0);
     }
 }
