@@ -3,7 +3,7 @@
 use crate::clock::{Ages, Clock};
 use crate::config::Config;
 use crate::metrics::Registry;
-use crate::spool::{self, BUCKETS, Spool};
+use crate::spool::{self, LANES_MAX, Spool};
 use crate::store::{self, FolderLock, OpenError, Store, StoreError, Writer};
 use crate::switch::Switches;
 use std::time::Duration;
@@ -72,7 +72,7 @@ impl DataFolder {
             ages,
             config.spool.clone(),
             &config.sites,
-            usize::from(BUCKETS),
+            usize::from(LANES_MAX),
         )
         .await?;
         let rebuilds = &spool.metrics.database_rebuilds;

@@ -19,6 +19,7 @@ mod shares;
 mod tail;
 #[cfg(test)]
 pub(crate) mod tests;
+mod unlisted;
 
 pub use quarantine::Replayed;
 pub use resume::resume_ages;
@@ -32,20 +33,21 @@ use crate::metrics::Registry;
 use crate::metrics::ledger::{Ledger, Ticket};
 use crate::permit::Permit;
 use crate::store::{DbErrorKind, Store, StoreError};
-use cursor::{Bell, LaneState};
+use cursor::{Bell, LaneState, Places};
 use metrics::Metrics;
 use relay_event::{EventId, Outcome};
-use rows::{Row, Stored, bucket, insert, oldest};
+use rows::{Row, Stored, Total, bucket, insert, oldest};
 use seen::Seen;
 use shares::{Shares, Taking};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
+use unlisted::Unlisted;
 
-/// Buckets that visitors are spread over. A bucket is drained in order, so each visitor's events are too.
-pub const BUCKETS: u8 = 64;
-const _: () = assert!(CONCURRENCY_MAX <= BUCKETS, "each lane needs a bucket");
+/// Most lanes that visitors are spread over. A lane is drained in order, so each visitor's events are too.
+pub const LANES_MAX: u16 = 64;
+const _: () = assert!(CONCURRENCY_MAX as u16 <= LANES_MAX, "each request has a lane");
 /// Longest wait for a write probe. After it, health reports that the disk hangs.
 const PROBE_MAX: Duration = Duration::from_secs(5);
 /// Shortest time between two write probes.
@@ -97,6 +99,7 @@ pub struct Spool {
     shares: Shares,
     lanes: Arc<[LaneState]>,
     bell: Arc<Bell>,
+    unlisted: Unlisted,
     seen: Seen,
     /// The number of purges by an operator.
     purges: Arc<AtomicU64>,
@@ -105,8 +108,7 @@ pub struct Spool {
 }
 
 impl Spool {
-    /// Opens the spool and books its content. The buckets are divided among 1 to [`BUCKETS`] lanes. `ages` provides the time
-    /// of all its timestamps.
+    /// Opens the spool with 1 to [`LANES_MAX`] lanes, and books its content. `ages` provides the time of all its timestamps.
     ///
     /// # Errors
     /// If the database cannot be read.
@@ -123,9 +125,9 @@ impl Spool {
             Arc::new(Metrics::register(registry)),
         );
         let shares = Shares::new(limits.bytes_max, sites, &metrics);
-        let bell = Arc::default();
-        let lanes: Arc<[LaneState]> = (0..lanes.clamp(1, usize::from(BUCKETS)))
-            .map(|number| LaneState::new(number, &bell))
+        let (bell, in_all) = (Arc::default(), Arc::default());
+        let lanes: Arc<[LaneState]> = (0..lanes.clamp(1, usize::from(LANES_MAX)))
+            .map(|number| LaneState::new(number, &bell, &in_all))
             .collect();
         // First, because the first read can meet damage. It captures no clone of the spool: the spool holds the store, and
         // the two would keep each other alive.
@@ -134,8 +136,9 @@ impl Spool {
         let (recounted, notified) = (shares.clone(), Arc::clone(&lanes));
         store.after_rebuild(move |db| {
             // A new database is readable; otherwise the next start counts again.
-            if let Ok((events, oldest)) = count(db, &rebuilt, &recounted) {
-                lost.end_spooled(Outcome::Corrupt, lost.counts().spooled.saturating_sub(events));
+            if let Ok((total, oldest)) = count(db, &rebuilt, &recounted, notified.len()) {
+                let events = lost.counts().spooled.saturating_sub(total.events);
+                lost.end_spooled(Outcome::Corrupt, events);
                 lost.note_spool(recounted.total(), shown(&times, oldest));
                 rebuilt.database_rebuilds.inc();
             }
@@ -143,11 +146,14 @@ impl Spool {
         });
         let seen = Seen::default();
         let (remembered, found, counted) = (seen.clone(), Arc::clone(&metrics), shares.clone());
+        let all = lanes.len();
         let count = move |db: &rusqlite::Connection| {
             remembered.read(db)?;
-            count(db, &found, &counted)
+            let (total, _) = count(db, &found, &counted, all)?;
+            rows::list(db, &total.unlisted, all)?;
+            Ok(total.events)
         };
-        ledger.recover(store.run(count).await?.0);
+        ledger.recover(store.run(count).await?);
         let spool = Self {
             store,
             ledger,
@@ -157,6 +163,7 @@ impl Spool {
             shares,
             lanes,
             bell,
+            unlisted: Unlisted::default(),
             seen,
             purges: Arc::default(),
             probed: Arc::default(),
@@ -191,7 +198,11 @@ impl Spool {
                 after(endings);
             }
         };
-        let work = move |db: &rusqlite::Connection| insert(db, &rows, now, &taking, &claim);
+        let places = Places {
+            lanes: Arc::clone(&self.lanes),
+            unlisted: self.unlisted.clone(),
+        };
+        let work = move |db: &rusqlite::Connection| insert(db, &rows, now, &taking, &claim, &places);
         self.store.offer(work, book);
     }
 
@@ -292,12 +303,17 @@ impl Spool {
     }
 }
 
-/// Counts all rows anew, on the writer. Returns the number of events and [`oldest`].
-fn count(db: &rusqlite::Connection, metrics: &Metrics, shares: &Shares) -> rusqlite::Result<(u64, i64)> {
-    let ((events, bytes), held, oldest) = (rows::total(db)?, quarantine::held(db)?, oldest(db)?);
-    shares.count(&bytes);
+/// Counts all rows anew, on the writer. Returns all events and [`oldest`].
+fn count(
+    db: &rusqlite::Connection,
+    metrics: &Metrics,
+    shares: &Shares,
+    lanes: usize,
+) -> rusqlite::Result<(Total, i64)> {
+    let (total, held, oldest) = (rows::total(db, lanes)?, quarantine::held(db)?, oldest(db)?);
+    shares.count(&total.bytes);
     metrics.spool_quarantined.set(held);
-    Ok((events, oldest))
+    Ok((total, oldest))
 }
 
 /// The wall clock time when the oldest event was stored; 0 if there is none.

@@ -1,7 +1,7 @@
 //! The one database: a SQLite file with one writer that commits in groups.
 //!
-//! All jobs that queue during an fsync share the next transaction, so a busy relay pays one fsync for many events, and an
-//! idle one answers at once. There is no timer. Rooms pass in closures; the store depends on no room, and defines their
+//! All jobs that queue during an fsync share the next transaction, and transactions begin at least two milliseconds apart,
+//! so a busy relay pays one fsync for many events, and an idle one answers at once. Rooms pass in closures; the store depends on no room, and defines their
 //! tables in `schema`.
 
 mod lock;
@@ -187,8 +187,12 @@ pub fn open(folder: &Path) -> Result<Connection, OpenError> {
         db.busy_timeout(BUSY_TIMEOUT)?;
         // Without it, SQLite plans a statement again whenever its bound values change, which costs more than running it.
         db.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
-        // FULL makes a commit wait for the disk: 202 means on disk. secure_delete overwrites deleted data.
-        db.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA secure_delete = ON;")?;
+        // FULL makes a commit wait for the disk: 202 means on disk. secure_delete overwrites deleted data. The automatic vacuum
+        // lets the writer shrink the file; it must be set before the tables are there.
+        db.execute_batch(
+            "PRAGMA auto_vacuum = INCREMENTAL; PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL;
+             PRAGMA secure_delete = ON;",
+        )?;
         let tables = schema::prepare(&mut db)?;
         Ok((db, tables))
     };

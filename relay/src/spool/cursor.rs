@@ -1,13 +1,15 @@
 //! The lanes read waiting events for delivery, oldest first, each visitor's events in order.
 
 use super::record::{self, Unreadable};
+use super::rows::LANE;
 use super::tail::{PARK_MAX, Tail};
-use super::{BUCKETS, Spool, Waiting, millis};
+use super::unlisted::Unlisted;
+use super::{Spool, Waiting, millis};
 use crate::clock::Timestamp;
 use crate::store::StoreError;
 use relay_event::Outcome;
-use rusqlite::{Connection, OptionalExtension, Params, params};
-use std::sync::atomic::{AtomicBool, Ordering};
+use rusqlite::{CachedStatement, Connection, OptionalExtension, Params, params};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 
@@ -52,14 +54,32 @@ impl Cursor {
     }
 }
 
+/// The lanes, and the events that their index does not list.
+#[derive(Clone, Debug)]
+pub(super) struct Places {
+    pub(super) lanes: Arc<[LaneState]>,
+    pub(super) unlisted: Unlisted,
+}
+
+impl Places {
+    /// The lane of a new event, and whether its row must be listed, because the lane will not get it from memory. If that
+    /// changes before the commit, a listed or unlisted row is still found.
+    pub(super) fn of(&self, bucket: u16) -> (usize, bool) {
+        let lane = usize::from(bucket) % self.lanes.len();
+        let is_unlisted = self.lanes[lane].tail.keeps_up() && self.unlisted.has_room();
+        (lane, !is_unlisted)
+    }
+}
+
 impl LaneState {
-    pub(super) fn new(number: usize, bell: &Arc<Bell>) -> Self {
+    /// One of several lanes, which share the bell and the count of the events in memory.
+    pub(super) fn new(number: usize, bell: &Arc<Bell>, in_all: &Arc<AtomicUsize>) -> Self {
         Self {
             number,
             bell: Arc::clone(bell),
             has_rung: AtomicBool::new(false),
             cursor: Mutex::default(),
-            tail: Tail::default(),
+            tail: Tail::new(in_all),
         }
     }
 
@@ -115,7 +135,8 @@ struct Look {
 
 /// A lane's read from disk.
 struct Query {
-    buckets: Vec<u8>,
+    lane: usize,
+    unlisted: Unlisted,
     /// The number after which it reads.
     after: i64,
     /// Most events that it returns.
@@ -129,19 +150,22 @@ type Found = (i64, i64, Result<Waiting, Unreadable>);
 
 /// Events that are parked and due after a cursor.
 const DUE: &str = "SELECT seq, bucket, site, stored_at, record, not_before, 1 FROM spool
-    WHERE bucket = ?1 AND seq <= ?2 AND not_before >= ?3 AND not_before <= ?4 AND (not_before > ?3 OR seq > ?6)
+    WHERE lane = ?1 AND seq <= ?2 AND not_before >= ?3 AND not_before <= ?4 AND (not_before > ?3 OR seq > ?6)
     ORDER BY not_before, seq LIMIT ?5";
 /// Events after a number that are not parked, or due.
 const NEXT: &str = "SELECT seq, bucket, site, stored_at, record, 0, not_before IS NOT NULL FROM spool
-    WHERE bucket = ?1 AND seq > ?2 AND (not_before IS NULL OR not_before <= ?3 OR not_before > ?4)
+    WHERE lane = ?1 AND seq > ?2 AND (not_before IS NULL OR not_before <= ?3 OR not_before > ?4)
     ORDER BY seq LIMIT ?5";
+/// An unlisted event. None of them is parked.
+const ONE: &str =
+    "SELECT seq, bucket, site, stored_at, record, 0, 0 FROM spool WHERE seq = ?1 AND lane IS NULL";
 
 impl Query {
     fn run(&self, db: &Connection, Cursor(time, number): Cursor) -> rusqlite::Result<Look> {
         let (after, now, count) = (self.after, self.now.0, self.count);
-        let mut found = self.each(db, DUE, |bucket| (bucket, after, time, now, count, number))?;
-        found.sort_unstable_by_key(|(due, seq, _)| (*due, *seq));
-        found.truncate(count);
+        let mut found = Vec::new();
+        let due = (self.lane, after, time, now, count, number);
+        self.read(&mut db.prepare_cached(DUE)?, due, &mut found)?;
         // The cursor stops at the last returned one.
         let cursor = match found.last() {
             Some((due, seq, _)) if found.len() == count => Cursor(*due, *seq),
@@ -149,9 +173,11 @@ impl Query {
         };
         if found.len() < count {
             let far = now.saturating_add(millis(PARK_MAX));
-            found.extend(self.each(db, NEXT, |bucket| (bucket, after, now, far, count))?);
+            let next = (self.lane, after, now, far, count);
+            self.read(&mut db.prepare_cached(NEXT)?, next, &mut found)?;
+            self.read_unlisted(db, &mut found)?;
         }
-        let (has_all, next_due) = (found.len() < count, next_due(db, &self.buckets, self.now)?);
+        let (has_all, next_due) = (found.len() < count, next_due(db, self.lane, self.now)?);
         found.sort_unstable_by_key(|(_, seq, _)| *seq);
         found.truncate(count);
         let mut look = Look {
@@ -171,31 +197,40 @@ impl Query {
         Ok(look)
     }
 
-    /// Reads each bucket by its index: a backlog in one does not slow down the others.
-    fn each<P: Params>(
+    /// Reads by an index of the lane: a backlog in one does not slow down the others.
+    fn read(
         &self,
-        db: &Connection,
-        sql: &str,
-        parameters: impl Fn(u8) -> P,
-    ) -> rusqlite::Result<Vec<Found>> {
-        let mut select = db.prepare_cached(sql)?;
-        let mut found = Vec::new();
-        for bucket in &self.buckets {
-            let mut rows = select.query(parameters(*bucket))?;
-            while let Some(row) = rows.next()? {
-                let seq = row.get(0)?;
-                let event = record::read(row, 1).map(|scrubbed| Waiting {
-                    seq,
-                    // The record was readable, so this is a number.
-                    stored_at: Timestamp(row.get(3).unwrap_or_default()),
-                    was_parked: row.get(6).unwrap_or_default(),
-                    scrubbed,
-                    purges: self.purges,
-                });
-                found.push((row.get(5)?, seq, event));
-            }
+        select: &mut CachedStatement<'_>,
+        parameters: impl Params,
+        found: &mut Vec<Found>,
+    ) -> rusqlite::Result<()> {
+        let mut rows = select.query(parameters)?;
+        while let Some(row) = rows.next()? {
+            let seq = row.get(0)?;
+            let event = record::read(row, 1).map(|scrubbed| Waiting {
+                seq,
+                // The record was readable, so this is a number.
+                stored_at: Timestamp(row.get(3).unwrap_or_default()),
+                was_parked: row.get(6).unwrap_or_default(),
+                scrubbed,
+                purges: self.purges,
+            });
+            found.push((row.get(5)?, seq, event));
         }
-        Ok(found)
+        Ok(())
+    }
+
+    /// Reads the events that the index does not list.
+    fn read_unlisted(&self, db: &Connection, found: &mut Vec<Found>) -> rusqlite::Result<()> {
+        let mut select = db.prepare_cached(ONE)?;
+        let enough = found.len() + self.count;
+        for seq in self.unlisted.of_lane(self.lane, self.after) {
+            if found.len() == enough {
+                break;
+            }
+            self.read(&mut select, [seq], found)?;
+        }
+        Ok(())
     }
 }
 
@@ -230,7 +265,7 @@ impl Spool {
     }
 
     /// The oldest events of a lane after a number, in order: at most `count`, possibly fewer than there are, but none only
-    /// if there are none. Lane `i` of `n` has the buckets with `bucket % n == i`.
+    /// if there are none.
     ///
     /// Due parked events come first, once, regardless of `after`, because they are older; with `after` 0 all due ones come
     /// again. Other parked events are left out.
@@ -257,7 +292,8 @@ impl Spool {
 
     async fn look(&self, lane: usize, after: i64, count: usize) -> Result<Look, StoreError> {
         let query = Query {
-            buckets: self.buckets(lane).collect(),
+            lane,
+            unlisted: self.unlisted.clone(),
             after,
             count,
             now: self.ages.now(),
@@ -280,11 +316,6 @@ impl Spool {
         self.store.write(work, after).await
     }
 
-    fn buckets(&self, lane: usize) -> impl Iterator<Item = u8> + use<> {
-        let lanes = self.lanes();
-        (0..BUCKETS).filter(move |bucket| usize::from(*bucket) % lanes == lane)
-    }
-
     /// Parks an event until a moment, at most an hour ahead, so that later events of its lane pass it. A time in the past
     /// is clamped to now + 1 ms: the cursor is already past it. The event still counts, and expires by age. Does nothing if
     /// it is gone already.
@@ -296,15 +327,20 @@ impl Spool {
         let until = until
             .0
             .clamp(now.0.saturating_add(1), now.0.saturating_add(millis(PARK_MAX)));
-        let lanes = Arc::clone(&self.lanes);
+        let (lanes, count) = (Arc::clone(&self.lanes), self.lanes());
         let work = move |db: &Connection| {
-            let sql = "UPDATE spool SET not_before = ?2 WHERE seq = ?1 RETURNING bucket";
-            let mut set = db.prepare_cached(sql)?;
-            set.query_row([seq, until], |row| row.get::<_, u8>(0)).optional()
+            // A parked event is found by an index only.
+            let sql =
+                format!("UPDATE spool SET not_before = ?3, lane = {LANE} WHERE seq = ?1 RETURNING lane");
+            let mut set = db.prepare_cached(&sql)?;
+            set.query_row(params![seq, count, until], |row| row.get::<_, usize>(0))
+                .optional()
         };
-        let after = move |bucket: Result<&Option<u8>, &StoreError>| {
-            if let Ok(Some(bucket)) = bucket {
-                let lane = &lanes[usize::from(*bucket) % lanes.len()];
+        let unlisted = self.unlisted.clone();
+        let after = move |lane: Result<&Option<usize>, &StoreError>| {
+            if let Ok(Some(lane)) = lane {
+                unlisted.forget([seq]);
+                let lane = &lanes[*lane];
                 lane.follow(now);
                 lane.tail.parked(Timestamp(until));
             }
@@ -313,14 +349,10 @@ impl Spool {
     }
 }
 
-/// The earliest due time after a moment among parked events.
-fn next_due(db: &Connection, buckets: &[u8], beyond: Timestamp) -> rusqlite::Result<Option<Timestamp>> {
-    let mut first =
-        db.prepare_cached("SELECT min(not_before) FROM spool WHERE bucket = ?1 AND not_before > ?2")?;
-    let mut next: Option<i64> = None;
-    for bucket in buckets {
-        let first: Option<i64> = first.query_row(params![bucket, beyond.0], |row| row.get(0))?;
-        next = [next, first].into_iter().flatten().min();
-    }
+/// The earliest due time after a moment among a lane's parked events.
+fn next_due(db: &Connection, lane: usize, beyond: Timestamp) -> rusqlite::Result<Option<Timestamp>> {
+    let next: Option<i64> = db
+        .prepare_cached("SELECT min(not_before) FROM spool WHERE lane = ?1 AND not_before > ?2")?
+        .query_row(params![lane, beyond.0], |row| row.get(0))?;
     Ok(next.map(Timestamp))
 }

@@ -4,7 +4,7 @@
 //! A record is booked out when it is quarantined; from then on it counts as no event.
 
 use super::cursor::LaneState;
-use super::rows::{self, ROW_OVERHEAD, SPACE, oldest};
+use super::rows::{self, LANE, ROW_OVERHEAD, SPACE, oldest};
 use super::shares::Taking;
 use super::{BySite, Spool, millis, record};
 use crate::clock::Timestamp;
@@ -91,12 +91,12 @@ fn move_in(db: &Connection, records: &[(i64, Outcome)], now: Timestamp) -> rusql
 }
 
 /// Puts readable records back into the spool under a new number, because their lanes are long past the old ones.
-fn move_out(db: &Connection, taking: &Taking, too_old: i64) -> rusqlite::Result<Replayed> {
+fn move_out(db: &Connection, taking: &Taking, too_old: i64, lanes: usize) -> rusqlite::Result<Replayed> {
     let mut replayed = Replayed::default();
-    let mut back = db.prepare_cached(
-        "INSERT INTO spool (bucket, site, stored_at, record)
-         SELECT bucket, site, stored_at, record FROM quarantine WHERE id = ?1",
-    )?;
+    let mut back = db.prepare_cached(&format!(
+        "INSERT INTO spool (bucket, site, stored_at, lane, record)
+         SELECT bucket, site, stored_at, {LANE}, record FROM quarantine WHERE id = ?1"
+    ))?;
     let mut delete = db.prepare_cached("DELETE FROM quarantine WHERE id = ?1")?;
     let mut select =
         db.prepare_cached("SELECT id, bucket, site, stored_at, record FROM quarantine ORDER BY id")?;
@@ -111,7 +111,7 @@ fn move_out(db: &Connection, taking: &Taking, too_old: i64) -> rusqlite::Result<
         } else if taking.check(site, bytes, false).is_err() {
             replayed.no_space += 1;
         } else {
-            back.execute([id])?;
+            back.execute(params![id, lanes])?;
             taking.take(site, bytes);
             // SQLite allows deleting the row that a scan has returned.
             delete.execute([id])?;
@@ -153,10 +153,10 @@ impl Spool {
         let now = self.ages.now();
         let too_old = now.0.saturating_sub(millis(self.limits.age_max));
         let taking = self.shares.taking();
-        let taken = taking.clone();
+        let (taken, lanes) = (taking.clone(), self.lanes());
         let work = move |db: &Connection| {
             taking.take_back();
-            let mut replayed = move_out(db, &taking, too_old)?;
+            let mut replayed = move_out(db, &taking, too_old, lanes)?;
             replayed.due = db.execute(
                 "UPDATE spool SET not_before = ?1 WHERE not_before IS NOT NULL",
                 [now.0],

@@ -20,25 +20,35 @@ impl Spool {
         endings: Vec<(i64, Outcome)>,
         mut also: impl FnMut(&Connection) -> rusqlite::Result<()> + Send + 'static,
     ) -> Result<(), StoreError> {
+        let unlisted = self.unlisted.clone();
+        let settled: Vec<i64> = endings.iter().map(|(seq, _)| *seq).collect();
         let work = move |db: &Connection| {
             also(db)?;
-            // Two statements, because RETURNING creates and empties an in-memory table for each event.
+            // No RETURNING, because it creates and empties an in-memory table for each event.
             let mut space = db.prepare_cached(&format!("SELECT {SPACE} FROM spool WHERE seq = ?1"))?;
             let mut delete = db.prepare_cached("DELETE FROM spool WHERE seq = ?1")?;
             let mut ended = Vec::with_capacity(endings.len());
             let mut bytes = BySite::default();
             for (seq, outcome) in &endings {
-                let freed = space.query_row([seq], |row| rows::add(&mut bytes, row));
-                if freed.optional()?.is_some() {
-                    delete.execute([seq])?;
-                    ended.push(*outcome);
+                match unlisted.space(*seq) {
+                    Some((site, freed)) if delete.execute([seq])? == 1 => bytes.add(site.as_bytes(), freed),
+                    Some(_) => continue,
+                    None => {
+                        let freed = space.query_row([seq], |row| rows::add(&mut bytes, row));
+                        if freed.optional()?.is_none() {
+                            continue;
+                        }
+                        delete.execute([seq])?;
+                    }
                 }
+                ended.push(*outcome);
             }
             Ok((ended, bytes, oldest(db)?))
         };
         let spool = self.clone();
         let after = move |result: Result<&(Vec<Outcome>, BySite, i64), &StoreError>| {
             if let Ok((ended, bytes, oldest)) = result {
+                spool.unlisted.forget(settled);
                 for outcome in ended {
                     spool.ledger.end_spooled(*outcome, 1);
                 }
@@ -54,7 +64,6 @@ impl Spool {
     /// # Errors
     /// If the change did not reach the disk.
     pub async fn sweep(&self) -> Result<u64, StoreError> {
-        let (now, too_old) = (self.ages.earliest_now(), self.ages.too_old(self.limits.age_max));
         let (seen, ages) = (self.seen.clone(), self.ages.clone());
         let work = move |db: &Connection| {
             keep_ahead(db, ages.ahead_ms())?;
@@ -70,6 +79,13 @@ impl Spool {
                 }
             })
             .await?;
+        let expired = self.expire().await?;
+        self.list().await;
+        Ok(expired)
+    }
+
+    async fn expire(&self) -> Result<u64, StoreError> {
+        let (now, too_old) = (self.ages.earliest_now(), self.ages.too_old(self.limits.age_max));
         self.remove(Outcome::Expired, move |db| {
             // Up to the first that is young enough, to avoid a scan of a long spool each time. An event that a jump of the
             // clock hides behind it is dropped when it is its turn to be sent.
@@ -88,6 +104,20 @@ impl Spool {
         })
         .await
         .map(|removed| removed.events)
+    }
+
+    /// Lists the events that still wait, so that few are ever unlisted. If the disk refuses, the next sweep does it.
+    async fn list(&self) {
+        if self.unlisted.is_empty() {
+            return;
+        }
+        let (unlisted, listed) = (self.unlisted.clone(), self.unlisted.clone());
+        let after = move |seqs: Result<&Vec<i64>, &StoreError>| {
+            if let Ok(seqs) = seqs {
+                listed.forget(seqs.iter().copied());
+            }
+        };
+        let _ = self.store.write(move |db| unlisted.list(db), after).await;
     }
 
     /// Runs a transaction that deletes events, and books them under one outcome.

@@ -1,14 +1,18 @@
 //! The spool's table: inserts and deletes inside a transaction.
 
+use super::cursor::Places;
 use super::seen::{Claim, Id};
 use super::shares::{BySite, Taking};
-use super::{BUCKETS, Incoming, record};
+use super::unlisted::Event;
+use super::{Incoming, record};
 use crate::clock::Timestamp;
 use crate::guard::Scrubbed;
 use relay_event::Outcome;
+use rusqlite::types::Null;
 use rusqlite::{Connection, OptionalExtension, Params, params};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use std::sync::Arc;
 
 /// Approximate bytes of a row besides its record.
 pub(super) const ROW_OVERHEAD: u64 = 64;
@@ -99,16 +103,29 @@ pub(super) fn site_of<'r>(row: &'r rusqlite::Row<'_>, column: usize) -> rusqlite
     Ok(row.get_ref(column)?.as_bytes().unwrap_or_default())
 }
 
-/// The spool's events and their bytes.
-pub(super) fn total(db: &Connection) -> rusqlite::Result<(u64, BySite)> {
-    let mut select = db.prepare(&format!("SELECT {SPACE} FROM spool NOT INDEXED"))?;
-    let mut rows = select.query([])?;
-    let (mut events, mut bytes) = (0, BySite::default());
+/// All events of the spool.
+#[derive(Debug, Default)]
+pub(super) struct Total {
+    pub(super) events: u64,
+    pub(super) bytes: BySite,
+    /// The numbers of those that are not listed in their lane.
+    pub(super) unlisted: Vec<i64>,
+}
+
+/// Reads all rows, once, because there may be millions.
+pub(super) fn total(db: &Connection, lanes: usize) -> rusqlite::Result<Total> {
+    let sql = format!("SELECT {SPACE}, seq, lane IS {LANE} FROM spool NOT INDEXED");
+    let mut select = db.prepare(&sql)?;
+    let mut rows = select.query(params![Null, lanes])?;
+    let mut total = Total::default();
     while let Some(row) = rows.next()? {
-        events += 1;
-        add(&mut bytes, row)?;
+        total.events += 1;
+        add(&mut total.bytes, row)?;
+        if !row.get::<_, bool>(3)? {
+            total.unlisted.push(row.get(2)?);
+        }
     }
-    Ok((events, bytes))
+    Ok(total)
 }
 
 /// The time when the oldest waiting event was stored, in milliseconds since 1970; 0 if none waits.
@@ -121,15 +138,27 @@ pub(super) fn oldest(db: &Connection) -> rusqlite::Result<i64> {
     Ok(oldest.unwrap_or(0))
 }
 
-/// The bucket of an event, by its visitor.
-pub(super) fn bucket(scrubbed: &Scrubbed) -> u8 {
-    let [.., last] = scrubbed.visitor().octets();
-    last % BUCKETS
+/// The bucket of an event, by its visitor. Its remainder is the event's lane.
+pub(super) fn bucket(scrubbed: &Scrubbed) -> u16 {
+    let [.., high, low] = scrubbed.visitor().octets();
+    u16::from_be_bytes([high, low])
+}
+
+/// The lane of a row, of ?2 lanes. A damaged bucket has a lane too, which finds the damage.
+pub(super) const LANE: &str = "abs(bucket % ?2)";
+
+/// Lists rows in the index of the lanes.
+pub(super) fn list(db: &Connection, seqs: &[i64], lanes: usize) -> rusqlite::Result<()> {
+    let mut list = db.prepare(&format!("UPDATE spool SET lane = {LANE} WHERE seq = ?1"))?;
+    for seq in seqs {
+        list.execute(params![seq, lanes])?;
+    }
+    Ok(())
 }
 
 pub(super) struct Row {
-    bucket: u8,
-    site: String,
+    bucket: u16,
+    site: Arc<str>,
     seen: Option<Id>,
     is_held: bool,
     record: Vec<u8>,
@@ -159,7 +188,7 @@ impl Row {
             seen,
             is_held: incoming.is_held,
             record: columns.seal(&scrubbed.to_bytes()),
-            site: scrubbed.site().to_owned(),
+            site: scrubbed.site().into(),
         }
     }
 
@@ -178,11 +207,13 @@ pub(super) fn insert(
     now: Timestamp,
     taking: &Taking,
     claim: &Claim,
+    places: &Places,
 ) -> rusqlite::Result<Vec<Stored>> {
     claim.take_back();
     taking.take_back();
-    let mut insert =
-        db.prepare_cached("INSERT INTO spool (bucket, site, stored_at, record) VALUES (?1, ?2, ?3, ?4)")?;
+    let mut insert = db.prepare_cached(
+        "INSERT INTO spool (bucket, site, stored_at, lane, record) VALUES (?1, ?2, ?3, ?4, ?5)",
+    )?;
     let mut stored = Vec::with_capacity(rows.len());
     for row in rows {
         let (site, bytes) = (row.site.as_bytes(), row.bytes());
@@ -194,9 +225,19 @@ pub(super) fn insert(
             stored.push(Err(Outcome::Duplicate));
             continue;
         }
-        insert.execute(params![row.bucket, row.site, now.0, row.record])?;
-        taking.take(site, bytes);
-        stored.push(Ok(db.last_insert_rowid()));
+        let (lane, is_listed) = places.of(row.bucket);
+        let listed = is_listed.then_some(lane);
+        insert.execute(params![row.bucket, row.site, now.0, listed, row.record])?;
+        let seq = db.last_insert_rowid();
+        let site = || Arc::clone(&row.site);
+        let event = (!is_listed).then(|| Event {
+            lane,
+            site: site(),
+            bytes,
+        });
+        places.unlisted.note(seq, event);
+        taking.take(row.site.as_bytes(), bytes);
+        stored.push(Ok(seq));
     }
     claim.write(db, now)?;
     Ok(stored)

@@ -6,7 +6,8 @@
 use super::Waiting;
 use crate::clock::Timestamp;
 use std::collections::VecDeque;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 /// Longest an event is parked. A longer time is clamped to it. A stored time further away than this was written by a clock
@@ -15,6 +16,8 @@ pub(super) const PARK_MAX: Duration = Duration::from_secs(3600);
 
 /// Most events kept in memory for one lane. With one more the lane has fallen behind, and reads the rest from disk.
 const TAIL_MAX: usize = 32;
+/// Most events kept in memory for all lanes. Above it lanes fall behind sooner.
+const TAILS_MAX: usize = 4096;
 
 /// A lane's part of memory. Only the writer changes it, in the order of the commits.
 #[derive(Debug)]
@@ -28,6 +31,8 @@ struct State {
     given: i64,
     /// Oldest first.
     queue: VecDeque<Waiting>,
+    /// The number of events in all lanes' queues.
+    in_all: Arc<AtomicUsize>,
     /// When the next parked event comes due, if known: then the lane must read the disk.
     next_due: Timestamp,
 }
@@ -38,6 +43,15 @@ const NEVER: Timestamp = Timestamp(i64::MAX);
 const UNKNOWN: Timestamp = Timestamp(i64::MIN);
 
 impl State {
+    fn keeps_up(&self) -> bool {
+        self.has_all && self.queue.len() < TAIL_MAX && self.in_all.load(Ordering::Relaxed) < TAILS_MAX
+    }
+
+    fn clear(&mut self) {
+        self.in_all.fetch_sub(self.queue.len(), Ordering::Relaxed);
+        self.queue = VecDeque::new();
+    }
+
     /// Whether a parked event may be due: its time has come, or is further away than [`PARK_MAX`], because the clock was set
     /// back.
     fn may_be_due(&self, now: Timestamp) -> bool {
@@ -45,19 +59,23 @@ impl State {
     }
 }
 
-impl Default for Tail {
-    /// The state of a lane that has not read the disk yet.
-    fn default() -> Self {
+impl Tail {
+    /// The state of a lane that has not read the disk yet. The lanes share the count of their events.
+    pub(super) fn new(in_all: &Arc<AtomicUsize>) -> Self {
         Self(Mutex::new(State {
             has_all: false,
             given: 0,
             queue: VecDeque::new(),
+            in_all: Arc::clone(in_all),
             next_due: UNKNOWN,
         }))
     }
-}
 
-impl Tail {
+    /// Whether the lane would get a new event from memory.
+    pub(super) fn keeps_up(&self) -> bool {
+        self.lock().keeps_up()
+    }
+
     /// The lane's next events after a number; `None` if it must read the disk.
     pub(super) fn take(&self, after: i64, count: usize, now: Timestamp) -> Option<Vec<Waiting>> {
         let mut state = self.lock();
@@ -67,6 +85,7 @@ impl Tail {
         }
         let count = count.min(state.queue.len());
         let events: Vec<Waiting> = state.queue.drain(..count).collect();
+        state.in_all.fetch_sub(count, Ordering::Relaxed);
         state.given = events.last().map_or(after, |last| last.seq);
         Some(events)
     }
@@ -74,21 +93,20 @@ impl Tail {
     /// An event is on disk.
     pub(super) fn arrived(&self, event: Waiting) {
         let mut state = self.lock();
-        state.has_all &= state.queue.len() < TAIL_MAX;
+        state.has_all = state.keeps_up();
         if state.has_all {
             state.queue.push_back(event);
+            state.in_all.fetch_add(1, Ordering::Relaxed);
         }
     }
 
     /// The lane has read the disk, and was given the events there up to a number: all of them, or a part.
     pub(super) fn looked(&self, given: i64, has_all: bool, next_due: Option<Timestamp>) {
         // The read returned the queued events, or they come after it.
-        *self.lock() = State {
-            has_all,
-            given,
-            queue: VecDeque::new(),
-            next_due: next_due.unwrap_or(NEVER),
-        };
+        let mut state = self.lock();
+        state.clear();
+        (state.has_all, state.given) = (has_all, given);
+        state.next_due = next_due.unwrap_or(NEVER);
     }
 
     /// When the next parked event comes due; `None` if none is known.
@@ -105,9 +123,8 @@ impl Tail {
     /// Events were removed or moved: the lane must read the disk.
     pub(super) fn forget(&self) {
         let mut state = self.lock();
-        state.has_all = false;
-        state.queue.clear();
-        state.next_due = UNKNOWN;
+        state.clear();
+        (state.has_all, state.next_due) = (false, UNKNOWN);
     }
 
     /// The state is consistent after each statement, so a panic elsewhere leaves it usable.
@@ -138,7 +155,7 @@ mod tests {
 
     #[test]
     fn a_lane_that_has_all_is_handed_what_arrives_and_any_other_has_to_look() {
-        let tail = Tail::default();
+        let tail = Tail::new(&Arc::default());
         tail.arrived(event(1));
         assert_eq!(take(&tail, 0, 0), None, "the disk was not read yet");
         tail.looked(1, false, None);
@@ -158,7 +175,7 @@ mod tests {
 
     #[test]
     fn a_lane_that_falls_behind_is_handed_what_it_has_and_looks_for_the_rest() {
-        let tail = Tail::default();
+        let tail = Tail::new(&Arc::default());
         tail.looked(0, true, None);
         let count = i64::try_from(TAIL_MAX).unwrap();
         (1..=count + 5).for_each(|seq| tail.arrived(event(seq)));
@@ -171,7 +188,7 @@ mod tests {
 
     #[test]
     fn an_event_that_was_parked_makes_it_look_when_its_time_has_come() {
-        let tail = Tail::default();
+        let tail = Tail::new(&Arc::default());
         tail.looked(0, true, Some(Timestamp(20)));
         assert_eq!(take(&tail, 0, 19), Some(vec![]));
         assert_eq!(take(&tail, 0, 20), None);

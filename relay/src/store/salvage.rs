@@ -4,7 +4,7 @@
 //! by row. This requires the folder's lock. A site stays on only if its record is beyond doubt; an uncertain switch is
 //! off.
 
-use super::{OpenError, open, path};
+use super::{OpenError, open, path, schema};
 use crate::clock::Timestamp;
 use rusqlite::types::Value;
 use rusqlite::{Connection, OpenFlags, Statement, params_from_iter};
@@ -164,14 +164,18 @@ fn keep_newest(folder: &Path) {
     }
 }
 
+/// The last page on which a table or an index begins. An automatic vacuum keeps these pages at the beginning.
+const LAST_ROOT: u8 = 20;
 /// Bytes that the header of each of our databases has at fixed offsets: SQLite's name, pages of 4096 bytes, WAL mode, no
-/// reserved bytes; the schema format; no automatic vacuum and UTF-8.
-const HEADER: [(u64, &[u8]); 4] = [
-    (0, b"SQLite format 3\0\x10\0\x02\x02\0\x40\x20\x20"),
-    (44, &[0, 0, 0, 4]),
-    (52, &[0, 0, 0, 0, 0, 0, 0, 1]),
-    (64, &[0, 0, 0, 0]),
+/// reserved bytes; the schema format; automatic vacuum and UTF-8; the vacuum is incremental. Behind them what is there
+/// until the first checkpoint.
+const HEADER: [(u64, &[u8], &[u8]); 4] = [
+    (0, NAME, NAME),
+    (44, &[0, 0, 0, 4], &[0; 4]),
+    (52, &[0, 0, 0, LAST_ROOT, 0, 0, 0, 1], &[0, 0, 0, 1, 0, 0, 0, 0]),
+    (64, &[0, 0, 0, 1], &[0, 0, 0, 1]),
 ];
+const NAME: &[u8] = b"SQLite format 3\0\x10\0\x02\x02\0\x40\x20\x20";
 
 /// Whether the header is one of ours, or there is none yet. SQLite takes some damage to it for a setting, such as another
 /// text encoding or a read-only file.
@@ -182,13 +186,22 @@ fn is_header_sound(database: &Path) -> bool {
     if file.metadata().is_ok_and(|file| file.len() == 0) {
         return true;
     }
-    HEADER.iter().all(|(at, want)| {
-        let mut found = vec![0; want.len()];
-        let read = file.read_exact_at(&mut found, *at).is_ok();
-        // Until the first checkpoint, the later fields are zero.
-        let unset = *at > 0 && found.iter().all(|byte| *byte == 0);
-        read && (found == *want || unset)
-    })
+    let has = |at: u64, either: &[&[u8]]| {
+        let mut found = vec![0; either[0].len()];
+        file.read_exact_at(&mut found, at).is_ok() && either.contains(&&*found)
+    };
+    is_of_other_version(&file) || HEADER.iter().all(|(at, want, first)| has(*at, &[want, first]))
+}
+
+/// Whether the header is that of another version of the relay, which is not for this one to judge.
+fn is_of_other_version(file: &File) -> bool {
+    let field = |at: u64| {
+        let mut bytes = [0; 4];
+        file.read_exact_at(&mut bytes, at).ok()?;
+        Some(i32::from_be_bytes(bytes).into())
+    };
+    // SQLite's `user_version` and `application_id`.
+    matches!((field(60), field(68)), (Some(version), Some(signature)) if schema::is_other(version, signature))
 }
 
 /// Writes the expected header. SQLite reads nothing of a file that is shorter than its header says; with zero there it
@@ -198,7 +211,7 @@ fn mend(database: &Path) -> io::Result<()> {
     file.write_all_at(&[0; 4], 28)?;
     HEADER
         .iter()
-        .try_for_each(|(at, bytes)| file.write_all_at(bytes, *at))
+        .try_for_each(|(at, bytes, _)| file.write_all_at(bytes, *at))
 }
 
 /// Copies all readable rows.

@@ -4,9 +4,10 @@ use rusqlite::{Connection, TransactionBehavior};
 
 /// The version of [`TABLES`], kept in SQLite's `user_version`. Raise it with any change of [`TABLES`], even of a space in
 /// a statement: a file of the same version with other statements is taken for damaged.
-pub(super) const VERSION: i64 = 10;
+pub(super) const VERSION: i64 = 11;
 /// All tables.
 ///
+/// - `spool.lane`: the lane that finds the event by the index; NULL while the running relay has it in memory.
 /// - `spool.not_before`: the time until which an event is parked. The partial index holds parked events only, so it costs
 ///   the others nothing.
 /// - `quarantine` is not strict: damage can give the values it keeps any type.
@@ -22,10 +23,11 @@ const TABLES: &str = "
         bucket INTEGER NOT NULL,
         site TEXT NOT NULL,
         stored_at INTEGER NOT NULL,
+        lane INTEGER,
         record BLOB NOT NULL,
         not_before INTEGER
     ) STRICT;
-    CREATE INDEX spool_bucket ON spool (bucket, seq);
+    CREATE INDEX spool_lane ON spool (lane, seq) WHERE lane IS NOT NULL;
     CREATE TABLE quarantine (
         id INTEGER PRIMARY KEY,
         bucket, site, stored_at, record,
@@ -84,7 +86,7 @@ const TABLES: &str = "
         tail INTEGER NOT NULL,
         UNIQUE (day, upstream, site, event)
     ) STRICT;
-    CREATE INDEX spool_parked ON spool (bucket, not_before) WHERE not_before IS NOT NULL;
+    CREATE INDEX spool_parked ON spool (lane, not_before) WHERE not_before IS NOT NULL;
 ";
 
 /// The upper half of SQLite's `application_id`; the lower half repeats `user_version`. If the two disagree, the header
@@ -101,6 +103,11 @@ pub(super) enum Tables {
     OtherVersion(i64),
     /// They are not tables that a relay created.
     Damaged,
+}
+
+/// Whether a relay of another version wrote the file.
+pub(super) fn is_other(version: i64, signature: i64) -> bool {
+    version > 0 && version != VERSION && signature == SIGNATURE + version
 }
 
 /// Checks the tables of a database without changing it.
@@ -160,7 +167,7 @@ mod tests {
             SIGNATURE | (VERSION + 1),
             Tables::OtherVersion(VERSION + 1),
         );
-        check(9, SIGNATURE | 9, Tables::OtherVersion(9));
+        check(10, SIGNATURE | 10, Tables::OtherVersion(10));
         check(3, 0, Tables::Damaged);
         check(VERSION, 0, Tables::Damaged);
         check(0, SIGNATURE | VERSION, Tables::Damaged);
@@ -172,10 +179,10 @@ mod tests {
     #[test]
     fn other_tables_have_another_version() {
         // If this fails: raise `VERSION`, and write both here.
-        let of_version_10 = "779954144a4511fa1aa04edf8602ac0eb98fc0dae58bfef978afed7eae14c994";
+        let of_version_11 = "7581fd32db5b03decf5488124f40758843b7359d72b075045e9e6257acc49d1d";
         assert_eq!(
             (VERSION, &*crate::digest::sha256(TABLES.as_bytes())),
-            (10, of_version_10)
+            (11, of_version_11)
         );
     }
 }

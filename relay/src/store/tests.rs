@@ -3,6 +3,7 @@
 mod damage;
 
 use super::*;
+use crate::clock::Timestamp;
 
 fn count(db: &Connection) -> rusqlite::Result<i64> {
     db.query_row("SELECT count(*) FROM account", (), |row| row.get(0))
@@ -57,7 +58,8 @@ fn furnish(folder: &Path, events: u8) {
     let tx = db.transaction().unwrap();
     for n in 0..events {
         tx.execute(
-            "INSERT INTO spool (bucket, site, stored_at, record) VALUES (?1 % 64, 's', ?1, zeroblob(400))",
+            "INSERT INTO spool (bucket, site, stored_at, lane, record)
+             VALUES (?1, 's', ?1, ?1 % 64, zeroblob(400))",
             [n],
         )
         .unwrap();
@@ -137,7 +139,7 @@ fn a_damaged_database_is_set_aside_and_what_can_be_read_is_saved() {
         let mut bytes = std::fs::read(path(folder)).unwrap();
         harm(&mut bytes, &|table| root(folder, table));
         std::fs::write(path(folder), &bytes).unwrap();
-        let (db, rebuilt) = open_or_rebuild(folder, crate::clock::Timestamp(1_800_000_000_000)).unwrap();
+        let (db, rebuilt) = open_or_rebuild(folder, Timestamp(1_800_000_000_000)).unwrap();
         assert_eq!(rebuilt.is_some(), *noticed, "{what}");
         assert_eq!(
             db.query_row("PRAGMA integrity_check", [], |row| row.get::<_, String>(0))
@@ -178,6 +180,26 @@ fn a_damaged_database_is_set_aside_and_what_can_be_read_is_saved() {
 }
 
 #[test]
+fn a_database_of_another_version_is_refused_and_left_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let folder = folder.path();
+    furnish(folder, 3);
+    let mut bytes = std::fs::read(path(folder)).unwrap();
+    // Version 10 had no automatic vacuum.
+    bytes[52..56].fill(0);
+    bytes[64..68].fill(0);
+    bytes[63] = 10;
+    bytes[71] = 10;
+    std::fs::write(path(folder), &bytes).unwrap();
+    let opened = open_or_rebuild(folder, Timestamp(1));
+    assert!(
+        matches!(opened, Err(OpenError::OtherVersion(_, 10))),
+        "{opened:?}"
+    );
+    assert!(std::fs::read(path(folder)).unwrap() == bytes);
+}
+
+#[test]
 fn no_number_is_used_twice_even_if_the_last_one_is_lost() {
     let folder = tempfile::tempdir().unwrap();
     let folder = folder.path();
@@ -190,7 +212,7 @@ fn no_number_is_used_twice_even_if_the_last_one_is_lost() {
     .unwrap();
     drop(db);
     std::fs::write(path(folder), vec![b'x'; 5000]).unwrap();
-    let (db, _) = open_or_rebuild(folder, crate::clock::Timestamp(1_800_000_000_000)).unwrap();
+    let (db, _) = open_or_rebuild(folder, Timestamp(1_800_000_000_000)).unwrap();
     let insert = "INSERT INTO spool (bucket, site, stored_at, record) VALUES (1, 's', 1, x'')";
     db.execute(insert, []).unwrap();
     assert!(one(&db, "SELECT max(seq) FROM spool") > 5_000_000);
@@ -202,7 +224,7 @@ fn only_the_newest_damaged_files_are_kept_and_a_rebuild_that_was_cut_off_leaves_
     let folder = folder.path();
     for now in 1..=5 {
         std::fs::write(path(folder), vec![b'x'; 5000]).unwrap();
-        let (_, rebuilt) = open_or_rebuild(folder, crate::clock::Timestamp(now)).unwrap();
+        let (_, rebuilt) = open_or_rebuild(folder, Timestamp(now)).unwrap();
         assert!(rebuilt.is_some());
     }
     let mut names: Vec<String> = std::fs::read_dir(folder)
@@ -219,7 +241,7 @@ fn only_the_newest_damaged_files_are_kept_and_a_rebuild_that_was_cut_off_leaves_
     let workshop = folder.join("rebuild");
     std::fs::create_dir(&workshop).unwrap();
     std::fs::write(workshop.join("relay.db"), "events").unwrap();
-    drop(open_or_rebuild(folder, crate::clock::Timestamp(7)).unwrap());
+    drop(open_or_rebuild(folder, Timestamp(7)).unwrap());
     assert!(
         !workshop.exists(),
         "a rebuild that was cut off leaves no events behind"
@@ -270,7 +292,7 @@ async fn a_repair_that_the_disk_refused_is_tried_again() {
         let folder = tempfile::tempdir().unwrap();
         let folder = folder.path();
         furnish(folder, 200);
-        let now = crate::clock::Timestamp(1_800_000_000_000);
+        let now = Timestamp(1_800_000_000_000);
         let clock = Clock::standing_at(now);
         let (store, writer) = Store::start(open(folder).unwrap(), clock.clone()).unwrap();
         let (told, mut recounted) = mpsc::channel(8);
@@ -301,7 +323,7 @@ async fn a_repair_that_the_disk_refused_is_tried_again() {
             std::fs::remove_file(&obstacle).unwrap();
         }
         assert_eq!(write("bob").await, broken, "{what}: it is not tried at each job");
-        clock.set(crate::clock::Timestamp(now.0 + 10_000));
+        clock.set(Timestamp(now.0 + 10_000));
         assert_eq!(write("bob").await, Ok(()), "{what}");
         assert_eq!(recounted.recv().await, Some(200), "{what}");
         assert_eq!(store.run(count).await, Ok(2), "{what}");
@@ -387,6 +409,55 @@ fn what_was_deleted_is_neither_in_the_file_nor_in_the_log() {
     assert_eq!(found(), 0);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_file_shrinks_after_a_backlog_and_not_after_a_few_events() {
+    // Events that come and go, and the bytes of the file that are left at most and at least.
+    let check = async |events: u32, most: u64, least: u64, threaded: bool| {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        let db = open(folder).unwrap();
+        let (store, writer) = match threaded {
+            true => Store::start(db, Clock::system())
+                .map(|(store, writer)| (store, Some(writer)))
+                .unwrap(),
+            false => (Store::inline(db), None),
+        };
+        let fill = "INSERT INTO spool (bucket, site, stored_at, lane, record)
+            WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < ?1)
+            SELECT n, 's', n, n % 64, zeroblob(450) FROM n";
+        store.run(move |db| db.execute(fill, [events])).await.unwrap();
+        // Other rows wait, some of them on the last pages.
+        store
+            .run(|db| db.execute("DELETE FROM spool WHERE seq % 500 > 0", []))
+            .await
+            .unwrap();
+        for _ in 0..50 {
+            store.tidy_after_next_commit();
+            store
+                .run(|db| db.execute("UPDATE heartbeat SET at = at + 1", []))
+                .await
+                .unwrap();
+        }
+        let left = store
+            .run(|db| db.query_row("SELECT count(*) FROM spool", [], |row| row.get(0)))
+            .await;
+        assert_eq!(left, Ok(events / 500));
+        drop(store);
+        writer.map(Writer::join);
+        let bytes = std::fs::metadata(path(folder)).unwrap().len();
+        assert!((least..=most).contains(&bytes), "{bytes} after {events} events");
+        assert!(
+            open_or_rebuild(folder, Timestamp(1)).unwrap().1.is_none(),
+            "it is sound"
+        );
+    };
+    let mib = |n: u64| n << 20;
+    for threaded in [false, true] {
+        check(30_000, mib(6), mib(4), threaded).await;
+        check(5_000, mib(3), mib(2), threaded).await;
+    }
+}
+
 #[test]
 fn a_rebuild_that_a_crash_interrupted_is_finished_or_begun_again() {
     let check = |what: &str, old_is_away: bool, events: i64| {
@@ -400,7 +471,7 @@ fn a_rebuild_that_a_crash_interrupted_is_finished_or_begun_again() {
             std::fs::rename(path(folder), folder.join("relay.db.broken-1")).unwrap();
             std::fs::write(folder.join("relay.db-wal"), "of the old one").unwrap();
         }
-        let (db, rebuilt) = open_or_rebuild(folder, crate::clock::Timestamp(2)).unwrap();
+        let (db, rebuilt) = open_or_rebuild(folder, Timestamp(2)).unwrap();
         assert_eq!(
             (one(&db, "SELECT count(*) FROM spool"), rebuilt),
             (events, None),
@@ -424,6 +495,6 @@ fn a_relay_killed_before_its_first_checkpoint_has_a_sound_database() {
         std::fs::copy(folder.path().join(name), killed.path().join(name)).unwrap();
     }
     drop(db);
-    let (_, rebuilt) = open_or_rebuild(killed.path(), crate::clock::Timestamp(1)).unwrap();
+    let (_, rebuilt) = open_or_rebuild(killed.path(), Timestamp(1)).unwrap();
     assert_eq!(rebuilt, None);
 }

@@ -12,11 +12,19 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::sync::mpsc;
 
 /// Most jobs in one transaction, so that the first of them does not wait too long.
 const GROUP_MAX: usize = 1024;
+
+/// Shortest time between the beginnings of two transactions. Each costs an fsync, so at a few thousand events a second the
+/// next group waits for more events. The first job after a quiet moment does not wait. All others do, also those of a
+/// switch or a login: it is less than their own fsync takes.
+const APART: Duration = Duration::from_millis(2);
+/// Free pages to keep for the next events, and most pages by which one step shrinks the file. A step takes milliseconds.
+const SPARE_PAGES: u32 = 1024;
+const SHRINK_PAGES: u32 = 256;
 
 /// Work inside a transaction, and a callback for its result.
 pub(super) trait Job: Send {
@@ -50,6 +58,8 @@ pub(super) struct Database {
     /// When a rebuild last failed, while there is no database. All jobs fail then.
     unmended: Option<Timestamp>,
     busy: Duration,
+    /// Whether most of the file is free.
+    is_large: bool,
 }
 
 /// Device and inode.
@@ -66,6 +76,7 @@ impl Database {
             rebuilds: 0,
             unmended: None,
             busy,
+            is_large: false,
         };
         database.prepare();
         database
@@ -86,7 +97,10 @@ impl Database {
     /// Commits queued jobs until all senders are gone.
     pub(super) fn serve(mut self, mut queue: mpsc::Receiver<Box<dyn Job>>) {
         let mut group = Vec::with_capacity(GROUP_MAX);
+        let mut last = None;
         while queue.blocking_recv_many(&mut group, GROUP_MAX) > 0 {
+            std::thread::sleep(wait(last, Instant::now()));
+            last = Some(Instant::now());
             // The first job wakes this thread, and on a busy core it may preempt the senders of the next jobs. Yielding lets
             // them queue first and share the fsync.
             std::thread::yield_now();
@@ -96,6 +110,9 @@ impl Database {
                 group.push(job);
             }
             self.run_group(&mut group);
+            while queue.is_empty() && self.is_large {
+                self.shrink();
+            }
         }
         // Leaves a single file behind; if that fails, the next start finds the log.
         let _ = self.db.execute_batch("PRAGMA wal_checkpoint(TRUNCATE);");
@@ -178,8 +195,33 @@ impl Database {
         }
     }
 
-    /// Empties SQLite's log. Does not wait for readers; the next attempt comes soon.
+    /// Gives free pages at the end of the file back to the disk after a backlog, a few at a time: the log carries each page
+    /// that moves. Notes whether there are more. If it fails, the next attempt comes soon.
+    fn shrink(&mut self) {
+        self.is_large = self.give_back_pages().unwrap_or(false);
+    }
+
+    fn give_back_pages(&self) -> rusqlite::Result<bool> {
+        let pages = |name: &str| self.db.pragma_query_value(None, name, |row| row.get::<_, u32>(0));
+        let free = pages("freelist_count")?;
+        let used = pages("page_count")?.saturating_sub(free);
+        let surplus = free.saturating_sub(used.max(SPARE_PAGES));
+        if surplus == 0 {
+            return Ok(false);
+        }
+        let vacuum = format!("PRAGMA incremental_vacuum({})", surplus.min(SHRINK_PAGES));
+        let mut vacuum = self.db.prepare(&vacuum)?;
+        let (mut rows, mut given) = (vacuum.query([])?, 0);
+        // It returns a row for each page.
+        while rows.next()?.is_some() {
+            given += 1;
+        }
+        Ok(given == SHRINK_PAGES && surplus > SHRINK_PAGES)
+    }
+
+    /// Shrinks the file and empties SQLite's log. Does not wait for readers; the next attempt comes soon.
     fn tidy(&mut self) {
+        self.shrink();
         let _ = self.db.busy_timeout(Duration::ZERO);
         let _ = self.db.execute_batch("PRAGMA wal_checkpoint(TRUNCATE);");
         let _ = self.db.busy_timeout(self.busy);
@@ -218,6 +260,13 @@ impl Database {
     }
 }
 
+/// How long a transaction waits if the last one began at some time.
+fn wait(last: Option<Instant>, now: Instant) -> Duration {
+    last.map_or(Duration::ZERO, |last| {
+        APART.saturating_sub(now.saturating_duration_since(last))
+    })
+}
+
 fn id_of(path: &Path) -> Option<FileId> {
     let found = std::fs::metadata(path).ok()?;
     Some((found.dev(), found.ino()))
@@ -244,5 +293,27 @@ impl Fault {
     /// Whether the next job would fail in the same way.
     fn is_hopeless(&self) -> bool {
         matches!(self, Self::Begin(_) | Self::Job(DbErrorKind::Broken))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn transactions_are_apart_and_the_first_one_begins_at_once() {
+        let begin = Instant::now();
+        let check = |last: Option<u64>, now: u64, want: u64| {
+            let at = |us: u64| begin + Duration::from_micros(us);
+            let waits = wait(last.map(at), at(now));
+            assert_eq!(waits, Duration::from_micros(want), "{last:?} {now}");
+        };
+        check(None, 0, 0);
+        check(Some(0), 0, 2000);
+        check(Some(0), 300, 1700);
+        check(Some(0), 1999, 1);
+        check(Some(0), 2000, 0);
+        check(Some(0), 60_000_000, 0);
+        check(Some(10), 0, 2000);
     }
 }

@@ -19,7 +19,7 @@ const PURGED: i64 = 200;
 const ACCOUNTS: i64 = 5;
 const COUNTS: i64 = 300;
 
-/// An event's bucket, site, time and record, which differ in each event.
+/// An event's lane, site, time and record, which differ in each event.
 type Event = (i64, String, i64, Vec<u8>);
 
 fn event(seq: i64) -> Event {
@@ -45,7 +45,7 @@ impl Image {
         let mut db = open(folder.path()).unwrap();
         let tx = db.transaction().unwrap();
         for seq in 1..=DELIVERED + WAITING + PURGED {
-            let sql = "INSERT INTO spool (bucket, site, stored_at, record) VALUES (?1, ?2, ?3, ?4)";
+            let sql = "INSERT INTO spool (bucket, site, stored_at, lane, record) VALUES (0, ?2, ?3, ?1, ?4)";
             tx.execute(sql, event(seq)).unwrap();
         }
         for n in 0..ACCOUNTS {
@@ -103,8 +103,8 @@ impl Image {
         usize::try_from(u32::from_be_bytes(number)).unwrap()
     }
 
-    /// Overwrites 8 pages, chosen by a seed, with noise; not the first one.
-    fn noise(&mut self, seed: u64) {
+    /// Overwrites 8 pages, chosen by a seed, with noise; not the first one. Returns their numbers.
+    fn noise(&mut self, seed: u64) -> Vec<usize> {
         let mut state = seed * 2 + 1;
         let mut next = || {
             // Xorshift, so that each run is the same.
@@ -115,10 +115,13 @@ impl Image {
         };
         (0..64).for_each(|_| _ = next());
         let count = (self.bytes.len() / PAGE) as u64;
+        let mut noisy = Vec::new();
         for _ in 0..8 {
             let page = usize::try_from(2 + next() % (count - 1)).unwrap();
             self.page(page).fill_with(|| next().to_le_bytes()[0]);
+            noisy.push(page);
         }
+        noisy
     }
 
     /// The pages from a number on are those of the earlier file, as after a checkpoint whose last writes were lost.
@@ -149,7 +152,7 @@ impl Rows {
         let off = one(db, "SELECT count(*) FROM switch WHERE is_on AND site <> 'on'");
         assert_eq!(off, 0, "damage turns no site on");
         let mut select = db
-            .prepare("SELECT bucket, site, stored_at, record, seq FROM spool")
+            .prepare("SELECT lane, site, stored_at, record, seq FROM spool")
             .unwrap();
         let mut rows = select.query([]).unwrap();
         while let Some(row) = rows.next().unwrap() {
@@ -213,7 +216,7 @@ fn salvage_keeps_the_rows_of_undamaged_pages_and_turns_nothing_on() {
     zero("their first leaf and another", "spool", &[1, 100], 1980, 5, true);
     zero("their last leaf and another", "spool", &[201, 100], 1980, 5, true);
     zero("every other leaf of the events", "spool", &half, 950, 5, true);
-    zero("a leaf of an index", "spool_bucket", &[3], 2000, 5, true);
+    zero("a leaf of an index", "spool_lane", &[3], 2000, 5, true);
     zero("the switches", "switch", &[0], 2000, 5, false);
     zero("the history of the switches", "switch_log", &[0], 2000, 5, false);
     zero("the accounts", "account", &[0], 2000, 0, true);
@@ -235,12 +238,14 @@ fn salvage_keeps_the_rows_of_undamaged_pages_and_turns_nothing_on() {
     };
     check("list of free pages", &free, 2000, 5, true);
     for seed in 1..=3 {
+        let noisy = sound.clone().noise(seed);
+        let is_spared = |table: &str| !noisy.contains(&sound.pages[table][0]);
         check(
             &format!("noise on eight pages ({seed})"),
-            &|image| image.noise(seed),
+            &|image| drop(image.noise(seed)),
             1900,
-            5,
-            true,
+            if is_spared("account") { 5 } else { 0 },
+            is_spared("switch") && is_spared("switch_log"),
         );
     }
     let half = sound.bytes.len() / PAGE / 2;
