@@ -46,7 +46,7 @@ use tokio::sync::Mutex;
 use unlisted::Unlisted;
 
 /// Most lanes that visitors are spread over. A lane is drained in order, so each visitor's events are too.
-pub const LANES_MAX: u16 = 64;
+pub const LANES_MAX: u16 = 1024;
 const _: () = assert!(CONCURRENCY_MAX as u16 <= LANES_MAX, "each request has a lane");
 /// Longest wait for a write probe. After it, health reports that the disk hangs.
 const PROBE_MAX: Duration = Duration::from_secs(5);
