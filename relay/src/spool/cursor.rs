@@ -1,9 +1,8 @@
 //! The lanes read waiting events for delivery, oldest first, each visitor's events in order.
 
 use super::record::{self, Unreadable};
-use super::rows::LANE;
 use super::tail::{PARK_MAX, Tail};
-use super::unlisted::Unlisted;
+use super::unlisted::{LANE, Unlisted};
 use super::{Spool, Waiting, millis};
 use crate::clock::Timestamp;
 use crate::store::StoreError;

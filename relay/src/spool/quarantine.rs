@@ -4,8 +4,9 @@
 //! A record is booked out when it is quarantined; from then on it counts as no event.
 
 use super::cursor::LaneState;
-use super::rows::{self, LANE, ROW_OVERHEAD, SPACE, oldest};
+use super::rows::{self, ROW_OVERHEAD, SPACE, oldest};
 use super::shares::Taking;
+use super::unlisted::LANE;
 use super::{BySite, Spool, millis, record};
 use crate::clock::Timestamp;
 use crate::store::StoreError;

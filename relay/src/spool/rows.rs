@@ -3,7 +3,7 @@
 use super::cursor::Places;
 use super::seen::{Claim, Id};
 use super::shares::{BySite, Taking};
-use super::unlisted::Event;
+use super::unlisted::{Event, LANE};
 use super::{Incoming, record};
 use crate::clock::Timestamp;
 use crate::guard::Scrubbed;
@@ -143,9 +143,6 @@ pub(super) fn bucket(scrubbed: &Scrubbed) -> u16 {
     let [.., high, low] = scrubbed.visitor().octets();
     u16::from_be_bytes([high, low])
 }
-
-/// The lane of a row, of ?2 lanes. A damaged bucket has a lane too, which finds the damage.
-pub(super) const LANE: &str = "abs(bucket % ?2)";
 
 /// Lists rows in the index of the lanes.
 pub(super) fn list(db: &Connection, seqs: &[i64], lanes: usize) -> rusqlite::Result<()> {

@@ -11,6 +11,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 /// Most unlisted events. Further ones are listed as they are stored, so the map is bounded, and so is the work of a sweep.
 pub(super) const UNLISTED_MAX: usize = 4096;
 
+/// The lane of a row, of ?2 lanes. A damaged bucket has a lane too, which finds the damage.
+pub(super) const LANE: &str = "abs(bucket % ?2)";
+
 /// The unlisted events by number. Only the writer changes it. It may name rows that are gone, or were never committed; an
 /// unlisted row that is not in it would not be sent before the next start.
 #[derive(Clone, Debug, Default)]
