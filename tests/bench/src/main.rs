@@ -7,6 +7,7 @@ mod contender;
 mod load;
 mod middle;
 mod overload;
+mod rates;
 mod scrub;
 mod soak;
 mod stats;
@@ -26,7 +27,7 @@ const MISSED: u8 = 3;
 
 /// Measures the relay beside nginx, Caddy and Traefik: the same events, the same sink, one after the other in rounds
 ///
-/// Without a command and options it takes eight minutes, builds aside, and writes its table into docs/BENCHMARK.md.
+/// Without a command and options it takes eleven minutes, builds aside, and writes its tables into docs/BENCHMARK.md.
 #[derive(Debug, clap::Parser)]
 #[command(
     name = "cargo xtask bench",
@@ -37,8 +38,9 @@ It needs Linux with two cores: one for the process that is measured, one for loa
 every aim is met, with 3 if one is missed, and with 1 if anything failed.
 
 Examples:
-  cargo xtask bench --quick                       a minute; writes nothing
+  cargo xtask bench --quick                       three minutes; writes nothing
   cargo xtask bench --only relay,nginx --rounds 9
+  cargo xtask bench --parts rates --relay FILE    one part, with a relay that is already built
   cargo xtask bench --soak 10m                    does memory, database or anything else grow?
   cargo xtask bench overload                      three minutes of overload
   cargo xtask bench scrub                         policy and guard alone, without network and disk"
@@ -148,6 +150,7 @@ mod tests {
         check("--rounds 1", false);
         check("--rounds=5", false);
         check("--only relay", false);
+        check("--parts load,rates", false);
         check("--only relay,relay-batch,nginx,nginx-opaque,caddy,traefik", false);
         check("--relay Cargo.toml", false);
         check("--soak 10m", false);

@@ -1,7 +1,10 @@
 //! The results as a table, and its place in the document.
 
 use crate::aims::{Aim, spread};
-use crate::compare::{Results, STEADY_RATE, Sample};
+use crate::compare::{Results, Sample};
+use crate::middle::Measured;
+use crate::rates;
+use crate::stats::Spread;
 use anyhow::{Context as _, Result};
 use std::fs;
 use std::process::Command;
@@ -35,6 +38,16 @@ const COLUMNS: [Column<Sample>; 7] = [
     ("resident MiB, most", 1, |s| s.half.peak_mib),
     ("resident MiB, end", 1, |s| s.half.end_mib),
 ];
+/// The place of "events/s, busy" in a row, after its name.
+const RATE_COLUMN: usize = 3;
+
+const RATE_COLUMNS: [Column<Measured>; 5] = [
+    ("CPU µs per event", 1, |m| m.cpu_us),
+    ("delivered/s", 0, |m| m.sent.rate()),
+    ("p50 ms", 2, |m| m.sent.p50_ms),
+    ("p99 ms", 2, |m| m.sent.p99_ms),
+    ("resident MiB, most", 1, |m| m.peak_mib),
+];
 
 /// A table in Markdown, whose first column is text and whose other columns are figures.
 pub(crate) fn markdown<T>(
@@ -50,54 +63,78 @@ pub(crate) fn markdown<T>(
     text
 }
 
-/// Table, steady row and aims, in Markdown.
+/// Tables and aims, in Markdown.
 pub(crate) fn text(results: &Results, aims: &[Aim]) -> String {
+    let rounds = rounds_line(results.rounds.into(), " (least–most)", results.load_before);
+    let mut parts = vec![
+        comparison(results),
+        at_rates(&results.rates),
+        rounds,
+        judged(aims),
+    ];
+    parts.retain(|part| !part.is_empty());
+    parts.join("\n")
+}
+
+/// The rows under full and half load.
+fn comparison(results: &Results) -> String {
+    if results.rows.is_empty() {
+        return String::new();
+    }
     let mut held_back = false;
     let rows = results.rows.iter().map(|(contender, samples)| {
         let ends_busy = spread(results, *contender, |s| s.busy.sent.ends_busy).map_or(0.0, |s| s.median);
         let is_held_back = ends_busy > ENDS_BUSY_MAX;
         held_back |= is_held_back;
-        let cell = |(n, (_, decimals, of)): (usize, &Column<Sample>)| {
-            let Some(found) = spread(results, *contender, *of) else {
-                return "–".to_owned();
-            };
-            let mark = if is_held_back && n == 2 { "≥ " } else { "" };
-            let reach = match samples.len() {
-                1 => String::new(),
-                _ => format!(" ({:.decimals$}–{:.decimals$})", found.least, found.most),
-            };
-            format!("{mark}**{:.decimals$}**{reach}", found.median)
-        };
-        let cells = COLUMNS.iter().enumerate().map(cell);
-        std::iter::once(contender.name().to_owned())
-            .chain(cells)
-            .collect()
+        let mut cells = cells(contender.name().to_owned(), &COLUMNS, samples);
+        if is_held_back && let Some(rate) = cells.get_mut(RATE_COLUMN) {
+            rate.insert_str(0, "≥ ");
+        }
+        cells
     });
     let mut text = markdown("", &COLUMNS, rows);
-    let rounds = results.rows.first().map_or(0, |(_, samples)| samples.len());
-    text += &rounds_line(rounds, " (least–most)", results.load_before);
     if held_back {
-        text += "≥: generator and sink had no more to give, so the middle could do more.\n";
+        text += "\n≥: generator and sink had no more to give, so the middle could do more.\n";
     }
-    if let Some(Ok(steady)) = &results.steady {
-        let sent = &steady.sent;
-        text += &format!(
-            "\nThe relay offered {STEADY_RATE:.0} events/s in batches of ten: {:.0} events/s delivered, the last {:.2} s \
-             after the last answer; {:.1} µs of CPU per event, p99 {:.2} ms, {:.1} MiB resident at most and {:.1} MiB at \
-             the end.\n",
-            sent.rate(),
-            sent.drain_s,
-            steady.cpu_us,
-            sent.p99_ms,
-            steady.peak_mib,
-            steady.end_mib
-        );
+    text
+}
+
+/// The rows at fixed rates.
+fn at_rates(rates: &[rates::Row]) -> String {
+    if rates.is_empty() {
+        return String::new();
     }
-    if !aims.is_empty() {
-        text += "\n| aim | found | |\n|---|---:|---|\n";
+    let rows = rates.iter().map(|row| {
+        let name = format!("{}, {:.0} events/s", row.contender.name(), row.rate);
+        cells(name, &RATE_COLUMNS, &row.samples)
+    });
+    markdown("at a fixed rate", &RATE_COLUMNS, rows)
+}
+
+/// A row: its name, then each figure's median and range.
+fn cells<T>(name: String, columns: &[Column<T>], samples: &[T]) -> Vec<String> {
+    let cell = |(_, decimals, of): &Column<T>| {
+        let Some(found) = Spread::of(samples.iter().map(of)) else {
+            return "–".to_owned();
+        };
+        let reach = match samples.len() {
+            1 => String::new(),
+            _ => format!(" ({:.decimals$}–{:.decimals$})", found.least, found.most),
+        };
+        format!("**{:.decimals$}**{reach}", found.median)
+    };
+    std::iter::once(name).chain(columns.iter().map(cell)).collect()
+}
+
+/// The aims, each with the figure that was found.
+fn judged(aims: &[Aim]) -> String {
+    if aims.is_empty() {
+        return String::new();
     }
+    let mut text = "| aim | found | |\n|---|---:|---|\n".to_owned();
     for aim in aims {
-        text += &format!("| {} | {} | {} |\n", aim.aim, aim.found, verdict(aim.met));
+        let found = aim.found.replace('|', "/");
+        text += &format!("| {} | {found} | {} |\n", aim.aim, verdict(aim.met));
     }
     text
 }
@@ -108,7 +145,7 @@ pub(crate) fn rounds_line(rounds: usize, range: &str, load_before: f32) -> Strin
         1 => "One round".to_owned(),
         _ => format!("Medians of {rounds} rounds{range}"),
     };
-    format!("\n{of_rounds}. The machine's load average before: {load_before:.1}.\n")
+    format!("{of_rounds}. The machine's load average before: {load_before:.1}.\n")
 }
 
 pub(crate) fn verdict(is_met: bool) -> &'static str {
@@ -147,16 +184,15 @@ fn put(document: &str, Markers { begin, end }: Markers, text: &str) -> Option<St
 #[cfg(test)]
 mod tests {
     use super::{MEASURED, Markers, put, text};
-    use crate::aims::{judge, tests::results};
+    use crate::aims::judge;
+    use crate::aims::tests::{at_rate, results};
     use crate::contender::Contender;
-    use crate::load::Sent;
-    use crate::middle::Measured;
+    use crate::rates::Row;
 
     #[test]
     fn a_row_shows_the_median_and_how_far_the_rounds_reach() {
         let check = |rounds: &[f64], row: &str| {
-            let results = results(&[(Contender::Nginx, rounds)], None);
-            let text = text(&results, &[]);
+            let text = text(&results(&[(Contender::Nginx, rounds)]), &[]);
             assert_eq!(text.lines().nth(2), Some(row), "{text}");
         };
         check(
@@ -174,38 +210,41 @@ mod tests {
     #[test]
     fn a_middle_that_the_ends_held_back_is_marked() {
         let check = |ends_busy, marked| {
-            let mut results = results(&[(Contender::Nginx, &[40.0])], None);
+            let mut results = results(&[(Contender::Nginx, &[40.0])]);
             results.rows[0].1[0].busy.sent.ends_busy = ends_busy;
-            assert_eq!(text(&results, &[]).contains("≥ **25000**"), marked, "{ends_busy}");
+            assert_eq!(
+                text(&results, &[]).contains("| ≥ **25000** |"),
+                marked,
+                "{ends_busy}"
+            );
         };
         check(0.9, false);
         check(0.91, true);
     }
 
     #[test]
-    fn aims_and_the_steady_rate_follow() {
-        let sent = Sent {
-            events: 9_990.4,
-            seconds: 1.0,
-            drain_s: 0.125,
-            ..Sent::default()
-        };
-        let steady = Measured {
-            sent,
-            peak_mib: 70.0,
-            cpu_us: 20.0,
-            ..Measured::default()
-        };
-        let results = results(&[(Contender::Relay, &[50.0])], Some(steady));
+    fn fixed_rates_and_aims_follow() {
+        let mut results = results(&[(Contender::Relay, &[50.0])]);
+        results.rates = vec![
+            at_rate(Contender::Relay, 10_000.0, &[(20.0, 0.999, 70.0)]),
+            Row::new(Contender::Nginx, 5_000.0),
+        ];
         let text = text(&results, &judge(&results));
         for part in [
+            "| relay, 10000 events/s | **20.0** | **9990** | **0.00** | **0.00** | **70.0** |",
+            "| nginx, 5000 events/s | – | – | – | – | – |",
             "One round. The machine's load average before: 0.2.",
-            "9990 events/s delivered, the last 0.12 s after the last answer; 20.0 µs",
             "under 10 ms | 5.00 ms | met |",
-            "under 64 MiB | 70.0 MiB at most | **missed** |",
+            "at most 48 MiB | 70.0 MiB at most | **missed** |",
         ] {
             assert!(text.contains(part), "{part}\n{text}");
         }
+    }
+
+    #[test]
+    fn a_part_that_was_not_measured_has_no_table() {
+        let text = text(&results(&[]), &[]);
+        assert!(!text.contains('|'), "{text}");
     }
 
     #[test]

@@ -28,7 +28,7 @@ pub(crate) enum Shape {
 
 impl Shape {
     /// Events in a request.
-    pub(super) fn events(self) -> usize {
+    pub(crate) fn events(self) -> usize {
         match self {
             Self::Single => 1,
             Self::Batch => BATCH,

@@ -90,6 +90,7 @@ pub(crate) fn text(rows: &[Row], load_before: f32) -> String {
     };
     let mut text = markdown("disk, load", &COLUMNS, rows.iter().map(cells));
     let rounds = rows.first().map_or(0, |row| row.samples.len());
+    text += "\n";
     text += &rounds_line(rounds, "", load_before);
     if rows.iter().any(Row::is_doubtful) {
         text += "†: the generator was short of time, so some of the latency may be its own.\n";
