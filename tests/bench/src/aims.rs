@@ -2,6 +2,8 @@
 
 use crate::compare::{Results, Sample};
 use crate::contender::Contender::{self, Caddy, Nginx, Relay, RelayBatch, Traefik};
+use crate::distance::{self, Distant};
+use crate::footprint::Figure;
 use crate::middle::Measured;
 use crate::rates::{RATES, Row};
 use crate::stats::Spread;
@@ -53,6 +55,8 @@ pub(crate) fn judge(results: &Results) -> Vec<Aim> {
     for ours in OURS {
         aims.extend(held(results, ours, highest));
     }
+    aims.extend(results.distance.as_ref().map(at_distance));
+    aims.extend(results.footprint.iter().filter_map(of_figure));
     aims
 }
 
@@ -125,6 +129,41 @@ fn held(results: &Results, (ours, sent): (Contender, &str), rate: f64) -> Vec<Ai
     most.into_iter().chain(median).collect()
 }
 
+/// Whether distance holds nothing up, and changes no order.
+fn at_distance(distance: &Result<Distant, String>) -> Aim {
+    let aim = format!(
+        "{:.0} events/s delivered as they come, each visitor's in order, with answers after {} ms",
+        distance::RATE,
+        distance::ANSWERS_AFTER.as_millis()
+    );
+    match distance {
+        Ok(distant) => {
+            let (rate, disordered) = (distant.measured.sent.rate(), distant.disordered);
+            let found = format!("{rate:.0} events/s, {disordered:.0} out of order");
+            Aim::new(
+                aim,
+                found,
+                rate >= DELIVERED_MIN * distance::RATE && disordered < 1.0,
+            )
+        }
+        Err(why) => Aim::new(aim, why.clone(), false),
+    }
+}
+
+/// Whether a figure that has a limit is within it.
+fn of_figure(Figure { kind, found }: &Figure) -> Option<Aim> {
+    let at_most = kind.at_most?;
+    let aim = format!("{}: at most {at_most} {}", kind.name, kind.unit);
+    let aim = aim.trim_end().to_owned();
+    Some(match found {
+        Ok(found) => {
+            let shown = format!("{found:.*} {}", kind.decimals, kind.unit);
+            Aim::new(aim, shown.trim_end().to_owned(), *found <= at_most)
+        }
+        Err(why) => Aim::new(aim, why.clone(), false),
+    })
+}
+
 /// A contender's row at a fixed rate.
 fn row(results: &Results, contender: Contender, rate: f64) -> Option<&Row> {
     results
@@ -147,6 +186,8 @@ pub(crate) fn spread(results: &Results, contender: Contender, of: fn(&Sample) ->
 pub(crate) mod tests {
     use super::{Caddy, Contender, Nginx, Relay, RelayBatch, Results, Traefik, judge};
     use crate::compare::Sample;
+    use crate::distance::Distant;
+    use crate::footprint::tests::figures;
     use crate::load::Sent;
     use crate::middle::Measured;
     use crate::rates::{RATES, Row};
@@ -257,6 +298,44 @@ pub(crate) mod tests {
             &[(9.0, 0.95, 1.0), (60.0, 0.95, 48.1), (99.0, 0.1, 1.0)],
             &[1],
         );
+    }
+
+    #[test]
+    fn a_distant_sink_gets_the_rate_in_order() {
+        let check = |distance: Result<(f64, f64), &str>, expected: &[usize]| {
+            let mut results = results(&[]);
+            let distant = |(delivered, disordered)| {
+                let [Measured { sent, .. }] = *at_rate(Relay, delivered, &[(1.0, 1.0, 1.0)]).samples else {
+                    panic!("one sample");
+                };
+                Distant {
+                    measured: Measured {
+                        sent,
+                        ..Measured::default()
+                    },
+                    disordered,
+                }
+            };
+            results.distance = Some(distance.map(distant).map_err(str::to_owned));
+            assert_eq!(missed(&results), expected, "{:?}", judge(&results));
+        };
+        check(Ok((4750.0, 0.0)), &[]);
+        check(Ok((4749.0, 0.0)), &[0]);
+        check(Ok((5000.0, 1.0)), &[0]);
+        check(Err("3 events are missing"), &[0]);
+    }
+
+    #[test]
+    fn a_figure_is_judged_if_it_has_a_limit() {
+        let check = |calls, awakenings, closed, expected: &[usize]| {
+            let mut results = results(&[]);
+            results.footprint = figures(calls, awakenings, closed);
+            assert_eq!(missed(&results), expected, "{:?}", judge(&results));
+        };
+        check(9e9, Ok(5.0), 1.1, &[]);
+        check(0.0, Ok(5.1), 1.1, &[0]);
+        check(0.0, Ok(0.0), 1.11, &[1]);
+        check(0.0, Err("no strace"), 1.0, &[0]);
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use crate::aims;
 use crate::contender::{Contender, Middle};
+use crate::distance::{self, Distant};
+use crate::footprint::{self, Figure};
 use crate::load::{Sink, Stream};
 use crate::middle::{Measured, Programs};
 use crate::{Relay, rates, soak, table, usage};
@@ -41,6 +43,10 @@ enum Part {
     Load,
     /// 5000 and 10000 events per second: relay, relay-batch and nginx
     Rates,
+    /// Relay: 5000 events per second to a sink that answers after 50 ms
+    Distance,
+    /// Relay: memory from the start on, with many connections and many sites; awakenings while idle
+    Footprint,
 }
 
 /// Duration of each part of a round, in seconds: with `--quick` four tenths of it.
@@ -64,6 +70,9 @@ pub(crate) struct Results {
     pub(crate) rounds: u16,
     pub(crate) rows: Vec<(Contender, Vec<Sample>)>,
     pub(crate) rates: Vec<rates::Row>,
+    /// The distant sink, or the reason why not all events arrived there.
+    pub(crate) distance: Option<Result<Distant, String>>,
+    pub(crate) footprint: Vec<Figure>,
 }
 
 /// Measures, prints, and records a whole run in the document. Returns whether every aim was met.
@@ -112,6 +121,13 @@ fn measure(
     }
     if parts.contains(&Part::Rates) {
         results.rates = rates::measure(programs, &sink, contenders, rounds, pace);
+    }
+    let has_relay = contenders.iter().any(|c| c.middle() == Middle::Relay);
+    if has_relay && parts.contains(&Part::Distance) {
+        results.distance = Some(distance::measure(programs, pace).map_err(|error| format!("{error:#}")));
+    }
+    if has_relay && parts.contains(&Part::Footprint) {
+        results.footprint = footprint::measure(programs, &sink, pace)?;
     }
     Ok(results)
 }

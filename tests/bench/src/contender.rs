@@ -9,6 +9,7 @@ pub(crate) enum Middle {
     Nginx,
     Caddy,
     Traefik,
+    Bento,
 }
 
 /// One row of the comparison, in the order in which they take turns.
@@ -26,6 +27,8 @@ pub(crate) enum Contender {
     Caddy,
     /// Traefik, one event per request
     Traefik,
+    /// Bento, one event per request: a relay that one would build oneself
+    Bento,
 }
 
 impl Contender {
@@ -35,6 +38,7 @@ impl Contender {
             Self::Nginx | Self::NginxOpaque => Middle::Nginx,
             Self::Caddy => Middle::Caddy,
             Self::Traefik => Middle::Traefik,
+            Self::Bento => Middle::Bento,
         }
     }
 
@@ -61,6 +65,7 @@ impl Contender {
             Self::NginxOpaque => "nginx, ten in one opaque body",
             Self::Caddy => "Caddy",
             Self::Traefik => "Traefik",
+            Self::Bento => "Bento, scrubbing and storing",
         }
     }
 }

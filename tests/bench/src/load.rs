@@ -6,16 +6,18 @@
 
 mod events;
 mod generator;
+mod held;
 mod http;
+mod order;
 mod report;
 mod schedule;
 mod sink;
 mod wire;
 
-pub(crate) use events::{SITE, Shape};
+pub(crate) use events::{SITE, Shape, with_numbers};
 pub(crate) use http::ask;
 pub(crate) use report::Refused;
-pub(crate) use sink::Sink;
+pub(crate) use sink::{Manner, Sink};
 
 use crate::usage::own_time;
 use anyhow::{Result, bail, ensure};

@@ -4,6 +4,8 @@
 mod aims;
 mod compare;
 mod contender;
+mod distance;
+mod footprint;
 mod load;
 mod middle;
 mod overload;
@@ -25,9 +27,9 @@ use tests_common::workspace::{cargo, locked, target};
 /// Exit code of a run that succeeded but missed an aim.
 const MISSED: u8 = 3;
 
-/// Measures the relay beside nginx, Caddy and Traefik: the same events, the same sink, one after the other in rounds
+/// Measures the relay beside nginx, Caddy, Traefik and Bento: the same events, the same sink, one after the other in rounds
 ///
-/// Without a command and options it takes eleven minutes, builds aside, and writes its tables into docs/BENCHMARK.md.
+/// Without a command and options it takes thirteen minutes, builds aside, and writes its tables into docs/BENCHMARK.md.
 #[derive(Debug, clap::Parser)]
 #[command(
     name = "cargo xtask bench",
@@ -150,8 +152,11 @@ mod tests {
         check("--rounds 1", false);
         check("--rounds=5", false);
         check("--only relay", false);
-        check("--parts load,rates", false);
-        check("--only relay,relay-batch,nginx,nginx-opaque,caddy,traefik", false);
+        check("--parts load,rates,distance,footprint", false);
+        check(
+            "--only relay,relay-batch,nginx,nginx-opaque,caddy,traefik,bento",
+            false,
+        );
         check("--relay Cargo.toml", false);
         check("--soak 10m", false);
         check("overload --rounds 1", false);

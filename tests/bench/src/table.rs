@@ -2,6 +2,8 @@
 
 use crate::aims::{Aim, spread};
 use crate::compare::{Results, Sample};
+use crate::distance::{self, Distant};
+use crate::footprint::{Figure, Kind};
 use crate::middle::Measured;
 use crate::rates;
 use crate::stats::Spread;
@@ -69,6 +71,8 @@ pub(crate) fn text(results: &Results, aims: &[Aim]) -> String {
     let mut parts = vec![
         comparison(results),
         at_rates(&results.rates),
+        results.distance.as_ref().map_or_else(String::new, at_distance),
+        of_footprint(&results.footprint),
         rounds,
         judged(aims),
     ];
@@ -111,8 +115,52 @@ fn at_rates(rates: &[rates::Row]) -> String {
     markdown("at a fixed rate", &RATE_COLUMNS, rows)
 }
 
+/// The sentence about a distant sink.
+fn at_distance(distance: &Result<Distant, String>) -> String {
+    let what = format!(
+        "The relay at {:.0} events/s, each answered after {} ms",
+        distance::RATE,
+        distance::ANSWERS_AFTER.as_millis()
+    );
+    match distance {
+        Ok(Distant { measured, disordered }) => {
+            let sent = &measured.sent;
+            format!(
+                "{what}: {:.0} events/s delivered, the last {:.2} s after the last event was accepted, {disordered:.0} out of \
+                 order; {:.1} µs of CPU per event, accepted within p50 {:.2} ms and p99 {:.2} ms, {:.1} MiB resident at most.\n",
+                sent.rate(),
+                sent.drain_s,
+                measured.cpu_us,
+                sent.p50_ms,
+                sent.p99_ms,
+                measured.peak_mib
+            )
+        }
+        Err(why) => format!("{what}: {why}\n"),
+    }
+}
+
+/// The figures of a relay that does little.
+fn of_footprint(figures: &[Figure]) -> String {
+    if figures.is_empty() {
+        return String::new();
+    }
+    let mut text = "| the relay | |\n|---|---:|\n".to_owned();
+    for Figure { kind, found } in figures {
+        let Kind {
+            name, unit, decimals, ..
+        } = kind;
+        let shown = match found {
+            Ok(found) => format!("**{found:.decimals$}** {unit}"),
+            Err(_) => "–".to_owned(),
+        };
+        text += &format!("| {name} | {} |\n", shown.trim_end());
+    }
+    text
+}
+
 /// A row: its name, then each figure's median and range.
-fn cells<T>(name: String, columns: &[Column<T>], samples: &[T]) -> Vec<String> {
+pub(crate) fn cells<T>(name: String, columns: &[Column<T>], samples: &[T]) -> Vec<String> {
     let cell = |(_, decimals, of): &Column<T>| {
         let Some(found) = Spread::of(samples.iter().map(of)) else {
             return "–".to_owned();
@@ -187,6 +235,8 @@ mod tests {
     use crate::aims::judge;
     use crate::aims::tests::{at_rate, results};
     use crate::contender::Contender;
+    use crate::distance::Distant;
+    use crate::footprint::tests::figures;
     use crate::rates::Row;
 
     #[test]
@@ -229,10 +279,18 @@ mod tests {
             at_rate(Contender::Relay, 10_000.0, &[(20.0, 0.999, 70.0)]),
             Row::new(Contender::Nginx, 5_000.0),
         ];
+        results.distance = Some(Ok(Distant::default()));
+        results.footprint = figures(12.345, Err("strace | is missing"), 1.26);
         let text = text(&results, &judge(&results));
         for part in [
             "| relay, 10000 events/s | **20.0** | **9990** | **0.00** | **0.00** | **70.0** |",
             "| nginx, 5000 events/s | – | – | – | – | – |",
+            "each answered after 50 ms: NaN events/s delivered, the last 0.00 s after",
+            "| system calls per second, idle | **12.3** |",
+            "| awakenings per second, idle | – |",
+            "beside before they opened | **1.26** × |",
+            "idle: at most 5 | strace / is missing | **missed** |",
+            "opened: at most 1.1 × | 1.26 × | **missed** |",
             "One round. The machine's load average before: 0.2.",
             "under 10 ms | 5.00 ms | met |",
             "at most 48 MiB | 70.0 MiB at most | **missed** |",

@@ -1,8 +1,9 @@
-//! Processor time, memory and open files of processes, and core affinity.
+//! Processor time, memory, awakenings and open files of processes, and core affinity.
 
 use anyhow::{Context as _, Result};
 use procfs::process::{ClearRefs, Process, all_processes};
 use procfs::{Current as _, LoadAverage};
+use rustix::process::{Resource, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_setaffinity};
 use rustix::time::{ClockId, clock_gettime};
 use std::time::Duration;
@@ -19,6 +20,20 @@ pub(crate) fn pin(core: usize) -> Result<()> {
     sched_setaffinity(None, &cores).with_context(|| format!("cannot choose core {core}"))
 }
 
+/// Lets this thread, and what it starts afterwards, run on every core.
+pub(crate) fn pin_to_all() -> Result<()> {
+    let mut cores = CpuSet::new();
+    (0..CpuSet::MAX_CPU).for_each(|core| cores.set(core));
+    sched_setaffinity(None, &cores).context("cannot choose all cores")
+}
+
+/// Allows this process as many open files as the system permits.
+pub(crate) fn allow_files() -> Result<()> {
+    let mut limit = getrlimit(Resource::Nofile);
+    limit.current = limit.maximum;
+    setrlimit(Resource::Nofile, limit).context("cannot raise the limit of open files")
+}
+
 /// Sums over a process and its children.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(crate) struct Usage {
@@ -32,22 +47,64 @@ pub(crate) struct Usage {
     pub(crate) files: usize,
 }
 
+impl Usage {
+    fn add(&mut self, process: &Process) -> Result<()> {
+        let (stat, status) = (process.stat()?, process.status()?);
+        let files = process.fd_count()?;
+        let (resident, peak) = (
+            status.vmrss.context("no VmRSS")?,
+            status.vmhwm.context("no VmHWM")?,
+        );
+        self.cpu_s += (stat.utime + stat.stime) as f64 / procfs::ticks_per_second() as f64;
+        self.resident_kib += resident;
+        self.peak_kib += peak;
+        self.files += files;
+        Ok(())
+    }
+}
+
 /// The usage of a process and its children.
 pub(crate) fn usage(pid: u32) -> Result<Usage> {
     let mut sum = Usage::default();
-    for process in family(pid)? {
-        let (stat, status) = (process.stat()?, process.status()?);
-        sum.cpu_s += (stat.utime + stat.stime) as f64 / procfs::ticks_per_second() as f64;
-        sum.resident_kib += status.vmrss.context("no VmRSS")?;
-        sum.peak_kib += status.vmhwm.context("no VmHWM")?;
-        sum.files += process.fd_count()?;
+    sum.add(&process(pid)?)?;
+    for child in children(pid)? {
+        // It may have ended meanwhile.
+        let _ = sum.add(&child);
+    }
+    Ok(sum)
+}
+
+/// Resident memory of a process and its children now, in KiB. Pages that they share count once.
+pub(crate) fn together_kib(pid: u32) -> Result<u64> {
+    let share = |process: &Process| -> Result<u64> {
+        let maps = process.smaps_rollup()?.memory_map_rollup;
+        let bytes = maps
+            .iter()
+            .filter_map(|map| map.extension.map.get("Pss"))
+            .sum::<u64>();
+        Ok(bytes / 1024)
+    };
+    // A child may have ended meanwhile.
+    let children = children(pid)?;
+    Ok(share(&process(pid)?)? + children.iter().flat_map(share).sum::<u64>())
+}
+
+/// How often threads of a process and its children went to sleep, and therefore were woken, since their start. Threads
+/// that have ended are not counted.
+pub(crate) fn awakenings(pid: u32) -> Result<u64> {
+    let mut sum = 0;
+    for process in std::iter::once(process(pid)?).chain(children(pid)?) {
+        let tasks = process.tasks()?.flatten();
+        sum += tasks
+            .filter_map(|task| task.status().ok()?.voluntary_ctxt_switches)
+            .sum::<u64>();
     }
     Ok(sum)
 }
 
 /// Resets the peak of resident memory to the current value.
 pub(crate) fn reset_peak(pid: u32) -> Result<()> {
-    for process in family(pid)? {
+    for process in std::iter::once(process(pid)?).chain(children(pid)?) {
         process
             .clear_refs(ClearRefs::PeakRSS)
             .context("cannot reset the memory's peak")?;
@@ -65,23 +122,38 @@ pub(crate) fn own_time() -> Result<Duration> {
     Ok(clock_gettime(ClockId::ProcessCPUTime).try_into()?)
 }
 
-/// A process, and its children.
-fn family(pid: u32) -> Result<Vec<Process>> {
+fn process(pid: u32) -> Result<Process> {
+    Ok(Process::new(i32::try_from(pid)?)?)
+}
+
+fn children(pid: u32) -> Result<Vec<Process>> {
     let id = i32::try_from(pid)?;
     // A process may end between the listing and the reading.
     let is_child = |process: &Process| process.stat().is_ok_and(|stat| stat.ppid == id);
-    let children = all_processes()?.flatten().filter(is_child);
-    Ok(std::iter::once(Process::new(id)?).chain(children).collect())
+    Ok(all_processes()?.flatten().filter(is_child).collect())
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{own_time, usage};
+    use super::{allow_files, awakenings, own_time, together_kib, usage};
+    use std::time::Duration;
 
     #[test]
     fn this_process_uses_memory_files_and_time() {
         let usage = usage(std::process::id()).unwrap();
         assert!(usage.resident_kib > 0 && usage.peak_kib >= usage.resident_kib && usage.files > 0);
+        let together = together_kib(std::process::id()).unwrap();
+        assert!(together > 0 && together <= usage.peak_kib, "{together} {usage:?}");
         assert!(!own_time().unwrap().is_zero());
+        allow_files().unwrap();
+    }
+
+    #[test]
+    fn a_thread_that_sleeps_is_woken() {
+        let before = awakenings(std::process::id()).unwrap();
+        let (go, gone) = std::sync::mpsc::channel::<()>();
+        let _ = gone.recv_timeout(Duration::from_millis(1));
+        drop(go);
+        assert!(awakenings(std::process::id()).unwrap() > before);
     }
 }

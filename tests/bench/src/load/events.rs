@@ -4,7 +4,7 @@
 use fastrand::Rng;
 use serde_json::{Value, json};
 
-/// The site of the events.
+/// The site of the events, if no other is given.
 pub(crate) const SITE: &str = "panel.example.com";
 /// The version of the shipped plan, to which the pages' users consented.
 const PLAN: u32 = 1;
@@ -16,6 +16,12 @@ const PEOPLE: usize = 1024;
 const BATCH: usize = 10;
 /// The placeholder of an event's id until the event is sent.
 const NO_ID: &str = "00000000000000000000000000000000";
+/// The property with an event's number, and what precedes the number in the requests of generator and relay.
+const NUMBER: &str = "nth";
+const BEFORE_NUMBER: &str = "\"nth\":";
+/// The first number, which is also the placeholder: all numbers have as many digits.
+const NUMBER_FIRST: u64 = 1_000_000;
+const NUMBER_MAX: u64 = 9_999_999;
 
 /// The contents of one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,13 +30,16 @@ pub(crate) enum Shape {
     Single,
     /// Ten events in the format of the relay's browser module.
     Batch,
+    /// One event in Plausible's format, with a running number. Each connection sends for people of its own, so that each
+    /// person's events leave in the order of their numbers.
+    Numbered,
 }
 
 impl Shape {
     /// Events in a request.
     pub(crate) fn events(self) -> usize {
         match self {
-            Self::Single => 1,
+            Self::Single | Self::Numbered => 1,
             Self::Batch => BATCH,
         }
     }
@@ -41,11 +50,20 @@ impl Shape {
 pub(super) struct Template {
     pub(super) bytes: Vec<u8>,
     ids: Vec<usize>,
+    number: Option<usize>,
 }
 
 impl Template {
-    /// Writes ids into a copy of the bytes: `space`, then a running number.
+    /// Writes ids into a copy of the bytes, `space` and then a running number, or one number of both: a million for each
+    /// space. After the last number it is repeated, which the sink reports.
     pub(super) fn number(&self, copy: &mut [u8], space: u64, next: &mut u64) {
+        if let Some(at) = self.number {
+            let number = (space * NUMBER_FIRST + *next)
+                .clamp(NUMBER_FIRST, NUMBER_MAX)
+                .to_string();
+            copy[at..at + number.len()].copy_from_slice(number.as_bytes());
+            *next += 1;
+        }
         for at in &self.ids {
             let id = format!("{space:016x}{next:016x}");
             copy[*at..*at + NO_ID.len()].copy_from_slice(id.as_bytes());
@@ -57,37 +75,79 @@ impl Template {
 /// The requests of a seed.
 pub(super) fn templates(shape: Shape, seed: u64) -> Vec<Template> {
     let mut random = Rng::with_seed(seed);
-    (0..TEMPLATES).map(|_| template(shape, &mut random)).collect()
+    let person = |nth, random: &mut Rng| match shape {
+        Shape::Numbered => nth % PEOPLE,
+        Shape::Single | Shape::Batch => random.usize(..PEOPLE),
+    };
+    (0..TEMPLATES)
+        .map(|nth| template(shape, SITE, person(nth, &mut random), &mut random))
+        .collect()
 }
 
-fn template(shape: Shape, random: &mut Rng) -> Template {
+/// A request for each of these sites, without ids, from one person after the other.
+pub(super) fn one_each<'s>(
+    shape: Shape,
+    sites: impl Iterator<Item = &'s str>,
+    seed: u64,
+) -> impl Iterator<Item = Vec<u8>> {
+    let mut random = Rng::with_seed(seed);
+    sites
+        .enumerate()
+        .map(move |(nth, site)| template(shape, site, nth % PEOPLE, &mut random).bytes)
+}
+
+/// The number of the event in a request of the relay.
+pub(super) fn number(request: &[u8]) -> Option<u64> {
+    let before = BEFORE_NUMBER.as_bytes();
+    let at = request
+        .windows(before.len())
+        .position(|window| window == before)?;
+    let digits = request[at + before.len()..]
+        .split(|byte| !byte.is_ascii_digit())
+        .next()?;
+    std::str::from_utf8(digits).ok()?.parse().ok()
+}
+
+/// A tracking plan that lists the numbers: this one, with one more property of each event.
+pub(crate) fn with_numbers(plan: &str) -> String {
+    let property = format!(
+        "\n[event.prop.{NUMBER}]\ntype = \"int\"\nmin = {NUMBER_FIRST}\nmax = {NUMBER_MAX}\n\
+         description = \"The event's number in the benchmark.\"\n"
+    );
+    let mut parts = plan.split("\n[[event]]\n");
+    let head = parts.next().unwrap_or_default().to_owned();
+    parts.fold(head, |text, event| text + "\n[[event]]\n" + event + &property)
+}
+
+fn template(shape: Shape, site: &str, person: usize, random: &mut Rng) -> Template {
     let (path, media_type, body) = match shape {
-        Shape::Single => (
+        Shape::Single | Shape::Numbered => (
             format!("/api/event?consent={PLAN}"),
             "text/plain",
-            event(shape, random),
+            event(shape, site, random),
         ),
         Shape::Batch => {
-            let events: Vec<Value> = (0..BATCH).map(|_| event(shape, random)).collect();
-            let batch = json!({ "site": SITE, "consent": { "plan": PLAN }, "events": events });
+            let events: Vec<Value> = (0..BATCH).map(|_| event(shape, site, random)).collect();
+            let batch = json!({ "site": site, "consent": { "plan": PLAN }, "events": events });
             ("/api/events".to_owned(), "application/json", batch)
         }
     };
     let body = body.to_string();
-    let person = random.usize(..PEOPLE);
     let request = format!(
-        "POST {path} HTTP/1.1\r\nHost: {SITE}\r\nUser-Agent: {agent}\r\nAccept: */*\r\n\
-         Accept-Language: en-GB,en;q=0.9,de;q=0.8\r\nContent-Type: {media_type}\r\nOrigin: https://{SITE}\r\n\
-         Referer: https://{SITE}/\r\nX-Forwarded-For: 198.18.{}.{}\r\nContent-Length: {}\r\n\r\n{body}",
+        "POST {path} HTTP/1.1\r\nHost: {site}\r\nUser-Agent: {agent}\r\nAccept: */*\r\n\
+         Accept-Language: en-GB,en;q=0.9,de;q=0.8\r\nContent-Type: {media_type}\r\nOrigin: https://{site}\r\n\
+         Referer: https://{site}/\r\nX-Forwarded-For: 198.18.{}.{}\r\nContent-Length: {}\r\n\r\n{body}",
         person / 256,
         person % 256,
         body.len(),
         agent = agent(person),
     );
     let ids = request.match_indices(NO_ID).map(|(at, _)| at).collect();
+    let number = request.find(BEFORE_NUMBER).map(|at| at + BEFORE_NUMBER.len());
     Template {
         bytes: request.into_bytes(),
         ids,
+        number,
     }
 }
 
@@ -111,11 +171,11 @@ fn agent(person: usize) -> String {
 }
 
 /// One event in the format of this shape: mostly pageviews, then engagement, features, and now and then a rating.
-fn event(shape: Shape, random: &mut Rng) -> Value {
+fn event(shape: Shape, site: &str, random: &mut Rng) -> Value {
     let ([name, url, referrer, ms, depth, props], mut event) = match shape {
-        Shape::Single => (
+        Shape::Single | Shape::Numbered => (
             ["n", "u", "r", "e", "sd", "p"],
-            json!({ "v": 24, "d": SITE, "r": null, "h": 1 }),
+            json!({ "v": 24, "d": site, "r": null, "h": 1 }),
         ),
         Shape::Batch => (
             [
@@ -129,11 +189,11 @@ fn event(shape: Shape, random: &mut Rng) -> Value {
             json!({ "id": NO_ID }),
         ),
     };
-    event[url] = page(random).into();
+    event[url] = page(site, random).into();
     let kind = match random.usize(..100) {
         0..60 => {
             match random.usize(..10) {
-                0..7 => event[referrer] = page(random).into(),
+                0..7 => event[referrer] = page(site, random).into(),
                 7 => event[referrer] = "https://login.example.com/realms/panel/protocol?state=8d1f2a".into(),
                 _ => {}
             }
@@ -157,6 +217,9 @@ fn event(shape: Shape, random: &mut Rng) -> Value {
         }
     };
     event[name] = kind.into();
+    if shape == Shape::Numbered {
+        event[props][NUMBER] = NUMBER_FIRST.into();
+    }
     event
 }
 
@@ -166,7 +229,7 @@ fn one_of(random: &mut Rng, words: &'static str) -> &'static str {
 }
 
 /// A page of the panel, with a workspace's and a project's name in it.
-fn page(random: &mut Rng) -> String {
+fn page(site: &str, random: &mut Rng) -> String {
     let team = one_of(random, "acme globex initech umbrella hooli stark");
     let stage = one_of(random, "prod dev test sandbox");
     let part = one_of(
@@ -184,13 +247,13 @@ fn page(random: &mut Rng) -> String {
             number % 5
         ),
     };
-    format!("https://{SITE}/#/{route}")
+    format!("https://{site}/#/{route}")
 }
 
 #[cfg(test)]
 mod tests {
-    use super::{BATCH, Shape, TEMPLATES, templates};
-    use crate::load::http::request;
+    use super::{BATCH, PEOPLE, Shape, TEMPLATES, number, templates, with_numbers};
+    use crate::load::http::{client, request};
 
     fn text(bytes: &[u8]) -> &str {
         std::str::from_utf8(bytes).unwrap()
@@ -198,7 +261,7 @@ mod tests {
 
     #[test]
     fn requests_are_whole_repeat_with_their_seed_and_differ_among_themselves() {
-        for shape in [Shape::Single, Shape::Batch] {
+        for shape in [Shape::Single, Shape::Batch, Shape::Numbered] {
             let made = templates(shape, 5);
             assert_eq!(made.len(), TEMPLATES);
             assert_eq!(made[7].bytes, templates(shape, 5)[7].bytes);
@@ -234,5 +297,34 @@ mod tests {
         let mut copy = made[0].bytes.clone();
         made[0].number(&mut copy, 1, &mut next);
         assert_eq!((copy, next), (made[0].bytes.clone(), 9));
+    }
+
+    #[test]
+    fn a_numbered_event_has_the_next_number_and_the_person_of_its_place() {
+        let made = templates(Shape::Numbered, 5);
+        let mut next = 41;
+        for nth in [0, 1, PEOPLE] {
+            let mut copy = made[nth].bytes.clone();
+            made[nth].number(&mut copy, 1, &mut next);
+            assert_eq!(number(&copy), Some(999_999 + next));
+            assert_eq!(request(&copy).unwrap().unwrap().bytes, copy.len());
+        }
+        assert_eq!(client(&made[0].bytes), client(&made[PEOPLE].bytes));
+        assert_ne!(client(&made[0].bytes), client(&made[1].bytes));
+    }
+
+    #[test]
+    fn a_plan_with_numbers_lists_them_for_each_of_its_events() {
+        let plan = "version = 1\n\n[[event]]\nname = \"a\"\n\n[[event]]\nname = \"b\"\n\n[event.prop.c]\ntype = \"bool\"\n";
+        let numbered = with_numbers(plan);
+        let events: Vec<&str> = numbered.split("[[event]]").collect();
+        assert!(events.len() == 3 && !events[0].contains("nth"), "{numbered}");
+        for event in &events[1..] {
+            assert_eq!(
+                event.matches("[event.prop.nth]\ntype = \"int\"").count(),
+                1,
+                "{numbered}"
+            );
+        }
     }
 }

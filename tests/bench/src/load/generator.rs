@@ -1,7 +1,7 @@
 //! The generator: keeps its connections busy, or sends on a schedule, and times every answer.
 
 use super::Stream;
-use super::events::{self, Template};
+use super::events::{self, Shape, Template};
 use super::http;
 use super::report::Report;
 use super::schedule::Schedule;
@@ -26,6 +26,11 @@ pub(super) fn run(to: SocketAddr, stream: &Stream) -> Result<Report> {
         "the rate must be above 0"
     );
     let templates = events::templates(stream.shape, SEED);
+    ensure!(
+        stream.shape != Shape::Numbered || templates.len().is_multiple_of(stream.connections),
+        "no fair share of the people for each of {} connections",
+        stream.connections
+    );
     let mut generator = Generator::connect(to, stream, &templates)?;
     generator.report.cpu_before = own_time()?;
     generator.run()?;
@@ -34,12 +39,15 @@ pub(super) fn run(to: SocketAddr, stream: &Stream) -> Result<Report> {
 
 struct Generator<'a> {
     to: SocketAddr,
+    shape: Shape,
     templates: &'a [Template],
     epoll: OwnedFd,
     connections: Vec<Wire>,
     /// When the request that a connection carries was due.
     due: Vec<Option<Instant>>,
     idle: Vec<usize>,
+    /// The next request of each connection, if people are assigned to connections.
+    own_next: Vec<usize>,
     lasts: Duration,
     /// `None` keeps each connection busy.
     schedule: Option<Schedule>,
@@ -66,11 +74,13 @@ impl<'a> Generator<'a> {
         let mut schedule = stream.rate.map(schedule);
         Ok(Self {
             to,
+            shape: stream.shape,
             templates,
             epoll,
             connections,
             due: vec![None; stream.connections],
             idle: (0..stream.connections).rev().collect(),
+            own_next: (0..stream.connections).collect(),
             lasts,
             next_due: schedule.as_mut().and_then(Iterator::next),
             schedule,
@@ -132,7 +142,14 @@ impl<'a> Generator<'a> {
 
     /// Sends the next request on an idle connection.
     fn send(&mut self, number: usize, due: Instant) -> Result<()> {
-        let template = &self.templates[self.report.sent % self.templates.len()];
+        let nth = match self.shape {
+            Shape::Numbered => {
+                let own = &mut self.own_next[number];
+                std::mem::replace(own, *own + self.connections.len())
+            }
+            Shape::Single | Shape::Batch => self.report.sent,
+        };
+        let template = &self.templates[nth % self.templates.len()];
         self.report.sent += 1;
         let (space, next_id) = (self.id_space, &mut self.next_id);
         let wire = &mut self.connections[number];

@@ -55,6 +55,13 @@ pub(super) fn request(received: &[u8]) -> Result<Option<Request>> {
     }))
 }
 
+/// The client that a complete request of generator or relay names.
+pub(super) fn client(received: &[u8]) -> Option<&[u8]> {
+    let mut headers = [EMPTY_HEADER; HEADERS_MAX];
+    httparse::Request::new(&mut headers).parse(received).ok()?;
+    value(&headers, "x-plausible-ip").or_else(|| value(&headers, "x-forwarded-for"))
+}
+
 /// Reads the answer at the beginning of the received bytes; `None` while it is incomplete.
 pub(super) fn response(received: &[u8]) -> Result<Option<Response>> {
     let mut headers = [EMPTY_HEADER; HEADERS_MAX];
@@ -73,14 +80,24 @@ pub(super) fn response(received: &[u8]) -> Result<Option<Response>> {
 
 /// Requests a server's version and returns the status of the answer.
 pub(crate) fn ask(server: SocketAddr) -> Result<u16> {
-    let mut stream = TcpStream::connect_timeout(&server, ASK_MAX)?;
+    ask_on(&mut connect(server)?)
+}
+
+/// Opens a connection on which reading has a time limit.
+pub(super) fn connect(server: SocketAddr) -> Result<TcpStream> {
+    let stream = TcpStream::connect_timeout(&server, ASK_MAX)?;
     stream.set_read_timeout(Some(ASK_MAX))?;
-    ask_on(&mut stream)
+    Ok(stream)
 }
 
 /// [`ask`] on a connection that stays open.
 pub(super) fn ask_on(stream: &mut TcpStream) -> Result<u16> {
     stream.write_all(b"GET /version HTTP/1.1\r\nhost: localhost\r\n\r\n")?;
+    answer(stream)
+}
+
+/// The status of the next answer.
+pub(super) fn answer(stream: &mut TcpStream) -> Result<u16> {
     let (mut received, mut scratch) = (Vec::new(), [0; 4096]);
     loop {
         let n = stream.read(&mut scratch)?;

@@ -13,7 +13,7 @@ pub(super) struct Report {
     pub(super) sent: usize,
     /// Due while no connection was free, and dropped.
     pub(super) unsent: usize,
-    /// Requests answered with 202: from when they were due until the answer was read.
+    /// Requests answered with 202, or with Bento's 200: from when they were due until the answer was read.
     pub(super) accepted: Latencies,
     /// Answered with 429, with 503, and with any other status.
     refusals: [Refusals; 3],
@@ -47,7 +47,7 @@ pub(crate) struct Refused {
 impl Report {
     /// Adds an answer.
     pub(super) fn answered(&mut self, status: u16, retry_after: bool, took: Duration) -> Result<()> {
-        if status == 202 {
+        if matches!(status, 200 | 202) {
             return self.accepted.add(took);
         }
         let kind = COME_BACK.iter().position(|known| *known == status);
@@ -91,6 +91,8 @@ mod tests {
         };
         let none = (0.0, 0.0);
         check(202, false, 1, [none; 3]);
+        check(200, false, 1, [none; 3]);
+        check(204, false, 0, [none, none, (1.0, 1.0)]);
         check(429, true, 0, [(1.0, 0.0), none, none]);
         check(503, true, 0, [none, (1.0, 0.0), none]);
         check(503, false, 0, [none, (1.0, 1.0), none]);
