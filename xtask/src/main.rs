@@ -67,7 +67,8 @@ enum Command {
     Check(check::Check),
     /// Run every test; the last line of the output counts them
     Test(test::Test),
-    /// Measure the cost of an event beside nginx, Caddy and Traefik, under overload, and in policy and guard alone
+    /// Measure the cost of an event beside nginx, Caddy, Traefik and Bento, under overload, and in policy and guard alone;
+    /// and that of the module to a page
     Bench(bench::Bench),
     /// Run the fuzz targets, each from its corpus, which needs a nightly compiler; and the property tests of spool and
     /// delivery with new seeds

@@ -1,6 +1,6 @@
 //! Node.js and npm: the machine's own, Debian's, or a newer one if Debian's is too old.
 
-use std::{env, fs, path::PathBuf, process::Command};
+use std::{env, ffi::OsString, fs, path::PathBuf, process::Command};
 
 use anyhow::{Context as _, Result, bail};
 
@@ -80,14 +80,17 @@ impl Node {
         command
             .current_dir(workspace::root().join(folder))
             .env_remove("FORCE_COLOR");
-        if let Some(first) = &self.folder {
-            let path = env::var_os("PATH").unwrap_or_default();
-            let folders = std::iter::once(first.clone()).chain(env::split_paths(&path));
-            if let Ok(path) = env::join_paths(folders) {
-                command.env("PATH", path);
-            }
+        if let Some(path) = self.path() {
+            command.env("PATH", path);
         }
         command
+    }
+
+    /// The PATH on which the right `node` comes first, if it is not the one that is set.
+    pub(crate) fn path(&self) -> Option<OsString> {
+        let path = env::var_os("PATH").unwrap_or_default();
+        let folders = std::iter::once(self.folder.clone()?).chain(env::split_paths(&path));
+        env::join_paths(folders).ok()
     }
 
     fn is_recent(&self) -> bool {

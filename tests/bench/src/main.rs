@@ -2,6 +2,7 @@
 //! builds and starts it.
 
 mod aims;
+mod browser;
 mod compare;
 mod contender;
 mod distance;
@@ -45,7 +46,8 @@ Examples:
   cargo xtask bench --parts rates --relay FILE    one part, with a relay that is already built
   cargo xtask bench --soak 10m                    does memory, database or anything else grow?
   cargo xtask bench overload                      three minutes of overload
-  cargo xtask bench scrub                         policy and guard alone, without network and disk"
+  cargo xtask bench scrub                         policy and guard alone, without network and disk
+  cargo xtask bench browser                       two minutes: what the module costs a page, beside other trackers"
 )]
 struct Bench {
     #[command(subcommand)]
@@ -58,13 +60,14 @@ struct Bench {
 enum Command {
     Overload(overload::Overload),
     Scrub(scrub::Scrub),
+    Browser(browser::Browser),
 }
 
 impl Bench {
     /// Whether the run is the one that the document describes, and may therefore replace a table there: it has no
     /// options.
     fn is_whole(words: &[OsString]) -> bool {
-        words.iter().all(|word| word == "overload")
+        words.iter().all(|word| word == "overload" || word == "browser")
     }
 }
 
@@ -74,6 +77,7 @@ fn main() -> ExitCode {
     let done = match &bench.command {
         Some(Command::Overload(overload)) => overload::run(overload, is_whole),
         Some(Command::Scrub(scrub)) => scrub::run(scrub),
+        Some(Command::Browser(browser)) => browser::run(browser, is_whole),
         None => compare::run(&bench.compare, is_whole),
     };
     match done {
@@ -162,5 +166,7 @@ mod tests {
         check("overload --rounds 1", false);
         check("overload --relay Cargo.toml", false);
         check("scrub", false);
+        check("browser", true);
+        check("browser --rounds 3", false);
     }
 }
