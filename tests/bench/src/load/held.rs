@@ -7,8 +7,8 @@ use anyhow::{Context as _, Result, ensure};
 use std::io::Write as _;
 use std::net::{SocketAddr, TcpStream};
 
-/// Requests in flight at a time.
-const AT_ONCE: usize = 64;
+/// Requests in flight at a time: as many as the relay takes without shedding load.
+const AT_ONCE: usize = 1000;
 /// The events are drawn from this seed.
 const SEED: u64 = 1;
 
@@ -17,8 +17,8 @@ const SEED: u64 = 1;
 pub(crate) struct Held(#[expect(dead_code, reason = "they are only kept open")] Vec<TcpStream>);
 
 impl Sink {
-    /// Sends an event of each of these sites, each on a connection of its own, waits until all events have arrived, and
-    /// keeps the connections.
+    /// Opens a connection for each of these sites, then sends an event of it on each, waits until all events have arrived,
+    /// and keeps the connections.
     pub(crate) fn hold<'s>(
         &self,
         to: SocketAddr,
@@ -26,18 +26,14 @@ impl Sink {
     ) -> Result<Held> {
         let before = self.count();
         let requests: Vec<Vec<u8>> = events::one_each(Shape::Single, sites, SEED).collect();
-        let mut held = Vec::with_capacity(requests.len());
-        for (nth, some) in requests.chunks(AT_ONCE).enumerate() {
-            let from = held.len();
-            for request in some {
-                let mut connection = http::connect(to)
-                    .with_context(|| format!("connection {} could not be opened", held.len() + 1))?;
+        let open = |nth| http::connect(to).with_context(|| format!("connection {nth} could not be opened"));
+        let mut held: Vec<TcpStream> = (1..=requests.len()).map(open).collect::<Result<_>>()?;
+        for (connections, requests) in held.chunks_mut(AT_ONCE).zip(requests.chunks(AT_ONCE)) {
+            for (connection, request) in connections.iter_mut().zip(requests) {
                 connection.write_all(request)?;
-                held.push(connection);
             }
-            for connection in &mut held[from..] {
-                let status = http::answer(connection)
-                    .with_context(|| format!("a request of the {AT_ONCE} after {} others", nth * AT_ONCE))?;
+            for connection in connections {
+                let status = http::answer(connection).context("an event was not answered")?;
                 ensure!(status == 202, "an event was answered with {status}");
             }
         }
