@@ -27,7 +27,7 @@ pub(in crate::forward) async fn takes_together(
     may_ask: impl Fn() -> bool,
 ) -> Result<bool, (Signal, Option<Cause>)> {
     let request = |is_question: bool| match is_question {
-        true => question(requests, site, false),
+        true => question(requests, site, true),
         false => page(requests, site),
     };
     let read = |answer| status(answer, clock);
