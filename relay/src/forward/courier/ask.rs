@@ -20,6 +20,9 @@ impl<T: Transport> Courier<T> {
         };
         let (forwarder, mut connection) = (Arc::clone(&self.forwarder), self.connection());
         self.work.push(Box::pin(async move {
+            if !slot.is_valid() {
+                return Done::Asked(connection);
+            }
             let asked = tokio::select! {
                 asked = forwarder.ask(&mut connection, slot.kind, &site) => Some(asked),
                 () = permit.cut() => None,

@@ -17,8 +17,9 @@ use std::time::Duration;
 pub(super) struct Landed<C> {
     pub(super) connection: C,
     pub(super) batch: Batch,
-    /// The results of its first events; the others were cut, because the site is being switched off.
-    pub(super) results: Vec<Landing>,
+    /// The results of its first events; the others were cut, because the site is being switched off. `None` if nothing was
+    /// sent, because the breaker opened meanwhile.
+    pub(super) results: Option<Vec<Landing>>,
 }
 
 /// The result of an event that was sent.
@@ -37,6 +38,13 @@ pub(super) async fn fly<T: Transport>(
     mut batch: Batch,
     requests: Vec<Request<Bytes>>,
 ) -> Landed<T::Connection> {
+    if !batch.slot.is_valid() {
+        return Landed {
+            connection,
+            batch,
+            results: None,
+        };
+    }
     let mut results = Vec::with_capacity(requests.len());
     let (slot, permit) = (&mut batch.slot, &batch.permit);
     let sending = connection.send_all(requests, |answer, took| {
@@ -44,16 +52,17 @@ pub(super) async fn fly<T: Transport>(
         results.push(forwarder.hear(answer, took, slot, is_first));
     });
     tokio::select! {
-        () = sending => {}
+        biased;
         // Sent in whole or in part: Plausible may have counted them.
         () = permit.cut() => {}
+        () = sending => {}
     }
     let cut = batch.events.len().saturating_sub(results.len());
     forwarder.metrics.upstream_unknown.inc_by(cut as u64);
     Landed {
         connection,
         batch,
-        results,
+        results: Some(results),
     }
 }
 

@@ -30,6 +30,10 @@ impl<T: Transport> Courier<T> {
         } = landed;
         self.connections.push(connection);
         self.in_flight -= batch.events.len();
+        let Some(results) = results else {
+            let events = batch.events.into_iter().rev();
+            return events.for_each(|(lane, pending)| self.lanes.put_back(lane, pending));
+        };
         self.pipeline.landed(&results, batch.events.len(), Instant::now());
         // Frees its place among the requests in flight.
         drop(batch.slot);

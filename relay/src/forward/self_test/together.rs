@@ -31,11 +31,14 @@ pub(in crate::forward) async fn takes_together(
         false => page(requests, site),
     };
     let read = |answer| status(answer, clock);
-    let question = read(connection.send(request(true)).await)?;
-    if !may_ask() {
-        return Ok(false);
+    let mut alone = Vec::with_capacity(2);
+    for is_question in [true, false] {
+        if !may_ask() {
+            return Ok(false);
+        }
+        alone.push(read(connection.send(request(is_question)).await)?);
     }
-    let page = read(connection.send(request(false)).await)?;
+    let (question, page) = (alone[0], alone[1]);
     if question == page || !may_ask() {
         return Ok(false);
     }
@@ -120,6 +123,6 @@ mod tests {
         .await;
         let mut script = Script([400, 404].into());
         let asked = takes_together(&mut script, &requests, "a.example", &clock, || false).await;
-        assert_eq!((asked, script.0.len()), (Ok(false), 1), "the breaker opened");
+        assert_eq!((asked, script.0.len()), (Ok(false), 2), "the breaker opened");
     }
 }
