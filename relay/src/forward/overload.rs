@@ -227,24 +227,24 @@ impl Model {
                 }
             }
             Step::Probed(lane, token, reply) => {
-                self.report(token, reply);
+                self.report(&token, reply);
                 self.queue.push_back(lane);
             }
             Step::Answered(lane, token, reply, began) => {
-                self.report(token, reply);
+                self.report(&token, reply);
                 self.note(lane, reply, self.now - began);
             }
         }
     }
 
     /// Like the report of a send slot.
-    fn report(&mut self, token: Token, reply: Reply) {
+    fn report(&mut self, token: &Token, reply: Reply) {
         let signal = match reply {
             Reply::Accepted => Signal::Success,
             _ => Signal::Failure(None),
         };
         let (was, now) = (self.breaker.state(), self.clock());
-        self.breaker.report(&token, signal, now, self.random.next());
+        self.breaker.report(token, signal, now, self.random.next());
         self.in_flight -= 1;
         if let Some(limiter) = &mut self.limiter
             && was != State::Closed
