@@ -82,8 +82,8 @@ enum Done<C> {
     Landed(Box<Landed<C>>),
     /// The health probe or the self-test has come back.
     Asked(C),
-    /// The server was asked whether it answers requests in order that come together.
-    Proved(C, bool),
+    /// The server was asked whether it takes requests together, unless the breaker opened before.
+    Proved(C, Option<bool>),
     /// An event was parked, unless the disk refused.
     Parked(usize, Pending, bool),
     /// The disk knows that a site is held: its event can be passed over.

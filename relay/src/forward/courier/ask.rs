@@ -4,11 +4,13 @@ use super::{Courier, Done};
 use crate::forward::Forwarder;
 use crate::forward::breaker::Signal;
 use crate::forward::dispatch::{Kind, SendSlot};
-use crate::forward::plausible;
+use crate::forward::plausible::{self, Reply};
 use crate::forward::self_test::{recognise, takes_together};
 use crate::forward::transport::{Cause, Connection, Transport};
 use crate::permit::Permit;
 use crate::switch::Site;
+use axum::http::{Response, StatusCode};
+use bytes::Bytes;
 use std::sync::Arc;
 
 impl<T: Transport> Courier<T> {
@@ -24,8 +26,9 @@ impl<T: Transport> Courier<T> {
                 return Done::Asked(connection);
             }
             let asked = tokio::select! {
-                asked = forwarder.ask(&mut connection, slot.kind, &site) => Some(asked),
+                biased;
                 () = permit.cut() => None,
+                asked = forwarder.ask(&mut connection, slot.kind, &site) => Some(asked),
             };
             match asked {
                 None => {}
@@ -48,17 +51,17 @@ impl<T: Transport> Courier<T> {
         self.pipeline.asks();
         let (forwarder, mut connection) = (Arc::clone(&self.forwarder), self.connection());
         self.work.push(Box::pin(async move {
-            let (requests, clock) = (&forwarder.requests, &forwarder.clock);
-            let asking = takes_together(&mut connection, requests, &site.domain, clock, || slot.is_valid());
-            let asked = tokio::select! {
-                asked = asking => asked,
-                () = permit.cut() => Ok(false),
-            };
-            if let Err((signal, cause)) = &asked {
-                slot.report(*signal, None, cause.clone(), None);
+            if !slot.is_valid() {
+                return Done::Proved(connection, None);
             }
+            let hear = |answer| forwarder.hear_proof(answer, &mut slot);
+            let is_proven = tokio::select! {
+                biased;
+                () = permit.cut() => false,
+                is_proven = takes_together(&mut connection, &forwarder.requests, &site.domain, hear) => is_proven,
+            };
             drop(slot);
-            Done::Proved(connection, asked == Ok(true))
+            Done::Proved(connection, Some(is_proven))
         }));
     }
 
@@ -71,6 +74,25 @@ impl<T: Transport> Courier<T> {
 }
 
 impl<T: Transport> Forwarder<T> {
+    /// The status of an answer to the proof. `None` if the request failed, which is reported, or the breaker has opened.
+    fn hear_proof(&self, answer: Result<Response<Bytes>, Cause>, slot: &mut SendSlot) -> Option<StatusCode> {
+        let (signal, cause) = match answer {
+            Err(cause) => (Signal::Failure(None), Some(cause)),
+            Ok(answer) => match plausible::read(answer.status(), answer.headers()) {
+                Reply::Retry => {
+                    let asked = plausible::retry_after(answer.headers(), self.clock.now());
+                    (
+                        Signal::Failure(asked),
+                        Cause::of_answer(&self.upstream.url, &answer),
+                    )
+                }
+                _ => return slot.is_valid().then_some(answer.status()),
+            },
+        };
+        slot.report(signal, None, cause, None);
+        None
+    }
+
     /// The signal for the breaker, its metric label, and why it failed; `None` if there is no request to send.
     async fn ask(
         &self,

@@ -68,11 +68,12 @@ impl Pipeline {
         self.proof = Proof::Asking;
     }
 
-    /// The server has answered, or not.
-    pub(super) fn was_asked(&mut self, is_proven: bool, now: Instant) {
+    /// The server has answered as it should, or not, or was not asked.
+    pub(super) fn was_asked(&mut self, is_proven: Option<bool>, now: Instant) {
         self.proof = match is_proven {
-            true => Proof::Proven,
-            false => Proof::Missing(now + ASK_AGAIN),
+            None => Proof::NotAsked,
+            Some(true) => Proof::Proven,
+            Some(false) => Proof::Missing(now + ASK_AGAIN),
         };
     }
 
@@ -118,7 +119,7 @@ mod tests {
             assert_eq!(pipeline.depth(), 1, "nothing is proven");
             pipeline.asks();
             assert!(!pipeline.wants_proof(now) && pipeline.depth() == 1);
-            pipeline.was_asked(true, now);
+            pipeline.was_asked(Some(true), now);
             assert_eq!(pipeline.depth(), DEPTH_SLOW, "its speed is unknown");
             pipeline.landed(&results(Reply::Accepted, at), at.len(), now);
             assert_eq!(pipeline.depth(), want, "{what}");
@@ -135,7 +136,7 @@ mod tests {
         let now = Instant::now();
         let check = |what: &str, reply: Reply, sent: usize, want: usize| {
             let mut pipeline = Pipeline::default();
-            pipeline.was_asked(true, now);
+            pipeline.was_asked(Some(true), now);
             pipeline.landed(&results(reply, &[1, 2][..sent.min(2)]), sent, now);
             assert_eq!(pipeline.depth(), want, "{what}");
             let is_asked = |after| pipeline.wants_proof(now + after);
@@ -147,7 +148,13 @@ mod tests {
         check("refused", Reply::Retry, 2, DEPTH_MAX);
         check("cut", Reply::Accepted, 3, DEPTH_SLOW);
         let mut pipeline = Pipeline::default();
-        pipeline.was_asked(false, now);
+        pipeline.was_asked(Some(false), now);
         assert_eq!((pipeline.depth(), pipeline.wants_proof(now)), (1, false));
+        pipeline.was_asked(None, now);
+        assert_eq!(
+            (pipeline.depth(), pipeline.wants_proof(now)),
+            (1, true),
+            "it was not asked"
+        );
     }
 }
