@@ -1,7 +1,7 @@
 //! The forwarder: delivers the spool's events to Plausible, oldest first, each visitor's events in order.
 //!
 //! Each of the spool's buckets is a lane with one event on its way at a time. A visitor is always in the same lane, so
-//! order is kept without tracking visitors. One task, the [`courier`], sends for all lanes over a few connections, whose
+//! order is kept without tracking visitors. One task, the courier, sends for all lanes over a few connections, whose
 //! number adapts to Plausible's response time ([`limiter`]); while it is away nothing is sent ([`breaker`]). An event
 //! leaves the spool only when Plausible has answered, or when it is too old; an event that Plausible fails repeatedly is
 //! parked, so that the others of its lane continue.

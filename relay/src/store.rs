@@ -78,7 +78,7 @@ pub enum StoreError {
     /// The relay is stopping.
     #[error("the database is closed")]
     Closed,
-    /// [`QUEUE_MAX`] jobs wait, and the caller does not.
+    /// `QUEUE_MAX` jobs wait, and the caller does not.
     #[error("too many jobs wait for the database")]
     Full,
 }

@@ -1,9 +1,8 @@
-//! Batches: events of one site, at most one of each lane, that leave together on one connection.
-//!
-//! A batch exists only with a slot of the dispatcher and the permit of its site, so nothing is sent without them.
+//! Fills batches with the first events of the lanes that are ready, and sends them.
 
+use super::flight::{self, Batch};
 use super::pending::Pending;
-use super::{Courier, Done, flight};
+use super::{Courier, Done};
 use crate::config::Delivery;
 use crate::forward::dispatch::{Kind, SendSlot};
 use crate::forward::sites::SiteSlot;
@@ -17,18 +16,6 @@ use tokio::time::Instant;
 
 /// Most lanes that wait for a batch of their own site while the batch of another is filled.
 const OTHERS_MAX: usize = 64;
-
-/// Events that leave together.
-pub(super) struct Batch {
-    pub(super) slot: SendSlot,
-    pub(super) site: Arc<Site>,
-    /// Delays the acknowledgement of a switch-off until the events are settled.
-    pub(super) permit: Arc<Permit>,
-    /// Held until the answers are noted: the event may be its site's one probe.
-    pub(super) site_slot: SiteSlot,
-    /// With their lanes.
-    pub(super) events: Vec<(usize, Pending)>,
-}
 
 impl<T: Transport> Courier<T> {
     /// Sends the first events of the lanes that are ready, as many as may be in flight.

@@ -1,17 +1,35 @@
 //! A batch on its way, and the interpretation of its answers.
+//!
+//! A batch exists only with a slot of the dispatcher and the permit of its site, so nothing is sent without them.
 
-use super::batch::Batch;
+use super::pending::Pending;
 use crate::config::{Delivery, Profile};
 use crate::forward::Forwarder;
 use crate::forward::breaker::Signal;
 use crate::forward::dispatch::SendSlot;
 use crate::forward::identify::{Answer, identify};
 use crate::forward::plausible::{self, Reachability, Reply, Verdict};
+use crate::forward::sites::SiteSlot;
 use crate::forward::transport::{Cause, Connection, Transport};
+use crate::permit::Permit;
+use crate::switch::Site;
 use axum::http::{Request, Response};
 use bytes::Bytes;
 use relay_event::Outcome;
+use std::sync::Arc;
 use std::time::Duration;
+
+/// Events of one site, at most one of each lane, that leave together on one connection.
+pub(super) struct Batch {
+    pub(super) slot: SendSlot,
+    pub(super) site: Arc<Site>,
+    /// Delays the acknowledgement of a switch-off until the events are settled.
+    pub(super) permit: Arc<Permit>,
+    /// Held until the answers are noted: the event may be its site's one probe.
+    pub(super) site_slot: SiteSlot,
+    /// With their lanes.
+    pub(super) events: Vec<(usize, Pending)>,
+}
 
 /// A batch that has come back.
 pub(super) struct Landed<C> {

@@ -5,6 +5,7 @@
 
 mod answers;
 mod dial;
+mod encoded;
 mod exchange;
 mod in_use;
 mod race;

@@ -1,11 +1,10 @@
 //! One open connection: requests go out one after the other, and their answers come back in order.
 
 use super::answers::{After, Answers, NotHttp};
-use super::target::Target;
+use super::encoded::Encoded;
 use crate::forward::transport::Cause;
-use axum::http::{HeaderName, HeaderValue, Request, Response};
-use bytes::{BufMut, Bytes, BytesMut};
-use std::fmt::Write;
+use axum::http::Response;
+use bytes::{Bytes, BytesMut};
 use std::future::poll_fn;
 use std::io;
 use std::pin::Pin;
@@ -45,14 +44,6 @@ impl std::fmt::Debug for Open {
     }
 }
 
-/// Requests as bytes, in order.
-#[derive(Debug, Default)]
-pub(super) struct Encoded {
-    bytes: BytesMut,
-    /// Where each ends.
-    ends: Vec<usize>,
-}
-
 /// The end of an exchange, after the answers that were given.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Ended {
@@ -72,31 +63,6 @@ enum Step {
     /// The server has closed the connection.
     End,
     Failed(io::Error),
-}
-
-impl Encoded {
-    /// Adds a request. A body is sent with its length.
-    pub(super) fn push(&mut self, request: &Request<Bytes>, target: &Target) {
-        let (out, body) = (&mut self.bytes, request.body());
-        target.write_head(request, out);
-        for (name, value) in request.headers() {
-            write_header(out, name, value);
-        }
-        if !body.is_empty() {
-            // Memory takes everything.
-            let _ = write!(out, "content-length: {}\r\n", body.len());
-        }
-        out.put_slice(b"\r\n");
-        out.put_slice(body);
-        self.ends.push(out.len());
-    }
-}
-
-pub(super) fn write_header(out: &mut BytesMut, name: &HeaderName, value: &HeaderValue) {
-    out.put_slice(name.as_ref());
-    out.put_slice(b": ");
-    out.put_slice(value.as_bytes());
-    out.put_slice(b"\r\n");
 }
 
 impl Open {

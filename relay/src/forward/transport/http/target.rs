@@ -1,7 +1,7 @@
 //! The target of connections: the upstream's address, the proxy in between, and the content of its files.
 
 use super::TransportError;
-use super::exchange::{Encoded, write_header};
+use super::encoded::{Encoded, write_header};
 use super::race::Resolve;
 use crate::clock;
 use crate::config::{Loaded, Proxy, Upstream, Way};
@@ -90,12 +90,14 @@ impl Target {
     /// Writes requests, with the headers and the form of the address that the proxy and the files require.
     pub(super) fn encode(&self, requests: &[Request<Bytes>]) -> Encoded {
         let mut encoded = Encoded::default();
-        requests.iter().for_each(|request| encoded.push(request, self));
+        for request in requests {
+            encoded.push(request, |out| self.write_first_lines(request, out));
+        }
         encoded
     }
 
-    /// The lines that come before a request's own headers. A header of the request goes before one of the files.
-    pub(super) fn write_head(&self, request: &Request<Bytes>, out: &mut BytesMut) {
+    /// Writes the lines that come before a request's own headers. A header of the request replaces one of the files.
+    fn write_first_lines(&self, request: &Request<Bytes>, out: &mut BytesMut) {
         let (method, uri) = (request.method(), request.uri());
         // Memory takes everything.
         let _ = match &self.absolute {

@@ -1,7 +1,8 @@
 //! A tunnel through a proxy: CONNECT with the upstream's name, so that the proxy resolves it (RFC 9110 section 9.3.6).
 
 use super::answers;
-use super::exchange::{Stream, write_header};
+use super::encoded::write_header;
+use super::exchange::Stream;
 use crate::config::Proxy;
 use crate::forward::transport::Cause;
 use axum::http::header::{HOST, PROXY_AUTHORIZATION};
