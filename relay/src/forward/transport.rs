@@ -9,7 +9,6 @@ pub use cause::Cause;
 use axum::http::{Request, Response};
 use bytes::Bytes;
 use std::time::Duration;
-use tokio::time::Instant;
 
 /// Limit of the bytes that are read of an answer's body. Plausible answers two; a longer body is cut here, and its
 /// connection is closed.
@@ -26,29 +25,29 @@ pub trait Transport: Send + Sync + 'static {
 
 /// A way to the upstream, kept open between requests.
 pub trait Connection: Send + 'static {
-    /// Sends a request and reads its answer, the body up to [`ANSWER_BYTES_MAX`]. Cancel safe: when it is
-    /// dropped midway the connection is closed, and the request may have been sent.
+    /// Sends requests without waiting for the answers in between (pipelining, RFC 9112 section 9.3.2). The server answers
+    /// them in order. `ended` gets the result of each in this order, the body up to [`ANSWER_BYTES_MAX`], and the time
+    /// since it was sent. Cancel safe: when it is dropped midway the connection is closed, and the requests may have been
+    /// sent.
+    fn send_all(
+        &mut self,
+        requests: Vec<Request<Bytes>>,
+        ended: impl FnMut(Result<Response<Bytes>, Cause>, Duration) + Send,
+    ) -> impl Future<Output = ()> + Send;
+
+    /// Sends one request and reads its answer. Cancel safe like [`Connection::send_all`].
     ///
     /// # Errors
     /// When there is no answer; the cause says whether the upstream can have seen the request.
     fn send(
         &mut self,
         request: Request<Bytes>,
-    ) -> impl Future<Output = Result<Response<Bytes>, Cause>> + Send;
-
-    /// Sends requests, if it can without waiting for the answers in between (pipelining, RFC 9112 section 9.3.2). The
-    /// server answers them in order. `ended` gets the result of each in this order, and the time since it was sent.
-    /// Cancel safe like [`Connection::send`], of each request.
-    fn send_all(
-        &mut self,
-        requests: Vec<Request<Bytes>>,
-        mut ended: impl FnMut(Result<Response<Bytes>, Cause>, Duration) + Send,
-    ) -> impl Future<Output = ()> + Send {
-        async move {
-            for request in requests {
-                let started = Instant::now();
-                ended(self.send(request).await, started.elapsed());
-            }
+    ) -> impl Future<Output = Result<Response<Bytes>, Cause>> + Send {
+        async {
+            // Replaced, because each request ends once.
+            let mut end = Err(Cause::BrokenBefore);
+            self.send_all(vec![request], |answer, _| end = answer).await;
+            end
         }
     }
 

@@ -57,9 +57,15 @@ mod tests {
     struct Script(VecDeque<Result<Response<Bytes>, Cause>>, usize);
 
     impl Connection for Script {
-        async fn send(&mut self, _: Request<Bytes>) -> Result<Response<Bytes>, Cause> {
-            self.1 += 1;
-            self.0.pop_front().unwrap()
+        async fn send_all(
+            &mut self,
+            requests: Vec<Request<Bytes>>,
+            mut ended: impl FnMut(Result<Response<Bytes>, Cause>, Duration) + Send,
+        ) {
+            for _ in requests {
+                self.1 += 1;
+                ended(self.0.pop_front().unwrap(), Duration::ZERO);
+            }
         }
 
         fn tidy(&mut self) -> Option<Duration> {

@@ -57,9 +57,16 @@ mod tests {
     struct Script(VecDeque<u16>);
 
     impl Connection for Script {
-        async fn send(&mut self, _: Request<Bytes>) -> Result<Response<Bytes>, Cause> {
-            let status = self.0.pop_front().ok_or(Cause::BrokenAfter)?;
-            Ok(Response::builder().status(status).body(Bytes::new()).unwrap())
+        async fn send_all(
+            &mut self,
+            requests: Vec<Request<Bytes>>,
+            mut ended: impl FnMut(Result<Response<Bytes>, Cause>, Duration) + Send,
+        ) {
+            for _ in requests {
+                let answer = |status| Response::builder().status(status).body(Bytes::new()).unwrap();
+                let status = self.0.pop_front().ok_or(Cause::BrokenAfter);
+                ended(status.map(answer), Duration::ZERO);
+            }
         }
 
         fn tidy(&mut self) -> Option<Duration> {

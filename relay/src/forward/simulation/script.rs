@@ -337,12 +337,6 @@ impl Transport for Script {
 }
 
 impl Connection for Script {
-    async fn send(&mut self, request: Request<Bytes>) -> Result<Response<Bytes>, Cause> {
-        let mut end = Err(Cause::BrokenBefore);
-        self.send_all(vec![request], |answer, _| end = answer).await;
-        end
-    }
-
     /// All requests arrive at once, and are answered one after the other. The first that breaks the connection breaks the
     /// others too: the server has not read them.
     async fn send_all(

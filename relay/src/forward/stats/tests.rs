@@ -21,13 +21,22 @@ impl Script {
 }
 
 impl Connection for Script {
-    async fn send(&mut self, request: Request<Bytes>) -> Result<Response<Bytes>, Cause> {
-        self.asked.push(request);
-        let (status, body) = self.answers.pop_front().ok_or(Cause::Refused)?;
-        Ok(Response::builder()
-            .status(status)
-            .body(Bytes::from(body))
-            .unwrap())
+    async fn send_all(
+        &mut self,
+        requests: Vec<Request<Bytes>>,
+        mut ended: impl FnMut(Result<Response<Bytes>, Cause>, Duration) + Send,
+    ) {
+        for request in requests {
+            self.asked.push(request);
+            let next = self.answers.pop_front().ok_or(Cause::Refused);
+            let answer = |(status, body)| {
+                Response::builder()
+                    .status(status)
+                    .body(Bytes::from(body))
+                    .unwrap()
+            };
+            ended(next.map(answer), Duration::ZERO);
+        }
     }
 
     fn tidy(&mut self) -> Option<Duration> {

@@ -113,12 +113,6 @@ impl HttpConnection {
 }
 
 impl Connection for HttpConnection {
-    async fn send(&mut self, request: Request<Bytes>) -> Result<Response<Bytes>, Cause> {
-        let mut end = Err(Cause::BrokenBefore);
-        self.send_all(vec![request], |answer, _| end = answer).await;
-        end
-    }
-
     async fn send_all(
         &mut self,
         requests: Vec<Request<Bytes>>,

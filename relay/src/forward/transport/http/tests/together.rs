@@ -2,7 +2,7 @@
 
 use super::*;
 
-/// A connection of the server: it waits for this many requests, and then writes and ends as told.
+/// A connection of the server: it waits for this many requests, then writes this answer, and closes or stays.
 struct Script {
     requests: usize,
     answer: String,
