@@ -1,6 +1,8 @@
-//! Jobs that fail or panic, and a database that refuses.
+//! A database that is damaged, gone or refuses.
 
 mod damage;
+mod jobs;
+mod space;
 
 use super::*;
 use crate::clock::Timestamp;
@@ -14,34 +16,6 @@ fn insert(db: &Connection, name: &str) -> rusqlite::Result<usize> {
         "INSERT INTO account (name, password_hash, created_at) VALUES (?1, 'hash', 1)",
         [name],
     )
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_job_that_fails_or_stumbles_takes_no_other_with_it() {
-    let folder = tempfile::tempdir().unwrap();
-    let (threaded, writer) = Store::start(open(folder.path()).unwrap(), Clock::system()).unwrap();
-    let inline = Store::inline(open_in_memory().unwrap());
-    for store in [threaded.clone(), inline] {
-        let (good, twice, stumbled, last) = tokio::join!(
-            store.run(|db| insert(db, "alice")),
-            store.run(|db| insert(db, "bob").and(insert(db, "bob"))),
-            store.run(|db| -> rusqlite::Result<()> {
-                insert(db, "carol")?;
-                panic!("on purpose");
-            }),
-            store.run(|db| insert(db, "dora")),
-        );
-        assert_eq!((good, last), (Ok(1), Ok(1)));
-        assert!(
-            matches!(twice, Err(StoreError::Failed(DbErrorKind::Other(_)))),
-            "{twice:?}"
-        );
-        assert_eq!(stumbled, Err(StoreError::Failed(DbErrorKind::Panicked)));
-        assert_eq!(store.run(count).await, Ok(2), "the failed ones left nothing");
-        assert!(store.is_alive());
-    }
-    drop(threaded);
-    tokio::task::spawn_blocking(move || writer.join()).await.unwrap();
 }
 
 /// A database with a site that is on, an account and events, closed in order.
@@ -380,84 +354,6 @@ async fn a_database_that_is_gone_or_held_fails_jobs_until_it_is_back() {
     assert_eq!(fill().await, Ok(1));
     drop(store);
     writer.join();
-}
-
-#[test]
-fn what_was_deleted_is_neither_in_the_file_nor_in_the_log() {
-    let folder = tempfile::tempdir().unwrap();
-    let folder = folder.path();
-    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-    let store = Store::inline(open(folder).unwrap());
-    let found = || {
-        let files = std::fs::read_dir(folder).unwrap();
-        let bytes = files.map(|file| std::fs::read(file.unwrap().path()).unwrap());
-        bytes
-            .filter(|bytes| bytes.windows(6).any(|six| six == b"CANARY"))
-            .count()
-    };
-    let run = |sql: &'static str| {
-        runtime
-            .block_on(store.run(move |db| db.execute(sql, [])))
-            .unwrap()
-    };
-    run("INSERT INTO account (name, password_hash, created_at) VALUES ('CANARY', 'hash', 1)");
-    assert_eq!(found(), 1, "it is in the log");
-    run("DELETE FROM account");
-    assert_eq!(found(), 1, "it still is, which is why the log has to be emptied");
-    store.tidy_after_next_commit();
-    run("UPDATE heartbeat SET at = 1");
-    assert_eq!(found(), 0);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn the_file_shrinks_after_a_backlog_and_not_after_a_few_events() {
-    // Events that come and go, and the bytes of the file that are left at most and at least.
-    let check = async |events: u32, most: u64, least: u64, threaded: bool| {
-        let folder = tempfile::tempdir().unwrap();
-        let folder = folder.path();
-        let db = open(folder).unwrap();
-        let (store, writer) = match threaded {
-            true => Store::start(db, Clock::system())
-                .map(|(store, writer)| (store, Some(writer)))
-                .unwrap(),
-            false => (Store::inline(db), None),
-        };
-        let fill = "INSERT INTO spool (bucket, site, stored_at, lane, record)
-            WITH RECURSIVE n(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM n WHERE n < ?1)
-            SELECT n, 's', n, n % 64, zeroblob(450) FROM n";
-        store.run(move |db| db.execute(fill, [events])).await.unwrap();
-        // Other rows wait, some of them on the last pages.
-        store
-            .run(|db| db.execute("DELETE FROM spool WHERE seq % 500 > 0", []))
-            .await
-            .unwrap();
-        for _ in 0..50 {
-            store.tidy_after_next_commit();
-            store
-                .run(|db| db.execute("UPDATE heartbeat SET at = at + 1", []))
-                .await
-                .unwrap();
-        }
-        let left = store
-            .run(|db| db.query_row("SELECT count(*) FROM spool", [], |row| row.get(0)))
-            .await;
-        assert_eq!(left, Ok(events / 500));
-        drop(store);
-        if let Some(writer) = writer {
-            writer.join();
-        }
-        let bytes = std::fs::metadata(path(folder)).unwrap().len();
-        assert!((least..=most).contains(&bytes), "{bytes} after {events} events");
-        assert!(
-            open_or_rebuild(folder, Timestamp(1)).unwrap().1.is_none(),
-            "it is sound"
-        );
-    };
-    let mib = |n: u64| n << 20;
-    for threaded in [false, true] {
-        check(30_000, mib(6), mib(4), threaded).await;
-        check(5_000, mib(3), mib(2), threaded).await;
-    }
 }
 
 #[test]
