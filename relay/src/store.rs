@@ -1,8 +1,8 @@
 //! The one database: a SQLite file with one writer that commits in groups.
 //!
 //! All jobs that queue during an fsync share the next transaction, and transactions begin at least two milliseconds apart,
-//! so a busy relay pays one fsync for many events, and an idle one answers at once. Rooms pass in closures; the store depends on no room, and defines their
-//! tables in `schema`.
+//! so a busy relay pays one fsync for many events, and an idle one answers at once. Rooms pass in closures; the store
+//! depends on no room, and defines their tables in `schema`.
 
 mod lock;
 mod salvage;
