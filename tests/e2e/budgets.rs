@@ -1,6 +1,5 @@
 //! Limits on a single abusive client: its events are few, fill at most one site's share of the spool, and are reported.
 
-use crate::slow_policy;
 use feedback_relay::policy::status::FAILURES;
 use feedback_tests::{MiniPlausible, Post, Relay, SITE, Setup, fresh_id, load};
 use serde_json::{Value, json};
@@ -66,10 +65,9 @@ async fn one_address_brings_a_persons_events_and_a_rest_and_the_next_is_not_in_i
     let crowd =
         (0..40).map(|n| batch(STRANGER, 20).with("user-agent", &format!("{} {n}", feedback_tests::BROWSER)));
     let crowd = taken(&relay, crowd, "events").await;
-    assert_eq!(
-        crowd, 40,
-        "each of them its own 20: how many there may be is another budget"
-    );
+    // How many there may be is another budget. A visitor that shares the cell of another one, which happens once in 160
+    // runs, shares its 20.
+    assert!((38..=40).contains(&crowd), "each of them has its own 20: {crowd}");
     assert_eq!(relay.send(&batch("198.51.100.2", 20)).await.status, 202);
     // A tool with a token has no per-client budget, but is subject to the site's rate.
     for n in 0..20 {
@@ -77,7 +75,8 @@ async fn one_address_brings_a_persons_events_and_a_rest_and_the_next_is_not_in_i
         assert_eq!(relay.send(&post).await.status, 202, "{n}");
     }
     let metrics = relay.metrics().await;
-    assert_eq!(metrics.ended("limited", "events"), 34 * 20);
+    let refused = i64::try_from(34 + 40 - crowd).unwrap();
+    assert_eq!(metrics.ended("limited", "events"), refused * 20);
     relay.stop().await;
 }
 
@@ -121,7 +120,7 @@ async fn what_a_policy_out_of_service_refuses_is_not_of_the_day() {
     for n in 0..FAILURES {
         let url = "https://panel.example.com/#/slow";
         let slow = json!({ "id": fresh_id(), "name": "Load", "url": url, "props": { "n": n } });
-        let sent = slow_policy::send(&relay, &Post::batch(&[slow]).from(STRANGER)).await;
+        let sent = relay.send(&Post::batch(&[slow]).from(STRANGER)).await;
         assert_eq!(sent.json()["dropped"][0]["reason"], "timeout", "{sent:?}");
     }
     refused(&relay, "unavailable").await;

@@ -1,7 +1,7 @@
 //! A slow policy delays only its own events, and is taken out of service if it stays slow.
 
 use feedback_relay::policy::status::FAILURES;
-use feedback_tests::{MiniPlausible, Post, Relay, Sent, Setup, eventually, fresh_id, load, stays, within};
+use feedback_tests::{MiniPlausible, Post, Relay, Setup, eventually, fresh_id, load, stays, within};
 use serde_json::{Value, json};
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,21 +15,10 @@ async fn policy_health(relay: &Relay) -> Value {
     relay.health().await.json()["components"]["policy"].clone()
 }
 
-/// Sends a request like any sender: again while the relay is overloaded. On a busy machine the policy's thread may get
-/// no processor within its wall-clock time.
-pub(crate) async fn send(relay: &Relay, post: &Post) -> Sent {
-    within(crate::LONG, "the relay is not overloaded", async || {
-        let sent = relay.send(post).await;
-        let is_overloaded = sent.status == 503 && sent.problem() == "overloaded";
-        (!is_overloaded).then_some(sent)
-    })
-    .await
-}
-
 /// Sends slow events until the policy has failed often enough.
 async fn wear_out(relay: &Relay) {
     for n in 0..FAILURES {
-        let sent = send(relay, &Post::batch(&[slow(n)])).await;
+        let sent = relay.send(&Post::batch(&[slow(n)])).await;
         assert_eq!(sent.json()["dropped"][0]["reason"], "timeout", "{sent:?}");
     }
 }
@@ -45,7 +34,7 @@ async fn four_hundred_slow_events_delay_neither_probes_nor_off() {
         .map(|n| {
             let relay = Arc::clone(&relay);
             let post = Post::batch(&[slow(n)]).from(&format!("198.51.{}.{}", 100 + n / 200, n % 200));
-            tokio::spawn(async move { relay.send(&post).await })
+            tokio::spawn(async move { relay.send_once(&post).await })
         })
         .collect();
     eventually("most of them wait", async || {
@@ -129,7 +118,7 @@ async fn a_policy_that_goes_on_failing_is_taken_out_of_service() {
 
     // Like SIGHUP.
     relay.app().policy.reload().await.unwrap();
-    let taken = send(&relay, &honest).await;
+    let taken = relay.send(&honest).await;
     assert_eq!(taken.json()["accepted"], 1, "{taken:?}");
     assert_eq!(policy_health(&relay).await["status"], "UP");
     assert_eq!(relay.metrics().await.count("policy_failing"), 0);
@@ -159,7 +148,7 @@ async fn the_built_in_policy_takes_over_if_it_is_configured_to() {
     assert_eq!(health["details"]["insteadOf"], before, "{health}");
     assert_eq!(relay.get("/actuator/health/readiness").await.status, 200);
     assert_eq!(relay.metrics().await.count("policy_failing"), 1);
-    let sent = send(&relay, &Post::batch(&[slow(2)])).await;
+    let sent = relay.send(&Post::batch(&[slow(2)])).await;
     assert_eq!(sent.json()["accepted"], 1, "{sent:?}");
 
     relay.app().policy.reload().await.unwrap();
@@ -178,9 +167,9 @@ async fn a_sender_with_a_slow_input_does_not_switch_the_policy_off_for_others() 
     let setup = Setup::new(&plausible.url()).with_a_slow_policy();
     let relay = setup.with("policy", "request_cpu_ms = 10").start_on().await;
     for n in 0..2 * FAILURES {
-        send(&relay, &Post::batch(&[slow(n)])).await;
+        relay.send(&Post::batch(&[slow(n)])).await;
         for event in [load(2 * n), load(2 * n + 1)] {
-            let sent = send(&relay, &Post::batch(&[event])).await;
+            let sent = relay.send(&Post::batch(&[event])).await;
             assert_eq!(sent.json()["accepted"], 1, "{n}: {sent:?}");
         }
     }
@@ -206,7 +195,7 @@ async fn no_sender_takes_the_built_in_policy_out_of_service() {
         Post::batch_with(&consent, &events)
     };
     for n in 0..2 * FAILURES {
-        let sent = send(&relay, &body(&"1 2 ".repeat(500), 100)).await;
+        let sent = relay.send(&body(&"1 2 ".repeat(500), 100)).await;
         assert_eq!(sent.status, 202, "{n}: {sent:?}");
     }
     let metrics = relay.metrics().await;
@@ -215,7 +204,7 @@ async fn no_sender_takes_the_built_in_policy_out_of_service() {
     assert_eq!(metrics.count("policy_failing"), 0);
     assert_eq!(policy_health(&relay).await["status"], "UP");
     assert_eq!(relay.get("/actuator/health/readiness").await.status, 200);
-    let sent = send(&relay, &body("fine", 1)).await;
+    let sent = relay.send(&body("fine", 1)).await;
     assert_eq!(sent.json()["accepted"], 1, "{sent:?}");
     relay.stop_unseen().await;
 }

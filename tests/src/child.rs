@@ -1,7 +1,7 @@
 //! The real binary as a separate process, so that tests can kill it, stop it and read its log.
 
 use crate::post::{Post, Sent, http_client};
-use crate::{METRICS_PASSWORD, Scrape, within};
+use crate::{METRICS_PASSWORD, OVERLOADED_MAX, Scrape, within};
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, prlimit};
 use std::io::Write;
 use std::path::Path;
@@ -91,12 +91,19 @@ impl ChildRelay {
         self.process.ended().unwrap().is_some()
     }
 
-    /// Sends a request to the public listener.
+    /// Sends a request to the public listener, again while the relay is overloaded.
     ///
     /// # Errors
     /// If no complete answer arrives, for example because the relay was killed.
+    ///
+    /// # Panics
+    /// If the relay stays overloaded.
     pub async fn try_send(&self, post: &Post) -> reqwest::Result<Sent> {
-        post.try_send(&self.client, &self.public).await
+        within(OVERLOADED_MAX, "the relay is not overloaded", async || {
+            let sent = post.try_send(&self.client, &self.public).await;
+            Some(sent).filter(|sent| !sent.as_ref().is_ok_and(Sent::is_overloaded))
+        })
+        .await
     }
 
     /// Scrapes the metrics.

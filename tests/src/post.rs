@@ -208,6 +208,11 @@ impl Sent {
         serde_json::from_str(&self.text).unwrap_or_else(|_| panic!("no JSON: {self:?}"))
     }
 
+    /// Whether the relay was too busy for the request.
+    pub(crate) fn is_overloaded(&self) -> bool {
+        self.status == 503 && self.problem() == "overloaded"
+    }
+
     /// The problem's name; empty if the answer is not a problem.
     pub fn problem(&self) -> String {
         if self.header("content-type") != "application/problem+json" {
