@@ -5,6 +5,7 @@
 //! nothing is counted twice.
 
 mod cursor;
+mod gather;
 pub mod inspect;
 pub mod metrics;
 #[cfg(test)]
@@ -33,15 +34,16 @@ use crate::metrics::Registry;
 use crate::metrics::ledger::{Ledger, Ticket};
 use crate::permit::Permit;
 use crate::store::{DbErrorKind, Store, StoreError};
-use cursor::{Bell, LaneState, Places};
+use cursor::{Bell, LaneState};
+use gather::Gathered;
 use metrics::Metrics;
 use relay_event::{EventId, Outcome};
-use rows::{Row, Stored, Total, bucket, insert, oldest};
+use rows::{Total, oldest};
 use seen::Seen;
-use shares::{Shares, Taking};
+use shares::Shares;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{Duration, Instant};
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 use tokio::sync::Mutex;
 use unlisted::Unlisted;
 
@@ -101,6 +103,8 @@ pub struct Spool {
     bell: Arc<Bell>,
     unlisted: Unlisted,
     seen: Seen,
+    /// Batches that wait for the writer.
+    gathered: Gathered,
     /// The number of purges by an operator.
     purges: Arc<AtomicU64>,
     /// The last write probe of the database.
@@ -165,93 +169,12 @@ impl Spool {
             bell,
             unlisted: Unlisted::default(),
             seen,
+            gathered: Gathered::default(),
             purges: Arc::default(),
             probed: Arc::default(),
         };
         spool.sweep().await?;
         Ok(spool)
-    }
-
-    /// Stores a batch in one transaction. `after` gets for each event whether it is stored, or its outcome: on the writer
-    /// thread right after the fsync, or at once if the writer's queue is full.
-    pub fn enqueue(
-        &self,
-        batch: Vec<Incoming>,
-        after: impl FnOnce(Vec<Result<(), Outcome>>) + Send + 'static,
-    ) {
-        let started = Instant::now();
-        let now = self.ages.now();
-        let rows: Vec<Row> = batch.iter().map(|incoming| Row::of(incoming, now)).collect();
-        let (claim, taking) = (self.seen.claim(), self.shares.taking());
-        // Read before the events are stored, so that no purge that may take them goes unnoticed.
-        let purges = self.purges.load(Ordering::SeqCst);
-        let book = {
-            let (spool, claim, taking) = (self.clone(), claim.clone(), taking.clone());
-            move |result: Result<Vec<Stored>, StoreError>| {
-                if result.is_err() {
-                    claim.take_back();
-                    taking.take_back();
-                }
-                let endings = spool.book(batch, now, purges, &taking, result);
-                let duration = started.elapsed().as_secs_f64();
-                spool.metrics.spool_write_duration_seconds.observe(duration);
-                after(endings);
-            }
-        };
-        let places = Places {
-            lanes: Arc::clone(&self.lanes),
-            unlisted: self.unlisted.clone(),
-        };
-        let work = move |db: &rusqlite::Connection| insert(db, &rows, now, &taking, &claim, &places);
-        self.store.offer(work, book);
-    }
-
-    /// Books each event of a batch, after the commit.
-    fn book(
-        &self,
-        batch: Vec<Incoming>,
-        now: Timestamp,
-        purges: u64,
-        taking: &Taking,
-        result: Result<Vec<Stored>, StoreError>,
-    ) -> Vec<Result<(), Outcome>> {
-        let stored = result.unwrap_or_else(|error| {
-            let outcome = match error {
-                StoreError::Full => Outcome::Overloaded,
-                StoreError::Failed(_) | StoreError::Closed => Outcome::SpoolUnavailable,
-            };
-            vec![Err(outcome); batch.len()]
-        });
-        let book = |(incoming, stored): (Incoming, Stored)| {
-            let seq = match stored {
-                Ok(seq) => seq,
-                Err(outcome) => {
-                    incoming.ticket.end(outcome);
-                    return Err(outcome);
-                }
-            };
-            incoming.ticket.spooled();
-            let lane = &self.lanes[usize::from(bucket(&incoming.scrubbed)) % self.lanes.len()];
-            lane.tail.arrived(Waiting {
-                seq,
-                stored_at: now,
-                was_parked: false,
-                scrubbed: incoming.scrubbed,
-                purges,
-            });
-            lane.ring();
-            Ok(())
-        };
-        let endings = batch.into_iter().zip(stored).map(book).collect();
-        if taking.has_taken() {
-            let bytes = self.shares.total();
-            let oldest = match self.ledger.counts().spool_oldest_ms {
-                0 => self.ages.shown(self.ages.now()).0,
-                oldest => oldest,
-            };
-            self.ledger.note_spool(bytes, oldest);
-        }
-        endings
     }
 
     /// Shows how much waits, on the writer after a commit.

@@ -309,10 +309,13 @@ async fn stall(relay: &Relay, setup: &Setup) -> Vec<u16> {
             let (client, base) = (relay.client.clone(), relay.public.clone());
             taken.spawn(async move { Post::batch(&[load(n)]).try_send(&client, &base).await.unwrap() });
         }
-        tokio::time::timeout(Duration::from_millis(100), relay.send_once(&Post::batch(&[load(9)])))
-            .await
-            .ok()
-            .filter(|sent| sent.problem() == "overloaded")
+        tokio::time::timeout(
+            Duration::from_millis(100),
+            relay.send_once(&Post::batch(&[load(9)])),
+        )
+        .await
+        .ok()
+        .filter(|sent| sent.problem() == "overloaded")
     })
     .await;
     assert_eq!(shed.status, 503);

@@ -156,6 +156,7 @@ pub(super) fn list(db: &Connection, seqs: &[i64], lanes: usize) -> rusqlite::Res
 pub(super) struct Row {
     bucket: u16,
     site: Arc<str>,
+    stored_at: Timestamp,
     seen: Option<Id>,
     is_held: bool,
     record: Vec<u8>,
@@ -182,6 +183,7 @@ impl Row {
         };
         Self {
             bucket,
+            stored_at: now,
             seen,
             is_held: incoming.is_held,
             record: columns.seal(&scrubbed.to_bytes()),
@@ -198,9 +200,10 @@ impl Row {
 /// The result of storing an event: on disk under this number, or refused.
 pub(super) type Stored = Result<i64, Outcome>;
 
-pub(super) fn insert(
+/// Inserts rows, and the ids of their events as one row.
+pub(super) fn insert<'r>(
     db: &Connection,
-    rows: &[Row],
+    rows: impl Iterator<Item = &'r Row>,
     now: Timestamp,
     taking: &Taking,
     claim: &Claim,
@@ -211,7 +214,7 @@ pub(super) fn insert(
     let mut insert = db.prepare_cached(
         "INSERT INTO spool (bucket, site, stored_at, lane, record) VALUES (?1, ?2, ?3, ?4, ?5)",
     )?;
-    let mut stored = Vec::with_capacity(rows.len());
+    let mut stored = Vec::new();
     for row in rows {
         let (site, bytes) = (row.site.as_bytes(), row.bytes());
         if let Err(full) = taking.check(site, bytes, row.is_held) {
@@ -224,7 +227,7 @@ pub(super) fn insert(
         }
         let (lane, is_listed) = places.of(row.bucket);
         let listed = is_listed.then_some(lane);
-        insert.execute(params![row.bucket, row.site, now.0, listed, row.record])?;
+        insert.execute(params![row.bucket, row.site, row.stored_at.0, listed, row.record])?;
         let seq = db.last_insert_rowid();
         let site = || Arc::clone(&row.site);
         let event = (!is_listed).then(|| Event {

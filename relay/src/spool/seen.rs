@@ -1,6 +1,6 @@
 //! The ids of stored events, so that a batch that is sent again is stored once.
 //!
-//! They are looked up in memory, and kept on disk for the next start, one row per batch. Ids are random, so a table with a
+//! They are looked up in memory, and kept on disk for the next start, one row per transaction. Ids are random, so a table with a
 //! row per id would write a page per event.
 
 use crate::clock::{Ages, Timestamp, TooOld};
@@ -59,8 +59,11 @@ impl Seen {
     /// Deletes ids beyond the limits of age and number. Returns them, to be forgotten once the deletion is committed.
     pub(super) fn trim(&self, db: &Connection, ages: &Ages) -> rusqlite::Result<Vec<Id>> {
         let too_many = lock(&self.0).len().saturating_sub(IDS_MAX);
+        // Up to the first that is young enough: rows are stored in the order of their time.
         let limit = TooOld::limit("at");
-        let mut trimmed = delete(db, &format!("at < {limit}"), ages.too_old(KEPT_FOR).parameters())?;
+        let young = format!("SELECT id FROM seen_ids WHERE at >= {limit} ORDER BY id LIMIT 1");
+        let old = format!("id < coalesce(({young}), 9223372036854775807)");
+        let mut trimmed = delete(db, &old, ages.too_old(KEPT_FOR).parameters())?;
         let too_many = too_many.saturating_sub(trimmed.len());
         if too_many > 0 {
             let oldest = "id IN (SELECT id FROM (

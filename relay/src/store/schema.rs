@@ -11,7 +11,7 @@ pub(super) const VERSION: i64 = 11;
 /// - `spool.not_before`: the time until which an event is parked. The partial index holds parked events only, so it costs
 ///   the others nothing.
 /// - `quarantine` is not strict: damage can give the values it keeps any type.
-/// - `seen_ids` has a row per batch: ids are random, so a row per id would write a page per id.
+/// - `seen_ids` has a row per transaction: ids are random, so a row per id would write a page per id.
 /// - `acceptance`: whether and when an upstream accepted a site's events.
 /// - `delivered`: delivered events per UTC day. Counts only.
 /// - `heartbeat.ahead_ms`: how far the wall clock is ahead of the stored monotonic time.
@@ -35,7 +35,6 @@ const TABLES: &str = "
         reason TEXT NOT NULL
     );
     CREATE TABLE seen_ids (id INTEGER PRIMARY KEY, at INTEGER NOT NULL, ids BLOB NOT NULL) STRICT;
-    CREATE INDEX seen_ids_at ON seen_ids (at);
     CREATE TABLE switch (
         site TEXT PRIMARY KEY,
         is_on INTEGER NOT NULL,

@@ -18,10 +18,14 @@ use tokio::sync::mpsc;
 /// Most jobs in one transaction, so that the first of them does not wait too long.
 const GROUP_MAX: usize = 1024;
 
-/// Shortest time between the beginnings of two transactions. Each costs an fsync, so at a few thousand events a second the
-/// next group waits for more events. The first job after a quiet moment does not wait. All others do, also those of a
-/// switch or a login: it is less than their own fsync takes.
+/// Shortest and longest time between the beginnings of two transactions. Each costs an fsync and a dozen pages, so at a few
+/// thousand events a second the next group waits for more events. The first job after a quiet moment does not wait. All
+/// others do, also those of a switch or a login: it is less than their own fsync takes.
 const APART: Duration = Duration::from_millis(2);
+const APART_MAX: Duration = Duration::from_millis(5);
+/// Between the two, a transaction that took long is followed by a pause, so that the writer is busy for at most this part
+/// of the time: on a busy machine, events wait a little longer and cost less.
+const BUSY_PART: u32 = 3;
 /// Free pages to keep for the next events, and most pages by which one step shrinks the file. A step takes milliseconds.
 const SPARE_PAGES: u32 = 1024;
 const SHRINK_PAGES: u32 = 256;
@@ -97,10 +101,10 @@ impl Database {
     /// Commits queued jobs until all senders are gone.
     pub(super) fn serve(mut self, mut queue: mpsc::Receiver<Box<dyn Job>>) {
         let mut group = Vec::with_capacity(GROUP_MAX);
-        let mut last = None;
+        let mut next = Instant::now();
         while queue.blocking_recv_many(&mut group, GROUP_MAX) > 0 {
-            std::thread::sleep(wait(last, Instant::now()));
-            last = Some(Instant::now());
+            std::thread::sleep(next.saturating_duration_since(Instant::now()));
+            let began = Instant::now();
             // The first job wakes this thread, and on a busy core it may preempt the senders of the next jobs. Yielding lets
             // them queue first and share the fsync.
             std::thread::yield_now();
@@ -110,6 +114,7 @@ impl Database {
                 group.push(job);
             }
             self.run_group(&mut group);
+            next = began + apart(began.elapsed());
             while queue.is_empty() && self.is_large {
                 self.shrink();
             }
@@ -260,11 +265,9 @@ impl Database {
     }
 }
 
-/// How long a transaction waits if the last one began at some time.
-fn wait(last: Option<Instant>, now: Instant) -> Duration {
-    last.map_or(Duration::ZERO, |last| {
-        APART.saturating_sub(now.saturating_duration_since(last))
-    })
+/// How long after the beginning of a transaction that took some time the next one begins.
+fn apart(took: Duration) -> Duration {
+    (took * BUSY_PART).clamp(APART, APART_MAX)
 }
 
 fn id_of(path: &Path) -> Option<FileId> {
@@ -301,19 +304,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn transactions_are_apart_and_the_first_one_begins_at_once() {
-        let begin = Instant::now();
-        let check = |last: Option<u64>, now: u64, want: u64| {
-            let at = |us: u64| begin + Duration::from_micros(us);
-            let waits = wait(last.map(at), at(now));
-            assert_eq!(waits, Duration::from_micros(want), "{last:?} {now}");
+    fn transactions_are_apart_by_the_time_they_take() {
+        let check = |took_us: u64, want_us: u64| {
+            let found = apart(Duration::from_micros(took_us));
+            assert_eq!(found, Duration::from_micros(want_us), "after {took_us} µs");
         };
-        check(None, 0, 0);
-        check(Some(0), 0, 2000);
-        check(Some(0), 300, 1700);
-        check(Some(0), 1999, 1);
-        check(Some(0), 2000, 0);
-        check(Some(0), 60_000_000, 0);
-        check(Some(10), 0, 2000);
+        check(0, 2000);
+        check(300, 2000);
+        check(666, 2000);
+        check(1000, 3000);
+        check(1600, 4800);
+        check(2000, 5000);
+        check(60_000, 5000);
     }
 }
