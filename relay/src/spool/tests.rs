@@ -10,6 +10,7 @@ use serde_json::json;
 use std::collections::BTreeMap;
 use std::future::poll_fn;
 use std::task::Poll;
+use std::time::Instant;
 use tokio::sync::oneshot;
 
 pub(crate) const SITE: &str = "panel.example.com";
