@@ -1,7 +1,7 @@
 //! The real binary as a separate process, so that tests can kill it, stop it and read its log.
 
 use crate::post::{Post, Sent, http_client};
-use crate::{METRICS_PASSWORD, OVERLOADED_MAX, Scrape, within};
+use crate::{METRICS_PASSWORD, Scrape, within};
 use rustix::process::{Resource, Rlimit, Signal, getrlimit, prlimit};
 use std::io::Write;
 use std::path::Path;
@@ -99,11 +99,7 @@ impl ChildRelay {
     /// # Panics
     /// If the relay stays overloaded.
     pub async fn try_send(&self, post: &Post) -> reqwest::Result<Sent> {
-        within(OVERLOADED_MAX, "the relay is not overloaded", async || {
-            let sent = post.try_send(&self.client, &self.public).await;
-            Some(sent).filter(|sent| !sent.as_ref().is_ok_and(Sent::is_overloaded))
-        })
-        .await
+        post.insist(&self.client, &self.public).await
     }
 
     /// Scrapes the metrics.

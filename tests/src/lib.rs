@@ -41,9 +41,6 @@ use std::time::{Duration, Instant};
 /// Time limit for an expected change, on a machine that is busy with other tests.
 pub const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long a relay may stay overloaded, on a machine that is busy with other tests.
-const OVERLOADED_MAX: Duration = Duration::from_secs(120);
-
 /// Polls `look` until it returns something, and returns that.
 ///
 /// # Panics

@@ -1,7 +1,7 @@
 //! A relay in this process, on free ports, built and run in the same way as by `serve`.
 
 use crate::post::{Post, Sent, http_client};
-use crate::{METRICS_PASSWORD, OVERLOADED_MAX, PATIENCE, SITE, Scrape, within};
+use crate::{METRICS_PASSWORD, PATIENCE, SITE, Scrape, within};
 use feedback_relay::app::App;
 use feedback_relay::clock::Clock;
 use feedback_relay::config::Config;
@@ -91,16 +91,12 @@ impl Relay {
         self.app().switches.set(SITE, on, "test").await.unwrap()
     }
 
-    /// Sends a request to the public listener as any sender does: again while the relay is overloaded, because a thread
-    /// of the relay may get no processor for a second on a busy machine.
+    /// Sends a request to the public listener, again while the relay is overloaded.
     ///
     /// # Panics
     /// If there is no answer, or it stays overloaded.
     pub async fn send(&self, post: &Post) -> Sent {
-        within(OVERLOADED_MAX, "the relay is not overloaded", async || {
-            Some(self.send_once(post).await).filter(|sent| !sent.is_overloaded())
-        })
-        .await
+        post.insist(&self.client, &self.public).await.unwrap()
     }
 
     /// Sends a request, and returns its response whatever that is.
