@@ -165,7 +165,7 @@ fn keep_newest(folder: &Path) {
 }
 
 /// The last page on which a table or an index begins. An automatic vacuum keeps these pages at the beginning.
-const LAST_ROOT: u8 = 20;
+const LAST_ROOT: u8 = 19;
 /// Bytes that the header of each of our databases has at fixed offsets: SQLite's name, pages of 4096 bytes, WAL mode, no
 /// reserved bytes; the schema format; automatic vacuum and UTF-8; the vacuum is incremental. Behind them what is there
 /// until the first checkpoint.
