@@ -41,6 +41,10 @@ impl Stamps {
         };
         Self(files.into_iter().map(stamp).collect())
     }
+
+    fn are_of_no_file(&self) -> bool {
+        self.0.is_empty()
+    }
 }
 
 /// A value that is read from files.
@@ -64,9 +68,11 @@ pub async fn watch<R: Reload>(what: Arc<R>, mut asked: channel::Receiver<()>, st
     // Wait until two checks in a row find the same stamps: a file may be half written, or only one of several may
     // have been replaced.
     let mut settling = None;
+    // Which files there are does not change while the relay runs.
+    let has_files = !what.look().are_of_no_file();
     loop {
         tokio::select! {
-            () = tokio::time::sleep(what.interval()) => {
+            () = tokio::time::sleep(what.interval()), if has_files => {
                 let now = what.look();
                 if now == what.seen() {
                     settling = None;
@@ -181,6 +187,45 @@ mod tests {
         ask.send(()).unwrap();
         tokio::time::sleep(SECOND / 100).await;
         assert_eq!(what.reloads.load(Ordering::SeqCst), 6, "asked");
+        stop.cancel();
+        watching.await.unwrap();
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_files_only_a_request_reloads() {
+        #[derive(Default)]
+        struct NoFiles {
+            looks: AtomicUsize,
+            reloads: AtomicUsize,
+        }
+        impl Reload for NoFiles {
+            fn interval(&self) -> Duration {
+                SECOND
+            }
+
+            fn seen(&self) -> Stamps {
+                Stamps::default()
+            }
+
+            fn look(&self) -> Stamps {
+                self.looks.fetch_add(1, Ordering::SeqCst);
+                Stamps::default()
+            }
+
+            async fn reload(&self) {
+                self.reloads.fetch_add(1, Ordering::SeqCst);
+            }
+        }
+        let what = Arc::new(NoFiles::default());
+        let counts = || [&what.looks, &what.reloads].map(|count| count.load(Ordering::SeqCst));
+        let (ask, asked) = channel::channel(());
+        let stop = CancellationToken::new();
+        let watching = tokio::spawn(watch(Arc::clone(&what), asked, stop.clone()));
+        tokio::time::sleep(SECOND * 9).await;
+        assert_eq!(counts(), [1, 0]);
+        ask.send(()).unwrap();
+        tokio::time::sleep(SECOND * 9).await;
+        assert_eq!(counts(), [1, 1]);
         stop.cancel();
         watching.await.unwrap();
     }

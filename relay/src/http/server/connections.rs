@@ -42,6 +42,8 @@ pub(super) struct Connections {
     table: Mutex<Table>,
     /// Notified when a connection has gone.
     left: Notify,
+    /// Notified when a connection was admitted.
+    admitted: Notify,
     /// The number of the current period, in which responses are counted.
     period: AtomicUsize,
 }
@@ -65,6 +67,7 @@ impl Connections {
             metrics,
             table: Mutex::default(),
             left: Notify::new(),
+            admitted: Notify::new(),
             period: AtomicUsize::new(0),
         }
     }
@@ -119,6 +122,7 @@ impl Connections {
             },
         );
         self.metrics.open.set(signed(table.open.len()));
+        self.admitted.notify_one();
         Ok(Connection {
             id,
             all: Arc::clone(self),
@@ -145,6 +149,13 @@ impl Connections {
     /// Returns when a connection has gone since the last call.
     pub(super) async fn one_left(&self) {
         self.left.notified().await;
+    }
+
+    /// Returns once a connection is open.
+    pub(super) async fn any(&self) {
+        while self.lock().open.is_empty() {
+            self.admitted.notified().await;
+        }
     }
 
     /// Asks connections to close that were idle for too long.

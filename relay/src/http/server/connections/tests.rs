@@ -191,6 +191,24 @@ fn few_silent_connections_keep_their_buffers() {
     assert!(table.open.is_empty() && table.awake.is_empty() && table.resting.is_empty());
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_listener_without_connections_is_not_tended() {
+    let all = connections(9, 0);
+    let any = async |all: &Connections| {
+        let soon = Duration::from_secs(1);
+        tokio::time::timeout(soon, all.any()).await.is_ok()
+    };
+    assert!(!any(&all).await);
+    let connection = admit(&all, "192.0.2.1", Instant::now()).unwrap();
+    assert!(any(&all).await && any(&all).await);
+    drop(connection);
+    assert!(!any(&all).await);
+    let (opened, _connection) = tokio::join!(any(&all), async {
+        admit(&all, "192.0.2.1", Instant::now()).unwrap()
+    });
+    assert!(opened);
+}
+
 #[test]
 fn a_connection_goes_that_does_not_read_its_answer() {
     // Whether a connection has to close at this age of a response that it does not read.
