@@ -30,7 +30,7 @@ use tower::ServiceExt as _;
 /// Pause after the operating system refuses a connection (no file descriptors left), and longest pause between two
 /// attempts to close a connection while all of them are busy.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// Interval of the search for connections that were idle for too long, or do not read, as long as any is open.
+/// Interval of the search for connections that were idle for a while or do not read, as long as any is open.
 const TEND_EVERY: Duration = Duration::from_secs(1);
 
 /// The ends of a connection, as a request extension.
@@ -223,6 +223,7 @@ async fn tend(connections: Arc<Connections>) {
         tokio::time::sleep(TEND_EVERY).await;
         let now = Instant::now();
         connections.close_silent(now);
+        connections.rest_silent(now);
         connections.close_unread(now);
     }
 }

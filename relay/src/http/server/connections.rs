@@ -117,6 +117,7 @@ impl Connections {
                 order: id,
                 since: now,
                 asked: false,
+                can_rest: false,
                 closing: false,
                 line: Arc::clone(&line),
             },
@@ -165,6 +166,11 @@ impl Connections {
             table.ask_to_close(id);
             self.metrics.closed(Closed::Silent).inc();
         }
+    }
+
+    /// Asks connections to rest that were idle for a while.
+    pub(super) fn rest_silent(&self, now: Instant) {
+        self.lock().rest_silent(now);
     }
 
     /// Asks connections to close whose peers do not read: those with a response older than two periods, and if there
@@ -243,6 +249,13 @@ impl Connection {
             && table.resting.remove(&order).is_some()
         {
             table.wake(order, self.id, self.all.limits.awake_max);
+        }
+    }
+
+    /// Records that the connection can release its buffers and go on.
+    pub(super) fn can_rest(&self) {
+        if let Some(entry) = self.all.lock().open.get_mut(&self.id) {
+            entry.can_rest = true;
         }
     }
 

@@ -89,6 +89,7 @@ impl Talk {
         if is_http2 {
             return Box::pin(self.http2(stream)).await;
         }
+        self.connection.can_rest();
         while let Some(mut resting) = Box::pin(self.http1(stream)).await {
             // The bytes already read may contain a whole head; half a head waits for the rest.
             if !resting.has(b"\r\n\r\n") {

@@ -9,6 +9,9 @@ use std::time::{Duration, Instant};
 
 /// Shortest interval between two log lines about an address at its connection limit.
 const TELL_EVERY: Duration = Duration::from_secs(60);
+/// Idle time after which an HTTP/1 connection releases its buffers, however few are open. New ones cost its next request
+/// a few microseconds.
+pub(super) const REST_AFTER: Duration = Duration::from_secs(2);
 
 #[derive(Debug, Default)]
 pub(super) struct Table {
@@ -37,6 +40,8 @@ pub(super) struct Entry {
     pub(super) since: Instant,
     /// Whether it has ever sent a request.
     pub(super) asked: bool,
+    /// Whether it can release its buffers and go on: HTTP/1 can, HTTP/2 would have to end.
+    pub(super) can_rest: bool,
     /// Whether it was asked to close.
     pub(super) closing: bool,
     pub(super) line: Arc<Line>,
@@ -123,10 +128,30 @@ impl Table {
         while self.awake.len() > awake_max
             && let Some((order, id)) = self.awake.pop_first()
         {
-            self.resting.insert(order, id);
-            if let Some(entry) = self.open.get(&id) {
-                entry.line.rest.notify_one();
-            }
+            self.rest(order, id);
+        }
+    }
+
+    /// Asks the connections to rest that were idle for a while.
+    pub(super) fn rest_silent(&mut self, now: Instant) {
+        let is_silent = |entry: &Entry| now.saturating_duration_since(entry.since) >= REST_AFTER;
+        let silent = (self.awake.values())
+            .filter_map(|id| self.open.get(id).map(|entry| (*id, entry)))
+            // All later ones became idle after this one.
+            .take_while(|(_, entry)| is_silent(entry))
+            // A response that is still being sent would have to be cut off.
+            .filter(|(_, entry)| entry.can_rest && entry.line.unsent.count() == 0);
+        let silent: Vec<_> = silent.map(|(id, entry)| (entry.order, id)).collect();
+        for (order, id) in silent {
+            self.awake.remove(&order);
+            self.rest(order, id);
+        }
+    }
+
+    fn rest(&mut self, order: u64, id: u64) {
+        self.resting.insert(order, id);
+        if let Some(entry) = self.open.get(&id) {
+            entry.line.rest.notify_one();
         }
     }
 }

@@ -5,6 +5,7 @@ use crate::http::server;
 use crate::http::server::protocol::{HEAD_TIMEOUT, KEEP_ALIVE};
 use crate::metrics::Registry;
 use std::time::Duration;
+use table::REST_AFTER;
 
 const READ_WITHIN: Duration = Duration::from_secs(30);
 
@@ -189,6 +190,40 @@ fn few_silent_connections_keep_their_buffers() {
     drop(open);
     let table = all.lock();
     assert!(table.open.is_empty() && table.awake.is_empty() && table.resting.is_empty());
+}
+
+#[test]
+fn a_connection_that_was_silent_for_a_while_releases_its_buffers_if_it_can_go_on() {
+    let check = |what: &str, is_http1: bool, idle: Duration, is_sending: bool, is_busy: bool, want: bool| {
+        let (all, now) = (connections(9, 0), Instant::now());
+        let connection = admit(&all, "192.0.2.1", now).unwrap();
+        if is_http1 {
+            connection.can_rest();
+        }
+        connection.wake();
+        drop(connection.begin());
+        let answer = is_sending.then(|| connection.sending(Body::from("x")));
+        let request = is_busy.then(|| connection.begin());
+        let since = all.lock().open[&connection.id].since;
+        all.rest_silent(since + idle);
+        assert_eq!(all.lock().resting.len(), usize::from(want), "{what}");
+        drop((answer, request, connection));
+        let table = all.lock();
+        assert!(table.awake.is_empty() && table.resting.is_empty(), "{what}");
+    };
+    let short = REST_AFTER - Duration::from_millis(1);
+    check("silent", true, REST_AFTER, false, false, true);
+    check("not for long", true, short, false, false, false);
+    check("HTTP/2 would end", false, REST_AFTER, false, false, false);
+    check(
+        "its answer would be cut off",
+        true,
+        REST_AFTER,
+        true,
+        false,
+        false,
+    );
+    check("busy again", true, REST_AFTER, false, true, false);
 }
 
 #[tokio::test(start_paused = true)]
