@@ -21,6 +21,8 @@ pub(crate) const RELAY_PACKAGES: &[&str] = &[
     "feedback-tests",
     "--package",
     "policy-artifact",
+    "--package",
+    "process-heap",
 ];
 
 /// The benchmark, which asks for more of a crate than the relay does.

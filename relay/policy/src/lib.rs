@@ -1,6 +1,6 @@
 //! The default policy: exports the rules of `relay-event` as the policy world's two functions.
 //!
-//! The bindings are generated code, and contain the only `unsafe` besides `relay/artifact`.
+//! The bindings are generated code, and contain the only `unsafe` besides `relay/artifact` and `relay/heap`.
 
 #![allow(
     missing_docs,

@@ -10,6 +10,7 @@ mod talk;
 pub mod tls;
 
 use crate::http::server::tls::Tls;
+use crate::os::malloc;
 use axum::extract::Request;
 use axum::response::Response;
 use connections::{Connection, Connections, Refused};
@@ -32,6 +33,10 @@ use tower::ServiceExt as _;
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Interval of the search for connections that were idle for a while or do not read, as long as any is open.
 const TEND_EVERY: Duration = Duration::from_secs(1);
+/// Number of connections whose released memory is worth returning to the system: about 15 MB.
+const BURST: usize = 512;
+/// A burst is over when, between two looks, only this part of it has released memory.
+const QUIET_ONE_IN: usize = 8;
 
 /// The ends of a connection, as a request extension.
 #[derive(Clone, Copy)]
@@ -218,13 +223,46 @@ async fn accept(
 }
 
 async fn tend(connections: Arc<Connections>) {
+    let mut garbage = Garbage::default();
     loop {
-        connections.any().await;
+        if !garbage.is_waiting() {
+            connections.any().await;
+        }
         tokio::time::sleep(TEND_EVERY).await;
         let now = Instant::now();
         connections.close_silent(now);
         connections.rest_silent(now);
         connections.close_unread(now);
+        if garbage.is_due(connections.released()) {
+            connections.shrink();
+            malloc::trim();
+        }
+    }
+}
+
+/// Decides when memory that connections have released goes back to the system: after a burst of them, once it is over.
+#[derive(Debug, Default)]
+struct Garbage {
+    /// Connections that had released their memory when it was last returned, and at the last look.
+    returned: usize,
+    seen: usize,
+}
+
+impl Garbage {
+    /// Whether a burst was seen whose memory has not been returned.
+    fn is_waiting(&self) -> bool {
+        self.seen - self.returned >= BURST
+    }
+
+    /// Takes the number of connections that have released their memory so far.
+    fn is_due(&mut self, released: usize) -> bool {
+        let is_quiet = released - self.seen < BURST / QUIET_ONE_IN;
+        self.seen = released;
+        let is_due = is_quiet && self.is_waiting();
+        if is_due {
+            self.returned = released;
+        }
+        is_due
     }
 }
 

@@ -1,9 +1,10 @@
-//! Settings of the C library's heap.
+//! Settings of the C library's heap, and its function to return free memory.
 //!
 //! The process should return memory that the policy's compiler needed only once, and threads should share freed
 //! memory. With its defaults, glibc does neither: a relay under load then uses a quarter more memory. glibc reads its
 //! settings only when a process starts, so the process re-executes itself with them.
 
+pub use process_heap::trim;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
 

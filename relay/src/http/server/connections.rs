@@ -44,6 +44,8 @@ pub(super) struct Connections {
     left: Notify,
     /// Notified when a connection was admitted.
     admitted: Notify,
+    /// Connections that have released their buffers, by resting or by closing.
+    released: AtomicUsize,
     /// The number of the current period, in which responses are counted.
     period: AtomicUsize,
 }
@@ -68,6 +70,7 @@ impl Connections {
             table: Mutex::default(),
             left: Notify::new(),
             admitted: Notify::new(),
+            released: AtomicUsize::new(0),
             period: AtomicUsize::new(0),
         }
     }
@@ -157,6 +160,16 @@ impl Connections {
         while self.lock().open.is_empty() {
             self.admitted.notified().await;
         }
+    }
+
+    /// The number of connections so far that have released their buffers.
+    pub(super) fn released(&self) -> usize {
+        self.released.load(Ordering::Relaxed)
+    }
+
+    /// Releases the table's memory for more connections than are open.
+    pub(super) fn shrink(&self) {
+        self.lock().open.shrink_to_fit();
     }
 
     /// Asks connections to close that were idle for too long.
@@ -259,6 +272,11 @@ impl Connection {
         }
     }
 
+    /// Records that the connection has released its buffers.
+    pub(super) fn has_rested(&self) {
+        self.all.released.fetch_add(1, Ordering::Relaxed);
+    }
+
     /// Returns when the connection has to close.
     pub(super) async fn close_requested(&self) {
         self.line.go.cancelled().await;
@@ -322,6 +340,7 @@ impl Drop for Connection {
             }
         }
         self.all.metrics.open.set(signed(table.open.len()));
+        self.all.released.fetch_add(1, Ordering::Relaxed);
         self.all.left.notify_one();
     }
 }

@@ -91,6 +91,7 @@ impl Talk {
         }
         self.connection.can_rest();
         while let Some(mut resting) = Box::pin(self.http1(stream)).await {
+            self.connection.has_rested();
             // The bytes already read may contain a whole head; half a head waits for the rest.
             if !resting.has(b"\r\n\r\n") {
                 tokio::select! {

@@ -49,6 +49,32 @@ fn limits(awake_max: usize, read_within: Duration) -> ConnectionLimits {
     }
 }
 
+#[test]
+fn memory_is_returned_once_a_burst_is_over() {
+    // The connections that have released their memory by each look, and the looks at which it is returned.
+    let check = |what: &str, released: &[usize], want: &[usize]| {
+        let mut garbage = Garbage::default();
+        let due: Vec<_> = (0..released.len())
+            .filter(|nth| garbage.is_due(released[*nth]))
+            .collect();
+        assert_eq!(due, want, "{what}");
+    };
+    check("few", &[0, 1, 2, 60, 61, BURST - 1, BURST - 1], &[]);
+    check("a burst", &[0, 9000, 9000, 9000, 9001], &[2]);
+    check("it lasts", &[0, 500, 1000, 1500, 2000, 2001], &[5]);
+    check(
+        "steadily few",
+        &[200, 400, 450, 500, 550, 600, 650, 1000, 1050, 1100],
+        &[4, 9],
+    );
+    let waiting = |released: usize| {
+        let mut garbage = Garbage::default();
+        let _ = garbage.is_due(released);
+        garbage.is_waiting()
+    };
+    assert_eq!([0, BURST - 1, BURST].map(waiting), [false, false, true]);
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_peer_that_does_not_read_is_closed_and_one_that_reads_is_not() {
     let http1: &[u8] = b"GET / HTTP/1.1\r\nhost: x\r\n\r\n";
