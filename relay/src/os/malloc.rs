@@ -10,7 +10,7 @@ use std::process::Command;
 
 /// Free memory at the heap's end above which it is returned, in bytes; setting it also disables the adaptive
 /// threshold, so that large allocations are returned as soon as they are freed.
-const TRIM: (&str, &str) = ("MALLOC_TRIM_THRESHOLD_", "1000000");
+pub const TRIM: (&str, &str) = ("MALLOC_TRIM_THRESHOLD_", "1000000");
 /// Number of heaps for all threads: one for the serving threads, one for the writer.
 const HEAPS: (&str, &str) = ("MALLOC_ARENA_MAX", "2");
 

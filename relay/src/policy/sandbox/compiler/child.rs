@@ -1,10 +1,11 @@
 //! The compiler's process: the relay's own binary, run as `feedback-relay compile-policy`.
 //!
 //! Standard input carries a key and a component, standard output the sealed native code, standard error the reason if
-//! there is none. The child limits itself before it reads. The parent gives it nothing else: no environment, no
-//! files, no network. It dies with its parent.
+//! there is none. The child limits itself before it reads. The parent gives it nothing else: no environment but
+//! a setting of the heap, no files, no network. It dies with its parent.
 
 use super::{CompileError, Priority};
+use crate::os::malloc;
 use crate::policy::sandbox::{LoadError, engine, first_line, is_out_of_memory};
 use policy_artifact::{KEY_BYTES, Key};
 use rustix::process::{
@@ -183,6 +184,7 @@ fn command(priority: Priority) -> Command {
         .arg0("feedback-relay")
         .arg(COMMAND)
         .env_clear()
+        .env(malloc::TRIM.0, malloc::TRIM.1)
         .current_dir("/")
         // A terminal's Ctrl-C must reach only the relay, which then ends the child.
         .process_group(0)
