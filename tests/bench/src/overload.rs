@@ -50,18 +50,18 @@ struct Sample {
 
 pub(crate) fn run(overload: &Overload, is_whole: bool) -> Result<bool> {
     let programs = Programs::require(&overload.relay, [Middle::Relay])?;
-    let disks = [("as it is", programs.clone()), ("slow", slow_disk(programs)?)];
+    let disks = [(false, programs.clone()), (true, slow_disk(programs)?)];
     let load_before = usage::load_average()?;
     let sink = Sink::start()?;
     let mut rows: Vec<rows::Row> = disks
         .iter()
-        .flat_map(|(disk, _)| SHARES.map(|share| rows::Row::new(disk, share)))
+        .flat_map(|(is_slow, _)| SHARES.map(|share| rows::Row::new(*is_slow, share)))
         .collect();
     for round in 1..=overload.rounds {
         let mut capacity = None;
-        for ((disk, programs), rows) in disks.iter().zip(rows.chunks_mut(SHARES.len())) {
+        for ((is_slow, programs), rows) in disks.iter().zip(rows.chunks_mut(SHARES.len())) {
             one(programs, &sink, &mut capacity, rows)
-                .with_context(|| format!("disk {disk}, round {round} of {}", overload.rounds))?;
+                .with_context(|| format!("slow disk: {is_slow}, round {round} of {}", overload.rounds))?;
         }
     }
     let text = rows::text(&rows, load_before);
