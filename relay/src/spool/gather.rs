@@ -25,6 +25,9 @@ impl std::fmt::Debug for Gathered {
     }
 }
 
+/// Gets for each event of a batch whether it is stored, or its outcome.
+type After = Box<dyn FnOnce(Vec<Result<(), Outcome>>) + Send>;
+
 /// The events of one request, and what follows once they are stored or refused.
 struct Batch {
     events: Vec<Incoming>,
@@ -33,7 +36,7 @@ struct Batch {
     /// The number of purges before the events were stored, so that no purge that may take them goes unnoticed.
     purges: u64,
     started: Instant,
-    after: Box<dyn FnOnce(Vec<Result<(), Outcome>>) + Send>,
+    after: After,
 }
 
 impl Gathered {
