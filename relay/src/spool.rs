@@ -47,8 +47,9 @@ use std::time::Duration;
 use tokio::sync::Mutex;
 use unlisted::Unlisted;
 
-/// Most lanes that visitors are spread over. A lane is drained in order, so each visitor's events are too.
-pub const LANES_MAX: u16 = 1024;
+/// Most lanes that visitors are spread over. A lane is drained in order, so each visitor's events are too. Visitors who share
+/// one wait for each other, so there are more lanes than visitors at a time.
+pub const LANES_MAX: u16 = 4096;
 const _: () = assert!(CONCURRENCY_MAX as u16 <= LANES_MAX, "each request has a lane");
 /// Longest wait for a write probe. After it, health reports that the disk hangs.
 const PROBE_MAX: Duration = Duration::from_secs(5);
