@@ -20,12 +20,12 @@ const GROUP_MAX: usize = 1024;
 
 /// Shortest and longest time between the beginnings of two transactions. Each costs an fsync and a dozen pages, so at a few
 /// thousand events a second the next group waits for more events. The first job after a quiet moment does not wait. All
-/// others do, also those of a switch or a login: it is less than their own fsync takes.
+/// others do, also those of a switch or a login.
 const APART: Duration = Duration::from_millis(2);
 const APART_MAX: Duration = Duration::from_millis(5);
-/// Between the two, a transaction that took long is followed by a pause, so that the writer is busy for at most this part
-/// of the time: on a busy machine, events wait a little longer and cost less.
-const BUSY_PART: u32 = 3;
+/// Between the two, the next transaction begins after this many times the duration of the last one, so that the writer is
+/// busy for a third of the time: on a busy machine, events wait a little longer and cost less.
+const APART_FACTOR: u32 = 3;
 /// Free pages to keep for the next events, and most pages by which one step shrinks the file. A step takes milliseconds.
 const SPARE_PAGES: u32 = 1024;
 const SHRINK_PAGES: u32 = 256;
@@ -101,9 +101,9 @@ impl Database {
     /// Commits queued jobs until all senders are gone.
     pub(super) fn serve(mut self, mut queue: mpsc::Receiver<Box<dyn Job>>) {
         let mut group = Vec::with_capacity(GROUP_MAX);
-        let mut next = Instant::now();
+        let mut last = None;
         while queue.blocking_recv_many(&mut group, GROUP_MAX) > 0 {
-            std::thread::sleep(next.saturating_duration_since(Instant::now()));
+            std::thread::sleep(wait(last, Instant::now()));
             let began = Instant::now();
             // The first job wakes this thread, and on a busy core it may preempt the senders of the next jobs. Yielding lets
             // them queue first and share the fsync.
@@ -114,7 +114,7 @@ impl Database {
                 group.push(job);
             }
             self.run_group(&mut group);
-            next = began + apart(began.elapsed());
+            last = Some((began, began.elapsed()));
             while queue.is_empty() && self.is_large {
                 self.shrink();
             }
@@ -265,9 +265,13 @@ impl Database {
     }
 }
 
-/// How long after the beginning of a transaction that took some time the next one begins.
-fn apart(took: Duration) -> Duration {
-    (took * BUSY_PART).clamp(APART, APART_MAX)
+/// How long to wait before the next transaction. The last one, if there was one, is given as its beginning and duration.
+fn wait(last: Option<(Instant, Duration)>, now: Instant) -> Duration {
+    let Some((began, took)) = last else {
+        return Duration::ZERO;
+    };
+    let apart = (took * APART_FACTOR).clamp(APART, APART_MAX);
+    apart.saturating_sub(now.saturating_duration_since(began))
 }
 
 fn id_of(path: &Path) -> Option<FileId> {
@@ -304,17 +308,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn transactions_are_apart_by_the_time_they_take() {
-        let check = |took_us: u64, want_us: u64| {
-            let found = apart(Duration::from_micros(took_us));
-            assert_eq!(found, Duration::from_micros(want_us), "after {took_us} µs");
+    fn transactions_are_apart_by_the_time_they_take_and_the_first_one_begins_at_once() {
+        let start = Instant::now();
+        let us = Duration::from_micros;
+        // How long after its beginning `start` the last transaction ended, and how long after it a job comes.
+        let check = |took_us: Option<u64>, now_us: u64, want_us: u64| {
+            let last = took_us.map(|took| (start, us(took)));
+            let found = wait(last, start + us(now_us));
+            assert_eq!(found, us(want_us), "{now_us} µs after one of {took_us:?} µs");
         };
-        check(0, 2000);
-        check(300, 2000);
-        check(666, 2000);
-        check(1000, 3000);
-        check(1600, 4800);
-        check(2000, 5000);
-        check(60_000, 5000);
+        check(None, 0, 0);
+        check(Some(0), 0, 2000);
+        check(Some(300), 300, 1700);
+        check(Some(666), 666, 1334);
+        check(Some(1000), 1000, 2000);
+        check(Some(1600), 1600, 3200);
+        check(Some(2000), 2000, 3000);
+        check(Some(300), 1999, 1);
+        check(Some(300), 2000, 0);
+        check(Some(60_000), 60_000, 0);
+        check(Some(300), 9_000_000, 0);
     }
 }
