@@ -48,7 +48,7 @@ use tokio::sync::Mutex;
 use unlisted::Unlisted;
 
 /// Most lanes that visitors are spread over. A lane is drained in order, so each visitor's events are too. Visitors who share
-/// one wait for each other, so there are more lanes than visitors at a time.
+/// one wait for each other, so there are many.
 pub const LANES_MAX: u16 = 4096;
 const _: () = assert!(CONCURRENCY_MAX as u16 <= LANES_MAX, "each request has a lane");
 /// Longest wait for a write probe. After it, health reports that the disk hangs.

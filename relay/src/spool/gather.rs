@@ -184,3 +184,96 @@ impl Spool {
         self.ledger.note_spool(bytes, oldest);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Clock;
+    use crate::spool::tests::{Desk, SITE, START};
+    use crate::store::{self, Store};
+    use relay_event::EventId;
+    use std::sync::mpsc::{Receiver, channel};
+    use std::time::Duration;
+
+    const PATIENCE: Duration = Duration::from_secs(30);
+
+    /// The endings of a batch, once it is answered.
+    type Answer = Receiver<Vec<Result<(), Outcome>>>;
+
+    /// Offers batches of events with these ids while the writer is busy, and returns their answers. The batch at place
+    /// `panics` fails when it gets its answer.
+    async fn gather(desk: &Desk, batches: &[&[u8]], panics: Option<usize>) -> Vec<Answer> {
+        let mut ready = Vec::new();
+        for ids in batches {
+            let mut batch = Vec::new();
+            for id in *ids {
+                batch.push(desk.incoming("e", *id, Some(EventId([*id; 16]))).await);
+            }
+            ready.push(batch);
+        }
+        let (go_on, busy) = channel::<()>();
+        let (began, begins) = channel();
+        // It returns at once when it runs again, because `go_on` is gone then.
+        let hold = move |_: &rusqlite::Connection| {
+            let _ = (began.send(()), busy.recv());
+            Ok(())
+        };
+        desk.store.offer(hold, drop);
+        begins.recv_timeout(PATIENCE).unwrap();
+        let answers = ready.into_iter().enumerate().map(|(place, batch)| {
+            let (reply, answer) = channel();
+            desk.spool.enqueue(batch, move |endings| {
+                assert_ne!(Some(place), panics, "this one fails");
+                let _ = reply.send(endings);
+            });
+            answer
+        });
+        let answers = answers.collect();
+        drop(go_on);
+        answers
+    }
+
+    async fn rows_of_ids(desk: &Desk) -> i64 {
+        let count =
+            |db: &rusqlite::Connection| db.query_row("SELECT count(*) FROM seen_ids", [], |row| row.get(0));
+        desk.store.run(count).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn what_gathers_is_one_job_and_each_batch_gets_its_endings() {
+        let clock = Clock::standing_at(Timestamp(START));
+        let (store, _writer) = Store::start(store::open_in_memory().unwrap(), clock.clone()).unwrap();
+        let desk = Desk::open(store, &clock, 1 << 20, 4).await;
+        desk.switches.set(SITE, true, "test").await.unwrap();
+        let (again, refused) = (Err(Outcome::Duplicate), Err(Outcome::SpoolUnavailable));
+        let mut rows = 0;
+        let mut check = async |batches: &[&[u8]], panics: Option<usize>, want: &[&[_]], adds: i64| {
+            for (place, answer) in gather(&desk, batches, panics).await.iter().enumerate() {
+                let found = answer.recv_timeout(PATIENCE).ok();
+                let expected = (panics != Some(place)).then(|| want[place].to_vec());
+                assert_eq!(found, expected, "batch {place} of {batches:?}");
+            }
+            rows += adds;
+            assert_eq!(rows_of_ids(&desk).await, rows, "{batches:?}");
+            assert_eq!(desk.metrics.ledger.counts().difference(), 0, "{batches:?}");
+        };
+        check(&[&[1]], None, &[&[Ok(())]], 1).await;
+        check(
+            &[&[2, 3], &[], &[1, 4, 4], &[2]],
+            None,
+            &[&[Ok(()); 2], &[], &[again, Ok(()), again], &[again]],
+            1,
+        )
+        .await;
+        check(&[&[1], &[4]], None, &[&[again], &[again]], 0).await;
+        let three: [&[_]; 3] = [&[Ok(())]; 3];
+        check(&[&[5], &[6], &[7]], Some(1), &three, 1).await;
+        let refuse =
+            "CREATE TEMP TRIGGER refuse BEFORE INSERT ON main.spool BEGIN SELECT RAISE(ABORT, 'full'); END;";
+        desk.store.run(|db| db.execute_batch(refuse)).await.unwrap();
+        check(&[&[8, 9], &[1]], None, &[&[refused; 2], &[refused]], 0).await;
+        let accept = "DROP TRIGGER refuse";
+        desk.store.run(|db| db.execute_batch(accept)).await.unwrap();
+        check(&[&[8, 9], &[1]], None, &[&[Ok(()); 2], &[again]], 1).await;
+    }
+}

@@ -1,7 +1,7 @@
 //! The ids of stored events, so that a batch that is sent again is stored once.
 //!
-//! They are looked up in memory, and kept on disk for the next start, one row per transaction. Ids are random, so a table with a
-//! row per id would write a page per event.
+//! They are looked up in memory, and kept on disk for the next start, one row per transaction. Ids are random, so a table
+//! with a row per id would write a page per event.
 
 use crate::clock::{Ages, Timestamp, TooOld};
 use rusqlite::{Connection, Params, params};
