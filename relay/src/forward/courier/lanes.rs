@@ -128,6 +128,12 @@ impl Lanes {
         self.all[lane].queue.front().is_some_and(|first| first.is_counted)
     }
 
+    /// A lane has no event. Its queue keeps no memory: there are thousands, and most are empty after a burst.
+    fn make_idle(&mut self, lane: usize) {
+        self.all[lane].state = State::Idle;
+        self.all[lane].queue = VecDeque::new();
+    }
+
     fn make_ready(&mut self, lane: usize) {
         self.all[lane].state = State::Ready;
         self.ready.push_back(lane);
@@ -195,7 +201,7 @@ impl Lanes {
                 this.done = events.last().map_or(this.done, |last| this.done.max(last.seq));
                 this.queue.extend(events.into_iter().map(Pending::of));
                 match this.queue.is_empty() {
-                    true => this.state = State::Idle,
+                    true => self.make_idle(lane),
                     false => self.make_ready(lane),
                 }
             }
@@ -226,7 +232,7 @@ impl Lanes {
         if this.rewinds || this.has_news || !this.queue.is_empty() {
             self.go_on(lane, spool);
         } else {
-            this.state = State::Idle;
+            self.make_idle(lane);
         }
         self.all[lane].state == State::Idle
     }
