@@ -4,7 +4,7 @@
 use crate::compare::{CONNECTIONS, WARM_UP_S};
 use crate::load::{SITE, Shape, Sink, Stream};
 use crate::middle::{MANY_SITES, Middle, Programs, Running, Setup, site_name};
-use crate::usage::{allow_files, awakenings, usage};
+use crate::usage::{Awakenings, allow_files, usage};
 use anyhow::{Context as _, Result, ensure};
 use rustix::process::Signal;
 use std::process::{Command, Stdio};
@@ -117,9 +117,9 @@ fn resident_mib(running: &Running) -> Result<f64> {
 }
 
 fn awakenings_per_second(running: &Running, pace: f64) -> Result<f64> {
-    let (before, start) = (awakenings(running.process.id())?, Instant::now());
+    let (before, start) = (Awakenings::of(running.process.id())?, Instant::now());
     sleep(Duration::from_secs_f64(pace * IDLE_S));
-    let woken = awakenings(running.process.id())?.saturating_sub(before);
+    let woken = Awakenings::of(running.process.id())?.since(&before);
     Ok(woken as f64 / start.elapsed().as_secs_f64())
 }
 

@@ -26,9 +26,9 @@ const OFFERED_ON: usize = 2000;
 /// everything it accepted is delivered
 #[derive(Debug, clap::Args)]
 #[command(
-    after_help = "It exits with 0 if accepted requests are answered in time, every refusal has Retry-After, and every \
-                  accepted event is delivered; with 3 if answers are late or a refusal has no Retry-After; with 1 if \
-                  anything failed. Only a run without options writes docs/BENCHMARK.md."
+    after_help = "It exits with 0 if enough requests are accepted and answered in time, every refusal has Retry-After, and \
+                  every accepted event is delivered; with 3 if too few are accepted, answers are late or a refusal has no \
+                  Retry-After; with 1 if anything failed. Only a run without options writes docs/BENCHMARK.md."
 )]
 pub(crate) struct Overload {
     /// Number of rounds; the medians are reported

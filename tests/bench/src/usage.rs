@@ -6,6 +6,7 @@ use procfs::{Current as _, LoadAverage};
 use rustix::process::{Resource, getrlimit, setrlimit};
 use rustix::thread::{CpuSet, sched_setaffinity};
 use rustix::time::{ClockId, clock_gettime};
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 /// The core of the process under test.
@@ -89,17 +90,33 @@ pub(crate) fn together_kib(pid: u32) -> Result<u64> {
     Ok(share(&process(pid)?)? + children.iter().flat_map(share).sum::<u64>())
 }
 
-/// How often threads of a process and its children went to sleep, and therefore were woken, since their start. Threads
-/// that have ended are not counted.
-pub(crate) fn awakenings(pid: u32) -> Result<u64> {
-    let mut sum = 0;
-    for process in std::iter::once(process(pid)?).chain(children(pid)?) {
-        let tasks = process.tasks()?.flatten();
-        sum += tasks
-            .filter_map(|task| task.status().ok()?.voluntary_ctxt_switches)
-            .sum::<u64>();
+/// How often each thread of a process and its children went to sleep, and therefore was woken, since its start.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Awakenings(BTreeMap<i32, u64>);
+
+impl Awakenings {
+    /// The counts of all threads there are.
+    pub(crate) fn of(pid: u32) -> Result<Self> {
+        let mut threads = BTreeMap::new();
+        for process in std::iter::once(process(pid)?).chain(children(pid)?) {
+            let tasks = process.tasks()?.flatten();
+            threads.extend(
+                tasks.filter_map(|task| Some((task.tid, task.status().ok()?.voluntary_ctxt_switches?))),
+            );
+        }
+        Ok(Self(threads))
     }
-    Ok(sum)
+
+    /// Awakenings of all threads since an earlier count. A thread that started later counts from its start. What one did that
+    /// has ended meanwhile is unknown and counts as none.
+    pub(crate) fn since(&self, before: &Self) -> u64 {
+        let earlier = |thread| before.0.get(thread).copied().unwrap_or(0);
+        // A later thread may have the number of one that has ended.
+        self.0
+            .iter()
+            .map(|(thread, now)| now.saturating_sub(earlier(thread)))
+            .sum()
+    }
 }
 
 /// Resets the peak of resident memory to the current value.
@@ -135,25 +152,41 @@ fn children(pid: u32) -> Result<Vec<Process>> {
 
 #[cfg(test)]
 mod tests {
-    use super::{allow_files, awakenings, own_time, together_kib, usage};
+    use super::{Awakenings, allow_files, own_time, together_kib, usage};
     use std::time::Duration;
 
     #[test]
     fn this_process_uses_memory_files_and_time() {
-        let usage = usage(std::process::id()).unwrap();
-        assert!(usage.resident_kib > 0 && usage.peak_kib >= usage.resident_kib && usage.files > 0);
-        let together = together_kib(std::process::id()).unwrap();
-        assert!(together > 0 && together <= usage.peak_kib, "{together} {usage:?}");
+        let id = std::process::id();
+        let before = usage(id).unwrap();
+        assert!(before.resident_kib > 0 && before.peak_kib >= before.resident_kib && before.files > 0);
+        let together = together_kib(id).unwrap();
+        // Other tests run in this process and allocate: the peak is read after the value that it bounds.
+        let after = usage(id).unwrap();
+        assert!(together > 0 && together <= after.peak_kib, "{together} {after:?}");
         assert!(!own_time().unwrap().is_zero());
         allow_files().unwrap();
     }
 
     #[test]
     fn a_thread_that_sleeps_is_woken() {
-        let before = awakenings(std::process::id()).unwrap();
+        let before = Awakenings::of(std::process::id()).unwrap();
         let (go, gone) = std::sync::mpsc::channel::<()>();
         let _ = gone.recv_timeout(Duration::from_millis(1));
         drop(go);
-        assert!(awakenings(std::process::id()).unwrap() > before);
+        assert!(Awakenings::of(std::process::id()).unwrap().since(&before) > 0);
+    }
+
+    #[test]
+    fn awakenings_are_counted_for_each_thread() {
+        let check = |before: &[(i32, u64)], after: &[(i32, u64)], want: u64| {
+            let [before, after] = [before, after].map(|counts| Awakenings(counts.iter().copied().collect()));
+            assert_eq!(after.since(&before), want, "{before:?} {after:?}");
+        };
+        check(&[(1, 5), (2, 7)], &[(1, 5), (2, 7)], 0);
+        check(&[(1, 5), (2, 7)], &[(1, 6), (2, 9)], 3);
+        check(&[(1, 5), (2, 900)], &[(1, 8)], 3);
+        check(&[(1, 5)], &[(1, 6), (3, 4)], 5);
+        check(&[(1, 5), (2, 900)], &[(1, 6), (2, 4)], 1);
     }
 }
