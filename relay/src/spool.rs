@@ -49,7 +49,7 @@ use unlisted::Unlisted;
 
 /// Most lanes that visitors are spread over. A lane is drained in order, so each visitor's events are too. Visitors who share
 /// one wait for each other, so there are many.
-pub const LANES_MAX: u16 = 4096;
+pub const LANES_MAX: u16 = 8192;
 const _: () = assert!(CONCURRENCY_MAX as u16 <= LANES_MAX, "each request has a lane");
 /// Longest wait for a write probe. After it, health reports that the disk hangs.
 const PROBE_MAX: Duration = Duration::from_secs(5);
@@ -156,9 +156,19 @@ impl Spool {
             remembered.read(db)?;
             let (total, _) = count(db, &found, &counted, all)?;
             rows::list(db, &total.unlisted, all)?;
-            Ok(total.events)
+            Ok(total)
         };
-        ledger.recover(store.run(count).await?);
+        // Most lanes are empty, and need not read the disk.
+        let found = Arc::clone(&lanes);
+        let note_empty = move |total: Result<&Total, &StoreError>| {
+            let Ok(Total { lanes: occupied, .. }) = total else {
+                return;
+            };
+            for empty in (0..all).filter(|lane| !occupied.contains(lane)) {
+                found[empty].tail.looked(0, true, None);
+            }
+        };
+        ledger.recover(store.write(count, note_empty).await?.events);
         let spool = Self {
             store,
             ledger,

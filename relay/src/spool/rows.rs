@@ -12,6 +12,7 @@ use rusqlite::types::Null;
 use rusqlite::{Connection, OptionalExtension, Params, params};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Approximate bytes of a row besides its record.
@@ -108,20 +109,23 @@ pub(super) fn site_of<'r>(row: &'r rusqlite::Row<'_>, column: usize) -> rusqlite
 pub(super) struct Total {
     pub(super) events: u64,
     pub(super) bytes: BySite,
+    /// The lanes of all of them.
+    pub(super) lanes: BTreeSet<usize>,
     /// The numbers of those that are not listed in their lane.
     pub(super) unlisted: Vec<i64>,
 }
 
 /// Reads all rows, once, because there may be millions.
 pub(super) fn total(db: &Connection, lanes: usize) -> rusqlite::Result<Total> {
-    let sql = format!("SELECT {SPACE}, seq, lane IS {LANE} FROM spool NOT INDEXED");
+    let sql = format!("SELECT {SPACE}, seq, {LANE}, lane IS {LANE} FROM spool NOT INDEXED");
     let mut select = db.prepare(&sql)?;
     let mut rows = select.query(params![Null, lanes])?;
     let mut total = Total::default();
     while let Some(row) = rows.next()? {
         total.events += 1;
         add(&mut total.bytes, row)?;
-        if !row.get::<_, bool>(3)? {
+        total.lanes.insert(row.get(3)?);
+        if !row.get::<_, bool>(4)? {
             total.unlisted.push(row.get(2)?);
         }
     }

@@ -50,7 +50,7 @@ impl Desk {
     pub(crate) async fn resume(store: Store, clock: &Clock) -> Self {
         let of = clock.clone();
         let ages = store.run(move |db| resume_ages(db, &of)).await.unwrap();
-        let desk = Self::open_in(store, clock, ages, 1 << 20, 1).await;
+        let desk = Self::open_in(store, clock, ages, 1 << 20, 1).await.forgetful();
         desk.switches.set(SITE, true, "test").await.unwrap();
         desk
     }
@@ -85,9 +85,15 @@ impl Desk {
     pub(crate) async fn in_memory(lanes: usize) -> Self {
         let store = Store::inline(store::open_in_memory().unwrap());
         let clock = Clock::standing_at(Timestamp(START));
-        let desk = Self::open(store, &clock, 1 << 20, lanes).await;
+        let desk = Self::open(store, &clock, 1 << 20, lanes).await.forgetful();
         desk.switches.set(SITE, true, "test").await.unwrap();
         desk
+    }
+
+    /// Each lane has to read the disk before it gets an event from memory.
+    fn forgetful(self) -> Self {
+        self.spool.lanes.iter().for_each(|lane| lane.tail.forget());
+        self
     }
 
     /// Appends one event; the last byte of the visitor's address is the bucket.
@@ -177,6 +183,28 @@ async fn visitors_are_spread_over_all_lanes() {
         Desk::in_memory(usize::MAX).await.spool.lanes(),
         usize::from(LANES_MAX)
     );
+}
+
+#[tokio::test]
+async fn at_a_start_only_lanes_with_events_read_the_disk() {
+    let first = Desk::in_memory(8).await;
+    for bucket in [1, 5, 13] {
+        first.append("before", bucket).await.unwrap();
+    }
+    first.spool.park(1, Timestamp(START + 1000)).await.unwrap();
+    let desk = Desk::open(first.store.clone(), &first.clock, 1 << 20, 8).await;
+    for lane in 0..8 {
+        let reads = desk.spool.take_from_memory(lane, 0, 9).is_none();
+        assert_eq!(reads, [1, 5].contains(&lane), "lane {lane}");
+    }
+    desk.append("after", 2).await.unwrap();
+    assert_eq!(desk.names(2, 0, 9).await, numbered(&[(4, "after")]));
+    assert_eq!(
+        desk.names(5, 0, 9).await,
+        numbered(&[(2, "before"), (3, "before")])
+    );
+    assert_eq!(desk.names(1, 0, 9).await, numbered(&[]));
+    assert_eq!(desk.spool.next_due(1), Some(Timestamp(START + 1000)));
 }
 
 #[tokio::test]
@@ -326,6 +354,7 @@ async fn a_damaged_parked_event_brings_back_none_that_was_returned() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::inline(store::open(folder.path()).unwrap());
     let desk = Desk::open(store, &Clock::standing_at(Timestamp(START)), 1 << 20, 1).await;
+    let desk = desk.forgetful();
     desk.switches.set(SITE, true, "test").await.unwrap();
     for name in ["a", "b", "c"] {
         desk.append(name, 5).await.unwrap();
