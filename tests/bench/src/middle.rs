@@ -103,9 +103,9 @@ impl Place<'_> {
 /// The programs of the middles.
 #[derive(Clone, Debug)]
 pub(crate) struct Programs {
-    folder: PathBuf,
+    pub(crate) folder: PathBuf,
     found: BTreeMap<Middle, PathBuf>,
-    /// The words of a command that runs the relay in place of itself, such as strace; empty without one.
+    /// The words of a command that runs the relay in place of itself, such as `env`; empty without one.
     pub(crate) relay_under: Vec<String>,
 }
 

@@ -1,6 +1,7 @@
 //! `cargo xtask bench overload`: the relay under more load than it can handle.
 
 mod rows;
+mod slow_disk;
 
 use crate::compare::CONNECTIONS;
 use crate::contender::Middle;
@@ -8,7 +9,6 @@ use crate::load::{Sent, Shape, Sink, Stream};
 use crate::middle::Programs;
 use crate::{Relay, table, usage};
 use anyhow::{Context as _, Result};
-use tests_common::programs::debian;
 use tests_common::step::say;
 
 /// The loads, as fractions of the relay's capacity.
@@ -50,7 +50,7 @@ struct Sample {
 
 pub(crate) fn run(overload: &Overload, is_whole: bool) -> Result<bool> {
     let programs = Programs::require(&overload.relay, [Middle::Relay])?;
-    let disks = [(false, programs.clone()), (true, slow_disk(programs)?)];
+    let disks = [(false, programs.clone()), (true, slow_disk::slow_down(programs)?)];
     let load_before = usage::load_average()?;
     let sink = Sink::start()?;
     let mut rows: Vec<rows::Row> = disks
@@ -68,25 +68,6 @@ pub(crate) fn run(overload: &Overload, is_whole: bool) -> Result<bool> {
     say(&text);
     table::record(rows::MARKERS, &text, is_whole)?;
     Ok(rows.iter().all(rows::Row::is_well))
-}
-
-/// The relay with slow fsyncs. strace stops at no other system call, so everything else runs at full speed, and threads
-/// that do not wait for the disk continue. It runs as the relay's grandchild, so that the relay gets the signals.
-fn slow_disk(mut programs: Programs) -> Result<Programs> {
-    let strace = debian("strace", "strace")?.display().to_string();
-    let inject = format!("--inject=fsync,fdatasync:delay_enter={}ms", rows::SLOW_MS);
-    let words = [
-        &strace,
-        "--daemonize",
-        "--follow-forks",
-        "--seccomp-bpf",
-        "--quiet=all",
-        "--output=/dev/null",
-        "--trace=fsync,fdatasync",
-        &inject,
-    ];
-    programs.relay_under = words.map(str::to_owned).to_vec();
-    Ok(programs)
 }
 
 /// One fresh relay: warmed up, then one load after the other. Its capacity is measured once a round, with the undelayed

@@ -14,7 +14,7 @@ const ANSWER_WITHIN_MS: f64 = 250.0;
 const ANSWER_WITHIN_SLOW_MS: f64 = 500.0;
 /// Aim for the accepted requests under overload, as a part of the capacity, with the disk as it is.
 const ACCEPTED_PART: f64 = 0.8;
-/// Milliseconds by which strace delays each fsync in the rows with a slow disk.
+/// Milliseconds by which each fsync is delayed in the rows with a slow disk.
 pub(super) const SLOW_MS: u16 = 20;
 /// A generator whose core is busier than this, or that sends later than this, may add latency of its own.
 const SENDING_BUSY_MAX: f64 = 0.9;
