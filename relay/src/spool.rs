@@ -161,11 +161,10 @@ impl Spool {
         // Most lanes are empty, and need not read the disk.
         let found = Arc::clone(&lanes);
         let note_empty = move |total: Result<&Total, &StoreError>| {
-            let Ok(Total { lanes: occupied, .. }) = total else {
-                return;
-            };
-            for empty in (0..all).filter(|lane| !occupied.contains(lane)) {
-                found[empty].tail.looked(0, true, None);
+            let Ok(total) = total else { return };
+            let lanes = found.iter().zip(&total.occupied);
+            for (empty, _) in lanes.filter(|(_, occupied)| !**occupied) {
+                empty.tail.looked(0, true, None);
             }
         };
         ledger.recover(store.write(count, note_empty).await?.events);

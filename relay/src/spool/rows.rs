@@ -12,7 +12,6 @@ use rusqlite::types::Null;
 use rusqlite::{Connection, OptionalExtension, Params, params};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
-use std::collections::BTreeSet;
 use std::sync::Arc;
 
 /// Approximate bytes of a row besides its record.
@@ -109,8 +108,8 @@ pub(super) fn site_of<'r>(row: &'r rusqlite::Row<'_>, column: usize) -> rusqlite
 pub(super) struct Total {
     pub(super) events: u64,
     pub(super) bytes: BySite,
-    /// The lanes of all of them.
-    pub(super) lanes: BTreeSet<usize>,
+    /// Whether each lane has any of them. One whose bucket is no number may be in any lane.
+    pub(super) occupied: Vec<bool>,
     /// The numbers of those that are not listed in their lane.
     pub(super) unlisted: Vec<i64>,
 }
@@ -120,11 +119,18 @@ pub(super) fn total(db: &Connection, lanes: usize) -> rusqlite::Result<Total> {
     let sql = format!("SELECT {SPACE}, seq, {LANE}, lane IS {LANE} FROM spool NOT INDEXED");
     let mut select = db.prepare(&sql)?;
     let mut rows = select.query(params![Null, lanes])?;
-    let mut total = Total::default();
+    let mut total = Total {
+        occupied: vec![false; lanes],
+        ..Total::default()
+    };
     while let Some(row) = rows.next()? {
         total.events += 1;
         add(&mut total.bytes, row)?;
-        total.lanes.insert(row.get(3)?);
+        let lane = row.get::<_, usize>(3).ok();
+        match lane.and_then(|lane| total.occupied.get_mut(lane)) {
+            Some(occupied) => *occupied = true,
+            None => total.occupied.fill(true),
+        }
         if !row.get::<_, bool>(4)? {
             total.unlisted.push(row.get(2)?);
         }
@@ -245,4 +251,28 @@ pub(super) fn insert<'r>(
     }
     claim.write(db, now)?;
     Ok(stored)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store;
+
+    #[test]
+    fn a_damaged_bucket_stops_no_start_and_may_be_in_any_lane() {
+        let check = |buckets: &str, want: [bool; 3]| {
+            let db = store::open_in_memory().unwrap();
+            // Damage is not bound by the types of the columns.
+            let plain = "DROP TABLE spool; CREATE TABLE spool (seq, bucket, site, stored_at, lane, record, not_before);";
+            let rows = format!("INSERT INTO spool (seq, bucket, site) VALUES {buckets};");
+            db.execute_batch(&format!("{plain} {rows}")).unwrap();
+            assert_eq!(total(&db, 3).unwrap().occupied, want, "{buckets}");
+        };
+        check("(1, 4, 'a')", [false, true, false]);
+        check("(1, 2, 'a'), (2, 5, 'a'), (3, 3, 'a')", [true, false, true]);
+        check("(1, -4, 'a')", [false, true, false]);
+        check("(1, 'x', 'a')", [true, false, false]);
+        check("(1, 4, 'a'), (2, NULL, 'a')", [true; 3]);
+        check("(1, 4.0, 'a')", [true; 3]);
+    }
 }
